@@ -1,0 +1,140 @@
+"""What happened: the nouns that `act` yields and `report` folds into text, JSON and an exit code.
+
+Every event names its node and, where there is one, the pid of its main process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """The main process exists and is recorded."""
+
+    node: str
+    pid: int
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Readied:
+    """The node proved ready `after` seconds; `how` names the proof (``notify``, ``alive``, ``log:...``).
+
+    `note` says what a user should know of it, such as a weaker proof taken for want of a better one.
+    """
+
+    node: str
+    pid: int
+    after: float
+    how: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Signalled:
+    """`signum` was sent to `pid`, `after` seconds into the stop; `others` further processes of the tree got it too."""
+
+    node: str
+    pid: int
+    signum: int
+    after: float
+    others: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The whole tree is gone, `after` seconds after the first signal."""
+
+    node: str
+    pid: int
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Survived:
+    """The schedule has ended and these `pids` still run."""
+
+    node: str
+    pid: int
+    after: float
+    pids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """Pidfile and record were removed; `why` is empty after a stop of our own."""
+
+    node: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A process that had lost its files has them again."""
+
+    node: str
+    pid: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """There was nothing to do."""
+
+    node: str
+    pid: int | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What was asked for is not true of this node.
+
+    `exit_status` is that of the main process where it ended: the code, or minus the signal's number.
+    `log_tail` is what this start printed last. `exit_code` is the code this makes the command exit with.
+    """
+
+    node: str
+    pid: int | None
+    why: str
+    exit_status: int | None = None
+    log_tail: tuple[str, ...] = ()
+    logfile: str = ""
+    exit_code: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing was touched; `why` names the file and the reason."""
+
+    node: str
+    why: str
+    exit_code: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Progress, not a fact: who is waited for. On a terminal this becomes the redrawn line.
+
+    `since` is seconds waited so far; `next_signum` is due in `next_in` seconds, None when the wait
+    ends there or has no end.
+    """
+
+    node: str
+    pid: int
+    what: str  # "end", "ready" or "lock"
+    since: float
+    next_signum: int | None = None
+    next_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The command was interrupted by `signum`; nothing more is done."""
+
+    signum: int
+
+
+Event: TypeAlias = Spawned | Readied | Signalled | Gone | Survived | Cleared | Adopted | Skipped | Failed | Refused | Waiting | Interrupted

@@ -1,0 +1,84 @@
+"""The noun wanted: a frozen `Node`, every path and argv final.
+
+Nothing here is resolved any further: no template, no default, no file name relative to anything.
+argv is a tuple of words, never a joined string.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from multi.schedule import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """How a started node proves that it works.
+
+    `kind` is one of ``alive notify log tcp file exec``; `what` is the regex, ``HOST:PORT``, path or
+    shell-quoted command that belongs to it, empty for ``alive`` and ``notify``.
+    """
+
+    kind: str = "alive"
+    what: str = ""
+
+    def __str__(self) -> str:
+        """The notation of the setting: ``alive``, ``tcp:127.0.0.1:80``."""
+        return f"{self.kind}:{self.what}" if self.what else self.kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One worker that was asked for; at most one process at any moment.
+
+    `name` is the full name ``w1@host``, `short` is ``w1``. `argv[0]` is the program, looked up in
+    the node's PATH when it holds no slash. `pidfile` and `logfile` are absolute, or, for the log,
+    one of the descriptors of ours that `multi.system` knows (``/dev/stderr`` and its like).
+    `env` holds what is added to the caller's environment; a value None takes the variable away.
+    Durations are seconds. `umask` and the limits are None or empty when inherited.
+    """
+
+    name: str
+    short: str
+    host: str
+    preset: str
+    argv: tuple[str, ...]
+    pidfile: str
+    logfile: str
+    workdir: str | None = None
+    uid: str | None = None
+    gid: str | None = None
+    umask: int | None = None
+    nice: int | None = None
+    env: tuple[tuple[str, str | None], ...] = ()
+    rlimits: tuple[tuple[str, int, int], ...] = ()  # (name as in getrlimit(2) without RLIMIT_, soft, hard); -1 is infinity
+    stop: Schedule = field(kw_only=True)
+    kill_mode: str = "mixed"
+    reload_signal: int | None = None
+    dump_signal: int | None = None
+    ready: Ready = Ready()
+    ready_timeout: float = 60.0
+    startsecs: float = 1.0
+    lock_timeout: float = 120.0
+
+    @property
+    def stem(self) -> str:
+        """The pidfile's path without its last suffix; record and lock are named after it."""
+        head, slash, last = self.pidfile.rpartition("/")
+        name, dot, _ = last.rpartition(".")
+        return head + slash + (name if dot and name else last)
+
+    @property
+    def recordfile(self) -> str:
+        """Path of the JSON record beside the pidfile."""
+        return self.stem + ".json"
+
+    @property
+    def lockfile(self) -> str:
+        """Path of the lock beside the pidfile."""
+        return self.stem + ".lock"
+
+    @property
+    def rundir(self) -> str:
+        """The directory that holds pidfile, record and lock."""
+        return self.pidfile.rpartition("/")[0] or "/"

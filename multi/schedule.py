@@ -1,0 +1,156 @@
+"""``"TERM/30/KILL/5"`` <-> a timeline: which signal at which second, when to give up.
+
+The notation is that of ``start-stop-daemon --retry`` (start-stop-daemon(8)): signals and numbers of
+seconds, separated by ``/``. A lone number ``N`` is short for ``TERM/N/KILL/N``. ``forever`` may
+stand in the place of the last number: the wait after that signal has no end.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+from dataclasses import dataclass
+
+from multi.errors import UsageError
+
+FOREVER = math.inf
+_EXAMPLE = "write it like TERM/90/QUIT/10/KILL/5, or TERM/forever"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Send `signum`, then wait up to `seconds` (may be `FOREVER`)."""
+
+    signum: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """`signum` is due `at` seconds after the first signal."""
+
+    at: float
+    signum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The stages of a stop, in order; never empty."""
+
+    stages: tuple[Stage, ...]
+
+    @property
+    def first(self) -> int:
+        """The signal that a graceful stop begins with."""
+        return self.stages[0].signum
+
+    @property
+    def total(self) -> float:
+        """Seconds from the first signal until the stop is given up (may be `FOREVER`)."""
+        return sum(stage.seconds for stage in self.stages)
+
+    @property
+    def timeline(self) -> tuple[Moment, ...]:
+        """Which signal is due at which second."""
+        moments: list[Moment] = []
+        at = 0.0
+        for stage in self.stages:
+            moments.append(Moment(at, stage.signum))
+            at += stage.seconds
+        return tuple(moments)
+
+    def starting_with(self, signum: int) -> Schedule:
+        """The same schedule with another first signal, as ``-SIG`` asks for."""
+        return Schedule((Stage(signum, self.stages[0].seconds), *self.stages[1:]))
+
+    def __str__(self) -> str:
+        """The notation that `parse` reads."""
+        words: list[str] = []
+        for stage in self.stages:
+            words += [signal_name(stage.signum), _seconds_text(stage.seconds)]
+        return "/".join(words)
+
+
+def _seconds_text(seconds: float) -> str:
+    return "forever" if seconds == FOREVER else f"{seconds:g}"
+
+
+def signal_name(signum: int) -> str:
+    """Name of a signal without ``SIG``: 15 -> ``TERM``; real-time signals as ``RTMIN+n``."""
+    try:
+        return signal.Signals(signum).name.removeprefix("SIG")
+    except ValueError:
+        rtmin = getattr(signal, "SIGRTMIN", None)
+        if rtmin is not None and rtmin < signum < signal.SIGRTMAX:
+            return f"RTMIN+{signum - rtmin}"
+        return str(signum)
+
+
+def parse_signal(word: str) -> int:
+    """``TERM``, ``SIGTERM``, ``term``, ``15`` or any of them after a ``-`` -> 15.
+
+    Raises `UsageError` for a signal that this system does not know.
+    """
+    found = find_signal(word)
+    if found is None:
+        raise UsageError(word, "is not a signal of this system", "try -TERM, -SIGTERM, -term or -15; 'kill -l' lists them")
+    return found
+
+
+def find_signal(word: str) -> int | None:
+    """Like `parse_signal`, but None for what is no signal."""
+    text = word.removeprefix("-")
+    if text.isascii() and text.isdigit():
+        number = int(text) if len(text) < 4 else 0  # noqa: PLR2004 -- no signal has four digits
+        return number if number in signal.valid_signals() else None
+    upper = text.upper()
+    if not upper.startswith("SIG"):
+        upper = "SIG" + upper
+    found = signal.Signals.__members__.get(upper)
+    if found is not None:
+        return int(found)
+    if upper.startswith("SIGRTMIN+") and hasattr(signal, "SIGRTMIN"):
+        offset = upper.removeprefix("SIGRTMIN+")
+        if offset.isascii() and offset.isdigit() and len(offset) < 3:  # noqa: PLR2004 -- at most 64 signals
+            number = signal.SIGRTMIN + int(offset)
+            return number if number <= signal.SIGRTMAX else None
+    return None
+
+
+def parse(text: str) -> Schedule:
+    """``"TERM/30/KILL/5"`` -> `Schedule`.
+
+    Raises `UsageError` for an unknown signal, a negative or missing number, a ``forever`` that is
+    not last, or an empty text.
+    """
+    words = [word.strip() for word in text.split("/")]
+    if len(words) == 1 and _is_number(words[0]):
+        seconds = float(words[0])
+        return Schedule((Stage(signal.SIGTERM, seconds), Stage(signal.SIGKILL, seconds)))
+    if len(words) % 2:
+        raise UsageError(text, "is not a stop schedule: every signal needs a number of seconds after it", _EXAMPLE)
+    stages: list[Stage] = []
+    for position in range(0, len(words), 2):
+        name, seconds_word = words[position], words[position + 1]
+        signum = find_signal(name)
+        if signum is None:
+            raise UsageError(text, f"is not a stop schedule: {name!r} is not a signal", _EXAMPLE)
+        stages.append(Stage(signum, _parse_seconds(text, seconds_word, last=position + 2 == len(words))))
+    return Schedule(tuple(stages))
+
+
+def _parse_seconds(text: str, word: str, *, last: bool) -> float:
+    if word == "forever":
+        if not last:
+            raise UsageError(text, "is not a stop schedule: nothing can come after 'forever'", _EXAMPLE)
+        return FOREVER
+    if not _is_number(word):
+        raise UsageError(text, f"is not a stop schedule: {word!r} is not a number of seconds", _EXAMPLE)
+    return float(word)
+
+
+def _is_number(word: str) -> bool:
+    """Plain decimal seconds only: no sign, no exponent, no ``nan``, and short enough to mean something."""
+    whole, dot, fraction = word.partition(".")
+    parts = [whole, fraction] if dot else [whole]
+    return all(part.isascii() and part.isdigit() for part in parts) and len(word) <= 12  # noqa: PLR2004 -- 30,000 years

@@ -1,0 +1,57 @@
+"""What can be true of a node: the nouns that `observe` makes and `decide` reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from multi.proc import Proc
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """No process, and no file that says there should be one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """The process runs. `ready` is false while nobody has yet seen it ready (state ``starting``)."""
+
+    proc: Proc
+    ready: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The process runs, but a stop was asked for."""
+
+    proc: Proc
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A pidfile or record is left; its process is gone or is somebody else's.
+
+    `on_purpose` when the last thing asked of the node was to stop: its state is then ``stopped``.
+    """
+
+    why: str
+    on_purpose: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Our process runs, but its pidfile or record is gone. `why` says which."""
+
+    proc: Proc
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsure:
+    """Unreadable, foreign or untrusted: nothing may be touched. `why` names the file."""
+
+    why: str
+
+
+Sighting: TypeAlias = Down | Up | Stopping | Dead | Lost | Unsure

@@ -1,0 +1,94 @@
+"""What can be done about a node: the nouns that `decide` makes and `act` walks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from multi.node import Node
+from multi.proc import Proc
+from multi.schedule import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Nothing to do; `why` says so."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Nothing may be done; `why` names the file and the reason."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Start the node and wait until it is ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitReady:
+    """Somebody else's start was cut off: wait until the process is ready."""
+
+    proc: Proc
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Send one signal to the main process. `stop` when it asks the node to end: the record then says so."""
+
+    proc: Proc
+    signum: int
+    stop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitEnd:
+    """The first signal was sent earlier: wait for the end by `schedule` without sending it again."""
+
+    proc: Proc
+    schedule: Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Walk `schedule` until the whole tree is gone."""
+
+    proc: Proc
+    schedule: Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """KILL the whole tree and see that it is gone."""
+
+    proc: Proc
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Remove pidfile and record. `why` is what made them stale; empty after a stop of our own."""
+
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """Write pidfile and record again for a process that lost them."""
+
+    proc: Proc
+    why: str
+
+
+Step: TypeAlias = Skip | Refuse | Spawn | AwaitReady | Signal | AwaitEnd | Stop | Kill | Clear | Adopt
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The steps of one node, in order. A step that fails ends the route."""
+
+    node: Node
+    steps: tuple[Step, ...]
