@@ -1,0 +1,237 @@
+"""Worker types as TOML files: adding one is adding a file.
+
+A preset says what the command line of a worker type looks like (its command, how it takes a node
+name and a log file, which of its options take a value) and how such a worker stops, reloads and
+proves that it is ready. docs/presets.md shows how to write one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from multi import document, settings
+from multi.document import Document
+from multi.errors import ConfigError
+from multi.node import Ready
+
+SHIPPED = os.path.join(os.path.dirname(__file__), "presets")  # noqa: PTH118, PTH120 -- pathlib costs 10 ms to import
+_OPTIONS = ("flags", "valued", "dropped", "leading_flags", "leading_valued")
+_KEYS = (
+    "summary",
+    "extends",
+    "cmd",
+    "name_option",
+    "log_option",
+    "dirname",
+    "options",
+    "dump_signal",
+    "ready_fallback",
+    "ready_fallback_note",
+    "defaults",
+)
+_NOT_DEFAULTS = frozenset({"preset", "cmd"})  # a preset says these with its own name and its own key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """One worker type.
+
+    `cmd` are the words that start it, empty when the user must say them. `name_option` takes the
+    node's full name and `log_option` its log file; empty when the worker has no such option.
+    `leading` are the options that stand between the program and its subcommand. `flags` are all
+    options without a value, `valued` all with one, in every spelling; `spellings` groups those that
+    mean the same. `dropped` are flags that a node must never get: they would detach it. `defaults`
+    maps names of settings to typed values. `dirname` is the directory of root's default pidfiles and
+    logs. `ready_fallback` is taken, with `ready_fallback_note` as the sentence for the user, when
+    the worker's environment lacks what `defaults["ready"]` needs. `source` is the file it is from.
+    """
+
+    name: str
+    summary: str = ""
+    cmd: tuple[str, ...] = ()
+    name_option: str = ""
+    log_option: str = ""
+    leading: frozenset[str] = frozenset()
+    flags: frozenset[str] = frozenset()
+    valued: frozenset[str] = frozenset()
+    spellings: tuple[tuple[str, ...], ...] = ()
+    dropped: frozenset[str] = frozenset()
+    defaults: Mapping[str, object]
+    dump_signal: int | None = None
+    dirname: str = "multi"
+    ready_fallback: Ready | None = None
+    ready_fallback_note: str = ""
+    source: str = ""
+
+
+def read_file(path: str) -> bytes:
+    """Read a preset file; what `load` uses unless it is handed something stricter."""
+    with open(path, "rb") as file:  # noqa: PTH123 -- pathlib costs 10 ms to import
+        return file.read()
+
+
+def available(directories: Sequence[str] = ()) -> tuple[str, ...]:
+    """Names of the presets in `directories` and of those that come with `multi`, sorted."""
+    found: set[str] = set()
+    for directory in (*directories, SHIPPED):
+        try:
+            names = os.listdir(directory)  # noqa: PTH208 -- pathlib costs 10 ms to import
+        except OSError:
+            continue
+        found.update(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+    return tuple(sorted(found))
+
+
+def load(name: str, directories: Sequence[str] = (), read: Callable[[str], bytes] = read_file) -> Preset:
+    """Find the preset `name` and read it; the first of `directories` that has it goes before `multi`'s own.
+
+    `read` returns the bytes of a file; it raises `FileNotFoundError` where there is none. Raises
+    `ConfigError` for a preset that does not exist (naming the nearest, and all there are) or is wrong.
+    """
+    return _load(name, directories, read, frozenset())
+
+
+def _load(name: str, directories: Sequence[str], read: Callable[[str], bytes], seen: frozenset[str]) -> Preset:
+    """Find `name` outside of the files in `seen`.
+
+    So a file that extends its own name means the next one of that name: the user's ``celery.toml``
+    may extend the ``celery`` that comes with `multi`.
+    """
+    around = False
+    if name and "/" not in name and name.isprintable() and not name.startswith("."):
+        for directory in (*directories, SHIPPED):
+            path = os.path.join(directory, name + ".toml")  # noqa: PTH118 -- see SHIPPED
+            if path in seen:
+                around = True
+                continue
+            try:
+                text = read(path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except (OSError, UnicodeEncodeError) as error:
+                why = f"cannot be read: {getattr(error, 'strerror', None) or 'its name is not text'}"
+                raise ConfigError(path, why, "make it readable, or move it away") from None
+            return _extended(document.read(text, path), name, directories, read, seen | {path})
+    if around:
+        raise ConfigError(f"preset {document.quoted(name)}", "extends itself in a circle", "take one 'extends' out")
+    known = available(directories)
+    hint = document.nearest(name, known)
+    everything = f"there are {', '.join(known)}"
+    hint = f"{hint} {everything}" if hint.startswith("did") else everything
+    raise ConfigError(f"preset {document.quoted(name)}", "does not exist", hint)
+
+
+def _extended(
+    doc: Document, name: str, directories: Sequence[str], read: Callable[[str], bytes], seen: frozenset[str]
+) -> Preset:
+    """Read a preset file on top of the preset that it extends, or of nothing."""
+    for key in doc.values:
+        if key not in _KEYS:
+            raise doc.unknown((key,), _KEYS, "a key of a preset")
+    parent = Preset(name=name, defaults={})
+    if "extends" in doc.values:
+        parent = _load(_text(doc, "extends", ""), directories, read, seen)
+    rows = _rows(doc)
+    flags = frozenset(word for kind in ("flags", "dropped", "leading_flags") for row in rows[kind] for word in row)
+    valued = frozenset(word for kind in ("valued", "leading_valued") for row in rows[kind] for word in row)
+    leading = frozenset(word for kind in ("leading_flags", "leading_valued") for row in rows[kind] for word in row)
+    dropped = frozenset(word for row in rows["dropped"] for word in row)
+    groups = tuple(row for kind in _OPTIONS for row in rows[kind] if len(row) > 1)
+    return Preset(
+        name=name,
+        summary=_text(doc, "summary", parent.summary),
+        cmd=_command(doc, parent.cmd),
+        name_option=_text(doc, "name_option", parent.name_option),
+        log_option=_text(doc, "log_option", parent.log_option),
+        leading=(parent.leading - flags - valued) | leading,
+        flags=(parent.flags - valued) | flags,
+        valued=(parent.valued - flags) | valued,
+        spellings=(*(group for group in parent.spellings if not (flags | valued) & set(group)), *groups),
+        dropped=(parent.dropped - flags - valued) | dropped,
+        defaults=_defaults(doc, parent.defaults),
+        dump_signal=_signal(doc, parent.dump_signal),
+        dirname=_dirname(doc, parent.dirname),
+        ready_fallback=_fallback(doc, parent.ready_fallback),
+        ready_fallback_note=_text(doc, "ready_fallback_note", parent.ready_fallback_note),
+        source=doc.path,
+    )
+
+
+def _text(doc: Document, key: str, otherwise: str) -> str:
+    value = doc.values.get(key, otherwise)
+    if not isinstance(value, str):
+        raise doc.error((key,), "is not a string", "put it in quotes")
+    return value
+
+
+def _dirname(doc: Document, otherwise: str) -> str:
+    value = _text(doc, "dirname", otherwise)
+    if not value or "/" in value or value.startswith(".") or not value.isprintable():
+        raise doc.error(("dirname",), "is not the name of a directory", "write one word, like 'multi'")
+    return value
+
+
+def _command(doc: Document, otherwise: tuple[str, ...]) -> tuple[str, ...]:
+    if "cmd" not in doc.values:
+        return otherwise
+    if doc.values["cmd"] == []:
+        return ()
+    value = settings.from_toml(settings.SETTINGS["cmd"], doc.values["cmd"], doc.where(("cmd",)))
+    assert isinstance(value, tuple)  # noqa: S101 -- what a setting of the kind "words" becomes
+    return value
+
+
+def _signal(doc: Document, otherwise: int | None) -> int | None:
+    if "dump_signal" not in doc.values:
+        return otherwise
+    setting = settings.SETTINGS["reload_signal"]
+    value = settings.from_toml(setting, doc.values["dump_signal"], doc.where(("dump_signal",)))
+    assert isinstance(value, int)  # noqa: S101 -- what a setting of the kind "signal" becomes
+    return value
+
+
+def _fallback(doc: Document, otherwise: Ready | None) -> Ready | None:
+    if "ready_fallback" not in doc.values:
+        return otherwise
+    value = settings.from_toml(settings.SETTINGS["ready"], doc.values["ready_fallback"], doc.where(("ready_fallback",)))
+    assert isinstance(value, Ready)  # noqa: S101 -- what a setting of the kind "ready" becomes
+    return value
+
+
+def _rows(doc: Document) -> dict[str, tuple[tuple[str, ...], ...]]:
+    """Read the table ``[options]``: each row is one option, in all its spellings."""
+    table = _table(doc, "options")
+    rows: dict[str, tuple[tuple[str, ...], ...]] = dict.fromkeys(_OPTIONS, ())
+    for kind, value in table.items():
+        if kind not in _OPTIONS:
+            raise doc.unknown(("options", kind), _OPTIONS, "a kind of option")
+        if not isinstance(value, list) or not all(isinstance(row, str) for row in value):
+            raise doc.error(("options", kind), "is not an array of strings", 'write it like ["-c --concurrency"]')
+        rows[kind] = tuple(tuple(row.split()) for row in value)
+        for word in (word for row in rows[kind] for word in row):
+            if not word.startswith("-") or "=" in word or ":" in word:
+                hint = 'write it like ["-c --concurrency"]'
+                raise doc.error(("options", kind), f"{document.quoted(word)} is not an option", hint)
+    return rows
+
+
+def _defaults(doc: Document, lower: Mapping[str, object]) -> Mapping[str, object]:
+    known = [name for name in settings.SETTINGS if name not in _NOT_DEFAULTS]
+    merged = dict(lower)
+    for key, value in _table(doc, "defaults").items():
+        if key not in known:
+            raise doc.unknown(("defaults", key), known, "a setting that a preset can have")
+        setting = settings.SETTINGS[key]
+        typed = settings.from_toml(setting, value, doc.where(("defaults", key)))
+        merged[key] = settings.merge(setting, merged[key], typed) if key in merged else typed
+    return MappingProxyType(merged)
+
+
+def _table(doc: Document, key: str) -> dict[str, object]:
+    value = doc.values.get(key, {})
+    if not isinstance(value, dict):
+        raise doc.error((key,), "is not a table", f"write it under a line [{key}]")
+    return value
