@@ -7,13 +7,14 @@ so it may trust its form.
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from multi.errors import ConfigError
 
+_DEEPEST = 8  # no key that means something lies deeper
 _BARE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
@@ -31,7 +32,7 @@ class Document:
 
     path: str
     text: str
-    values: dict[str, Any]
+    values: dict[str, object]
 
     def place(self, keys: tuple[str, ...]) -> Place | None:
         """Where the key or table `keys` stands; None when the text does not hold it."""
@@ -121,7 +122,7 @@ def _not_toml(path: str, text: str, message: str) -> ConfigError:
     return ConfigError(word, f"is not TOML: {why[:1].lower()}{why[1:]}", "strings need quotes; see toml.io")
 
 
-def _loads() -> Any:  # noqa: ANN401 -- one function of two modules, of which the running Python has one
+def _loads() -> Callable[[str], dict[str, object]]:
     import sys
 
     if sys.version_info >= (3, 11):
@@ -135,9 +136,12 @@ def places(text: str) -> dict[tuple[str, ...], Place]:
     """Every key and table of a valid TOML text -> where it stands first.
 
     Keys of inline tables are included, what lies inside arrays is not. An array of tables counts as
-    one table.
+    one table. A path ends after eight keys.
     """
-    return _Walk(text).run()
+    walk = _Walk(text)
+    with contextlib.suppress(RecursionError):  # nested nearly too deep for the parser: what was found so far
+        walk.run()
+    return walk.found
 
 
 class _Walk:
@@ -151,7 +155,7 @@ class _Walk:
         self.found: dict[tuple[str, ...], Place] = {}
         self.newlines = [position for position, char in enumerate(text) if char == "\n"]
 
-    def run(self) -> dict[tuple[str, ...], Place]:
+    def run(self) -> None:
         table: tuple[str, ...] = ()
         while self._next(" \t\r\n"):
             start = self.at
@@ -162,7 +166,6 @@ class _Walk:
                 self._skip(" \t]")
             else:
                 self._pair(table)
-        return self.found
 
     def _pair(self, table: tuple[str, ...] | None) -> None:
         """``key = value``; `table` is None inside an array, where keys have no path of their own."""
@@ -176,9 +179,10 @@ class _Walk:
 
     def _keep(self, table: tuple[str, ...], key: tuple[str, ...], start: int, written: str) -> None:
         line = bisect_right(self.newlines, start - 1) + 1
-        for length in range(1, len(key)):
-            self.found.setdefault(table + key[:length], Place(line, ""))
-        self.found.setdefault(table + key, Place(line, written))
+        path = (table + key)[:_DEEPEST]
+        for length in range(min(len(table), _DEEPEST) + 1, len(path)):
+            self.found.setdefault(path[:length], Place(line, ""))
+        self.found.setdefault(path, Place(line, written if len(table) + len(key) == len(path) else ""))
 
     def _key(self) -> tuple[str, ...]:
         """A bare, quoted or dotted key, up to what comes after it."""

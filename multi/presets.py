@@ -179,7 +179,7 @@ def _command(doc: Document, otherwise: tuple[str, ...]) -> tuple[str, ...]:
         return otherwise
     if doc.values["cmd"] == []:
         return ()
-    value = settings.from_toml(settings.SETTINGS["cmd"], doc.values["cmd"], doc.where(("cmd",)))
+    value = settings.from_document(settings.SETTINGS["cmd"], doc.values["cmd"], doc, ("cmd",))
     assert isinstance(value, tuple)  # noqa: S101 -- what a setting of the kind "words" becomes
     return value
 
@@ -188,7 +188,7 @@ def _signal(doc: Document, otherwise: int | None) -> int | None:
     if "dump_signal" not in doc.values:
         return otherwise
     setting = settings.SETTINGS["reload_signal"]
-    value = settings.from_toml(setting, doc.values["dump_signal"], doc.where(("dump_signal",)))
+    value = settings.from_document(setting, doc.values["dump_signal"], doc, ("dump_signal",))
     assert isinstance(value, int)  # noqa: S101 -- what a setting of the kind "signal" becomes
     return value
 
@@ -196,7 +196,8 @@ def _signal(doc: Document, otherwise: int | None) -> int | None:
 def _fallback(doc: Document, otherwise: Ready | None) -> Ready | None:
     if "ready_fallback" not in doc.values:
         return otherwise
-    value = settings.from_toml(settings.SETTINGS["ready"], doc.values["ready_fallback"], doc.where(("ready_fallback",)))
+    key = "ready_fallback"
+    value = settings.from_document(settings.SETTINGS["ready"], doc.values[key], doc, (key,))
     assert isinstance(value, Ready)  # noqa: S101 -- what a setting of the kind "ready" becomes
     return value
 
@@ -225,7 +226,7 @@ def _defaults(doc: Document, lower: Mapping[str, object]) -> Mapping[str, object
         if key not in known:
             raise doc.unknown(("defaults", key), known, "a setting that a preset can have")
         setting = settings.SETTINGS[key]
-        typed = settings.from_toml(setting, value, doc.where(("defaults", key)))
+        typed = settings.from_document(setting, value, doc, ("defaults", key))
         merged[key] = settings.merge(setting, merged[key], typed) if key in merged else typed
     return MappingProxyType(merged)
 

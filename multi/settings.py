@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from multi import schedule
-from multi.document import nearest, quoted
+from multi.document import Document, nearest, quoted
 from multi.errors import ConfigError, MultiError, UsageError
 from multi.node import Ready
 
@@ -22,9 +22,9 @@ _LONGEST = 1e9  # seconds; 30 years, and no clock of any system overflows
 _LAST_ID = 2**32 - 2  # (uid_t)-1 means "do not change" to setresuid(2)
 _LAST_LIMIT = 2**63 - 1  # what every rlim_t can hold
 _RESERVED = "MULTI_INSTANCE"  # the names that carry the instance token
-# getrlimit(2) of Linux, macOS and the BSDs
+# The names of getrlimit(2) on Linux, macOS and the BSDs, without RLIMIT_.
 # fmt: off
-_LIMITS = (
+LIMITS = (
     "AS", "CORE", "CPU", "DATA", "FSIZE", "KQUEUES", "LOCKS", "MEMLOCK", "MSGQUEUE", "NICE", "NOFILE",
     "NPROC", "NPTS", "RSS", "RTPRIO", "RTTIME", "SBSIZE", "SIGPENDING", "STACK", "SWAP", "VMEM",
 )
@@ -306,6 +306,27 @@ def from_toml(setting: Setting, value: object, where: str) -> object:
         raise ConfigError(where, error.why, error.hint) from None
 
 
+def from_document(setting: Setting, value: object, document: Document, keys: tuple[str, ...]) -> object:
+    """Read the TOML value that stands at `keys` of a document; `from_toml` with the line in its errors.
+
+    A mode may stand there as ``0o022``. Raises `ConfigError`.
+    """
+    if setting.kind == "mode" and isinstance(value, int):
+        place = document.place(keys)
+        if place is not None and place.written.startswith("0o"):
+            value = place.written.replace("_", "")
+    at = keys
+    try:
+        if isinstance(value, dict):
+            for key, item in value.items():  # one by one, so that an error has the line of the item
+                at = (*keys, key)
+                _typed(setting, {key: item})
+            at = keys
+        return _typed(setting, value)
+    except _BadValueError as error:
+        raise document.error(at, error.why, error.hint) from None
+
+
 def merge(setting: Setting, lower: object, higher: object) -> object:
     """Join the values of two layers, of which `higher` goes first.
 
@@ -460,9 +481,12 @@ def _limits(value: object) -> tuple[tuple[str, int, int], ...]:
 
 
 def _limit_name(key: str) -> str:
+    import resource
+
     name = key.upper().removeprefix("RLIMIT_")
-    if name not in _LIMITS:
-        raise _BadValueError(f"{quoted(key)} is not a resource limit", nearest(name, _LIMITS))
+    if name not in LIMITS or not hasattr(resource, f"RLIMIT_{name}"):
+        known = [limit for limit in LIMITS if hasattr(resource, f"RLIMIT_{limit}")]
+        raise _BadValueError(f"{quoted(key)} is not a resource limit of this system", nearest(name, known))
     return name
 
 

@@ -1,0 +1,545 @@
+"""Configuration files and the environment -> layers of typed settings; unknown keys are errors.
+
+What a file may say is described in docs/settings.md and, with comments, in config/multi.toml. Nothing
+here opens a file: the functions that read one are handed in, so that what may be trusted is decided in
+one place.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from multi import document, settings
+from multi.document import Document, quoted
+from multi.errors import ConfigError, UsageError
+from multi.settings import SETTINGS
+
+MOST_NODES = 10_000
+_MOST_FILES = 1_000  # more than this is a pattern that matches the wrong directory
+_DEEPEST = 20
+_SYSTEM = "/etc/multi"
+_SECTIONS = ("include", "defaults", "groups", "nodes")
+_LAYER_KEYS = (*SETTINGS, "options")
+_GROUP_KEYS = ("nodes", "count", "prefix")
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
+Read = Callable[[str], bytes]
+Find = Callable[[str], Iterable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Settings from one place.
+
+    `values` maps names of settings to typed values; the key ``options`` holds words for the worker,
+    a ``tuple[str, ...]`` as typed. `source` says where they are from, in the words of `check`.
+    `origins` says it for single keys where several files have made one layer.
+    """
+
+    source: str
+    values: Mapping[str, object] = _NOTHING
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def origin(self, key: str) -> str:
+        """Where the value of `key` is from."""
+        return self.origins.get(key, self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Nodes that share a layer, in the order written."""
+
+    name: str
+    nodes: tuple[str, ...]
+    layer: Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the configuration says. `path` is the file that was found, `files` are all that were read."""
+
+    path: str | None
+    defaults: Layer
+    groups: tuple[Group, ...] = ()
+    nodes: tuple[tuple[str, Layer], ...] = ()
+    files: tuple[str, ...] = ()
+
+
+EMPTY = Config(None, Layer("[defaults]"))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A configuration file that was found. `why` says why this one: the option, the variable or the place."""
+
+    path: str
+    text: bytes
+    why: str
+
+
+# --- finding the file -----------------------------------------------------------------------------
+
+
+def locate(explicit: str | None, environ: Mapping[str, str], cwd: str, home: str, read: Read) -> Source | None:
+    """Find the one configuration file that counts; None when there is none.
+
+    The order is ``--multi-config`` (`explicit`), ``MULTI_CONFIG``, ``./multi.toml``, ``[tool.multi]`` in
+    ``./pyproject.toml``, the user's configuration directory, ``/etc/multi/multi.toml``. An empty
+    ``MULTI_CONFIG`` counts as unset. `read` returns a file's bytes and raises `OSError`. Raises
+    `ConfigError` for a file that was asked for and does not exist, and for one that exists and cannot be
+    read: going on without it would run something else than what is configured.
+    """
+    if explicit == "":
+        raise ConfigError("--multi-config", "needs the path of a file", "leave it out to search the usual places")
+    for path, why in ((explicit, "--multi-config"), (environ.get("MULTI_CONFIG"), "MULTI_CONFIG")):
+        if path:
+            full = posixpath.join(cwd, path)
+            text = _read(full, read)
+            if text is None:
+                raise ConfigError(f"{why} {quoted(path, 200)}", "does not exist", "name an existing file")
+            return Source(full, text, why)
+    for path, why in (
+        (posixpath.join(cwd, "multi.toml"), "in the current directory"),
+        (posixpath.join(cwd, "pyproject.toml"), "[tool.multi] in the current directory"),
+        (posixpath.join(_user(environ, home), "multi.toml"), "in your configuration directory"),
+        (posixpath.join(_SYSTEM, "multi.toml"), "of the system"),
+    ):
+        text = _read(path, read)
+        if text is not None and (not is_pyproject(path) or _has_table(text, path)):
+            return Source(path, text, why)
+    return None
+
+
+def is_pyproject(path: str) -> bool:
+    """Whether the table ``[tool.multi]`` is meant, not the whole file."""
+    return posixpath.basename(path) == "pyproject.toml"
+
+
+def preset_directories(environ: Mapping[str, str], home: str) -> tuple[str, ...]:
+    """Where presets of the user and of the system lie; the first goes first."""
+    return posixpath.join(_user(environ, home), "presets"), posixpath.join(_SYSTEM, "presets")
+
+
+def _user(environ: Mapping[str, str], home: str) -> str:
+    """Find the user's directory; a relative one is ignored, as the XDG Base Directory Specification says."""
+    base = environ.get("XDG_CONFIG_HOME", "")
+    return posixpath.join(base if base.startswith("/") else posixpath.join(home, ".config"), "multi")
+
+
+def _read(path: str, read: Read) -> bytes | None:
+    try:
+        return read(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:  # ValueError: a NUL, or a character that no file name can have
+        why = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise ConfigError(path, why, "make it readable, or name another with --multi-config") from None
+
+
+def _has_table(text: bytes, path: str) -> bool:
+    if b"multi" not in text:  # so that a project without [tool.multi] costs nothing
+        return False
+    tool = document.read(text, path).values.get("tool")
+    return isinstance(tool, dict) and "multi" in tool
+
+
+# --- reading it -------------------------------------------------------------------------------------
+
+
+def parse_config(
+    text: bytes | str, path: str, environ: Mapping[str, str], read: Read, find: Find = lambda pattern: (pattern,)
+) -> Config:
+    """TOML -> `Config`, with everything that it includes.
+
+    `read` returns the bytes of an included file and raises `OSError`; `find` returns the paths that
+    match a pattern of ``include``. What a file says goes before what it includes, and of two included
+    files the later one goes first. Raises `ConfigError` with file, line and key.
+    """
+    reader = _Reader(environ, read, find)
+    reader.file(text, path, ())
+    return reader.config(path)
+
+
+@dataclass(slots=True)
+class _Draft:
+    """One table while files are still being merged: its values, where each is from, how to complain about it."""
+
+    values: dict[str, object] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    places: list[tuple[Document, tuple[str, ...]]] = field(default_factory=list)
+
+    def layer(self, source: str, without: tuple[str, ...] = ()) -> Layer:
+        values = {key: value for key, value in self.values.items() if key not in without}
+        origins = {key: origin for key, origin in self.origins.items() if key in values and origin != source}
+        return Layer(source, MappingProxyType(values), MappingProxyType(origins))
+
+
+class _Reader:
+    """Merges one file and what it includes, the weakest first."""
+
+    __slots__ = ("defaults", "environ", "files", "find", "groups", "nodes", "read")
+
+    def __init__(self, environ: Mapping[str, str], read: Read, find: Find) -> None:
+        self.environ = environ
+        self.read = read
+        self.find = find
+        self.files: list[str] = []
+        self.defaults = _Draft()
+        self.groups: dict[str, _Draft] = {}
+        self.nodes: dict[str, _Draft] = {}
+
+    def file(self, text: bytes | str, path: str, including: tuple[str, ...]) -> None:
+        doc = document.read(text, path)
+        base: tuple[str, ...] = ()
+        values: dict[str, object] = doc.values
+        if is_pyproject(path):
+            base = ("tool", "multi")
+            values = _subtable(doc, _subtable(doc, values, ("tool",)), base)
+        for key in values:
+            if key not in _SECTIONS:
+                raise doc.unknown((*base, key), _SECTIONS, "a table of multi's configuration")
+        self.files.append(path)
+        self._include(doc, values, base, (*including, posixpath.normpath(path)))
+        keys = (*base, "defaults")
+        self._merge(doc, keys, _subtable(doc, values, keys), self.defaults)
+        for section, drafts in (("groups", self.groups), ("nodes", self.nodes)):
+            table = _subtable(doc, values, (*base, section))
+            for name in table:
+                keys = (*base, section, name)
+                _check_name(doc, keys, name, section)
+                draft = drafts.setdefault(name, _Draft())
+                self._merge(doc, keys, _subtable(doc, table, keys), draft, group=section == "groups")
+
+    def _include(
+        self, doc: Document, values: Mapping[str, object], base: tuple[str, ...], including: tuple[str, ...]
+    ) -> None:
+        if "include" not in values:
+            return
+        keys = (*base, "include")
+        patterns = self._words(doc, keys, values["include"])
+        for pattern in patterns:
+            wanted = posixpath.join(posixpath.dirname(doc.path), pattern)
+            wild = any(char in pattern for char in "*?[")
+            for path in sorted(self.find(wanted)) if wild else (wanted,):
+                if posixpath.normpath(path) in including:
+                    chain = " -> ".join((*including[including.index(posixpath.normpath(path)) :], path))
+                    raise doc.error(keys, f"goes in a circle: {chain}", "take one of these includes out")
+                if len(self.files) >= _MOST_FILES or len(including) >= _DEEPEST:
+                    limits = f"{_MOST_FILES} files, or more than {_DEEPEST} files deep"
+                    raise doc.error(keys, f"leads to more than {limits}", "include fewer files")
+                try:
+                    text = _read(path, self.read)
+                except ConfigError as error:
+                    raise doc.error(keys, f"{path} {error.why}", "make it readable, or take it out") from None
+                if text is None:
+                    raise doc.error(keys, f"{path} does not exist", "write a pattern like conf.d/*.toml if it may not")
+                self.file(text, path, including)
+
+    def _merge(
+        self,
+        doc: Document,
+        keys: tuple[str, ...],
+        table: Mapping[str, object],
+        draft: _Draft,
+        *,
+        group: bool = False,
+    ) -> None:
+        known = (*_GROUP_KEYS, *_LAYER_KEYS) if group else _LAYER_KEYS
+        origin = f"{doc.path} {_title(keys)}"
+        typed: dict[str, object] = {}
+        for key, value in table.items():
+            if key not in known:
+                raise doc.unknown((*keys, key), known, "a setting")
+            typed[key] = self._typed(doc, (*keys, key), value)
+        if group:
+            _check_members(doc, keys, typed)
+            if "nodes" in typed or "count" in typed:
+                for key in _GROUP_KEYS:
+                    draft.values.pop(key, None)
+        for key, value in typed.items():
+            setting = SETTINGS.get(key)
+            old = draft.values.get(key)
+            draft.values[key] = value if setting is None or old is None else settings.merge(setting, old, value)
+            draft.origins[key] = origin
+        draft.places.append((doc, keys))
+
+    def _typed(self, doc: Document, keys: tuple[str, ...], value: object) -> object:
+        key = keys[-1]
+        if key == "nodes":
+            names = self._words(doc, keys, value)
+            for name in names:
+                _check_name(doc, keys, name, "nodes")
+            return names
+        if key == "count":
+            return _count(doc, keys, self._substituted(doc, keys, value))
+        if key == "prefix":
+            prefix = self._substituted(doc, keys, value)
+            if not isinstance(prefix, str):
+                raise doc.error(keys, "is not a string", "put it in quotes")
+            _check_name(doc, keys, prefix, "nodes")
+            return prefix
+        substituted = self._substituted(doc, keys, value)
+        if key == "options":
+            return settings.from_document(SETTINGS["append"], substituted, doc, keys)
+        return settings.from_document(SETTINGS[key], substituted, doc, keys)
+
+    def _words(self, doc: Document, keys: tuple[str, ...], value: object) -> tuple[str, ...]:
+        items = self._substituted(doc, keys, value)
+        if not isinstance(items, list) or not all(isinstance(item, str) and item for item in items):
+            raise doc.error(keys, "is not an array of strings", f'write it like {keys[-1]} = ["a", "b"]')
+        return tuple(items)
+
+    def _substituted(self, doc: Document, keys: tuple[str, ...], value: object) -> object:
+        """Substitute in a string, and in the strings of an array or table of one level; no setting has more."""
+        if isinstance(value, str):
+            return self._text(doc, keys, value)
+        if isinstance(value, list):
+            return [self._text(doc, keys, item) if isinstance(item, str) else item for item in value]
+        if isinstance(value, dict):
+            return {
+                key: self._text(doc, (*keys, key), item) if isinstance(item, str) else item
+                for key, item in value.items()
+            }
+        return value
+
+    def _text(self, doc: Document, keys: tuple[str, ...], text: str) -> str:
+        if "$" not in text:
+            return text
+        try:
+            return substitute(text, self.environ)
+        except ConfigError as error:
+            raise doc.error(keys, f"{error.word} {error.why}", error.hint) from None
+
+    def config(self, path: str) -> Config:
+        groups: list[Group] = []
+        owner: dict[str, str] = {}
+        for name, draft in self.groups.items():
+            members = _members(name, draft)
+            for member in members:
+                if member in owner:
+                    doc, keys = draft.places[-1]
+                    both = (
+                        f"{quoted(member)} is in [groups.{owner[member]}] too"
+                        if owner[member] != name
+                        else (f"{quoted(member)} is named twice")
+                    )
+                    raise doc.error(keys, both, "a node belongs to one group; take it out of one place")
+                owner[member] = name
+            groups.append(Group(name, members, draft.layer(f"{path} {_title(('groups', name))}", _GROUP_KEYS)))
+        if len(owner) > MOST_NODES:
+            raise ConfigError(path, f"has {len(owner)} nodes in its groups, more than {MOST_NODES}", "lower a count")
+        nodes = tuple((name, draft.layer(f"{path} {_title(('nodes', name))}")) for name, draft in self.nodes.items())
+        return Config(path, self.defaults.layer(f"{path} [defaults]"), tuple(groups), nodes, tuple(self.files))
+
+
+def _title(keys: tuple[str, ...]) -> str:
+    return f"[{document.dotted(keys)}]"
+
+
+def _subtable(doc: Document, table: Mapping[str, object], keys: tuple[str, ...]) -> dict[str, object]:
+    value = table.get(keys[-1], {})
+    if not isinstance(value, dict):
+        raise doc.error(keys, "is not a table", f"write its settings under a line {_title(keys)}")
+    return value
+
+
+def _check_name(doc: Document, keys: tuple[str, ...], name: str, section: str) -> None:
+    """Refuse what cannot be a file name or would read as something else on the command line."""
+    word = "group" if section == "groups" else "node"
+    bad = set(name) & set("/:,") or any(char.isspace() or not char.isprintable() for char in name)
+    if not name or bad or name.startswith("-") or name.count("@") > (word == "node"):
+        hint = "use letters, digits, - _ and . only" + (", and @HOST at its end" if word == "node" else "")
+        raise doc.error(keys, f"{quoted(name)} cannot be the name of a {word}", hint)
+
+
+def _count(doc: Document, keys: tuple[str, ...], value: object) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:  # noqa: PLR2004 -- fits
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_NODES:
+        raise doc.error(keys, "is not a number of nodes", f"write a whole number from 0 to {MOST_NODES}")
+    return value
+
+
+def _check_members(doc: Document, keys: tuple[str, ...], typed: Mapping[str, object]) -> None:
+    if "nodes" in typed and "count" in typed:
+        raise doc.error((*keys, "count"), "stands beside 'nodes'", "keep the names or the count, not both")
+    if "prefix" in typed and "count" not in typed:
+        raise doc.error((*keys, "prefix"), "stands without 'count'", "it names counted nodes: add count = 3")
+
+
+def _members(name: str, draft: _Draft) -> tuple[str, ...]:
+    nodes, count = draft.values.get("nodes"), draft.values.get("count")
+    if isinstance(nodes, tuple):
+        return nodes
+    if isinstance(count, int):
+        prefix = draft.values.get("prefix", name)
+        return tuple(f"{prefix}{number}" for number in range(1, count + 1))
+    doc, keys = draft.places[-1]
+    raise doc.error(keys, "has no nodes", 'add nodes = ["a", "b"], or count = 3')
+
+
+# --- variables --------------------------------------------------------------------------------------
+
+
+def substitute(text: str, environ: Mapping[str, str]) -> str:
+    """``${NAME}`` and ``${NAME:-default}`` -> the variable's value, ``$$`` -> ``$``.
+
+    The default is taken when the variable is unset or empty, as in the shell; it is plain text up to
+    the first ``}``. Any other ``$`` stays, so that a regular expression may end in one. Raises
+    `ConfigError` for a variable that is unset and has no default, and for a ``${`` without ``}``.
+    """
+    parts: list[str] = []
+    rest = text
+    while True:
+        before, dollar, after = rest.partition("$")
+        parts.append(before)
+        if not dollar:
+            return "".join(parts)
+        if after.startswith("$"):
+            parts.append("$")
+            rest = after[1:]
+        elif after.startswith("{"):
+            inside, end, rest = after[1:].partition("}")
+            if not end:
+                raise ConfigError(quoted("$" + after), "has no closing }", "write $$ for a plain dollar sign")
+            parts.append(_variable(inside, environ))
+        else:
+            parts.append("$")
+            rest = after
+
+
+def _variable(inside: str, environ: Mapping[str, str]) -> str:
+    name, has_default, default = inside.partition(":-")
+    if not name.isascii() or not name.isidentifier():
+        shown = quoted("${" + inside + "}")
+        raise ConfigError(shown, "does not name a variable", "write ${NAME} or ${NAME:-default}, and $$ for a dollar")
+    value = environ.get(name)
+    if has_default:
+        return value or default
+    if value is None:
+        raise ConfigError(f"${{{name}}}", "is not set in the environment", f"set it, or write ${{{name}:-default}}")
+    return value
+
+
+def environment(environ: Mapping[str, str]) -> Layer:
+    """``MULTI_UMASK``, ``MULTI_STOP_SCHEDULE`` and so on -> a layer.
+
+    An empty variable counts as unset; a ``MULTI_`` name that is no setting is ignored. A repeatable
+    setting takes several shell-quoted words: ``MULTI_ENV='A=1 B="x y"'``. Raises `ConfigError`.
+    """
+    values: dict[str, object] = {}
+    origins: dict[str, str] = {}
+    for name, setting in SETTINGS.items():
+        variable = f"MULTI_{name.upper()}"
+        text = environ.get(variable)
+        if not text:
+            continue
+        try:
+            values[name] = _from_variable(setting, text, variable)
+        except UsageError as error:
+            raise ConfigError(error.word, error.why, error.hint) from None
+        origins[name] = variable
+    return Layer("environment", MappingProxyType(values), MappingProxyType(origins))
+
+
+def _from_variable(setting: settings.Setting, text: str, variable: str) -> object:
+    if not setting.repeatable:
+        return settings.from_text(setting, text, variable)
+    try:
+        words = settings.split(text)
+    except ValueError:
+        raise UsageError(variable, "has a quote that is not closed", "close it") from None
+    value: object = ()
+    for word in words:
+        value = settings.merge(setting, value, settings.from_text(setting, word, variable))
+    return value
+
+
+# --- env files --------------------------------------------------------------------------------------
+
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"', "$": "$", "`": "`", "\n": ""}
+
+
+def parse_env_file(text: str, where: str) -> tuple[tuple[str, str], ...]:
+    r"""Read dotenv text: ``KEY=VALUE`` lines -> variables; of two lines for one name the last counts.
+
+    Blank lines and ``#`` lines are skipped, ``export`` may stand in front. A value without quotes ends
+    at the end of its line or before `` #``. Single quotes keep everything as it is; double quotes know
+    ``\n \r \t \\ \" \$``. Both may span lines. Nothing is substituted: ``$`` is a dollar sign.
+    `where` is the path that errors name. Raises `ConfigError` with the line.
+    """
+    found: dict[str, str] = {}
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n") + "\n"
+    at, number, counted = 0, 1, 0
+    while at < len(text):
+        number += text.count("\n", counted, at)
+        counted = at
+        place = f"{where}:{number}"
+        end = text.index("\n", at)
+        line = text[at:end].strip()
+        if not line or line.startswith("#"):
+            at = end + 1
+            continue
+        equals = text.find("=", at, end)
+        name = text[at : max(equals, at)].strip()
+        if name.startswith(("export ", "export\t")):
+            name = name[len("export") :].strip()
+        if not name or any(char.isspace() or char in "\"'#" for char in name):
+            raise ConfigError(place, f"{quoted(line)} is not KEY=VALUE", "put a # before a comment")
+        value, at = _env_value(text, equals + 1, place)
+        settings.from_toml(SETTINGS["env"], {name: value}, place)
+        found[name] = value
+    return tuple(found.items())
+
+
+def _env_value(text: str, at: int, place: str) -> tuple[str, int]:
+    """Read the value that begins at `at`; also where the next line begins."""
+    while text[at] in " \t":
+        at += 1
+    quote = text[at]
+    if quote not in "\"'":
+        end = text.index("\n", at)
+        raw = text[at:end]
+        for mark in (" #", "\t#"):
+            raw = raw.partition(mark)[0]
+        return ("" if raw.startswith("#") else raw.strip()), end + 1
+    parts: list[str] = []
+    at += 1
+    while at < len(text) and text[at] != quote:
+        if quote == '"' and text[at] == "\\" and at + 1 < len(text):
+            parts.append(_ESCAPES.get(text[at + 1], text[at : at + 2]))
+            at += 2
+        else:
+            parts.append(text[at])
+            at += 1
+    if at >= len(text):
+        raise ConfigError(place, "has a quote that is not closed", f"put a {quote} at the end of the value")
+    end = text.index("\n", at)
+    tail = text[at + 1 : end].strip()
+    if tail and not tail.startswith("#"):
+        raise ConfigError(place, f"{quoted(tail)} stands after the closing quote", "put the whole value in quotes")
+    return "".join(parts), end + 1
+
+
+def read_env_files(paths: Sequence[str], read: Read) -> tuple[tuple[str, str], ...]:
+    """Read the files of the setting ``env_file``; of two that name one variable the later goes first.
+
+    `read` returns a file's bytes and raises `OSError`. Raises `ConfigError`.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        try:
+            data = read(path)
+        except (OSError, ValueError) as error:
+            why = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+            raise ConfigError(f"env_file {path}", why, "create it, or take it out of env_file") from None
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            raise ConfigError(f"{path}:{line}", "is not UTF-8 text", "save the file as UTF-8") from None
+        found.update(parse_env_file(text, path))
+    return tuple(found.items())
