@@ -24,7 +24,6 @@ _SYSTEM = "/etc/multi"
 _SECTIONS = ("include", "defaults", "groups", "nodes")
 _LAYER_KEYS = (*SETTINGS, "options")
 _GROUP_KEYS = ("nodes", "count", "prefix")
-_NOTHING: Mapping[str, object] = MappingProxyType({})
 
 Read = Callable[[str], bytes]
 Find = Callable[[str], Iterable[str]]
@@ -40,7 +39,7 @@ class Layer:
     """
 
     source: str
-    values: Mapping[str, object] = _NOTHING
+    values: Mapping[str, object] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def origin(self, key: str) -> str:
