@@ -1,0 +1,121 @@
+"""Words in, an order out: the command line.
+
+`main` finds the command and `multi`'s own flags in the raw words, lets the command ride the line as far as it goes,
+and turns every mistake of the user into one line and an exit code. Click writes the help and speaks to the shells
+that complete; it is imported for these alone, and never sees the words of the node grammar.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
+
+from multi import __version__
+from multi.cli import commands
+from multi.cli.screen import Screen
+from multi.cli.words import split, take
+from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PERMISSION, EXIT_USAGE, MultiError
+
+_COMPLETE = "_MULTI_COMPLETE"  # how the scripts of click ask, see click.shell_completion
+_USAGE = "usage: multi COMMAND [NODES] [OPTIONS] [-- WORKER WORDS]"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; `argv` without the program's name, `sys.argv` when None. The exit code of the process.
+
+    Exit codes: 0 what was asked for is true of every node, 1 a node failed, 2 a mistake in words or config, 75 another
+    `multi` holds a node, 77 permission, 130 interrupted; those of ``status`` are in its help.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    screen = Screen(sys.stdout, sys.stderr, os.environ)
+    return serve(words, _pipeline, screen, os.environ)
+
+
+def serve(
+    words: Sequence[str],
+    line: Callable[[], commands.Line],
+    screen: Screen,
+    environ: Mapping[str, str],
+    system: str = os.name,
+) -> int:
+    """`main` with everything it works with as arguments. Raises nothing but a bug."""
+    try:
+        code = _serve(words, line, screen, environ, system)
+    except MultiError as error:
+        screen.complain(commands.remark(str(error)))
+        code = error.exit_code
+    except KeyboardInterrupt:
+        screen.wipe()
+        screen.complain(commands.remark("interrupted: nothing more is done; 'multi status' tells what runs"))
+        code = EXIT_INTERRUPTED
+    except OSError as error:  # the machine's refusal (a full disk, no permission), named by whoever met it
+        screen.complain(commands.remark(_refusal(error)))
+        code = EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_FAILED
+    if screen.error is not None:
+        screen.complain(commands.remark(f"standard output: {screen.error.strerror}; what it was to show is lost"))
+        code = code or EXIT_FAILED
+    return code
+
+
+def _pipeline() -> commands.Line:
+    from multi import pipeline
+
+    return cast("commands.Line", pipeline)
+
+
+def _serve(
+    words: Sequence[str],
+    line: Callable[[], commands.Line],
+    screen: Screen,
+    environ: Mapping[str, str],
+    system: str,
+) -> int:
+    if system == "nt":
+        raise MultiError("Windows", "has no signals and no process groups, which multi needs", "run it under WSL")
+    session = commands.Session(line, screen)
+    if environ.get(_COMPLETE):
+        from multi.cli import completion
+
+        return completion.answer(environ[_COMPLETE], session)
+    order = _order(words, screen)
+    if order is None:
+        return EXIT_USAGE
+    if order.has(commands.NO_COLOR):
+        screen.without_colour()
+    if order.has(commands.VERSION):
+        screen.say(f"multi {__version__}")
+        return 0
+    if order.command.announced and screen.out_is_terminal and not any(map(order.has, commands.SILENT)):
+        screen.say(screen.style.paint("cyan", f"multi v{__version__}"))
+    return order.command.ride(order, session)
+
+
+def _order(words: Sequence[str], screen: Screen) -> commands.Order | None:
+    """The words as an order; None, after the usage was shown, when there is no command in them."""
+    parts = split(words, commands.is_command)
+    if parts.command is None:
+        leading = take(parts.leading, (*commands.GLOBAL, commands.SHORT_HELP, commands.VERSION))
+        given = leading.given
+        if commands.VERSION.name in given or commands.HELP.name in given or commands.SHORT_HELP.name in given:
+            return commands.Order(command=commands.find("help"), given=given)
+        screen.complain(_USAGE, "'multi help' lists the commands, 'multi help COMMAND' tells about one")
+        return None
+    command = commands.find(parts.command)
+    # To look is to run dry, so `show` takes the flag out of the words as `start` does.
+    options = (*commands.GLOBAL, commands.DRY_RUN, *command.options)
+    leading = take(parts.leading, (*options, commands.SHORT_HELP, commands.VERSION))
+    first = take(parts.rest[:1], (commands.SHORT_HELP,))
+    rest = take((*first.words, *parts.rest[1:]), options)
+    given = {**leading.given, **first.given, **rest.given}
+    if commands.HELP.name in given or commands.SHORT_HELP.name in given:
+        return commands.Order(command=commands.find("help"), words=(command.name,), given=given)
+    return commands.Order(command=command, leading=leading.words, words=rest.words, given=given)
+
+
+def _refusal(error: OSError) -> str:
+    from multi.report import printable
+
+    where = f"{error.filename}: " if error.filename else ""
+    return printable(f"{where}{error.strerror or error}")

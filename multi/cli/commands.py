@@ -1,0 +1,545 @@
+"""The commands: a table, and one function for each way to ride the line.
+
+To add a command, add its row to `COMMANDS` and, where no function here does it yet, write one: it takes an `Order`
+and a `Session` and returns an exit code. Help and completion are made from the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from multi.cli.screen import Screen
+from multi.cli.words import Option
+from multi.errors import EXIT_FAILED, UsageError
+
+if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
+    from multi.event import Event
+    from multi.pipeline import Selection, View
+    from multi.report import Progress
+    from multi.step import Route
+
+JSON = Option(flags=("--json",), help="print JSON: one event a line, or one array")
+QUIET = Option(flags=("--quiet", "-q"), help="print failures only")
+VERBOSE = Option(flags=("--verbose",), help="print more: the commands that are run, how a node proved ready")
+NOSPLASH = Option(flags=("--nosplash",), help="print no line with name and version")
+NO_COLOR = Option(flags=("--no-color",), help="print no colours, as with NO_COLOR in the environment")
+HELP = Option(flags=("--help",), help="print this and exit; -h right after the command does the same")
+SHORT_HELP = Option(
+    flags=("-h",), help="--help, where it cannot be the worker's: right after the command, or before it"
+)
+VERSION = Option(flags=("--version",), help="print the version, before any command")
+GLOBAL = (JSON, QUIET, VERBOSE, NOSPLASH, NO_COLOR, HELP)
+SILENT = (NOSPLASH, QUIET, JSON)  # who says one of these gets no splash
+
+DRY_RUN = Option(flags=("--dry-run",), help="print what would be done, and do nothing")
+ROLLING = Option(
+    flags=("--rolling",),
+    help="N nodes at a time (1 when no N is given), each ready before the next; stop at the first failure",
+    metavar="N",
+    optional=True,
+)
+UP = Option(flags=("--up",), help="wait until every node is up (this is what it does when not told)")
+DOWN = Option(flags=("--down",), help="wait until every node is down")
+TIMEOUT = Option(
+    flags=("--timeout",), help="give up after so many seconds, exit 1; for ever when not given", metavar="SECONDS"
+)
+
+# Words of the node grammar that are nobody's setting; the pipeline reads them, help and completion show them.
+STRICT = Option(flags=("--strict",), help="a scoped option that hits no node is an error, not a warning")
+CONFIG = Option(flags=("--multi-config",), help="read this file instead of the first multi.toml found", metavar="FILE")
+
+
+class Line(Protocol):
+    """What of `multi.pipeline` the commands ride on; tests hand in another one."""
+
+    def select(self, command: str, words: Sequence[str]) -> Selection:
+        """Words -> nodes."""
+        ...
+
+    def look(self, selection: Selection) -> tuple[View, ...]:
+        """Nodes -> what is seen of them."""
+        ...
+
+    def plan(self, command: str, selection: Selection) -> tuple[Route, ...]:
+        """Nodes -> what would be done."""
+        ...
+
+    def run(self, command: str, selection: Selection, **options: object) -> Iterator[Event]:
+        """Nodes -> what happens. Options: `rolling` for restart; `up` and `timeout` for wait."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a command works with: the line it rides and the screen it prints on."""
+
+    line: Callable[[], Line]  # imports the pipeline when it is first needed
+    screen: Screen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One row of the table.
+
+    `usage` is what may follow the name. `about` is the help's text, one string a paragraph. `examples` are whole
+    command lines. `announced` commands print name and version first, on a terminal. One that `needs_nodes` is a mistake
+    when there are none; any other is then done.
+    """
+
+    name: str
+    summary: str
+    ride: Callable[[Order, Session], int]
+    usage: str = "[NODES] [OPTIONS]"
+    about: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    options: tuple[Option, ...] = ()
+    announced: bool = False
+    takes_nodes: bool = True
+    needs_nodes: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What the user ordered: a command, the options given to it, and the raw words of the node grammar.
+
+    `leading` are the words that stood before the command, `words` those after it.
+    """
+
+    command: Command
+    leading: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    given: Mapping[str, str | None] = field(default_factory=dict)
+
+    def has(self, option: Option) -> bool:
+        """Whether `option` was given."""
+        return option.name in self.given
+
+    @property
+    def grammar(self) -> tuple[str, ...]:
+        """The words for the node grammar."""
+        return (*self.leading, *self.words)
+
+
+# -- rides ---------------------------------------------------------------------------------------------------------
+
+
+def act(order: Order, session: Session) -> int:
+    """Ride to the end: `start stop stopwait restart kill reload`; or as far as the plan with ``--dry-run``."""
+    return _act(order, session, _select(order, session))
+
+
+def send_signal(order: Order, session: Session) -> int:
+    """``signal SIG NODES``: SIG is handed on as ``-SIG``, the way the node grammar has it."""
+    from multi.schedule import find_signal, parse_signal
+
+    if not order.words:
+        raise UsageError("signal", "no signal is named", "try 'multi signal USR1 w1'")
+    signum = find_signal(order.words[0])
+    words = order.words if signum is None else (f"-{signum}", *order.words[1:])
+    if not any(word.startswith("-") and find_signal(word) is not None for word in words):
+        parse_signal(order.words[0])  # says what is wrong with it
+    return _act(order, session, _select(order, session, words))
+
+
+def wait(order: Order, session: Session) -> int:
+    """``wait``: until every node is up, or down."""
+    if order.has(UP) and order.has(DOWN):
+        raise UsageError("--up --down", "contradict each other", "give one of them")
+    return _act(order, session, _select(order, session))
+
+
+def status(order: Order, session: Session) -> int:
+    """Ride as far as observe: a line a node."""
+    from multi import report
+
+    selection = _select(order, session)
+    views = session.line().look(selection) if selection.nodes else ()
+    screen = session.screen
+    if order.has(JSON):
+        screen.say(report.to_json([report.view_json(view) for view in views]))
+    elif not views:
+        screen.complain(remark(_no_nodes(selection)))
+    else:
+        shown = [view for view in views if not order.has(QUIET) or report.status_code(view.sighting)]
+        if shown:
+            screen.say(*report.status_table(shown, screen.style))
+    return report.status_exit_code(views)
+
+
+def names(order: Order, session: Session) -> int:
+    """The full names of the nodes, a line each."""
+    _print_list(order, session, [node.name for node in _select(order, session).nodes])
+    return 0
+
+
+def expand(order: Order, session: Session) -> int:
+    """A template, filled in for each node."""
+    if not order.words:
+        raise UsageError("expand", "no template is given", "try 'multi expand /var/log/%n.log w1 w2'")
+    from multi import expand as expansion
+
+    template, *words = order.words
+    nodes = _select(order, session, words).nodes
+    _print_list(order, session, [expansion.render(template, node) for node in nodes])
+    return 0
+
+
+def show(order: Order, session: Session) -> int:
+    """The command of each node, as a shell runs it."""
+    from multi import report
+
+    nodes = _select(order, session).nodes
+    if order.has(JSON):
+        commands = [{"node": node.name, "command": list(node.argv)} for node in nodes]
+        session.screen.say(report.to_json(commands))
+    else:
+        session.screen.say(*(report.shell(node.argv) for node in nodes))
+    return 0
+
+
+def get(order: Order, session: Session) -> int:
+    """The command of one node of several; exit 1 when there is no such node."""
+    if not order.words:
+        raise UsageError("get", "no node is named", "try 'multi get w1 w1 w2 -A proj'")
+    from multi import expand as expansion
+    from multi import report
+
+    wanted, *words = order.words
+    nodes = _select(order, session, words).nodes
+    node = expansion.find(nodes, wanted)
+    if node is None:
+        known = " ".join(node.short for node in nodes[:_MOST_NAMES]) + (" ..." if len(nodes) > _MOST_NAMES else "")
+        hint = f"the nodes are: {known}" if nodes else "there are no nodes at all"
+        session.screen.complain(remark(str(UsageError(wanted, "there is no such node", hint))))
+        return EXIT_FAILED
+    command = list(node.argv)
+    text = report.to_json({"node": node.name, "command": command}) if order.has(JSON) else report.shell(command)
+    session.screen.say(text)
+    return 0
+
+
+def show_help(order: Order, session: Session) -> int:
+    """``help [COMMAND]``."""
+    from multi.cli import manual
+
+    word = next((word for word in order.words if word != "--"), None)
+    session.screen.say(manual.overview() if word is None else manual.page(find(word)))
+    return 0
+
+
+def completion(order: Order, session: Session) -> int:
+    """``completion SHELL``: the script that teaches a shell."""
+    from multi.cli import completion as shells
+
+    if len(order.words) != 1:
+        shells_text = ", ".join(shells.SHELLS)
+        raise UsageError("completion", f"needs one shell, not {len(order.words)}", f"it can be {shells_text}")
+    session.screen.say(shells.script(order.words[0]))
+    return 0
+
+
+def remark(text: str) -> str:
+    """One line on stderr, with who says it: other programs print there too."""
+    return f"multi: {text}"
+
+
+def _select(order: Order, session: Session, words: Sequence[str] | None = None) -> Selection:
+    """Words -> nodes, and the warnings that come with them."""
+    grammar = order.grammar if words is None else (*order.leading, *words)
+    selection = session.line().select(order.command.name, grammar)
+    if not order.has(QUIET) and selection.warnings:
+        from multi.report import printable
+
+        session.screen.complain(*(remark(f"warning: {printable(warning)}") for warning in selection.warnings))
+    return selection
+
+
+def _print_list(order: Order, session: Session, texts: list[str]) -> None:
+    if order.has(JSON):
+        from multi import report
+
+        session.screen.say(report.to_json(texts))
+    else:
+        session.screen.say(*texts)
+
+
+def _no_nodes(selection: Selection) -> str:
+    where = getattr(selection, "rundir", "") or "the run directory"
+    return f"there are no nodes: none is named, none is configured, none is recorded in {where}"
+
+
+def _act(order: Order, session: Session, selection: Selection) -> int:
+    from multi import report
+
+    name, screen = order.command.name, session.screen
+    options = _ride_options(order)
+    if not selection.nodes:
+        if order.command.needs_nodes and not order.has(DOWN):
+            raise UsageError("", _no_nodes(selection), f"name some, as in 'multi {name} w1 w2'")
+        if not order.has(QUIET):
+            screen.complain(remark(_no_nodes(selection)))
+        return 0
+    if order.has(DRY_RUN):
+        routes = session.line().plan(name, selection)
+        if order.has(JSON):
+            screen.say(*(report.to_json(report.route_json(route)) for route in routes))
+        else:
+            screen.say(*(report.route_line(route, screen.style) for route in routes))
+        return report.plan_exit_code(routes)
+    return _follow(order, screen, session.line().run(name, selection, **options))
+
+
+def _ride_options(order: Order) -> dict[str, object]:
+    """What `Line.run` is told beside the nodes; only what the user said."""
+    options: dict[str, object] = {}
+    if order.has(ROLLING):
+        options["rolling"] = _node_count(order.given[ROLLING.name])
+    if order.has(UP) or order.has(DOWN):
+        options["up"] = order.has(UP)
+    if order.has(TIMEOUT):
+        options["timeout"] = _seconds(order.given[TIMEOUT.name] or "")
+    return options
+
+
+def _node_count(text: str | None) -> int:
+    """``--rolling[=N]`` -> how many nodes at a time."""
+    if text is None:
+        return 1
+    if text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text):
+        return int(text)
+    raise UsageError(f"--rolling={text}", "is not a number of nodes", "write it like --rolling or --rolling=2")
+
+
+def _seconds(text: str) -> float:
+    """``--timeout SECONDS`` -> seconds: plain digits with at most one point."""
+    whole, _, fraction = text.partition(".")
+    if text.isascii() and len(text) <= _DIGITS and (whole + fraction).isdigit() and not text.endswith("."):
+        return float(text)
+    raise UsageError(f"--timeout={text}", "is not a number of seconds", "write it like --timeout=30 or --timeout=0.5")
+
+
+def _follow(order: Order, screen: Screen, events: Iterator[Event]) -> int:
+    """Print the events as they come; the exit code that they make."""
+    from multi import report
+
+    ledger, progress = report.Ledger(), report.Progress()
+    for event in events:
+        ledger = ledger.after(event)
+        if order.has(JSON):
+            fact = report.event_json(event)
+            if fact is not None:
+                screen.say(report.to_json(fact))
+            continue
+        if report.is_failure(event):
+            screen.complain(*report.event_lines(event, screen.error_style, verbose=order.has(VERBOSE)))
+        elif not order.has(QUIET):
+            screen.say(*report.event_lines(event, screen.style, verbose=order.has(VERBOSE)))
+        if not order.has(QUIET):
+            progress = _show_progress(screen, progress.after(event))
+    screen.wipe()
+    return ledger.exit_code
+
+
+def _show_progress(screen: Screen, progress: Progress) -> Progress:
+    if not progress.waits:
+        screen.wipe()
+    elif screen.wants_redraw():
+        screen.redraw(progress.line(screen.width - 1))  # a full line would wrap on some terminals
+    elif not screen.redraws and progress.due:
+        screen.say(progress.line())
+        return progress.told()
+    return progress
+
+
+# -- the table -----------------------------------------------------------------------------------------------------
+
+_DIGITS = 12  # more make no number that anybody means
+_MOST_NAMES = 20  # as many as still help in one line
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        name="start",
+        summary="start the nodes that are not running, and wait until each is ready",
+        ride=act,
+        usage="[NODES] [OPTIONS] [-- WORKER WORDS]",
+        about=(
+            (
+                "All nodes are started at once. A node that runs already is a success and says so; one that does not "
+                "prove ready is a failure: it is named with its exit status and its last log lines, and the command "
+                "exits 1."
+            ),
+            "Without NODES: all nodes of the config.",
+        ),
+        examples=(
+            "multi start w1 w2 -A proj",
+            "multi start 3 -A proj -c 4 -Q:1 video -Q:2,3 mail",
+            "multi start a b --preset exec --cmd 'python worker.py --name %n'",
+        ),
+        options=(DRY_RUN,),
+        announced=True,
+        needs_nodes=True,
+    ),
+    Command(
+        name="stop",
+        summary="send the first signal of the stop schedule, and do not wait",
+        ride=act,
+        usage="[NODES] [-SIG] [OPTIONS]",
+        about=(
+            (
+                "The signal goes to the main process alone, so that a worker can finish what it is doing. "
+                "-SIG (-QUIT, -SIGQUIT, -quit, -3) takes the place of the first signal."
+            ),
+            "Without NODES: all nodes of the config, or else all that are recorded in the run directory.",
+        ),
+        examples=("multi stop w1", "multi stop", "multi stop w1 -QUIT"),
+        options=(DRY_RUN,),
+        announced=True,
+    ),
+    Command(
+        name="stopwait",
+        summary="stop the nodes by their schedule, and wait until every process is gone",
+        ride=act,
+        usage="[NODES] [-SIG] [OPTIONS]",
+        about=(
+            (
+                "Walks the stop schedule, TERM/90/QUIT/10/KILL/5 for Celery: which signal, and how many seconds until "
+                "the next. The wait ends when the whole tree is gone; what survives the schedule is named, exit 1."
+            ),
+            "Without NODES: all nodes of the config, or else all that are recorded in the run directory.",
+        ),
+        examples=("multi stopwait w1 w2", "multi stopwait --stop-schedule=TERM/forever", "multi stopwait w1 -QUIT"),
+        aliases=("stop_verify",),
+        options=(DRY_RUN,),
+        announced=True,
+    ),
+    Command(
+        name="restart",
+        summary="stop the nodes by their schedule and start them again",
+        ride=act,
+        usage="[NODES] [-SIG] [OPTIONS] [-- WORKER WORDS]",
+        about=(
+            (
+                "Without worker options the recorded command is used again. A node that does not stop is not started a "
+                "second time."
+            ),
+            "Without NODES: all nodes of the config, or else all that are recorded in the run directory.",
+        ),
+        examples=("multi restart", "multi restart w1 -A proj -c 8", "multi restart --rolling=2"),
+        options=(DRY_RUN, ROLLING),
+        announced=True,
+        needs_nodes=True,
+    ),
+    Command(
+        name="kill",
+        summary="send KILL to every process of the nodes, and confirm",
+        ride=act,
+        about=("The whole tree is killed: children in other sessions and process groups too. Running tasks are lost.",),
+        examples=("multi kill w1",),
+        options=(DRY_RUN,),
+        announced=True,
+    ),
+    Command(
+        name="status",
+        summary="one line a node: state, pid, uptime, CPU, memory, restarts, log",
+        ride=status,
+        about=(
+            (
+                "Exit codes as the LSB has them: 0 all nodes run, 3 not running, 1 dead with a pidfile left, 4 unknown;"
+                " of several, 4 before 1 before 3. A node that is starting, stopping or has lost its pidfile runs."
+            ),
+            "--json prints one array. --quiet prints the nodes that do not run.",
+        ),
+        examples=("multi status", "multi status w1 --json"),
+    ),
+    Command(
+        name="signal",
+        summary="send a signal to the main process of the nodes",
+        ride=send_signal,
+        usage="SIG [NODES] [OPTIONS]",
+        about=("SIG is a name or a number: USR1, SIGUSR1, usr1, 10, each with or without a dash.",),
+        examples=("multi signal USR1 w1",),
+        options=(DRY_RUN,),
+        needs_nodes=True,
+    ),
+    Command(
+        name="reload",
+        summary="send the reload signal of the preset (HUP for Celery)",
+        ride=act,
+        examples=("multi reload", "multi reload w1 --reload-signal=USR2"),
+        options=(DRY_RUN,),
+        needs_nodes=True,
+    ),
+    Command(
+        name="wait",
+        summary="wait until the nodes are up, or down",
+        ride=wait,
+        about=("Touches nothing. Exits 1 when --timeout seconds have passed.",),
+        examples=("multi wait w1 --timeout=30", "multi wait --down"),
+        options=(UP, DOWN, TIMEOUT),
+        needs_nodes=True,
+    ),
+    Command(
+        name="names",
+        summary="print the full names of the nodes",
+        ride=names,
+        examples=("multi names 10", "multi names w1 w2@%h --suffix=example.com"),
+    ),
+    Command(
+        name="expand",
+        summary="print a template filled in for each node",
+        ride=expand,
+        usage="TEMPLATE [NODES] [OPTIONS]",
+        about=("%n is the short name, %h and %p are the full name, %d is the host, %% is a percent sign.",),
+        examples=("multi expand /var/log/%n%I.log 3",),
+    ),
+    Command(
+        name="get",
+        summary="print the command of one node",
+        ride=get,
+        usage="NODE [NODES] [OPTIONS]",
+        about=("NODE is a short or a full name, looked up among NODES. Exits 1 when it is not among them.",),
+        examples=("multi get w2 w1 w2 -A proj -c:w2 8",),
+    ),
+    Command(
+        name="show",
+        summary="print the command of each node, ready for a shell",
+        ride=show,
+        usage="[NODES] [OPTIONS] [-- WORKER WORDS]",
+        examples=("multi show 3 -A proj -c 4 -c:1 10",),
+    ),
+    Command(
+        name="completion",
+        summary="print the script that teaches a shell to complete",
+        ride=completion,
+        usage="bash|zsh|fish",
+        examples=('eval "$(multi completion bash)"', "multi completion fish > ~/.config/fish/completions/multi.fish"),
+        takes_nodes=False,
+    ),
+    Command(
+        name="help",
+        summary="print how to use multi, or one command of it",
+        ride=show_help,
+        usage="[COMMAND]",
+        examples=("multi help start",),
+        takes_nodes=False,
+    ),
+)
+
+_BY_NAME: Mapping[str, Command] = {name: row for row in COMMANDS for name in (row.name, *row.aliases)}
+
+
+def is_command(word: str) -> bool:
+    """Whether `word` is a command or another name of one."""
+    return word in _BY_NAME
+
+
+def find(word: str) -> Command:
+    """The command of that name. Raises `UsageError` that says what is nearest."""
+    if word in _BY_NAME:
+        return _BY_NAME[word]
+    from multi.document import nearest
+
+    raise UsageError(word, "is not a command", f"{nearest(word, _BY_NAME)} ('multi help' tells what each does)")

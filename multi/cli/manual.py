@@ -1,0 +1,98 @@
+"""What ``help`` and ``--help`` print, laid out by click from the table of commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import click
+
+from multi.cli.commands import COMMANDS, CONFIG, GLOBAL, STRICT, VERSION, Command
+from multi.cli.words import Option
+from multi.settings import SETTINGS, Setting
+
+_EXIT_CODES = (
+    ("0", "what was asked for is true of every node"),
+    ("1", "a node failed"),
+    ("2", "a mistake in the words or the config"),
+    ("75", "another multi holds a node longer than --lock-timeout"),
+    ("77", "no permission, or not safe to do as root"),
+    ("130", "interrupted; what was started lives on"),
+)
+_EXAMPLES = (
+    "multi start w1 w2 -A proj -c:w2 4",
+    "multi status",
+    "multi restart --rolling",
+    "multi stopwait",
+    "multi start a b --preset exec --cmd 'python worker.py --name %n'",
+)
+_WIDTH = 100
+
+
+def overview() -> str:
+    """The page of ``multi help``: every command on a line."""
+    page = _formatter()
+    page.write_usage("multi", "COMMAND [NODES] [OPTIONS] [-- WORKER WORDS]")
+    _paragraphs(
+        page, ["Keeps named worker processes under control. What works after 'celery multi' works after 'multi'."]
+    )
+    with page.section("Commands"):
+        page.write_dl([(_names(command), command.summary) for command in COMMANDS])
+    with page.section("Options of every command"):
+        page.write_dl(_rows((*GLOBAL, VERSION)))
+    with page.section("Exit codes"):
+        page.write_dl(_EXIT_CODES)
+    _examples(page, _EXAMPLES)
+    _paragraphs(page, ["'multi help COMMAND' tells about one command."])
+    return page.getvalue().rstrip("\n")
+
+
+def page(command: Command) -> str:
+    """The page of one command."""
+    page = _formatter()
+    page.write_usage(f"multi {command.name}", command.usage)
+    summary = command.summary[0].upper() + command.summary[1:] + "."
+    aliases = [f"Another name of it is {', '.join(command.aliases)}."] if command.aliases else []
+    _paragraphs(page, [summary, *command.about, *aliases])
+    grammar = (STRICT, CONFIG) if command.takes_nodes else ()
+    with page.section("Options"):
+        page.write_dl(_rows((*command.options, *grammar, *GLOBAL)))
+    if command.takes_nodes:
+        with page.section("Settings (for some nodes only: --opt:w1=VALUE, --opt:1-3=VALUE)"):
+            page.write_dl([(_setting(setting), setting.help.replace("`", "")) for setting in SETTINGS.values()])
+        _paragraphs(page, ["Every other option, and everything after --, is the worker's."])
+    _examples(page, command.examples)
+    return page.getvalue().rstrip("\n")
+
+
+def _formatter() -> click.HelpFormatter:
+    return click.HelpFormatter(max_width=_WIDTH)
+
+
+def _names(command: Command) -> str:
+    return ", ".join((command.name, *command.aliases))
+
+
+def _rows(options: Iterable[Option]) -> list[tuple[str, str]]:
+    return [(_spelling(option), option.help) for option in options]
+
+
+def _spelling(option: Option) -> str:
+    value = f"[={option.metavar}]" if option.optional else f"={option.metavar}" if option.metavar else ""
+    return ", ".join(option.flags) + value
+
+
+def _setting(setting: Setting) -> str:
+    return ", ".join(setting.flags) + (f" {setting.metavar}" if setting.takes_value else "")
+
+
+def _paragraphs(page: click.HelpFormatter, texts: Iterable[str]) -> None:
+    for text in texts:
+        page.write_paragraph()
+        page.write_text(text)
+
+
+def _examples(page: click.HelpFormatter, lines: Sequence[str]) -> None:
+    if lines:
+        with page.section("Examples"):
+            for line in lines:  # never wrapped: they are there to be copied
+                page.write(f"  {line}\n")

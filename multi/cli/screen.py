@@ -1,0 +1,146 @@
+"""Where text goes: results to stdout, errors to stderr, one redrawn line on a terminal.
+
+Output is a side of the work, never the work itself. A reader that goes away (``multi restart | head -1``) must not
+stop a command between the stop and the start of a node, so a stream that fails is given up and the command goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import TextIO
+
+from multi.report import PLAIN, Style
+
+_REDRAW_EVERY = 0.1  # seconds; more often only costs time
+_ERASE = "\r\x1b[K"  # to the line's beginning, then erase to its end: ECMA-48 CR and EL
+
+
+class Screen:
+    """The two streams of one command, and what is drawn on them.
+
+    A stream that is None (closed by the caller) takes everything and shows nothing.
+    """
+
+    def __init__(
+        self,
+        out: TextIO | None,
+        err: TextIO | None,
+        environ: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Look at the streams once: whether they are terminals does not change."""
+        self._out = out
+        self._err = err
+        self._clock = clock
+        self._drawn = ""  # the redrawn line that can be seen now
+        self._drawn_at = float("-inf")
+        self._smart = environ.get("TERM", "") not in {"", "dumb"}
+        self.out_is_terminal = _is_terminal(out)
+        colour = self._smart and not environ.get("NO_COLOR")  # https://no-color.org
+        self.style = Style(colour=colour and self.out_is_terminal)
+        self.error_style = Style(colour=colour and _is_terminal(err))
+        self.error: OSError | None = None  # why results could not be printed, other than a reader that went away
+
+    @property
+    def redraws(self) -> bool:
+        """Whether a line can be drawn again in its place."""
+        return self.out_is_terminal and self._smart
+
+    def without_colour(self) -> None:
+        """``--no-color``."""
+        self.style = self.error_style = PLAIN
+
+    def say(self, *lines: str) -> None:
+        """Results: whole lines on stdout, out at once."""
+        if lines:
+            text = "".join(line + "\n" for line in lines)
+            self._out = self._write(self._out, _ERASE + text + self._drawn if self._drawn else text)
+
+    def complain(self, *lines: str) -> None:
+        """Errors, failures and remarks: whole lines on stderr, out at once."""
+        if lines:
+            drawn = self._drawn
+            self.wipe()
+            self._err = self._write(self._err, "".join(line + "\n" for line in lines))
+            if drawn:
+                self._draw(drawn)
+
+    def wants_redraw(self) -> bool:
+        """Whether the redrawn line may be drawn now; asked before the text of it is made."""
+        return self.redraws and self._clock() - self._drawn_at >= _REDRAW_EVERY
+
+    def redraw(self, line: str) -> None:
+        """Draw `line` in place of the last redrawn one; it stays below what is said, until it is wiped."""
+        self._draw(self.style.paint("cyan", line))
+        self._drawn_at = self._clock()
+
+    def wipe(self) -> None:
+        """Take the redrawn line away."""
+        if self._drawn:
+            self._drawn = ""
+            self._drawn_at = float("-inf")
+            self._out = self._write(self._out, _ERASE)
+
+    def _draw(self, text: str) -> None:
+        self._out = self._write(self._out, _ERASE + text)
+        self._drawn = text
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal that stdout is; 80 where it does not tell."""
+        try:
+            columns = os.get_terminal_size(self._out.fileno()).columns if self._out is not None else 0
+        except (OSError, ValueError):
+            columns = 0
+        return columns or 80
+
+    def _write(self, stream: TextIO | None, text: str) -> TextIO | None:
+        """Write `text`; the stream to use from now on."""
+        if stream is None:
+            return None
+        try:
+            _put(stream, text)
+        except ValueError:  # closed by whoever owns it
+            return None
+        except OSError as error:
+            # A reader that went away, and a terminal that hung up (EIO), say that nobody listens any more.
+            if stream is self._out and not isinstance(error, BrokenPipeError) and not _is_terminal(stream):
+                self.error = error
+            return None
+        return stream
+
+
+def _put(stream: TextIO, text: str) -> None:
+    """All of `text`, at once and past every buffer: what is buffered would fail a second time when Python ends."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):  # a stream that only lives in memory
+        stream.write(text)
+        stream.flush()
+        return
+    stream.flush()
+    data = _encoded(text, stream.encoding or "utf-8")
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:  # noqa: PERF203 -- somebody made the shared terminal or pipe non-blocking
+            import select
+
+            select.select([], [descriptor], [])
+
+
+def _encoded(text: str, encoding: str) -> bytes:
+    """Bytes that came in undecodable go out as they came; what the encoding does not have is shown escaped."""
+    try:
+        return text.encode(encoding, "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode(encoding, "backslashreplace")
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # closed
+        return False

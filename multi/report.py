@@ -1,0 +1,618 @@
+"""An event, a sighting or a route as a line or as JSON; a ledger of events as an exit code.
+
+Everything here is pure: values in, text or numbers out. Who prints it, and where, is `multi.cli`'s business.
+What other programs read (the keys of the JSON objects, the exit codes) is a contract and changes only on purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite
+
+from multi.errors import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PERMISSION
+from multi.event import (
+    Adopted,
+    Cleared,
+    Event,
+    Failed,
+    Gone,
+    Interrupted,
+    Readied,
+    Refused,
+    Signalled,
+    Skipped,
+    Spawned,
+    Survived,
+    Waiting,
+)
+from multi.pipeline import View
+from multi.schedule import signal_name
+from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from multi.step import (
+    Adopt,
+    AwaitDown,
+    AwaitEnd,
+    AwaitReady,
+    Clear,
+    Kill,
+    Refuse,
+    Route,
+    Signal,
+    Skip,
+    Spawn,
+    Step,
+    Stop,
+)
+
+# Exit codes of ``status``: "Init Script Actions", Linux Standard Base Core 5.0, section 22.2.
+STATUS_RUNNING = 0
+STATUS_DEAD = 1
+STATUS_STOPPED = 3
+STATUS_UNKNOWN = 4
+
+_SGR = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "magenta": "35", "cyan": "36"}
+_STATE_COLOUR = {
+    "running": "green",
+    "starting": "yellow",
+    "stopping": "yellow",
+    "stopped": "dim",
+    "dead": "red",
+    "lost": "magenta",
+    "unsure": "magenta",
+}
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+# -- text that is fit for a terminal -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How text looks; `colour` is true only where a person reads it on a terminal."""
+
+    colour: bool = False
+
+    def paint(self, name: str, text: str) -> str:
+        """`text` in the colour `name` (``bold dim red green yellow magenta cyan``), or as it is."""
+        return f"\x1b[{_SGR[name]}m{text}\x1b[0m" if self.colour else text
+
+
+PLAIN = Style()
+
+
+def printable(text: str) -> str:
+    r"""`text` on one line and harmless to a terminal: what is not printable is shown escaped.
+
+    Log lines, paths and the contents of pidfiles come from others. Colour sequences are taken out, tabs become
+    blanks, any other control character and any undecodable byte becomes ``\x1b`` or ``\udcff`` in letters.
+    """
+    if text.isprintable():
+        return text
+    if "\x1b[" in text:
+        import re
+
+        text = re.sub(r"\x1b\[[0-9;:]*[mK]", "", text)
+    return "".join(_printable_character(c) for c in text)
+
+
+def _printable_character(character: str) -> str:
+    if character.isprintable():
+        return character
+    return "    " if character == "\t" else character.encode("unicode_escape").decode()
+
+
+def duration(seconds: float) -> str:
+    """Two significant units at most: ``1.2s``, ``78s``, ``5m 20s``, ``3h 12m``, ``4d 5h``; infinity is ``forever``."""
+    if not isfinite(seconds):
+        return "forever"
+    seconds = max(seconds, 0.0)
+    if seconds < 9.95:  # noqa: PLR2004 -- from here on it would round to ten
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole >= _DAY:
+        return f"{whole // _DAY}d {whole % _DAY // _HOUR}h"
+    if whole >= _HOUR:
+        return f"{whole // _HOUR}h {whole % _HOUR // _MINUTE}m"
+    if whole >= 2 * _MINUTE:
+        return f"{whole // _MINUTE}m {whole % _MINUTE}s"
+    return f"{whole}s"
+
+
+def size(count: int) -> str:
+    """Bytes as people say them, in powers of 1,024: ``512B``, ``48.0M``, ``1.2G``."""
+    amount = float(count)
+    for unit in ("B", "K", "M", "G"):
+        if amount < 1023.95:  # noqa: PLR2004 -- from here on it would round to the next unit
+            return f"{count}B" if unit == "B" else f"{amount:.1f}{unit}"
+        amount /= 1024
+    return f"{amount:.1f}T"
+
+
+def shell(argv: Sequence[str]) -> str:
+    """`argv` as a line that a POSIX shell runs as it is (G11)."""
+    import shlex
+
+    return shlex.join(argv)
+
+
+def to_json(value: object) -> str:
+    """`value` as JSON on one line, in ASCII: a reader in any locale gets the same bytes."""
+    import json
+
+    return json.dumps(value, allow_nan=False)
+
+
+def _number(value: float | None) -> float | None:
+    """JSON has neither infinity nor NaN; what is not a number is not known."""
+    return value if value is not None and isfinite(value) else None
+
+
+def _count(number: int, noun: str) -> str:
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{number} {noun if number == 1 else plural}"
+
+
+# -- events --------------------------------------------------------------------------------------------------------
+
+
+def is_failure(event: Event) -> bool:
+    """Whether `event` belongs on stderr and is shown even to who asked for quiet."""
+    return isinstance(event, (Failed, Refused, Survived, Interrupted))
+
+
+def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the table
+    event: Event, style: Style = PLAIN, *, verbose: bool = False
+) -> tuple[str, ...]:
+    """`event` for a person: one line, a failure with more below it, nothing for what others already say.
+
+    `Waiting` has no line of its own; see `Progress`.
+    """
+    match event:
+        case Spawned(node, pid, argv):
+            return (_line(node, f"pid {pid} runs {printable(shell(argv))}", style, "dim"),) if verbose else ()
+        case Readied(node, pid, after, how, note):
+            proof = "alive" if how == "alive" else "ready"
+            text = f"started, pid {pid}, {proof} after {duration(after)}"
+            if verbose and how != "alive":
+                text += f" ({printable(how)})"
+            return (_line(node, text + (f"; {printable(note)}" if note else ""), style, "green"),)
+        case Signalled(node, pid, signum, after, others):
+            text = f"sent {signal_name(signum)} to pid {pid}"
+            if others:
+                text += f" and {_count(others, 'other process')} of its tree"
+            return (_line(node, text + (f" after {duration(after)}" if after >= 1 else ""), style),)
+        case Gone(node, pid, after):
+            return (_line(node, f"stopped, pid {pid} gone after {duration(after)}", style, "green"),)
+        case Survived(node, _, after, pids):
+            text = f"failed: {_pids(pids)} still there after {duration(after)}, the whole stop schedule"
+            return (_line(node, text, style, "red"), "    hint: 'multi kill' sends KILL to the whole tree")
+        case Cleared(node, why):
+            if why:
+                return (_line(node, f"cleared what was left behind: {printable(why)}", style, "yellow"),)
+            return (_line(node, "removed pidfile and record", style, "dim"),) if verbose else ()
+        case Adopted(node, pid, why):
+            return (_line(node, f"adopted pid {pid}: {printable(why)}", style, "yellow"),)
+        case Skipped(node, pid, why):
+            return (_line(node, printable(why) + ("" if pid is None else f", pid {pid}"), style),)
+        case Failed():
+            return _failed_lines(event, style)
+        case Refused(node, why):
+            return (_line(node, f"refused: {printable(why)}", style, "red"),)
+        case Waiting():
+            return ()
+        case Interrupted(signum):
+            text = f"multi: interrupted by {signal_name(signum)}: nothing more is done; 'multi status' tells what runs"
+            return (style.paint("red", text),)
+
+
+def _line(node: str, text: str, style: Style, colour: str = "") -> str:
+    return f"{style.paint('bold', printable(node))}: {style.paint(colour, text) if colour else text}"
+
+
+def _pids(pids: tuple[int, ...]) -> str:
+    shown = ", ".join(str(pid) for pid in pids[:10])
+    more = f" and {len(pids) - 10} more" if len(pids) > 10 else ""  # noqa: PLR2004 -- as many as fit a line
+    return f"{'pid' if len(pids) == 1 else 'pids'} {shown}{more}"
+
+
+def exit_text(status: int) -> str:
+    """How a process ended, `status` as `Failed` has it: ``exit status 1``, ``killed by SEGV``."""
+    return f"killed by {signal_name(-status)}" if status < 0 else f"exit status {status}"
+
+
+def _failed_lines(event: Failed, style: Style) -> tuple[str, ...]:
+    facts = [] if event.pid is None else [f"pid {event.pid}"]
+    if event.exit_status is not None:
+        facts.append(exit_text(event.exit_status))
+    text = f"failed: {printable(event.why)}" + (f" ({', '.join(facts)})" if facts else "")
+    lines = [_line(event.node, text, style, "red")]
+    lines += [f"    {style.paint('dim', '|')} {printable(line)}" for line in event.log_tail]
+    if event.logfile:
+        lines.append(f"    log: {printable(event.logfile)}")
+    hint = _hint(event)
+    if hint:
+        lines.append(f"    hint: {hint}")
+    return tuple(lines)
+
+
+def _hint(event: Failed) -> str:
+    """What to try next, from what is known of the failure alone."""
+    if event.exit_code == EXIT_BUSY:
+        return "try again when the other command is done, or wait longer with --lock-timeout=SECONDS"
+    if event.exit_code == EXIT_PERMISSION:
+        return "run it as the user that the node belongs to, or as root"
+    if event.exit_status is None:
+        return ""
+    if signal_name(-event.exit_status) == "KILL":
+        return "a KILL that nobody sent is often the kernel short of memory: see dmesg"
+    if not event.log_tail:
+        return "it printed nothing: run what 'multi show' prints by hand, with the same options"
+    return ""
+
+
+def event_json(event: Event) -> dict[str, object] | None:  # noqa: C901, PLR0911 -- one case an event is the table
+    """`event` as the object that ``--json`` prints; None for `Waiting`, which is progress and no fact.
+
+    Every object has ``event``, ``node`` and ``pid`` (null where there is none), then the event's own facts.
+    """
+    match event:
+        case Spawned(node, pid, argv):
+            return _fact("spawned", node, pid, command=list(argv))
+        case Readied(node, pid, after, how, note):
+            return _fact("ready", node, pid, after=_number(after), how=how, note=note or None)
+        case Signalled(node, pid, signum, after, others):
+            return _fact("signalled", node, pid, signal=signal_name(signum), after=_number(after), others=others)
+        case Gone(node, pid, after):
+            return _fact("gone", node, pid, after=_number(after))
+        case Survived(node, pid, after, pids):
+            return _fact("survived", node, pid, after=_number(after), pids=list(pids))
+        case Cleared(node, why):
+            return _fact("cleared", node, None, why=why or None)
+        case Adopted(node, pid, why):
+            return _fact("adopted", node, pid, why=why)
+        case Skipped(node, pid, why):
+            return _fact("skipped", node, pid, why=why)
+        case Failed(node, pid, why, exit_status, log_tail, logfile, exit_code):
+            facts = {"why": why, "exit_status": exit_status, "log_tail": list(log_tail)}
+            return _fact("failed", node, pid, **facts, logfile=logfile or None, exit_code=exit_code)
+        case Refused(node, why, exit_code):
+            return _fact("refused", node, None, why=why, exit_code=exit_code)
+        case Waiting():
+            return None
+        case Interrupted(signum):
+            return _fact("interrupted", None, None, signal=signal_name(signum))
+
+
+def _fact(name: str, node: str | None, pid: int | None, **facts: object) -> dict[str, object]:
+    return {"event": name, "node": node, "pid": pid, **facts}
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What a stream of events comes to, one event after the other."""
+
+    codes: frozenset[int] = frozenset()
+    interrupted: bool = False
+
+    def after(self, event: Event) -> Ledger:
+        """The ledger with `event` entered."""
+        match event:
+            case Failed(exit_code=code) | Refused(exit_code=code):
+                return replace(self, codes=self.codes | {code})
+            case Survived():
+                return replace(self, codes=self.codes | {EXIT_FAILED})
+            case Interrupted():
+                return replace(self, interrupted=True)
+            case _:
+                return self
+
+    @property
+    def exit_code(self) -> int:
+        """0 when no node failed.
+
+        An interrupted command says so (130), whatever else it did. A plain failure (1) hides a busy node (75) or a
+        lack of permission (77), so that a caller who tries again on 75 alone never overlooks a node that is broken.
+        With neither, the highest code.
+        """
+        if self.interrupted:
+            return EXIT_INTERRUPTED
+        if EXIT_FAILED in self.codes:
+            return EXIT_FAILED
+        return max(self.codes, default=0)
+
+
+def exit_code(events: Iterable[Event]) -> int:
+    """The exit code that `events` make; see `Ledger.exit_code`."""
+    ledger = Ledger()
+    for event in events:
+        ledger = ledger.after(event)
+    return ledger.exit_code
+
+
+# -- progress ------------------------------------------------------------------------------------------------------
+
+_FIRST_LINE_AFTER = 1.0  # seconds; what is done sooner needs no line in a log
+_LINE_EVERY = 10.0  # seconds between two plain lines
+_WAITS = {"lock": "that another multi is at work on", "end": "to end", "ready": "to be ready"}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Who is still waited for, as far as the events have told."""
+
+    waits: Mapping[str, Waiting] = field(default_factory=dict)
+    said: float | None = None  # seconds waited when `told` was called last
+
+    def after(self, event: Event) -> Progress:
+        """The progress once `event` has happened: whatever becomes of a node ends its wait, but for a signal."""
+        match event:
+            case Waiting(node):
+                return replace(self, waits={**self.waits, node: event})
+            case Signalled() | Interrupted():
+                return self
+            case _ if event.node in self.waits:
+                left = {node: wait for node, wait in self.waits.items() if node != event.node}
+                return Progress(left, self.said if left else None)
+            case _:
+                return self
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that the longest of the waits has taken."""
+        return max((wait.since for wait in self.waits.values()), default=0.0)
+
+    @property
+    def due(self) -> bool:
+        """Whether a log file should get a line now: after the first second, then every ten."""
+        if not self.waits:
+            return False
+        if self.said is None or self.elapsed < self.said:
+            return self.elapsed >= _FIRST_LINE_AFTER
+        return self.elapsed - self.said >= _LINE_EVERY
+
+    def told(self) -> Progress:
+        """The progress after its line was printed."""
+        return replace(self, said=self.elapsed)
+
+    def line(self, width: int = 0) -> str:
+        """``waiting for 3 nodes to end: w1 w2 w3 | 12s | next: QUIT in 78s``; empty when nobody is waited for.
+
+        `width` is the number of columns to keep to, 0 for no limit; names give way first.
+        """
+        groups = [
+            (what, [wait for wait in self.waits.values() if wait.what == what])
+            for what in dict.fromkeys([*_WAITS, *(wait.what for wait in self.waits.values())])
+        ]
+        groups = [(what, waits) for what, waits in groups if waits]
+        if not groups:
+            return ""
+        most = max(len(waits) for _, waits in groups)
+        text = _progress_text(groups, most)
+        if 0 < width < len(text):
+            low, high = 0, most  # the largest number of names that fits: `low` of them fit or nothing does
+            while low < high - 1:
+                middle = (low + high) // 2
+                if len(_progress_text(groups, middle)) <= width:
+                    low = middle
+                else:
+                    high = middle
+            text = _progress_text(groups, low)[:width]
+        return text
+
+
+def _progress_text(groups: Sequence[tuple[str, Sequence[Waiting]]], names: int) -> str:
+    return "; ".join(_group_text(what, waits, names) for what, waits in groups)
+
+
+def _group_text(what: str, waits: Sequence[Waiting], names: int) -> str:
+    shorts = [printable(wait.node.partition("@")[0]) for wait in waits]
+    if len(set(shorts)) < len(shorts):  # two hosts, one short name
+        shorts = [printable(wait.node) for wait in waits]
+    text = f"waiting for {_count(len(waits), 'node')} {_WAITS.get(what, f'({printable(what)})')}"
+    if names:
+        more = len(waits) - names
+        text += ": " + " ".join(shorts[:names]) + (f" +{more}" if more > 0 else "")
+    text += f" | {int(max(wait.since for wait in waits))}s"
+    nexts = [(wait.next_in, wait.next_signum) for wait in waits if wait.next_in is not None and isfinite(wait.next_in)]
+    if nexts:
+        seconds, signum = min(nexts, key=lambda item: item[0])
+        what_next = "giving up" if signum is None else f"next: {signal_name(signum)}"
+        text += f" | {what_next} in {max(0, round(seconds))}s"
+    return text
+
+
+# -- routes --------------------------------------------------------------------------------------------------------
+
+
+def route_line(route: Route, style: Style = PLAIN) -> str:
+    """What ``--dry-run`` says of one node: its steps, in order, on one line."""
+    refused = any(isinstance(step, Refuse) for step in route.steps)
+    text = ", then ".join(printable(_step_text(step, route)) for step in route.steps) or "nothing to do"
+    return _line(route.node.name, text, style, "red" if refused else "")
+
+
+def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911 -- one case a step is the table
+    match step:
+        case Skip(why):
+            return f"nothing to do: {why}"
+        case Refuse(why):
+            return f"refused: {why}"
+        case Spawn():
+            return f"start: {shell(route.node.argv)}"
+        case AwaitReady(proc):
+            return f"wait until pid {proc.pid} is ready"
+        case AwaitDown(proc):
+            return f"wait until pid {proc.pid} ends by itself"
+        case Signal(proc, signum):
+            return f"send {signal_name(signum)} to pid {proc.pid}"
+        case AwaitEnd(proc, schedule):
+            return f"wait for the end of pid {proc.pid} by {schedule}"
+        case Stop(proc, schedule):
+            return f"stop pid {proc.pid} by {schedule}"
+        case Kill(proc):
+            return f"kill pid {proc.pid} and its whole tree"
+        case Clear(why):
+            return f"clear what is left behind: {why}" if why else "remove pidfile and record"
+        case Adopt(proc, why):
+            return f"adopt pid {proc.pid}: {why}"
+
+
+def route_json(route: Route) -> dict[str, object]:
+    """`route` as the object that ``--dry-run --json`` prints: ``node`` and its ``steps``."""
+    return {"node": route.node.name, "steps": [_step_json(step, route) for step in route.steps]}
+
+
+def _step_json(step: Step, route: Route) -> dict[str, object]:  # noqa: C901, PLR0911 -- one case a step is the table
+    match step:
+        case Skip(why):
+            return {"step": "skip", "why": why}
+        case Refuse(why):
+            return {"step": "refuse", "why": why}
+        case Spawn():
+            return {"step": "spawn", "command": list(route.node.argv)}
+        case AwaitReady(proc):
+            return {"step": "await-ready", "pid": proc.pid}
+        case AwaitDown(proc):
+            return {"step": "await-down", "pid": proc.pid}
+        case Signal(proc, signum):
+            return {"step": "signal", "pid": proc.pid, "signal": signal_name(signum)}
+        case AwaitEnd(proc, schedule):
+            return {"step": "await-end", "pid": proc.pid, "schedule": str(schedule)}
+        case Stop(proc, schedule):
+            return {"step": "stop", "pid": proc.pid, "schedule": str(schedule)}
+        case Kill(proc):
+            return {"step": "kill", "pid": proc.pid}
+        case Clear(why):
+            return {"step": "clear", "why": why or None}
+        case Adopt(proc, why):
+            return {"step": "adopt", "pid": proc.pid, "why": why}
+
+
+def plan_exit_code(routes: Iterable[Route]) -> int:
+    """1 when a node would be refused, as the command itself would exit; else 0."""
+    return EXIT_FAILED if any(isinstance(step, Refuse) for route in routes for step in route.steps) else 0
+
+
+# -- status --------------------------------------------------------------------------------------------------------
+
+
+def state(sighting: Sighting) -> str:
+    """One of ``running starting stopping stopped dead lost unsure``."""
+    match sighting:
+        case Down():
+            return "stopped"
+        case Up(ready=ready):
+            return "running" if ready else "starting"
+        case Stopping():
+            return "stopping"
+        case Dead(on_purpose=on_purpose):
+            return "stopped" if on_purpose else "dead"
+        case Lost():
+            return "lost"
+        case Unsure():
+            return "unsure"
+
+
+def _why(sighting: Sighting) -> str | None:
+    return sighting.why or None if isinstance(sighting, (Dead, Lost, Unsure)) else None
+
+
+def _pid(sighting: Sighting) -> int | None:
+    return sighting.proc.pid if isinstance(sighting, (Up, Stopping, Lost)) else None
+
+
+def status_code(sighting: Sighting) -> int:
+    """The exit code of ``status`` for one node, in the sense of the LSB.
+
+    What counts is whether the program runs. A starting, stopping or lost node does: a caller who takes any other
+    code for "not running" would leave its process alone at shutdown.
+    """
+    match sighting:
+        case Up() | Stopping() | Lost():
+            return STATUS_RUNNING
+        case Down() | Dead(on_purpose=True):
+            return STATUS_STOPPED
+        case Dead():
+            return STATUS_DEAD
+        case Unsure():
+            return STATUS_UNKNOWN
+
+
+def status_exit_code(views: Iterable[View]) -> int:
+    """One code for all nodes: 4 before 1 before 3 before 0. No node at all is not running: 3."""
+    codes = {status_code(view.sighting) for view in views}
+    return next((code for code in (STATUS_UNKNOWN, STATUS_DEAD, STATUS_STOPPED, STATUS_RUNNING) if code in codes), 3)
+
+
+def view_json(view: View) -> dict[str, object]:
+    """One element of the array that ``status --json`` prints; what is not known is null."""
+    return {
+        "node": view.node.name,
+        "name": view.node.short,
+        "state": state(view.sighting),
+        "why": _why(view.sighting),
+        "pid": _pid(view.sighting),
+        "uptime": _number(view.uptime),
+        "cpu_percent": _number(view.cpu_percent),
+        "memory": view.memory,
+        "children": view.children,
+        "restarts": view.restarts,
+        "status_text": view.status_text or None,
+        "pidfile": view.node.pidfile,
+        "logfile": view.node.logfile,
+        "command": list(view.node.argv),
+    }
+
+
+_COLUMNS = ("NODE", "STATE", "PID", "UPTIME", "CPU", "MEMORY", "CHILDREN", "RESTARTS", "LOG", "NOTE")
+_TO_THE_RIGHT = {"PID", "UPTIME", "CPU", "MEMORY", "CHILDREN", "RESTARTS"}
+
+
+def status_table(views: Sequence[View], style: Style = PLAIN) -> tuple[str, ...]:
+    """The lines of the aligned table: a heading, then a line a node; ``-`` is not known or not there.
+
+    The last column is there only when a node has something to say: why it is dead, or its own status text.
+    """
+    rows = [_row(view) for view in views]
+    shown = len(_COLUMNS) if any(row[-1] for row in rows) else len(_COLUMNS) - 1
+    widths = [max(_width(row[column]) for row in (_COLUMNS, *rows)) for column in range(shown)]
+    lines = [style.paint("bold", "  ".join(_padded(_COLUMNS, widths)).rstrip())]
+    for row in rows:
+        cells = _padded(row, widths)
+        cells[1] = style.paint(_STATE_COLOUR[row[1]], cells[1])
+        lines.append("  ".join(cells).rstrip())
+    return tuple(lines)
+
+
+def _row(view: View) -> tuple[str, ...]:
+    pid = _pid(view.sighting)
+    return (
+        printable(view.node.name),
+        state(view.sighting),
+        "-" if pid is None else str(pid),
+        "-" if view.uptime is None else duration(view.uptime),
+        "-" if view.cpu_percent is None else f"{view.cpu_percent:.1f}%",
+        "-" if view.memory is None else size(view.memory),
+        "-" if view.children is None else str(view.children),
+        "-" if view.restarts is None else str(view.restarts),
+        printable(view.node.logfile) or "-",
+        printable("; ".join(text for text in (_why(view.sighting), view.status_text) if text)),
+    )
+
+
+def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    cells: list[str] = []
+    for heading, cell, width in zip(_COLUMNS, row, widths, strict=False):  # the last column may be left out
+        blanks = " " * (width - _width(cell))
+        cells.append(blanks + cell if heading in _TO_THE_RIGHT else cell + blanks)
+    return cells
+
+
+def _width(text: str) -> int:
+    """Columns that `text` takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
