@@ -1,0 +1,376 @@
+"""What a Celery worker tells multi: real workers on files, the datagrams caught by the test's own socket."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import click.testing
+import pytest
+
+from multi import celery_ready
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "celery_app"
+PATIENCE = 60.0  # seconds; a deadline, not a wait
+CREDENTIALS = struct.Struct("iII")  # struct ucred, unix(7)
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(socket, "SO_PASSCRED"), reason="the sender of a datagram shows on Linux only"
+)
+
+
+class Ear:
+    """A socket that hears what workers say, and who said it."""
+
+    def __init__(self, name: str) -> None:
+        """Bind to an abstract name, so that nothing is left on the disk."""
+        self.name = name
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self.socket.bind("\0" + name.removeprefix("@"))
+
+    def hear(self, seconds: float = PATIENCE) -> tuple[int, dict[str, str]] | None:
+        """Return the next datagram as (pid of its sender, its fields); None when none comes in time."""
+        if not select.select([self.socket], [], [], seconds)[0]:
+            return None
+        data, ancillary, _, _ = self.socket.recvmsg(4096, socket.CMSG_SPACE(CREDENTIALS.size))
+        pid, _, _ = CREDENTIALS.unpack(ancillary[0][2])
+        return pid, dict(line.split("=", 1) for line in data.decode().splitlines())
+
+    def hear_until(self, field: str) -> tuple[int, dict[str, str], list[dict[str, str]]]:
+        """Return the first datagram that has `field`, and all that came before it."""
+        before: list[dict[str, str]] = []
+        end = time.monotonic() + PATIENCE
+        while heard := self.hear(end - time.monotonic()):
+            pid, fields = heard
+            if field in fields:
+                return pid, fields, before
+            before.append(fields)
+        pytest.fail(f"no {field}= within {PATIENCE:g} s; heard {before}")
+
+
+@pytest.fixture
+def ear() -> Iterator[Ear]:
+    """Listen on a name of its own."""
+    ear = Ear(f"@multi-test-{secrets.token_hex(8)}")
+    yield ear
+    ear.socket.close()
+
+
+class Stage:
+    """Starts Celery as multi would, in a directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        """Remember the directory; nothing is started."""
+        self.directory = directory
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def environment(self, ear: Ear | None, **more: str) -> dict[str, str]:
+        """Return what a node's environment holds."""
+        own = {"CELERY_APP_DATA": str(self.directory / "data"), "C_FORCE_ROOT": "1"}
+        if ear is not None:
+            own |= {"MULTI_INSTANCE": "test", "NOTIFY_SOCKET": ear.name}
+        return {**os.environ, **own, **more}
+
+    def celery(self, *words: str, ear: Ear | None, where: Path = EXAMPLE) -> subprocess.Popen[bytes]:
+        """Start ``python -m celery`` with these words."""
+        with (self.directory / "log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "celery", *words],
+                cwd=where,
+                env=self.environment(ear),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def worker(
+        self, *words: str, ear: Ear, app: str = "tasks", before: tuple[str, ...] = (), where: Path = EXAMPLE
+    ) -> subprocess.Popen[bytes]:
+        """Start a worker that logs errors only; the example app's, if no other is given."""
+        words = ("-A", app, *before, "worker", "-l", "ERROR", "-n", "w@test", *words)
+        return self.celery(*words, ear=ear, where=where)
+
+    def app(self, name: str, text: str) -> str:
+        """Write an app of the test's own; return its name."""
+        (self.directory / f"{name}.py").write_text(textwrap.dedent(text), encoding="utf-8")
+        return name
+
+    def result_of_add(self) -> str:
+        """Send a task, and return its result as the driver prints it."""
+        drive = [sys.executable, "drive.py", "call", "add", "2", "3"]
+        done = subprocess.run(
+            drive, cwd=EXAMPLE, env=self.environment(None), capture_output=True, timeout=PATIENCE, check=True, text=True
+        )
+        return done.stdout
+
+    def log(self) -> str:
+        """Return what all of them printed."""
+        return (self.directory / "log").read_text(encoding="utf-8", errors="replace")
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """Give a stage, and leave no process of it."""
+    stage = Stage(tmp_path)
+    yield stage
+    for process in stage.processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_g4_a_worker_says_ready_once_and_then_works(pool: str, stage: Stage, ear: Ear) -> None:
+    """With each pool, at log level ERROR: READY=1 from the main process, and a task sent then comes back."""
+    worker = stage.worker("-P", pool, "-c", "2", "-Q", "celery,long", ear=ear)
+    pid, fields, before = ear.hear_until("READY")
+    assert (pid, fields, before) == (worker.pid, {"READY": "1", "STATUS": "consuming celery, long"}, [])
+    assert "= 5" in stage.result_of_add()
+    worker.send_signal(signal.SIGTERM)
+    pid, fields, before = ear.hear_until("STOPPING")
+    assert (pid, fields, before) == (worker.pid, {"STOPPING": "1", "STATUS": "warm shutdown"}, [])
+    assert worker.wait(PATIENCE) == 0
+    assert ear.hear(0) is None
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_a_worker_that_gets_hup_restarts_in_place(pool: str, stage: Stage, ear: Ear) -> None:
+    """HUP: the same pid says READY=1 a second time, and works."""
+    worker = stage.worker("-P", pool, "-c", "1", ear=ear)
+    ear.hear_until("READY")
+    worker.send_signal(signal.SIGHUP)
+    pid, fields, _ = ear.hear_until("READY")
+    assert (pid, fields["STATUS"]) == (worker.pid, "consuming celery")
+    assert "= 5" in stage.result_of_add()
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(PATIENCE) == 0
+
+
+def test_a_cold_shutdown_says_so(stage: Stage, ear: Ear) -> None:
+    """QUIT: STOPPING=1 with the word cold."""
+    worker = stage.worker("-P", "solo", ear=ear)
+    ear.hear_until("READY")
+    worker.send_signal(signal.SIGQUIT)
+    _, fields, _ = ear.hear_until("STOPPING")
+    assert fields["STATUS"] == "cold shutdown"
+
+
+def test_g4_a_broker_that_is_down_is_the_status_and_nobody_is_ready(stage: Stage, ear: Ear) -> None:
+    """While the broker refuses: STATUS= carries address and reason, without the password, and never READY=1."""
+    app = stage.app("plain", "from celery import Celery\napp = Celery('plain')\n")
+    with socket.socket() as closed:  # bound and not listening: a connection to it is refused
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        broker = f"amqp://user:secret@127.0.0.1:{port}//"
+        worker = stage.worker("-P", "solo", ear=ear, app=app, before=("-b", broker), where=stage.directory)
+        heard = [ear.hear(), ear.hear()]  # the second is a try of its own, some seconds later
+    assert all(heard)
+    for pid, fields in filter(None, heard):
+        assert pid == worker.pid
+        assert list(fields) == ["STATUS"]
+        assert f"127.0.0.1:{port}" in fields["STATUS"]
+        assert "refused" in fields["STATUS"]
+        assert "secret" not in fields["STATUS"]
+
+
+def test_g4_an_app_that_dies_in_worker_init_is_never_ready(stage: Stage, ear: Ear) -> None:
+    """An app that exits in `worker_init` says nothing; its exit status is what counts."""
+    app = stage.app(
+        "dies",
+        """
+        import sys
+        from celery import Celery, signals
+        app = Celery("dies", broker="memory://")
+        @signals.worker_init.connect
+        def die(**_):
+            sys.exit(3)
+        """,
+    )
+    worker = stage.worker("-P", "solo", ear=ear, app=app, where=stage.directory)
+    assert worker.wait(PATIENCE) == 3
+    assert ear.hear(0) is None
+
+
+def test_an_app_with_logging_of_its_own_reports_as_well(stage: Stage, ear: Ear) -> None:
+    """An app that takes over logging, and logs nothing at all: READY=1 nevertheless."""
+    app = stage.app(
+        "silent",
+        """
+        import logging
+        from celery import Celery, signals
+        app = Celery("silent", broker="memory://")
+        @signals.setup_logging.connect
+        def quiet(**_):
+            logging.disable(logging.CRITICAL)
+        """,
+    )
+    worker = stage.worker("-P", "solo", ear=ear, app=app, where=stage.directory)
+    pid, _, _ = ear.hear_until("READY")
+    assert pid == worker.pid
+
+
+def test_beat_is_ready_when_it_begins_to_tick(stage: Stage, ear: Ear) -> None:
+    """A scheduler says READY=1, and sends its first task."""
+    beat = stage.celery("-A", "tasks", "beat", "-l", "ERROR", ear=ear)
+    pid, fields, before = ear.hear_until("READY")
+    assert (pid, fields, before) == (beat.pid, {"READY": "1", "STATUS": "scheduling"}, [])
+    messages = stage.directory / "data" / "messages"
+    end = time.monotonic() + PATIENCE
+    while not list(messages.glob("*.celery.msg")):
+        assert time.monotonic() < end, stage.log()
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_beat_inside_a_worker_is_not_the_node(pool: str, stage: Stage, ear: Ear) -> None:
+    """A worker with -B says READY=1 as a worker only, whether its beat is a child or a thread."""
+    worker = stage.worker("-B", "-P", pool, "-c", "1", ear=ear)
+    pid, fields, before = ear.hear_until("READY")
+    assert (pid, fields["STATUS"], before) == (worker.pid, "consuming celery", [])
+    assert "= 5" in stage.result_of_add()
+    worker.send_signal(signal.SIGTERM)
+    _, _, before = ear.hear_until("STOPPING")
+    assert before == []
+
+
+_RECEIVERS = """
+import sys, celery.bin.celery
+from celery import signals
+assert "multi.celery_ready" in sys.modules, "the entry point is not installed"
+named = ("celeryd_after_setup", "worker_ready", "worker_shutting_down", "beat_init")
+print(*(len(getattr(signals, name).receivers) for name in named), "socket" in vars(sys.modules["multi.celery_ready"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, "0 0 0 0 False\n"),
+        ({"MULTI_INSTANCE": "test"}, "0 0 0 0 False\n"),
+        ({"NOTIFY_SOCKET": "/run/systemd/notify"}, "0 0 0 0 False\n"),
+        ({"MULTI_INSTANCE": "", "NOTIFY_SOCKET": ""}, "0 0 0 0 False\n"),
+        ({"MULTI_INSTANCE": "test", "NOTIFY_SOCKET": "@nobody"}, "1 1 1 1 False\n"),
+    ],
+)
+def test_outside_multi_nothing_is_connected(variables: dict[str, str], expected: str) -> None:
+    """Celery's command line loads the plug-in always; it acts only in an environment made by multi."""
+    clean = {name: value for name, value in os.environ.items() if name not in {"MULTI_INSTANCE", "NOTIFY_SOCKET"}}
+    done = subprocess.run(
+        [sys.executable, "-c", _RECEIVERS],
+        env={**clean, **variables},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (expected, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/run/x", "/run/x"),
+        ("@x", "\0x"),
+        ("@", None),
+        ("", None),
+        ("run/x", None),
+        ("vsock:2:1234", None),
+    ],
+)
+def test_address(text: str, expected: str | None) -> None:
+    """A path stays, `@` becomes the NUL of an abstract name, anything else is no address."""
+    assert celery_ready.address(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "@", "@nobody-listens", "/nonexistent/notify", "/", "/dev/null", "/" + "x" * 200]
+)
+def test_a_socket_that_cannot_be_reached_is_no_error(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever NOTIFY_SOCKET holds, a worker that reports goes on."""
+    monkeypatch.setenv("NOTIFY_SOCKET", text)
+    assert celery_ready.notify(READY="1") is False
+
+
+def test_a_listener_that_does_not_read_blocks_nobody(ear: Ear, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the socket's queue is full, the datagram is dropped at once."""
+    monkeypatch.setenv("NOTIFY_SOCKET", ear.name)
+    sent = 0
+    while celery_ready.notify(STATUS="full?"):
+        sent += 1
+        assert sent < 100_000
+    assert sent > 0
+    began = time.monotonic()
+    assert celery_ready.notify(READY="1") is False
+    assert time.monotonic() - began < 1
+
+
+def test_a_status_is_one_line_of_bounded_length(ear: Ear, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Line breaks in a text cannot forge a field, half characters cannot stop one, and nothing is endless."""
+    monkeypatch.setenv("NOTIFY_SOCKET", ear.name)
+    assert celery_ready.notify(STATUS="down\nREADY=1\r\n" + "\udc80" + "x" * 10_000)
+    heard = ear.hear(0)
+    assert heard is not None
+    assert list(heard[1]) == ["STATUS"]
+    assert heard[1]["STATUS"].startswith("down READY=1 ?xxx")
+    assert len(heard[1]["STATUS"]) == 400
+
+
+def test_the_command_says_that_reporting_works(stage: Stage, ear: Ear) -> None:
+    """`celery multi-ready` in a node's environment, through the installed entry point; it sends nothing itself."""
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "multi-ready"],
+        env=stage.environment(ear),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"reports to {ear.name}\n", "")
+    assert ear.hear(0) is None
+
+
+@pytest.mark.parametrize(
+    ("instance", "where", "expected"),
+    [
+        ("", "", "reports nothing: MULTI_INSTANCE and NOTIFY_SOCKET not set"),
+        ("test", "", "reports nothing: NOTIFY_SOCKET not set"),
+        ("test", "vsock:1", "cannot report to vsock:1: not a path and not an abstract @name"),
+        ("test", "/nonexistent/s", "cannot report to /nonexistent/s: No such file or directory"),
+    ],
+)
+def test_the_command_says_why_reporting_does_not_work(
+    instance: str, where: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 1, and one line with the reason."""
+    monkeypatch.setenv("MULTI_INSTANCE", instance)
+    monkeypatch.setenv("NOTIFY_SOCKET", where)
+    done = click.testing.CliRunner().invoke(celery_ready.command, [])
+    assert done.exit_code == 1
+    assert expected in done.output
+    assert done.output.count("\n") == 1
+
+
+def test_the_command_is_hidden_and_takes_the_options_that_an_app_adds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not in Celery's help, and an app's preload options do not break it."""
+    monkeypatch.delenv("MULTI_INSTANCE", raising=False)
+    callback = celery_ready.command.callback
+    assert celery_ready.command.hidden
+    assert callback is not None
+    with pytest.raises(click.ClickException, match="reports nothing"):
+        callback(added_by_the_app=True)
