@@ -28,7 +28,8 @@ class Spec:
     `names` are the words that name nodes, in order, ``("3",)`` for a count. `options` are the
     worker's, `settings` are `multi`'s own (see `multi.settings`), both in the order typed.
     `passthrough` is what stood after ``--``, without it. `signum` is the signal given as ``-SIG``.
-    `prefix`, `suffix`, `hostname` and `range_prefix` are None when not given.
+    `prefix`, `suffix`, `hostname` and `range_prefix` are None when not given. `hints` are sentences
+    for the user about words that are probably not meant the way they are read.
     """
 
     names: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class Spec:
     suffix: str | None = None
     hostname: str | None = None
     range_prefix: str | None = None
+    hints: tuple[str, ...] = ()
 
     @property
     def says_command(self) -> bool:
