@@ -30,6 +30,13 @@ class Spawn:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitDown:
+    """Wait until the process ends by itself."""
+
+    proc: Proc
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitReady:
     """Somebody else's start was cut off: wait until the process is ready."""
 
@@ -47,7 +54,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class AwaitEnd:
-    """The first signal was sent earlier: wait for the end by `schedule` without sending it again."""
+    """The first signal was sent earlier: wait for the end by `schedule` without sending that one again."""
 
     proc: Proc
     schedule: Schedule
@@ -55,10 +62,11 @@ class AwaitEnd:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Walk `schedule` until the whole tree is gone."""
+    """Walk `schedule` until the whole tree is gone. `again` when a start follows: the record then says so."""
 
     proc: Proc
     schedule: Schedule
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +91,7 @@ class Adopt:
     why: str
 
 
-Step: TypeAlias = Skip | Refuse | Spawn | AwaitReady | Signal | AwaitEnd | Stop | Kill | Clear | Adopt
+Step: TypeAlias = Skip | Refuse | Spawn | AwaitReady | AwaitDown | Signal | AwaitEnd | Stop | Kill | Clear | Adopt
 
 
 @dataclass(frozen=True, slots=True)

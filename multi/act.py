@@ -1,0 +1,712 @@
+"""Walks the routes of all nodes at once and yields events.
+
+Each node has a walk of its own, a generator: take the node's lock, look, decide, do the steps, give the
+lock back. It yields events, and what it waits for; the loop below waits for all of them in one place. So
+a slow stop of one node never holds up another, and one bad node never stops the others.
+
+Looking is shared: walks that ask for the process table at the same time get the same one, taken after the
+last of them asked.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from multi import decide, observe, ready
+from multi import record as records
+from multi.errors import EXIT_BUSY, EXIT_FAILED, EXIT_PERMISSION
+from multi.event import (
+    Adopted,
+    Cleared,
+    Event,
+    Failed,
+    Gone,
+    Interrupted,
+    Readied,
+    Refused,
+    Signalled,
+    Skipped,
+    Spawned,
+    Survived,
+    Waiting,
+)
+from multi.machine import (
+    INSTANCE,
+    INSTANCE_NODE,
+    INSTANCE_PIDFILE,
+    Census,
+    Ended,
+    Happening,
+    Interruption,
+    Launch,
+    LaunchFailed,
+    Locked,
+    MachineError,
+    Prepared,
+)
+from multi.pause import Look, Pause
+from multi.record import Record
+from multi.schedule import FOREVER, Schedule, Stage, signal_name
+from multi.step import (
+    Adopt,
+    AwaitDown,
+    AwaitEnd,
+    AwaitReady,
+    Clear,
+    Kill,
+    Refuse,
+    Signal,
+    Skip,
+    Spawn,
+    Step,
+    Stop,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from multi.decide import Wish
+    from multi.machine import Machine
+    from multi.node import Node
+    from multi.proc import Proc
+
+_KILL = 9  # SIGKILL has this number on every system, signal(7)
+_KILL_GRACE = 5.0  # seconds for the kernel to end what was sent KILL
+_CUT_OFF_SECONDS = 5.0  # how long a node must live whose own word of readiness cannot be heard any more
+_TAIL_BYTES = 16384
+_TAIL_LINES = 10
+_EPERM, _EACCES, _EROFS = 1, 13, 30
+_LOOK_LATEST = 0.2  # seconds that a stream of other happenings may put a look off
+_DOUBLE_SWEEP = 0.002  # seconds in which more ends may arrive before the process table is read for all of them
+
+Walk: TypeAlias = "Generator[Event | Pause | Look, Happening | Census | None, bool]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How the routes are walked.
+
+    `width` nodes at a time, None for all at once; with a width, the first failure ends the admission of
+    further nodes. `keep_unready` leaves a node running that did not get ready. `progress` is the number of
+    seconds between two `Waiting` events, None for none. `timeout` bounds `AwaitDown` and `AwaitReady`, seconds.
+    """
+
+    width: int | None = None
+    keep_unready: bool = False
+    progress: float | None = None
+    timeout: float | None = None
+
+
+def walk(nodes: Sequence[Node], wish: Wish, manner: Manner, machine: Machine) -> Iterator[Event]:
+    """Ride to the end with all nodes; one stream of events. Closing the iterator ends the ride cleanly."""
+    ride = _Ride(nodes, wish, manner, machine)
+    try:
+        yield from ride.run()
+    finally:
+        ride.end()
+
+
+@dataclass(slots=True)
+class _Active:
+    """One walk under way."""
+
+    node: Node
+    walk: Walk
+    inbox: deque[Happening]
+    pause: Pause | None = None
+    looking: bool = False
+    failed: bool = False
+
+
+class _Ride:
+    """The loop. State of one command; nothing outlives it."""
+
+    def __init__(self, nodes: Sequence[Node], wish: Wish, manner: Manner, machine: Machine) -> None:
+        self._waiting = deque(nodes)
+        self._wish = wish
+        self._manner = manner
+        self._machine = machine
+        self._active: dict[str, _Active] = {}
+        self._timers: list[tuple[float, int, str, Pause]] = []
+        self._count = 0
+        self._failed = False
+        self._out: deque[Event] = deque()
+        self._next_progress = machine.now() + manner.progress if manner.progress is not None else None
+        self._look_asked: float | None = None
+        self._look_cost = _DOUBLE_SWEEP
+
+    def run(self) -> Iterator[Event]:
+        while True:
+            self._admit()
+            yield from self._drain()
+            if not self._active:
+                if self._waiting and not self._stopped_admitting():
+                    continue
+                break
+            happenings = self._machine.wait(self._wake_at())
+            for happening in happenings:
+                if isinstance(happening, Interruption):
+                    yield from self._drain()
+                    yield Interrupted(happening.signum)
+                    return
+                active = self._active.get(happening.key)
+                if active is not None:
+                    active.inbox.append(happening)
+                    if active.pause is not None:
+                        self._advance(active, active.inbox.popleft())
+            self._fire_timers()
+            if self._look_asked is not None and (not happenings or self._machine.now() >= self._look_asked + _LOOK_LATEST):
+                self._look_for_all()
+            yield from self._drain()
+            yield from self._progress()
+        for node in self._waiting:
+            yield Skipped(node.name, None, "not touched, because a node before it failed")
+
+    def end(self) -> None:
+        """Leave nothing half done, also when we were interrupted."""
+        for active in self._active.values():
+            active.walk.close()
+            self._machine.release(active.node.name)
+        self._active.clear()
+
+    # -- admission -------------------------------------------------------------------------------
+
+    def _stopped_admitting(self) -> bool:
+        return self._failed and self._manner.width is not None
+
+    def _admit(self) -> None:
+        width = self._manner.width
+        while self._waiting and not self._stopped_admitting() and (width is None or len(self._active) < width):
+            node = self._waiting.popleft()
+            active = _Active(node, _Walker(node, self._wish, self._manner, self._machine).walk(), deque())
+            self._active[node.name] = active
+            self._advance(active, None)
+
+    # -- moving ----------------------------------------------------------------------------------
+
+    def _advance(self, active: _Active, sent: Happening | Census | None) -> None:
+        """Let a walk go on until it waits again or ends."""
+        active.pause, active.looking = None, False
+        while True:
+            try:
+                want = active.walk.send(sent)
+            except StopIteration as stop:
+                self._failed = self._failed or not stop.value
+                del self._active[active.node.name]
+                self._machine.release(active.node.name)
+                return
+            sent = None
+            if isinstance(want, Look):
+                active.looking = True
+                self._look_asked = self._machine.now() if self._look_asked is None else self._look_asked
+                return
+            if isinstance(want, Pause):
+                if active.inbox:
+                    sent = active.inbox.popleft()
+                    continue
+                active.pause = want
+                if want.until is not None:
+                    self._count += 1
+                    heapq.heappush(self._timers, (want.until, self._count, active.node.name, want))
+                return
+            self._out.append(want)
+
+    def _fire_timers(self) -> None:
+        now = self._machine.now()
+        while self._timers and self._timers[0][0] <= now:
+            _, _, key, pause = heapq.heappop(self._timers)
+            active = self._active.get(key)
+            if active is not None and active.pause is pause:
+                self._advance(active, None)
+
+    def _look_for_all(self) -> None:
+        """One process table for all who asked for one. Its cost bounds how often it is read."""
+        self._look_asked = None
+        began = self._machine.now()
+        census = self._machine.census()
+        self._look_cost = max(_DOUBLE_SWEEP, self._machine.now() - began)
+        for active in [active for active in self._active.values() if active.looking]:
+            self._advance(active, census)
+
+    def _wake_at(self) -> float | None:
+        while self._timers:
+            _, _, key, pause = self._timers[0]
+            active = self._active.get(key)
+            if active is not None and active.pause is pause:
+                break
+            heapq.heappop(self._timers)
+        moments = [self._timers[0][0]] if self._timers else []
+        if self._look_asked is not None:
+            busy = any(active.pause is not None for active in self._active.values())
+            moments.append(self._look_asked + self._look_cost if busy else self._look_asked)
+        if self._next_progress is not None:
+            moments.append(self._next_progress)
+        return min(moments, default=None)
+
+    def _drain(self) -> Iterator[Event]:
+        while self._out:
+            yield self._out.popleft()
+
+    def _progress(self) -> Iterator[Event]:
+        now = self._machine.now()
+        if self._next_progress is None or now < self._next_progress:
+            return
+        self._next_progress = now + (self._manner.progress or 1.0)
+        for active in self._active.values():
+            pause = active.pause
+            if pause is not None:
+                left = None if pause.next_at is None or pause.next_at == FOREVER else max(0.0, pause.next_at - now)
+                yield Waiting(active.node.name, pause.pid, pause.what, now - pause.since, pause.next_signum, left)
+
+
+class _Walker:
+    """The way of one node."""
+
+    def __init__(self, node: Node, wish: Wish, manner: Manner, machine: Machine) -> None:
+        self._node = node
+        self._key = node.name
+        self._wish = wish
+        self._manner = manner
+        self._machine = machine
+        self._record: Record | None = None
+        self._token = ""
+        self._census: Census | None = None
+        self._undo = False
+
+    def walk(self) -> Walk:
+        """Lock, look, decide, do. True when what was asked for is true of the node."""
+        try:
+            if not (yield from self._lock()):
+                return False
+            census = yield Look()
+            assert isinstance(census, Census)  # noqa: S101 -- what a Look is answered with
+            self._census = census
+            seen = observe.look_at(self._node, census, self._machine)
+            self._record = seen.record
+            for step in decide.route(self._wish, seen.sighting, self._node).steps:
+                if not (yield from self._do(step, decide.proc_of(seen.sighting))):
+                    return False
+        except MachineError as error:
+            yield self._failed_by(error)
+            return False
+        finally:
+            if self._undo:
+                self._send_away()
+            self._machine.unlock(self._key)
+        return True
+
+    def _failed_by(self, error: MachineError, pid: int | None = None) -> Failed:
+        code = EXIT_PERMISSION if error.errno in {_EPERM, _EACCES, _EROFS} else EXIT_FAILED
+        return Failed(self._key, pid, str(error), exit_code=code)
+
+    # -- the lock --------------------------------------------------------------------------------
+
+    def _lock(self) -> Generator[Event | Pause | Look, Happening | Census | None, bool]:
+        node, machine = self._node, self._machine
+        if self._wish.command in _MAKES_DIRECTORIES:
+            machine.make_directory(node.rundir, node.uid, node.gid)
+        elif machine.read(node.rundir, 0) is None:
+            return True  # no directory, so no lock and no files; the census still tells whether it runs
+        holder = machine.lock(self._key, node.lockfile, node.uid, node.gid)
+        if holder is None:
+            return True
+        began = machine.now()
+        until = began + node.lock_timeout
+        while True:
+            happening = yield Pause(until, "lock", 0, began)
+            if isinstance(happening, Locked):
+                return True
+            if happening is None:
+                who = f" ({holder.text})" if holder.text else ""
+                yield Failed(
+                    self._key,
+                    None,
+                    f"another multi{who} is at work on this node, and still was after {node.lock_timeout:g}s; "
+                    "wait for it, or give a longer --lock-timeout",
+                    exit_code=EXIT_BUSY,
+                )
+                return False
+
+    # -- the steps -------------------------------------------------------------------------------
+
+    def _do(self, step: Step, proc: Proc | None) -> Walk:
+        match step:
+            case Skip(why):
+                yield Skipped(self._key, proc.pid if proc is not None else None, why)
+                return True
+            case Refuse(why):
+                yield Refused(self._key, why)
+                return False
+            case Clear(why):
+                self._clear()
+                yield Cleared(self._key, why)
+                return True
+            case Adopt(found, why):
+                self._adopt(found)
+                yield Adopted(self._key, found.pid, why)
+                return True
+            case Spawn():
+                return (yield from self._spawn())
+            case AwaitReady(found):
+                return (yield from self._await_ready_of(found))
+            case AwaitDown(found):
+                return (yield from self._await_down(found))
+            case Signal(found, signum, stop):
+                return (yield from self._signal(found, signum, stop=stop))
+            case Stop(found, schedule, again):
+                desired = records.RESTARTING if again else records.WANTED_STOPPED
+                self._ask(found, desired)
+                return (yield from self._end(found, schedule, first_sent=False))
+            case AwaitEnd(found, schedule):
+                return (yield from self._end(found, schedule, first_sent=True))
+            case Kill(found):
+                self._ask(found, records.WANTED_STOPPED)
+                return (yield from self._end(found, Schedule((Stage(_KILL, _KILL_GRACE),)), first_sent=False, whole=True))
+
+    def _write_record(self, record: Record) -> None:
+        node = record.node
+        self._machine.write(node.recordfile, records.encode(record), node.uid, node.gid)
+        self._record = record
+
+    def _clear(self) -> None:
+        self._machine.remove(self._node.pidfile)
+        self._machine.remove(self._node.recordfile)
+
+    def _ask(self, proc: Proc, desired: str) -> None:
+        """Put on record what is asked of the node before it is done, so that a cut-off command leaves no riddle."""
+        record = self._record
+        if record is not None and record.proc == proc and record.desired != desired:
+            self._write_record(record.asking(desired))
+
+    def _adopt(self, proc: Proc) -> None:
+        assert self._census is not None  # noqa: S101 -- walk() looked before it decided
+        token = observe.adopted_token(proc, self._census)
+        row = self._census.rows[proc.pid]
+        old = self._record
+        record = Record(
+            node=self._node if old is None else old.node,
+            proc=proc,
+            token=token,
+            started=self._census.wall - row.seen.age,
+            restarts=0 if old is None else old.restarts,
+        )
+        self._write_record(record)
+        self._machine.write(self._node.pidfile, records.encode_pid(proc.pid), self._node.uid, self._node.gid)
+
+    def _signal(self, proc: Proc, signum: int, *, stop: bool) -> Walk:
+        if stop:
+            self._ask(proc, records.WANTED_STOPPED)
+        match self._machine.signal(proc, signum):
+            case "sent":
+                yield Signalled(self._key, proc.pid, signum, 0.0)
+                return True
+            case "gone":
+                yield Gone(self._key, proc.pid, 0.0) if stop else Refused(self._key, "it has just ended")
+                return stop
+            case _:
+                yield self._denied(proc, signum)
+                return False
+
+    def _denied(self, proc: Proc, signum: int) -> Failed:
+        return Failed(
+            self._key,
+            proc.pid,
+            f"may not send {signal_name(signum)} to pid {proc.pid}; run multi as the user of that process, or as root",
+            exit_code=EXIT_PERMISSION,
+        )
+
+    # -- starting --------------------------------------------------------------------------------
+
+    def _spawn(self) -> Walk:
+        node, machine = self._node, self._machine
+        before = self._record
+        machine.make_directory(node.rundir, node.uid, node.gid)
+        if not node.logfile.startswith(("/dev/", "/proc/")):
+            machine.make_directory(node.logfile.rpartition("/")[0] or "/", node.uid, node.gid)
+        token = machine.token()
+        began = machine.now()
+        machine.launch(self._key, self._launch(token))
+        self._undo = True
+        prepared: Happening | Census | None = None
+        while not isinstance(prepared, (Prepared, LaunchFailed, Ended)):
+            prepared = yield Pause(began + node.ready_timeout, "ready", 0, began)
+            if prepared is None:
+                yield Failed(self._key, None, f"could not be set up within {node.ready_timeout:g}s; is its --workdir or log on a file system that hangs?")
+                return False
+        if isinstance(prepared, LaunchFailed):
+            self._undo = False
+            self._not_started(before, prepared.why)
+            code = EXIT_PERMISSION if prepared.errno in {_EPERM, _EACCES} else EXIT_FAILED
+            yield Failed(self._key, None, _joined(prepared.why, prepared.hint), exit_code=code)
+            return False
+        if isinstance(prepared, Ended):
+            self._undo = False
+            self._not_started(before, "it ended before it ran")
+            yield Failed(self._key, prepared.proc.pid, ready.end_text(prepared.status) + " before it ran", prepared.status)
+            return False
+        proc = prepared.proc
+        offset = machine.size(node.logfile)
+        at_once = node.ready.kind == "alive" and node.startsecs == 0
+        record = Record(
+            node=node,
+            proc=proc,
+            token=token,
+            phase=records.UP if at_once else records.STARTING,
+            started=machine.wall(),
+            restarts=0 if before is None else before.restarts + 1,
+            failures=0 if before is None else before.failures,
+            failed=0.0 if before is None else before.failed,
+        )
+        try:
+            self._write_record(record)
+            machine.write(node.pidfile, records.encode_pid(proc.pid), node.uid, node.gid)
+        except MachineError as error:
+            yield self._failed_by(error)
+            return False
+        self._undo = False
+        self._token = token
+        machine.open_gate(self._key)
+        yield Spawned(self._key, proc.pid, node.argv)
+        verdict = yield from self._prove(proc, began, offset, executed=False)
+        match verdict:
+            case ready.Proof(how, note):
+                if not at_once:
+                    self._write_record(replace(record, phase=records.UP, extra={"status": note} if note else {}))
+                yield Readied(self._key, proc.pid, machine.now() - began, how, note)
+                return True
+            case ready.Disproof():
+                return (yield from self._unready(proc, verdict, before, offset))
+
+    def _prove(self, proc: Proc, began: float, offset: int, *, executed: bool) -> Generator[Event | Pause | Look, Happening | Census | None, ready.Verdict]:
+        proof = ready.prove(self._node, proc, self._machine, began=began, offset=offset, executed=executed)
+        sent: Happening | None = None
+        while True:
+            try:
+                pause = proof.send(sent)
+            except StopIteration as stop:
+                verdict: ready.Verdict = stop.value
+                return verdict
+            answer = yield pause
+            assert not isinstance(answer, Census)  # noqa: S101 -- a Pause is never answered with a Census
+            sent = answer
+
+    def _launch(self, token: str) -> Launch:
+        node = self._node
+        # A NOTIFY_SOCKET of our own caller is not the node's: its READY would be taken for ours.
+        notify = self._machine.notify_address(self._key, token) if node.ready.kind == "notify" else None
+        env = (
+            (INSTANCE, token),
+            (INSTANCE_NODE, node.name),
+            (INSTANCE_PIDFILE, node.pidfile),
+            ("NOTIFY_SOCKET", notify),
+            *node.env,
+        )
+        return Launch(
+            argv=node.argv,
+            env=env,
+            logfile=node.logfile,
+            workdir=node.workdir,
+            uid=node.uid,
+            gid=node.gid,
+            umask=node.umask,
+            nice=node.nice,
+            rlimits=node.rlimits,
+        )
+
+    def _send_away(self) -> None:
+        """A process that stands at the gate must not execute: the start was given up before it was on record."""
+        self._machine.shut_gate(self._key)
+        try:
+            self._clear()
+        except MachineError:
+            return  # what cannot be removed names a process that is gone: the next look sees that
+
+    def _unready(self, proc: Proc, verdict: ready.Disproof, before: Record | None, offset: int) -> Walk:
+        """The start failed: stop what is left of it, keep on record why, show what it printed."""
+        node, machine = self._node, self._machine
+        tail = _last_lines(machine.tail(node.logfile, offset, _TAIL_BYTES))
+        failed = Failed(
+            self._key, proc.pid, _joined(verdict.why, verdict.hint), verdict.status, tail, node.logfile
+        )
+        if not verdict.ended and self._manner.keep_unready:
+            yield replace(failed, why=failed.why + "; left running, as --keep-unready says")
+            return False
+        yield failed
+        if not verdict.launched:
+            self._clear()
+            self._not_started(before, verdict.why)
+            return False
+        if verdict.ended:
+            yield from self._sweep(proc, {proc}, machine.now(), _KILL_GRACE)
+        elif not (yield from self._end(proc, node.stop, first_sent=False)):
+            return False  # it survived its own stop: its files must go on naming it
+        self._fell(verdict.why)
+        return False
+
+    def _not_started(self, before: Record | None, why: str) -> None:
+        """Nothing was executed. What was on record before stays there, so that `restart` can try again."""
+        if before is not None:
+            self._write_record(replace(before, proc=None, desired=records.WANTED_UP, failure=why))
+
+    def _fell(self, why: str) -> None:
+        """Remember a start that failed: no pidfile, and a record for `restart` and `ensure`."""
+        record = self._record
+        if record is not None:
+            self._write_record(
+                replace(
+                    record,
+                    proc=None,
+                    desired=records.WANTED_UP,
+                    failures=record.failures + 1,
+                    failed=self._machine.wall(),
+                    failure=why,
+                )
+            )
+        self._machine.remove(self._node.pidfile)
+
+    def _await_ready_of(self, proc: Proc) -> Walk:
+        """Another command started it and was cut off. Its own word cannot be heard any more, a probe can."""
+        node, machine = self._node, self._machine
+        note = ""
+        if node.ready.kind in {"notify", "alive"}:
+            seconds = max(node.startsecs, _CUT_OFF_SECONDS) if node.ready.kind == "notify" else node.startsecs
+            note = f"its start had been cut off; it has lived {seconds:g}s since" if node.ready.kind == "notify" else ""
+            node = replace(node, ready=ready.ALIVE, startsecs=seconds)
+        if self._manner.timeout is not None:
+            node = replace(node, ready_timeout=self._manner.timeout)
+        machine.watch(self._key, proc)
+        began = machine.now()
+        self._node, own = node, self._node
+        verdict = yield from self._prove(proc, began, 0, executed=True)
+        self._node = own
+        match verdict:
+            case ready.Proof(how, said):
+                if self._record is not None:
+                    self._write_record(replace(self._record, phase=records.UP))
+                yield Readied(self._key, proc.pid, machine.now() - began, how, note or said)
+                return True
+            case ready.Disproof():
+                return (yield from self._unready(proc, verdict, self._record, machine.size(own.logfile)))
+
+    # -- stopping --------------------------------------------------------------------------------
+
+    def _end(self, proc: Proc, schedule: Schedule, *, first_sent: bool, whole: bool = False) -> Walk:
+        """Walk the schedule until the tree is gone. `whole` sends every signal to the whole tree."""
+        node, machine = self._node, self._machine
+        token = self._token or (self._record.token if self._record is not None else "")
+        machine.watch(self._key, proc)
+        census = yield Look()
+        assert isinstance(census, Census)  # noqa: S101 -- what a Look is answered with
+        known = {proc, *(row.seen.proc for row in observe.tree(proc, token, census, machine.me()))}
+        began = machine.now()
+        timeline = schedule.timeline
+        for number, moment in enumerate(timeline):
+            following = timeline[number + 1] if number + 1 < len(timeline) else None
+            if number > 0 or not first_sent:
+                others: list[Proc] = []
+                if moment.signum == _KILL and (whole or node.kill_mode == "mixed"):
+                    if number > 0:
+                        census = yield Look()
+                        assert isinstance(census, Census)  # noqa: S101 -- as above
+                    others = [row.seen.proc for row in observe.tree(proc, token, census, machine.me(), known)]
+                    known.update(others)
+                match machine.signal(proc, moment.signum):
+                    case "denied":
+                        yield self._denied(proc, moment.signum)
+                        return False
+                    case "sent":
+                        hit = sum(machine.signal(other, moment.signum) == "sent" for other in others)
+                        yield Signalled(node.name, proc.pid, moment.signum, machine.now() - began, hit)
+            # The schedule counts from the first signal, so a slow look does not put off the next one.
+            until = began + (following.at if following is not None else schedule.total)
+            pause = Pause(
+                None if until == FOREVER else until,
+                "end",
+                proc.pid,
+                began,
+                following.signum if following is not None else None,
+                until,
+            )
+            if (yield from self._ended(proc, pause)):
+                break
+        else:
+            yield Survived(node.name, proc.pid, machine.now() - began, (proc.pid,))
+            return False
+        if node.kill_mode == "mixed" or whole:
+            left = yield from self._sweep(proc, known, began, max(_KILL_GRACE, schedule.stages[-1].seconds if schedule.stages[-1].signum == _KILL else 0))
+            if left:
+                yield Survived(node.name, proc.pid, machine.now() - began, left)
+                return False
+        yield Gone(node.name, proc.pid, machine.now() - began)
+        return True
+
+    def _ended(self, proc: Proc, pause: Pause) -> Walk:
+        while True:
+            happening = yield pause
+            if happening is None:
+                return False
+            if isinstance(happening, Ended) and happening.proc == proc:
+                return True
+
+    def _sweep(self, proc: Proc, known: set[Proc], began: float, grace: float) -> Generator[Event | Pause | Look, Happening | Census | None, tuple[int, ...]]:
+        """The main process is gone: KILL what is left of its tree until none is left. Returns the pids of survivors.
+
+        systemd.kill(5) calls this `mixed`: the graceful signal is for the main process, KILL is for the rest.
+        """
+        machine = self._machine
+        token = self._token or (self._record.token if self._record is not None else "")
+        deadline: float | None = None
+        signalled: set[Proc] = set()
+        while True:
+            census = yield Look()
+            assert isinstance(census, Census)  # noqa: S101 -- what a Look is answered with
+            left = {row.seen.proc for row in observe.tree(proc, token, census, machine.me(), known)}
+            known |= left
+            if not left:
+                return ()
+            now = machine.now()
+            deadline = now + grace if deadline is None else deadline
+            if now >= deadline:
+                return tuple(sorted(one.pid for one in left))
+            new = left - signalled
+            for one in new:
+                machine.watch(self._key, one)
+            hit = sum(machine.signal(one, _KILL) == "sent" for one in new)
+            signalled |= new
+            if hit:
+                yield Signalled(self._key, proc.pid, _KILL, now - began, hit)
+            pending = set(left)
+            while pending:
+                happening = yield Pause(deadline, "end", proc.pid, began)
+                if happening is None:
+                    break
+                if isinstance(happening, Ended):
+                    pending.discard(happening.proc)
+
+    def _await_down(self, proc: Proc) -> Walk:
+        machine = self._machine
+        machine.unlock(self._key)  # waiting for somebody else's stop must not keep that somebody out
+        machine.watch(self._key, proc)
+        began = machine.now()
+        timeout = self._manner.timeout
+        pause = Pause(None if timeout is None else began + timeout, "end", proc.pid, began)
+        if (yield from self._ended(proc, pause)):
+            yield Gone(self._key, proc.pid, machine.now() - began)
+            return True
+        yield Failed(self._key, proc.pid, f"still running after {timeout:g}s")
+        return False
+
+
+_MAKES_DIRECTORIES = frozenset({"start", "restart", "ensure"})
+
+
+def _joined(why: str, hint: str) -> str:
+    return f"{why}; {hint}" if hint else why
+
+
+def _last_lines(data: bytes) -> tuple[str, ...]:
+    text = data.decode("utf-8", "replace")
+    return tuple("".join(c if c.isprintable() or c == "\t" else "?" for c in line) for line in text.splitlines()[-_TAIL_LINES:])

@@ -1,0 +1,231 @@
+"""The table: (command, sighting) -> steps. Nothing else in the program chooses.
+
+    |          | Down  | Up         | Stopping        | Dead       | Lost           | Unsure |
+    | start    | Spawn | Skip       | AwaitEnd, Clear,| Clear,     | Adopt          | Refuse |
+    |          |       |            | Spawn           | Spawn      |                |        |
+    | stop     | Skip  | Signal     | Skip            | Clear      | Adopt, Signal  | Refuse |
+    | stopwait | Skip  | Stop,      | Stop, Clear     | Clear      | Adopt, Stop,   | Refuse |
+    |          |       | Clear      |                 |            | Clear          |        |
+    | restart  | Spawn | Stop,      | Stop, Clear,    | Clear,     | Adopt, Stop,   | Refuse |
+    |          |       | Clear,     | Spawn           | Spawn      | Clear, Spawn   |        |
+    |          |       | Spawn      |                 |            |                |        |
+    | kill     | Skip  | Kill,      | Kill, Clear     | Clear      | Adopt, Kill,   | Refuse |
+    |          |       | Clear      |                 |            | Clear          |        |
+    | ensure   | Skip  | Skip       | Skip            | Clear,     | Adopt          | Refuse |
+    |          |       |            |                 | Spawn; or  |                |        |
+    |          |       |            |                 | Skip       |                |        |
+    | signal   | Fail  | Signal     | Signal          | Fail       | Adopt, Signal  | Refuse |
+    | up       | Fail  | Skip       | Fail            | Fail       | Skip           | Refuse |
+    | down     | Skip  | AwaitDown  | AwaitDown       | Skip       | AwaitDown      | Refuse |
+
+An `Up` that nobody has seen ready yet is waited for by `start`, `up` and `ensure`. `ensure` leaves alone what
+was stopped on purpose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from multi.step import (
+    Adopt,
+    AwaitDown,
+    AwaitEnd,
+    AwaitReady,
+    Clear,
+    Kill,
+    Refuse,
+    Route,
+    Signal,
+    Skip,
+    Spawn,
+    Step,
+    Stop,
+)
+
+if TYPE_CHECKING:
+    from multi.node import Node
+    from multi.proc import Proc
+    from multi.schedule import Schedule
+
+NOT_RUNNING = "not running"
+ALREADY_RUNNING = "already running"
+ALREADY_STOPPING = "already stopping"
+STOPPED_ON_PURPOSE = "stopped on purpose"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked of a node: the command, and the signal given with it (``-SIG``)."""
+
+    command: str
+    signum: int | None = None
+
+
+def route(wish: Wish, sighting: Sighting, node: Node) -> Route:
+    """The way from what is to what is wished for. Raises `KeyError` for an unknown command."""
+    return Route(node, _ROWS[wish.command](wish, sighting, node))
+
+
+def _schedule(wish: Wish, node: Node) -> Schedule:
+    return node.stop if wish.signum is None else node.stop.starting_with(wish.signum)
+
+
+def _start(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
+    match sighting:
+        case Down():
+            return (Spawn(),)
+        case Up(proc, ready):
+            return (Skip(ALREADY_RUNNING),) if ready else (AwaitReady(proc),)
+        case Stopping(proc):
+            return AwaitEnd(proc, _schedule(wish, node)), Clear(), Spawn()
+        case Dead(why):
+            return Clear(why), Spawn()
+        case Lost(proc, why):
+            return (Adopt(proc, why),)
+        case Unsure(why):
+            return (Refuse(why),)
+
+
+def _stop(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
+    first = _schedule(wish, node).first
+    match sighting:
+        case Down():
+            return (Skip(NOT_RUNNING),)
+        case Up(proc):
+            return (Signal(proc, first, stop=True),)
+        case Stopping():
+            return (Skip(ALREADY_STOPPING),)
+        case Dead(why):
+            return (Clear(why),)
+        case Lost(proc, why):
+            return Adopt(proc, why), Signal(proc, first, stop=True)
+        case Unsure(why):
+            return (Refuse(why),)
+
+
+def _stopwait(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
+    schedule = _schedule(wish, node)
+    match sighting:
+        case Down():
+            return (Skip(NOT_RUNNING),)
+        case Up(proc) | Stopping(proc):
+            return Stop(proc, schedule), Clear()
+        case Dead(why):
+            return (Clear(why),)
+        case Lost(proc, why):
+            return Adopt(proc, why), Stop(proc, schedule), Clear()
+        case Unsure(why):
+            return (Refuse(why),)
+
+
+def _restart(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
+    schedule = _schedule(wish, node)
+    match sighting:
+        case Down():
+            return (Spawn(),)
+        case Up(proc) | Stopping(proc):
+            return Stop(proc, schedule, again=True), Clear(), Spawn()
+        case Dead(why):
+            return Clear(why), Spawn()
+        case Lost(proc, why):
+            return Adopt(proc, why), Stop(proc, schedule, again=True), Clear(), Spawn()
+        case Unsure(why):
+            return (Refuse(why),)
+
+
+def _kill(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:
+    match sighting:
+        case Down():
+            return (Skip(NOT_RUNNING),)
+        case Up(proc) | Stopping(proc):
+            return Kill(proc), Clear()
+        case Dead(why):
+            return (Clear(why),)
+        case Lost(proc, why):
+            return Adopt(proc, why), Kill(proc), Clear()
+        case Unsure(why):
+            return (Refuse(why),)
+
+
+def _ensure(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:
+    match sighting:
+        case Down():
+            return (Skip(NOT_RUNNING),)
+        case Up(proc, ready):
+            return (Skip(ALREADY_RUNNING),) if ready else (AwaitReady(proc),)
+        case Stopping():
+            return (Skip(ALREADY_STOPPING),)
+        case Dead(why, on_purpose):
+            return (Skip(STOPPED_ON_PURPOSE),) if on_purpose else (Clear(why), Spawn())
+        case Lost(proc, why):
+            return (Adopt(proc, why),)
+        case Unsure(why):
+            return (Refuse(why),)
+
+
+def _signal(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
+    signum = wish.signum if wish.signum is not None else node.reload_signal
+    if signum is None:
+        return (Refuse(f"the preset {node.preset!r} has no reload signal; set reload_signal, or use 'multi signal'"),)
+    match sighting:
+        case Down():
+            return (Refuse(NOT_RUNNING),)
+        case Up(proc) | Stopping(proc):
+            return (Signal(proc, signum),)
+        case Dead(why):
+            return (Refuse(f"{NOT_RUNNING}: {why}"),)
+        case Lost(proc, why):
+            return Adopt(proc, why), Signal(proc, signum)
+        case Unsure(why):
+            return (Refuse(why),)
+
+
+def _up(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:
+    match sighting:
+        case Down():
+            return (Refuse(NOT_RUNNING),)
+        case Up(proc, ready):
+            return (Skip("running"),) if ready else (AwaitReady(proc),)
+        case Stopping():
+            return (Refuse("stopping"),)
+        case Dead(why):
+            return (Refuse(f"{NOT_RUNNING}: {why}"),)
+        case Lost():
+            return (Skip("running"),)
+        case Unsure(why):
+            return (Refuse(why),)
+
+
+def _down(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:
+    match sighting:
+        case Down() | Dead():
+            return (Skip(NOT_RUNNING),)
+        case Up(proc) | Stopping(proc) | Lost(proc):
+            return (AwaitDown(proc),)
+        case Unsure(why):
+            return (Refuse(why),)
+
+
+def proc_of(sighting: Sighting) -> Proc | None:
+    """The node's process, where one was proved."""
+    match sighting:
+        case Up(proc) | Stopping(proc) | Lost(proc):
+            return proc
+        case Down() | Dead() | Unsure():
+            return None
+
+
+_ROWS = {
+    "start": _start,
+    "stop": _stop,
+    "stopwait": _stopwait,
+    "restart": _restart,
+    "kill": _kill,
+    "ensure": _ensure,
+    "signal": _signal,
+    "reload": _signal,
+    "up": _up,
+    "down": _down,
+}

@@ -1,0 +1,278 @@
+"""What the rooms may ask of the machine: the door's frame, with no machine behind it.
+
+`multi.system.System` is the real one; the tests have a fake that keeps to the same contract, and one
+contract test runs on both. Everything that can be slow or go wrong is said here in the types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from multi.proc import Proc, Seen
+
+INSTANCE = "MULTI_INSTANCE"
+INSTANCE_PID = "MULTI_INSTANCE_PID"
+INSTANCE_NODE = "MULTI_INSTANCE_NODE"
+INSTANCE_PIDFILE = "MULTI_INSTANCE_PIDFILE"
+
+# --- values -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """The content of a regular file and what its inode says. `mtime` is wall-clock seconds."""
+
+    data: bytes
+    uid: int
+    mode: int
+    mtime: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Something is at that path, but it cannot or may not be read; `why` says so."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What a process carries in its environment when `multi` started it or one of its ancestors.
+
+    `pid` is the pid of the main process: the carrier is the main process when it is its own.
+    """
+
+    token: str
+    pid: int
+    node: str
+    pidfile: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One process of the census, with the instance it belongs to."""
+
+    seen: Seen
+    instance: Instance | None
+    cpu: float  # seconds of processor time, its reaped children's included
+    rss: int  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """The process table at one moment. `at` is the machine's `now`, `wall` the wall clock then."""
+
+    at: float
+    wall: float
+    rows: Mapping[int, Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Me:
+    """Who asks: the effective user and our own pid."""
+
+    uid: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """Everything that one new process needs; the machine decides nothing about it.
+
+    `env` is added to the caller's environment, None takes a variable away. The child itself adds
+    `INSTANCE_PID`, since it alone knows its pid.
+    """
+
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str | None], ...]
+    logfile: str
+    workdir: str | None = None
+    uid: str | None = None
+    gid: str | None = None
+    umask: int | None = None
+    nice: int | None = None
+    rlimits: tuple[tuple[str, int, int], ...] = ()
+
+
+# --- what the machine reports while we wait -----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The new process stands at the gate: everything is set up, nothing is executed. It runs on `open_gate`."""
+
+    key: str
+    proc: Proc
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """The process has left the gate: from here on it runs the node's own program."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchFailed:
+    """There is no process. `why` says at which step and for what reason; `hint` what to try; `errno` as in errno(3)."""
+
+    key: str
+    why: str
+    hint: str
+    errno: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A watched process is gone. `status`: exit code, minus the signal's number, or None if not ours to know."""
+
+    key: str
+    proc: Proc
+    status: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """The lock that was held by somebody else is ours now."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """A datagram on the node's notification address: the assignments it held, as in sd_notify(3)."""
+
+    key: str
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A readiness probe (``tcp``, ``exec``) has ended: `ok`, or `why` not."""
+
+    key: str
+    ok: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """We were asked to stop by `signum`. It concerns every key."""
+
+    signum: int
+
+
+Happening: TypeAlias = Prepared | Executed | LaunchFailed | Ended | Locked | Notified | Probed | Interruption
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lock, as far as the lock file tells; empty when it does not."""
+
+    text: str = ""
+
+
+class MachineError(Exception):
+    """The machine could not do it: `what` was tried, `why` it failed, `hint` what to try. `errno` as in errno(3)."""
+
+    def __init__(self, what: str, why: str, hint: str = "", errno: int = 0) -> None:
+        """Keep the fields."""
+        super().__init__(what, why, hint)
+        self.what = what
+        self.why = why
+        self.hint = hint
+        self.errno = errno
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.what}: {self.why}" + (f"; {self.hint}" if self.hint else "")
+
+
+class Machine(Protocol):
+    """The one door. No method decides anything; every wait ends."""
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Seconds on a clock that only goes forward (CLOCK_MONOTONIC)."""
+
+    def wall(self) -> float:
+        """Seconds since the epoch: for people and for comparing with file times, never for durations."""
+
+    def me(self) -> Me:
+        """Who we are."""
+
+    def uid_of(self, user: str) -> int:
+        """User name or number -> uid. Raises `MachineError` for an unknown user."""
+
+    def read(self, path: str, limit: int) -> File | Unreadable | None:
+        """A regular file's content, no link followed, at most `limit` bytes; None when nothing is there."""
+
+    def listing(self, directory: str, suffix: str) -> tuple[str, ...]:
+        """Absolute paths of the entries that end in `suffix`, sorted; empty when there is no such directory."""
+
+    def census(self) -> Census:
+        """Every process that can be seen, once."""
+
+    def exists(self, pid: int) -> bool:
+        """Whether a process with that pid exists, even one that the census cannot see. EPERM is a yes."""
+
+    def cmdline(self, pid: int) -> tuple[str, ...]:
+        """Its words; empty when they cannot be read."""
+
+    def size(self, path: str) -> int:
+        """Bytes of a file, 0 when it is not there or no regular file."""
+
+    def tail(self, path: str, offset: int, limit: int) -> bytes:
+        """The last `limit` bytes of what stands after `offset` in a log; empty when it cannot be read."""
+
+    def token(self) -> str:
+        """A fresh random word, 128 bits."""
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def make_directory(self, path: str, user: str | None, group: str | None) -> None:
+        """Make `path` and what is missing above it, for that user. Raises `MachineError`."""
+
+    def write(self, path: str, data: bytes, user: str | None, group: str | None) -> None:
+        """Replace `path` atomically: temporary file, fsync, rename, read back. Raises `MachineError`."""
+
+    def remove(self, path: str) -> None:
+        """Remove it; fine when it is not there. Raises `MachineError`."""
+
+    def lock(self, key: str, path: str, user: str | None, group: str | None) -> Holder | None:
+        """Take the lock now (None), or be told who holds it and get `Locked` later. Raises `MachineError`."""
+
+    def unlock(self, key: str) -> None:
+        """Give the lock back, or the wait for it up."""
+
+    # -- processes -------------------------------------------------------------------------------
+
+    def launch(self, key: str, launch: Launch) -> None:
+        """Ask for a process: `Prepared` or `LaunchFailed` follows. Its end is reported as `Ended` with a status."""
+
+    def open_gate(self, key: str) -> None:
+        """Let a prepared process execute: `Executed`, `LaunchFailed` or `Ended` follows."""
+
+    def shut_gate(self, key: str) -> None:
+        """Send a prepared process away; it executes nothing."""
+
+    def signal(self, proc: Proc, signum: int) -> str:
+        """Signal exactly this process: ``sent``, ``gone``, or ``denied`` (EPERM: alive and not ours)."""
+
+    def watch(self, key: str, proc: Proc) -> None:
+        """Report the `Ended` of this process, also when it is gone already."""
+
+    def notify_address(self, key: str, token: str) -> str:
+        """Open a notification socket for the node and return what belongs in NOTIFY_SOCKET."""
+
+    def probe(self, key: str, kind: str, what: str, node_env: Sequence[tuple[str, str | None]]) -> None:
+        """Begin one ``tcp`` or ``exec`` probe: `Probed` follows."""
+
+    def release(self, key: str) -> None:
+        """Forget all that is held for this key: watches, gate, notification socket, probes, lock."""
+
+    def wait(self, until: float | None) -> Sequence[Happening]:
+        """Sleep until something happens or until `now` is `until` (None: no end; in the past: only look)."""

@@ -1,0 +1,327 @@
+"""What is true of each node now: reads pidfile, record and process table, and judges.
+
+The reading and the judging are apart: `look_at` gathers the evidence through the machine, `judge` is a
+pure function of it. The rule is to fail closed: what cannot be proved to be the node is `Unsure`, and
+nothing may be done to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from multi import record as records
+from multi.machine import File, Unreadable
+from multi.record import DamagedError, Record
+from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from multi.machine import Census, Machine, Me, Row
+    from multi.node import Node
+    from multi.proc import Proc
+
+_OLDER = 2.0  # seconds: the coarsest clock among file systems in use (FAT), and the rounding of start ticks
+_OTHERS_WRITE = 0o022
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Everything that `judge` may know of one node.
+
+    `cmdline` and `exists` are about the process that the pidfile names, `node_uid` is the user the node
+    is to run as (None: whoever starts it).
+    """
+
+    pidfile: File | Unreadable | None
+    record: File | Unreadable | None
+    cmdline: tuple[str, ...] = ()
+    exists: bool = False
+    node_uid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The sighting, and the record behind it where there is a sound one."""
+
+    sighting: Sighting
+    record: Record | None
+
+
+def look_at(node: Node, census: Census, machine: Machine) -> Observation:
+    """Gather the evidence of one node, against a process table that is not older than the question."""
+    me = machine.me()
+    pidfile = machine.read(node.pidfile, records.PIDFILE_LIMIT)
+    record = machine.read(node.recordfile, records.RECORD_LIMIT)
+    cmdline: tuple[str, ...] = ()
+    exists = False
+    if isinstance(pidfile, File):
+        pid = _pid_of(pidfile)
+        if isinstance(pid, int) and pid > 1:
+            cmdline = machine.cmdline(pid)
+            exists = pid in census.rows or machine.exists(pid)
+    node_uid = machine.uid_of(node.uid) if node.uid is not None else None
+    evidence = Evidence(pidfile=pidfile, record=record, cmdline=cmdline, exists=exists, node_uid=node_uid)
+    return judge(node, evidence, census, me)
+
+
+def judge(node: Node, evidence: Evidence, census: Census, me: Me) -> Observation:
+    """What is true of the node, given the evidence. Pure."""
+    for path, file in ((node.pidfile, evidence.pidfile), (node.recordfile, evidence.record)):
+        doubt = _distrust(path, file, evidence.node_uid, me)
+        if doubt:
+            return Observation(Unsure(doubt), None)
+    record, damage = _record_of(node, evidence.record)
+    if record is not None and record.proc is not None:
+        row = census.rows.get(record.proc.pid)
+        if row is not None and row.seen.proc == record.proc and not row.seen.gone:
+            doubt = _wrong_owner(node.recordfile, evidence.record, row, me)
+            sighting = Unsure(doubt) if doubt else _judge_recorded(node, record, record.proc, evidence, census)
+            return Observation(sighting, record)
+    return Observation(_judge_unrecorded(node, record, damage, evidence, census, me), record)
+
+
+def _judge_recorded(node: Node, record: Record, proc: Proc, evidence: Evidence, census: Census) -> Sighting:
+    """The recorded process runs; is its pidfile right?"""
+    pid = _pid_of(evidence.pidfile)
+    if pid is None:
+        return Lost(proc, f"its pidfile {node.pidfile} is gone")
+    if isinstance(pid, str):
+        return Lost(proc, f"its pidfile {node.pidfile} is damaged: {pid}")
+    if pid != proc.pid:
+        other = census.rows.get(pid)
+        if other is not None and not other.seen.gone and _looks_like(node, evidence.cmdline):
+            return Unsure(f"{node.pidfile} names pid {pid}, {node.recordfile} names pid {proc.pid}, and both run")
+        return Lost(proc, f"its pidfile {node.pidfile} names pid {pid} instead")
+    if record.desired != records.WANTED_UP:
+        return Stopping(proc)
+    return Up(proc, ready=record.phase == records.UP)
+
+
+def _judge_unrecorded(
+    node: Node, record: Record | None, damage: str, evidence: Evidence, census: Census, me: Me
+) -> Sighting:
+    """No recorded process runs. One that lost its record may, or one that another tool started."""
+    carriers = main_carriers(node, census, evidence.node_uid, me)
+    if len(carriers) > 1:
+        pids = ", ".join(str(row.seen.proc.pid) for row in carriers)
+        return Unsure(f"pids {pids} all say that they are {node.name}; stop all but one of them by hand")
+    if carriers:
+        why = f"its record {node.recordfile} is " + (f"damaged: {damage}" if damage else "gone")
+        return Lost(carriers[0].seen.proc, why)
+    pid = _pid_of(evidence.pidfile)
+    if isinstance(pid, int):
+        if record is not None and record.proc is not None and record.proc.pid == pid:
+            return _dead(record, _fate(pid, census))
+        return _judge_foreign(node, pid, evidence, census, me)
+    if record is not None:
+        return _dead(record, record.failure or _last_words(record, census))
+    if isinstance(pid, str):
+        return Unsure(f"{node.pidfile} names no process: {pid}")
+    if damage:
+        return Dead(f"the record {node.recordfile} is damaged: {damage}")
+    return Down()
+
+
+def _dead(record: Record, why: str) -> Dead:
+    return Dead(why, on_purpose=record.desired == records.WANTED_STOPPED)
+
+
+def _last_words(record: Record, census: Census) -> str:
+    return _fate(record.proc.pid, census) if record.proc is not None else "its last start failed"
+
+
+def _fate(pid: int, census: Census) -> str:
+    row = census.rows.get(pid)
+    if row is None or row.seen.gone:
+        return f"pid {pid} is gone"
+    return f"pid {pid} is another process now"
+
+
+def _judge_foreign(node: Node, pid: int, evidence: Evidence, census: Census, me: Me) -> Sighting:
+    """A pidfile without a record: from celery itself, an init script, another supervisor.
+
+    The process must be older than the file, run as the file's owner, and look like the node's command.
+    """
+    assert isinstance(evidence.pidfile, File)  # noqa: S101 -- only a file holds a pid; this is for the type checker
+    if pid <= 1 or pid == me.pid:
+        return Unsure(f"{node.pidfile} names pid {pid}, which no node can be")
+    row = census.rows.get(pid)
+    if row is None:
+        if evidence.exists:
+            return Unsure(f"{node.pidfile} names pid {pid}, which runs but may not be looked at by this user")
+        return Dead(f"pid {pid} is gone")
+    if row.seen.gone:
+        return Dead(f"pid {pid} is gone")
+    if census.wall - row.seen.age > evidence.pidfile.mtime + _OLDER:
+        return Dead(f"pid {pid} is another process now: it started after {node.pidfile} was written")
+    doubt = _wrong_owner(node.pidfile, evidence.pidfile, row, me)
+    if doubt:
+        return Unsure(doubt)
+    if not _looks_like(node, evidence.cmdline):
+        words = " ".join(evidence.cmdline)[:80] or "no command line"
+        return Unsure(f"{node.pidfile} names pid {pid}, which does not look like {node.name} ({words})")
+    return Up(row.seen.proc)
+
+
+def _looks_like(node: Node, cmdline: tuple[str, ...]) -> bool:
+    """Whether a command line can be that of the node.
+
+    Its full name in the words, as celery passes it and as setproctitle shows it; or else the same
+    program and the same words after it as the node's own.
+    """
+    joined = " ".join(cmdline)
+    if not joined:
+        return False
+    if node.name in joined:
+        return True
+    ours = [word for word in node.argv if not word.startswith("--logfile")]
+    return ours[1:] == list(cmdline[1:]) if len(ours) > 1 else ours == list(cmdline)
+
+
+def main_carriers(node: Node, census: Census, node_uid: int | None, me: Me) -> tuple[Row, ...]:
+    """The living main processes that say in their environment that they are this node."""
+    allowed = {me.uid if node_uid is None else node_uid}
+    return tuple(
+        row
+        for row in census.rows.values()
+        if row.instance is not None
+        and not row.seen.gone
+        and row.instance.pid == row.seen.proc.pid
+        and row.instance.pidfile == node.pidfile
+        and row.seen.uid in allowed
+        and row.seen.proc.pid != me.pid
+    )
+
+
+def _pid_of(file: File | Unreadable | None) -> int | str | None:
+    """The pid in the file, the reason why there is none in it, or None without a file."""
+    if not isinstance(file, File):
+        return None
+    try:
+        return records.decode_pid(file.data)
+    except DamagedError as error:
+        return str(error)
+
+
+def _record_of(node: Node, file: File | Unreadable | None) -> tuple[Record | None, str]:
+    """The sound record of this very node, or what is wrong with it."""
+    if not isinstance(file, File):
+        return None, ""
+    try:
+        record = records.decode(file.data)
+    except DamagedError as error:
+        return None, str(error)
+    if record.node.name != node.name:
+        return None, f"it is about {record.node.name}"
+    return record, ""
+
+
+def _distrust(path: str, file: File | Unreadable | None, node_uid: int | None, me: Me) -> str:
+    """Why the file must not be believed; empty when it may."""
+    if file is None:
+        return ""
+    if isinstance(file, Unreadable):
+        return f"{path} cannot be read: {file.why}"
+    trusted = {0, me.uid} if node_uid is None else {0, me.uid, node_uid}
+    if file.uid not in trusted:
+        return f"{path} belongs to uid {file.uid}, not to this node's user; remove it if it was planted"
+    if me.uid == 0 and file.mode & _OTHERS_WRITE:
+        return f"{path} can be written by others (mode {file.mode:04o}); look at it, then chmod go-w {path}"
+    return ""
+
+
+def _wrong_owner(path: str, file: File | Unreadable | None, row: Row, me: Me) -> str:
+    """A file can only ever name a process of its own owner, except root's."""
+    if isinstance(file, File) and file.uid not in {0, row.seen.uid}:
+        return (
+            f"{path} belongs to uid {file.uid} but names pid {row.seen.proc.pid}, which runs as uid {row.seen.uid}; "
+            "remove the file if it was planted"
+        )
+    if me.uid not in {0, row.seen.uid}:
+        return f"pid {row.seen.proc.pid} runs as uid {row.seen.uid}; run multi as that user or as root"
+    return ""
+
+
+# --- what is recorded in a directory --------------------------------------------------------------
+
+
+def recall(node: Node, machine: Machine) -> Record | None:
+    """The sound and trustworthy record of this node, if there is one."""
+    file = machine.read(node.recordfile, records.RECORD_LIMIT)
+    record, _ = _record_of(node, file)
+    if record is None or _distrust(node.recordfile, file, None, machine.me()) and not _runs_as_owner(record, file, machine):
+        return None
+    return record
+
+
+def recorded(rundir: str, machine: Machine) -> tuple[Record, ...]:
+    """The records in a run directory, by file name. What is damaged or not to be trusted is passed over."""
+    found: list[Record] = []
+    for path in machine.listing(rundir, ".json"):
+        file = machine.read(path, records.RECORD_LIMIT)
+        if not isinstance(file, File):
+            continue
+        try:
+            record = records.decode(file.data)
+        except DamagedError:
+            continue
+        me = machine.me()
+        if record.node.recordfile != path:
+            continue  # copied from elsewhere, so it is not about what lies here
+        if not _distrust(path, file, None, me) or _runs_as_owner(record, file, machine):
+            found.append(record)
+    return tuple(found)
+
+
+def _runs_as_owner(record: Record, file: File | Unreadable | None, machine: Machine) -> bool:
+    """A record that its node's own user wrote may only make things run as that user."""
+    if not isinstance(file, File) or file.mode & _OTHERS_WRITE or record.node.uid is None:
+        return False
+    return machine.uid_of(record.node.uid) == file.uid
+
+
+def tree(main: Proc, token: str, census: Census, me: Me, known: Iterable[Proc] = ()) -> tuple[Row, ...]:
+    """The living processes of a node's tree, the main process excluded.
+
+    Members are the descendants of the main process and of every member known from before, the carriers
+    of the instance token, and the process group of the main process while that group is provably still
+    the same: the main process or a known member is in it.
+    """
+    rows = census.rows
+    proved = {proc for proc in (main, *known) if proc.pid in rows and rows[proc.pid].seen.proc == proc}
+    group_is_ours = any(rows[proc.pid].seen.pgrp == main.pid for proc in proved)
+    members = {proc.pid for proc in proved}
+    for pid, row in rows.items():
+        carries = bool(token) and row.instance is not None and row.instance.token == token
+        if carries or (group_is_ours and row.seen.pgrp == main.pid):
+            members.add(pid)
+    children: dict[int, list[int]] = {}
+    for pid, row in rows.items():
+        children.setdefault(row.seen.ppid, []).append(pid)
+    pending = list(members)
+    while pending:
+        for child in children.get(pending.pop(), ()):
+            instance = rows[child].instance
+            if instance is not None and instance.token != token:
+                continue  # a worker may itself run multi: what it started is another node
+            if child not in members:
+                members.add(child)
+                pending.append(child)
+    return tuple(
+        rows[pid]
+        for pid in sorted(members)
+        if not rows[pid].seen.gone and pid != me.pid and pid > 1 and rows[pid].seen.proc != main
+    )
+
+
+def adopted_token(proc: Proc, census: Census) -> str:
+    """The instance token that a process carries, empty when it carries none."""
+    row = census.rows.get(proc.pid)
+    return row.instance.token if row is not None and row.seen.proc == proc and row.instance is not None else ""
+
+
+def with_explicit(recorded_node: Node, asked: Node, explicit: frozenset[str]) -> Node:
+    """The recorded node with what was said explicitly now."""
+    return replace(recorded_node, **{name: getattr(asked, name) for name in explicit})

@@ -1,0 +1,280 @@
+"""bytes <-> pidfile and record; an inverse pair; touches no disk.
+
+The pidfile holds exactly ``PID\\n``. The record is one JSON object (version 1) that says which process
+it is about, how the node was started and what was last asked of it. Both are read with suspicion:
+whatever is not exactly what `encode` writes is `DamagedError`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from multi import schedule
+from multi.errors import MultiError
+from multi.node import Node, Ready
+from multi.proc import Proc
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VERSION = 1
+PIDFILE_LIMIT = 64  # bytes: a pid has at most ten digits
+RECORD_LIMIT = 1 << 20  # bytes: far above what argv and settings of one node take
+_PID_DIGITS = 10
+
+STARTING, UP = "starting", "up"  # phase
+WANTED_UP, WANTED_STOPPED, RESTARTING = "up", "stopped", "restarting"  # desired
+_PHASES = frozenset({STARTING, UP})
+_DESIRED = frozenset({WANTED_UP, WANTED_STOPPED, RESTARTING})
+
+
+class DamagedError(Exception):
+    """The bytes are not what `multi` writes; the text says what is wrong with them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is kept of a node between two commands.
+
+    `proc` is None when the last start failed. `phase` is ``starting`` until somebody saw the node
+    ready. `desired` is the last thing asked of it. `started` is wall-clock seconds, for people only.
+    `failures` counts the ends in a row that nobody asked for, `failed` is the last one's wall-clock second.
+    """
+
+    node: Node
+    proc: Proc | None
+    token: str = ""
+    phase: str = UP
+    desired: str = WANTED_UP
+    started: float = 0.0
+    restarts: int = 0
+    failures: int = 0
+    failed: float = 0.0
+    failure: str = ""
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    def asking(self, desired: str) -> Record:
+        """The same, with something else asked of the node."""
+        return replace(self, desired=desired)
+
+
+def encode_pid(pid: int) -> bytes:
+    """Pid -> the bytes of a pidfile."""
+    return b"%d\n" % pid
+
+
+def decode_pid(data: bytes) -> int:
+    """The bytes of a pidfile -> pid. Blanks around the number are allowed, its newline is not optional.
+
+    A number without its newline may be the first half of another number. Raises `DamagedError`.
+    """
+    if not data.strip():
+        raise DamagedError("it is empty")
+    if not data.endswith(b"\n"):
+        raise DamagedError("it does not end in a newline, so it may be half written")
+    digits = data.strip(b" \t\r\n")
+    if not digits.isdigit() or len(digits) > _PID_DIGITS or data.count(b"\n") > 1:
+        raise DamagedError("it does not hold a pid")
+    return int(digits)
+
+
+def encode(record: Record) -> bytes:
+    """Record -> bytes."""
+    import json
+
+    node = record.node
+    out: dict[str, object] = {
+        "version": VERSION,
+        "name": node.name,
+        "pid": record.proc.pid if record.proc else None,
+        "birth": record.proc.birth if record.proc else None,
+        "token": record.token,
+        "phase": record.phase,
+        "desired": record.desired,
+        "started": record.started,
+        "restarts": record.restarts,
+        "failures": record.failures,
+        "failed": record.failed,
+        "failure": record.failure,
+        "command": list(node.argv),
+        "settings": {
+            "short": node.short,
+            "host": node.host,
+            "preset": node.preset,
+            "pidfile": node.pidfile,
+            "logfile": node.logfile,
+            "workdir": node.workdir,
+            "uid": node.uid,
+            "gid": node.gid,
+            "umask": node.umask,
+            "nice": node.nice,
+            "env": [list(pair) for pair in node.env],
+            "rlimits": [list(limit) for limit in node.rlimits],
+            "stop_schedule": str(node.stop),
+            "kill_mode": node.kill_mode,
+            "reload_signal": node.reload_signal,
+            "dump_signal": node.dump_signal,
+            "ready": [node.ready.kind, node.ready.what],
+            "ready_timeout": node.ready_timeout,
+            "startsecs": node.startsecs,
+            "lock_timeout": node.lock_timeout,
+        },
+        "extra": dict(record.extra),
+    }
+    # ASCII with surrogates escaped: words of the command line that are no UTF-8 come back as they were.
+    return (json.dumps(out, indent=1) + "\n").encode("ascii")
+
+
+def decode(data: bytes) -> Record:
+    """Bytes -> record. Raises `DamagedError`."""
+    import json
+
+    if len(data) > RECORD_LIMIT:
+        raise DamagedError("it is too large")
+    try:
+        raw = json.loads(data)
+    except (ValueError, RecursionError):
+        raise DamagedError("it is not JSON, or cut off") from None
+    if not isinstance(raw, dict):
+        raise DamagedError("it is not a JSON object")
+    try:
+        return _from_json(_Fields(raw))
+    except MultiError as error:
+        raise DamagedError(str(error)) from None
+
+
+class _Fields:
+    """Typed access to a JSON object; every miss is a `DamagedError` that names the key."""
+
+    def __init__(self, raw: Mapping[str, object]) -> None:
+        self.raw = raw
+
+    def _get(self, key: str, kinds: tuple[type, ...]) -> object:
+        value = self.raw.get(key)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise DamagedError(f"its {key!r} is missing or of the wrong type")
+        return value
+
+    def text(self, key: str) -> str:
+        value = str(self._get(key, (str,)))
+        if "\0" in value:
+            raise DamagedError(f"its {key!r} holds a NUL")
+        return value
+
+    def text_or_none(self, key: str) -> str | None:
+        return None if self.raw.get(key) is None else self.text(key)
+
+    def whole(self, key: str) -> int:
+        return int(self._get(key, (int,)))  # type: ignore[call-overload, no-any-return]  # _get proved the type
+
+    def whole_or_none(self, key: str) -> int | None:
+        return None if self.raw.get(key) is None else self.whole(key)
+
+    def number(self, key: str) -> float:
+        value = float(self._get(key, (int, float)))  # type: ignore[arg-type]  # _get proved the type
+        if not 0 <= value < 1e15:  # noqa: PLR2004 -- also refuses nan; no time of ours comes near
+            raise DamagedError(f"its {key!r} is out of range")
+        return value
+
+    def one_of(self, key: str, choices: frozenset[str]) -> str:
+        value = self.text(key)
+        if value not in choices:
+            raise DamagedError(f"its {key!r} is {value!r}")
+        return value
+
+    def items(self, key: str) -> list[object]:
+        return list(self._get(key, (list,)))  # type: ignore[call-overload, no-any-return]  # _get proved the type
+
+    def words(self, key: str) -> tuple[str, ...]:
+        words = self.items(key)
+        if not all(isinstance(word, str) and "\0" not in word for word in words):
+            raise DamagedError(f"its {key!r} holds something else than words")
+        return tuple(str(word) for word in words)
+
+    def fields(self, key: str) -> _Fields:
+        value = self._get(key, (dict,))
+        assert isinstance(value, dict)  # noqa: S101 -- _get proved it; this is for the type checker
+        return _Fields(value)
+
+
+def _from_json(raw: _Fields) -> Record:
+    if raw.whole("version") != VERSION:
+        raise DamagedError(f"it is of version {raw.whole('version')}, this multi reads version {VERSION}")
+    command = raw.words("command")
+    if not command:
+        raise DamagedError("its command is empty")
+    node = _node(raw.text("name"), command, raw.fields("settings"))
+    pid, birth = raw.whole_or_none("pid"), raw.text_or_none("birth")
+    if (pid is None) != (birth is None):
+        raise DamagedError("it has a pid without a birth, or the other way round")
+    proc = None if pid is None or birth is None else Proc(pid, birth)
+    extra = raw.fields("extra")
+    return Record(
+        node=node,
+        proc=proc,
+        token=raw.text("token"),
+        phase=raw.one_of("phase", _PHASES),
+        desired=raw.one_of("desired", _DESIRED),
+        started=raw.number("started"),
+        restarts=raw.whole("restarts"),
+        failures=raw.whole("failures"),
+        failed=raw.number("failed"),
+        failure=raw.text("failure"),
+        extra={key: extra.text(key) for key in extra.raw},
+    )
+
+
+def _node(name: str, command: tuple[str, ...], raw: _Fields) -> Node:
+    return Node(
+        name=name,
+        short=raw.text("short"),
+        host=raw.text("host"),
+        preset=raw.text("preset"),
+        argv=command,
+        pidfile=_absolute(raw, "pidfile"),
+        logfile=_absolute(raw, "logfile"),
+        workdir=raw.text_or_none("workdir"),
+        uid=raw.text_or_none("uid"),
+        gid=raw.text_or_none("gid"),
+        umask=raw.whole_or_none("umask"),
+        nice=raw.whole_or_none("nice"),
+        env=tuple(_pair(item) for item in raw.items("env")),
+        rlimits=tuple(_limit(item) for item in raw.items("rlimits")),
+        stop=schedule.parse(raw.text("stop_schedule")),
+        kill_mode=raw.one_of("kill_mode", frozenset({"mixed", "process"})),
+        reload_signal=raw.whole_or_none("reload_signal"),
+        dump_signal=raw.whole_or_none("dump_signal"),
+        ready=_ready(raw.words("ready")),
+        ready_timeout=raw.number("ready_timeout"),
+        startsecs=raw.number("startsecs"),
+        lock_timeout=raw.number("lock_timeout"),
+    )
+
+
+def _absolute(raw: _Fields, key: str) -> str:
+    path = raw.text(key)
+    if not path.startswith("/"):
+        raise DamagedError(f"its {key!r} is not an absolute path")
+    return path
+
+
+def _pair(item: object) -> tuple[str, str | None]:
+    match item:
+        case [str() as name, str() | None as value] if name and "=" not in name and "\0" not in name + (value or ""):
+            return name, value
+    raise DamagedError("its 'env' holds something else than pairs")
+
+
+def _limit(item: object) -> tuple[str, int, int]:
+    match item:
+        case [str() as name, int() as soft, int() as hard]:
+            return name, soft, hard
+    raise DamagedError("its 'rlimits' holds something else than limits")
+
+
+def _ready(words: tuple[str, ...]) -> Ready:
+    match words:
+        case (("alive" | "notify" | "log" | "tcp" | "file" | "exec") as kind, what):
+            return Ready(kind, what)
+    raise DamagedError("its 'ready' is no readiness")

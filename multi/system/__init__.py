@@ -1,0 +1,945 @@
+"""The one door to the machine: processes, signals, files, locks, sockets, clocks. It decides nothing.
+
+`System` keeps the contract of `multi.machine.Machine`. On Linux a process is held by a pidfd
+(pidfd_open(2), Linux 5.3): the descriptor is opened first and the identity verified after, so what is
+signalled or waited for is the process that was proved, however often its pid is used again. Where there
+is no pidfd, the identity is verified immediately before each signal and ends are found by looking.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from multi.machine import (
+    Census,
+    Ended,
+    Executed,
+    File,
+    Happening,
+    Holder,
+    Interruption,
+    Launch,
+    LaunchFailed,
+    Locked,
+    MachineError,
+    Me,
+    Notified,
+    Prepared,
+    Probed,
+    Row,
+    Unreadable,
+)
+from multi.proc import Proc
+from multi.system import files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType, TracebackType
+
+LINUX = sys.platform == "linux"
+_LOOK_FIRST, _LOOK_MOST = 0.01, 0.1  # seconds between two looks where the kernel cannot wake us
+_STATUS_GRACE = 1.0  # seconds that the launcher may take to tell an exit status after the end itself was seen
+_SO_PASSCRED = getattr(socket, "SO_PASSCRED", None)
+
+
+@dataclass(slots=True)
+class _Child:
+    """A process that our launcher forks, from the request on. A bundle of state, not a value."""
+
+    key: str
+    gate: socket.socket | None
+    proc: Proc | None = None
+    opened: bool = False
+    failed: bool = False
+    ended: bool = False
+
+
+@dataclass(slots=True)
+class _Lock:
+    path: str
+    fd: int
+    held: bool = False
+    given_up: bool = False
+
+
+@dataclass(slots=True)
+class _Held:
+    """What is kept open for one key."""
+
+    watches: dict[Proc, int] = field(default_factory=dict)  # identity -> pidfd, or -1 where there is none
+    child: int | None = None  # id of the launch
+    notify: socket.socket | None = None
+    notify_path: str = ""
+    lock: _Lock | None = None
+    probe: _Probe | None = None
+
+
+@dataclass(slots=True)
+class _Probe:
+    what: str
+    socket: socket.socket | None = None
+    process: _Process | None = None
+
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+    _Process = Popen[bytes]
+
+
+class System:
+    """The real machine.
+
+    `pidfd` False takes the portable path although the kernel could do better; the tests run both.
+    `signals` True makes SIGINT, SIGTERM and SIGHUP arrive as `Interruption` instead of ending us.
+    Close it, or use it as a context manager: then the launcher is gone when the block is left.
+    """
+
+    def __init__(self, *, pidfd: bool = True, signals: bool = False) -> None:
+        """Open nothing yet; what is needed is opened when it is needed."""
+        self._pidfd = pidfd and hasattr(os, "pidfd_open") and hasattr(signal, "pidfd_send_signal")
+        self._poll = select.poll()
+        self._sources: dict[int, Callable[[], None]] = {}
+        self._held: dict[str, _Held] = {}
+        self._children: dict[int, _Child] = {}
+        self._next_child = 1
+        self._control: socket.socket | None = None
+        self._control_buffer = b""
+        self._launcher = 0
+        self._queue: list[Happening] = []
+        self._looking = _LOOK_FIRST
+        self._wake: tuple[int, int] | None = None
+        self._old_handlers: dict[int, object] = {}
+        self._homes: dict[tuple[str | None, str | None], tuple[int, int, list[int], str, str]] = {}
+        self._locked_by_thread: list[str] = []
+        self._files_raised = False
+        if signals:
+            self._catch_signals()
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def __enter__(self) -> System:
+        """Nothing to do; `close` is what matters."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Give everything back. The nodes live on; the launcher does not."""
+        for key in list(self._held):
+            self.release(key)
+        if self._control is not None:
+            self._drop_source(self._control.fileno())
+            self._control.close()
+            self._control = None
+        if self._launcher:
+            try:
+                os.waitpid(self._launcher, 0)
+            except ChildProcessError:
+                pass  # somebody who embeds us reaps all children
+            self._launcher = 0
+        if self._old_handlers:
+            signal.set_wakeup_fd(-1)
+            for signum, handler in self._old_handlers.items():
+                signal.signal(signum, handler)  # type: ignore[arg-type]  # it is what signal.signal returned
+            self._old_handlers = {}
+        if self._wake is not None:
+            self._drop_source(self._wake[0])
+            for fd in self._wake:
+                os.close(fd)
+            self._wake = None
+
+    def _catch_signals(self) -> None:
+        wake = self._wake_pipe()
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(signum) is signal.SIG_IGN:
+                continue  # as under nohup: who ignores it wants it ignored
+
+            def interrupted(number: int, _frame: FrameType | None) -> None:
+                self._queue.append(Interruption(number))
+
+            self._old_handlers[signum] = signal.signal(signum, interrupted)
+        signal.set_wakeup_fd(wake[1], warn_on_full_buffer=False)
+
+    def _wake_pipe(self) -> tuple[int, int]:
+        if self._wake is None:
+            self._wake = os.pipe()
+            for fd in self._wake:
+                os.set_blocking(fd, False)
+            self._add_source(self._wake[0], self._woken)
+        return self._wake
+
+    def _woken(self) -> None:
+        if self._wake is not None:
+            try:
+                os.read(self._wake[0], 4096)
+            except BlockingIOError:
+                return
+        while self._locked_by_thread:
+            self._lock_arrived(self._locked_by_thread.pop(0))
+
+    def _add_source(self, fd: int, handle: Callable[[], None]) -> None:
+        self._sources[fd] = handle
+        self._poll.register(fd, select.POLLIN)
+
+    def _drop_source(self, fd: int) -> None:
+        if self._sources.pop(fd, None) is not None:
+            self._poll.unregister(fd)
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Seconds on CLOCK_MONOTONIC."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def me(self) -> Me:
+        """Effective user and own pid."""
+        return Me(uid=os.geteuid(), pid=os.getpid())
+
+    def uid_of(self, user: str) -> int:
+        """User name or number -> uid. Raises `MachineError`."""
+        return self._identity(user, None)[0]
+
+    def read(self, path: str, limit: int) -> File | Unreadable | None:
+        """See `files.read`."""
+        return files.read(path, limit)
+
+    def listing(self, directory: str, suffix: str) -> tuple[str, ...]:
+        """Paths in a directory that end in `suffix`, sorted."""
+        try:
+            names = os.listdir(directory)
+        except OSError:
+            return ()
+        return tuple(sorted(f"{directory}/{name}" for name in names if name.endswith(suffix) and name[0] != "."))
+
+    def census(self) -> Census:
+        """Every process that can be seen. We and our launcher carry nothing, whatever we were started from."""
+        at, wall = time.monotonic(), time.time()
+        if self._pidfd or LINUX:
+            from multi.system import linux
+
+            rows = linux.rows(time.clock_gettime(time.CLOCK_BOOTTIME)) if self._pidfd else _portable_rows()
+        else:
+            rows = _portable_rows()
+        for pid in (os.getpid(), self._launcher):
+            row = rows.get(pid)
+            if row is not None:
+                rows[pid] = Row(row.seen, None, row.cpu, row.rss)
+        return Census(at, wall, rows)
+
+    def _birth(self, pid: int) -> str | None:
+        if self._pidfd:
+            from multi.system import linux
+
+            return linux.birth(pid)
+        from multi.system import portable
+
+        return portable.birth(pid)
+
+    def exists(self, pid: int) -> bool:
+        """Whether there is such a process, seen or not."""
+        if pid <= 0:
+            return False
+        try:
+            os.kill(pid, 0)  # signal 0 sends nothing, kill(2)
+        except PermissionError:
+            return True
+        except (OSError, OverflowError):
+            return False
+        return True
+
+    def cmdline(self, pid: int) -> tuple[str, ...]:
+        """The words of a process."""
+        if self._pidfd:
+            from multi.system import linux
+
+            return linux.cmdline(pid)
+        from multi.system import portable
+
+        return portable.cmdline(pid)
+
+    def size(self, path: str) -> int:
+        """See `files.size`."""
+        return files.size(path)
+
+    def tail(self, path: str, offset: int, limit: int) -> bytes:
+        """See `files.tail`."""
+        return files.tail(path, offset, limit)
+
+    def token(self) -> str:
+        """128 random bits."""
+        return os.urandom(16).hex()
+
+    # -- users -----------------------------------------------------------------------------------
+
+    def _identity(self, user: str | None, group: str | None) -> tuple[int, int, list[int], str, str]:
+        """Uid, gid, groups, login name, home. Looked up once; never in a forked child, where NSS may hang."""
+        found = self._homes.get((user, group))
+        if found is None:
+            found = self._homes[(user, group)] = _look_up(user, group)
+        return found
+
+    def _owner(self, user: str | None, group: str | None) -> files.Owner | None:
+        if os.geteuid() != 0 or (user is None and group is None):
+            return None
+        uid, gid, *_ = self._identity(user, group)
+        return files.Owner(uid, gid)
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def make_directory(self, path: str, user: str | None, group: str | None) -> None:
+        """See `files.make_directory`."""
+        files.make_directory(path, self._owner(user, group))
+
+    def write(self, path: str, data: bytes, user: str | None, group: str | None) -> None:
+        """See `files.write`."""
+        files.write(path, data, self._owner(user, group))
+
+    def remove(self, path: str) -> None:
+        """See `files.remove`."""
+        files.remove(path)
+
+    def lock(self, key: str, path: str, user: str | None, group: str | None) -> Holder | None:
+        """Take the lock, or wait for it in the background."""
+        from filelock import lock_descriptor
+
+        owner = self._owner(user, group)
+        while True:
+            fd = files.open_lock(path, owner)
+            try:
+                won = lock_descriptor(fd, blocking=False)
+            except OSError as error:
+                os.close(fd)
+                raise MachineError(f"cannot lock {path}", error.strerror or str(error), "", error.errno or 0) from error
+            if not won or files.is_current(fd, path):
+                break
+            os.close(fd)  # the file was replaced between open and lock: that lock excludes nobody
+        lock = _Lock(path, fd, held=won)
+        self._of(key).lock = lock
+        if won:
+            self._sign(lock)
+            return None
+        self._wait_for_lock(key, lock)
+        return Holder(os.pread(fd, 200, 0).decode("utf-8", "replace").strip())
+
+    def _sign(self, lock: _Lock) -> None:
+        """Say in the file who holds it, for the message of whoever waits. The lock itself is the kernel's."""
+        text = f"pid {os.getpid()}: {' '.join(['multi', *sys.argv[1:4]])}"[:200] + "\n"
+        try:
+            os.ftruncate(lock.fd, 0)
+            os.pwrite(lock.fd, text.encode("utf-8", "replace"), 0)
+        except OSError:
+            return  # a full disk must not stop us here: the text is a courtesy
+
+    def _wait_for_lock(self, key: str, lock: _Lock) -> None:
+        """Let the kernel wake us: a thread sleeps in flock(2). It ends with the process at the latest."""
+        import fcntl
+        from threading import Thread
+
+        wake = self._wake_pipe()
+
+        def sleep_in_flock() -> None:
+            try:
+                fcntl.flock(lock.fd, fcntl.LOCK_EX)
+            except OSError:
+                return
+            if lock.given_up:
+                os.close(lock.fd)
+                return
+            self._locked_by_thread.append(key)
+            try:
+                os.write(wake[1], b"l")
+            except OSError:
+                return
+
+        Thread(target=sleep_in_flock, daemon=True, name=f"multi waits for {lock.path}").start()
+
+    def _lock_arrived(self, key: str) -> None:
+        held = self._held.get(key)
+        if held is None or held.lock is None:
+            return
+        lock = held.lock
+        if files.is_current(lock.fd, lock.path):
+            lock.held = True
+            self._sign(lock)
+            self._queue.append(Locked(key))
+            return
+        # The file was replaced while we slept, so begin again with the new one.
+        os.close(lock.fd)
+        held.lock = None
+        try:
+            if self.lock(key, lock.path, None, None) is None:
+                self._queue.append(Locked(key))
+        except MachineError:
+            return  # its directory is gone; the caller's time-out tells
+
+    def unlock(self, key: str) -> None:
+        """Give the lock back, or the wait for it up."""
+        held = self._held.get(key)
+        if held is None or held.lock is None:
+            return
+        lock, held.lock = held.lock, None
+        if lock.held:
+            os.close(lock.fd)  # closing the last descriptor of an open file gives its lock back, flock(2)
+        else:
+            lock.given_up = True  # the thread that sleeps in flock closes it
+
+    # -- starting --------------------------------------------------------------------------------
+
+    def launch(self, key: str, launch: Launch) -> None:
+        """Ask the launcher for a process."""
+        import marshal
+
+        from multi.system.launch import HEADER
+
+        try:
+            payload = marshal.dumps(self._request(launch))
+            control = self._start_launcher()
+            ours, theirs = socket.socketpair()
+        except MachineError as error:
+            self._queue.append(LaunchFailed(key, f"{error.what}: {error.why}", error.hint, error.errno))
+            return
+        except OSError as error:
+            self._queue.append(LaunchFailed(key, f"cannot start a process: {error.strerror}", "", error.errno or 0))
+            return
+        ident = self._next_child
+        self._next_child += 1
+        with theirs:
+            data = HEADER.pack(len(payload), ident) + payload
+            try:
+                sent = socket.send_fds(control, [data], [theirs.fileno()])
+                control.sendall(data[sent:])
+            except OSError as error:
+                ours.close()
+                self._queue.append(LaunchFailed(key, f"the launcher has ended: {error.strerror}", "try again", error.errno or 0))
+                return
+        child = _Child(key, ours)
+        self._children[ident] = child
+        self._of(key).child = ident
+        self._add_source(ours.fileno(), lambda: self._gate_speaks(ident))
+
+    def _request(self, launch: Launch) -> tuple[object, ...]:
+        identity: tuple[int, int, list[int]] | None = None
+        additions = dict(launch.env)
+        if launch.uid is not None or launch.gid is not None:
+            uid, gid, groups, login, home = self._identity(launch.uid, launch.gid)
+            if os.geteuid() != 0 and (uid != os.geteuid() or gid not in {os.getegid(), *os.getgroups()}):
+                raise MachineError(
+                    f"cannot start as {launch.uid or launch.gid}",
+                    "only root can start a node as another user",
+                    "run multi as root, or leave --uid and --gid out",
+                    errno.EPERM,
+                )
+            if os.geteuid() == 0 or gid != os.getegid():
+                identity = (uid, gid, groups)
+            if os.geteuid() == 0 and launch.uid is not None:
+                for name, value in (("HOME", home), ("USER", login), ("LOGNAME", login)):  # as systemd's User= does
+                    additions.setdefault(name, value)
+        env = dict(os.environb)
+        for name, text in additions.items():
+            if text is None:
+                env.pop(os.fsencode(name), None)
+            else:
+                env[os.fsencode(name)] = os.fsencode(text)
+        return (
+            [os.fsencode(word) for word in launch.argv],
+            env,
+            launch.logfile,
+            launch.workdir,
+            identity,
+            launch.umask,
+            launch.nice,
+            [_limit(*limit) for limit in launch.rlimits],
+        )
+
+    def _start_launcher(self) -> socket.socket:
+        if self._control is not None:
+            return self._control
+        import warnings
+
+        from multi.system import launch as launcher
+
+        ours, theirs = socket.socketpair()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with warnings.catch_warnings():
+            # Python 3.12 warns when an embedding program has threads; the launcher touches no lock of theirs.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            ours.close()
+            launcher.serve(theirs)
+        theirs.close()
+        self._launcher, self._control = pid, ours
+        self._add_source(ours.fileno(), self._launcher_speaks)
+        return ours
+
+    def _launcher_speaks(self) -> None:
+        from multi.system.launch import ENDED, KIND_ENDED
+
+        if self._control is None:
+            return
+        try:
+            data = self._control.recv(1 << 16)
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._launcher_died()
+            return
+        self._control_buffer += data
+        while len(self._control_buffer) >= ENDED.size:
+            kind, ident, status = ENDED.unpack_from(self._control_buffer)
+            self._control_buffer = self._control_buffer[ENDED.size :]
+            child = self._children.get(ident)
+            if child is None:
+                continue
+            if child.gate is not None:
+                self._gate_speaks(ident)  # what it still had to say comes before its end
+            child.ended = True
+            if kind != KIND_ENDED:
+                self._queue.append(
+                    LaunchFailed(child.key, f"cannot fork: {os.strerror(status)}", _FORK_HINTS.get(status, ""), status)
+                )
+            elif child.proc is None:
+                if not child.failed:
+                    self._queue.append(LaunchFailed(child.key, _ended_early(status), "look at the kernel's log", 0))
+            else:
+                self._queue.append(Ended(child.key, child.proc, status))
+
+    def _launcher_died(self) -> None:
+        """Somebody killed it. The nodes go on, only their exit statuses are lost."""
+        if self._control is not None:
+            self._drop_source(self._control.fileno())
+            self._control.close()
+            self._control = None
+        for child in self._children.values():
+            if child.ended:
+                continue
+            child.ended = True
+            if child.proc is None:
+                self._queue.append(LaunchFailed(child.key, "the launcher was killed", "try again", 0))
+            else:
+                self._watch_by_kernel(child.key, child.proc)
+
+    def _gate_speaks(self, ident: int) -> None:
+        import marshal
+
+        child = self._children[ident]
+        if child.gate is None:
+            return
+        try:
+            data = child.gate.recv(1 << 16, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._close_gate(child)
+            if child.opened and not child.failed:
+                self._queue.append(Executed(child.key))
+            return
+        match marshal.loads(data):  # noqa: S302 -- written by our own child before it executed anything
+            case ("prepared", int() as pid):
+                birth = self._birth(pid)
+                if birth is not None:
+                    child.proc = Proc(pid, birth)
+                    self._queue.append(Prepared(child.key, child.proc))
+            case ("failed", str() as why, str() as hint, int() as code):
+                child.failed = True
+                self._queue.append(LaunchFailed(child.key, why, hint, code))
+
+    def _close_gate(self, child: _Child) -> None:
+        if child.gate is not None:
+            self._drop_source(child.gate.fileno())
+            child.gate.close()
+            child.gate = None
+
+    def _child_of(self, key: str) -> _Child | None:
+        held = self._held.get(key)
+        return self._children.get(held.child) if held is not None and held.child is not None else None
+
+    def open_gate(self, key: str) -> None:
+        """Let the prepared process execute."""
+        from multi.system.launch import GO
+
+        child = self._child_of(key)
+        if child is None or child.gate is None:
+            return
+        child.opened = True
+        try:
+            child.gate.send(GO)
+        except OSError:
+            return  # it has ended; its `Ended` is on the way
+
+    def shut_gate(self, key: str) -> None:
+        """Send the prepared process away."""
+        child = self._child_of(key)
+        if child is not None:
+            self._close_gate(child)
+
+    # -- signals and ends ------------------------------------------------------------------------
+
+    def _open_pidfd(self, proc: Proc) -> int | None:
+        """A descriptor for exactly this process; None when it is gone. Raises `MachineError`."""
+        try:
+            fd = os.pidfd_open(proc.pid)
+        except ProcessLookupError:
+            return None
+        except OSError as error:
+            raise MachineError(
+                f"cannot hold process {proc.pid}",
+                error.strerror or str(error),
+                files_hint(error.errno or 0),
+                error.errno or 0,
+            ) from error
+        # Opened first, verified after: from here on the descriptor cannot come to mean another process.
+        if self._birth(proc.pid) != proc.birth:
+            os.close(fd)
+            return None
+        return fd
+
+    def signal(self, proc: Proc, signum: int) -> str:
+        """Signal exactly this process."""
+        if proc.pid <= 1 or proc.pid == os.getpid():
+            return "denied"
+        if not self._pidfd:
+            if self._birth(proc.pid) != proc.birth:
+                return "gone"
+            return _sent(partial(os.kill, proc.pid, signum))
+        for held in self._held.values():
+            known = held.watches.get(proc, -1)
+            if known >= 0:
+                return _sent(partial(signal.pidfd_send_signal, known, signum))
+        fd = self._open_pidfd(proc)
+        if fd is None:
+            return "gone"
+        try:
+            return _sent(partial(signal.pidfd_send_signal, fd, signum))
+        finally:
+            os.close(fd)
+
+    def watch(self, key: str, proc: Proc) -> None:
+        """Report the end of this process. Our launcher tells it for its own children."""
+        child = self._child_of(key)
+        if child is not None and child.proc == proc and not child.ended:
+            return
+        self._watch_by_kernel(key, proc)
+
+    def _watch_by_kernel(self, key: str, proc: Proc) -> None:
+        held = self._of(key)
+        if proc in held.watches:
+            return
+        if not self._pidfd:
+            held.watches[proc] = -1
+            self._looking = _LOOK_FIRST
+            return
+        fd = self._open_pidfd(proc)
+        if fd is None:
+            self._queue.append(Ended(key, proc, None))
+            return
+        held.watches[proc] = fd
+        self._add_source(fd, lambda: self._watched_ended(key, proc))
+
+    def _watched_ended(self, key: str, proc: Proc) -> None:
+        held = self._held.get(key)
+        fd = held.watches.pop(proc, -1) if held is not None else -1
+        if fd >= 0:
+            self._drop_source(fd)
+            os.close(fd)
+        self._queue.append(Ended(key, proc, None))
+
+    def _look_for_ends(self) -> None:
+        """The portable way: look at each watched process."""
+        for key, held in list(self._held.items()):
+            for proc, fd in list(held.watches.items()):
+                if fd < 0 and self._birth(proc.pid) != proc.birth:
+                    self._watched_ended(key, proc)
+            if held.probe is not None and held.probe.process is not None and held.probe.process.poll() is not None:
+                self._exec_answered(key, held.probe.what, -1)
+
+    # -- readiness -------------------------------------------------------------------------------
+
+    def notify_address(self, key: str, token: str) -> str:
+        """Open the node's notification socket. On Linux its name is abstract (unix(7)), so no file is left."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        held = self._of(key)
+        if LINUX:
+            address = f"@multi-{token}"
+            listener.bind("\0" + address[1:])
+            listener.setsockopt(socket.SOL_SOCKET, _SO_PASSCRED or 0, 1)
+        else:
+            import tempfile
+
+            address = f"{tempfile.mkdtemp(prefix='multi-')}/notify"
+            listener.bind(address)
+            held.notify_path = address
+        listener.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
+        held.notify = listener
+        self._add_source(listener.fileno(), lambda: self._notified(key))
+        return address
+
+    def _notified(self, key: str) -> None:
+        held = self._held.get(key)
+        if held is None or held.notify is None:
+            return
+        while True:
+            try:
+                data, ancillary, _, _ = held.notify.recvmsg(1 << 16, 256)
+            except OSError:
+                return
+            if self._may_notify(key, ancillary):
+                fields = dict(line.partition("=")[::2] for line in data.decode("utf-8", "replace").split("\n") if "=" in line)
+                self._queue.append(Notified(key, fields))
+
+    def _may_notify(self, key: str, ancillary: list[tuple[int, int, bytes]]) -> bool:
+        """An abstract address can be written by anyone, so the kernel's word on the sender counts (unix(7))."""
+        if not LINUX:
+            return True
+        import struct
+
+        child = self._child_of(key)
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+                pid, uid, _ = struct.unpack("=iII", data[:12])
+                if uid in {0, os.geteuid()} or (child is not None and child.proc is not None and pid == child.proc.pid):
+                    return True
+                row = self.census_row(pid)
+                return row is not None and child is not None and child.proc is not None and row.seen.ppid == child.proc.pid
+        return False
+
+    def census_row(self, pid: int) -> Row | None:
+        """One process."""
+        if self._pidfd:
+            from multi.system import linux
+
+            return linux.look(pid, time.clock_gettime(time.CLOCK_BOOTTIME))
+        from multi.system import portable
+
+        return portable.look(pid)
+
+    def probe(self, key: str, kind: str, what: str, node_env: Sequence[tuple[str, str | None]]) -> None:
+        """Begin one probe; its end is `Probed`."""
+        self._end_probe(key)
+        if kind == "tcp":
+            self._probe_tcp(key, what)
+        else:
+            self._probe_exec(key, what, node_env)
+
+    def _probe_tcp(self, key: str, what: str) -> None:
+        host, _, port = what.rpartition(":")
+        host = host.strip("[]") or "127.0.0.1"
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        probe = socket.socket(family, socket.SOCK_STREAM)
+        probe.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
+        try:
+            code = probe.connect_ex((host, int(port)))
+        except OSError as error:  # the name cannot be looked up
+            probe.close()
+            self._queue.append(Probed(key, ok=False, why=f"{what}: {error.strerror or error}"))
+            return
+        if code not in {0, errno.EINPROGRESS}:
+            probe.close()
+            self._queue.append(Probed(key, ok=False, why=f"{what}: {os.strerror(code)}"))
+            return
+        self._of(key).probe = _Probe(what, socket=probe)
+        self._sources[probe.fileno()] = lambda: self._tcp_answered(key, what)
+        self._poll.register(probe.fileno(), select.POLLOUT)
+
+    def _tcp_answered(self, key: str, what: str) -> None:
+        probe = self._of(key).probe
+        if probe is None or probe.socket is None:
+            return
+        code = probe.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self._end_probe(key)
+        self._queue.append(Probed(key, ok=code == 0, why="" if code == 0 else f"{what}: {os.strerror(code)}"))
+
+    def _probe_exec(self, key: str, what: str, node_env: Sequence[tuple[str, str | None]]) -> None:
+        import shlex
+        import subprocess
+
+        env = dict(os.environ)
+        for name, value in node_env:
+            if value is None:
+                env.pop(name, None)
+            else:
+                env[name] = value
+        try:
+            process = subprocess.Popen(  # noqa: S603 -- the user's own words, run without a shell
+                shlex.split(what),
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            self._queue.append(Probed(key, ok=False, why=f"{what}: {error}"))
+            return
+        self._of(key).probe = _Probe(what, process=process)
+        self._looking = _LOOK_FIRST
+        if self._pidfd:
+            fd = os.pidfd_open(process.pid)  # our own child, unreaped: the pid cannot be used again
+            self._add_source(fd, lambda: self._exec_answered(key, what, fd))
+
+    def _exec_answered(self, key: str, what: str, fd: int) -> None:
+        if fd >= 0:
+            self._drop_source(fd)
+            os.close(fd)
+        held = self._held.get(key)
+        if held is None or held.probe is None or held.probe.process is None:
+            return
+        status = held.probe.process.wait()
+        held.probe = None
+        self._queue.append(Probed(key, ok=status == 0, why="" if status == 0 else f"{what}: exit status {status}"))
+
+    def _end_probe(self, key: str) -> None:
+        held = self._held.get(key)
+        if held is None or held.probe is None:
+            return
+        probe, held.probe = held.probe, None
+        if probe.socket is not None:
+            self._drop_source(probe.socket.fileno())
+            probe.socket.close()
+        if probe.process is not None:
+            probe.process.kill()
+            probe.process.wait()
+
+    # -- waiting ---------------------------------------------------------------------------------
+
+    def _of(self, key: str) -> _Held:
+        held = self._held.get(key)
+        if held is None:
+            held = self._held[key] = _Held()
+        return held
+
+    def release(self, key: str) -> None:
+        """Forget everything that is held for this key."""
+        held = self._held.get(key)
+        if held is None:
+            return
+        self.unlock(key)
+        self._end_probe(key)
+        for fd in held.watches.values():
+            if fd >= 0:
+                self._drop_source(fd)
+                os.close(fd)
+        if held.child is not None:
+            child = self._children.pop(held.child, None)
+            if child is not None:
+                self._close_gate(child)
+        if held.notify is not None:
+            self._drop_source(held.notify.fileno())
+            held.notify.close()
+            if held.notify_path:
+                files.remove(held.notify_path)
+                os.rmdir(os.path.dirname(held.notify_path))
+        del self._held[key]
+
+    def wait(self, until: float | None) -> Sequence[Happening]:
+        """Sleep until something happens or it is `until`."""
+        while not self._queue:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            looking = self._must_look()
+            if looking:
+                left = self._looking if left is None else min(left, self._looking)
+            for fd, _ in self._poll.poll(None if left is None else left * 1000):
+                handle = self._sources.get(fd)
+                if handle is not None:  # one that was handled before may have dropped it
+                    handle()
+            if looking:
+                self._look_for_ends()
+                self._looking = min(self._looking * 1.5, _LOOK_MOST)
+            if until is not None and time.monotonic() >= until:
+                break
+        happenings, self._queue = self._queue, []
+        return happenings
+
+    def _must_look(self) -> bool:
+        if self._pidfd:
+            return False
+        return any(held.watches or (held.probe and held.probe.process) for held in self._held.values())
+
+
+def _sent(send: Callable[[], None]) -> str:
+    try:
+        send()
+    except ProcessLookupError:
+        return "gone"
+    except PermissionError:
+        return "denied"
+    return "sent"
+
+
+def _portable_rows() -> dict[int, Row]:
+    from multi.system import portable
+
+    return portable.rows()
+
+
+def _limit(name: str, soft: int, hard: int) -> tuple[int, int, int]:
+    import resource
+
+    which = getattr(resource, f"RLIMIT_{name.upper()}", None)
+    if which is None:
+        raise MachineError(f"cannot set the limit {name}", "this system does not have it", "see getrlimit(2)", errno.EINVAL)
+    infinity = resource.RLIM_INFINITY
+    return which, infinity if soft < 0 else soft, infinity if hard < 0 else hard
+
+
+def _look_up(user: str | None, group: str | None) -> tuple[int, int, list[int], str, str]:
+    import grp
+    import pwd
+
+    hint = "check --uid and --gid"
+    if user is None:
+        uid, gid, login, home = os.geteuid(), os.getegid(), "", ""
+        groups = os.getgroups()
+    else:
+        try:
+            entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+        except KeyError:
+            if not user.isdigit():
+                raise MachineError(f"cannot find the user {user!r}", "there is none", hint, errno.ENOENT) from None
+            uid, gid, login, home, groups = int(user), int(user), user, "/", [int(user)]
+        else:
+            uid, gid, login, home = entry.pw_uid, entry.pw_gid, entry.pw_name, entry.pw_dir
+            groups = os.getgrouplist(login, gid)  # what initgroups(3) would set
+    if group is not None:
+        try:
+            gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+        except KeyError:
+            raise MachineError(f"cannot find the group {group!r}", "there is none", hint, errno.ENOENT) from None
+        groups = sorted({gid, *groups})
+    return uid, gid, groups, login, home
+
+
+def files_hint(code: int) -> str:
+    """What to try when the kernel refuses a descriptor or a process."""
+    return "raise 'ulimit -n', or name fewer nodes at once" if code in {errno.EMFILE, errno.ENFILE} else ""
+
+
+_FORK_HINTS = {
+    errno.EAGAIN: "the user's limit of processes is reached: raise 'ulimit -u' or pids.max, or start fewer nodes",
+    errno.ENOMEM: "the machine is out of memory",
+}
+
+
+def _ended_early(status: int) -> str:
+    from multi.schedule import signal_name
+
+    return f"it was killed by {signal_name(-status)} before it ran" if status < 0 else "it ended before it ran"

@@ -1,0 +1,219 @@
+"""Files: read with suspicion, replaced atomically, locked."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import NamedTuple
+
+from multi.machine import File, MachineError, Unreadable
+
+_FILE_MODE = 0o644  # every tool may read a pidfile, only its owner may write it
+_KINDS = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+class Owner(NamedTuple):
+    """Who shall own what is made; None leaves it to whoever we are."""
+
+    uid: int
+    gid: int
+
+
+def read(path: str, limit: int) -> File | Unreadable | None:
+    """A regular file's content, no link followed, at most `limit` bytes; never blocks."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.EMLINK}:
+            return Unreadable("it is a symbolic link")
+        if error.errno == errno.ENXIO:
+            return Unreadable("it is a socket")
+        return Unreadable(error.strerror or str(error))
+    try:
+        found = os.fstat(fd)
+        for is_kind, name in _KINDS:
+            if is_kind(found.st_mode):
+                return Unreadable(f"it is {name}")
+        if found.st_size > limit:
+            return Unreadable(f"it is {found.st_size} bytes long, {limit} at most make sense")
+        data = os.read(fd, limit + 1)
+        if len(data) > limit:
+            return Unreadable(f"it is longer than {limit} bytes")
+        return File(data, found.st_uid, stat.S_IMODE(found.st_mode), found.st_mtime)
+    except OSError as error:
+        return Unreadable(error.strerror or str(error))
+    finally:
+        os.close(fd)
+
+
+def write(path: str, data: bytes, owner: Owner | None) -> None:
+    """Replace `path`: temporary file, fsync, rename, read back. Raises `MachineError` and leaves the old file."""
+    directory, _, base = path.rpartition("/")
+    # One name per file: the caller holds the node's lock, and what a killed command leaves is overwritten.
+    temporary = f"{directory}/.{base}.new"
+    try:
+        _write_temporary(temporary, data, owner)
+        os.rename(temporary, path)
+        _sync_directory(directory or "/")
+    except OSError as error:
+        try:
+            os.unlink(temporary)
+        except OSError:
+            pass  # it was never made, or the disk that refused it also refuses this
+        raise _cannot("write", path, error) from error
+    back = read(path, max(len(data), 1))
+    if not isinstance(back, File) or back.data != data:
+        raise MachineError(f"cannot write {path}", "it does not read back as it was written", "check the disk")
+
+
+def _write_temporary(path: str, data: bytes, owner: Owner | None) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags, 0o600)
+    except FileExistsError:
+        os.unlink(path)
+        fd = os.open(path, flags, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        if owner is not None:
+            os.fchown(fd, owner.uid, owner.gid)
+        os.fchmod(fd, _FILE_MODE)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # some file systems cannot, fsync(2)
+            raise
+    finally:
+        os.close(fd)
+
+
+def remove(path: str) -> None:
+    """Remove `path`; fine when it is not there."""
+    try:
+        os.unlink(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise _cannot("remove", path, error) from error
+
+
+def make_directory(path: str, owner: Owner | None) -> None:
+    """Make `path` and what is missing above it. What is made belongs to `owner` and keeps others from writing."""
+    missing: list[str] = []
+    at = path
+    while at != "/":
+        try:
+            found = os.stat(at)
+        except FileNotFoundError:
+            missing.append(at)
+            at = os.path.dirname(at)
+            continue
+        except OSError as error:
+            raise _cannot("make the directory", path, error) from error
+        if not stat.S_ISDIR(found.st_mode):
+            raise MachineError(f"cannot make the directory {path}", f"{at} is not a directory", "choose another path")
+        break
+    mode = 0o755 if os.geteuid() == 0 else 0o700
+    for directory in reversed(missing):
+        try:
+            os.mkdir(directory, mode)
+            if owner is not None:
+                os.chown(directory, owner.uid, owner.gid, follow_symlinks=False)
+            os.chmod(directory, mode)
+        except FileExistsError:
+            continue  # another multi was faster
+        except OSError as error:
+            raise _cannot("make the directory", directory, error) from error
+
+
+def open_lock(path: str, owner: Owner | None) -> int:
+    """Open or make a lock file. Raises `MachineError`."""
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        try:
+            fd = os.open(path, flags)
+        except FileNotFoundError:
+            fd = os.open(path, flags | os.O_CREAT, _FILE_MODE)
+            if owner is not None:
+                os.fchown(fd, owner.uid, owner.gid)
+    except OSError as error:
+        raise _cannot("lock", path, error) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise MachineError(f"cannot lock {path}", "it is not a regular file", "remove it", errno.EINVAL)
+    return fd
+
+
+def is_current(fd: int, path: str) -> bool:
+    """Whether `path` still names the file that `fd` has open."""
+    try:
+        here, there = os.fstat(fd), os.stat(path, follow_symlinks=False)
+    except OSError:
+        return False
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
+def size(path: str) -> int:
+    """Bytes of a regular file, else 0."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
+
+
+def tail(path: str, offset: int, limit: int) -> bytes:
+    """The last `limit` bytes after `offset`; from the start when the file is shorter than `offset`."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            return b""
+        begin = offset if offset <= found.st_size else 0  # it was truncated meanwhile
+        begin = max(begin, found.st_size - limit)
+        return os.pread(fd, limit, begin)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+_HINTS = {
+    errno.EACCES: "make it writable for this user, or give --pidfile and --logfile elsewhere",
+    errno.EPERM: "make it writable for this user, or give --pidfile and --logfile elsewhere",
+    errno.ENOSPC: "free some space on that disk",
+    errno.EDQUOT: "free some space within the quota",
+    errno.EROFS: "choose a path on a file system that can be written",
+    errno.ENOENT: "its directory has vanished; start again",
+    errno.EMFILE: "raise 'ulimit -n', or name fewer nodes at once",
+    errno.ENAMETOOLONG: "choose a shorter path",
+}
+
+
+def _cannot(verb: str, path: str, error: OSError) -> MachineError:
+    code = error.errno or 0
+    why = error.strerror or str(error)
+    if code in {errno.ELOOP, errno.EMLINK}:
+        why = "it is a symbolic link"
+    return MachineError(f"cannot {verb} {path}", why, _HINTS.get(code, ""), code)

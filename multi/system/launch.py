@@ -1,0 +1,336 @@
+"""The launcher: a process in a session of its own that forks the nodes and reaps them.
+
+Why it is there: a process can leave its controlling terminal for good only by being a member, not the
+leader, of a session without one (setsid(2), credentials(7)). So somebody has to lead that session,
+fork, and go. The launcher does it once for all nodes of a command. It is also their parent while the
+command runs, so the exit status of a node that dies is known exactly. It ends when `multi` does, in
+whatever way `multi` ends, because the socket between them then reads end-of-file.
+
+The gate: each node gets one end of a socket pair. It sets itself up completely, says so, and waits.
+Only after `multi` has written pidfile and record does it get the one byte that lets it execute. When
+`multi` is killed in between, the node reads end-of-file and leaves. So nothing of the user's ever runs
+that is not on record.
+
+The code between fork and exec runs in a single thread, raises nothing out, and ends in `os._exit`.
+"""
+
+from __future__ import annotations
+
+import errno
+import marshal
+import os
+import select
+import signal
+import socket
+import struct
+from typing import NoReturn
+
+from multi.machine import INSTANCE_PID
+
+HEADER = struct.Struct("=II")  # bytes of the request, id of the launch
+ENDED = struct.Struct("=cIi")  # kind, id of the launch, status or errno
+KIND_ENDED, KIND_FORK_FAILED = b"x", b"f"
+GO = b"g"
+PREPARED = "prepared"
+FAILED = "failed"
+_EXIT_NOT_EXECUTED = 127  # as a shell reports a command it could not run
+_STDERR = 2
+# As marshal reads it back: argv, env, logfile, workdir, (uid, gid, groups) or None, umask, nice, rlimits.
+Request = tuple[
+    "list[bytes]",
+    "dict[bytes, bytes]",
+    str,
+    "str | None",
+    "tuple[int, int, list[int]] | None",
+    "int | None",
+    "int | None",
+    "list[tuple[int, int, int]]",
+]
+
+
+class StepError(Exception):
+    """One step of setting up a node failed: `what`, `why`, `hint`, errno."""
+
+    def __init__(self, what: str, error: OSError | None, hint: str, code: int = 0) -> None:
+        """Keep the fields; `error` gives reason and number."""
+        super().__init__(what)
+        reason = (error.strerror or str(error)) if error is not None else ""
+        self.why = f"{what}: {reason}" if reason else what
+        self.hint = hint
+        self.errno = (error.errno or 0) if error is not None else code
+
+
+def serve(control: socket.socket) -> NoReturn:
+    """Be the launcher until `control` reads end-of-file. Never returns, never raises."""
+    try:
+        _serve(control)
+    except BaseException:  # noqa: BLE001, S110 -- a forked copy of the caller must not run the caller's code
+        pass
+    os._exit(0)
+
+
+def _serve(control: socket.socket) -> None:
+    os.setsid()
+    # The nodes inherit the launcher's signals, so they are put in order once, here.
+    for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
+        try:
+            signal.signal(signum, signal.SIG_DFL)
+        except (OSError, ValueError):
+            continue  # the C library keeps a few real-time signals for itself
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    _close_all_but({0, 1, 2, control.fileno(), wake_read, wake_write})
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    poll.register(wake_read, select.POLLIN)
+    children: dict[int, int] = {}
+    buffered = bytearray()
+    gates: list[int] = []
+    while True:
+        ready = {fd for fd, _ in poll.poll()}
+        if wake_read in ready:
+            os.read(wake_read, 4096)
+        if control.fileno() in ready:
+            data, fds, _, _ = socket.recv_fds(control, 1 << 18, 64)
+            gates += fds
+            if not data:
+                return
+            buffered += data
+            while (request := _take(buffered)) is not None:
+                _fork(control, request, gates.pop(0), children)
+        _reap(control, children)
+
+
+def _take(buffered: bytearray) -> tuple[int, bytes] | None:
+    if len(buffered) < HEADER.size:
+        return None
+    size, ident = HEADER.unpack_from(buffered)
+    if len(buffered) < HEADER.size + size:
+        return None
+    payload = bytes(buffered[HEADER.size : HEADER.size + size])
+    del buffered[: HEADER.size + size]
+    return ident, payload
+
+
+def _fork(control: socket.socket, request: tuple[int, bytes], gate_fd: int, children: dict[int, int]) -> None:
+    ident, payload = request
+    try:
+        pid = os.fork()
+    except OSError as error:
+        os.close(gate_fd)
+        control.sendall(ENDED.pack(KIND_FORK_FAILED, ident, error.errno or 0))
+        return
+    if pid == 0:
+        try:
+            _become(marshal.loads(payload), gate_fd)  # noqa: S302 -- written by our own parent
+        finally:
+            os._exit(_EXIT_NOT_EXECUTED)
+    os.close(gate_fd)
+    children[pid] = ident
+
+
+def _reap(control: socket.socket, children: dict[int, int]) -> None:
+    while children:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        ident = children.pop(pid, None)
+        if ident is not None:
+            control.sendall(ENDED.pack(KIND_ENDED, ident, os.waitstatus_to_exitcode(status)))
+
+
+def _close_all_but(keep: set[int]) -> None:
+    """Close every other descriptor, at a cost that does not depend on RLIMIT_NOFILE."""
+    for directory in ("/proc/self/fd", "/dev/fd"):
+        try:
+            names = os.listdir(directory)
+        except OSError:
+            continue
+        for fd in {int(name) for name in names} - keep:
+            try:
+                os.close(fd)
+            except OSError:
+                continue  # the one that the listing itself used
+        return
+    low = 0
+    for fd in sorted(keep):
+        os.closerange(low, fd)
+        low = fd + 1
+    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+
+
+def _become(request: Request, gate_fd: int) -> None:
+    """Child: set up, wait at the gate, execute. Returns only on failure."""
+    gate = socket.socket(fileno=gate_fd)
+    try:
+        path, argv, env = _prepare(request)
+        gate.sendall(marshal.dumps((PREPARED, os.getpid())))
+        if gate.recv(1) != GO:
+            return
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        try:
+            os.execve(path, argv, env)
+        except OSError as error:
+            shown = os.fsdecode(path)
+            hint = "a script needs a first line such as #!/bin/sh" if error.errno == errno.ENOEXEC else "check --cmd"
+            raise StepError(f"cannot execute {shown}", error, hint) from error
+    except StepError as error:
+        _say_failed(gate, error)
+    except OSError as error:
+        _say_failed(gate, StepError("cannot set the process up", error, ""))
+
+
+def _say_failed(gate: socket.socket, error: StepError) -> None:
+    try:
+        gate.sendall(marshal.dumps((FAILED, error.why, error.hint, error.errno)))
+    except OSError:
+        return  # multi is gone, so nobody is left to tell
+
+
+def _prepare(request: Request) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
+    argv, env, logfile, workdir, identity, umask, nice, rlimits = request
+    os.setpgid(0, 0)
+    _limits(rlimits, nice)
+    if identity is not None:
+        _drop_privileges(*identity)
+    if umask is not None:
+        os.umask(umask)
+    # The log comes before the directory: its path is absolute, and it must not depend on the change.
+    log = open_log(logfile)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(log, 1)
+    os.dup2(log, _STDERR)
+    for fd in {null, log} - {0, 1, _STDERR}:
+        os.close(fd)
+    if workdir is not None:
+        try:
+            os.chdir(workdir)
+        except OSError as error:
+            raise StepError(f"cannot change to the directory {workdir}", error, "check --workdir") from error
+    env[INSTANCE_PID.encode()] = b"%d" % os.getpid()
+    return find_program(argv[0], env), argv, env
+
+
+def _limits(rlimits: list[tuple[int, int, int]], nice: int | None) -> None:
+    if rlimits:
+        import resource
+
+        for which, soft, hard in rlimits:
+            try:
+                resource.setrlimit(which, (soft, hard))
+            except (OSError, ValueError) as error:
+                raise StepError(
+                    "cannot set a resource limit",
+                    OSError(errno.EPERM, str(error)),
+                    "only root may raise a hard limit; lower it in rlimit",
+                ) from error
+    if nice is not None:
+        try:
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+        except OSError as error:
+            raise StepError(f"cannot set niceness {nice}", error, "only root may go below the current value") from error
+
+
+def _drop_privileges(uid: int, gid: int, groups: list[int]) -> None:
+    """Become another user for good, and prove it (credentials(7), setresuid(2))."""
+    try:
+        if os.geteuid() == 0:
+            os.setgroups(groups)
+        if hasattr(os, "setresuid"):
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
+        else:  # as root these set all three ids
+            os.setgid(gid)
+            os.setuid(uid)
+    except OSError as error:
+        raise StepError(f"cannot become uid {uid}, gid {gid}", error, "only root can start a node as another user") from error
+    if hasattr(os, "getresuid") and (os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3):
+        raise StepError(f"the ids did not become uid {uid}, gid {gid}", None, "", errno.EPERM)
+    if uid != 0:
+        try:
+            os.setuid(0)
+        except OSError:
+            return
+        raise StepError("root can be regained after dropping privileges", None, "check the capabilities of this process", errno.EPERM)
+
+
+def own_descriptor(path: str) -> int | None:
+    """Which of our own descriptors a log path means: ``/dev/stderr`` -> 2; None for other paths."""
+    if path in {"/dev/stdout", "/dev/stderr"}:
+        return 1 if path == "/dev/stdout" else _STDERR
+    for directory in ("/proc/self/fd/", "/dev/fd/"):
+        tail = path.removeprefix(directory)
+        if tail != path and tail.isascii() and tail.isdigit():
+            return int(tail)
+    return None
+
+
+def open_log(path: str) -> int:
+    """Open a log for appending; raises `StepError`.
+
+    A link is followed only when root or the user we are made it. A FIFO without a reader is an error
+    rather than a hang. One of our own descriptors is duplicated, since a socket, as under systemd,
+    cannot be opened by its name.
+    """
+    hint = "check --logfile and who may write there"
+    own = own_descriptor(path)
+    try:
+        if own is not None:
+            if own > _STDERR:
+                raise StepError(f"cannot log to {path}", OSError(errno.EBADF, "only descriptors 0 to 2 are passed on"), hint)
+            return os.dup(own)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK
+        try:
+            fd = os.open(path, flags | os.O_NOFOLLOW, 0o640)
+        except OSError as error:
+            if error.errno not in {errno.ELOOP, errno.EMLINK}:
+                raise
+            if os.lstat(path).st_uid not in {0, os.geteuid()}:
+                raise StepError(
+                    f"cannot log to {path}",
+                    OSError(errno.EPERM, "it is a link that another user made"),
+                    "remove the link, or give --logfile",
+                ) from error
+            fd = os.open(path, flags, 0o640)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            error = OSError(errno.ENXIO, "it is a socket, or a FIFO that nobody reads")
+        raise StepError(f"cannot open the log {path}", error, hint) from error
+    os.set_blocking(fd, True)
+    return fd
+
+
+def find_program(word: bytes, env: dict[bytes, bytes]) -> bytes:
+    """The file that `word` means, with the node's own PATH. Raises `StepError` naming what was looked for."""
+    shown = os.fsdecode(word)
+    if b"/" in word:
+        candidates = [word]
+        where = ""
+    else:
+        path = env.get(b"PATH", os.fsencode(os.defpath))
+        candidates = [os.path.join(directory or b".", word) for directory in path.split(b":")]
+        where = f" in PATH={os.fsdecode(path)}"
+    denied: bytes | None = None
+    for candidate in candidates:
+        if os.path.isfile(candidate):
+            if os.access(candidate, os.X_OK):
+                return candidate
+            denied = denied or candidate
+    if denied is not None:
+        raise StepError(
+            f"cannot execute {os.fsdecode(denied)}",
+            OSError(errno.EACCES, "it is not executable for this user"),
+            f"chmod +x {os.fsdecode(denied)}, or check --uid",
+        )
+    raise StepError(
+        f"cannot find the program {shown!r}{where}",
+        OSError(errno.ENOENT, "no such file"),
+        "check --cmd and --executable, or give a full path",
+    )

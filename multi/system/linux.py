@@ -1,0 +1,106 @@
+"""What /proc says of processes (proc(5)); Linux only."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PID, INSTANCE_PIDFILE, Instance, Row
+from multi.proc import Proc, Seen
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_STAT_BYTES = 4096
+_ENVIRON_BYTES = 1 << 18
+_MARK = INSTANCE.encode() + b"="
+
+
+@cache
+def boot_id() -> str:
+    """The random id of this boot (random(4)); start ticks of two boots must never be compared."""
+    return _slurp("/proc/sys/kernel/random/boot_id", 64).decode("ascii").strip()
+
+
+def _slurp(path: str, limit: int) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, limit)
+    finally:
+        os.close(fd)
+
+
+def look(pid: int, boottime: float, *, with_instance: bool = True) -> Row | None:
+    """One process, or None when there is none. `boottime` is CLOCK_BOOTTIME now, seconds."""
+    try:
+        raw = _slurp(f"/proc/{pid}/stat", _STAT_BYTES)
+        uid = os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None
+    # The second field is the name in brackets and may hold anything, so count from the last bracket.
+    fields = raw[raw.rindex(b")") + 2 :].split()
+    start_ticks = int(fields[19])
+    # A leader that has ended while its threads go on shows as a zombie with more than one thread.
+    gone = fields[0] in {b"Z", b"X", b"x"} and int(fields[17]) <= 1
+    seen = Seen(
+        proc=Proc(pid, f"{boot_id()}:{start_ticks}"),
+        ppid=int(fields[1]),
+        pgrp=int(fields[2]),
+        session=int(fields[3]),
+        uid=uid,
+        gone=gone,
+        age=max(0.0, boottime - start_ticks / _TICKS),
+    )
+    cpu = sum(int(field) for field in fields[11:15]) / _TICKS
+    instance = None if gone or not with_instance else read_instance(pid)
+    return Row(seen, instance, cpu, int(fields[21]) * _PAGE)
+
+
+def birth(pid: int) -> str | None:
+    """The birth of a process that is not gone, or None."""
+    row = look(pid, 0.0, with_instance=False)
+    return None if row is None or row.seen.gone else row.seen.proc.birth
+
+
+def read_instance(pid: int) -> Instance | None:
+    """What the process carries of ours; None when nothing, or when it may not be read."""
+    try:
+        raw = _slurp(f"/proc/{pid}/environ", _ENVIRON_BYTES)
+    except OSError:
+        return None
+    if _MARK not in raw:
+        return None
+    return instance_of(dict(word.partition(b"=")[::2] for word in raw.split(b"\0")))
+
+
+def instance_of(env: dict[bytes, bytes]) -> Instance | None:
+    """The instance that an environment describes; None when it is not complete."""
+    token = env.get(INSTANCE.encode(), b"")
+    pid = env.get(INSTANCE_PID.encode(), b"")
+    if not token or not pid.isdigit() or len(pid) > 10:  # noqa: PLR2004 -- no pid has more digits
+        return None
+    return Instance(
+        token=os.fsdecode(token),
+        pid=int(pid),
+        node=os.fsdecode(env.get(INSTANCE_NODE.encode(), b"")),
+        pidfile=os.fsdecode(env.get(INSTANCE_PIDFILE.encode(), b"")),
+    )
+
+
+def rows(boottime: float) -> dict[int, Row]:
+    """Every process that can be seen."""
+    found: dict[int, Row] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            row = look(int(name), boottime)
+            if row is not None:
+                found[row.seen.proc.pid] = row
+    return found
+
+
+def cmdline(pid: int) -> tuple[str, ...]:
+    """Its words, empty when unreadable."""
+    try:
+        raw = _slurp(f"/proc/{pid}/cmdline", 1 << 20)
+    except OSError:
+        return ()
+    return tuple(os.fsdecode(word) for word in raw.removesuffix(b"\0").split(b"\0")) if raw else ()

@@ -1,0 +1,83 @@
+"""What psutil says of processes: macOS, the BSDs, and Linux without /proc or in the tests.
+
+The identity is the start time that the kernel keeps. On macOS and the BSDs it is written once, when the
+process starts, so it does not move with the clock. (psutil computes it on Linux, where it does move:
+there this module serves the tests only.)
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import psutil
+
+from multi.machine import Instance, Row
+from multi.proc import Proc, Seen
+from multi.system.linux import instance_of
+
+
+def look(pid: int) -> Row | None:
+    """One process, or None when there is none."""
+    try:
+        return _row(psutil.Process(pid))
+    except psutil.Error:
+        return None
+
+
+def _row(process: psutil.Process) -> Row:
+    with process.oneshot():
+        created = process.create_time()
+        gone = process.status() in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+        pid = process.pid
+        try:
+            group, session = os.getpgid(pid), os.getsid(pid)
+        except OSError:
+            group, session = 0, 0
+        seen = Seen(
+            proc=Proc(pid, f"psutil:{created:.6f}"),
+            ppid=process.ppid(),
+            pgrp=group,
+            session=session,
+            uid=process.uids().effective,
+            gone=gone,
+            age=max(0.0, time.time() - created),
+        )
+        try:
+            times = process.cpu_times()
+            cpu, rss = times.user + times.system, int(process.memory_info().rss)
+        except psutil.Error:
+            cpu, rss = 0.0, 0
+        return Row(seen, None if gone else _instance(process), cpu, rss)
+
+
+def _instance(process: psutil.Process) -> Instance | None:
+    try:
+        env = process.environ()
+    except (psutil.Error, OSError):
+        return None
+    return instance_of({os.fsencode(name): os.fsencode(value) for name, value in env.items()})
+
+
+def birth(pid: int) -> str | None:
+    """The birth of a process that is not gone, or None."""
+    row = look(pid)
+    return None if row is None or row.seen.gone else row.seen.proc.birth
+
+
+def rows() -> dict[int, Row]:
+    """Every process that can be seen."""
+    found: dict[int, Row] = {}
+    for pid in psutil.pids():
+        row = look(pid)
+        if row is not None:
+            found[pid] = row
+    return found
+
+
+def cmdline(pid: int) -> tuple[str, ...]:
+    """Its words, empty when unreadable."""
+    try:
+        return tuple(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return ()
