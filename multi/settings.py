@@ -605,7 +605,7 @@ def _choice(setting: Setting, value: object) -> str:
     if not isinstance(value, str) or value not in setting.choices:
         word = value if isinstance(value, str) else ""
         raise _BadValueError(
-            f"{_shown(value)} is not {' or '.join(setting.choices)}", nearest(word.lower(), setting.choices)
+            f"{_shown(value)} is not a {setting.metavar.lower()}", nearest(word.lower(), setting.choices)
         )
     return value
 
