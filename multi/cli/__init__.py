@@ -88,7 +88,7 @@ def _serve(
         screen.say(f"multi {__version__}")
         return 0
     if order.command.announced and screen.out_is_terminal and not any(map(order.has, commands.SILENT)):
-        screen.say(screen.style.paint("cyan", f"multi v{__version__}"))
+        screen.say(f"multi v{__version__}")
     return order.command.ride(order, session)
 
 

@@ -17,7 +17,7 @@ from multi.errors import EXIT_FAILED, UsageError
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
     from multi.event import Event
     from multi.pipeline import Selection, View
-    from multi.report import Progress
+    from multi.report import Progress, Style
     from multi.step import Route
 
 JSON = Option(flags=("--json",), help="print JSON: one event a line, or one array")
@@ -165,7 +165,7 @@ def status(order: Order, session: Session) -> int:
     else:
         shown = [view for view in views if not order.has(QUIET) or report.status_code(view.sighting)]
         if shown:
-            screen.say(*report.status_table(shown, screen.style))
+            screen.say(*report.status_table(shown, report.Style(screen.colour)))
     return report.status_exit_code(views)
 
 
@@ -189,14 +189,16 @@ def expand(order: Order, session: Session) -> int:
 
 def show(order: Order, session: Session) -> int:
     """The command of each node, as a shell runs it."""
-    from multi import report
+    from multi import expand as expansion
 
     nodes = _select(order, session).nodes
     if order.has(JSON):
+        from multi import report
+
         commands = [{"node": node.name, "command": list(node.argv)} for node in nodes]
         session.screen.say(report.to_json(commands))
     else:
-        session.screen.say(*(report.shell(node.argv) for node in nodes))
+        session.screen.say(*(expansion.command_line(node) for node in nodes))
     return 0
 
 
@@ -205,7 +207,6 @@ def get(order: Order, session: Session) -> int:
     if not order.words:
         raise UsageError("get", "no node is named", "try 'multi get w1 w1 w2 -A proj'")
     from multi import expand as expansion
-    from multi import report
 
     wanted, *words = order.words
     nodes = _select(order, session, words).nodes
@@ -215,9 +216,12 @@ def get(order: Order, session: Session) -> int:
         hint = f"the nodes are: {known}" if nodes else "there are no nodes at all"
         session.screen.complain(remark(str(UsageError(wanted, "there is no such node", hint))))
         return EXIT_FAILED
-    command = list(node.argv)
-    text = report.to_json({"node": node.name, "command": command}) if order.has(JSON) else report.shell(command)
-    session.screen.say(text)
+    if order.has(JSON):
+        from multi import report
+
+        session.screen.say(report.to_json({"node": node.name, "command": list(node.argv)}))
+    else:
+        session.screen.say(expansion.command_line(node))
     return 0
 
 
@@ -287,7 +291,8 @@ def _act(order: Order, session: Session, selection: Selection) -> int:
         if order.has(JSON):
             screen.say(*(report.to_json(report.route_json(route)) for route in routes))
         else:
-            screen.say(*(report.route_line(route, screen.style) for route in routes))
+            style = report.Style(screen.colour)
+            screen.say(*(report.route_line(route, style) for route in routes))
         return report.plan_exit_code(routes)
     return _follow(order, screen, session.line().run(name, selection, **options))
 
@@ -326,6 +331,8 @@ def _follow(order: Order, screen: Screen, events: Iterator[Event]) -> int:
     from multi import report
 
     ledger, progress = report.Ledger(), report.Progress()
+    style, error_style = report.Style(screen.colour), report.Style(screen.error_colour)
+    verbose = order.has(VERBOSE)
     for event in events:
         ledger = ledger.after(event)
         if order.has(JSON):
@@ -334,20 +341,20 @@ def _follow(order: Order, screen: Screen, events: Iterator[Event]) -> int:
                 screen.say(report.to_json(fact))
             continue
         if report.is_failure(event):
-            screen.complain(*report.event_lines(event, screen.error_style, verbose=order.has(VERBOSE)))
+            screen.complain(*report.event_lines(event, error_style, verbose=verbose))
         elif not order.has(QUIET):
-            screen.say(*report.event_lines(event, screen.style, verbose=order.has(VERBOSE)))
+            screen.say(*report.event_lines(event, style, verbose=verbose))
         if not order.has(QUIET):
-            progress = _show_progress(screen, progress.after(event))
+            progress = _show_progress(screen, style, progress.after(event))
     screen.wipe()
     return ledger.exit_code
 
 
-def _show_progress(screen: Screen, progress: Progress) -> Progress:
+def _show_progress(screen: Screen, style: Style, progress: Progress) -> Progress:
     if not progress.waits:
         screen.wipe()
     elif screen.wants_redraw():
-        screen.redraw(progress.line(screen.width - 1))  # a full line would wrap on some terminals
+        screen.redraw(style.paint("cyan", progress.line(screen.width - 1)))  # a full line would wrap on some terminals
     elif not screen.redraws and progress.due:
         screen.say(progress.line())
         return progress.told()

@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
-from multi.report import PLAIN, Style
-
 _REDRAW_EVERY = 0.1  # seconds; more often only costs time
 _ERASE = "\r\x1b[K"  # to the line's beginning, then erase to its end: ECMA-48 CR and EL
 
@@ -39,8 +37,8 @@ class Screen:
         self._smart = environ.get("TERM", "") not in {"", "dumb"}
         self.out_is_terminal = _is_terminal(out)
         colour = self._smart and not environ.get("NO_COLOR")  # https://no-color.org
-        self.style = Style(colour=colour and self.out_is_terminal)
-        self.error_style = Style(colour=colour and _is_terminal(err))
+        self.colour = colour and self.out_is_terminal
+        self.error_colour = colour and _is_terminal(err)
         self.error: OSError | None = None  # why results could not be printed, other than a reader that went away
 
     @property
@@ -50,7 +48,7 @@ class Screen:
 
     def without_colour(self) -> None:
         """``--no-color``."""
-        self.style = self.error_style = PLAIN
+        self.colour = self.error_colour = False
 
     def say(self, *lines: str) -> None:
         """Results: whole lines on stdout, out at once."""
@@ -73,7 +71,7 @@ class Screen:
 
     def redraw(self, line: str) -> None:
         """Draw `line` in place of the last redrawn one; it stays below what is said, until it is wiped."""
-        self._draw(self.style.paint("cyan", line))
+        self._draw(line)
         self._drawn_at = self._clock()
 
     def wipe(self) -> None:

@@ -1,0 +1,700 @@
+"""What is printed: each event, sighting and step as a line and as JSON, and what they come to as an exit code."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import signal
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multi import report
+from multi.event import (
+    Adopted,
+    Cleared,
+    Event,
+    Failed,
+    Gone,
+    Interrupted,
+    Readied,
+    Refused,
+    Signalled,
+    Skipped,
+    Spawned,
+    Survived,
+    Waiting,
+)
+from multi.node import Node
+from multi.pipeline import View
+from multi.proc import Proc
+from multi.schedule import parse
+from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from multi.step import (
+    Adopt,
+    AwaitDown,
+    AwaitEnd,
+    AwaitReady,
+    Clear,
+    Kill,
+    Refuse,
+    Route,
+    Signal,
+    Skip,
+    Spawn,
+    Step,
+    Stop,
+)
+
+N = "w1@host"
+PROC = Proc(4711, "boot:1")
+
+
+def node(name: str = N, **changes: object) -> Node:
+    """A node that is complete, with `changes`."""
+    short, _, host = name.partition("@")
+    whole = Node(
+        name=name,
+        short=short,
+        host=host,
+        preset="celery",
+        argv=("python", "-m", "celery", "worker", "-n", name, "-l", "two words"),
+        pidfile=f"/run/{short}.pid",
+        logfile=f"/log/{short}.log",
+        stop=parse("TERM/90/KILL/5"),
+    )
+    return dataclasses.replace(whole, **changes)  # type: ignore[arg-type]
+
+
+# -- events --------------------------------------------------------------------------------------------------------
+
+# event, its lines, its lines with --verbose, its JSON object without "event" and "node"
+EVENTS: list[tuple[Event, list[str], list[str], dict[str, object] | None]] = [
+    (
+        Spawned(N, 4711, ("python", "a b")),
+        [],
+        ["w1@host: pid 4711 runs python 'a b'"],
+        {"event": "spawned", "pid": 4711, "command": ["python", "a b"]},
+    ),
+    (
+        Readied(N, 4711, 1.23, "notify"),
+        ["w1@host: started, pid 4711, ready after 1.2s"],
+        ["w1@host: started, pid 4711, ready after 1.2s (notify)"],
+        {"event": "ready", "pid": 4711, "after": 1.23, "how": "notify", "note": None},
+    ),
+    (
+        Readied(N, 4711, 1.0, "alive", "multi is not installed beside the worker, so ready means alive"),
+        [
+            (
+                "w1@host: started, pid 4711, alive after 1.0s; "
+                "multi is not installed beside the worker, so ready means alive"
+            )
+        ],
+        [
+            (
+                "w1@host: started, pid 4711, alive after 1.0s; "
+                "multi is not installed beside the worker, so ready means alive"
+            )
+        ],
+        {
+            "event": "ready",
+            "pid": 4711,
+            "after": 1.0,
+            "how": "alive",
+            "note": "multi is not installed beside the worker, so ready means alive",
+        },
+    ),
+    (
+        Signalled(N, 4711, signal.SIGTERM, 0.001),
+        ["w1@host: sent TERM to pid 4711"],
+        ["w1@host: sent TERM to pid 4711"],
+        {"event": "signalled", "pid": 4711, "signal": "TERM", "after": 0.001, "others": 0},
+    ),
+    (
+        Signalled(N, 4711, signal.SIGKILL, 100.2, others=2),
+        ["w1@host: sent KILL to pid 4711 and 2 other processes of its tree after 100s"],
+        ["w1@host: sent KILL to pid 4711 and 2 other processes of its tree after 100s"],
+        {"event": "signalled", "pid": 4711, "signal": "KILL", "after": 100.2, "others": 2},
+    ),
+    (
+        Gone(N, 4711, 3.21),
+        ["w1@host: stopped, pid 4711 gone after 3.2s"],
+        ["w1@host: stopped, pid 4711 gone after 3.2s"],
+        {"event": "gone", "pid": 4711, "after": 3.21},
+    ),
+    (
+        Survived(N, 4711, 105.0, (4711, 4713)),
+        [
+            "w1@host: failed: pids 4711, 4713 still there after 105s, the whole stop schedule",
+            "    hint: 'multi kill' sends KILL to the whole tree",
+        ],
+        [
+            "w1@host: failed: pids 4711, 4713 still there after 105s, the whole stop schedule",
+            "    hint: 'multi kill' sends KILL to the whole tree",
+        ],
+        {"event": "survived", "pid": 4711, "after": 105.0, "pids": [4711, 4713]},
+    ),
+    (
+        Cleared(N, "/run/w1.pid names 4711, which is gone"),
+        ["w1@host: cleared what was left behind: /run/w1.pid names 4711, which is gone"],
+        ["w1@host: cleared what was left behind: /run/w1.pid names 4711, which is gone"],
+        {"event": "cleared", "pid": None, "why": "/run/w1.pid names 4711, which is gone"},
+    ),
+    (
+        Cleared(N, ""),
+        [],
+        ["w1@host: removed pidfile and record"],
+        {"event": "cleared", "pid": None, "why": None},
+    ),
+    (
+        Adopted(N, 4711, "its pidfile is gone"),
+        ["w1@host: adopted pid 4711: its pidfile is gone"],
+        ["w1@host: adopted pid 4711: its pidfile is gone"],
+        {"event": "adopted", "pid": 4711, "why": "its pidfile is gone"},
+    ),
+    (
+        Skipped(N, 4711, "already running"),
+        ["w1@host: already running, pid 4711"],
+        ["w1@host: already running, pid 4711"],
+        {"event": "skipped", "pid": 4711, "why": "already running"},
+    ),
+    (
+        Skipped(N, None, "not running"),
+        ["w1@host: not running"],
+        ["w1@host: not running"],
+        {"event": "skipped", "pid": None, "why": "not running"},
+    ),
+    (
+        Failed(N, 4711, "it ended before it was ready", 1, ("Traceback:", "ImportError: proj"), "/log/w1.log"),
+        [
+            "w1@host: failed: it ended before it was ready (pid 4711, exit status 1)",
+            "    | Traceback:",
+            "    | ImportError: proj",
+            "    log: /log/w1.log",
+        ],
+        [
+            "w1@host: failed: it ended before it was ready (pid 4711, exit status 1)",
+            "    | Traceback:",
+            "    | ImportError: proj",
+            "    log: /log/w1.log",
+        ],
+        {
+            "event": "failed",
+            "pid": 4711,
+            "why": "it ended before it was ready",
+            "exit_status": 1,
+            "log_tail": ["Traceback:", "ImportError: proj"],
+            "logfile": "/log/w1.log",
+            "exit_code": 1,
+        },
+    ),
+    (
+        Refused(N, "/run/w1.pid is a FIFO"),
+        ["w1@host: refused: /run/w1.pid is a FIFO"],
+        ["w1@host: refused: /run/w1.pid is a FIFO"],
+        {"event": "refused", "pid": None, "why": "/run/w1.pid is a FIFO", "exit_code": 1},
+    ),
+    (Waiting(N, 4711, "end", 12.0, signal.SIGQUIT, 78.0), [], [], None),
+]
+
+
+def test_every_event_is_in_the_table() -> None:
+    """A new kind of event cannot go without a line, a JSON object and their test."""
+    tested = {type(event) for event, *_ in EVENTS} | {Interrupted}
+    assert tested == set(get_args(Event))
+
+
+@pytest.mark.parametrize(("event", "lines", "verbose", "fact"), EVENTS)
+def test_event(event: Event, lines: list[str], verbose: list[str], fact: dict[str, object] | None) -> None:
+    """An event has these lines, these with --verbose, and this JSON object with exactly these keys."""
+    assert list(report.event_lines(event)) == lines
+    assert list(report.event_lines(event, verbose=True)) == verbose
+    if fact is None:
+        assert report.event_json(event) is None
+    else:
+        assert report.event_json(event) == {"node": N, **fact}
+        assert list(report.event_json(event) or ())[:3] == ["event", "node", "pid"]
+
+
+def test_interrupted_is_nobodys_event() -> None:
+    """The interruption of a command has no node, and its line says who speaks."""
+    event = Interrupted(signal.SIGINT)
+    text = "multi: interrupted by INT: nothing more is done; 'multi status' tells what runs"
+    assert report.event_lines(event) == (text,)
+    assert report.event_json(event) == {"event": "interrupted", "node": None, "pid": None, "signal": "INT"}
+
+
+def test_failures_are_what_quiet_still_prints() -> None:
+    """Failed, refused, survived and interrupted are failures; nothing else is."""
+    failures = {type(event) for event, *_ in EVENTS if report.is_failure(event)}
+    assert failures == {Failed, Refused, Survived}
+    assert report.is_failure(Interrupted(signal.SIGINT))
+
+
+@pytest.mark.parametrize(
+    ("event", "lines"),
+    [
+        (
+            Failed(N, None, "no such file: /bin/wroker"),
+            ["w1@host: failed: no such file: /bin/wroker"],
+        ),
+        (
+            Failed(N, 7, "it ended before it was ready", -9, ("last words",), "/l"),
+            [
+                "w1@host: failed: it ended before it was ready (pid 7, killed by KILL)",
+                "    | last words",
+                "    log: /l",
+                "    hint: a KILL that nobody sent is often the kernel short of memory: see dmesg",
+            ],
+        ),
+        (
+            Failed(N, 7, "it ended before it was ready", -11, (), "/l"),
+            [
+                "w1@host: failed: it ended before it was ready (pid 7, killed by SEGV)",
+                "    log: /l",
+                "    hint: it printed nothing: run what 'multi show' prints by hand, with the same options",
+            ],
+        ),
+        (
+            Failed(N, 7, "pid 99 holds the lock", exit_code=75),
+            [
+                "w1@host: failed: pid 99 holds the lock (pid 7)",
+                ("    hint: try again when the other command is done, or wait longer with --lock-timeout=SECONDS"),
+            ],
+        ),
+        (
+            Failed(N, 7, "/run/w1.pid: permission denied", exit_code=77),
+            [
+                "w1@host: failed: /run/w1.pid: permission denied (pid 7)",
+                "    hint: run it as the user that the node belongs to, or as root",
+            ],
+        ),
+        (
+            Survived(N, 1, 5.0, tuple(range(100, 112))),
+            [
+                (
+                    "w1@host: failed: pids 100, 101, 102, 103, 104, 105, 106, 107, 108, 109 and 2 more "
+                    "still there after 5.0s, the whole stop schedule"
+                ),
+                "    hint: 'multi kill' sends KILL to the whole tree",
+            ],
+        ),
+        (
+            Survived(N, 100, 5.0, (100,)),
+            [
+                "w1@host: failed: pid 100 still there after 5.0s, the whole stop schedule",
+                "    hint: 'multi kill' sends KILL to the whole tree",
+            ],
+        ),
+    ],
+)
+def test_failure_says_what_to_try(event: Event, lines: list[str]) -> None:
+    """A failure has its reason, how the process ended, its last lines, its log, and a hint where one is known."""
+    assert list(report.event_lines(event)) == lines
+
+
+def test_colour_is_on_a_terminal_only() -> None:
+    """Without colour no line holds an escape; with it a failure is red and a success green."""
+    coloured = report.Style(colour=True)
+    for event, *_ in EVENTS:
+        assert "\x1b" not in "".join(report.event_lines(event, verbose=True))
+    assert "\x1b[31mfailed: why\x1b[0m" in report.event_lines(Failed(N, None, "why"), coloured)[0]
+    assert "\x1b[32mstopped, pid 1 gone after 2.0s\x1b[0m" in report.event_lines(Gone(N, 1, 2.0), coloured)[0]
+
+
+@given(st.text(), st.lists(st.text(), max_size=3).map(tuple))
+def test_text_of_others_is_harmless(text: str, tail: tuple[str, ...]) -> None:
+    """G9: whatever a log, a path or a pidfile holds, a line stays one printable line, and JSON stays JSON."""
+    events: list[Event] = [
+        Failed(text, 1, text, 1, tail, text),
+        Refused(text, text),
+        Cleared(text, text or "x"),
+        Adopted(text, 1, text),
+        Skipped(text, None, text),
+        Spawned(text, 1, (text, *tail)),
+        Readied(text, 1, 1.0, text, text),
+    ]
+    for event in events:
+        for line in report.event_lines(event, verbose=True):
+            assert line.isprintable()
+        fact = report.event_json(event)
+        encoded = report.to_json(fact)
+        assert encoded.isascii()
+        assert "\n" not in encoded
+        assert json.loads(encoded) == fact
+    assert report.Progress().after(Waiting(text, 1, text, 1.0)).line().isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain, and ünïcode 漢", "plain, and ünïcode 漢"),
+        ("\x1b[1;31mred\x1b[0m\x1b[K", "red"),
+        ("a\tb", "a    b"),
+        ("bell\x07 return\r null\0", r"bell\x07 return\r null\x00"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("line\nbreak", r"line\nbreak"),
+        ("bad byte \udcff", r"bad byte \udcff"),
+    ],
+)
+def test_printable(text: str, shown: str) -> None:
+    """Colours are taken out, tabs are blanks, all else that a terminal might obey is spelled out."""
+    assert report.printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1.0, "0.0s"),
+        (0.0, "0.0s"),
+        (0.04, "0.0s"),
+        (1.25, "1.2s"),
+        (9.94, "9.9s"),
+        (9.96, "10s"),
+        (90.0, "90s"),
+        (119.4, "119s"),
+        (119.6, "2m 0s"),
+        (3599.0, "59m 59s"),
+        (3600.0, "1h 0m"),
+        (7322.0, "2h 2m"),
+        (86399.9, "1d 0h"),
+        (90000.0, "1d 1h"),
+        (math.inf, "forever"),
+        (math.nan, "forever"),
+    ],
+)
+def test_duration(seconds: float, text: str) -> None:
+    """A duration has at most two units and never rounds to sixty of one."""
+    assert report.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0B"),
+        (1023, "1023B"),
+        (1024, "1.0K"),
+        (1024**2 - 1, "1.0M"),
+        (50_331_648, "48.0M"),
+        (1024**3, "1.0G"),
+        (5 * 1024**4, "5.0T"),
+    ],
+)
+def test_size(count: int, text: str) -> None:
+    """Bytes are counted in powers of 1,024."""
+    assert report.size(count) == text
+
+
+# -- exit codes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("events", "code"),
+    [
+        ([], 0),
+        ([event for event, *_ in EVENTS if not report.is_failure(event)], 0),
+        ([Failed(N, 1, "why")], 1),
+        ([Refused(N, "why")], 1),
+        ([Survived(N, 1, 1.0, (1,))], 1),
+        ([Failed(N, 1, "held", exit_code=75)], 75),
+        ([Refused(N, "not yours", exit_code=77)], 77),
+        ([Failed(N, 1, "held", exit_code=75), Refused(N, "not yours", exit_code=77)], 77),
+        ([Failed(N, 1, "held", exit_code=75), Failed("w2@host", 1, "why"), Refused(N, "not yours", exit_code=77)], 1),
+        ([Failed(N, 1, "held", exit_code=75), Gone("w2@host", 1, 1.0)], 75),
+        ([Failed(N, 1, "why"), Interrupted(signal.SIGINT)], 130),
+        ([Interrupted(signal.SIGTERM), Gone(N, 1, 1.0)], 130),
+    ],
+)
+def test_exit_code(events: list[Event], code: int) -> None:
+    """Interrupted is 130; else a plain failure is 1 whatever else failed; else the highest code."""
+    assert report.exit_code(events) == code
+    assert report.exit_code(reversed(events)) == code
+
+
+# -- progress ------------------------------------------------------------------------------------------------------
+
+
+def progress(*events: Event) -> report.Progress:
+    """What the events come to."""
+    fold = report.Progress()
+    for event in events:
+        fold = fold.after(event)
+    return fold
+
+
+def test_progress_says_who_how_long_and_what_next() -> None:
+    """The line names those waited for, the seconds so far, and when the next signal comes: the earliest counts."""
+    waits = [Waiting(f"w{i}@host", i, "end", 12.4, signal.SIGQUIT, 77.6 + i) for i in range(1, 4)]
+    assert progress(*waits).line() == "waiting for 3 nodes to end: w1 w2 w3 | 12s | next: QUIT in 79s"
+
+
+@pytest.mark.parametrize(
+    ("wait", "line"),
+    [
+        (Waiting(N, 1, "ready", 3.0), "waiting for 1 node to be ready: w1 | 3s"),
+        (Waiting(N, 1, "ready", 3.0, None, 57.0), "waiting for 1 node to be ready: w1 | 3s | giving up in 57s"),
+        (Waiting(N, 1, "end", 3.0, signal.SIGKILL, -0.2), "waiting for 1 node to end: w1 | 3s | next: KILL in 0s"),
+        (Waiting(N, 1, "end", 300.0, None, math.inf), "waiting for 1 node to end: w1 | 300s"),
+        (
+            Waiting(N, 1, "lock", 5.0, None, 115.0),
+            "waiting for 1 node that another multi is at work on: w1 | 5s | giving up in 115s",
+        ),
+    ],
+)
+def test_progress_of_each_kind_of_wait(wait: Waiting, line: str) -> None:
+    """What is waited for, and what comes at its end, is said for each kind of wait."""
+    assert progress(wait).line() == line
+
+
+def test_progress_of_several_kinds() -> None:
+    """A restart waits for ends and for readiness at once: one line says both, in a fixed order."""
+    fold = progress(Waiting("w1@h", 1, "ready", 1.0), Waiting("w2@h", 2, "end", 4.0))
+    assert fold.line() == "waiting for 1 node to end: w2 | 4s; waiting for 1 node to be ready: w1 | 1s"
+
+
+def test_progress_names_hosts_where_short_names_are_not_enough() -> None:
+    """Two nodes with one short name are told apart by their hosts."""
+    fold = progress(Waiting("w1@a", 1, "end", 1.0), Waiting("w1@b", 2, "end", 1.0))
+    assert fold.line() == "waiting for 2 nodes to end: w1@a w1@b | 1s"
+
+
+def test_progress_forgets_who_is_done() -> None:
+    """Whatever becomes of a node ends its wait; a signal does not, and so does not what happens to others."""
+    waits = [Waiting("w1@host", 1, "end", 1.0), Waiting("w2@host", 2, "end", 1.0)]
+    assert set(progress(*waits, Gone("w1@host", 1, 1.0)).waits) == {"w2@host"}
+    assert set(progress(*waits, Gone("w3@host", 1, 1.0)).waits) == {"w1@host", "w2@host"}
+    assert set(progress(*waits, Signalled("w1@host", 1, 15, 1.0)).waits) == {"w1@host", "w2@host"}
+    assert set(progress(*waits, Interrupted(2)).waits) == {"w1@host", "w2@host"}
+    for done in (
+        Failed("w1@host", 1, "why"),
+        Survived("w1@host", 1, 1.0, (1,)),
+        Readied("w1@host", 1, 1.0, "alive"),
+        Refused("w1@host", "why"),
+    ):
+        assert set(progress(*waits, done).waits) == {"w2@host"}
+    assert progress().line() == ""
+    assert progress(waits[0], Gone("w1@host", 1, 1.0)).line() == ""
+
+
+def test_progress_keeps_to_the_width() -> None:
+    """On a narrow terminal names give way first, then the line's end."""
+    fold = progress(*(Waiting(f"worker{i}@host", i, "end", 5.0, 9, 85.0) for i in range(100)))
+    fits = "waiting for 100 nodes to end: worker0 worker1 +98 | 5s | next: KILL in 85s"
+    assert fold.line(len(fits)) == fits
+    assert fold.line(len(fits) - 1) == "waiting for 100 nodes to end: worker0 +99 | 5s | next: KILL in 85s"
+    assert fold.line(60) == "waiting for 100 nodes to end | 5s | next: KILL in 85s"
+    assert fold.line(20) == "waiting for 100 node"
+    assert len(fold.line()) > 800
+
+
+@given(st.integers(1, 200), st.integers(0, 30))
+def test_progress_never_wraps(width: int, count: int) -> None:
+    """A redrawn line that wrapped could not be wiped: it is never longer than the terminal is wide."""
+    fold = progress(*(Waiting(f"n{i}@h", i, ("end", "ready")[i % 2], 5.0) for i in range(count)))
+    assert len(fold.line(width)) <= width
+
+
+def test_progress_in_a_log_file() -> None:
+    """A log gets a line after the first second, then one each ten seconds, and anew for a new wait."""
+    fold, told = report.Progress(), []
+    for second in [0.0, 0.5, 1.0, 2.0, 9.0, 10.9, 11.0, 12.0, 21.5, 30.0, 31.5]:
+        fold = fold.after(Waiting(N, 1, "end", second))
+        if fold.due:
+            told.append(second)
+            fold = fold.told()
+    assert told == [1.0, 11.0, 21.5, 31.5]
+    fold = fold.after(Gone(N, 1, 32.0))
+    assert not fold.due
+    assert not fold.after(Waiting(N, 1, "ready", 0.0)).due
+    assert fold.after(Waiting(N, 1, "ready", 1.5)).due
+
+
+# -- routes --------------------------------------------------------------------------------------------------------
+
+SCHEDULE = parse("TERM/90/KILL/5")
+COMMAND = "python -m celery worker -n w1@host -l 'two words'"
+STEPS: list[tuple[Step, str, dict[str, object]]] = [
+    (Skip("already running"), "nothing to do: already running", {"step": "skip", "why": "already running"}),
+    (Refuse("not a file"), "refused: not a file", {"step": "refuse", "why": "not a file"}),
+    (Spawn(), f"start: {COMMAND}", {"step": "spawn", "command": list(node().argv)}),
+    (AwaitReady(PROC), "wait until pid 4711 is ready", {"step": "await-ready", "pid": 4711}),
+    (AwaitDown(PROC), "wait until pid 4711 ends by itself", {"step": "await-down", "pid": 4711}),
+    (Signal(PROC, 15, stop=True), "send TERM to pid 4711", {"step": "signal", "pid": 4711, "signal": "TERM"}),
+    (
+        AwaitEnd(PROC, SCHEDULE),
+        "wait for the end of pid 4711 by TERM/90/KILL/5",
+        {"step": "await-end", "pid": 4711, "schedule": "TERM/90/KILL/5"},
+    ),
+    (
+        Stop(PROC, SCHEDULE),
+        "stop pid 4711 by TERM/90/KILL/5",
+        {"step": "stop", "pid": 4711, "schedule": "TERM/90/KILL/5"},
+    ),
+    (Kill(PROC), "kill pid 4711 and its whole tree", {"step": "kill", "pid": 4711}),
+    (Clear("stale"), "clear what is left behind: stale", {"step": "clear", "why": "stale"}),
+    (Clear(), "remove pidfile and record", {"step": "clear", "why": None}),
+    (Adopt(PROC, "no pidfile"), "adopt pid 4711: no pidfile", {"step": "adopt", "pid": 4711, "why": "no pidfile"}),
+]
+
+
+def test_every_step_is_in_the_table() -> None:
+    """A new kind of step cannot go without a line and a JSON object."""
+    assert {type(step) for step, *_ in STEPS} == set(get_args(Step))
+
+
+@pytest.mark.parametrize(("step", "text", "fact"), STEPS)
+def test_step(step: Step, text: str, fact: dict[str, object]) -> None:
+    """A step of a plan has this text and this JSON object."""
+    route = Route(node(), (step,))
+    assert report.route_line(route) == f"w1@host: {text}"
+    assert report.route_json(route) == {"node": "w1@host", "steps": [fact]}
+
+
+def test_route_is_one_line() -> None:
+    """The steps of a node stand on one line, in order."""
+    route = Route(node(), (Stop(PROC, SCHEDULE), Clear(), Spawn()))
+    assert report.route_line(route) == (
+        f"w1@host: stop pid 4711 by TERM/90/KILL/5, then remove pidfile and record, then start: {COMMAND}"
+    )
+    assert report.route_line(Route(node(), ())) == "w1@host: nothing to do"
+
+
+def test_plan_that_is_refused_exits_1() -> None:
+    """--dry-run exits as the command would, as far as can be known."""
+    assert report.plan_exit_code([]) == 0
+    assert report.plan_exit_code([Route(node(), (Spawn(),))]) == 0
+    assert report.plan_exit_code([Route(node(), (Spawn(),)), Route(node(), (Refuse("why"),))]) == 1
+
+
+# -- status --------------------------------------------------------------------------------------------------------
+
+SIGHTINGS: list[tuple[Sighting, str, int, int | None, str | None]] = [
+    (Down(), "stopped", 3, None, None),
+    (Up(PROC), "running", 0, 4711, None),
+    (Up(PROC, ready=False), "starting", 0, 4711, None),
+    (Stopping(PROC), "stopping", 0, 4711, None),
+    (Dead("pid 4711 is gone"), "dead", 1, None, "pid 4711 is gone"),
+    (Dead("pid 4711 is gone", on_purpose=True), "stopped", 3, None, "pid 4711 is gone"),
+    (Lost(PROC, "no pidfile"), "lost", 0, 4711, "no pidfile"),
+    (Unsure("/run/w1.pid is a FIFO"), "unsure", 4, None, "/run/w1.pid is a FIFO"),
+]
+
+
+def test_every_sighting_is_in_the_table() -> None:
+    """A new kind of sighting cannot go without a state and a code."""
+    assert {type(sighting) for sighting, *_ in SIGHTINGS} == set(get_args(Sighting))
+
+
+@pytest.mark.parametrize(("sighting", "state", "code", "pid", "why"), SIGHTINGS)
+def test_status_of(sighting: Sighting, state: str, code: int, pid: int | None, why: str | None) -> None:
+    """A sighting has this state, this LSB code, and shows a pid only where a process was proved."""
+    view = View(node=node(), sighting=sighting)
+    assert report.state(sighting) == state
+    assert report.status_exit_code([view]) == code
+    fact = report.view_json(view)
+    assert (fact["state"], fact["pid"], fact["why"]) == (state, pid, why)
+
+
+@pytest.mark.parametrize(
+    ("sightings", "code"),
+    [
+        ([], 3),
+        ([Up(PROC), Up(PROC)], 0),
+        ([Up(PROC), Down()], 3),
+        ([Down(), Dead("why"), Up(PROC)], 1),
+        ([Dead("why"), Unsure("why"), Down()], 4),
+        ([Unsure("why"), Up(PROC)], 4),
+    ],
+)
+def test_status_of_several(sightings: list[Sighting], code: int) -> None:
+    """LSB: of several codes, 4 before 1 before 3; no node at all is not running."""
+    assert report.status_exit_code(View(node=node(), sighting=sighting) for sighting in sightings) == code
+
+
+def test_status_json_keys() -> None:
+    """The keys of `status --json` are a contract; what is not known is null."""
+    unknown = report.view_json(View(node=node(), sighting=Down()))
+    assert unknown == {
+        "node": "w1@host",
+        "name": "w1",
+        "state": "stopped",
+        "why": None,
+        "pid": None,
+        "uptime": None,
+        "cpu_percent": None,
+        "memory": None,
+        "children": None,
+        "restarts": None,
+        "status_text": None,
+        "pidfile": "/run/w1.pid",
+        "logfile": "/log/w1.log",
+        "command": ["python", "-m", "celery", "worker", "-n", "w1@host", "-l", "two words"],
+    }
+    known = View(
+        node=node(),
+        sighting=Up(PROC),
+        uptime=12.5,
+        cpu_percent=math.nan,
+        memory=1024,
+        children=4,
+        restarts=2,
+        status_text="celery@w1 ready",
+    )
+    assert json.loads(report.to_json(report.view_json(known))) == {
+        **unknown,
+        "state": "running",
+        "pid": 4711,
+        "uptime": 12.5,
+        "memory": 1024,
+        "children": 4,
+        "restarts": 2,
+        "status_text": "celery@w1 ready",
+    }
+
+
+def test_status_table() -> None:
+    """The table is aligned: words to the left, numbers to the right, `-` for what is not known."""
+    views = [
+        View(
+            node=node(),
+            sighting=Up(PROC),
+            uptime=7322.0,
+            cpu_percent=1.25,
+            memory=50_331_648,
+            children=4,
+            restarts=0,
+        ),
+        View(node=node("image-worker@host"), sighting=Down()),
+    ]
+    assert list(report.status_table(views)) == [
+        "NODE               STATE     PID  UPTIME   CPU  MEMORY  CHILDREN  RESTARTS  LOG",
+        "w1@host            running  4711   2h 2m  1.2%   48.0M         4         0  /log/w1.log",
+        "image-worker@host  stopped     -       -     -       -         -         -  /log/image-worker.log",
+    ]
+
+
+def test_status_table_with_notes() -> None:
+    """Where a node has something to say there is one more column: why it is dead, or its own status text."""
+    views = [
+        View(node=node(), sighting=Dead("pid 4711 is gone"), restarts=1),
+        View(node=node("w2@host"), sighting=Up(PROC), status_text="2 tasks\nrunning"),
+    ]
+    assert list(report.status_table(views)) == [
+        "NODE     STATE     PID  UPTIME  CPU  MEMORY  CHILDREN  RESTARTS  LOG          NOTE",
+        "w1@host  dead        -       -    -       -         -         1  /log/w1.log  pid 4711 is gone",
+        r"w2@host  running  4711       -    -       -         -         -  /log/w2.log  2 tasks\nrunning",
+    ]
+
+
+def test_status_table_with_colour_is_as_aligned() -> None:
+    """Colour takes no columns, and neither do wide characters fewer than they need."""
+    views = [View(node=node("漢字@host"), sighting=Unsure("why")), View(node=node(), sighting=Up(PROC))]
+    plain = report.status_table(views)
+    coloured = report.status_table(views, report.Style(colour=True))
+    assert [report.printable(line) for line in coloured] == list(plain)
+    assert "\x1b[35munsure \x1b[0m" in coloured[1]
+    assert plain[1].startswith("漢字@host  unsure ")
+    assert plain[2].startswith("w1@host    running")
