@@ -1,0 +1,194 @@
+"""Layers -> what was said for one node: one value for each setting, one list of worker options.
+
+The rule is one for all: scoped on the command line > command line > environment > ``[nodes]`` >
+``[groups]`` > ``[defaults]`` > preset > built in. Options follow it option by option, in whichever
+spelling. Within the command line the last typed scope that hits a node wins, and repeated options
+of one scope are kept in order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+
+from multi import parse, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from multi.config import Layer
+    from multi.parse import Grammar
+    from multi.presets import Preset
+    from multi.spec import Given, Spec
+
+
+Nodes: TypeAlias = "frozenset[int] | None"  # positions of nodes; None is all
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that was said for one node, merged.
+
+    `settings` has a typed value for every setting, `sources` says where each is from. `options` are
+    the worker's, in order.
+    """
+
+    preset: Preset
+    settings: Mapping[str, object]
+    sources: Mapping[str, str]
+    options: Sequence[Given]
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """One setting from the command line. `nodes` are those it is for."""
+
+    setting: settings.Setting
+    value: object
+    nodes: Nodes
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """One worker option from the command line. `nodes` are those it is for."""
+
+    given: Given
+    nodes: Nodes
+
+
+_Said = TypeVar("_Said", _Value, _Option)
+
+
+def _value(given: Given, nodes: Nodes) -> _Value:
+    setting = settings.BY_FLAG[given.name]
+    where = given.name if given.scope is None else f"{given.name}:{given.scope}"
+    source = "command line" if given.scope is None else f"command line {where}"
+    return _Value(setting, settings.from_text(setting, given.value, where), nodes, source)
+
+
+class Merger:
+    """Layers -> one value for each setting. Nodes that have the same layers share the work."""
+
+    __slots__ = (
+        "_environment",
+        "_grammars",
+        "_merged",
+        "_merged_options",
+        "_options",
+        "_presets",
+        "_scoped_options",
+        "_scoped_values",
+        "_values",
+    )
+
+    def __init__(
+        self, spec: Spec, environment: Layer, presets: Callable[[str], Preset], scopes: Callable[[Given], Nodes]
+    ) -> None:
+        """Read the settings on the command line. `scopes` says which nodes an option is for, None for all."""
+        self._environment = environment
+        self._presets = presets
+        self._grammars: dict[str, tuple[Preset, Grammar]] = {}
+        self._merged: dict[object, tuple[Mapping[str, object], Mapping[str, str]]] = {}
+        self._merged_options: dict[object, Sequence[Given]] = {}
+        values = [_value(given, scopes(given)) for given in spec.settings]
+        self._values = [value for value in values if value.nodes is None]
+        self._scoped_values = _by_node(values)
+        self._options = [_Option(given, scopes(given)) for given in spec.options]
+        self._scoped_options = _by_node(self._options)
+
+    def plan(self, position: int, configured: Sequence[Layer]) -> Plan:
+        """Everything that was said for the node at `position`, whose layers of the configuration are given."""
+        layers = (*configured, self._environment)
+        scoped = self._scoped_values.get(position, ())
+        preset, grammar = self._preset(layers, scoped)
+        where = (preset.name, *map(id, layers))
+        key = (where, *map(id, scoped))
+        if key not in self._merged:
+            self._merged[key] = self._merge(preset, layers, scoped)
+        scoped_options = self._scoped_options.get(position, ())
+        option_key = (where, *map(id, scoped_options))
+        if option_key not in self._merged_options:
+            self._merged_options[option_key] = self._merge_options(grammar, layers, scoped_options)
+        values, sources = self._merged[key]
+        return Plan(preset, values, sources, self._merged_options[option_key])
+
+    def _preset(self, layers: Sequence[Layer], scoped: Sequence[_Value]) -> tuple[Preset, Grammar]:
+        """The preset must be known before the rest: it is a layer itself."""
+        setting = settings.SETTINGS["preset"]
+        name = setting.default
+        for layer in layers:
+            name = layer.values.get("preset", name)
+        for value in (*self._values, *scoped):
+            if value.setting is setting:
+                name = value.value
+        chosen = cast("str", name)
+        if chosen not in self._grammars:
+            preset = self._presets(chosen)
+            self._grammars[chosen] = preset, parse.grammar(preset)
+        return self._grammars[chosen]
+
+    def _merge(
+        self, preset: Preset, layers: Sequence[Layer], scoped: Sequence[_Value]
+    ) -> tuple[Mapping[str, object], Mapping[str, str]]:
+        merged: dict[str, object] = {}
+        sources: dict[str, str] = {}
+        for name, setting in settings.SETTINGS.items():
+            merged[name] = setting.default
+            sources[name] = "built in"
+        if preset.cmd:
+            merged["cmd"] = preset.cmd
+            sources["cmd"] = f"preset {preset.name}"
+        for name, value in preset.defaults.items():
+            if name in settings.SETTINGS:
+                _put(merged, sources, settings.SETTINGS[name], value, f"preset {preset.name}")
+        for layer in layers:
+            for name, value in layer.values.items():
+                if name in settings.SETTINGS:
+                    _put(merged, sources, settings.SETTINGS[name], value, layer.origin(name))
+        for said in (*self._values, *scoped):
+            _put(merged, sources, said.setting, said.value, said.source)
+        return merged, sources
+
+    def _merge_options(self, grammar: Grammar, layers: Sequence[Layer], scoped: Sequence[_Option]) -> Sequence[Given]:
+        options: list[Given] = []
+        for layer in layers:
+            words = cast("Sequence[str]", layer.values.get("options", ()))
+            if words:
+                options = _over(options, parse.parse_options(words, grammar, layer.origin("options")), grammar)
+        chosen = {id(option) for option in scoped}
+        last = {grammar.key(option.given.name): option.given.scope for option in scoped}
+        typed: list[Given] = []
+        for option in self._options:
+            key = grammar.key(option.given.name)
+            if option.nodes is None:
+                if key not in last:
+                    typed.append(option.given)
+            elif id(option) in chosen and last[key] == option.given.scope:
+                typed.append(option.given)
+        return [given for given in _over(options, typed, grammar) if grammar.key(given.name) not in grammar.dropped]
+
+
+def _by_node(said: Iterable[_Said]) -> Mapping[int, Sequence[_Said]]:
+    """What is scoped, by the position of the node that it hits, in the order typed."""
+    found: dict[int, list[_Said]] = {}
+    for item in said:
+        for position in item.nodes or ():
+            found.setdefault(position, []).append(item)
+    return found
+
+
+def _put(
+    merged: dict[str, object], sources: dict[str, str], setting: settings.Setting, value: object, source: str
+) -> None:
+    """Lay one value over what is there; a setting that adds up names all its sources."""
+    before = merged[setting.name]
+    merged[setting.name] = settings.merge(setting, before, value)
+    adds_up = setting.repeatable and before and sources[setting.name] != source
+    sources[setting.name] = f"{sources[setting.name]}, {source}" if adds_up else source
+
+
+def _over(lower: Sequence[Given], higher: Sequence[Given], grammar: Grammar) -> list[Given]:
+    """`higher` replaces the options of `lower` that it has too, and comes after the others."""
+    replaced = {grammar.key(given.name) for given in higher if given.name.startswith("-")}
+    return [given for given in lower if grammar.key(given.name) not in replaced] + list(higher)
