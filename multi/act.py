@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from multi import decide, observe, ready
@@ -66,7 +66,7 @@ from multi.step import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from multi.decide import Wish
     from multi.machine import Machine
@@ -90,7 +90,7 @@ class Manner:
     """How the routes are walked.
 
     `width` nodes at a time, None for all at once; with a width, the first failure ends the admission of
-    further nodes. `keep_unready` leaves a node running that did not get ready. `progress` is the number of
+    further nodes. `notes` are what a user should know of a node's readiness. `keep_unready` leaves a node running that did not get ready. `progress` is the number of
     seconds between two `Waiting` events, None for none. `timeout` bounds `AwaitDown` and `AwaitReady`, seconds.
     """
 
@@ -98,6 +98,7 @@ class Manner:
     keep_unready: bool = False
     progress: float | None = None
     timeout: float | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def walk(nodes: Sequence[Node], wish: Wish, manner: Manner, machine: Machine) -> Iterator[Event]:
@@ -475,7 +476,7 @@ class _Walker:
             case ready.Proof(how, note):
                 if not at_once:
                     self._write_record(replace(record, phase=records.UP, extra={"status": note} if note else {}))
-                yield Readied(self._key, proc.pid, machine.now() - began, how, note)
+                yield Readied(self._key, proc.pid, machine.now() - began, how, self._manner.notes.get(self._key, note))
                 return True
             case ready.Disproof():
                 return (yield from self._unready(proc, verdict, before, offset))

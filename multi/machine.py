@@ -6,7 +6,7 @@ contract test runs on both. Everything that can be slow or go wrong is said here
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -67,6 +67,18 @@ class Census:
     at: float
     wall: float
     rows: Mapping[int, Row]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What parsing and expanding need to know of where they happen."""
+
+    environ: Mapping[str, str]
+    cwd: str
+    home: str
+    hostname: str
+    python: str
+    uid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +202,23 @@ class MachineError(Exception):
         return f"{self.what}: {self.why}" + (f"; {self.hint}" if self.hint else "")
 
 
-class Machine(Protocol):
+class Ground(Protocol):
+    """The part of the door that parsing and expanding need: no process, nothing that acts."""
+
+    def surroundings(self) -> Surroundings:
+        """Where we are. Raises `MachineError` when the current directory is gone."""
+
+    def home_of(self, user: str) -> str | None:
+        """Another user's home directory, None when there is no such user."""
+
+    def load(self, path: str) -> bytes:
+        """A configuration file. Raises `OSError`, and `NotPermittedError` for one that root must not believe."""
+
+    def find(self, pattern: str) -> Iterable[str]:
+        """The paths that match a pattern, as in glob(7)."""
+
+
+class Machine(Ground, Protocol):
     """The one door. No method decides anything; every wait ends."""
 
     # -- looking ---------------------------------------------------------------------------------
@@ -227,6 +255,9 @@ class Machine(Protocol):
 
     def tail(self, path: str, offset: int, limit: int) -> bytes:
         """The last `limit` bytes of what stands after `offset` in a log; empty when it cannot be read."""
+
+    def notifies(self, program: str) -> bool:
+        """Whether a Celery that `program` runs would load our entry point and so tell when it is ready."""
 
     def token(self) -> str:
         """A fresh random word, 128 bits."""

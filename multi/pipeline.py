@@ -5,18 +5,37 @@
     selection = pipeline.select("start", ["w1", "w2", "-A", "proj", "-c:w2", "4"])
     for event in pipeline.run("start", selection):
         print(event)
+
+Every function takes the machine as an argument; without one it uses the real one. A command is how far you
+ride: `select` ends after expand, `look` after observe, `plan` after decide, `run` goes to the end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from multi.event import Event
+from multi.errors import MultiError, NotPermittedError, UsageError
 from multi.node import Node
-from multi.sighting import Sighting
+from multi.sighting import Lost, Sighting, Stopping, Unsure, Up
 from multi.spec import Spec
-from multi.step import Route
+
+if TYPE_CHECKING:
+    from multi.config import Config, Layer
+    from multi.event import Event
+    from multi.expand import Expansion, Host
+    from multi.machine import Census, Ground, Machine
+    from multi.observe import Observation
+    from multi.presets import Preset
+    from multi.record import Record
+    from multi.step import Route
+
+PURE = frozenset({"names", "expand", "get", "show", "check", "export"})
+SIGNALLING = frozenset({"stop", "stopwait", "restart", "signal"})
+SPAWNING = frozenset({"start", "restart", "ensure", "apply"})
+_NEEDS_COMMAND = frozenset({"start", "show", "get", "check", "export", "apply", "diff"})
+_ALIASES = {"stop_verify": "stopwait"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,15 +43,20 @@ class Selection:
     """The nodes that one command line is about.
 
     `warnings` are sentences for the user. `sources` tells, per node and setting, where its value comes from
-    (``built in``, ``preset celery``, ``multi.toml [defaults]``, ``MULTI_UMASK``, ``command line``).
-    `recorded` are the names of the nodes that were taken from their record.
+    (``built in``, ``preset celery``, ``multi.toml [defaults]``, ``MULTI_UMASK``, ``command line``), `settings` the
+    values themselves. `recorded` are the names of the nodes that were taken from their record, `configured` those
+    that the configuration has. `rundir` is where records were looked for when no node was named, `config` the
+    configuration file that was read.
     """
 
     nodes: tuple[Node, ...]
     spec: Spec = Spec()
     warnings: tuple[str, ...] = ()
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     recorded: frozenset[str] = frozenset()
+    configured: frozenset[str] = frozenset()
+    rundir: str = ""
     config: str | None = None
 
 
@@ -42,6 +66,7 @@ class View:
 
     `uptime` is seconds, `cpu_percent` of one core over the life of the tree, `memory` the tree's resident bytes,
     `children` how many processes the tree has beside the main one, `restarts` how often it was started again.
+    `status_text` is what the node last said of itself.
     """
 
     node: Node
@@ -54,21 +79,380 @@ class View:
     status_text: str = ""
 
 
-def select(command: str, words: Sequence[str], *, machine: object = None) -> Selection:
-    """Words -> nodes. Raises `MultiError` for what the user must put right."""
-    raise NotImplementedError
+# --- words -> nodes -------------------------------------------------------------------------------
 
 
-def look(selection: Selection, *, machine: object = None) -> tuple[View, ...]:
+def select(command: str, words: Sequence[str], *, machine: Machine | None = None) -> Selection:
+    """Words -> nodes. Raises `MultiError` for what the user must put right.
+
+    Commands that act or look at nodes which were started before take what their records say: a node is stopped by
+    the schedule it was started with, and `restart` without worker options starts the recorded command again.
+    """
+    command = _ALIASES.get(command, command)
+    if command in PURE:
+        return _Selector(command, words, machine or _ground()).pure()
+    if machine is not None:
+        return _Selector(command, words, machine).with_records(machine)
+    from multi.system import System
+
+    with System() as system:
+        return _Selector(command, words, system).with_records(system)
+
+
+def _ground() -> Ground:
+    from multi.system.place import Place
+
+    return Place()
+
+
+class _Selector:
+    """One command line on its way to nodes: what it says, what the configuration says, where we are."""
+
+    def __init__(self, command: str, words: Sequence[str], ground: Ground) -> None:
+        from multi import config, parse, presets
+        from multi.expand import Host
+        from multi.machine import MachineError
+
+        try:
+            here = ground.surroundings()
+        except MachineError as error:
+            raise MultiError("", str(error)) from error
+        words, self.strict = _without_strict(words)
+        self.command = command
+        self.ground = ground
+        self.here = here
+        state = here.environ.get("XDG_STATE_HOME", "")
+        self.host: Host = Host(
+            name=here.hostname,
+            root=here.uid == 0,
+            home=here.home,
+            state_dir=state if state.startswith("/") else f"{here.home}/.local/state",
+            cwd=here.cwd,
+            python=here.python,
+            home_of=ground.home_of,
+        )
+        self.config: Config = config.EMPTY
+        source = config.locate(
+            parse.prescan(words, "--multi-config"), here.environ, here.cwd, here.home, ground.load
+        )
+        if source is not None:
+            self.config = config.parse_config(source.text, source.path, here.environ, ground.load, ground.find)
+        self.environment: Layer = config.environment(here.environ)
+        self.directories = config.preset_directories(here.environ, here.home)
+        self._presets: dict[str, Preset] = {}
+        said = (
+            parse.prescan(words, "--preset")
+            or self.environment.values.get("preset")
+            or self.config.defaults.values.get("preset")
+            or "celery"
+        )
+        self._load = presets.load
+        grammar = parse.grammar(self.preset(str(said)), signals=command in SIGNALLING)
+        self.spec = parse.parse(words, grammar)
+
+    def preset(self, name: str) -> Preset:
+        found = self._presets.get(name)
+        if found is None:
+            found = self._presets[name] = self._load(name, self.directories, self.ground.load)
+        return found
+
+    def expand(self, spec: Spec) -> Expansion:
+        from multi import config, expand
+
+        return expand.expand(
+            spec,
+            self.config,
+            self.host,
+            self.preset,
+            self.environment,
+            read_env_file=lambda path: config.read_env_files((path,), self.ground.load),
+            strict=self.strict or self.command == "check",
+            without_command=self.command not in _NEEDS_COMMAND,
+        )
+
+    def selection(self, expansion: Expansion, nodes: tuple[Node, ...] | None = None) -> Selection:
+        return Selection(
+            nodes=expansion.nodes if nodes is None else nodes,
+            spec=self.spec,
+            warnings=expansion.warnings,
+            sources=expansion.sources,
+            settings=expansion.settings,
+            configured=expansion.configured,
+            config=self.config.path,
+        )
+
+    def pure(self) -> Selection:
+        """Ride as far as expand."""
+        if not self.spec.names and not _has_nodes(self.config):
+            raise UsageError("", f"{self.command} needs nodes, and none is named or configured", f"try 'multi {self.command} w1 w2'")
+        return self.selection(self.expand(self.spec))
+
+    def with_records(self, machine: Machine) -> Selection:
+        """Ride on to what is on record of these nodes."""
+        if self.spec.names or _has_nodes(self.config):
+            return self._checked(self._merged(self.expand(self.spec), machine))
+        if self.command == "start":
+            return Selection(nodes=(), spec=self.spec)
+        return self._checked(self._from_rundir(machine))
+
+    def _merged(self, expansion: Expansion, machine: Machine) -> Selection:
+        from multi import observe
+        from multi.machine import MachineError
+
+        if self.command == "start":
+            return self.selection(expansion)
+        nodes: list[Node] = []
+        recorded: set[str] = set()
+        for node in expansion.nodes:
+            try:
+                record = observe.recall(node, machine)
+            except MachineError:
+                record = None  # an unknown user: the command itself says so
+            if record is None or self._says_anew(node, expansion):
+                nodes.append(node)
+                continue
+            explicit = _explicit(expansion.sources[node.name])
+            nodes.append(observe.with_explicit(record.node, node, explicit))
+            recorded.add(node.name)
+        return replace(self.selection(expansion, tuple(nodes)), recorded=frozenset(recorded))
+
+    def _says_anew(self, node: Node, expansion: Expansion) -> bool:
+        """Whether the words or the configuration, not the record, say how the node runs from now on."""
+        if node.name in expansion.configured:
+            return True
+        return self.command in {"restart", "ensure"} and self.spec.says_command
+
+    def _from_rundir(self, machine: Machine) -> Selection:
+        """No node is named anywhere: all that are recorded in the run directory, or run with a pidfile in it."""
+        from multi import expand, observe
+
+        rundir = expand.rundir(self.spec, self.config, self.host, self.preset, self.environment)
+        records = observe.recorded(rundir, machine)
+        nodes = {record.node.name: record.node for record in records}
+        for row in machine.census().rows.values():
+            instance = row.instance
+            if instance is None or instance.pid != row.seen.proc.pid or instance.node in nodes:
+                continue
+            if instance.pidfile.rpartition("/")[0] == rundir and row.seen.uid in {machine.me().uid, *_uids(self, machine)}:
+                lost = self._lost(instance.node, instance.pidfile, machine.cmdline(instance.pid))
+                if lost is not None:
+                    nodes[instance.node] = lost
+        if not nodes:
+            return Selection(nodes=(), spec=self.spec, rundir=rundir, config=self.config.path)
+        if self.spec.says_command and self.command in SPAWNING:
+            return replace(self.selection(self.expand(replace(self.spec, names=tuple(nodes)))), rundir=rundir)
+        asked = self.expand(replace(self.spec, names=tuple(nodes)))
+        merged = tuple(
+            observe.with_explicit(nodes[node.name], node, _explicit(asked.sources[node.name])) for node in asked.nodes
+        )
+        return replace(self.selection(asked, merged), recorded=frozenset(nodes), rundir=rundir)
+
+    def _lost(self, name: str, pidfile: str, argv: tuple[str, ...]) -> Node | None:
+        """A node that lost its record: its name and pidfile from its environment, its command from the kernel."""
+        try:
+            expansion = self.expand(replace(self.spec, names=(name,)))
+        except MultiError:
+            return None
+        return replace(expansion.nodes[0], pidfile=pidfile, argv=argv or expansion.nodes[0].argv)
+
+    def _checked(self, selection: Selection) -> Selection:
+        """What only matters to commands that start something."""
+        if self.command not in SPAWNING:
+            return selection
+        for node in selection.nodes:
+            if not node.argv and self.command == "restart":
+                raise UsageError(
+                    node.name,
+                    "has no recorded command to start again",
+                    "give the worker's options, as for 'multi start'",
+                )
+        return _without_needless_root(selection, self.here.environ, self.here.uid)
+
+
+def _has_nodes(config: Config) -> bool:
+    return bool(config.nodes or any(group.nodes for group in config.groups))
+
+
+def _uids(selector: _Selector, machine: Machine) -> tuple[int, ...]:
+    from multi.machine import MachineError
+
+    user = selector.environment.values.get("uid") or selector.config.defaults.values.get("uid")
+    try:
+        return (machine.uid_of(str(user)),) if user else ()
+    except MachineError:
+        return ()
+
+
+def _without_strict(words: Sequence[str]) -> tuple[tuple[str, ...], bool]:
+    """``--strict`` is about how the words are taken, so it is none of them."""
+    end = words.index("--") if "--" in words else len(words)
+    kept = tuple(word for word in words[:end] if word != "--strict")
+    return (*kept, *words[end:]), len(kept) < end
+
+
+_FIELD_OF = {
+    "stop_schedule": "stop",
+    "rlimit": "rlimits",
+    "env_file": "env",
+    **{
+        name: name
+        for name in (
+            "logfile", "workdir", "uid", "gid", "umask", "nice", "env", "kill_mode", "reload_signal", "ready",
+            "ready_timeout", "startsecs", "lock_timeout",
+        )
+    },
+}  # fmt: skip
+
+
+def _explicit(sources: Mapping[str, str]) -> frozenset[str]:
+    """The fields of a node that somebody said now, not the preset or the built-in default."""
+    return frozenset(
+        _FIELD_OF[name]
+        for name, source in sources.items()
+        if name in _FIELD_OF and not source.startswith(("built in", "preset"))
+    )
+
+
+def _without_needless_root(selection: Selection, environ: Mapping[str, str], uid: int) -> Selection:
+    """Root is no user for workers: warn, or refuse where `root` says ``deny``."""
+    rooted = [node for node in selection.nodes if node.uid is None]
+    if uid != 0 or not rooted:
+        return selection
+    policies = {selection.settings.get(node.name, {}).get("root", "warn") for node in rooted}
+    if "deny" in policies:
+        names = " ".join(node.short for node in rooted[:5])
+        raise NotPermittedError(names, "would run as root, which the setting root = \"deny\" refuses", "give --uid USER")
+    if "warn" not in policies or any(environ.get(name) for name in ("C_FORCE_ROOT", "MULTI_FORCE_ROOT")):
+        return selection
+    number = "one node runs" if len(rooted) == 1 else f"{len(rooted)} nodes run"
+    warning = f"{number} as root; give --uid USER, or set C_FORCE_ROOT=1 if it must be so"
+    return replace(selection, warnings=(*selection.warnings, warning))
+
+
+# --- nodes -> what is true of them ------------------------------------------------------------------
+
+
+def look(selection: Selection, *, machine: Machine | None = None) -> tuple[View, ...]:
     """Observe the nodes; reads only."""
-    raise NotImplementedError
+    if machine is not None:
+        return _look(selection, machine)
+    from multi.system import System
+
+    with System() as system:
+        return _look(selection, system)
 
 
-def plan(command: str, selection: Selection, *, machine: object = None) -> tuple[Route, ...]:
+def _look(selection: Selection, machine: Machine) -> tuple[View, ...]:
+    census = machine.census()
+    return tuple(_view(node, _observe(node, census, machine), census, machine) for node in selection.nodes)
+
+
+def _observe(node: Node, census: Census, machine: Machine) -> Observation:
+    from multi import observe
+    from multi.machine import MachineError
+
+    try:
+        return observe.look_at(node, census, machine)
+    except MachineError as error:
+        return observe.Observation(Unsure(str(error)), None)
+
+
+def _view(node: Node, seen: Observation, census: Census, machine: Machine) -> View:
+    from multi import observe
+
+    record: Record | None = seen.record
+    restarts = record.restarts if record is not None else None
+    said = record.extra.get("status", "") if record is not None else ""
+    match seen.sighting:
+        case Up(proc) | Stopping(proc) | Lost(proc):
+            main = census.rows[proc.pid]
+            token = record.token if record is not None else observe.adopted_token(proc, census)
+            others = observe.tree(proc, token, census, machine.me())
+            cpu = main.cpu + sum(row.cpu for row in others)
+            age = main.seen.age
+            return View(
+                node=node,
+                sighting=seen.sighting,
+                uptime=age,
+                cpu_percent=round(100 * cpu / age, 1) if age > 0 else 0.0,
+                memory=main.rss + sum(row.rss for row in others),
+                children=len(others),
+                restarts=restarts,
+                status_text=said,
+            )
+    return View(node=node, sighting=seen.sighting, restarts=restarts, status_text=said)
+
+
+# --- what would be done, and doing it ---------------------------------------------------------------
+
+
+def plan(command: str, selection: Selection, *, machine: Machine | None = None) -> tuple[Route, ...]:
     """Observe and decide; reads only. What `--dry-run` shows."""
-    raise NotImplementedError
+    from multi import decide
+
+    wish = decide.Wish(_ALIASES.get(command, command), selection.spec.signum)
+    return tuple(decide.route(wish, view.sighting, view.node) for view in look(selection, machine=machine))
 
 
-def run(command: str, selection: Selection, *, machine: object = None) -> Iterator[Event]:
-    """Ride to the end: one stream of events of all nodes."""
-    raise NotImplementedError
+def run(  # noqa: PLR0913 -- the manner of the ride, each word by its name
+    command: str,
+    selection: Selection,
+    *,
+    machine: Machine | None = None,
+    rolling: int | None = None,
+    keep_unready: bool = False,
+    progress: float | None = None,
+    timeout: float | None = None,
+    up: bool = True,
+    signals: bool = False,
+) -> Iterator[Event]:
+    """Ride to the end: one stream of events of all nodes.
+
+    `rolling` nodes at a time, stopping at the first failure. `progress` asks for a `Waiting` event a node every so
+    many seconds. `timeout` (seconds) and `up` are for ``wait``. With `signals`, SIGINT, SIGTERM and SIGHUP end the
+    ride as an `Interrupted` event; only the main thread of a program may ask for that. Close the iterator to end the
+    ride early: nodes that stand at the gate are sent away, those that run live on.
+    """
+    from multi import act, decide
+
+    command = _ALIASES.get(command, command)
+    if command == "wait":
+        command = "up" if up else "down"
+    if machine is None:
+        from multi.system import System
+
+        with System(signals=signals) as system:
+            yield from run(
+                command,
+                selection,
+                machine=system,
+                rolling=rolling,
+                keep_unready=keep_unready,
+                progress=progress,
+                timeout=timeout,
+            )
+        return
+    nodes, notes = _with_fallbacks(selection.nodes, machine) if command in SPAWNING else (selection.nodes, {})
+    manner = act.Manner(width=rolling, keep_unready=keep_unready, progress=progress, timeout=timeout, notes=notes)
+    yield from act.walk(nodes, decide.Wish(command, selection.spec.signum), manner, machine)
+
+
+def _with_fallbacks(nodes: tuple[Node, ...], machine: Machine) -> tuple[tuple[Node, ...], Mapping[str, str]]:
+    """Nodes whose Python cannot say READY get the preset's weaker proof, and a note that says so."""
+    from multi import presets
+    from multi.node import Ready
+
+    notes: dict[str, str] = {}
+    out: list[Node] = []
+    for node in nodes:
+        if node.ready == Ready("notify") and node.preset.startswith("celery") and not machine.notifies(node.argv[0]):
+            preset = presets.load(node.preset)
+            if preset.ready_fallback is not None:
+                notes[node.name] = preset.ready_fallback_note
+                out.append(replace(node, ready=preset.ready_fallback, startsecs=max(node.startsecs, _FALLBACK_SECONDS)))
+                continue
+        out.append(node)
+    return tuple(out), notes
+
+
+_FALLBACK_SECONDS = 5.0  # Celery imports the app and connects in this time, or has died of it

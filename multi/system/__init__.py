@@ -40,6 +40,7 @@ from multi.machine import (
 )
 from multi.proc import Proc
 from multi.system import files
+from multi.system.place import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -96,7 +97,7 @@ if TYPE_CHECKING:
     _Process = Popen[bytes]
 
 
-class System:
+class System(Place):
     """The real machine.
 
     `pidfd` False takes the portable path although the kernel could do better; the tests run both.
@@ -280,6 +281,12 @@ class System:
     def tail(self, path: str, offset: int, limit: int) -> bytes:
         """See `files.tail`."""
         return files.tail(path, offset, limit)
+
+    def notifies(self, program: str) -> bool:
+        """See `entry.notifies`."""
+        from multi.system import entry
+
+        return entry.notifies(program)
 
     def token(self) -> str:
         """128 random bits."""

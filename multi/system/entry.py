@@ -1,0 +1,86 @@
+"""Whether the Python that runs a worker has our entry point installed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache
+
+_GROUP = "[celery.commands]"
+_OURS = "multi.celery_ready"
+_PATIENCE = 30.0  # seconds for a Python to start and look at what is installed in it
+_QUESTION = (
+    "import importlib.metadata as m\n"
+    "points = m.entry_points()\n"
+    "found = points.select(group='celery.commands') if hasattr(points, 'select') else points.get('celery.commands', ())\n"
+    f"raise SystemExit(0 if any({_OURS!r} in p.value for p in found) else 1)\n"
+)
+
+
+@cache
+def notifies(program: str) -> bool:
+    """Whether Celery, run by `program` (a Python, or a script that begins with ``#!``), loads our entry point."""
+    python = interpreter(program)
+    if python is None:
+        return False
+    if os.path.realpath(python) == os.path.realpath(sys.executable) and _prefix(python) == sys.prefix:
+        return _installed_here()
+    import subprocess
+
+    try:
+        done = subprocess.run(  # noqa: S603 -- the interpreter that the node runs with
+            [python, "-c", _QUESTION],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_PATIENCE,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def _prefix(python: str) -> str:
+    """The environment a Python belongs to: a venv's Python is often a link to one and the same file."""
+    directory = os.path.dirname(os.path.dirname(os.path.abspath(python)))
+    return directory if os.path.exists(f"{directory}/pyvenv.cfg") else sys.base_prefix
+
+
+def interpreter(program: str) -> str | None:
+    """The Python behind a program's name: itself, or what its first line names."""
+    import shutil
+
+    path = shutil.which(program)
+    if path is None:
+        return None
+    if os.path.basename(path).startswith(("python", "pypy")):
+        return path
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(512)
+    except OSError:
+        return None
+    words = os.fsdecode(first.removeprefix(b"#!")).split() if first.startswith(b"#!") else []
+    if words and os.path.basename(words[0]) == "env":
+        words = [shutil.which(word) or "" for word in words[1:] if not word.startswith("-")]
+    return words[0] if words and os.path.basename(words[0]).startswith(("python", "pypy")) else None
+
+
+def _installed_here() -> bool:
+    """Look at the files alone: importlib.metadata costs more than the rest of a command."""
+    for directory in sys.path:
+        try:
+            names = os.listdir(directory or ".")
+        except OSError:
+            continue
+        for name in names:
+            if name.startswith(("multi_supervisor-", "multi_supervisor.")) and name.endswith((".dist-info", ".egg-info")):
+                try:
+                    with open(f"{directory}/{name}/entry_points.txt", encoding="utf-8") as file:
+                        text = file.read()
+                except OSError:
+                    continue
+                if _GROUP in text and _OURS in text:
+                    return True
+    return False

@@ -1,0 +1,81 @@
+"""Where we are: environment, host, home, and the files that the user's words come from.
+
+All that the commands need which never look at a process; importing it costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+from multi.errors import NotPermittedError
+from multi.machine import MachineError, Surroundings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+class Place:
+    """The part of the machine that parsing and expanding ask."""
+
+    def surroundings(self) -> Surroundings:
+        """Environment, directories, host and interpreter. Raises `MachineError` when the current directory is gone."""
+        try:
+            cwd = os.getcwd()
+        except OSError as error:
+            raise MachineError(
+                "cannot tell the current directory", error.strerror or str(error), "change to one that exists", error.errno or 0
+            ) from error
+        return Surroundings(
+            environ=dict(os.environ),
+            cwd=cwd,
+            home=os.path.expanduser("~"),
+            hostname=os.uname().nodename,
+            python=sys.executable,
+            uid=os.geteuid(),
+        )
+
+    def home_of(self, user: str) -> str | None:
+        """Another user's home directory, None when there is no such user."""
+        made = os.path.expanduser(f"~{user}")
+        return None if made.startswith("~") else made
+
+    def load(self, path: str) -> bytes:
+        """A configuration file. Raises `OSError`, and `NotPermittedError` for one that root must not believe."""
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        with open(fd, "rb") as file:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(22, "it is not a regular file", path)
+            if os.geteuid() == 0:
+                _refuse_planted(path, found)
+            return file.read()
+
+    def find(self, pattern: str) -> Iterable[str]:
+        """The paths that match a pattern."""
+        from glob import glob
+
+        return glob(pattern)
+
+
+def _refuse_planted(path: str, found: os.stat_result) -> None:
+    """As root, believe a file only if nobody but root could have written, replaced or linked it."""
+    remedy = f"chown root:root and chmod go-w, or run multi as that user; 'ls -ld {path}' shows it"
+    if found.st_uid != 0:
+        raise NotPermittedError(path, f"belongs to uid {found.st_uid}, so root must not act on what it says", remedy)
+    if found.st_mode & _OTHERS_WRITE:
+        raise NotPermittedError(path, f"can be written by others (mode {stat.S_IMODE(found.st_mode):04o})", remedy)
+    for start in {os.path.abspath(path), os.path.realpath(path)}:
+        at = os.path.dirname(start)
+        while True:
+            here = os.lstat(at)
+            unsafe = here.st_mode & _OTHERS_WRITE and not here.st_mode & stat.S_ISVTX and not stat.S_ISLNK(here.st_mode)
+            if here.st_uid != 0 or unsafe:
+                raise NotPermittedError(path, f"lies in {at}, where another user could have put it", remedy)
+            if at == "/":
+                break
+            at = os.path.dirname(at)
