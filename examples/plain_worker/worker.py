@@ -22,8 +22,8 @@ import time
 from dataclasses import dataclass, field
 from types import FrameType
 
-# What the worker listens to. Blocked from the decision to start again until the handlers are back, so that a signal
-# in between waits instead of killing: an exec resets handlers and keeps the mask (execve(2)).
+# What the worker listens to. Blocked from the decision to start again until the handlers are back, so that a signal in
+# between waits instead of killing: an exec resets handlers and keeps the mask (execve(2)).
 HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -60,10 +60,12 @@ class Worker:
         """Finish the current job and begin no other."""
         again = "still " if self.wish == "stop" else ""
         self.wish = "stop"
+        notify("STOPPING=1")
         self.say(f"{signal.Signals(signum).name}: warm shutdown, {again}{self.doing()}")
 
     def on_cold(self, signum: int, _: FrameType | None) -> None:
-        """Drop the current job."""
+        """Drop the current job; once is enough."""
+        signal.signal(signal.SIGQUIT, signal.SIG_IGN)
         self.wish = "stop"
         self.say(f"{signal.Signals(signum).name}: cold shutdown")
         raise ColdShutdown
@@ -138,15 +140,17 @@ def main(words: list[str]) -> int:
     try:
         worker.listen()
         status = run(worker, order)
+        # From here on a signal waits: for the next life, or for ever, so that a late one does not change how this one
+        # ends. What came before has been handled by now, so the wish is final.
+        signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
     except ColdShutdown:
+        signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         worker.say(f"job {worker.job} dropped" if worker.job else "no job to drop")
-        return 1
+        status = 1
     if worker.wish == "restart":
         worker.say("starting again in place")
-        signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 -- the words are our own
     if worker.wish == "stop":
-        notify("STOPPING=1")
         worker.say("stopped")
     return status
 
