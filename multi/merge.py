@@ -51,8 +51,9 @@ class _Value:
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """One worker option from the command line. `nodes` are those it is for."""
+    """One worker option from the command line, the `place`-th of them. `nodes` are those it is for."""
 
+    place: int
     given: Given
     nodes: Nodes
 
@@ -75,10 +76,10 @@ class Merger:
         "_grammars",
         "_merged",
         "_merged_options",
-        "_options",
         "_presets",
         "_scoped_options",
         "_scoped_values",
+        "_unscoped",
         "_values",
     )
 
@@ -94,8 +95,9 @@ class Merger:
         values = [_value(given, scopes(given)) for given in spec.settings]
         self._values = [value for value in values if value.nodes is None]
         self._scoped_values = _by_node(values)
-        self._options = [_Option(given, scopes(given)) for given in spec.options]
-        self._scoped_options = _by_node(self._options)
+        options = [_Option(place, given, scopes(given)) for place, given in enumerate(spec.options)]
+        self._unscoped = [option for option in options if option.nodes is None]
+        self._scoped_options = _by_node(options)
 
     def plan(self, position: int, configured: Sequence[Layer]) -> Plan:
         """Everything that was said for the node at `position`, whose layers of the configuration are given."""
@@ -156,17 +158,13 @@ class Merger:
             words = cast("Sequence[str]", layer.values.get("options", ()))
             if words:
                 options = _over(options, parse.parse_options(words, grammar, layer.origin("options")), grammar)
-        chosen = {id(option) for option in scoped}
         last = {grammar.key(option.given.name): option.given.scope for option in scoped}
-        typed: list[Given] = []
-        for option in self._options:
-            key = grammar.key(option.given.name)
-            if option.nodes is None:
-                if key not in last:
-                    typed.append(option.given)
-            elif id(option) in chosen and last[key] == option.given.scope:
-                typed.append(option.given)
-        return [given for given in _over(options, typed, grammar) if grammar.key(given.name) not in grammar.dropped]
+        typed = [option for option in self._unscoped if grammar.key(option.given.name) not in last]
+        if scoped:
+            typed += [option for option in scoped if last[grammar.key(option.given.name)] == option.given.scope]
+            typed.sort(key=_in_order)
+        said = _over(options, [option.given for option in typed], grammar)
+        return [given for given in said if grammar.key(given.name) not in grammar.dropped]
 
 
 def _by_node(said: Iterable[_Said]) -> Mapping[int, Sequence[_Said]]:
@@ -176,6 +174,10 @@ def _by_node(said: Iterable[_Said]) -> Mapping[int, Sequence[_Said]]:
         for position in item.nodes or ():
             found.setdefault(position, []).append(item)
     return found
+
+
+def _in_order(option: _Option) -> int:
+    return option.place
 
 
 def _put(
