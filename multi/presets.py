@@ -67,6 +67,10 @@ class Preset:
     source: str = ""
 
 
+class _NoPresetError(ConfigError):
+    """No file answers to the name; where another preset asked for it, that one is at fault."""
+
+
 def read_file(path: str) -> bytes:
     """Read a preset file; what `load` uses unless it is handed something stricter."""
     with open(path, "rb") as file:  # noqa: PTH123 -- pathlib costs 10 ms to import
@@ -116,12 +120,12 @@ def _load(name: str, directories: Sequence[str], read: Callable[[str], bytes], s
                 raise ConfigError(path, why, "make it readable, or move it away") from None
             return _extended(document.read(text, path), name, directories, read, seen | {path})
     if around:
-        raise ConfigError(f"preset {document.quoted(name)}", "extends itself in a circle", "take one 'extends' out")
+        raise _NoPresetError(f"preset {document.quoted(name)}", "extends itself in a circle", "take one 'extends' out")
     known = available(directories)
     hint = document.nearest(name, known)
     everything = f"there are {', '.join(known)}"
     hint = f"{hint} {everything}" if hint.startswith("did") else everything
-    raise ConfigError(f"preset {document.quoted(name)}", "does not exist", hint)
+    raise _NoPresetError(f"preset {document.quoted(name)}", "does not exist", hint)
 
 
 def _extended(
@@ -133,7 +137,10 @@ def _extended(
             raise doc.unknown((key,), _KEYS, "a key of a preset")
     parent = Preset(name=name, defaults={})
     if "extends" in doc.values:
-        parent = _load(_text(doc, "extends", ""), directories, read, seen)
+        try:
+            parent = _load(_text(doc, "extends", ""), directories, read, seen)
+        except _NoPresetError as error:
+            raise doc.error(("extends",), f"{error.word} {error.why}", error.hint) from None
     rows = _rows(doc)
     flags = frozenset(word for kind in ("flags", "dropped", "leading_flags") for row in rows[kind] for word in row)
     valued = frozenset(word for kind in ("valued", "leading_valued") for row in rows[kind] for word in row)
