@@ -92,6 +92,8 @@ class Manner:
     `width` nodes at a time, None for all at once; with a width, the first failure ends the admission of
     further nodes. `notes` are what a user should know of a node's readiness. `keep_unready` leaves a node running that did not get ready. `progress` is the number of
     seconds between two `Waiting` events, None for none. `timeout` bounds `AwaitDown` and `AwaitReady`, seconds.
+    With `signals`, SIGINT, SIGTERM and SIGHUP end the ride as an `Interrupted` event; only the main thread of a
+    program may ask for that.
     """
 
     width: int | None = None
@@ -99,6 +101,7 @@ class Manner:
     progress: float | None = None
     timeout: float | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
+    signals: bool = False
 
 
 def walk(nodes: Sequence[Node], wish: Wish, manner: Manner, machine: Machine) -> Iterator[Event]:

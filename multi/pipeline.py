@@ -22,6 +22,7 @@ from multi.sighting import Lost, Sighting, Stopping, Unsure, Up
 from multi.spec import Spec
 
 if TYPE_CHECKING:
+    from multi.act import Manner
     from multi.config import Config, Layer
     from multi.event import Event
     from multi.expand import Expansion, Host
@@ -165,9 +166,9 @@ class _Selector:
             self.host,
             self.preset,
             self.environment,
-            read_env_file=lambda path: config.read_env_files((path,), self.ground.load),
+            read_env_files=lambda paths: config.read_env_files(paths, self.ground.load),
             strict=self.strict or self.command == "check",
-            without_command=self.command not in _NEEDS_COMMAND,
+            starts=self.command in _NEEDS_COMMAND,
         )
 
     def selection(self, expansion: Expansion, nodes: tuple[Node, ...] | None = None) -> Selection:
@@ -394,46 +395,27 @@ def plan(command: str, selection: Selection, *, machine: Machine | None = None) 
     return tuple(decide.route(wish, view.sighting, view.node) for view in look(selection, machine=machine))
 
 
-def run(  # noqa: PLR0913 -- the manner of the ride, each word by its name
-    command: str,
-    selection: Selection,
-    *,
-    machine: Machine | None = None,
-    rolling: int | None = None,
-    keep_unready: bool = False,
-    progress: float | None = None,
-    timeout: float | None = None,
-    up: bool = True,
-    signals: bool = False,
+def run(
+    command: str, selection: Selection, *, manner: Manner | None = None, machine: Machine | None = None
 ) -> Iterator[Event]:
-    """Ride to the end: one stream of events of all nodes.
+    """Ride to the end: one stream of events of all nodes. `manner` says how, see `multi.act.Manner`.
 
-    `rolling` nodes at a time, stopping at the first failure. `progress` asks for a `Waiting` event a node every so
-    many seconds. `timeout` (seconds) and `up` are for ``wait``. With `signals`, SIGINT, SIGTERM and SIGHUP end the
-    ride as an `Interrupted` event; only the main thread of a program may ask for that. Close the iterator to end the
-    ride early: nodes that stand at the gate are sent away, those that run live on.
+    Close the iterator to end the ride early: nodes that stand at the gate are sent away, those that run live on.
     """
     from multi import act, decide
 
-    command = _ALIASES.get(command, command)
-    if command == "wait":
-        command = "up" if up else "down"
+    manner = act.Manner() if manner is None else manner
     if machine is None:
         from multi.system import System
 
-        with System(signals=signals) as system:
-            yield from run(
-                command,
-                selection,
-                machine=system,
-                rolling=rolling,
-                keep_unready=keep_unready,
-                progress=progress,
-                timeout=timeout,
-            )
+        with System(signals=manner.signals) as system:
+            yield from run(command, selection, manner=manner, machine=system)
         return
-    nodes, notes = _with_fallbacks(selection.nodes, machine) if command in SPAWNING else (selection.nodes, {})
-    manner = act.Manner(width=rolling, keep_unready=keep_unready, progress=progress, timeout=timeout, notes=notes)
+    command = _ALIASES.get(command, command)
+    nodes = selection.nodes
+    if command in SPAWNING:
+        nodes, notes = _with_fallbacks(nodes, machine)
+        manner = replace(manner, notes=notes)
     yield from act.walk(nodes, decide.Wish(command, selection.spec.signum), manner, machine)
 
 

@@ -15,6 +15,7 @@ from multi.cli.words import Option
 from multi.errors import EXIT_FAILED, UsageError
 
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
+    from multi.act import Manner
     from multi.event import Event
     from multi.pipeline import Selection, View
     from multi.report import Progress, Style
@@ -40,6 +41,7 @@ ROLLING = Option(
     metavar="N",
     optional=True,
 )
+KEEP_UNREADY = Option(flags=("--keep-unready",), help="leave a node running that did not prove ready in time")
 UP = Option(flags=("--up",), help="wait until every node is up (this is what it does when not told)")
 DOWN = Option(flags=("--down",), help="wait until every node is down")
 TIMEOUT = Option(
@@ -66,8 +68,8 @@ class Line(Protocol):
         """Nodes -> what would be done."""
         ...
 
-    def run(self, command: str, selection: Selection, **options: object) -> Iterator[Event]:
-        """Nodes -> what happens. Options: `rolling` for restart; `up` and `timeout` for wait."""
+    def run(self, command: str, selection: Selection, *, manner: Manner) -> Iterator[Event]:
+        """Nodes -> what happens."""
         ...
 
 
@@ -148,7 +150,7 @@ def wait(order: Order, session: Session) -> int:
     """``wait``: until every node is up, or down."""
     if order.has(UP) and order.has(DOWN):
         raise UsageError("--up --down", "contradict each other", "give one of them")
-    return _act(order, session, _select(order, session))
+    return _act(order, session, _select(order, session), "down" if order.has(DOWN) else "up")
 
 
 def status(order: Order, session: Session) -> int:
@@ -275,38 +277,41 @@ def _no_nodes(selection: Selection) -> str:
     return f"there are no nodes: none is named, none is configured, none is recorded in {where}"
 
 
-def _act(order: Order, session: Session, selection: Selection) -> int:
+def _act(order: Order, session: Session, selection: Selection, wish: str = "") -> int:
+    """Ride on with the nodes; `wish` is what is asked of them, where it is not the command's own name."""
     from multi import report
 
-    name, screen = order.command.name, session.screen
-    options = _ride_options(order)
+    screen = session.screen
+    manner = _manner(order, screen)
     if not selection.nodes:
         if order.command.needs_nodes and not order.has(DOWN):
-            raise UsageError("", _no_nodes(selection), f"name some, as in 'multi {name} w1 w2'")
+            raise UsageError("", _no_nodes(selection), f"name some, as in 'multi {order.command.name} w1 w2'")
         if not order.has(QUIET):
             screen.complain(remark(_no_nodes(selection)))
         return 0
     if order.has(DRY_RUN):
-        routes = session.line().plan(name, selection)
+        routes = session.line().plan(wish or order.command.name, selection)
         if order.has(JSON):
             screen.say(*(report.to_json(report.route_json(route)) for route in routes))
         else:
             style = report.Style(screen.colour)
             screen.say(*(report.route_line(route, style) for route in routes))
         return report.plan_exit_code(routes)
-    return _follow(order, screen, session.line().run(name, selection, **options))
+    return _follow(order, screen, session.line().run(wish or order.command.name, selection, manner=manner))
 
 
-def _ride_options(order: Order) -> dict[str, object]:
-    """What `Line.run` is told beside the nodes; only what the user said."""
-    options: dict[str, object] = {}
-    if order.has(ROLLING):
-        options["rolling"] = _node_count(order.given[ROLLING.name])
-    if order.has(UP) or order.has(DOWN):
-        options["up"] = order.has(UP)
-    if order.has(TIMEOUT):
-        options["timeout"] = _seconds(order.given[TIMEOUT.name] or "")
-    return options
+def _manner(order: Order, screen: Screen) -> Manner:
+    """How the line is ridden, of what the user said and of where the progress would be shown."""
+    from multi.act import Manner
+
+    watched = not (order.has(QUIET) or order.has(JSON))
+    return Manner(
+        width=_node_count(order.given[ROLLING.name]) if order.has(ROLLING) else None,
+        keep_unready=order.has(KEEP_UNREADY),
+        progress=(_REDRAW_SECONDS if screen.redraws else _LINE_SECONDS) if watched else None,
+        timeout=_seconds(order.given[TIMEOUT.name] or "") if order.has(TIMEOUT) else None,
+        signals=True,
+    )
 
 
 def _node_count(text: str | None) -> int:
@@ -329,6 +334,7 @@ def _seconds(text: str) -> float:
 def _follow(order: Order, screen: Screen, events: Iterator[Event]) -> int:
     """Print the events as they come; the exit code that they make."""
     from multi import report
+    from multi.event import Waiting
 
     ledger, progress = report.Ledger(), report.Progress()
     style, error_style = report.Style(screen.colour), report.Style(screen.error_colour)
@@ -345,7 +351,9 @@ def _follow(order: Order, screen: Screen, events: Iterator[Event]) -> int:
         elif not order.has(QUIET):
             screen.say(*report.event_lines(event, style, verbose=verbose))
         if not order.has(QUIET):
-            progress = _show_progress(screen, style, progress.after(event))
+            progress = progress.after(event)
+            if isinstance(event, Waiting) or not progress.waits:
+                progress = _show_progress(screen, style, progress)
     screen.wipe()
     return ledger.exit_code
 
@@ -363,6 +371,8 @@ def _show_progress(screen: Screen, style: Style, progress: Progress) -> Progress
 
 # -- the table -----------------------------------------------------------------------------------------------------
 
+_REDRAW_SECONDS = 1.0  # the redrawn line counts seconds
+_LINE_SECONDS = 10.0  # in a log a line now and then is enough, and wakes us up no more often
 _DIGITS = 12  # more make no number that anybody means
 _MOST_NAMES = 20  # as many as still help in one line
 
@@ -385,7 +395,7 @@ COMMANDS: tuple[Command, ...] = (
             "multi start 3 -A proj -c 4 -Q:1 video -Q:2,3 mail",
             "multi start a b --preset exec --cmd 'python worker.py --name %n'",
         ),
-        options=(DRY_RUN,),
+        options=(DRY_RUN, KEEP_UNREADY),
         announced=True,
         needs_nodes=True,
     ),
@@ -435,7 +445,7 @@ COMMANDS: tuple[Command, ...] = (
             "Without NODES: all nodes of the config, or else all that are recorded in the run directory.",
         ),
         examples=("multi restart", "multi restart w1 -A proj -c 8", "multi restart --rolling=2"),
-        options=(DRY_RUN, ROLLING),
+        options=(DRY_RUN, ROLLING, KEEP_UNREADY),
         announced=True,
         needs_nodes=True,
     ),

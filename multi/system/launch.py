@@ -95,6 +95,8 @@ def _serve(control: socket.socket) -> None:
             os.read(wake_read, 4096)
         if control.fileno() in ready:
             data, fds, _, _ = socket.recv_fds(control, 1 << 18, 64)
+            for fd in fds:
+                os.set_inheritable(fd, False)  # noqa: FBT003 -- what recvmsg(2) hands over is inheritable
             gates += fds
             if not data:
                 return
