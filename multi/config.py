@@ -21,6 +21,7 @@ MOST_NODES = 10_000
 _MOST_FILES = 1_000  # more than this is a pattern that matches the wrong directory
 _DEEPEST = 20
 _SYSTEM = "/etc/multi"
+_WILD = frozenset("*?[")
 _SECTIONS = ("include", "defaults", "groups", "nodes")
 _LAYER_KEYS = (*SETTINGS, "options")
 _GROUP_KEYS = ("nodes", "count", "prefix")
@@ -220,8 +221,11 @@ class _Reader:
         keys = (*base, "include")
         patterns = self._words(doc, keys, values["include"])
         for pattern in patterns:
-            wanted = posixpath.join(posixpath.dirname(doc.path), pattern)
-            wild = any(char in pattern for char in "*?[")
+            wild = bool(set(pattern) & _WILD)
+            here = posixpath.dirname(doc.path)
+            if wild:  # the directory's own name is no pattern
+                here = "".join(f"[{char}]" if char in _WILD else char for char in here)
+            wanted = posixpath.join(here, pattern)
             for path in sorted(self.find(wanted)) if wild else (wanted,):
                 if posixpath.normpath(path) in including:
                     chain = " -> ".join((*including[including.index(posixpath.normpath(path)) :], path))
@@ -250,6 +254,8 @@ class _Reader:
         origin = f"{doc.path} {_title(keys)}"
         typed: dict[str, object] = {}
         for key, value in table.items():
+            if key in _GROUP_KEYS and not group:
+                raise doc.error((*keys, key), "belongs to a group", "write it under a line [groups.NAME]")
             if key not in known:
                 raise doc.unknown((*keys, key), known, "a setting")
             typed[key] = self._typed(doc, (*keys, key), value)

@@ -482,12 +482,15 @@ WRONG = [
     ("\n[options]\nflag = []", "3: options.flag: 'flag' is not a kind of option; did you mean 'flags'?"),
     ("[options]\nflags = '-c'", '2: options.flags: is not an array of strings; write it like ["-c --concurrency"]'),
     ("[options]\nflags = ['c']", "2: options.flags: 'c' is not an option; write it like [\"-c --concurrency\"]"),
-    ("[defaults]\nnise=3", "2: defaults.nise: 'nise' is not a setting that a preset can have; did you mean 'nice'?"),
+    (
+        "[defaults]\n\nstartsec = 3",
+        "3: defaults.startsec: 'startsec' is not a setting that a preset can have; did you mean 'startsecs'?",
+    ),
     (
         "[defaults]\npreset = 'x'",
         (
-            "2: defaults.preset: 'preset' is not a setting that a preset can have; it can be executable, append, pidfile, "
-            "logfile, workdir, uid, gid, umask, nice, env, env_file, rlimit, stop_schedule, kill_mode, ready, "
+            "2: defaults.preset: 'preset' is not a setting that a preset can have; it can be executable, append, "
+            "pidfile, logfile, workdir, uid, gid, umask, nice, env, env_file, rlimit, stop_schedule, kill_mode, ready, "
             "ready_timeout, startsecs, lock_timeout, root, reload_signal"
         ),
     ),
