@@ -58,6 +58,7 @@ from multi.step import (
     Clear,
     Kill,
     Refuse,
+    Rewrite,
     Signal,
     Skip,
     Spawn,
@@ -104,9 +105,9 @@ class Manner:
     signals: bool = False
 
 
-def walk(nodes: Sequence[Node], wish: Wish, manner: Manner, machine: Machine) -> Iterator[Event]:
+def walk(errands: Sequence[tuple[Node, Wish]], manner: Manner, machine: Machine) -> Iterator[Event]:
     """Ride to the end with all nodes; one stream of events. Closing the iterator ends the ride cleanly."""
-    ride = _Ride(nodes, wish, manner, machine)
+    ride = _Ride(errands, manner, machine)
     try:
         yield from ride.run()
     finally:
@@ -128,9 +129,8 @@ class _Active:
 class _Ride:
     """The loop. State of one command; nothing outlives it."""
 
-    def __init__(self, nodes: Sequence[Node], wish: Wish, manner: Manner, machine: Machine) -> None:
-        self._waiting = deque(nodes)
-        self._wish = wish
+    def __init__(self, errands: Sequence[tuple[Node, Wish]], manner: Manner, machine: Machine) -> None:
+        self._waiting = deque(errands)
         self._manner = manner
         self._machine = machine
         self._active: dict[str, _Active] = {}
@@ -166,8 +166,8 @@ class _Ride:
                 self._look_for_all()
             yield from self._drain()
             yield from self._progress()
-        for node in self._waiting:
-            yield Skipped(node.name, None, "not touched, because a node before it failed")
+        for node, _ in self._waiting:
+            yield Skipped(node.name, None, "not touched, because a node before it failed: it is as it was", met=False)
 
     def end(self) -> None:
         """Leave nothing half done, also when we were interrupted."""
@@ -184,8 +184,8 @@ class _Ride:
     def _admit(self) -> None:
         width = self._manner.width
         while self._waiting and not self._stopped_admitting() and (width is None or len(self._active) < width):
-            node = self._waiting.popleft()
-            active = _Active(node, _Walker(node, self._wish, self._manner, self._machine).walk(), deque())
+            node, wish = self._waiting.popleft()
+            active = _Active(node, _Walker(node, wish, self._manner, self._machine).walk(), deque())
             self._active[node.name] = active
             self._advance(active, None)
 
@@ -275,7 +275,8 @@ class _Walker:
         self._wish = wish
         self._manner = manner
         self._machine = machine
-        self._record: Record | None = None
+        self._record: Record | None = None  # what is on disk now
+        self._before: Record | None = None  # what was there when we looked
         self._token = ""
         self._census: Census | None = None
         self._undo = False
@@ -289,7 +290,7 @@ class _Walker:
             assert isinstance(census, Census)  # noqa: S101 -- what a Look is answered with
             self._census = census
             seen = observe.look_at(self._node, census, self._machine)
-            self._record = seen.record
+            self._record = self._before = seen.record
             for step in decide.route(self._wish, seen.sighting, self._node).steps:
                 if not (yield from self._do(step, decide.proc_of(seen.sighting))):
                     return False
@@ -338,14 +339,21 @@ class _Walker:
 
     def _do(self, step: Step, proc: Proc | None) -> Walk:
         match step:
-            case Skip(why):
-                yield Skipped(self._key, proc.pid if proc is not None else None, why)
+            case Skip(why, met):
+                yield Skipped(self._key, proc.pid if proc is not None else None, why, met)
+                return met
+            case Rewrite():
+                if self._record is not None:
+                    self._write_record(replace(self._record, node=self._node))
+                yield Skipped(self._key, proc.pid if proc is not None else None, "runs on, with its new settings on record")
                 return True
             case Refuse(why):
                 yield Refused(self._key, why)
                 return False
-            case Clear(why):
-                self._clear()
+            case Clear(why, keep):
+                self._machine.remove(self._node.pidfile)
+                if not keep:
+                    self._machine.remove(self._node.recordfile)
                 yield Cleared(self._key, why)
                 return True
             case Adopt(found, why):
@@ -374,10 +382,6 @@ class _Walker:
         node = record.node
         self._machine.write(node.recordfile, records.encode(record), node.uid, node.gid)
         self._record = record
-
-    def _clear(self) -> None:
-        self._machine.remove(self._node.pidfile)
-        self._machine.remove(self._node.recordfile)
 
     def _ask(self, proc: Proc, desired: str) -> None:
         """Put on record what is asked of the node before it is done, so that a cut-off command leaves no riddle."""
@@ -426,50 +430,16 @@ class _Walker:
 
     def _spawn(self) -> Walk:
         node, machine = self._node, self._machine
-        before = self._record
-        machine.make_directory(node.rundir, node.uid, node.gid)
-        if not node.logfile.startswith(("/dev/", "/proc/")):
-            machine.make_directory(node.logfile.rpartition("/")[0] or "/", node.uid, node.gid)
-        token = machine.token()
         began = machine.now()
-        machine.launch(self._key, self._launch(token))
-        self._undo = True
-        prepared: Happening | Census | None = None
-        while not isinstance(prepared, (Prepared, LaunchFailed, Ended)):
-            prepared = yield Pause(began + node.ready_timeout, "ready", 0, began)
-            if prepared is None:
-                yield Failed(self._key, None, f"could not be set up within {node.ready_timeout:g}s; is its --workdir or log on a file system that hangs?")
-                return False
-        if isinstance(prepared, LaunchFailed):
-            self._undo = False
-            self._not_started(before, prepared.why)
-            code = EXIT_PERMISSION if prepared.errno in {_EPERM, _EACCES} else EXIT_FAILED
-            yield Failed(self._key, None, _joined(prepared.why, prepared.hint), exit_code=code)
+        token = machine.token()
+        proc = yield from self._prepare(token, began)
+        if proc is None:
             return False
-        if isinstance(prepared, Ended):
-            self._undo = False
-            self._not_started(before, "it ended before it ran")
-            yield Failed(self._key, prepared.proc.pid, ready.end_text(prepared.status) + " before it ran", prepared.status)
-            return False
-        proc = prepared.proc
         offset = machine.size(node.logfile)
         at_once = node.ready.kind == "alive" and node.startsecs == 0
-        record = Record(
-            node=node,
-            proc=proc,
-            token=token,
-            phase=records.UP if at_once else records.STARTING,
-            started=machine.wall(),
-            restarts=0 if before is None else before.restarts + 1,
-            failures=0 if before is None else before.failures,
-            failed=0.0 if before is None else before.failed,
-        )
-        try:
-            self._write_record(record)
-            machine.write(node.pidfile, records.encode_pid(proc.pid), node.uid, node.gid)
-        except MachineError as error:
-            yield self._failed_by(error)
-            return False
+        record = replace(self._history(), proc=proc, token=token, phase=records.UP if at_once else records.STARTING)
+        self._write_record(record)
+        machine.write(node.pidfile, records.encode_pid(proc.pid), node.uid, node.gid)
         self._undo = False
         self._token = token
         machine.open_gate(self._key)
@@ -482,7 +452,40 @@ class _Walker:
                 yield Readied(self._key, proc.pid, machine.now() - began, how, self._manner.notes.get(self._key, note))
                 return True
             case ready.Disproof():
-                return (yield from self._unready(proc, verdict, before, offset))
+                return (yield from self._unready(proc, verdict, offset))
+
+    def _prepare(self, token: str, began: float) -> Generator[Event | Pause | Look, Happening | Census | None, Proc | None]:
+        """Bring a process to the gate. While it stands there, whatever ends this walk sends it away."""
+        node, machine = self._node, self._machine
+        machine.make_directory(node.rundir, node.uid, node.gid)
+        if not node.logfile.startswith(("/dev/", "/proc/")):
+            machine.make_directory(node.logfile.rpartition("/")[0] or "/", node.uid, node.gid)
+        machine.launch(self._key, self._launch(token))
+        self._undo = True
+        while True:
+            match (yield Pause(began + node.ready_timeout, "ready", 0, began)):
+                case Prepared(_, proc):
+                    return proc
+                case LaunchFailed(_, why, hint, errno):
+                    code = EXIT_PERMISSION if errno in {_EPERM, _EACCES} else EXIT_FAILED
+                    yield Failed(self._key, None, _joined(why, hint), exit_code=code)
+                    return None
+                case Ended(_, proc, status):
+                    yield Failed(self._key, proc.pid, ready.end_text(status) + " before it ran", status)
+                    return None
+                case None:
+                    why = f"could not be set up within {node.ready_timeout:g}s"
+                    yield Failed(self._key, None, _joined(why, "see whether its --workdir or log lies on a file system that hangs"))
+                    return None
+
+    def _history(self) -> Record:
+        """A record of this start, with what is known from the starts before it."""
+        before, wall = self._before, self._machine.wall()
+        record = Record(node=self._node, proc=None, started=wall, restarts=0 if before is None else before.restarts + 1)
+        if before is None or self._wish.command != "ensure":
+            return record
+        counted = before if before.proc is None else before.fallen(wall, "it died")
+        return replace(record, failures=counted.failures, failed=counted.failed)
 
     def _prove(self, proc: Proc, began: float, offset: int, *, executed: bool) -> Generator[Event | Pause | Look, Happening | Census | None, ready.Verdict]:
         proof = ready.prove(self._node, proc, self._machine, began=began, offset=offset, executed=executed)
@@ -524,24 +527,29 @@ class _Walker:
         """A process that stands at the gate must not execute: the start was given up before it was on record."""
         self._machine.shut_gate(self._key)
         try:
-            self._clear()
+            self._unwrite("its last start was given up")
         except MachineError:
             return  # what cannot be removed names a process that is gone: the next look sees that
 
-    def _unready(self, proc: Proc, verdict: ready.Disproof, before: Record | None, offset: int) -> Walk:
+    def _unwrite(self, why: str) -> None:
+        """Nothing was executed. What was on record before stays there, so that `restart` can try again."""
+        self._machine.remove(self._node.pidfile)
+        if self._before is None:
+            self._machine.remove(self._node.recordfile)
+        else:
+            self._write_record(replace(self._before, proc=None, desired=records.WANTED_UP, failure=why))
+
+    def _unready(self, proc: Proc, verdict: ready.Disproof, offset: int) -> Walk:
         """The start failed: stop what is left of it, keep on record why, show what it printed."""
         node, machine = self._node, self._machine
         tail = _last_lines(machine.tail(node.logfile, offset, _TAIL_BYTES))
-        failed = Failed(
-            self._key, proc.pid, _joined(verdict.why, verdict.hint), verdict.status, tail, node.logfile
-        )
+        failed = Failed(self._key, proc.pid, _joined(verdict.why, verdict.hint), verdict.status, tail, node.logfile)
         if not verdict.ended and self._manner.keep_unready:
             yield replace(failed, why=failed.why + "; left running, as --keep-unready says")
             return False
         yield failed
         if not verdict.launched:
-            self._clear()
-            self._not_started(before, verdict.why)
+            self._unwrite(verdict.why)
             return False
         if verdict.ended:
             yield from self._sweep(proc, {proc}, machine.now(), _KILL_GRACE)
@@ -550,25 +558,10 @@ class _Walker:
         self._fell(verdict.why)
         return False
 
-    def _not_started(self, before: Record | None, why: str) -> None:
-        """Nothing was executed. What was on record before stays there, so that `restart` can try again."""
-        if before is not None:
-            self._write_record(replace(before, proc=None, desired=records.WANTED_UP, failure=why))
-
     def _fell(self, why: str) -> None:
         """Remember a start that failed: no pidfile, and a record for `restart` and `ensure`."""
-        record = self._record
-        if record is not None:
-            self._write_record(
-                replace(
-                    record,
-                    proc=None,
-                    desired=records.WANTED_UP,
-                    failures=record.failures + 1,
-                    failed=self._machine.wall(),
-                    failure=why,
-                )
-            )
+        if self._record is not None:
+            self._write_record(self._record.fallen(self._machine.wall(), why))
         self._machine.remove(self._node.pidfile)
 
     def _await_ready_of(self, proc: Proc) -> Walk:
@@ -593,7 +586,7 @@ class _Walker:
                 yield Readied(self._key, proc.pid, machine.now() - began, how, note or said)
                 return True
             case ready.Disproof():
-                return (yield from self._unready(proc, verdict, self._record, machine.size(own.logfile)))
+                return (yield from self._unready(proc, verdict, machine.size(own.logfile)))
 
     # -- stopping --------------------------------------------------------------------------------
 

@@ -14,12 +14,15 @@
     | ensure   | Skip  | Skip       | Skip            | Clear,     | Adopt          | Refuse |
     |          |       |            |                 | Spawn; or  |                |        |
     |          |       |            |                 | Skip       |                |        |
+    | apply    | Spawn | Skip; or   | Stop, Clear,    | Clear,     | Adopt; or as   | Refuse |
+    |          |       | as restart | Spawn           | Spawn      | restart        |        |
     | signal   | Fail  | Signal     | Signal          | Fail       | Adopt, Signal  | Refuse |
     | up       | Fail  | Skip       | Fail            | Fail       | Skip           | Refuse |
     | down     | Skip  | AwaitDown  | AwaitDown       | Skip       | AwaitDown      | Refuse |
 
 An `Up` that nobody has seen ready yet is waited for by `start`, `up` and `ensure`. `ensure` leaves alone what
-was stopped on purpose.
+was stopped on purpose, and for a while what keeps failing. `apply` restarts an `Up` only when it runs otherwise than is
+configured now.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from multi.step import (
     Clear,
     Kill,
     Refuse,
+    Rewrite,
     Route,
     Signal,
     Skip,
@@ -57,10 +61,14 @@ STOPPED_ON_PURPOSE = "stopped on purpose"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked of a node: the command, and the signal given with it (``-SIG``)."""
+    """What is asked of a node: the command, and the signal given with it (``-SIG``).
+
+    `recorded` is the node as it was started, for ``apply``.
+    """
 
     command: str
     signum: int | None = None
+    recorded: Node | None = None
 
 
 def route(wish: Wish, sighting: Sighting, node: Node) -> Route:
@@ -79,9 +87,9 @@ def _start(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
         case Up(proc, ready):
             return (Skip(ALREADY_RUNNING),) if ready else (AwaitReady(proc),)
         case Stopping(proc):
-            return AwaitEnd(proc, _schedule(wish, node)), Clear(), Spawn()
+            return AwaitEnd(proc, _schedule(wish, node)), Clear(keep=True), Spawn()
         case Dead(why):
-            return Clear(why), Spawn()
+            return Clear(why, keep=True), Spawn()
         case Lost(proc, why):
             return (Adopt(proc, why),)
         case Unsure(why):
@@ -126,11 +134,11 @@ def _restart(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
         case Down():
             return (Spawn(),)
         case Up(proc) | Stopping(proc):
-            return Stop(proc, schedule, again=True), Clear(), Spawn()
+            return Stop(proc, schedule, again=True), Clear(keep=True), Spawn()
         case Dead(why):
-            return Clear(why), Spawn()
+            return Clear(why, keep=True), Spawn()
         case Lost(proc, why):
-            return Adopt(proc, why), Stop(proc, schedule, again=True), Clear(), Spawn()
+            return Adopt(proc, why), Stop(proc, schedule, again=True), Clear(keep=True), Spawn()
         case Unsure(why):
             return (Refuse(why),)
 
@@ -157,12 +165,35 @@ def _ensure(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:
             return (Skip(ALREADY_RUNNING),) if ready else (AwaitReady(proc),)
         case Stopping():
             return (Skip(ALREADY_STOPPING),)
-        case Dead(why, on_purpose):
-            return (Skip(STOPPED_ON_PURPOSE),) if on_purpose else (Clear(why), Spawn())
+        case Dead(why, on_purpose, patience):
+            if on_purpose:
+                return (Skip(STOPPED_ON_PURPOSE),)
+            if patience > 0:
+                return (Skip(f"{why}; it is left alone for {patience:.0f}s more, because it keeps failing", met=False),)
+            return Clear(why, keep=True), Spawn()
         case Lost(proc, why):
             return (Adopt(proc, why),)
         case Unsure(why):
             return (Refuse(why),)
+
+
+def _apply(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
+    if wish.recorded is None or not isinstance(sighting, (Up, Lost)):
+        return _restart(wish, sighting, node) if isinstance(sighting, Stopping) else _start(wish, sighting, node)
+    if needs_restart(wish.recorded, node):
+        return _restart(wish, sighting, node)
+    adopt = (Adopt(sighting.proc, sighting.why),) if isinstance(sighting, Lost) else ()
+    if wish.recorded != node:
+        return *adopt, Rewrite()
+    return adopt or (Skip("as configured"),)
+
+
+_RESTARTING = ("argv", "logfile", "workdir", "uid", "gid", "umask", "nice", "env", "rlimits")
+
+
+def needs_restart(running: Node, wanted: Node) -> tuple[str, ...]:
+    """The fields that differ and that a process keeps from its start to its end."""
+    return tuple(name for name in _RESTARTING if getattr(running, name) != getattr(wanted, name))
 
 
 def _signal(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
@@ -224,6 +255,7 @@ _ROWS = {
     "restart": _restart,
     "kill": _kill,
     "ensure": _ensure,
+    "apply": _apply,
     "signal": _signal,
     "reload": _signal,
     "up": _up,

@@ -81,11 +81,12 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """There was nothing to do."""
+    """There was nothing to do. `met` is false when what was asked for is not true all the same."""
 
     node: str
     pid: int | None
     why: str
+    met: bool = True
 
 
 @dataclass(frozen=True, slots=True)

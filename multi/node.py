@@ -35,7 +35,8 @@ class Node:
     the node's PATH when it holds no slash. `pidfile` and `logfile` are absolute, or, for the log,
     one of the descriptors of ours that `multi.system` knows (``/dev/stderr`` and its like).
     `env` holds what is added to the caller's environment; a value None takes the variable away.
-    Durations are seconds. `umask` and the limits are None or empty when inherited.
+    Durations are seconds. `umask` and the limits are None or empty when inherited. `origin` is the configuration
+    file that the node is from, empty when it was named on the command line alone.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Node:
     ready_timeout: float = 60.0
     startsecs: float = 1.0
     lock_timeout: float = 120.0
+    origin: str = ""
 
     @property
     def stem(self) -> str:

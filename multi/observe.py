@@ -113,10 +113,10 @@ def _judge_unrecorded(
     pid = _pid_of(evidence.pidfile)
     if isinstance(pid, int):
         if record is not None and record.proc is not None and record.proc.pid == pid:
-            return _dead(record, _fate(pid, census))
+            return _dead(record, record.failure or _fate(pid, census), census)
         return _judge_foreign(node, pid, evidence, census, me)
     if record is not None:
-        return _dead(record, record.failure or _last_words(record, census))
+        return _dead(record, record.failure or _last_words(record, census), census)
     if isinstance(pid, str):
         return Unsure(f"{node.pidfile} names no process: {pid}")
     if damage:
@@ -124,8 +124,9 @@ def _judge_unrecorded(
     return Down()
 
 
-def _dead(record: Record, why: str) -> Dead:
-    return Dead(why, on_purpose=record.desired == records.WANTED_STOPPED)
+def _dead(record: Record, why: str, census: Census) -> Dead:
+    on_purpose = record.desired == records.WANTED_STOPPED
+    return Dead(why, on_purpose, 0.0 if on_purpose else record.patience(census.wall))
 
 
 def _last_words(record: Record, census: Census) -> str:

@@ -416,7 +416,8 @@ def run(
     if command in SPAWNING:
         nodes, notes = _with_fallbacks(nodes, machine)
         manner = replace(manner, notes=notes)
-    yield from act.walk(nodes, decide.Wish(command, selection.spec.signum), manner, machine)
+    wish = decide.Wish(command, selection.spec.signum)
+    yield from act.walk([(node, wish) for node in nodes], manner, machine)
 
 
 def _with_fallbacks(nodes: tuple[Node, ...], machine: Machine) -> tuple[tuple[Node, ...], Mapping[str, str]]:

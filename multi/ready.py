@@ -74,9 +74,9 @@ def prove(
     while True:
         now = machine.now()
         if course.executed is not None:
-            verdict = _look(node, machine, course, now, offset)
-            if verdict is not None:
-                return verdict
+            proof = _look(node, machine, course, now, offset)
+            if proof is not None:
+                return proof
         if now >= course.deadline:
             return Disproof(_late(node, course))
         happening = yield Pause(_next_look(node, course, now, look), "ready", proc.pid, began)

@@ -22,6 +22,8 @@ VERSION = 1
 PIDFILE_LIMIT = 64  # bytes: a pid has at most ten digits
 RECORD_LIMIT = 1 << 20  # bytes: far above what argv and settings of one node take
 _PID_DIGITS = 10
+_FIRST_PAUSE, _LONGEST_PAUSE = 10.0, 3600.0  # seconds that `ensure` waits after the first failure, and at most
+_STEADY = 600.0  # seconds after which a node that ran has proved that it can
 
 STARTING, UP = "starting", "up"  # phase
 WANTED_UP, WANTED_STOPPED, RESTARTING = "up", "stopped", "restarting"  # desired
@@ -53,6 +55,26 @@ class Record:
     failed: float = 0.0
     failure: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
+
+    def patience(self, wall: float) -> float:
+        """Seconds that `ensure` still leaves the node alone: a capped exponential of its failures in a row."""
+        if not self.failures:
+            return 0.0
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self.failures - 1, 16))
+        # A clock that was set back must not make the pause longer than it is.
+        return min(pause, max(0.0, self.failed + pause - wall))
+
+    def fallen(self, wall: float, why: str) -> Record:
+        """The same after an end that nobody asked for. One that ran well for long begins to count anew."""
+        steady = self.phase == UP and wall - self.started > _STEADY
+        return replace(
+            self,
+            proc=None,
+            desired=WANTED_UP,
+            failures=1 if steady else self.failures + 1,
+            failed=wall,
+            failure=why,
+        )
 
     def asking(self, desired: str) -> Record:
         """The same, with something else asked of the node."""
@@ -119,6 +141,7 @@ def encode(record: Record) -> bytes:
             "ready_timeout": node.ready_timeout,
             "startsecs": node.startsecs,
             "lock_timeout": node.lock_timeout,
+            "origin": node.origin,
         },
         "extra": dict(record.extra),
     }
@@ -249,6 +272,7 @@ def _node(name: str, command: tuple[str, ...], raw: _Fields) -> Node:
         ready_timeout=raw.number("ready_timeout"),
         startsecs=raw.number("startsecs"),
         lock_timeout=raw.number("lock_timeout"),
+        origin=raw.text("origin"),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 
-from multi.errors import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PERMISSION
+from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from multi.event import (
     Adopted,
     Cleared,
@@ -37,6 +37,7 @@ from multi.step import (
     Clear,
     Kill,
     Refuse,
+    Rewrite,
     Route,
     Signal,
     Skip,
@@ -61,6 +62,7 @@ _STATE_COLOUR = {
     "lost": "magenta",
     "unsure": "magenta",
 }
+_KILL = 9  # SIGKILL has this number on every system, signal(7)
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -158,7 +160,7 @@ def _count(number: int, noun: str) -> str:
 
 def is_failure(event: Event) -> bool:
     """Whether `event` belongs on stderr and is shown even to who asked for quiet."""
-    return isinstance(event, (Failed, Refused, Survived, Interrupted))
+    return isinstance(event, (Failed, Refused, Survived, Interrupted)) or (isinstance(event, Skipped) and not event.met)
 
 
 def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the table
@@ -190,11 +192,12 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
         case Cleared(node, why):
             if why:
                 return (_line(node, f"cleared what was left behind: {printable(why)}", style, "yellow"),)
-            return (_line(node, "removed pidfile and record", style, "dim"),) if verbose else ()
+            return (_line(node, "removed its pidfile", style, "dim"),) if verbose else ()
         case Adopted(node, pid, why):
             return (_line(node, f"adopted pid {pid}: {printable(why)}", style, "yellow"),)
-        case Skipped(node, pid, why):
-            return (_line(node, printable(why) + ("" if pid is None else f", pid {pid}"), style),)
+        case Skipped(node, pid, why, met):
+            text = printable(why) + ("" if pid is None else f", pid {pid}")
+            return (_line(node, text, style, "" if met else "yellow"),)
         case Failed():
             return _failed_lines(event, style)
         case Refused(node, why):
@@ -216,39 +219,17 @@ def _pids(pids: tuple[int, ...]) -> str:
     return f"{'pid' if len(pids) == 1 else 'pids'} {shown}{more}"
 
 
-def exit_text(status: int) -> str:
-    """How a process ended, `status` as `Failed` has it: ``exit status 1``, ``killed by SEGV``."""
-    return f"killed by {signal_name(-status)}" if status < 0 else f"exit status {status}"
-
-
 def _failed_lines(event: Failed, style: Style) -> tuple[str, ...]:
-    facts = [] if event.pid is None else [f"pid {event.pid}"]
-    if event.exit_status is not None:
-        facts.append(exit_text(event.exit_status))
-    text = f"failed: {printable(event.why)}" + (f" ({', '.join(facts)})" if facts else "")
+    text = f"failed: {printable(event.why)}" + ("" if event.pid is None else f" (pid {event.pid})")
     lines = [_line(event.node, text, style, "red")]
     lines += [f"    {style.paint('dim', '|')} {printable(line)}" for line in event.log_tail]
     if event.logfile:
         lines.append(f"    log: {printable(event.logfile)}")
-    hint = _hint(event)
-    if hint:
-        lines.append(f"    hint: {hint}")
+    if event.exit_status == -_KILL:
+        lines.append("    hint: a KILL that nobody sent is often the kernel short of memory: see dmesg")
+    elif event.logfile and not event.log_tail and not event.logfile.startswith(("/dev/", "/proc/")):
+        lines.append("    hint: it printed nothing: try by hand what 'multi show' prints, with the same options")
     return tuple(lines)
-
-
-def _hint(event: Failed) -> str:
-    """What to try next, from what is known of the failure alone."""
-    if event.exit_code == EXIT_BUSY:
-        return "try again when the other command is done, or wait longer with --lock-timeout=SECONDS"
-    if event.exit_code == EXIT_PERMISSION:
-        return "run it as the user that the node belongs to, or as root"
-    if event.exit_status is None:
-        return ""
-    if signal_name(-event.exit_status) == "KILL":
-        return "a KILL that nobody sent is often the kernel short of memory: see dmesg"
-    if not event.log_tail:
-        return "it printed nothing: run what 'multi show' prints by hand, with the same options"
-    return ""
 
 
 def event_json(event: Event) -> dict[str, object] | None:  # noqa: C901, PLR0911 -- one case an event is the table
@@ -271,8 +252,8 @@ def event_json(event: Event) -> dict[str, object] | None:  # noqa: C901, PLR0911
             return _fact("cleared", node, None, why=why or None)
         case Adopted(node, pid, why):
             return _fact("adopted", node, pid, why=why)
-        case Skipped(node, pid, why):
-            return _fact("skipped", node, pid, why=why)
+        case Skipped(node, pid, why, met):
+            return _fact("skipped", node, pid, why=why, met=met)
         case Failed(node, pid, why, exit_status, log_tail, logfile, exit_code):
             facts = {"why": why, "exit_status": exit_status, "log_tail": list(log_tail)}
             return _fact("failed", node, pid, **facts, logfile=logfile or None, exit_code=exit_code)
@@ -300,7 +281,7 @@ class Ledger:
         match event:
             case Failed(exit_code=code) | Refused(exit_code=code):
                 return replace(self, codes=self.codes | {code})
-            case Survived():
+            case Survived() | Skipped(met=False):
                 return replace(self, codes=self.codes | {EXIT_FAILED})
             case Interrupted():
                 return replace(self, interrupted=True)
@@ -345,17 +326,28 @@ class Progress:
     said: float | None = None  # seconds waited when `told` was called last
 
     def after(self, event: Event) -> Progress:
-        """The progress once `event` has happened: whatever becomes of a node ends its wait, but for a signal."""
+        """The progress once `event` has happened.
+
+        A signal and a spawn begin a wait, so that the first `Waiting` of a round already finds everybody here.
+        Whatever else becomes of a node ends its wait.
+        """
         match event:
-            case Waiting(node):
-                return replace(self, waits={**self.waits, node: event})
-            case Signalled() | Interrupted():
+            case Waiting():
+                return self._waiting(event)
+            case Signalled(node, pid, _, after):
+                return self if node in self.waits else self._waiting(Waiting(node, pid, "end", after))
+            case Spawned(node, pid):
+                return self._waiting(Waiting(node, pid, "ready", 0.0))
+            case Interrupted():
                 return self
             case _ if event.node in self.waits:
                 left = {node: wait for node, wait in self.waits.items() if node != event.node}
                 return Progress(left, self.said if left else None)
             case _:
                 return self
+
+    def _waiting(self, wait: Waiting) -> Progress:
+        return replace(self, waits={**self.waits, wait.node: wait})
 
     @property
     def elapsed(self) -> float:
@@ -452,8 +444,12 @@ def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911 -- one c
             return f"stop pid {proc.pid} by {schedule}"
         case Kill(proc):
             return f"kill pid {proc.pid} and its whole tree"
-        case Clear(why):
-            return f"clear what is left behind: {why}" if why else "remove pidfile and record"
+        case Clear(why, keep):
+            return (
+                f"clear what is left behind: {why}" if why else "remove the pidfile" + ("" if keep else " and record")
+            )
+        case Rewrite():
+            return "put its new settings on record"
         case Adopt(proc, why):
             return f"adopt pid {proc.pid}: {why}"
 
@@ -465,8 +461,8 @@ def route_json(route: Route) -> dict[str, object]:
 
 def _step_json(step: Step, route: Route) -> dict[str, object]:  # noqa: C901, PLR0911 -- one case a step is the table
     match step:
-        case Skip(why):
-            return {"step": "skip", "why": why}
+        case Skip(why, met):
+            return {"step": "skip", "why": why, "met": met}
         case Refuse(why):
             return {"step": "refuse", "why": why}
         case Spawn():
@@ -485,13 +481,19 @@ def _step_json(step: Step, route: Route) -> dict[str, object]:  # noqa: C901, PL
             return {"step": "kill", "pid": proc.pid}
         case Clear(why):
             return {"step": "clear", "why": why or None}
+        case Rewrite():
+            return {"step": "rewrite"}
+        case Rewrite():
+            return {"step": "rewrite"}
         case Adopt(proc, why):
             return {"step": "adopt", "pid": proc.pid, "why": why}
 
 
 def plan_exit_code(routes: Iterable[Route]) -> int:
-    """1 when a node would be refused, as the command itself would exit; else 0."""
-    return EXIT_FAILED if any(isinstance(step, Refuse) for route in routes for step in route.steps) else 0
+    """1 when a node would be refused or left as it is, as the command itself would exit; else 0."""
+    steps = [step for route in routes for step in route.steps]
+    unmet = any(isinstance(step, Refuse) or (isinstance(step, Skip) and not step.met) for step in steps)
+    return EXIT_FAILED if unmet else 0
 
 
 # -- status --------------------------------------------------------------------------------------------------------

@@ -32,11 +32,13 @@ class Stopping:
 class Dead:
     """A pidfile or record is left; its process is gone or is somebody else's.
 
-    `on_purpose` when the last thing asked of the node was to stop: its state is then ``stopped``.
+    `on_purpose` when the last thing asked of the node was to stop: its state is then ``stopped``. `patience` is how
+    many seconds `ensure` still leaves it alone, because it has died again and again.
     """
 
     why: str
     on_purpose: bool = False
+    patience: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ from multi.schedule import Schedule
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Nothing to do; `why` says so."""
+    """Nothing to do; `why` says so. `met` is false when what was asked for is not true all the same."""
 
     why: str
+    met: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,18 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Clear:
-    """Remove pidfile and record. `why` is what made them stale; empty after a stop of our own."""
+    """Remove pidfile and record. `why` is what made them stale; empty after a stop of our own.
+
+    `keep` leaves the record, because a start follows: what it says must not be lost if that is cut off.
+    """
 
     why: str = ""
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Put the node's settings on record again; they changed in a way that needs no restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,7 @@ class Adopt:
     why: str
 
 
-Step: TypeAlias = Skip | Refuse | Spawn | AwaitReady | AwaitDown | Signal | AwaitEnd | Stop | Kill | Clear | Adopt
+Step: TypeAlias = Skip | Refuse | Spawn | AwaitReady | AwaitDown | Signal | AwaitEnd | Stop | Kill | Clear | Rewrite | Adopt
 
 
 @dataclass(frozen=True, slots=True)

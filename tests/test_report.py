@@ -41,6 +41,7 @@ from multi.step import (
     Clear,
     Kill,
     Refuse,
+    Rewrite,
     Route,
     Signal,
     Skip,
@@ -146,7 +147,7 @@ EVENTS: list[tuple[Event, list[str], list[str], dict[str, object] | None]] = [
     (
         Cleared(N, ""),
         [],
-        ["w1@host: removed pidfile and record"],
+        ["w1@host: removed its pidfile"],
         {"event": "cleared", "pid": None, "why": None},
     ),
     (
@@ -159,24 +160,30 @@ EVENTS: list[tuple[Event, list[str], list[str], dict[str, object] | None]] = [
         Skipped(N, 4711, "already running"),
         ["w1@host: already running, pid 4711"],
         ["w1@host: already running, pid 4711"],
-        {"event": "skipped", "pid": 4711, "why": "already running"},
+        {"event": "skipped", "pid": 4711, "why": "already running", "met": True},
     ),
     (
         Skipped(N, None, "not running"),
         ["w1@host: not running"],
         ["w1@host: not running"],
-        {"event": "skipped", "pid": None, "why": "not running"},
+        {"event": "skipped", "pid": None, "why": "not running", "met": True},
     ),
     (
-        Failed(N, 4711, "it ended before it was ready", 1, ("Traceback:", "ImportError: proj"), "/log/w1.log"),
+        Skipped(N, None, "not touched, because a node before it failed", met=False),
+        ["w1@host: not touched, because a node before it failed"],
+        ["w1@host: not touched, because a node before it failed"],
+        {"event": "skipped", "pid": None, "why": "not touched, because a node before it failed", "met": False},
+    ),
+    (
+        Failed(N, 4711, "it exited with status 1", 1, ("Traceback:", "ImportError: proj"), "/log/w1.log"),
         [
-            "w1@host: failed: it ended before it was ready (pid 4711, exit status 1)",
+            "w1@host: failed: it exited with status 1 (pid 4711)",
             "    | Traceback:",
             "    | ImportError: proj",
             "    log: /log/w1.log",
         ],
         [
-            "w1@host: failed: it ended before it was ready (pid 4711, exit status 1)",
+            "w1@host: failed: it exited with status 1 (pid 4711)",
             "    | Traceback:",
             "    | ImportError: proj",
             "    log: /log/w1.log",
@@ -184,7 +191,7 @@ EVENTS: list[tuple[Event, list[str], list[str], dict[str, object] | None]] = [
         {
             "event": "failed",
             "pid": 4711,
-            "why": "it ended before it was ready",
+            "why": "it exited with status 1",
             "exit_status": 1,
             "log_tail": ["Traceback:", "ImportError: proj"],
             "logfile": "/log/w1.log",
@@ -228,9 +235,10 @@ def test_interrupted_is_nobodys_event() -> None:
 
 
 def test_failures_are_what_quiet_still_prints() -> None:
-    """Failed, refused, survived and interrupted are failures; nothing else is."""
+    """Failed, refused, survived and interrupted are failures, and what was skipped though it was asked for."""
     failures = {type(event) for event, *_ in EVENTS if report.is_failure(event)}
-    assert failures == {Failed, Refused, Survived}
+    assert failures == {Failed, Refused, Survived, Skipped}
+    assert not report.is_failure(Skipped(N, None, "not running"))
     assert report.is_failure(Interrupted(signal.SIGINT))
 
 
@@ -242,35 +250,25 @@ def test_failures_are_what_quiet_still_prints() -> None:
             ["w1@host: failed: no such file: /bin/wroker"],
         ),
         (
-            Failed(N, 7, "it ended before it was ready", -9, ("last words",), "/l"),
+            Failed(N, 7, "it was killed by signal 9 (KILL)", -9, ("last words",), "/l"),
             [
-                "w1@host: failed: it ended before it was ready (pid 7, killed by KILL)",
+                "w1@host: failed: it was killed by signal 9 (KILL) (pid 7)",
                 "    | last words",
                 "    log: /l",
                 "    hint: a KILL that nobody sent is often the kernel short of memory: see dmesg",
             ],
         ),
         (
-            Failed(N, 7, "it ended before it was ready", -11, (), "/l"),
+            Failed(N, 7, "it exited with status 1", 1, (), "/l"),
             [
-                "w1@host: failed: it ended before it was ready (pid 7, killed by SEGV)",
+                "w1@host: failed: it exited with status 1 (pid 7)",
                 "    log: /l",
-                "    hint: it printed nothing: run what 'multi show' prints by hand, with the same options",
+                "    hint: it printed nothing: try by hand what 'multi show' prints, with the same options",
             ],
         ),
         (
-            Failed(N, 7, "pid 99 holds the lock", exit_code=75),
-            [
-                "w1@host: failed: pid 99 holds the lock (pid 7)",
-                ("    hint: try again when the other command is done, or wait longer with --lock-timeout=SECONDS"),
-            ],
-        ),
-        (
-            Failed(N, 7, "/run/w1.pid: permission denied", exit_code=77),
-            [
-                "w1@host: failed: /run/w1.pid: permission denied (pid 7)",
-                "    hint: run it as the user that the node belongs to, or as root",
-            ],
+            Failed(N, 7, "it exited with status 1", 1, (), "/dev/stderr"),
+            ["w1@host: failed: it exited with status 1 (pid 7)", "    log: /dev/stderr"],
         ),
         (
             Survived(N, 1, 5.0, tuple(range(100, 112))),
@@ -398,6 +396,7 @@ def test_size(count: int, text: str) -> None:
         ([event for event, *_ in EVENTS if not report.is_failure(event)], 0),
         ([Failed(N, 1, "why")], 1),
         ([Refused(N, "why")], 1),
+        ([Skipped(N, None, "not touched", met=False)], 1),
         ([Survived(N, 1, 1.0, (1,))], 1),
         ([Failed(N, 1, "held", exit_code=75)], 75),
         ([Refused(N, "not yours", exit_code=77)], 77),
@@ -479,6 +478,16 @@ def test_progress_forgets_who_is_done() -> None:
     assert progress(waits[0], Gone("w1@host", 1, 1.0)).line() == ""
 
 
+def test_progress_knows_everybody_before_the_first_round() -> None:
+    """Who was signalled or spawned is waited for: the first wait that is told of names them all."""
+    fold = progress(
+        Signalled("w1@h", 1, 15, 0.0), Signalled("w2@h", 2, 15, 0.0), Waiting("w1@h", 1, "end", 10.0, 3, 80.0)
+    )
+    assert fold.line() == "waiting for 2 nodes to end: w1 w2 | 10s | next: QUIT in 80s"
+    fold = progress(Spawned("w1@h", 1, ()), Spawned("w2@h", 2, ()), Waiting("w1@h", 1, "ready", 10.0, None, 50.0))
+    assert fold.line() == "waiting for 2 nodes to be ready: w1 w2 | 10s | giving up in 50s"
+
+
 def test_progress_keeps_to_the_width() -> None:
     """On a narrow terminal names give way first, then the line's end."""
     fold = progress(*(Waiting(f"worker{i}@host", i, "end", 5.0, 9, 85.0) for i in range(100)))
@@ -517,7 +526,11 @@ def test_progress_in_a_log_file() -> None:
 SCHEDULE = parse("TERM/90/KILL/5")
 COMMAND = "python -m celery worker -n w1@host -l 'two words'"
 STEPS: list[tuple[Step, str, dict[str, object]]] = [
-    (Skip("already running"), "nothing to do: already running", {"step": "skip", "why": "already running"}),
+    (
+        Skip("already running"),
+        "nothing to do: already running",
+        {"step": "skip", "why": "already running", "met": True},
+    ),
     (Refuse("not a file"), "refused: not a file", {"step": "refuse", "why": "not a file"}),
     (Spawn(), f"start: {COMMAND}", {"step": "spawn", "command": list(node().argv)}),
     (AwaitReady(PROC), "wait until pid 4711 is ready", {"step": "await-ready", "pid": 4711}),
@@ -535,7 +548,9 @@ STEPS: list[tuple[Step, str, dict[str, object]]] = [
     ),
     (Kill(PROC), "kill pid 4711 and its whole tree", {"step": "kill", "pid": 4711}),
     (Clear("stale"), "clear what is left behind: stale", {"step": "clear", "why": "stale"}),
-    (Clear(), "remove pidfile and record", {"step": "clear", "why": None}),
+    (Clear(keep=True), "remove its pidfile", {"step": "clear", "why": None}),
+    (Rewrite(), "put its new settings on record", {"step": "rewrite"}),
+    (Clear(), "remove its pidfile and record", {"step": "clear", "why": None}),
     (Adopt(PROC, "no pidfile"), "adopt pid 4711: no pidfile", {"step": "adopt", "pid": 4711, "why": "no pidfile"}),
 ]
 
@@ -557,7 +572,7 @@ def test_route_is_one_line() -> None:
     """The steps of a node stand on one line, in order."""
     route = Route(node(), (Stop(PROC, SCHEDULE), Clear(), Spawn()))
     assert report.route_line(route) == (
-        f"w1@host: stop pid 4711 by TERM/90/KILL/5, then remove pidfile and record, then start: {COMMAND}"
+        f"w1@host: stop pid 4711 by TERM/90/KILL/5, then remove its pidfile and record, then start: {COMMAND}"
     )
     assert report.route_line(Route(node(), ())) == "w1@host: nothing to do"
 
@@ -566,6 +581,8 @@ def test_plan_that_is_refused_exits_1() -> None:
     """--dry-run exits as the command would, as far as can be known."""
     assert report.plan_exit_code([]) == 0
     assert report.plan_exit_code([Route(node(), (Spawn(),))]) == 0
+    assert report.plan_exit_code([Route(node(), (Skip("not running"),))]) == 0
+    assert report.plan_exit_code([Route(node(), (Skip("keeps failing", met=False),))]) == 1
     assert report.plan_exit_code([Route(node(), (Spawn(),)), Route(node(), (Refuse("why"),))]) == 1
 
 

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType, TracebackType
 
+    from multi.system.launch import Request
+
 LINUX = sys.platform == "linux"
 _LOOK_FIRST, _LOOK_MOST = 0.01, 0.1  # seconds between two looks where the kernel cannot wake us
 _STATUS_GRACE = 1.0  # seconds that the launcher may take to tell an exit status after the end itself was seen
@@ -440,7 +442,7 @@ class System(Place):
         self._of(key).child = ident
         self._add_source(ours.fileno(), lambda: self._gate_speaks(ident))
 
-    def _request(self, launch: Launch) -> tuple[object, ...]:
+    def _request(self, launch: Launch) -> Request:
         identity: tuple[int, int, list[int]] | None = None
         additions = dict(launch.env)
         if launch.uid is not None or launch.gid is not None:
