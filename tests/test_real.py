@@ -1,0 +1,88 @@
+"""The fixture for real processes keeps its own promises: whoever builds on it must be able to trust it."""
+
+from __future__ import annotations
+
+import pytest
+
+from real import Real, alive, environ_of, place, stat, until
+
+
+def test_start_and_stop(real: Real) -> None:
+    """A worker is started, seen and stopped; as a process of its own and within this one."""
+    real.start("a", "b", cmd=real.worker("--print", "hello")).ok()
+    first, second = real.pid("a"), real.pid("b")
+    assert real.state("a", "b") == {"a": "running", "b": "running"}
+    assert sorted(real.family()) == sorted([first, second])
+    assert real.processes("a") == [first]
+    until(lambda: real.logfile("a").read_text(encoding="utf-8") == "hello\n", "a has printed")
+    real.multi("stopwait", "a").ok()
+    real.inside("stopwait", "b").ok()
+    assert not alive(first)
+    assert not alive(second)
+    assert real.launchers() == []
+
+
+def test_it_ends_what_is_on_record() -> None:
+    """Nodes that a test leaves running are ended with it, their children too."""
+    with place() as real:
+        touched = real.base / "touched"
+        worker = real.worker(
+            *("--ignore", "TERM", "--child", "plain", "--child", "orphan", "--child", "bare", "--touch", str(touched))
+        )
+        real.start("a", cmd=worker).ok()
+        until(touched.exists, "the family is complete")
+        family = real.family()
+        assert len(family) == 4
+    assert not any(map(alive, family))
+    assert not real.base.exists()
+
+
+def test_it_fails_for_an_orphan() -> None:
+    """A process that no record names fails the test, and is ended all the same."""
+    family: list[int] = []
+    with pytest.raises(AssertionError, match="left behind"), place() as real:  # noqa: PT012 -- the block's end raises
+        real.start("a").ok()
+        real.recordfile("a").unlink()
+        family += real.family()
+    assert len(family) == 1
+    assert not alive(family[0])
+
+
+def test_an_orphan_may_be_expected() -> None:
+    """What the test announces is ended without a failure."""
+    with place() as real:
+        worker = real.own_worker("--child", "orphan")
+        real.expect_left(*real.family())
+        until(lambda: len(real.family()) == 1, "the orphan lives")
+        assert alive(worker.pid)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shared"),
+    [
+        ("plain", {"group", "session", "parent", "environment"}),
+        ("group", {"session", "parent", "environment"}),
+        ("session", {"parent", "environment"}),
+        ("orphan", {"environment"}),
+        ("bare", {"group", "session", "parent"}),
+    ],
+)
+def test_children_are_what_they_say(real: Real, kind: str, shared: set[str]) -> None:
+    """Each kind of child has exactly the relation to its worker that its name promises."""
+    worker = real.own_worker("--child", kind)
+    mother = stat(worker.pid)
+    (pid,) = real.family()
+    child = stat(pid)
+    assert mother is not None
+    assert child is not None
+    assert shared == {
+        name
+        for name, same in {
+            "group": child.pgrp == mother.pgrp,
+            "session": child.session == mother.session,
+            "parent": child.ppid == mother.pid,
+            "environment": environ_of(pid) == environ_of(mother.pid),
+        }.items()
+        if same
+    }
+    real.expect_left(pid)
