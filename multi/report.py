@@ -445,9 +445,9 @@ def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911 -- one c
         case Kill(proc):
             return f"kill pid {proc.pid} and its whole tree"
         case Clear(why, keep):
-            return (
-                f"clear what is left behind: {why}" if why else "remove the pidfile" + ("" if keep else " and record")
-            )
+            if why:
+                return f"clear what is left behind: {why}"
+            return "remove the pidfile" if keep else "remove the pidfile and record"
         case Rewrite():
             return "put its new settings on record"
         case Adopt(proc, why):
@@ -481,8 +481,6 @@ def _step_json(step: Step, route: Route) -> dict[str, object]:  # noqa: C901, PL
             return {"step": "kill", "pid": proc.pid}
         case Clear(why):
             return {"step": "clear", "why": why or None}
-        case Rewrite():
-            return {"step": "rewrite"}
         case Rewrite():
             return {"step": "rewrite"}
         case Adopt(proc, why):

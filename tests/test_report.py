@@ -548,9 +548,9 @@ STEPS: list[tuple[Step, str, dict[str, object]]] = [
     ),
     (Kill(PROC), "kill pid 4711 and its whole tree", {"step": "kill", "pid": 4711}),
     (Clear("stale"), "clear what is left behind: stale", {"step": "clear", "why": "stale"}),
-    (Clear(keep=True), "remove its pidfile", {"step": "clear", "why": None}),
+    (Clear(keep=True), "remove the pidfile", {"step": "clear", "why": None}),
     (Rewrite(), "put its new settings on record", {"step": "rewrite"}),
-    (Clear(), "remove its pidfile and record", {"step": "clear", "why": None}),
+    (Clear(), "remove the pidfile and record", {"step": "clear", "why": None}),
     (Adopt(PROC, "no pidfile"), "adopt pid 4711: no pidfile", {"step": "adopt", "pid": 4711, "why": "no pidfile"}),
 ]
 
@@ -572,7 +572,7 @@ def test_route_is_one_line() -> None:
     """The steps of a node stand on one line, in order."""
     route = Route(node(), (Stop(PROC, SCHEDULE), Clear(), Spawn()))
     assert report.route_line(route) == (
-        f"w1@host: stop pid 4711 by TERM/90/KILL/5, then remove its pidfile and record, then start: {COMMAND}"
+        f"w1@host: stop pid 4711 by TERM/90/KILL/5, then remove the pidfile and record, then start: {COMMAND}"
     )
     assert report.route_line(Route(node(), ())) == "w1@host: nothing to do"
 

@@ -7,16 +7,17 @@ that complete; it is imported for these alone, and never sees the words of the n
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
 
 from multi import __version__
 from multi.cli import commands
 from multi.cli.screen import Screen
 from multi.cli.words import split, take
 from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PERMISSION, EXIT_USAGE, MultiError
+from multi.machine import MachineError
 
 _COMPLETE = "_MULTI_COMPLETE"  # how the scripts of click ask, see click.shell_completion
 _USAGE = "usage: multi COMMAND [NODES] [OPTIONS] [-- WORKER WORDS]"
@@ -50,9 +51,9 @@ def serve(
         screen.wipe()
         screen.complain(commands.remark("interrupted: nothing more is done; 'multi status' tells what runs"))
         code = EXIT_INTERRUPTED
-    except OSError as error:  # the machine's refusal (a full disk, no permission), named by whoever met it
+    except (MachineError, OSError) as error:  # a full disk, no permission: nobody's mistake in the words
         screen.complain(commands.remark(_refusal(error)))
-        code = EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_FAILED
+        code = EXIT_PERMISSION if error.errno in {errno.EACCES, errno.EPERM} else EXIT_FAILED
     if screen.error is not None:
         screen.complain(commands.remark(f"standard output: {screen.error.strerror}; what it was to show is lost"))
         code = code or EXIT_FAILED
@@ -62,7 +63,7 @@ def serve(
 def _pipeline() -> commands.Line:
     from multi import pipeline
 
-    return cast("commands.Line", pipeline)
+    return pipeline
 
 
 def _serve(
@@ -114,8 +115,10 @@ def _order(words: Sequence[str], screen: Screen) -> commands.Order | None:
     return commands.Order(command=command, leading=leading.words, words=rest.words, given=given)
 
 
-def _refusal(error: OSError) -> str:
+def _refusal(error: MachineError | OSError) -> str:
     from multi.report import printable
 
+    if isinstance(error, MachineError):
+        return printable(str(error))
     where = f"{error.filename}: " if error.filename else ""
     return printable(f"{where}{error.strerror or error}")

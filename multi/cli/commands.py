@@ -273,8 +273,10 @@ def _print_list(order: Order, session: Session, texts: list[str]) -> None:
 
 
 def _no_nodes(selection: Selection) -> str:
-    where = getattr(selection, "rundir", "") or "the run directory"
-    return f"there are no nodes: none is named, none is configured, none is recorded in {where}"
+    from multi.report import printable
+
+    recorded = f", none is recorded in {printable(selection.rundir)}" if selection.rundir else ""
+    return f"there are no nodes: none is named, none is configured{recorded}"
 
 
 def _act(order: Order, session: Session, selection: Selection, wish: str = "") -> int:
