@@ -50,11 +50,13 @@ from multi.machine import (
 from multi.pause import Look, Pause
 from multi.record import Record
 from multi.schedule import FOREVER, Schedule, Stage, signal_name
+from multi.sighting import Lost, Unsure, Up
 from multi.step import (
     Adopt,
     AwaitDown,
     AwaitEnd,
     AwaitReady,
+    AwaitUp,
     Clear,
     Kill,
     Refuse,
@@ -80,6 +82,7 @@ _CUT_OFF_SECONDS = 5.0  # how long a node must live whose own word of readiness 
 _TAIL_BYTES = 16384
 _TAIL_LINES = 10
 _EPERM, _EACCES, _EROFS = 1, 13, 30
+_FIRST_LOOK, _MOST_LOOK = 0.05, 0.5  # seconds between two looks at files that somebody else will write
 _LOOK_LATEST = 0.2  # seconds that a stream of other happenings may put a look off
 _DOUBLE_SWEEP = 0.002  # seconds in which more ends may arrive before the process table is read for all of them
 
@@ -311,6 +314,8 @@ class _Walker:
 
     def _lock(self) -> Generator[Event | Pause | Look, Happening | Census | None, bool]:
         node, machine = self._node, self._machine
+        if self._wish.command in _WITHOUT_LOCK:
+            return True  # waiting for what somebody else does must not keep that somebody out
         if self._wish.command in _MAKES_DIRECTORIES:
             machine.make_directory(node.rundir, node.uid, node.gid)
         elif machine.read(node.rundir, 0) is None:
@@ -364,6 +369,8 @@ class _Walker:
                 return (yield from self._spawn())
             case AwaitReady(found):
                 return (yield from self._await_ready_of(found))
+            case AwaitUp():
+                return (yield from self._await_up())
             case AwaitDown(found):
                 return (yield from self._await_down(found))
             case Signal(found, signum, stop):
@@ -683,9 +690,31 @@ class _Walker:
                 if isinstance(happening, Ended):
                     pending.discard(happening.proc)
 
+    def _await_up(self) -> Walk:
+        """Look again and again: that a pidfile appears is nothing that a kernel tells everywhere."""
+        machine, began = self._machine, self._machine.now()
+        timeout = self._manner.timeout
+        pause = _FIRST_LOOK
+        while True:
+            now = machine.now()
+            if timeout is not None and now - began >= timeout:
+                yield Failed(self._key, None, f"not up after {timeout:g}s; 'multi status' says what it is")
+                return False
+            until = now + pause if timeout is None else min(now + pause, began + timeout)
+            yield Pause(until, "ready", 0, began)
+            pause = min(pause * 1.5, _MOST_LOOK)
+            census = yield Look()
+            assert isinstance(census, Census)  # noqa: S101 -- what a Look is answered with
+            match observe.look_at(self._node, census, machine).sighting:
+                case Up(proc, True) | Lost(proc):
+                    yield Skipped(self._key, proc.pid, "running")
+                    return True
+                case Unsure(why):
+                    yield Refused(self._key, why)
+                    return False
+
     def _await_down(self, proc: Proc) -> Walk:
         machine = self._machine
-        machine.unlock(self._key)  # waiting for somebody else's stop must not keep that somebody out
         machine.watch(self._key, proc)
         began = machine.now()
         timeout = self._manner.timeout
@@ -697,7 +726,8 @@ class _Walker:
         return False
 
 
-_MAKES_DIRECTORIES = frozenset({"start", "restart", "ensure"})
+_MAKES_DIRECTORIES = frozenset({"start", "restart", "apply"})
+_WITHOUT_LOCK = frozenset({"up", "down"})
 
 
 def _joined(why: str, hint: str) -> str:

@@ -16,11 +16,13 @@
     |          |       |            |                 | Skip       |                |        |
     | apply    | Spawn | Skip; or   | Stop, Clear,    | Clear,     | Adopt; or as   | Refuse |
     |          |       | as restart | Spawn           | Spawn      | restart        |        |
-    | signal   | Fail  | Signal     | Signal          | Fail       | Adopt, Signal  | Refuse |
-    | up       | Fail  | Skip       | Fail            | Fail       | Skip           | Refuse |
+    | signal   | Refuse| Signal     | Signal          | Refuse     | Adopt, Signal  | Refuse |
+    | up       | Await | Skip       | AwaitUp         | AwaitUp    | Skip           | Refuse |
+    |          | Up    |            |                 |            |                |        |
     | down     | Skip  | AwaitDown  | AwaitDown       | Skip       | AwaitDown      | Refuse |
 
-An `Up` that nobody has seen ready yet is waited for by `start`, `up` and `ensure`. `ensure` leaves alone what
+An `Up` that nobody has seen ready yet is waited for by `start`, `up` and `ensure`. `up` and `down` are the two ways of
+`wait`, which touches nothing. `ensure` leaves alone what
 was stopped on purpose, and for a while what keeps failing. `apply` restarts an `Up` only when it runs otherwise than is
 configured now.
 """
@@ -36,6 +38,7 @@ from multi.step import (
     AwaitDown,
     AwaitEnd,
     AwaitReady,
+    AwaitUp,
     Clear,
     Kill,
     Refuse,
@@ -215,16 +218,10 @@ def _signal(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
 
 def _up(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:
     match sighting:
-        case Down():
-            return (Refuse(NOT_RUNNING),)
-        case Up(proc, ready):
-            return (Skip("running"),) if ready else (AwaitReady(proc),)
-        case Stopping():
-            return (Refuse("stopping"),)
-        case Dead(why):
-            return (Refuse(f"{NOT_RUNNING}: {why}"),)
-        case Lost():
+        case Up(_, True) | Lost():
             return (Skip("running"),)
+        case Up() | Down() | Dead() | Stopping():
+            return (AwaitUp(),)
         case Unsure(why):
             return (Refuse(why),)
 

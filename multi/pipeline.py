@@ -24,13 +24,14 @@ from multi.spec import Spec
 if TYPE_CHECKING:
     from multi.act import Manner
     from multi.config import Config, Layer
+    from multi.decide import Wish
     from multi.event import Event
     from multi.expand import Expansion, Host
     from multi.machine import Census, Ground, Machine
     from multi.observe import Observation
     from multi.presets import Preset
     from multi.record import Record
-    from multi.step import Route
+    from multi.step import Route, Step
 
 PURE = frozenset({"names", "expand", "get", "show", "check", "export"})
 SIGNALLING = frozenset({"stop", "stopwait", "restart", "signal"})
@@ -46,7 +47,8 @@ class Selection:
     `warnings` are sentences for the user. `sources` tells, per node and setting, where its value comes from
     (``built in``, ``preset celery``, ``multi.toml [defaults]``, ``MULTI_UMASK``, ``command line``), `settings` the
     values themselves. `recorded` are the names of the nodes that were taken from their record, `configured` those
-    that the configuration has. `rundir` is where records were looked for when no node was named, `config` the
+    that the configuration has. `removed` are nodes that this configuration started and does not have any more, for
+    ``apply`` and ``diff``. `rundir` is where records were looked for when no node was named, `config` the
     configuration file that was read.
     """
 
@@ -57,6 +59,7 @@ class Selection:
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     recorded: frozenset[str] = frozenset()
     configured: frozenset[str] = frozenset()
+    removed: tuple[Node, ...] = ()
     rundir: str = ""
     config: str | None = None
 
@@ -172,8 +175,10 @@ class _Selector:
         )
 
     def selection(self, expansion: Expansion, nodes: tuple[Node, ...] | None = None) -> Selection:
+        nodes = expansion.nodes if nodes is None else nodes
+        path = self.config.path or ""
         return Selection(
-            nodes=expansion.nodes if nodes is None else nodes,
+            nodes=tuple(replace(node, origin=path) if node.name in expansion.configured else node for node in nodes),
             spec=self.spec,
             warnings=expansion.warnings,
             sources=expansion.sources,
@@ -190,6 +195,8 @@ class _Selector:
 
     def with_records(self, machine: Machine) -> Selection:
         """Ride on to what is on record of these nodes."""
+        if self.command in {"apply", "diff"}:
+            return self._checked(self._converging(machine))
         if self.spec.names or _has_nodes(self.config):
             return self._checked(self._merged(self.expand(self.spec), machine))
         if self.command == "start":
@@ -216,6 +223,25 @@ class _Selector:
             nodes.append(observe.with_explicit(record.node, node, explicit))
             recorded.add(node.name)
         return replace(self.selection(expansion, tuple(nodes)), recorded=frozenset(recorded))
+
+    def _converging(self, machine: Machine) -> Selection:
+        """All nodes of the configuration, and those that it once started and has no more."""
+        from multi import expand, observe
+
+        if self.config.path is None:
+            raise UsageError(self.command, "needs a configuration, and none was found", "write a multi.toml, or give --multi-config")
+        selection = self.selection(self.expand(self.spec))
+        everything = selection if not self.spec.names else self.selection(self.expand(replace(self.spec, names=())))
+        names = {node.name for node in everything.nodes}
+        rundirs = dict.fromkeys(node.rundir for node in everything.nodes)
+        rundirs[expand.rundir(self.spec, self.config, self.host, self.preset, self.environment)] = None
+        removed = [
+            record.node
+            for rundir in rundirs
+            for record in observe.recorded(rundir, machine)
+            if record.node.origin == self.config.path and record.node.name not in names
+        ]
+        return replace(selection, removed=() if self.spec.names else tuple(removed))
 
     def _says_anew(self, node: Node, expansion: Expansion) -> bool:
         """Whether the words or the configuration, not the record, say how the node runs from now on."""
@@ -387,12 +413,105 @@ def _view(node: Node, seen: Observation, census: Census, machine: Machine) -> Vi
 # --- what would be done, and doing it ---------------------------------------------------------------
 
 
+def _errands(command: str, selection: Selection, machine: Machine) -> tuple[list[tuple[Node, Wish]], Mapping[str, str]]:
+    """Each node with what is wished of it, and what a user should know of its readiness."""
+    from multi import decide, observe
+
+    command = _ALIASES.get(command, command)
+    nodes: tuple[Node, ...] = selection.nodes
+    notes: Mapping[str, str] = {}
+    if command in SPAWNING or command == "diff":
+        nodes, notes = _with_fallbacks(nodes, machine)
+    if command not in {"apply", "diff"}:
+        wish = decide.Wish(command, selection.spec.signum)
+        return [(node, wish) for node in nodes], notes
+    errands: list[tuple[Node, Wish]] = []
+    for node in nodes:
+        record = observe.recall(node, machine)
+        errands.append((node, decide.Wish("apply", recorded=record.node if record is not None else None)))
+    errands += [(node, decide.Wish("stopwait")) for node in selection.removed]
+    return errands, notes
+
+
 def plan(command: str, selection: Selection, *, machine: Machine | None = None) -> tuple[Route, ...]:
     """Observe and decide; reads only. What `--dry-run` shows."""
+    if machine is None:
+        from multi.system import System
+
+        with System() as system:
+            return plan(command, selection, machine=system)
     from multi import decide
 
-    wish = decide.Wish(_ALIASES.get(command, command), selection.spec.signum)
-    return tuple(decide.route(wish, view.sighting, view.node) for view in look(selection, machine=machine))
+    errands, _ = _errands(command, selection, machine)
+    census = machine.census()
+    return tuple(decide.route(wish, _observe(node, census, machine).sighting, node) for node, wish in errands)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What `apply` would do to one node, and why.
+
+    `verb` is ``start``, ``restart``, ``stop``, ``update`` or ``refuse``. `changes` are settings that differ, each with
+    its running and its configured value as text.
+    """
+
+    node: str
+    verb: str
+    why: str = ""
+    changes: tuple[tuple[str, str, str], ...] = ()
+
+
+def diff(selection: Selection, *, machine: Machine | None = None) -> tuple[Difference, ...]:
+    """What the machine has otherwise than the configuration; empty when they agree. Reads only."""
+    if machine is None:
+        from multi.system import System
+
+        with System() as system:
+            return diff(selection, machine=system)
+    from multi import decide
+
+    errands, _ = _errands("diff", selection, machine)
+    census = machine.census()
+    found: list[Difference] = []
+    for node, wish in errands:
+        sighting = _observe(node, census, machine).sighting
+        route = decide.route(wish, sighting, node)
+        verb = _verb(route.steps, removed=wish.command == "stopwait")
+        if verb:
+            changes = _changes(wish.recorded, node) if wish.recorded is not None and verb in {"restart", "update"} else ()
+            found.append(Difference(node.name, verb, getattr(sighting, "why", ""), changes))
+    return tuple(found)
+
+
+def _verb(steps: tuple[Step, ...], *, removed: bool) -> str:
+    kinds = {type(step).__name__ for step in steps}
+    if "Refuse" in kinds:
+        return "refuse"
+    if removed:
+        return "stop" if kinds != {"Skip"} else ""
+    if "Spawn" in kinds:
+        return "restart" if "Stop" in kinds else "start"
+    return "update" if kinds & {"Rewrite", "Adopt"} else ""
+
+
+def _changes(running: Node, wanted: Node) -> tuple[tuple[str, str, str], ...]:
+    from dataclasses import fields
+
+    pairs = ((each.name, getattr(running, each.name), getattr(wanted, each.name)) for each in fields(wanted))
+    return tuple((name, _shown(old), _shown(new)) for name, old, new in pairs if old != new)
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None | () | "":
+            return "-"
+        case tuple() if all(isinstance(word, str) for word in value):
+            import shlex
+
+            return shlex.join(str(word) for word in value)
+        case tuple():
+            return " ".join("=".join(map(str, item)) if isinstance(item, tuple) else str(item) for item in value)
+    return str(value)
 
 
 def run(
@@ -402,7 +521,7 @@ def run(
 
     Close the iterator to end the ride early: nodes that stand at the gate are sent away, those that run live on.
     """
-    from multi import act, decide
+    from multi import act
 
     manner = act.Manner() if manner is None else manner
     if machine is None:
@@ -411,13 +530,8 @@ def run(
         with System(signals=manner.signals) as system:
             yield from run(command, selection, manner=manner, machine=system)
         return
-    command = _ALIASES.get(command, command)
-    nodes = selection.nodes
-    if command in SPAWNING:
-        nodes, notes = _with_fallbacks(nodes, machine)
-        manner = replace(manner, notes=notes)
-    wish = decide.Wish(command, selection.spec.signum)
-    yield from act.walk([(node, wish) for node in nodes], manner, machine)
+    errands, notes = _errands(command, selection, machine)
+    yield from act.walk(errands, replace(manner, notes=notes), machine)
 
 
 def _with_fallbacks(nodes: tuple[Node, ...], machine: Machine) -> tuple[tuple[Node, ...], Mapping[str, str]]:

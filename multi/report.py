@@ -34,6 +34,7 @@ from multi.step import (
     AwaitDown,
     AwaitEnd,
     AwaitReady,
+    AwaitUp,
     Clear,
     Kill,
     Refuse,
@@ -405,7 +406,7 @@ def _group_text(what: str, waits: Sequence[Waiting], names: int) -> str:
     if names:
         more = len(waits) - names
         text += ": " + " ".join(shorts[:names]) + (f" +{more}" if more > 0 else "")
-    text += f" | {int(max(wait.since for wait in waits))}s"
+    text += f" | {round(max(wait.since for wait in waits))}s"
     nexts = [(wait.next_in, wait.next_signum) for wait in waits if wait.next_in is not None and isfinite(wait.next_in)]
     if nexts:
         seconds, signum = min(nexts, key=lambda item: item[0])
@@ -424,7 +425,7 @@ def route_line(route: Route, style: Style = PLAIN) -> str:
     return _line(route.node.name, text, style, "red" if refused else "")
 
 
-def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911 -- one case a step is the table
+def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911, PLR0912 -- one case a step is the table
     match step:
         case Skip(why):
             return f"nothing to do: {why}"
@@ -434,6 +435,8 @@ def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911 -- one c
             return f"start: {shell(route.node.argv)}"
         case AwaitReady(proc):
             return f"wait until pid {proc.pid} is ready"
+        case AwaitUp():
+            return "wait until it is up"
         case AwaitDown(proc):
             return f"wait until pid {proc.pid} ends by itself"
         case Signal(proc, signum):
@@ -469,6 +472,8 @@ def _step_json(step: Step, route: Route) -> dict[str, object]:  # noqa: C901, PL
             return {"step": "spawn", "command": list(route.node.argv)}
         case AwaitReady(proc):
             return {"step": "await-ready", "pid": proc.pid}
+        case AwaitUp():
+            return {"step": "await-up"}
         case AwaitDown(proc):
             return {"step": "await-down", "pid": proc.pid}
         case Signal(proc, signum):

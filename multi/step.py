@@ -31,6 +31,11 @@ class Spawn:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitUp:
+    """Wait until somebody has started the node and seen it ready."""
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitDown:
     """Wait until the process ends by itself."""
 
@@ -101,7 +106,7 @@ class Adopt:
     why: str
 
 
-Step: TypeAlias = Skip | Refuse | Spawn | AwaitReady | AwaitDown | Signal | AwaitEnd | Stop | Kill | Clear | Rewrite | Adopt
+Step: TypeAlias = Skip | Refuse | Spawn | AwaitReady | AwaitUp | AwaitDown | Signal | AwaitEnd | Stop | Kill | Clear | Rewrite | Adopt
 
 
 @dataclass(frozen=True, slots=True)
