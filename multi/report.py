@@ -26,7 +26,8 @@ from multi.event import (
     Survived,
     Waiting,
 )
-from multi.pipeline import View
+from multi.check import Obstacle
+from multi.pipeline import Difference, Selection, View
 from multi.schedule import signal_name
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
 from multi.step import (
@@ -342,7 +343,8 @@ class Progress:
             case Interrupted():
                 return self
             case _ if event.node in self.waits:
-                left = {node: wait for node, wait in self.waits.items() if node != event.node}
+                left = dict(self.waits)
+                del left[event.node]
                 return Progress(left, self.said if left else None)
             case _:
                 return self
@@ -462,7 +464,9 @@ def route_json(route: Route) -> dict[str, object]:
     return {"node": route.node.name, "steps": [_step_json(step, route) for step in route.steps]}
 
 
-def _step_json(step: Step, route: Route) -> dict[str, object]:  # noqa: C901, PLR0911 -- one case a step is the table
+def _step_json(  # noqa: C901, PLR0911, PLR0912 -- one case a step is the table
+    step: Step, route: Route
+) -> dict[str, object]:
     match step:
         case Skip(why, met):
             return {"step": "skip", "why": why, "met": met}
@@ -621,3 +625,80 @@ def _width(text: str) -> int:
     from unicodedata import combining, east_asian_width
 
     return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+# -- differences and settings ----------------------------------------------------------------------------------------
+
+_VERB_COLOUR = {"start": "green", "restart": "yellow", "stop": "red", "update": "cyan", "refuse": "red"}
+
+
+def difference_lines(difference: Difference, style: Style = PLAIN) -> tuple[str, ...]:
+    """What ``diff`` says of one node: what `apply` would do, why, and each setting that differs."""
+    verb = style.paint(_VERB_COLOUR[difference.verb], difference.verb)
+    why = f" ({printable(difference.why)})" if difference.why else ""
+    lines = [f"{printable(difference.node)}: {verb}{why}"]
+    lines += [f"    {name}: {printable(old)} -> {printable(new)}" for name, old, new in difference.changes]
+    return tuple(lines)
+
+
+def difference_json(difference: Difference) -> dict[str, object]:
+    """`difference` as an object: ``node``, ``verb``, ``why``, and ``changes`` as ``{setting: [running, configured]}``."""
+    changes = {name: [old, new] for name, old, new in difference.changes}
+    return {"node": difference.node, "verb": difference.verb, "why": difference.why or None, "changes": changes}
+
+
+def check_lines(selection: Selection, style: Style = PLAIN) -> tuple[str, ...]:
+    """What ``check`` says: the file that is read, then each node with its settings and where they are from."""
+    lines = [f"configuration: {printable(selection.config)}" if selection.config else "configuration: none was found"]
+    for node in selection.nodes:
+        lines.append(style.paint("bold", printable(node.name)))
+        lines.append(f"    command = {shell(node.argv)}")
+        settings = selection.settings.get(node.name, {})
+        sources = selection.sources.get(node.name, {})
+        final: dict[str, object] = {"pidfile": node.pidfile, "logfile": node.logfile, "workdir": node.workdir}
+        shown = [
+            (name, _setting(final.get(name, value)), sources.get(name, ""))
+            for name, value in settings.items()
+            if name not in _IN_COMMAND
+        ]
+        width = max((len(name) for name, _, _ in shown), default=0)
+        lines += [f"    {name:<{width}} = {text}  ({printable(source)})" for name, text, source in shown]
+    return tuple(lines)
+
+
+_IN_COMMAND = frozenset({"cmd", "executable", "append"})  # they are shown as the one command that they make
+
+
+def _setting(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case tuple():
+            words = ("=".join("" if part is None else str(part) for part in item) if isinstance(item, tuple) else str(item)
+                     for item in value)  # fmt: skip
+            return shell(tuple(words)) or "-"
+        case float():
+            return f"{value:g}"
+    return printable(str(value)) or "-"
+
+
+def check_json(selection: Selection, obstacles: Sequence[Obstacle]) -> dict[str, object]:
+    """The same as one object: ``config``, ``nodes`` with ``settings`` as ``{name: [value, source]}``, ``obstacles``."""
+    return {
+        "config": selection.config,
+        "nodes": [
+            {
+                "node": node.name,
+                "command": list(node.argv),
+                "settings": {
+                    name: [_setting(value), selection.sources.get(node.name, {}).get(name)]
+                    for name, value in selection.settings.get(node.name, {}).items()
+                    if name not in _IN_COMMAND
+                },
+            }
+            for node in selection.nodes
+        ],
+        "obstacles": [
+            {"node": each.node, "what": each.what, "why": each.why, "hint": each.hint} for each in obstacles
+        ],
+    }

@@ -38,6 +38,7 @@ from multi.step import (
     AwaitDown,
     AwaitEnd,
     AwaitReady,
+    AwaitUp,
     Clear,
     Kill,
     Refuse,
@@ -534,6 +535,7 @@ STEPS: list[tuple[Step, str, dict[str, object]]] = [
     (Refuse("not a file"), "refused: not a file", {"step": "refuse", "why": "not a file"}),
     (Spawn(), f"start: {COMMAND}", {"step": "spawn", "command": list(node().argv)}),
     (AwaitReady(PROC), "wait until pid 4711 is ready", {"step": "await-ready", "pid": 4711}),
+    (AwaitUp(), "wait until it is up", {"step": "await-up"}),
     (AwaitDown(PROC), "wait until pid 4711 ends by itself", {"step": "await-down", "pid": 4711}),
     (Signal(PROC, 15, stop=True), "send TERM to pid 4711", {"step": "signal", "pid": 4711, "signal": "TERM"}),
     (

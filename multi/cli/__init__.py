@@ -17,7 +17,6 @@ from multi.cli import commands
 from multi.cli.screen import Screen
 from multi.cli.words import split, take
 from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PERMISSION, EXIT_USAGE, MultiError
-from multi.machine import MachineError
 
 _COMPLETE = "_MULTI_COMPLETE"  # how the scripts of click ask, see click.shell_completion
 _USAGE = "usage: multi COMMAND [NODES] [OPTIONS] [-- WORKER WORDS]"
@@ -51,9 +50,12 @@ def serve(
         screen.wipe()
         screen.complain(commands.remark("interrupted: nothing more is done; 'multi status' tells what runs"))
         code = EXIT_INTERRUPTED
-    except (MachineError, OSError) as error:  # a full disk, no permission: nobody's mistake in the words
-        screen.complain(commands.remark(_refusal(error)))
-        code = EXIT_PERMISSION if error.errno in {errno.EACCES, errno.EPERM} else EXIT_FAILED
+    except Exception as error:
+        refusal = _refusal(error)
+        if refusal is None:  # a bug, and its traceback is for us
+            raise
+        screen.complain(commands.remark(refusal))
+        code = EXIT_PERMISSION if getattr(error, "errno", 0) in {errno.EACCES, errno.EPERM} else EXIT_FAILED
     if screen.error is not None:
         screen.complain(commands.remark(f"standard output: {screen.error.strerror}; what it was to show is lost"))
         code = code or EXIT_FAILED
@@ -115,10 +117,14 @@ def _order(words: Sequence[str], screen: Screen) -> commands.Order | None:
     return commands.Order(command=command, leading=leading.words, words=rest.words, given=given)
 
 
-def _refusal(error: MachineError | OSError) -> str:
+def _refusal(error: Exception) -> str | None:
+    """What the machine refused (a full disk, no permission), which is nobody's mistake in the words; None for a bug."""
+    from multi.machine import MachineError
     from multi.report import printable
 
     if isinstance(error, MachineError):
         return printable(str(error))
-    where = f"{error.filename}: " if error.filename else ""
-    return printable(f"{where}{error.strerror or error}")
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return printable(f"{where}{error.strerror or error}")
+    return None
