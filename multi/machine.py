@@ -217,6 +217,12 @@ class Ground(Protocol):
     def find(self, pattern: str) -> Iterable[str]:
         """The paths that match a pattern, as in glob(7)."""
 
+    def kind(self, path: str) -> str:
+        """``directory``, ``program`` (a file that we may execute), ``file``, ``other``, or empty when nothing is there."""
+
+    def cannot_create(self, path: str) -> str:
+        """Why we could not create or write that file, directories above it included; empty when we could."""
+
 
 class Machine(Ground, Protocol):
     """The one door. No method decides anything; every wait ends."""

@@ -23,6 +23,7 @@ from multi.spec import Spec
 
 if TYPE_CHECKING:
     from multi.act import Manner
+    from multi.check import Obstacle
     from multi.config import Config, Layer
     from multi.decide import Wish
     from multi.event import Event
@@ -479,8 +480,21 @@ def diff(selection: Selection, *, machine: Machine | None = None) -> tuple[Diffe
         verb = _verb(route.steps, removed=wish.command == "stopwait")
         if verb:
             changes = _changes(wish.recorded, node) if wish.recorded is not None and verb in {"restart", "update"} else ()
-            found.append(Difference(node.name, verb, getattr(sighting, "why", ""), changes))
+            why = "it is not configured any more" if wish.command == "stopwait" else getattr(sighting, "why", "")
+            found.append(Difference(node.name, verb, why, changes))
     return tuple(found)
+
+
+def check(selection: Selection, *, machine: Machine | None = None) -> tuple[Obstacle, ...]:
+    """What a start of these nodes would fail of. Reads only."""
+    if machine is None:
+        from multi.system import System
+
+        with System() as system:
+            return check(selection, machine=system)
+    from multi import check as room
+
+    return tuple(obstacle for node in selection.nodes for obstacle in room.obstacles(node, machine))
 
 
 def _verb(steps: tuple[Step, ...], *, removed: bool) -> str:

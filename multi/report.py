@@ -524,7 +524,13 @@ def state(sighting: Sighting) -> str:
 
 
 def _why(sighting: Sighting) -> str | None:
-    return sighting.why or None if isinstance(sighting, (Dead, Lost, Unsure)) else None
+    match sighting:
+        case Dead(why, _, patience) if patience > 0:
+            return f"{why}; 'multi ensure' leaves it alone for {duration(patience)} more, because it keeps failing"
+        case Dead(why) | Lost(_, why) | Unsure(why):
+            return why or None
+        case _:
+            return None
 
 
 def _pid(sighting: Sighting) -> int | None:

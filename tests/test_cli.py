@@ -538,8 +538,7 @@ def test_progress_is_redrawn_on_a_terminal() -> None:
         "w2@host: sent TERM to pid 2\n"
         f"{erase}{both}{erase}{both}"
         f"{erase}w1@host: stopped, pid 1 gone after 1.5s\n{both}"
-        f"{erase}w2@host: stopped, pid 2 gone after 2.5s\n{both}"
-        f"{erase}"
+        f"{erase}w2@host: stopped, pid 2 gone after 2.5s\n"
     )
 
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from multi.cli.screen import Screen
 from multi.cli.words import Option
-from multi.errors import EXIT_FAILED, UsageError
+from multi.errors import EXIT_FAILED, EXIT_USAGE, UsageError
 
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
     from multi.act import Manner
     from multi.event import Event
-    from multi.pipeline import Selection, View
+    from multi.check import Obstacle
+    from multi.pipeline import Difference, Selection, View
     from multi.report import Progress, Style
     from multi.step import Route
 
@@ -68,6 +69,14 @@ class Line(Protocol):
         """Nodes -> what would be done."""
         ...
 
+    def diff(self, selection: Selection) -> tuple[Difference, ...]:
+        """Configuration and machine -> what differs."""
+        ...
+
+    def check(self, selection: Selection) -> tuple[Obstacle, ...]:
+        """Nodes -> what a start of them would fail of."""
+        ...
+
     def run(self, command: str, selection: Selection, *, manner: Manner) -> Iterator[Event]:
         """Nodes -> what happens."""
         ...
@@ -87,7 +96,7 @@ class Command:
 
     `usage` is what may follow the name. `about` is the help's text, one string a paragraph. `examples` are whole
     command lines. `announced` commands print name and version first, on a terminal. One that `needs_nodes` is a mistake
-    when there are none; any other is then done.
+    when there are none; any other is then done. A `terse` one says only what it did.
     """
 
     name: str
@@ -101,6 +110,7 @@ class Command:
     announced: bool = False
     takes_nodes: bool = True
     needs_nodes: bool = False
+    terse: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +237,38 @@ def get(order: Order, session: Session) -> int:
     return 0
 
 
+def diff(order: Order, session: Session) -> int:
+    """What `apply` would do; exit 1 when there is anything to do."""
+    from multi import report
+
+    selection = _select(order, session)
+    found = session.line().diff(selection)
+    screen = session.screen
+    if order.has(JSON):
+        screen.say(report.to_json([report.difference_json(each) for each in found]))
+    else:
+        style = report.Style(screen.colour)
+        screen.say(*(line for each in found for line in report.difference_lines(each, style)))
+        if not found and not order.has(QUIET):
+            screen.say("nothing to do: the machine is as the configuration says")
+    return EXIT_FAILED if found else 0
+
+
+def check(order: Order, session: Session) -> int:
+    """Every setting of every node and where it is from; what a start would fail of; exit 2 when there is such a thing."""
+    from multi import report
+
+    selection = _select(order, session)
+    obstacles = session.line().check(selection)
+    screen = session.screen
+    if order.has(JSON):
+        screen.say(report.to_json(report.check_json(selection, obstacles)))
+    elif not order.has(QUIET):
+        screen.say(*report.check_lines(selection, report.Style(screen.colour)))
+    screen.complain(*(remark(report.printable(str(obstacle))) for obstacle in obstacles))
+    return EXIT_USAGE if obstacles else 0
+
+
 def show_help(order: Order, session: Session) -> int:
     """``help [COMMAND]``."""
     from multi.cli import manual
@@ -288,7 +330,7 @@ def _act(order: Order, session: Session, selection: Selection, wish: str = "") -
     if not selection.nodes:
         if order.command.needs_nodes and not order.has(DOWN):
             raise UsageError("", _no_nodes(selection), f"name some, as in 'multi {order.command.name} w1 w2'")
-        if not order.has(QUIET):
+        if not (order.has(QUIET) or order.command.terse):
             screen.complain(remark(_no_nodes(selection)))
         return 0
     if order.has(DRY_RUN):
@@ -336,11 +378,11 @@ def _seconds(text: str) -> float:
 def _follow(order: Order, screen: Screen, events: Iterator[Event]) -> int:
     """Print the events as they come; the exit code that they make."""
     from multi import report
-    from multi.event import Waiting
+    from multi.event import Skipped, Waiting
 
     ledger, progress = report.Ledger(), report.Progress()
     style, error_style = report.Style(screen.colour), report.Style(screen.error_colour)
-    verbose = order.has(VERBOSE)
+    quiet, verbose, terse = order.has(QUIET), order.has(VERBOSE), order.command.terse
     for event in events:
         ledger = ledger.after(event)
         if order.has(JSON):
@@ -348,22 +390,23 @@ def _follow(order: Order, screen: Screen, events: Iterator[Event]) -> int:
             if fact is not None:
                 screen.say(report.to_json(fact))
             continue
+        if terse and isinstance(event, Skipped):
+            continue
+        progress = progress.after(event)
+        if not progress.waits:
+            screen.wipe()
         if report.is_failure(event):
             screen.complain(*report.event_lines(event, error_style, verbose=verbose))
-        elif not order.has(QUIET):
+        elif not quiet:
             screen.say(*report.event_lines(event, style, verbose=verbose))
-        if not order.has(QUIET):
-            progress = progress.after(event)
-            if isinstance(event, Waiting) or not progress.waits:
-                progress = _show_progress(screen, style, progress)
+        if not quiet and isinstance(event, Waiting):
+            progress = _show_progress(screen, style, progress)
     screen.wipe()
     return ledger.exit_code
 
 
 def _show_progress(screen: Screen, style: Style, progress: Progress) -> Progress:
-    if not progress.waits:
-        screen.wipe()
-    elif screen.wants_redraw():
+    if screen.wants_redraw():
         screen.redraw(style.paint("cyan", progress.line(screen.width - 1)))  # a full line would wrap on some terminals
     elif not screen.redraws and progress.due:
         screen.say(progress.line())
@@ -472,6 +515,52 @@ COMMANDS: tuple[Command, ...] = (
             "--json prints one array. --quiet prints the nodes that do not run.",
         ),
         examples=("multi status", "multi status w1 --json"),
+    ),
+    Command(
+        name="ensure",
+        summary="start again the nodes that were started and are dead; for cron",
+        ride=act,
+        about=(
+            (
+                "A node that was stopped on purpose stays stopped. One that keeps dying is left alone for a while: 10 "
+                "seconds after the first time, twice as long each time, an hour at most; 'multi status' shows it. "
+                "Prints nothing when there is nothing to do."
+            ),
+            "Without NODES: all nodes of the config, or else all that are recorded in the run directory.",
+        ),
+        examples=("multi ensure", "* * * * * multi ensure --pidfile=/var/run/celery/%n.pid"),
+        options=(DRY_RUN,),
+        terse=True,
+    ),
+    Command(
+        name="apply",
+        summary="make the machine match multi.toml: start, restart and stop what it takes",
+        ride=act,
+        about=(
+            (
+                "Starts what is missing, restarts what runs otherwise than configured, stops what this file started "
+                "and has no more, and leaves the rest alone. A second time there is nothing to do."
+            ),
+        ),
+        examples=("multi apply", "multi apply --dry-run", "multi apply --rolling"),
+        options=(DRY_RUN, ROLLING, KEEP_UNREADY),
+        announced=True,
+    ),
+    Command(
+        name="diff",
+        summary="say what apply would do; exits 1 when there is something",
+        ride=diff,
+        examples=("multi diff", "multi diff --json"),
+    ),
+    Command(
+        name="check",
+        summary="validate configuration, paths, users and programs without running anything",
+        ride=check,
+        about=(
+            "Shows which file is read, and each node's settings with the place each value comes from.",
+            "Exits 2 when there is something that a start would fail of.",
+        ),
+        examples=("multi check", "multi check w1 -A proj", "multi check --quiet"),
     ),
     Command(
         name="signal",

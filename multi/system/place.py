@@ -61,6 +61,31 @@ class Place:
 
         return glob(pattern)
 
+    def kind(self, path: str) -> str:
+        """What is at a path."""
+        try:
+            mode = os.stat(path).st_mode
+        except OSError:
+            return ""
+        if stat.S_ISDIR(mode):
+            return "directory"
+        if stat.S_ISREG(mode):
+            return "program" if os.access(path, os.X_OK) else "file"
+        return "other"
+
+    def cannot_create(self, path: str) -> str:
+        """Why a file could not be made there: the first thing in the way."""
+        if os.path.isdir(path):
+            return "is a directory"
+        if os.path.exists(path):
+            return "" if os.access(path, os.W_OK) else "cannot be written by this user"
+        at = os.path.dirname(path)
+        while not os.path.lexists(at):
+            at = os.path.dirname(at)
+        if not os.path.isdir(at):
+            return f"cannot be made: {at} is no directory"
+        return "" if os.access(at, os.W_OK | os.X_OK) else f"cannot be made: this user may not write in {at}"
+
 
 def _refuse_planted(path: str, found: os.stat_result) -> None:
     """As root, believe a file only if nobody but root could have written, replaced or linked it."""

@@ -1,0 +1,62 @@
+"""What stands in a node's way before it is started: paths, users, programs. Reads only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from multi.machine import MachineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from multi.machine import Machine
+    from multi.node import Node
+
+_DEFAULT_PATH = "/bin:/usr/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """One thing that a start of `node` would fail of: `what`, `why`, and `hint` what to try."""
+
+    node: str
+    what: str
+    why: str
+    hint: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.node}: {self.what} {self.why}; {self.hint}"
+
+
+def obstacles(node: Node, machine: Machine) -> tuple[Obstacle, ...]:
+    """Everything that is wrong with one node, not only the first thing."""
+    return tuple(_obstacles(node, machine))
+
+
+def _obstacles(node: Node, machine: Machine) -> Iterator[Obstacle]:
+    if node.uid is not None:
+        try:
+            machine.uid_of(node.uid)
+        except MachineError as error:
+            yield Obstacle(node.name, f"uid {node.uid}", error.why, error.hint)
+    if node.workdir is not None and machine.kind(node.workdir) != "directory":
+        yield Obstacle(node.name, node.workdir, "is no directory", "create it, or correct workdir")
+    for setting, path in (("pidfile", node.pidfile), ("logfile", node.logfile)):
+        if path.startswith(("/dev/", "/proc/")):
+            continue
+        why = machine.cannot_create(path)
+        if why:
+            yield Obstacle(node.name, path, why, f"make it writable, or correct {setting}")
+    program = node.argv[0] if node.argv else ""
+    path = dict(node.env).get("PATH") or machine.surroundings().environ.get("PATH", _DEFAULT_PATH)
+    if program and not _found(program, path, node.workdir or machine.surroundings().cwd, machine):
+        where = "" if "/" in program else f" in PATH={path}"
+        yield Obstacle(node.name, program, f"is no program{where}", "correct cmd or executable")
+
+
+def _found(program: str, path: str, base: str, machine: Machine) -> bool:
+    if "/" in program:
+        return machine.kind(program if program.startswith("/") else f"{base}/{program}") == "program"
+    return any(machine.kind(f"{directory or base}/{program}") == "program" for directory in path.split(":"))
