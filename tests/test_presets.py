@@ -326,6 +326,27 @@ def test_dramatiq_says_when_it_works_and_stops_on_term(tmp_path: Path) -> None:
     assert "Worker has been shut down." in text(log)
 
 
+@pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="only in a virtual environment")
+def test_dramatiq_as_a_module_dies_of_a_reload(tmp_path: Path) -> None:
+    """The reason why the preset has no reload signal: HUP starts the `python` of PATH."""
+    wanted("dramatiq")
+    preset = presets.load("dramatiq")
+    assert "reload_signal" not in preset.defaults
+    assert preset.cmd == ("-m", "dramatiq")
+    (tmp_path / "proj.py").write_text(
+        "import dramatiq\nfrom dramatiq.brokers.stub import StubBroker\ndramatiq.set_broker(StubBroker())\n"
+    )
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(Path(sys.executable).resolve())
+    words = [sys.executable, *preset.cmd, "--processes", "1", "--threads", "1", "proj"]
+    with started(words, tmp_path, PATH=str(tmp_path / "bin")) as process:
+        wait_for(lambda: bool(pattern(preset).search(text(tmp_path / "out"))), process)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(30) == 1
+    assert "No module named dramatiq" in text(tmp_path / "out")
+
+
 @pytest.fixture
 def notified(tmp_path: Path) -> Iterator[socket.socket]:
     """A bound notification socket."""
