@@ -325,13 +325,11 @@ class System(Place):
 
     def lock(self, key: str, path: str, user: str | None, group: str | None) -> Holder | None:
         """Take the lock, or wait for it in the background."""
-        from filelock import lock_descriptor
-
         owner = self._owner(user, group)
         while True:
             fd = files.open_lock(path, owner)
             try:
-                won = lock_descriptor(fd, blocking=False)
+                won = files.take_lock(fd)
             except OSError as error:
                 os.close(fd)
                 raise MachineError(f"cannot lock {path}", error.strerror or str(error), "", error.errno or 0) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from typing import NamedTuple
@@ -160,6 +161,19 @@ def open_lock(path: str, owner: Owner | None) -> int:
         os.close(fd)
         raise MachineError(f"cannot lock {path}", "it is not a regular file", "remove it", errno.EINVAL)
     return fd
+
+
+def take_lock(fd: int) -> bool:
+    """Take the lock of an open file if nobody holds it. Raises `OSError` where the file system has no locks.
+
+    It is the whole-file flock(2) that the package filelock takes too, so the two exclude each other. The package
+    itself stays outside: what it imports registers work to do in each forked child, which doubled the cost of one.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def is_current(fd: int, path: str) -> bool:

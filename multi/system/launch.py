@@ -17,6 +17,7 @@ The code between fork and exec runs in a single thread, raises nothing out, and 
 from __future__ import annotations
 
 import errno
+import gc
 import marshal
 import os
 import select
@@ -86,6 +87,9 @@ def _serve(control: socket.socket) -> None:
     poll = select.poll()
     poll.register(control, select.POLLIN)
     poll.register(wake_read, select.POLLIN)
+    # A collection would write to every object that multi has made, and so copy all memory that is shared with it.
+    gc.disable()
+    gc.freeze()
     children: dict[int, int] = {}
     buffered = bytearray()
     gates: list[int] = []
