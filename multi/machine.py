@@ -308,6 +308,9 @@ class Machine(Ground, Protocol):
     def probe(self, key: str, kind: str, what: str, node_env: Sequence[tuple[str, str | None]]) -> None:
         """Begin one ``tcp`` or ``exec`` probe: `Probed` follows."""
 
+    def tell(self, text: str) -> None:
+        """Notify whoever started us and gave us a NOTIFY_SOCKET (sd_notify(3)); nothing happens without one."""
+
     def release(self, key: str) -> None:
         """Forget all that is held for this key: watches, gate, notification socket, probes, lock."""
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from multi.errors import MultiError, NotPermittedError, UsageError
 from multi.node import Node
 from multi.sighting import Lost, Sighting, Stopping, Unsure, Up
-from multi.spec import Spec
+from multi.spec import Given, Spec
 
 if TYPE_CHECKING:
     from multi.act import Manner
@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
 PURE = frozenset({"names", "expand", "get", "show", "check", "export"})
 SIGNALLING = frozenset({"stop", "stopwait", "restart", "signal"})
-SPAWNING = frozenset({"start", "restart", "ensure", "apply"})
-_NEEDS_COMMAND = frozenset({"start", "show", "get", "check", "export", "apply", "diff"})
+SPAWNING = frozenset({"start", "restart", "ensure", "apply", "run"})
+_NEEDS_COMMAND = frozenset({"start", "run", "show", "get", "check", "export", "apply", "diff"})
+_FRESH = frozenset({"start", "run"})  # what is said now counts, not what is on record
 _ALIASES = {"stop_verify": "stopwait"}
 
 
@@ -164,7 +165,7 @@ class _Selector:
     def expand(self, spec: Spec) -> Expansion:
         from multi import config, expand
 
-        return expand.expand(
+        made = expand.expand(
             spec,
             self.config,
             self.host,
@@ -174,6 +175,13 @@ class _Selector:
             strict=self.strict or self.command == "check",
             starts=self.command in _NEEDS_COMMAND,
         )
+        if self.command == "run" and any(_nobody_said("logfile", made.sources[node.name]) for node in made.nodes):
+            # In the foreground a log belongs where our own output goes, unless somebody says otherwise.
+            names = [node.name for node in made.nodes if _nobody_said("logfile", made.sources[node.name])]
+            scope = None if len(names) == len(made.nodes) else ",".join(names)
+            given = Given("--logfile", "/dev/stderr", scope=scope, joined=True)
+            return self.expand(replace(spec, settings=(*spec.settings, given)))
+        return made
 
     def selection(self, expansion: Expansion, nodes: tuple[Node, ...] | None = None) -> Selection:
         nodes = expansion.nodes if nodes is None else nodes
@@ -200,7 +208,7 @@ class _Selector:
             return self._checked(self._converging(machine))
         if self.spec.names or _has_nodes(self.config):
             return self._checked(self._merged(self.expand(self.spec), machine))
-        if self.command == "start":
+        if self.command in _FRESH:
             return Selection(nodes=(), spec=self.spec)
         return self._checked(self._from_rundir(machine))
 
@@ -208,7 +216,7 @@ class _Selector:
         from multi import observe
         from multi.machine import MachineError
 
-        if self.command == "start":
+        if self.command in _FRESH:
             return self.selection(expansion)
         nodes: list[Node] = []
         recorded: set[str] = set()
@@ -332,12 +340,16 @@ _FIELD_OF = {
 }  # fmt: skip
 
 
+def _nobody_said(name: str, sources: Mapping[str, str]) -> bool:
+    return sources.get(name, "built in").startswith(("built in", "preset"))
+
+
 def _explicit(sources: Mapping[str, str]) -> frozenset[str]:
     """The fields of a node that somebody said now, not the preset or the built-in default."""
     return frozenset(
         _FIELD_OF[name]
-        for name, source in sources.items()
-        if name in _FIELD_OF and not source.startswith(("built in", "preset"))
+        for name in sources
+        if name in _FIELD_OF and not _nobody_said(name, sources)
     )
 
 
@@ -541,11 +553,30 @@ def run(
     if machine is None:
         from multi.system import System
 
-        with System(signals=manner.signals) as system:
+        with System(signals=_caught(command, manner)) as system:
             yield from run(command, selection, manner=manner, machine=system)
+        return
+    if command == "run":
+        from multi import foreground
+
+        nodes, notes = _with_fallbacks(selection.nodes, machine)
+        yield from foreground.stay(nodes, replace(manner, notes=notes), machine)
         return
     errands, notes = _errands(command, selection, machine)
     yield from act.walk(errands, replace(manner, notes=notes), machine)
+
+
+def _caught(command: str, manner: Manner) -> tuple[int, ...]:
+    """The signals that become events."""
+    if not manner.signals:
+        return ()
+    import signal
+
+    if command == "run":
+        from multi import foreground
+
+        return foreground.CAUGHT
+    return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 def _with_fallbacks(nodes: tuple[Node, ...], machine: Machine) -> tuple[tuple[Node, ...], Mapping[str, str]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 
+from multi.check import Obstacle
 from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from multi.event import (
     Adopted,
@@ -26,7 +27,6 @@ from multi.event import (
     Survived,
     Waiting,
 )
-from multi.check import Obstacle
 from multi.pipeline import Difference, Selection, View
 from multi.schedule import signal_name
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
@@ -658,7 +658,7 @@ def check_lines(selection: Selection, style: Style = PLAIN) -> tuple[str, ...]:
     lines = [f"configuration: {printable(selection.config)}" if selection.config else "configuration: none was found"]
     for node in selection.nodes:
         lines.append(style.paint("bold", printable(node.name)))
-        lines.append(f"    command = {shell(node.argv)}")
+        lines.append(f"    command = {printable(shell(node.argv))}")
         settings = selection.settings.get(node.name, {})
         sources = selection.sources.get(node.name, {})
         final: dict[str, object] = {"pidfile": node.pidfile, "logfile": node.logfile, "workdir": node.workdir}
@@ -682,7 +682,7 @@ def _setting(value: object) -> str:
         case tuple():
             words = ("=".join("" if part is None else str(part) for part in item) if isinstance(item, tuple) else str(item)
                      for item in value)  # fmt: skip
-            return shell(tuple(words)) or "-"
+            return printable(shell(tuple(words))) or "-"
         case float():
             return f"{value:g}"
     return printable(str(value)) or "-"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import fcntl
 import io
 import json
 import os
@@ -14,8 +15,10 @@ import pty
 import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,6 +29,7 @@ from hypothesis import strategies as st
 
 from multi import __version__
 from multi.act import Manner
+from multi.check import Obstacle
 from multi.cli import commands, main, serve
 from multi.cli.completion import SHELLS, Candidate, candidates
 from multi.cli.screen import Screen
@@ -34,11 +38,12 @@ from multi.errors import ConfigError, NotPermittedError, UsageError
 from multi.event import Event, Failed, Gone, Interrupted, Readied, Refused, Signalled, Skipped, Spawned, Waiting
 from multi.machine import MachineError
 from multi.node import Node
-from multi.pipeline import Selection, View
+from multi.pipeline import Difference, Selection, View
 from multi.proc import Proc
 from multi.schedule import parse
 from multi.sighting import Dead, Up
 from multi.step import Refuse, Route, Spawn
+from real import Real
 
 ROOT = Path(__file__).parent.parent
 PROC = Proc(4711, "boot:1")
@@ -69,6 +74,9 @@ class FakeLine:
     nodes: tuple[Node, ...] = (W1, W2)
     views: tuple[View, ...] = ()
     routes: tuple[Route, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    obstacles: tuple[Obstacle, ...] = ()
+    removed: tuple[Node, ...] = ()
     events: Sequence[Event | BaseException] = ()
     warnings: tuple[str, ...] = ()
     error: Exception | None = None
@@ -80,7 +88,14 @@ class FakeLine:
         self.asked.append(("select", command, *words))
         if self.error is not None:
             raise self.error
-        return Selection(nodes=self.nodes, warnings=self.warnings, rundir="" if self.nodes else "/run/multi")
+        return Selection(
+            nodes=self.nodes,
+            warnings=self.warnings,
+            rundir="" if self.nodes else "/run/multi",
+            removed=self.removed,
+            sources={"w1@host": {"umask": "MULTI_UMASK"}},
+            settings={"w1@host": {"umask": 18}},
+        )
 
     def look(self, selection: Selection) -> tuple[View, ...]:
         """The views."""
@@ -91,6 +106,16 @@ class FakeLine:
         """The routes."""
         self.asked.append(("plan", command, len(selection.nodes)))
         return self.routes
+
+    def diff(self, selection: Selection) -> tuple[Difference, ...]:
+        """The differences."""
+        self.asked.append(("diff", len(selection.nodes)))
+        return self.differences
+
+    def check(self, selection: Selection) -> tuple[Obstacle, ...]:
+        """The obstacles."""
+        self.asked.append(("check", len(selection.nodes)))
+        return self.obstacles
 
     def run(self, command: str, selection: Selection, *, manner: Manner) -> Iterator[Event]:
         """The events; one that is an exception is raised in its place."""
@@ -694,7 +719,93 @@ def test_every_command_that_acts_can_run_dry() -> None:
     """Each row that can do something has --dry-run; `wait` touches nothing anyway."""
     acting = {row.name for row in commands.COMMANDS if row.ride in {commands.act, commands.send_signal}}
     dry = {row.name for row in commands.COMMANDS if commands.DRY_RUN in row.options}
-    assert acting == dry == {"start", "stop", "stopwait", "restart", "kill", "signal", "reload"}
+    assert acting == dry == {"start", "stop", "stopwait", "restart", "kill", "signal", "reload", "ensure", "apply"}
+
+
+DIFFERENCES = (
+    Difference("w1@host", "restart", "", (("argv", "python -c 1", "python -c 2"),)),
+    Difference("w9@host", "stop", "it is not configured any more"),
+)
+
+
+def test_diff() -> None:
+    """`diff` says what `apply` would do and exits 1; nothing to do is 0 and one sentence."""
+    assert run("diff", line=FakeLine(differences=DIFFERENCES)) == Result(
+        1,
+        "w1@host: restart\n    argv: python -c 1 -> python -c 2\nw9@host: stop (it is not configured any more)\n",
+        "",
+    )
+    assert run("diff") == Result(0, "nothing to do: the machine is as the configuration says\n", "")
+    assert run("diff", "--quiet") == Result(0, "", "")
+
+
+def test_diff_json() -> None:
+    """`diff --json` is one array with these keys."""
+    result = run("diff", "--json", line=FakeLine(differences=DIFFERENCES))
+    assert json.loads(result.out) == [
+        {
+            "node": "w1@host",
+            "verb": "restart",
+            "why": None,
+            "changes": {"argv": ["python -c 1", "python -c 2"]},
+        },
+        {"node": "w9@host", "verb": "stop", "why": "it is not configured any more", "changes": {}},
+    ]
+    assert result.code == 1
+    assert run("diff", "--json") == Result(0, "[]\n", "")
+
+
+OBSTACLE = Obstacle("w1@host", "/srv/none", "is no directory", "create it, or correct workdir")
+
+
+def test_check() -> None:
+    """`check` shows each setting and where it is from; what a start would fail of goes to stderr, exit 2."""
+    result = run("check", line=FakeLine(nodes=(W1,), obstacles=(OBSTACLE,)))
+    assert result.out == (
+        "configuration: none was found\n"
+        "w1@host\n"
+        """    command = python -c 'print('"'"'a b'"'"')'\n"""
+        "    umask = 022  (MULTI_UMASK)\n"
+    )
+    assert result.err == "multi: w1@host: /srv/none is no directory; create it, or correct workdir\n"
+    assert result.code == 2
+    assert run("check", "--quiet", line=FakeLine(nodes=(W1,))) == Result(0, "", "")
+
+
+def test_check_json() -> None:
+    """`check --json` is one object with these keys."""
+    result = run("check", "--json", line=FakeLine(nodes=(W1,), obstacles=(OBSTACLE,)))
+    assert json.loads(result.out) == {
+        "config": None,
+        "nodes": [
+            {"node": "w1@host", "command": list(W1.argv), "settings": {"umask": ["022", "MULTI_UMASK"]}},
+        ],
+        "obstacles": [
+            {
+                "node": "w1@host",
+                "what": "/srv/none",
+                "why": "is no directory",
+                "hint": "create it, or correct workdir",
+            }
+        ],
+    }
+    assert result.code == 2
+
+
+def test_ensure_is_silent_about_what_is_well() -> None:
+    """`ensure` says what it did, and nothing of nodes that were well: cron mails every word."""
+    line = FakeLine(events=(Skipped("w1@host", 7, "already running"),))
+    assert run("ensure", line=line) == Result(0, "", "")
+    assert run("ensure", line=FakeLine(nodes=())) == Result(0, "", "")
+    line = FakeLine(events=(Skipped("w1@host", 7, "already running"), Readied("w2@host", 8, 1.0, "notify")))
+    assert run("ensure", line=line).out == "w2@host: started, pid 8, ready after 1.0s\n"
+
+
+def test_apply_stops_the_last_node_too() -> None:
+    """A configuration without any node left still has to stop what it started."""
+    line = FakeLine(nodes=(), removed=(W1,))
+    assert run("apply", line=line).code == 0
+    assert line.asked[-1] == ("run", "apply", 0)
 
 
 # -- help ----------------------------------------------------------------------------------------------------------
@@ -733,7 +844,6 @@ def test_examples_of_the_help_are_orders(row: commands.Command) -> None:
     """Each example is a command line that is understood, of its own command."""
     assert row.examples
     for example in row.examples:
-        assert example.startswith(("multi ", 'eval "$(multi '))
         assert f"multi {row.name}" in example
 
 
@@ -928,14 +1038,24 @@ def test_ride_goes_on_without_a_reader(tmp_path: Path, program: Path) -> None:
     assert done.exists()
 
 
-@pytest.mark.parametrize(("redirection", "code"), [(">&-", 1), (">&- 2>&-", 1), ("<&- >&- 2>&-", 1)])
-def test_closed_streams(program: Path, redirection: str, code: int) -> None:
-    """A command whose output was closed by the caller does its work and exits as ever."""
+@pytest.mark.parametrize("redirection", [">&-", ">&- 2>&-", "<&- >&- 2>&-", "<&-"])
+def test_closed_streams(real: Real, redirection: str) -> None:
+    """G9: a command whose streams were closed by the caller does its work, and writes into no file by accident."""
+    words = [sys.executable, "-m", "multi", *real.start_words("w1")]
     done = subprocess.run(
-        ["sh", "-c", f"{program} start {redirection}"], capture_output=True, text=True, timeout=60, check=False
+        ["sh", "-c", f'"$@" {redirection}', "sh", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=real.env,
     )
-    assert done.returncode == code
     assert "Traceback" not in done.stderr
+    assert done.returncode == 0
+    assert real.state() == {"w1": "running"}
+    assert real.logfile("w1").read_bytes() == b""
+    for path in real.run.iterdir():
+        assert b"started" not in path.read_bytes()
 
 
 def test_full_disk(program: Path) -> None:
@@ -1014,15 +1134,35 @@ def test_terminal_gets_colour_and_splash(program: Path) -> None:
         [program, "stop", "--dry-run"], stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"}
     )
     os.close(theirs)
+    seen = _everything(ours)
+    assert process.wait(60) == 0
+    assert seen.startswith(f"multi v{__version__}\r\n")
+
+
+def test_width_of_a_real_terminal(program: Path) -> None:
+    """The redrawn line keeps to the width of the terminal, whatever it is."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 30, 0, 0))
+    process = subprocess.Popen([program, "start"], stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"})
+    os.close(theirs)
+    seen = _everything(ours)
+    assert process.wait(60) == 1
+    assert "waiting for 1 node to be read\x1b" in seen
+    assert "waiting for 1 node to be ready" not in seen
+
+
+def _everything(descriptor: int) -> str:
+    """What is written to a terminal until its other side is closed."""
     seen = b""
     try:
-        while chunk := os.read(ours, 65536):
+        while chunk := os.read(descriptor, 65536):
             seen += chunk
-    except OSError as error:  # EIO: the other side is closed
-        assert error.errno == errno.EIO  # noqa: PT017 -- the end of a pty is this error
-    os.close(ours)
-    assert process.wait(60) == 0
-    assert seen.decode().startswith(f"multi v{__version__}\r\n")
+    except OSError as error:
+        if error.errno != errno.EIO:  # this is how Linux says that the other side is closed
+            raise
+    finally:
+        os.close(descriptor)
+    return seen.decode()
 
 
 def test_main_reads_the_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

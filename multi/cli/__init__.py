@@ -11,10 +11,11 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from multi import __version__
 from multi.cli import commands
-from multi.cli.screen import Screen
+from multi.cli.screen import Screen, complete_streams
 from multi.cli.words import split, take
 from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PERMISSION, EXIT_USAGE, MultiError
 
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Exit codes: 0 what was asked for is true of every node, 1 a node failed, 2 a mistake in words or config, 75 another
     `multi` holds a node, 77 permission, 130 interrupted; those of ``status`` are in its help.
     """
+    complete_streams()
     words = sys.argv[1:] if argv is None else list(argv)
     screen = Screen(sys.stdout, sys.stderr, os.environ)
     return serve(words, _pipeline, screen, os.environ)
@@ -85,6 +87,8 @@ def _serve(
     order = _order(words, screen)
     if order is None:
         return EXIT_USAGE
+    if order.command.name == "start" and environ.get("C_FAKEFORK") and not order.has(commands.DRY_RUN):
+        order = replace(order, command=commands.find("run"))  # celery's word for "do not detach, I want to see it"
     if order.has(commands.NO_COLOR):
         screen.without_colour()
     if order.has(commands.VERSION):

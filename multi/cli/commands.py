@@ -16,8 +16,8 @@ from multi.errors import EXIT_FAILED, EXIT_USAGE, UsageError
 
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
     from multi.act import Manner
-    from multi.event import Event
     from multi.check import Obstacle
+    from multi.event import Event
     from multi.pipeline import Difference, Selection, View
     from multi.report import Progress, Style
     from multi.step import Route
@@ -139,7 +139,7 @@ class Order:
 
 
 def act(order: Order, session: Session) -> int:
-    """Ride to the end: `start stop stopwait restart kill reload`; or as far as the plan with ``--dry-run``."""
+    """Ride to the end: `start run stop stopwait restart kill reload`; or as far as the plan with ``--dry-run``."""
     return _act(order, session, _select(order, session))
 
 
@@ -327,7 +327,7 @@ def _act(order: Order, session: Session, selection: Selection, wish: str = "") -
 
     screen = session.screen
     manner = _manner(order, screen)
-    if not selection.nodes:
+    if not (selection.nodes or selection.removed):
         if order.command.needs_nodes and not order.has(DOWN):
             raise UsageError("", _no_nodes(selection), f"name some, as in 'multi {order.command.name} w1 w2'")
         if not (order.has(QUIET) or order.command.terse):
@@ -442,6 +442,24 @@ COMMANDS: tuple[Command, ...] = (
         ),
         options=(DRY_RUN, KEEP_UNREADY),
         announced=True,
+        needs_nodes=True,
+    ),
+    Command(
+        name="run",
+        summary="start the nodes in the foreground and stay; for systemd, containers and a terminal",
+        ride=act,
+        usage="[NODES] [OPTIONS] [-- WORKER WORDS]",
+        about=(
+            (
+                "Their output goes where multi's own goes, unless --logfile says otherwise. TERM and INT stop them by "
+                "their schedule, a second one kills; QUIT begins the schedule with QUIT; HUP reloads. When a node ends "
+                "by itself the others are stopped and the command exits 1."
+            ),
+            "Says READY=1 to systemd (Type=notify) when every node is ready. As PID 1 it reaps orphans.",
+            "'multi start' does the same when C_FAKEFORK is set in its environment.",
+        ),
+        examples=("multi run w1 -A proj", "multi run --preset exec --cmd 'python worker.py' web"),
+        options=(KEEP_UNREADY,),
         needs_nodes=True,
     ),
     Command(

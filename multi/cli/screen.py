@@ -7,6 +7,7 @@ stop a command between the stop and the start of a node, so a stream that fails 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import TextIO
@@ -108,6 +109,18 @@ class Screen:
                 self.error = error
             return None
         return stream
+
+
+def complete_streams() -> None:
+    """Give the process the standard streams that its caller has closed, on the null device.
+
+    Otherwise the next file that is opened, a pidfile or a lock, would get descriptor 0, 1 or 2, and be read or
+    written by whoever means the standard streams.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest free descriptor is taken, which is that of the stream; it stays open to the process's end.
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _put(stream: TextIO, text: str) -> None:

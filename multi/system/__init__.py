@@ -64,6 +64,7 @@ class _Child:
     opened: bool = False
     failed: bool = False
     ended: bool = False
+    status: int | None = None
 
 
 @dataclass(slots=True)
@@ -103,11 +104,11 @@ class System(Place):
     """The real machine.
 
     `pidfd` False takes the portable path although the kernel could do better; the tests run both.
-    `signals` True makes SIGINT, SIGTERM and SIGHUP arrive as `Interruption` instead of ending us.
+    `signals` arrive as `Interruption` instead of ending us. As PID 1 it also reaps what the kernel hands to PID 1.
     Close it, or use it as a context manager: then the launcher is gone when the block is left.
     """
 
-    def __init__(self, *, pidfd: bool = True, signals: bool = False) -> None:
+    def __init__(self, *, pidfd: bool = True, signals: Sequence[int] = ()) -> None:
         """Open nothing yet; what is needed is opened when it is needed."""
         self._pidfd = pidfd and hasattr(os, "pidfd_open") and hasattr(signal, "pidfd_send_signal")
         self._poll = select.poll()
@@ -126,7 +127,7 @@ class System(Place):
         self._locked_by_thread: list[str] = []
         self._files_raised = False
         if signals:
-            self._catch_signals()
+            self._catch(signals)
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -163,9 +164,11 @@ class System(Place):
                 os.close(fd)
             self._wake = None
 
-    def _catch_signals(self) -> None:
+    def _catch(self, signals: Sequence[int]) -> None:
         wake = self._wake_pipe()
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if os.getpid() == 1:
+            self._old_handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+        for signum in signals:
             if signal.getsignal(signum) is signal.SIG_IGN:
                 continue  # as under nohup: who ignores it wants it ignored
 
@@ -189,8 +192,21 @@ class System(Place):
                 os.read(self._wake[0], 4096)
             except BlockingIOError:
                 return
+        if os.getpid() == 1:
+            self._reap_strangers()
         while self._locked_by_thread:
             self._lock_arrived(self._locked_by_thread.pop(0))
+
+    def _reap_strangers(self) -> None:
+        """As PID 1, orphans become our children (credentials(7)). Our own are waited for by who started them."""
+        own = {self._launcher}
+        own |= {held.probe.process.pid for held in self._held.values() if held.probe and held.probe.process}
+        for pid, row in self.census().rows.items():
+            if row.seen.ppid == 1 and row.seen.gone and pid not in own:
+                try:
+                    os.waitpid(pid, os.WNOHANG)
+                except ChildProcessError:
+                    continue
 
     def _add_source(self, fd: int, handle: Callable[[], None]) -> None:
         self._sources[fd] = handle
@@ -517,7 +533,9 @@ class System(Place):
                 continue
             if child.gate is not None:
                 self._gate_speaks(ident)  # what it still had to say comes before its end
-            child.ended = True
+            child.ended, child.status = True, status
+            if not child.key:
+                continue  # nobody asks at the moment; `watch` finds it
             if kind != KIND_ENDED:
                 self._queue.append(
                     LaunchFailed(child.key, f"cannot fork: {os.strerror(status)}", _FORK_HINTS.get(status, ""), status)
@@ -540,7 +558,7 @@ class System(Place):
             child.ended = True
             if child.proc is None:
                 self._queue.append(LaunchFailed(child.key, "the launcher was killed", "try again", 0))
-            else:
+            elif child.key:
                 self._watch_by_kernel(child.key, child.proc)
 
     def _gate_speaks(self, ident: int) -> None:
@@ -642,9 +660,15 @@ class System(Place):
 
     def watch(self, key: str, proc: Proc) -> None:
         """Report the end of this process. Our launcher tells it for its own children."""
-        child = self._child_of(key)
-        if child is not None and child.proc == proc and not child.ended:
-            return
+        for ident, child in self._children.items():
+            if child.proc == proc:
+                child.key = key
+                self._of(key).child = ident
+                if not child.ended:
+                    return
+                if child.status is not None:
+                    self._queue.append(Ended(key, proc, child.status))
+                    return
         self._watch_by_kernel(key, proc)
 
     def _watch_by_kernel(self, key: str, proc: Proc) -> None:
@@ -826,6 +850,19 @@ class System(Place):
             probe.process.kill()
             probe.process.wait()
 
+    def tell(self, text: str) -> None:
+        """sd_notify(3), without a library. What cannot be told is not worth an error."""
+        address = os.environ.get("NOTIFY_SOCKET", "")
+        if not address.startswith(("/", "@")):
+            return
+        if address[0] == "@":
+            address = "\0" + address[1:]
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.sendto(text.encode(), socket.MSG_DONTWAIT, address)
+        except OSError:
+            return
+
     # -- waiting ---------------------------------------------------------------------------------
 
     def _of(self, key: str) -> _Held:
@@ -846,9 +883,12 @@ class System(Place):
                 self._drop_source(fd)
                 os.close(fd)
         if held.child is not None:
-            child = self._children.pop(held.child, None)
+            child = self._children.get(held.child)
             if child is not None:
                 self._close_gate(child)
+                child.key = ""
+                if child.ended or child.proc is None:
+                    del self._children[held.child]
         if held.notify is not None:
             self._drop_source(held.notify.fileno())
             held.notify.close()
