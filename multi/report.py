@@ -27,6 +27,7 @@ from multi.event import (
     Survived,
     Waiting,
 )
+from multi.node import Node
 from multi.pipeline import Difference, Selection, View
 from multi.schedule import signal_name
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
@@ -648,7 +649,7 @@ def difference_lines(difference: Difference, style: Style = PLAIN) -> tuple[str,
 
 
 def difference_json(difference: Difference) -> dict[str, object]:
-    """`difference` as an object: ``node``, ``verb``, ``why``, and ``changes`` as ``{setting: [running, configured]}``."""
+    """`difference` as an object: ``node``, ``verb``, ``why``, ``changes`` as ``{setting: [running, configured]}``."""
     changes = {name: [old, new] for name, old, new in difference.changes}
     return {"node": difference.node, "verb": difference.verb, "why": difference.why or None, "changes": changes}
 
@@ -659,14 +660,7 @@ def check_lines(selection: Selection, style: Style = PLAIN) -> tuple[str, ...]:
     for node in selection.nodes:
         lines.append(style.paint("bold", printable(node.name)))
         lines.append(f"    command = {printable(shell(node.argv))}")
-        settings = selection.settings.get(node.name, {})
-        sources = selection.sources.get(node.name, {})
-        final: dict[str, object] = {"pidfile": node.pidfile, "logfile": node.logfile, "workdir": node.workdir}
-        shown = [
-            (name, _setting(final.get(name, value)), sources.get(name, ""))
-            for name, value in settings.items()
-            if name not in _IN_COMMAND
-        ]
+        shown = _settings(selection, node)
         width = max((len(name) for name, _, _ in shown), default=0)
         lines += [f"    {name:<{width}} = {text}  ({printable(source)})" for name, text, source in shown]
     return tuple(lines)
@@ -675,17 +669,39 @@ def check_lines(selection: Selection, style: Style = PLAIN) -> tuple[str, ...]:
 _IN_COMMAND = frozenset({"cmd", "executable", "append"})  # they are shown as the one command that they make
 
 
-def _setting(value: object) -> str:
-    match value:
-        case None:
+def _settings(selection: Selection, node: Node) -> list[tuple[str, str, str]]:
+    """Name, final value as text, and source of each setting of a node."""
+    sources = selection.sources.get(node.name, {})
+    final: dict[str, object] = {"pidfile": node.pidfile, "logfile": node.logfile, "workdir": node.workdir}
+    return [
+        (name, printable(_setting_text(name, final.get(name, value))) or "-", sources.get(name, ""))
+        for name, value in selection.settings.get(node.name, {}).items()
+        if name not in _IN_COMMAND
+    ]
+
+
+def _setting_text(name: str, value: object) -> str:  # noqa: PLR0911 -- one case a kind is the table
+    """The value the way the setting is written."""
+    match name, value:
+        case _, None:
             return "-"
-        case tuple():
-            words = ("=".join("" if part is None else str(part) for part in item) if isinstance(item, tuple) else str(item)
-                     for item in value)  # fmt: skip
-            return printable(shell(tuple(words))) or "-"
-        case float():
+        case "umask", int():
+            return f"{value:03o}"
+        case "reload_signal", int():
+            return signal_name(value)
+        case "rlimit", tuple():
+            return " ".join(f"{limit}={_limit(soft)}:{_limit(hard)}" for limit, soft, hard in value)
+        case "env", tuple():
+            return shell(tuple(key if text is None else f"{key}={text}" for key, text in value))
+        case _, tuple():
+            return shell(tuple(str(item) for item in value))
+        case _, float():
             return f"{value:g}"
-    return printable(str(value)) or "-"
+    return str(value)
+
+
+def _limit(number: int) -> str:
+    return "unlimited" if number < 0 else str(number)
 
 
 def check_json(selection: Selection, obstacles: Sequence[Obstacle]) -> dict[str, object]:
@@ -696,15 +712,9 @@ def check_json(selection: Selection, obstacles: Sequence[Obstacle]) -> dict[str,
             {
                 "node": node.name,
                 "command": list(node.argv),
-                "settings": {
-                    name: [_setting(value), selection.sources.get(node.name, {}).get(name)]
-                    for name, value in selection.settings.get(node.name, {}).items()
-                    if name not in _IN_COMMAND
-                },
+                "settings": {name: [text, source or None] for name, text, source in _settings(selection, node)},
             }
             for node in selection.nodes
         ],
-        "obstacles": [
-            {"node": each.node, "what": each.what, "why": each.why, "hint": each.hint} for each in obstacles
-        ],
+        "obstacles": [{"node": each.node, "what": each.what, "why": each.why, "hint": each.hint} for each in obstacles],
     }

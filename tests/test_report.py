@@ -28,8 +28,8 @@ from multi.event import (
     Survived,
     Waiting,
 )
-from multi.node import Node
-from multi.pipeline import View
+from multi.node import Node, Ready
+from multi.pipeline import Selection, View
 from multi.proc import Proc
 from multi.schedule import parse
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
@@ -717,3 +717,48 @@ def test_status_table_with_colour_is_as_aligned() -> None:
     assert "\x1b[35munsure \x1b[0m" in coloured[1]
     assert plain[1].startswith("漢字@host  unsure ")
     assert plain[2].startswith("w1@host    running")
+
+
+# -- check ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("umask", 0o22, "022"),
+        ("umask", None, "-"),
+        ("reload_signal", 1, "HUP"),
+        ("nice", 5, "5"),
+        ("ready_timeout", 60.0, "60"),
+        ("startsecs", 0.5, "0.5"),
+        ("stop_schedule", SCHEDULE, "TERM/90/KILL/5"),
+        ("ready", Ready("tcp", "127.0.0.1:80"), "tcp:127.0.0.1:80"),
+        ("rlimit", (("NOFILE", 1024, -1), ("CORE", 0, 0)), "NOFILE=1024:unlimited CORE=0:0"),
+        ("env", (("A", "two words"), ("B", None), ("C", "")), "'A=two words' B C="),
+        ("env", (), "-"),
+        ("env_file", ("/etc/a b",), "'/etc/a b'"),
+        ("uid", "worker\x07", r"worker\x07"),
+        ("pidfile", "%n.pid", "/run/w1.pid"),
+        ("cmd", ("x",), None),
+    ],
+)
+def test_settings_are_shown_as_they_are_written(name: str, value: object, text: str | None) -> None:
+    """`check` shows a value the way its setting is written, paths as they are in the end."""
+    selection = Selection(
+        nodes=(node(),), settings={N: {name: value}}, sources={N: {name: "multi.toml [defaults]"}}, config="/m.toml"
+    )
+    shown = [] if text is None else [f"    {name} = {text}  (multi.toml [defaults])"]
+    assert list(report.check_lines(selection)) == ["configuration: /m.toml", N, f"    command = {COMMAND}", *shown]
+    settings = {} if text is None else {name: [text, "multi.toml [defaults]"]}
+    assert report.check_json(selection, ()) == {
+        "config": "/m.toml",
+        "nodes": [{"node": N, "command": list(node().argv), "settings": settings}],
+        "obstacles": [],
+    }
+
+
+def test_status_of_a_node_that_keeps_dying() -> None:
+    """Why a node is dead says how long `ensure` still leaves it alone."""
+    view = View(node=node(), sighting=Dead("it exited with status 1", patience=40.0))
+    why = "it exited with status 1; 'multi ensure' leaves it alone for 40s more, because it keeps failing"
+    assert report.view_json(view)["why"] == why

@@ -119,8 +119,8 @@ def complete_streams() -> None:
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            # The lowest free descriptor is taken, which is that of the stream; it stays open to the process's end.
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+            # The lowest free descriptor is taken, which is the stream's; it stays open to the end of the process.
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 -- pathlib is paid for by nobody else
 
 
 def _put(stream: TextIO, text: str) -> None:
