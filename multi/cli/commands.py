@@ -255,7 +255,7 @@ def diff(order: Order, session: Session) -> int:
 
 
 def check(order: Order, session: Session) -> int:
-    """Every setting of every node and where it is from; what a start would fail of; exit 2 when there is such a thing."""
+    """Each setting of each node and where it is from; what a start would fail of, and exit 2 when there is that."""
     from multi import report
 
     selection = _select(order, session)
