@@ -262,6 +262,12 @@ class Machine(Ground, Protocol):
     def tail(self, path: str, offset: int, limit: int) -> bytes:
         """The last `limit` bytes of what stands after `offset` in a log; empty when it cannot be read."""
 
+    def log_begin(self, path: str, limit: int) -> bytes:
+        """Begin to read a log: its last `limit` bytes at most. A log that is not there yet is empty."""
+
+    def log_more(self, path: str, limit: int) -> bytes:
+        """What was added since, at most `limit` bytes; rotation and truncation lose nothing that was written before."""
+
     def notifies(self, program: str) -> bool:
         """Whether a Celery that `program` runs would load our entry point and so tell when it is ready."""
 

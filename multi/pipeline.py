@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from multi.decide import Wish
     from multi.event import Event
     from multi.expand import Expansion, Host
+    from multi.logs import LogLine
     from multi.machine import Census, Ground, Machine
     from multi.observe import Observation
     from multi.presets import Preset
@@ -507,6 +508,30 @@ def check(selection: Selection, *, machine: Machine | None = None) -> tuple[Obst
     from multi import check as room
 
     return tuple(obstacle for node in selection.nodes for obstacle in room.obstacles(node, machine))
+
+
+def logs(
+    selection: Selection, *, lines: int = 10, follow: bool = False, machine: Machine | None = None
+) -> Iterator[LogLine]:
+    """The last lines of the nodes' logs, merged; with `follow` what is added, until SIGINT or SIGTERM. Reads only."""
+    from multi import logs as room
+
+    if machine is not None:
+        yield from room.read(selection.nodes, lines, machine, follow=follow)
+        return
+    import signal
+
+    from multi.system import System
+
+    with System(signals=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if follow else ()) as system:
+        yield from room.read(selection.nodes, lines, system, follow=follow)
+
+
+def unreadable_logs(selection: Selection) -> tuple[Node, ...]:
+    """The nodes whose log is a terminal, a pipe or the journal."""
+    from multi import logs as room
+
+    return room.unreadable(selection.nodes)
 
 
 def _verb(steps: tuple[Step, ...], *, removed: bool) -> str:

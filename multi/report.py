@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 
 from multi.check import Obstacle
+from multi.logs import LogLine
 from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from multi.event import (
     Adopted,
@@ -718,3 +719,16 @@ def check_json(selection: Selection, obstacles: Sequence[Obstacle]) -> dict[str,
         ],
         "obstacles": [{"node": each.node, "what": each.what, "why": each.why, "hint": each.hint} for each in obstacles],
     }
+
+
+_LOG_COLOURS = ("cyan", "yellow", "green", "magenta", "blue")
+
+
+def log_line(line: LogLine, colour: int, style: Style = PLAIN) -> str:
+    """One line of a log behind the name of its node; `colour` counts the logs."""
+    return style.paint(_LOG_COLOURS[colour % len(_LOG_COLOURS)], f"{printable(line.names)} |") + f" {_harmless(line.text)}"
+
+
+def _harmless(text: str) -> str:
+    """Whatever stands in a log must not steer the terminal of who reads it; colours are taken out with the rest."""
+    return text if text.isprintable() else "".join(c if c.isprintable() or c == "\t" else "?" for c in text)

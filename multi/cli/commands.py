@@ -17,6 +17,8 @@ from multi.errors import EXIT_FAILED, EXIT_USAGE, UsageError
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
     from multi.act import Manner
     from multi.check import Obstacle
+    from multi.logs import LogLine
+    from multi.node import Node
     from multi.event import Event
     from multi.pipeline import Difference, Selection, View
     from multi.report import Progress, Style
@@ -49,6 +51,9 @@ TIMEOUT = Option(
     flags=("--timeout",), help="give up after so many seconds, exit 1; for ever when not given", metavar="SECONDS"
 )
 
+FOLLOW = Option(flags=("--follow",), help="go on with what is added, until interrupted; rotation is noticed")
+LINES = Option(flags=("--lines",), help="how many lines of each log to begin with, 10 when not said", metavar="N")
+
 # Words of the node grammar that are nobody's setting; the pipeline reads them, help and completion show them.
 STRICT = Option(flags=("--strict",), help="a scoped option that hits no node is an error, not a warning")
 CONFIG = Option(flags=("--multi-config",), help="read this file instead of the first multi.toml found", metavar="FILE")
@@ -75,6 +80,14 @@ class Line(Protocol):
 
     def check(self, selection: Selection) -> tuple[Obstacle, ...]:
         """Nodes -> what a start of them would fail of."""
+        ...
+
+    def unreadable_logs(self, selection: Selection) -> tuple[Node, ...]:
+        """Nodes -> those whose log is no file."""
+        ...
+
+    def logs(self, selection: Selection, *, lines: int, follow: bool) -> Iterator[LogLine]:
+        """Nodes -> the lines of their logs."""
         ...
 
     def run(self, command: str, selection: Selection, *, manner: Manner) -> Iterator[Event]:
@@ -269,6 +282,36 @@ def check(order: Order, session: Session) -> int:
     return EXIT_USAGE if obstacles else 0
 
 
+def logs(order: Order, session: Session) -> int:
+    """The nodes' logs, merged."""
+    from multi import report
+
+    selection = _select(order, session)
+    screen = session.screen
+    if not selection.nodes:
+        raise UsageError("", _no_nodes(selection), "name some, as in 'multi logs w1 w2'")
+    count = _lines(order.given[LINES.name] or "") if order.has(LINES) else _LAST_LINES
+    for node in session.line().unreadable_logs(selection):
+        screen.complain(remark(f"{report.printable(node.name)}: logs to {node.logfile}, which cannot be read again"))
+    style = report.Style(screen.colour)
+    colours: dict[str, int] = {}
+    for line in session.line().logs(selection, lines=count, follow=order.has(FOLLOW)):
+        if order.has(JSON):
+            screen.say(report.to_json({"nodes": line.names.split(","), "text": line.text}))
+        else:
+            screen.say(report.log_line(line, colours.setdefault(line.names, len(colours)), style))
+        if screen.deaf:
+            break
+    return 0
+
+
+def _lines(text: str) -> int:
+    """``--lines N`` -> N."""
+    if text.isascii() and text.isdigit() and len(text) <= _DIGITS:
+        return int(text)
+    raise UsageError(f"--lines={text}", "is not a number of lines", "write it like --lines=100")
+
+
 def show_help(order: Order, session: Session) -> int:
     """``help [COMMAND]``."""
     from multi.cli import manual
@@ -416,6 +459,7 @@ def _show_progress(screen: Screen, style: Style, progress: Progress) -> Progress
 
 # -- the table -----------------------------------------------------------------------------------------------------
 
+_LAST_LINES = 10
 _REDRAW_SECONDS = 1.0  # the redrawn line counts seconds
 _LINE_SECONDS = 10.0  # in a log a line now and then is enough, and wakes us up no more often
 _DIGITS = 12  # more make no number that anybody means
@@ -606,6 +650,14 @@ COMMANDS: tuple[Command, ...] = (
         examples=("multi wait w1 --timeout=30", "multi wait --down"),
         options=(UP, DOWN, TIMEOUT),
         needs_nodes=True,
+    ),
+    Command(
+        name="logs",
+        summary="print the last lines of the nodes' logs, each with its node's name",
+        ride=logs,
+        usage="[NODES] [--follow] [--lines N] [OPTIONS]",
+        examples=("multi logs", "multi logs w1 w2 --follow", "multi logs --lines=100"),
+        options=(FOLLOW, LINES),
     ),
     Command(
         name="names",

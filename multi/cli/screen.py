@@ -47,6 +47,11 @@ class Screen:
         """Whether a line can be drawn again in its place."""
         return self.out_is_terminal and self._smart
 
+    @property
+    def deaf(self) -> bool:
+        """Whether nobody reads stdout any more: then it is in vain to go on only for the sake of printing."""
+        return self._out is None
+
     def without_colour(self) -> None:
         """``--no-color``."""
         self.colour = self.error_colour = False

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
     from multi.system.launch import Request
+    from multi.system.logs import Log
 
 LINUX = sys.platform == "linux"
 _LOOK_FIRST, _LOOK_MOST = 0.01, 0.1  # seconds between two looks where the kernel cannot wake us
@@ -125,7 +126,7 @@ class System(Place):
         self._old_handlers: dict[int, object] = {}
         self._homes: dict[tuple[str | None, str | None], tuple[int, int, list[int], str, str]] = {}
         self._locked_by_thread: list[str] = []
-        self._files_raised = False
+        self._logs: dict[str, Log] = {}
         if signals:
             self._catch(signals)
 
@@ -143,6 +144,9 @@ class System(Place):
         """Give everything back. The nodes live on; the launcher does not."""
         for key in list(self._held):
             self.release(key)
+        for log in self._logs.values():
+            log.close()
+        self._logs.clear()
         if self._control is not None:
             self._drop_source(self._control.fileno())
             self._control.close()
@@ -299,6 +303,17 @@ class System(Place):
     def tail(self, path: str, offset: int, limit: int) -> bytes:
         """See `files.tail`."""
         return files.tail(path, offset, limit)
+
+    def log_begin(self, path: str, limit: int) -> bytes:
+        """See `logs.Log`."""
+        from multi.system.logs import Log
+
+        log = self._logs[path] = Log(path)
+        return log.begin(limit)
+
+    def log_more(self, path: str, limit: int) -> bytes:
+        """See `logs.Log`."""
+        return self._logs[path].more(limit)
 
     def notifies(self, program: str) -> bool:
         """See `entry.notifies`."""
