@@ -93,11 +93,11 @@ Walk: TypeAlias = "Generator[Event | Pause | Look, Happening | Census | None, bo
 class Manner:
     """How the routes are walked.
 
-    `width` nodes at a time, None for all at once; with a width, the first failure ends the admission of
-    further nodes. `notes` are what a user should know of a node's readiness. `keep_unready` leaves a node running that did not get ready. `progress` is the number of
-    seconds between two `Waiting` events, None for none. `timeout` bounds `AwaitDown` and `AwaitReady`, seconds.
-    With `signals`, SIGINT, SIGTERM and SIGHUP end the ride as an `Interrupted` event; only the main thread of a
-    program may ask for that.
+    `width` nodes at a time, None for all at once; with a width, the first failure ends the admission of further
+    nodes. `notes` are what a user should know of a node's readiness. `keep_unready` leaves a node running that did not
+    get ready. `progress` is the number of seconds between two `Waiting` events, None for none. `timeout` bounds
+    `AwaitUp`, `AwaitDown` and `AwaitReady`, seconds. With `signals`, SIGINT, SIGTERM and SIGHUP end the ride as an
+    `Interrupted` event; only the main thread of a program may ask for that.
     """
 
     width: int | None = None
@@ -165,7 +165,9 @@ class _Ride:
                     if active.pause is not None:
                         self._advance(active, active.inbox.popleft())
             self._fire_timers()
-            if self._look_asked is not None and (not happenings or self._machine.now() >= self._look_asked + _LOOK_LATEST):
+            if self._look_asked is not None and (
+                not happenings or self._machine.now() >= self._look_asked + _LOOK_LATEST
+            ):
                 self._look_for_all()
             yield from self._drain()
             yield from self._progress()
@@ -342,7 +344,7 @@ class _Walker:
 
     # -- the steps -------------------------------------------------------------------------------
 
-    def _do(self, step: Step, proc: Proc | None) -> Walk:
+    def _do(self, step: Step, proc: Proc | None) -> Walk:  # noqa: C901, PLR0911, PLR0912 -- one case a step is the table
         match step:
             case Skip(why, met):
                 yield Skipped(self._key, proc.pid if proc is not None else None, why, met)
@@ -350,7 +352,9 @@ class _Walker:
             case Rewrite():
                 if self._record is not None:
                     self._write_record(replace(self._record, node=self._node))
-                yield Skipped(self._key, proc.pid if proc is not None else None, "runs on, with its new settings on record")
+                yield Skipped(
+                    self._key, proc.pid if proc is not None else None, "runs on, with its new settings on record"
+                )
                 return True
             case Refuse(why):
                 yield Refused(self._key, why)
@@ -383,7 +387,9 @@ class _Walker:
                 return (yield from self._end(found, schedule, first_sent=True))
             case Kill(found):
                 self._ask(found, records.WANTED_STOPPED)
-                return (yield from self._end(found, Schedule((Stage(_KILL, _KILL_GRACE),)), first_sent=False, whole=True))
+                return (
+                    yield from self._end(found, Schedule((Stage(_KILL, _KILL_GRACE),)), first_sent=False, whole=True)
+                )
 
     def _write_record(self, record: Record) -> None:
         node = record.node
@@ -461,7 +467,9 @@ class _Walker:
             case ready.Disproof():
                 return (yield from self._unready(proc, verdict, offset))
 
-    def _prepare(self, token: str, began: float) -> Generator[Event | Pause | Look, Happening | Census | None, Proc | None]:
+    def _prepare(
+        self, token: str, began: float
+    ) -> Generator[Event | Pause | Look, Happening | Census | None, Proc | None]:
         """Bring a process to the gate. While it stands there, whatever ends this walk sends it away."""
         node, machine = self._node, self._machine
         machine.make_directory(node.rundir, node.uid, node.gid)
@@ -482,7 +490,11 @@ class _Walker:
                     return None
                 case None:
                     why = f"could not be set up within {node.ready_timeout:g}s"
-                    yield Failed(self._key, None, _joined(why, "see whether its --workdir or log lies on a file system that hangs"))
+                    yield Failed(
+                        self._key,
+                        None,
+                        _joined(why, "see whether its --workdir or log lies on a file system that hangs"),
+                    )
                     return None
 
     def _history(self) -> Record:
@@ -494,7 +506,9 @@ class _Walker:
         counted = before if before.proc is None else before.fallen(wall, "it died")
         return replace(record, failures=counted.failures, failed=counted.failed)
 
-    def _prove(self, proc: Proc, began: float, offset: int, *, executed: bool) -> Generator[Event | Pause | Look, Happening | Census | None, ready.Verdict]:
+    def _prove(
+        self, proc: Proc, began: float, offset: int, *, executed: bool
+    ) -> Generator[Event | Pause | Look, Happening | Census | None, ready.Verdict]:
         proof = ready.prove(self._node, proc, self._machine, began=began, offset=offset, executed=executed)
         sent: Happening | None = None
         while True:
@@ -640,7 +654,12 @@ class _Walker:
             yield Survived(node.name, proc.pid, machine.now() - began, (proc.pid,))
             return False
         if node.kill_mode == "mixed" or whole:
-            left = yield from self._sweep(proc, known, began, max(_KILL_GRACE, schedule.stages[-1].seconds if schedule.stages[-1].signum == _KILL else 0))
+            left = yield from self._sweep(
+                proc,
+                known,
+                began,
+                max(_KILL_GRACE, schedule.stages[-1].seconds if schedule.stages[-1].signum == _KILL else 0),
+            )
             if left:
                 yield Survived(node.name, proc.pid, machine.now() - began, left)
                 return False
@@ -655,7 +674,9 @@ class _Walker:
             if isinstance(happening, Ended) and happening.proc == proc:
                 return True
 
-    def _sweep(self, proc: Proc, known: set[Proc], began: float, grace: float) -> Generator[Event | Pause | Look, Happening | Census | None, tuple[int, ...]]:
+    def _sweep(
+        self, proc: Proc, known: set[Proc], began: float, grace: float
+    ) -> Generator[Event | Pause | Look, Happening | Census | None, tuple[int, ...]]:
         """The main process is gone: KILL what is left of its tree until none is left. Returns the pids of survivors.
 
         systemd.kill(5) calls this `mixed`: the graceful signal is for the main process, KILL is for the rest.
@@ -736,4 +757,6 @@ def _joined(why: str, hint: str) -> str:
 
 def _last_lines(data: bytes) -> tuple[str, ...]:
     text = data.decode("utf-8", "replace")
-    return tuple("".join(c if c.isprintable() or c == "\t" else "?" for c in line) for line in text.splitlines()[-_TAIL_LINES:])
+    return tuple(
+        "".join(c if c.isprintable() or c == "\t" else "?" for c in line) for line in text.splitlines()[-_TAIL_LINES:]
+    )

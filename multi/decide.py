@@ -160,7 +160,7 @@ def _kill(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:
             return (Refuse(why),)
 
 
-def _ensure(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:
+def _ensure(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:  # noqa: PLR0911 -- one case a column
     match sighting:
         case Down():
             return (Skip(NOT_RUNNING),)

@@ -138,4 +138,17 @@ class Interrupted:
     signum: int
 
 
-Event: TypeAlias = Spawned | Readied | Signalled | Gone | Survived | Cleared | Adopted | Skipped | Failed | Refused | Waiting | Interrupted
+Event: TypeAlias = (
+    Spawned
+    | Readied
+    | Signalled
+    | Gone
+    | Survived
+    | Cleared
+    | Adopted
+    | Skipped
+    | Failed
+    | Refused
+    | Waiting
+    | Interrupted
+)

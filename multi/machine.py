@@ -218,7 +218,7 @@ class Ground(Protocol):
         """The paths that match a pattern, as in glob(7)."""
 
     def kind(self, path: str) -> str:
-        """``directory``, ``program`` (a file that we may execute), ``file``, ``other``, or empty when nothing is there."""
+        """``directory``, ``program`` (a file that we may execute), ``file``, ``other``; empty when nothing is there."""
 
     def cannot_create(self, path: str) -> str:
         """Why we could not create or write that file, directories above it included; empty when we could."""

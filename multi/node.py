@@ -52,7 +52,9 @@ class Node:
     umask: int | None = None
     nice: int | None = None
     env: tuple[tuple[str, str | None], ...] = ()
-    rlimits: tuple[tuple[str, int, int], ...] = ()  # (name as in getrlimit(2) without RLIMIT_, soft, hard); -1 is infinity
+    rlimits: tuple[
+        tuple[str, int, int], ...
+    ] = ()  # (name as in getrlimit(2) without RLIMIT_, soft, hard); -1 is infinity
     stop: Schedule = field(kw_only=True)
     kill_mode: str = "mixed"
     reload_signal: int | None = None

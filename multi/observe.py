@@ -83,7 +83,7 @@ def judge(node: Node, evidence: Evidence, census: Census, me: Me) -> Observation
 
 
 def _judge_recorded(node: Node, record: Record, proc: Proc, evidence: Evidence, census: Census) -> Sighting:
-    """The recorded process runs; is its pidfile right?"""
+    """Judge the pidfile of a recorded process that runs."""
     pid = _pid_of(evidence.pidfile)
     if pid is None:
         return Lost(proc, f"its pidfile {node.pidfile} is gone")
@@ -99,7 +99,7 @@ def _judge_recorded(node: Node, record: Record, proc: Proc, evidence: Evidence, 
     return Up(proc, ready=record.phase == records.UP)
 
 
-def _judge_unrecorded(
+def _judge_unrecorded(  # noqa: PLR0911, PLR0913, PLR0917 -- the evidence in its parts, one return a case
     node: Node, record: Record | None, damage: str, evidence: Evidence, census: Census, me: Me
 ) -> Sighting:
     """No recorded process runs. One that lost its record may, or one that another tool started."""
@@ -140,7 +140,9 @@ def _fate(pid: int, census: Census) -> str:
     return f"pid {pid} is another process now"
 
 
-def _judge_foreign(node: Node, pid: int, evidence: Evidence, census: Census, me: Me) -> Sighting:
+def _judge_foreign(  # noqa: PLR0911 -- one return a case
+    node: Node, pid: int, evidence: Evidence, census: Census, me: Me
+) -> Sighting:
     """A pidfile without a record: from celery itself, an init script, another supervisor.
 
     The process must be older than the file, run as the file's owner, and look like the node's command.
@@ -252,7 +254,9 @@ def recall(node: Node, machine: Machine) -> Record | None:
     """The sound and trustworthy record of this node, if there is one."""
     file = machine.read(node.recordfile, records.RECORD_LIMIT)
     record, _ = _record_of(node, file)
-    if record is None or _distrust(node.recordfile, file, None, machine.me()) and not _runs_as_owner(record, file, machine):
+    if record is None or (
+        _distrust(node.recordfile, file, None, machine.me()) and not _runs_as_owner(record, file, machine)
+    ):
         return None
     return record
 

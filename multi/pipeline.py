@@ -139,9 +139,7 @@ class _Selector:
             home_of=ground.home_of,
         )
         self.config: Config = config.EMPTY
-        source = config.locate(
-            parse.prescan(words, "--multi-config"), here.environ, here.cwd, here.home, ground.load
-        )
+        source = config.locate(parse.prescan(words, "--multi-config"), here.environ, here.cwd, here.home, ground.load)
         if source is not None:
             self.config = config.parse_config(source.text, source.path, here.environ, ground.load, ground.find)
         self.environment: Layer = config.environment(here.environ)
@@ -200,7 +198,9 @@ class _Selector:
     def pure(self) -> Selection:
         """Ride as far as expand."""
         if not self.spec.names and not _has_nodes(self.config):
-            raise UsageError("", f"{self.command} needs nodes, and none is named or configured", f"try 'multi {self.command} w1 w2'")
+            raise UsageError(
+                "", f"{self.command} needs nodes, and none is named or configured", f"try 'multi {self.command} w1 w2'"
+            )
         return self.selection(self.expand(self.spec))
 
     def with_records(self, machine: Machine) -> Selection:
@@ -239,7 +239,9 @@ class _Selector:
         from multi import expand, observe
 
         if self.config.path is None:
-            raise UsageError(self.command, "needs a configuration, and none was found", "write a multi.toml, or give --multi-config")
+            raise UsageError(
+                self.command, "needs a configuration, and none was found", "write a multi.toml, or give --multi-config"
+            )
         selection = self.selection(self.expand(self.spec))
         everything = selection if not self.spec.names else self.selection(self.expand(replace(self.spec, names=())))
         names = {node.name for node in everything.nodes}
@@ -270,7 +272,10 @@ class _Selector:
             instance = row.instance
             if instance is None or instance.pid != row.seen.proc.pid or instance.node in nodes:
                 continue
-            if instance.pidfile.rpartition("/")[0] == rundir and row.seen.uid in {machine.me().uid, *_uids(self, machine)}:
+            if instance.pidfile.rpartition("/")[0] == rundir and row.seen.uid in {
+                machine.me().uid,
+                *_uids(self, machine),
+            }:
                 lost = self._lost(instance.node, instance.pidfile, machine.cmdline(instance.pid))
                 if lost is not None:
                     nodes[instance.node] = lost
@@ -347,11 +352,7 @@ def _nobody_said(name: str, sources: Mapping[str, str]) -> bool:
 
 def _explicit(sources: Mapping[str, str]) -> frozenset[str]:
     """The fields of a node that somebody said now, not the preset or the built-in default."""
-    return frozenset(
-        _FIELD_OF[name]
-        for name in sources
-        if name in _FIELD_OF and not _nobody_said(name, sources)
-    )
+    return frozenset(_FIELD_OF[name] for name in sources if name in _FIELD_OF and not _nobody_said(name, sources))
 
 
 def _without_needless_root(selection: Selection, environ: Mapping[str, str], uid: int) -> Selection:
@@ -362,7 +363,7 @@ def _without_needless_root(selection: Selection, environ: Mapping[str, str], uid
     policies = {selection.settings.get(node.name, {}).get("root", "warn") for node in rooted}
     if "deny" in policies:
         names = " ".join(node.short for node in rooted[:5])
-        raise NotPermittedError(names, "would run as root, which the setting root = \"deny\" refuses", "give --uid USER")
+        raise NotPermittedError(names, 'would run as root, which the setting root = "deny" refuses', "give --uid USER")
     if "warn" not in policies or any(environ.get(name) for name in ("C_FORCE_ROOT", "MULTI_FORCE_ROOT")):
         return selection
     number = "one node runs" if len(rooted) == 1 else f"{len(rooted)} nodes run"
@@ -492,7 +493,9 @@ def diff(selection: Selection, *, machine: Machine | None = None) -> tuple[Diffe
         route = decide.route(wish, sighting, node)
         verb = _verb(route.steps, removed=wish.command == "stopwait")
         if verb:
-            changes = _changes(wish.recorded, node) if wish.recorded is not None and verb in {"restart", "update"} else ()
+            changes = (
+                _changes(wish.recorded, node) if wish.recorded is not None and verb in {"restart", "update"} else ()
+            )
             why = "it is not configured any more" if wish.command == "stopwait" else getattr(sighting, "why", "")
             found.append(Difference(node.name, verb, why, changes))
     return tuple(found)

@@ -60,7 +60,7 @@ class _Course:
     why: str = ""
 
 
-def prove(
+def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
     node: Node, proc: Proc, machine: Machine, *, began: float, offset: int, executed: bool
 ) -> Generator[Pause, Happening | None, Verdict]:
     """Wait for the proof. `began` is when the start began, `offset` where its log begins.

@@ -1,6 +1,6 @@
-"""bytes <-> pidfile and record; an inverse pair; touches no disk.
+r"""bytes <-> pidfile and record; an inverse pair; touches no disk.
 
-The pidfile holds exactly ``PID\\n``. The record is one JSON object (version 1) that says which process
+The pidfile holds exactly ``PID\n``. The record is one JSON object (version 1) that says which process
 it is about, how the node was started and what was last asked of it. Both are read with suspicion:
 whatever is not exactly what `encode` writes is `DamagedError`.
 """

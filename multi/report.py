@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 
 from multi.check import Obstacle
-from multi.logs import LogLine
 from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from multi.event import (
     Adopted,
@@ -28,6 +27,7 @@ from multi.event import (
     Survived,
     Waiting,
 )
+from multi.logs import LogLine
 from multi.node import Node
 from multi.pipeline import Difference, Selection, View
 from multi.schedule import signal_name
@@ -726,7 +726,9 @@ _LOG_COLOURS = ("cyan", "yellow", "green", "magenta", "blue")
 
 def log_line(line: LogLine, colour: int, style: Style = PLAIN) -> str:
     """One line of a log behind the name of its node; `colour` counts the logs."""
-    return style.paint(_LOG_COLOURS[colour % len(_LOG_COLOURS)], f"{printable(line.names)} |") + f" {_harmless(line.text)}"
+    return (
+        style.paint(_LOG_COLOURS[colour % len(_LOG_COLOURS)], f"{printable(line.names)} |") + f" {_harmless(line.text)}"
+    )
 
 
 def _harmless(text: str) -> str:

@@ -106,7 +106,9 @@ class Adopt:
     why: str
 
 
-Step: TypeAlias = Skip | Refuse | Spawn | AwaitReady | AwaitUp | AwaitDown | Signal | AwaitEnd | Stop | Kill | Clear | Rewrite | Adopt
+Step: TypeAlias = (
+    Skip | Refuse | Spawn | AwaitReady | AwaitUp | AwaitDown | Signal | AwaitEnd | Stop | Kill | Clear | Rewrite | Adopt
+)
 
 
 @dataclass(frozen=True, slots=True)

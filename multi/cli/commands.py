@@ -17,9 +17,9 @@ from multi.errors import EXIT_FAILED, EXIT_USAGE, UsageError
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
     from multi.act import Manner
     from multi.check import Obstacle
+    from multi.event import Event
     from multi.logs import LogLine
     from multi.node import Node
-    from multi.event import Event
     from multi.pipeline import Difference, Selection, View
     from multi.report import Progress, Style
     from multi.step import Route
@@ -292,7 +292,8 @@ def logs(order: Order, session: Session) -> int:
         raise UsageError("", _no_nodes(selection), "name some, as in 'multi logs w1 w2'")
     count = _lines(order.given[LINES.name] or "") if order.has(LINES) else _LAST_LINES
     for node in session.line().unreadable_logs(selection):
-        screen.complain(remark(f"{report.printable(node.name)}: logs to {node.logfile}, which cannot be read again"))
+        where = report.printable(f"{node.name}: logs to {node.logfile}")
+        screen.complain(remark(f"{where}, which cannot be read again"))
     style = report.Style(screen.colour)
     colours: dict[str, int] = {}
     for line in session.line().logs(selection, lines=count, follow=order.has(FOLLOW)):

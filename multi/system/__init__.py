@@ -132,11 +132,13 @@ class System(Place):
 
     # -- life ------------------------------------------------------------------------------------
 
-    def __enter__(self) -> System:
+    def __enter__(self) -> System:  # noqa: PYI034 -- typing.Self is Python 3.11
         """Nothing to do; `close` is what matters."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close."""
         self.close()
 
@@ -464,7 +466,9 @@ class System(Place):
                 control.sendall(data[sent:])
             except OSError as error:
                 ours.close()
-                self._queue.append(LaunchFailed(key, f"the launcher has ended: {error.strerror}", "try again", error.errno or 0))
+                self._queue.append(
+                    LaunchFailed(key, f"the launcher has ended: {error.strerror}", "try again", error.errno or 0)
+                )
                 return
         child = _Child(key, ours)
         self._children[ident] = child
@@ -527,7 +531,7 @@ class System(Place):
         self._add_source(ours.fileno(), self._launcher_speaks)
         return ours
 
-    def _launcher_speaks(self) -> None:
+    def _launcher_speaks(self) -> None:  # noqa: C901 -- one branch a message
         from multi.system.launch import ENDED, KIND_ENDED
 
         if self._control is None:
@@ -749,7 +753,9 @@ class System(Place):
             except OSError:
                 return
             if self._may_notify(key, ancillary):
-                fields = dict(line.partition("=")[::2] for line in data.decode("utf-8", "replace").split("\n") if "=" in line)
+                fields = dict(
+                    line.partition("=")[::2] for line in data.decode("utf-8", "replace").split("\n") if "=" in line
+                )
                 self._queue.append(Notified(key, fields))
 
     def _may_notify(self, key: str, ancillary: list[tuple[int, int, bytes]]) -> bool:
@@ -765,7 +771,9 @@ class System(Place):
                 if uid in {0, os.geteuid()} or (child is not None and child.proc is not None and pid == child.proc.pid):
                     return True
                 row = self.census_row(pid)
-                return row is not None and child is not None and child.proc is not None and row.seen.ppid == child.proc.pid
+                return (
+                    row is not None and child is not None and child.proc is not None and row.seen.ppid == child.proc.pid
+                )
         return False
 
     def census_row(self, pid: int) -> Row | None:
@@ -958,7 +966,9 @@ def _limit(name: str, soft: int, hard: int) -> tuple[int, int, int]:
 
     which = getattr(resource, f"RLIMIT_{name.upper()}", None)
     if which is None:
-        raise MachineError(f"cannot set the limit {name}", "this system does not have it", "see getrlimit(2)", errno.EINVAL)
+        raise MachineError(
+            f"cannot set the limit {name}", "this system does not have it", "see getrlimit(2)", errno.EINVAL
+        )
     infinity = resource.RLIM_INFINITY
     return which, infinity if soft < 0 else soft, infinity if hard < 0 else hard
 

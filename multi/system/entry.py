@@ -12,7 +12,8 @@ _PATIENCE = 30.0  # seconds for a Python to start and look at what is installed 
 _QUESTION = (
     "import importlib.metadata as m\n"
     "points = m.entry_points()\n"
-    "found = points.select(group='celery.commands') if hasattr(points, 'select') else points.get('celery.commands', ())\n"
+    "group = 'celery.commands'\n"
+    "found = points.select(group=group) if hasattr(points, 'select') else points.get(group, ())\n"
     f"raise SystemExit(0 if any({_OURS!r} in p.value for p in found) else 1)\n"
 )
 
@@ -75,7 +76,9 @@ def _installed_here() -> bool:
         except OSError:
             continue
         for name in names:
-            if name.startswith(("multi_supervisor-", "multi_supervisor.")) and name.endswith((".dist-info", ".egg-info")):
+            if name.startswith(("multi_supervisor-", "multi_supervisor.")) and name.endswith(
+                (".dist-info", ".egg-info")
+            ):
                 try:
                     with open(f"{directory}/{name}/entry_points.txt", encoding="utf-8") as file:
                         text = file.read()

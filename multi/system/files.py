@@ -27,7 +27,7 @@ class Owner(NamedTuple):
     gid: int
 
 
-def read(path: str, limit: int) -> File | Unreadable | None:
+def read(path: str, limit: int) -> File | Unreadable | None:  # noqa: PLR0911 -- one return a kind of file
     """A regular file's content, no link followed, at most `limit` bytes; never blocks."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC)

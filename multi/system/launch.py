@@ -256,7 +256,9 @@ def _drop_privileges(uid: int, gid: int, groups: list[int]) -> None:
             os.setgid(gid)
             os.setuid(uid)
     except OSError as error:
-        raise StepError(f"cannot become uid {uid}, gid {gid}", error, "only root can start a node as another user") from error
+        raise StepError(
+            f"cannot become uid {uid}, gid {gid}", error, "only root can start a node as another user"
+        ) from error
     if hasattr(os, "getresuid") and (os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3):
         raise StepError(f"the ids did not become uid {uid}, gid {gid}", None, "", errno.EPERM)
     if uid != 0:
@@ -264,7 +266,12 @@ def _drop_privileges(uid: int, gid: int, groups: list[int]) -> None:
             os.setuid(0)
         except OSError:
             return
-        raise StepError("root can be regained after dropping privileges", None, "check the capabilities of this process", errno.EPERM)
+        raise StepError(
+            "root can be regained after dropping privileges",
+            None,
+            "check the capabilities of this process",
+            errno.EPERM,
+        )
 
 
 def own_descriptor(path: str) -> int | None:
@@ -290,7 +297,9 @@ def open_log(path: str) -> int:
     try:
         if own is not None:
             if own > _STDERR:
-                raise StepError(f"cannot log to {path}", OSError(errno.EBADF, "only descriptors 0 to 2 are passed on"), hint)
+                raise StepError(
+                    f"cannot log to {path}", OSError(errno.EBADF, "only descriptors 0 to 2 are passed on"), hint
+                )
             return os.dup(own)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK
         try:

@@ -28,7 +28,10 @@ class Place:
             cwd = os.getcwd()
         except OSError as error:
             raise MachineError(
-                "cannot tell the current directory", error.strerror or str(error), "change to one that exists", error.errno or 0
+                "cannot tell the current directory",
+                error.strerror or str(error),
+                "change to one that exists",
+                error.errno or 0,
             ) from error
         return Surroundings(
             environ=dict(os.environ),
