@@ -56,7 +56,16 @@ STATUS_DEAD = 1
 STATUS_STOPPED = 3
 STATUS_UNKNOWN = 4
 
-_SGR = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "magenta": "35", "cyan": "36"}
+_SGR = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "blue": "34",
+    "magenta": "35",
+    "cyan": "36",
+}
 _STATE_COLOUR = {
     "running": "green",
     "starting": "yellow",
@@ -80,7 +89,7 @@ class Style:
     colour: bool = False
 
     def paint(self, name: str, text: str) -> str:
-        """`text` in the colour `name` (``bold dim red green yellow magenta cyan``), or as it is."""
+        """`text` in the colour `name` (``bold dim red green yellow blue magenta cyan``), or as it is."""
         return f"\x1b[{_SGR[name]}m{text}\x1b[0m" if self.colour else text
 
 
@@ -725,12 +734,7 @@ _LOG_COLOURS = ("cyan", "yellow", "green", "magenta", "blue")
 
 
 def log_line(line: LogLine, colour: int, style: Style = PLAIN) -> str:
-    """One line of a log behind the name of its node; `colour` counts the logs."""
-    return (
-        style.paint(_LOG_COLOURS[colour % len(_LOG_COLOURS)], f"{printable(line.names)} |") + f" {_harmless(line.text)}"
-    )
-
-
-def _harmless(text: str) -> str:
-    """Whatever stands in a log must not steer the terminal of who reads it; colours are taken out with the rest."""
-    return text if text.isprintable() else "".join(c if c.isprintable() or c == "\t" else "?" for c in text)
+    """One line of a log behind the names of its nodes; `colour` counts the logs. Tabs stay, for who cuts at them."""
+    names = style.paint(_LOG_COLOURS[colour % len(_LOG_COLOURS)], f"{printable(line.names)} |")
+    text = "\t".join(printable(part) for part in line.text.split("\t"))
+    return f"{names} {text}"

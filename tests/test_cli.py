@@ -36,6 +36,7 @@ from multi.cli.screen import Screen
 from multi.cli.words import LEADING_FLAGS, LEADING_WITH_VALUE, Option, Split, Taken, split, take
 from multi.errors import ConfigError, NotPermittedError, UsageError
 from multi.event import Event, Failed, Gone, Interrupted, Readied, Refused, Signalled, Skipped, Spawned, Waiting
+from multi.logs import LogLine
 from multi.machine import MachineError
 from multi.node import Node
 from multi.pipeline import Difference, Selection, View
@@ -77,6 +78,8 @@ class FakeLine:
     differences: tuple[Difference, ...] = ()
     obstacles: tuple[Obstacle, ...] = ()
     removed: tuple[Node, ...] = ()
+    log: tuple[LogLine, ...] = ()
+    unreadable: tuple[Node, ...] = ()
     events: Sequence[Event | BaseException] = ()
     warnings: tuple[str, ...] = ()
     error: Exception | None = None
@@ -116,6 +119,16 @@ class FakeLine:
         """The obstacles."""
         self.asked.append(("check", len(selection.nodes)))
         return self.obstacles
+
+    def unreadable_logs(self, selection: Selection) -> tuple[Node, ...]:
+        """The nodes with such logs."""
+        self.asked.append(("unreadable_logs", len(selection.nodes)))
+        return self.unreadable
+
+    def logs(self, selection: Selection, *, lines: int, follow: bool) -> Iterator[LogLine]:
+        """The lines of the logs."""
+        self.asked.append(("logs", len(selection.nodes), lines, follow))
+        yield from self.log
 
     def run(self, command: str, selection: Selection, *, manner: Manner) -> Iterator[Event]:
         """The events; one that is an exception is raised in its place."""
@@ -306,6 +319,7 @@ def test_windows() -> None:
             "--timeout=-1: is not a number of seconds; write it like --timeout=30 or --timeout=0.5",
         ),
         (("wait", "--up", "--down"), "--up --down: contradict each other; give one of them"),
+        (("logs", "--lines=all"), "--lines=all: is not a number of lines; write it like --lines=100"),
         (("completion",), "completion: needs one shell, not 0; it can be bash, zsh, fish"),
         (("completion", "csh"), "csh: is not a shell that multi can teach; it can be bash, zsh, fish"),
     ],
@@ -805,6 +819,78 @@ def test_apply_stops_the_last_node_too() -> None:
     line = FakeLine(nodes=(), removed=(W1,))
     assert run("apply", line=line).code == 0
     assert line.asked[-1] == ("run", "apply", 0)
+
+
+LOG = (LogLine("w1", "plain"), LogLine("w2,w3", "shared \x1b[2Jlog\x07"), LogLine("w1", "\x1b[31mred\x1b[0m\ttab"))
+
+
+def test_logs() -> None:
+    """`logs` prints each line behind the names of its nodes, harmless to a terminal."""
+    result = run("logs", line=FakeLine(log=LOG))
+    assert result == Result(0, "w1 | plain\nw2,w3 | shared \\x1b[2Jlog\\x07\nw1 | red    tab\n", "")
+
+
+def test_logs_in_colour() -> None:
+    """On a terminal each log has a colour and keeps it; there are more logs than colours."""
+    log = tuple(LogLine(f"w{number}", "text") for number in (*range(7), 0))
+    lines = run("logs", line=FakeLine(log=log), terminal=True).out.splitlines()
+    colours = [line.partition("mw")[0] for line in lines]
+    assert all(colour.startswith("\x1b[") for colour in colours)
+    assert colours[0] == colours[7]
+    assert len(set(colours[:5])) == 5
+
+
+def test_logs_json() -> None:
+    """`logs --json` is one object a line, the text exactly as it was logged."""
+    result = run("logs", "--json", line=FakeLine(log=LOG))
+    assert [json.loads(line) for line in result.out.splitlines()] == [
+        {"nodes": ["w1"], "text": LOG[0].text},
+        {"nodes": ["w2", "w3"], "text": LOG[1].text},
+        {"nodes": ["w1"], "text": LOG[2].text},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "lines", "follow"),
+    [((), 10, False), (("--lines=3",), 3, False), (("--lines", "0", "--follow"), 0, True)],
+)
+def test_logs_options(words: tuple[str, ...], lines: int, follow: bool) -> None:
+    """How many lines, and whether to go on, is handed on."""
+    line = FakeLine()
+    run("logs", *words, line=line)
+    assert line.asked[-1] == ("logs", 2, lines, follow)
+
+
+def test_logs_that_cannot_be_read() -> None:
+    """Where a log is no file, that is said."""
+    terminal = dataclasses.replace(W1, logfile="/dev/stderr")
+    result = run("logs", line=FakeLine(unreadable=(terminal,), log=LOG[:1]))
+    assert result == Result(0, "w1 | plain\n", "multi: w1@host: logs to /dev/stderr, which cannot be read again\n")
+    assert run("logs", line=FakeLine(nodes=())).code == 2
+
+
+def test_logs_end_with_their_reader() -> None:
+    """`multi logs --follow | head -1` ends once nobody reads."""
+
+    class Gone(io.StringIO):
+        """A pipe whose reader has gone away."""
+
+        def write(self, _text: str) -> int:
+            """Refuse."""
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    screen = Screen(Gone(), None, {})
+    fake = FakeLine()
+    told = []
+
+    def endless() -> Iterator[LogLine]:
+        for number in range(1000):
+            told.append(number)
+            yield LogLine("w1", "line")
+
+    fake.logs = lambda *_, **__: endless()  # type: ignore[method-assign]
+    assert serve(["logs", "--follow"], lambda: fake, screen, {}) == 0
+    assert told == [0]
 
 
 # -- help ----------------------------------------------------------------------------------------------------------
