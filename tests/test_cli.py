@@ -827,7 +827,7 @@ LOG = (LogLine("w1", "plain"), LogLine("w2,w3", "shared \x1b[2Jlog\x07"), LogLin
 def test_logs() -> None:
     """`logs` prints each line behind the names of its nodes, harmless to a terminal."""
     result = run("logs", line=FakeLine(log=LOG))
-    assert result == Result(0, "w1 | plain\nw2,w3 | shared \\x1b[2Jlog\\x07\nw1 | red    tab\n", "")
+    assert result == Result(0, "w1 | plain\nw2,w3 | shared \\x1b[2Jlog\\x07\nw1 | red\ttab\n", "")
 
 
 def test_logs_in_colour() -> None:
