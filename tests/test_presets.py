@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import click
 import pytest
@@ -29,15 +26,9 @@ from multi.node import Ready
 from multi.presets import Preset
 from multi.schedule import Schedule
 from multi.settings import BY_FLAG
+from workers import fake_redis, started, text, wait_for, wanted
 
 SHIPPED = ("celery", "celery-beat", "dramatiq", "exec", "gunicorn", "huey", "rq")
-
-
-def wanted(name: str) -> ModuleType:
-    """Import a worker's package, or skip with a plain sentence where it is not installed."""
-    if importlib.util.find_spec(name) is None:
-        pytest.skip(f"{name} is not installed in this Python")
-    return importlib.import_module(name)
 
 
 def rows(parameters: list[click.Parameter]) -> tuple[set[str], set[str], set[frozenset[str]]]:
@@ -186,49 +177,6 @@ def test_options_are_exactly_those_of_the_installed_huey() -> None:
 # --- the other workers, alive ---------------------------------------------------------------------------
 
 
-class started:  # noqa: N801 -- reads as a verb where it is used
-    """One process with its output in ``out`` of its directory; killed at the end if it still runs."""
-
-    def __init__(self, words: list[str], directory: Path, **env: str) -> None:
-        """Keep the words; nothing runs yet."""
-        self.words = words
-        self.directory = directory
-        self.env = env
-
-    def __enter__(self) -> subprocess.Popen[bytes]:
-        """Start it."""
-        with (self.directory / "out").open("ab") as out:
-            self.process = subprocess.Popen(
-                self.words,
-                cwd=self.directory,
-                env={**os.environ, "PYTHONWARNINGS": "ignore", **self.env},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-            )
-        return self.process
-
-    def __exit__(self, *_: object) -> None:
-        """End it."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(10)
-
-
-def text(path: Path) -> str:
-    """What a file holds; nothing when there is none yet."""
-    return path.read_text() if path.exists() else ""
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 30) -> None:
-    """Wait until the condition is true; fail when the process ends before."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, f"exited with {process.returncode}"
-        assert time.monotonic() < end, "not within its time"
-        time.sleep(0.05)
-
-
 def stopped(preset: Preset, process: subprocess.Popen[bytes]) -> int:
     """Send the first signal of the preset's schedule to the main process alone, and wait for its exit."""
     schedule = preset.defaults["stop_schedule"]
@@ -247,21 +195,8 @@ def pattern(preset: Preset) -> re.Pattern[str]:
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[int]:
-    """Port of a Redis that lives in a Python process."""
-    wanted("fakeredis")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    code = f"import fakeredis; fakeredis.TcpFakeServer(('127.0.0.1', {port})).serve_forever()"
-    home = tmp_path / "redis"
-    home.mkdir()
-    with started([sys.executable, "-c", code], home) as process:
-
-        def listening() -> bool:
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
-
-        wait_for(listening, process)
+    """Port of a Redis that lives as long as the test."""
+    with fake_redis(tmp_path / "redis") as port:
         yield port
 
 
@@ -291,12 +226,12 @@ def test_rq_refuses_the_name_of_a_killed_worker(tmp_path: Path, redis: int) -> N
 
 
 def test_huey_says_when_it_started_and_stops_on_int(tmp_path: Path) -> None:
-    """Ready, a reload that keeps the pid, and a clean end, all seen in the log that it is given."""
+    """Ready, a reload that keeps the pid, and a clean end."""
     wanted("huey")
     preset = presets.load("huey")
     (tmp_path / "proj.py").write_text("from huey import SqliteHuey\nqueue = SqliteHuey(filename='queue.db')\n")
-    log = tmp_path / "huey.log"
-    words = [sys.executable, *preset.cmd, f"{preset.log_option}={log}", "proj.queue"]
+    log = tmp_path / "out"
+    words = [sys.executable, *preset.cmd, "proj.queue"]
     with started(words, tmp_path) as process:
         wait_for(lambda: len(pattern(preset).findall(text(log))) == 1, process)
         time.sleep(0.3)
@@ -317,8 +252,8 @@ def test_dramatiq_says_when_it_works_and_stops_on_term(tmp_path: Path) -> None:
     (tmp_path / "proj.py").write_text(
         "import dramatiq\nfrom dramatiq.brokers.stub import StubBroker\ndramatiq.set_broker(StubBroker())\n"
     )
-    log = tmp_path / "dramatiq.log"
-    words = [sys.executable, *preset.cmd, "--processes", "1", "--threads", "1", f"{preset.log_option}={log}", "proj"]
+    log = tmp_path / "out"
+    words = [sys.executable, *preset.cmd, "--processes", "1", "--threads", "1", "proj"]
     with started(words, tmp_path) as process:
         wait_for(lambda: bool(pattern(preset).search(text(log))), process)
         time.sleep(0.3)
@@ -364,7 +299,7 @@ def test_gunicorn_notifies_and_keeps_its_environment(tmp_path: Path, notified: s
     wanted("gunicorn")
     preset = presets.load("gunicorn")
     (tmp_path / "proj.py").write_text(WSGI)
-    words = [sys.executable, *preset.cmd, preset.name_option, "w1@host", f"{preset.log_option}={tmp_path / 'log'}"]
+    words = [sys.executable, *preset.cmd, preset.name_option, "w1@host"]
     words += ["--bind", f"unix:{tmp_path / 'http'}", "--no-control-socket", "proj:app"]
     env = preset.defaults["env"]
     assert isinstance(env, tuple)
@@ -376,7 +311,7 @@ def test_gunicorn_notifies_and_keeps_its_environment(tmp_path: Path, notified: s
         if sys.platform == "linux":
             assert "MULTI_INSTANCE=token" in Path(f"/proc/{process.pid}/environ").read_text().split("\0")
         assert stopped(preset, process) == 0
-    assert "Shutting down: Master" in text(tmp_path / "log")
+    assert "Shutting down: Master" in text(tmp_path / "out")
 
 
 def test_gunicorn_dies_within_startsecs_when_its_application_is_broken(tmp_path: Path, notified: socket.socket) -> None:
@@ -565,7 +500,6 @@ def test_an_unreadable_preset_is_an_error_and_not_skipped() -> None:
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_any_file_is_a_preset_or_a_config_error(data: bytes) -> None:
     """Never another exception."""
-
     text = ""
     try:
         presets.load("mine", ["/x"], lambda _: data)
