@@ -537,6 +537,27 @@ def unreadable_logs(selection: Selection) -> tuple[Node, ...]:
     return room.unreadable(selection.nodes)
 
 
+def export(form: str, selection: Selection) -> Mapping[str, str]:
+    """The nodes for another supervisor: files by relative path, see `multi.export`. Raises `UsageError`."""
+    from multi import export as room
+
+    return room.export(form, selection.nodes, (_ground().surroundings().python, "-m", "multi"))
+
+
+def save(files: Mapping[str, str], directory: str) -> Iterator[str]:
+    """Write files into a directory, which is made; yields their paths. Raises `UsageError` for one that is there."""
+    from multi.system.place import Place
+
+    place = Place()
+    for name, text in files.items():
+        path = f"{directory.rstrip('/')}/{name}"
+        if not place.create(path, text.encode("utf-8", "surrogateescape")):
+            raise UsageError(
+                path, "is there already, and may have been changed by hand", "remove it, or give another --output"
+            )
+        yield path
+
+
 def _verb(steps: tuple[Step, ...], *, removed: bool) -> str:
     kinds = {type(step).__name__ for step in steps}
     if "Refuse" in kinds:

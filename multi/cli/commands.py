@@ -54,6 +54,10 @@ TIMEOUT = Option(
 FOLLOW = Option(flags=("--follow",), help="go on with what is added, until interrupted; rotation is noticed")
 LINES = Option(flags=("--lines",), help="how many lines of each log to begin with, 10 when not said", metavar="N")
 
+OUTPUT = Option(
+    flags=("--output",), help="write files into this directory, which must not have them yet", metavar="DIR"
+)
+
 # Words of the node grammar that are nobody's setting; the pipeline reads them, help and completion show them.
 STRICT = Option(flags=("--strict",), help="a scoped option that hits no node is an error, not a warning")
 CONFIG = Option(flags=("--multi-config",), help="read this file instead of the first multi.toml found", metavar="FILE")
@@ -80,6 +84,14 @@ class Line(Protocol):
 
     def check(self, selection: Selection) -> tuple[Obstacle, ...]:
         """Nodes -> what a start of them would fail of."""
+        ...
+
+    def export(self, form: str, selection: Selection) -> Mapping[str, str]:
+        """Nodes -> files for another supervisor."""
+        ...
+
+    def save(self, files: Mapping[str, str], directory: str) -> Iterator[str]:
+        """Files -> their paths, once they are written."""
         ...
 
     def unreadable_logs(self, selection: Selection) -> tuple[Node, ...]:
@@ -303,6 +315,24 @@ def logs(order: Order, session: Session) -> int:
             screen.say(report.log_line(line, colours.setdefault(line.names, len(colours)), style))
         if screen.deaf:
             break
+    return 0
+
+
+def export(order: Order, session: Session) -> int:
+    """The nodes for another supervisor, on stdout or as files in a directory."""
+    if not order.words:
+        raise UsageError(
+            "export", "no form is named", "try 'multi export systemd w1 w2 -A proj', or see 'multi help export'"
+        )
+    form, *words = order.words
+    selection = _select(order, session, words)
+    files = session.line().export(form, selection)
+    if not order.has(OUTPUT):
+        for path, text in files.items():
+            session.screen.say(*([f"# ---- {path}"] if len(files) > 1 else []), text.rstrip("\n"))
+        return 0
+    for path in session.line().save(files, order.given[OUTPUT.name] or "."):
+        session.screen.say(path)
     return 0
 
 
@@ -688,6 +718,15 @@ COMMANDS: tuple[Command, ...] = (
         ride=show,
         usage="[NODES] [OPTIONS] [-- WORKER WORDS]",
         examples=("multi show 3 -A proj -c 4 -c:1 10",),
+    ),
+    Command(
+        name="export",
+        summary="print the same nodes for another supervisor",
+        ride=export,
+        usage="systemd|sysv|cron|supervisord|kubernetes|compose|launchd|procfile [NODES] [--output DIR] [OPTIONS]",
+        about=("What the other supervisor cannot say is said in a comment. sysv and cron go on using multi.",),
+        examples=("multi export systemd w1 w2 -A proj", "multi export compose --output deploy"),
+        options=(OUTPUT,),
     ),
     Command(
         name="completion",

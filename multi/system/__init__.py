@@ -44,6 +44,7 @@ from multi.system.place import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from types import FrameType, TracebackType
 
     from multi.system.launch import Request
@@ -74,6 +75,8 @@ class _Lock:
     fd: int
     held: bool = False
     given_up: bool = False
+    arrived: bool = False  # the thread that waited for it has it, and nobody has heard of that yet
+    turn: AbstractContextManager[object] | None = None  # held to change the two above, once there is such a thread
 
 
 @dataclass(slots=True)
@@ -125,7 +128,7 @@ class System(Place):
         self._wake: tuple[int, int] | None = None
         self._old_handlers: dict[int, object] = {}
         self._homes: dict[tuple[str | None, str | None], tuple[int, int, list[int], str, str]] = {}
-        self._locked_by_thread: list[str] = []
+        self._locked_by_thread: list[tuple[str, _Lock]] = []
         self._logs: dict[str, Log] = {}
         if signals:
             self._catch(signals)
@@ -201,7 +204,7 @@ class System(Place):
         if os.getpid() == 1:
             self._reap_strangers()
         while self._locked_by_thread:
-            self._lock_arrived(self._locked_by_thread.pop(0))
+            self._lock_arrived(*self._locked_by_thread.pop(0))
 
     def _reap_strangers(self) -> None:
         """As PID 1, orphans become our children (credentials(7)). Our own are waited for by who started them."""
@@ -389,31 +392,33 @@ class System(Place):
     def _wait_for_lock(self, key: str, lock: _Lock) -> None:
         """Let the kernel wake us: a thread sleeps in flock(2). It ends with the process at the latest."""
         import fcntl
-        from threading import Thread
+        from threading import Lock, Thread
 
         wake = self._wake_pipe()
+        turn = lock.turn = Lock()
 
         def sleep_in_flock() -> None:
             try:
                 fcntl.flock(lock.fd, fcntl.LOCK_EX)
             except OSError:
                 return
-            if lock.given_up:
-                os.close(lock.fd)
-                return
-            self._locked_by_thread.append(key)
-            try:
-                os.write(wake[1], b"l")
-            except OSError:
-                return
+            with turn:
+                if lock.given_up:
+                    os.close(lock.fd)
+                    return
+                lock.arrived = True
+                self._locked_by_thread.append((key, lock))
+                try:
+                    os.write(wake[1], b"l")
+                except OSError:
+                    return
 
         Thread(target=sleep_in_flock, daemon=True, name=f"multi waits for {lock.path}").start()
 
-    def _lock_arrived(self, key: str) -> None:
+    def _lock_arrived(self, key: str, lock: _Lock) -> None:
         held = self._held.get(key)
-        if held is None or held.lock is None:
-            return
-        lock = held.lock
+        if held is None or held.lock is not lock:
+            return  # it was given up since, and given back by that
         if files.is_current(lock.fd, lock.path):
             lock.held = True
             self._sign(lock)
@@ -436,8 +441,11 @@ class System(Place):
         lock, held.lock = held.lock, None
         if lock.held:
             os.close(lock.fd)  # closing the last descriptor of an open file gives its lock back, flock(2)
-        else:
-            lock.given_up = True  # the thread that sleeps in flock closes it
+        elif lock.turn is not None:
+            with lock.turn:
+                lock.given_up = True
+                if lock.arrived:
+                    os.close(lock.fd)  # else the thread that sleeps in flock does
 
     # -- starting --------------------------------------------------------------------------------
 

@@ -123,7 +123,7 @@ def make_directory(path: str, owner: Owner | None) -> None:
     while at != "/":
         try:
             found = os.stat(at)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             missing.append(at)
             at = os.path.dirname(at)
             continue

@@ -64,6 +64,16 @@ class Place:
 
         return glob(pattern)
 
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a new file, its directory made; False when something is there already. Raises `OSError`."""
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        try:
+            with open(path, "xb") as file:
+                file.write(data)
+        except FileExistsError:
+            return False
+        return True
+
     def kind(self, path: str) -> str:
         """What is at a path."""
         try:

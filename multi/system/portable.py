@@ -79,5 +79,5 @@ def cmdline(pid: int) -> tuple[str, ...]:
     """Its words, empty when unreadable."""
     try:
         return tuple(psutil.Process(pid).cmdline())
-    except psutil.Error:
+    except (psutil.Error, ValueError, OverflowError):  # the latter two for numbers that no pid can be
         return ()
