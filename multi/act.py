@@ -5,7 +5,8 @@ lock back. It yields events, and what it waits for; the loop below waits for all
 a slow stop of one node never holds up another, and one bad node never stops the others.
 
 Looking is shared: walks that ask for the process table at the same time get the same one, taken after the
-last of them asked.
+last of them asked. So is writing: what is to be on disk before a walk goes on is flushed together with what
+the others wait for.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from multi.machine import (
     INSTANCE_NODE,
     INSTANCE_PIDFILE,
     Census,
+    Draft,
     Ended,
     Happening,
     Interruption,
@@ -85,8 +87,19 @@ _EPERM, _EACCES, _EROFS = 1, 13, 30
 _FIRST_LOOK, _MOST_LOOK = 0.05, 0.5  # seconds between two looks at files that somebody else will write
 _LOOK_LATEST = 0.2  # seconds that a stream of other happenings may put a look off
 _DOUBLE_SWEEP = 0.002  # seconds in which more ends may arrive before the process table is read for all of them
+_SOME_DRAFTS = 0.001  # seconds in which more drafts may arrive before they are written all together
 
-Walk: TypeAlias = "Generator[Event | Pause | Look, Happening | Census | None, bool]"
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Go on when these files are on disk. For one that is refused, the walk gets its `MachineError` here instead."""
+
+    drafts: tuple[Draft, ...]
+
+
+Want: TypeAlias = "Event | Pause | Look | Save"
+Answer: TypeAlias = "Happening | Census | None"
+Walk: TypeAlias = "Generator[Want, Answer, bool]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +139,7 @@ class _Active:
     inbox: deque[Happening]
     pause: Pause | None = None
     looking: bool = False
+    drafts: tuple[Draft, ...] = ()
     failed: bool = False
 
 
@@ -144,6 +158,8 @@ class _Ride:
         self._next_progress = machine.now() + manner.progress if manner.progress is not None else None
         self._look_asked: float | None = None
         self._look_cost = _DOUBLE_SWEEP
+        self._save_asked: float | None = None
+        self._save_cost = _SOME_DRAFTS
 
     def run(self) -> Iterator[Event]:
         while True:
@@ -165,10 +181,7 @@ class _Ride:
                     if active.pause is not None:
                         self._advance(active, active.inbox.popleft())
             self._fire_timers()
-            if self._look_asked is not None and (
-                not happenings or self._machine.now() >= self._look_asked + _LOOK_LATEST
-            ):
-                self._look_for_all()
+            self._share(quiet=not happenings)
             yield from self._drain()
             yield from self._progress()
         for node, _ in self._waiting:
@@ -196,21 +209,25 @@ class _Ride:
 
     # -- moving ----------------------------------------------------------------------------------
 
-    def _advance(self, active: _Active, sent: Happening | Census | None) -> None:
+    def _advance(self, active: _Active, sent: Answer, refusal: MachineError | None = None) -> None:
         """Let a walk go on until it waits again or ends."""
-        active.pause, active.looking = None, False
+        active.pause, active.looking, active.drafts = None, False, ()
         while True:
             try:
-                want = active.walk.send(sent)
+                want = active.walk.send(sent) if refusal is None else active.walk.throw(refusal)
             except StopIteration as stop:
                 self._failed = self._failed or not stop.value
                 del self._active[active.node.name]
                 self._machine.release(active.node.name)
                 return
-            sent = None
+            sent = refusal = None
             if isinstance(want, Look):
                 active.looking = True
                 self._look_asked = self._machine.now() if self._look_asked is None else self._look_asked
+                return
+            if isinstance(want, Save):
+                active.drafts = want.drafts
+                self._save_asked = self._machine.now() if self._save_asked is None else self._save_asked
                 return
             if isinstance(want, Pause):
                 if active.inbox:
@@ -231,6 +248,15 @@ class _Ride:
             if active is not None and active.pause is pause:
                 self._advance(active, None)
 
+    def _share(self, *, quiet: bool) -> None:
+        """Do once for all what several walks asked for; `quiet` when nothing else happens just now."""
+        asked = self._save_asked
+        if asked is not None and (quiet or self._machine.now() >= asked + self._save_cost):
+            self._save_for_all()
+        asked = self._look_asked
+        if asked is not None and (quiet or self._machine.now() >= asked + _LOOK_LATEST):
+            self._look_for_all()
+
     def _look_for_all(self) -> None:
         """One process table for all who asked for one. Its cost bounds how often it is read."""
         self._look_asked = None
@@ -240,6 +266,17 @@ class _Ride:
         for active in [active for active in self._active.values() if active.looking]:
             self._advance(active, census)
 
+    def _save_for_all(self) -> None:
+        """One round of flushes for all who have something to write. Its cost bounds how often there is one."""
+        self._save_asked = None
+        saving = [active for active in self._active.values() if active.drafts]
+        began = self._machine.now()
+        answers = deque(self._machine.write([draft for active in saving for draft in active.drafts]))
+        self._save_cost = max(_SOME_DRAFTS, self._machine.now() - began)
+        for active in saving:
+            errors = [answers.popleft() for _ in active.drafts]
+            self._advance(active, None, next((error for error in errors if error is not None), None))
+
     def _wake_at(self) -> float | None:
         while self._timers:
             _, _, key, pause = self._timers[0]
@@ -248,9 +285,12 @@ class _Ride:
                 break
             heapq.heappop(self._timers)
         moments = [self._timers[0][0]] if self._timers else []
-        if self._look_asked is not None:
+        if self._look_asked is not None or self._save_asked is not None:
             busy = any(active.pause is not None for active in self._active.values())
-            moments.append(self._look_asked + self._look_cost if busy else self._look_asked)
+            if self._look_asked is not None:
+                moments.append(self._look_asked + self._look_cost if busy else self._look_asked)
+            if self._save_asked is not None:
+                moments.append(self._save_asked + self._save_cost if busy else self._save_asked)
         if self._next_progress is not None:
             moments.append(self._next_progress)
         return min(moments, default=None)
@@ -314,7 +354,7 @@ class _Walker:
 
     # -- the lock --------------------------------------------------------------------------------
 
-    def _lock(self) -> Generator[Event | Pause | Look, Happening | Census | None, bool]:
+    def _lock(self) -> Generator[Want, Answer, bool]:
         node, machine = self._node, self._machine
         if self._wish.command in _WITHOUT_LOCK:
             return True  # waiting for what somebody else does must not keep that somebody out
@@ -351,7 +391,7 @@ class _Walker:
                 return met
             case Rewrite():
                 if self._record is not None:
-                    self._write_record(replace(self._record, node=self._node))
+                    yield from self._save(replace(self._record, node=self._node))
                 yield Skipped(
                     self._key, proc.pid if proc is not None else None, "runs on, with its new settings on record"
                 )
@@ -366,7 +406,7 @@ class _Walker:
                 yield Cleared(self._key, why)
                 return True
             case Adopt(found, why):
-                self._adopt(found)
+                yield from self._adopt(found)
                 yield Adopted(self._key, found.pid, why)
                 return True
             case Spawn():
@@ -381,28 +421,31 @@ class _Walker:
                 return (yield from self._signal(found, signum, stop=stop))
             case Stop(found, schedule, again):
                 desired = records.RESTARTING if again else records.WANTED_STOPPED
-                self._ask(found, desired)
+                yield from self._ask(found, desired)
                 return (yield from self._end(found, schedule, first_sent=False))
             case AwaitEnd(found, schedule):
                 return (yield from self._end(found, schedule, first_sent=True))
             case Kill(found):
-                self._ask(found, records.WANTED_STOPPED)
+                yield from self._ask(found, records.WANTED_STOPPED)
                 return (
                     yield from self._end(found, Schedule((Stage(_KILL, _KILL_GRACE),)), first_sent=False, whole=True)
                 )
 
-    def _write_record(self, record: Record) -> None:
-        node = record.node
-        self._machine.write(node.recordfile, records.encode(record), node.uid, node.gid)
+    def _save(self, record: Record, pid: int | None = None) -> Generator[Save, Answer, None]:
+        """Write the record, and the pidfile where there is a `pid` for it. Raises `MachineError`."""
+        drafts = [_draft_of(record)]
+        if pid is not None:
+            drafts.append(Draft(self._node.pidfile, records.encode_pid(pid), self._node.uid, self._node.gid))
+        yield Save(tuple(drafts))
         self._record = record
 
-    def _ask(self, proc: Proc, desired: str) -> None:
+    def _ask(self, proc: Proc, desired: str) -> Generator[Save, Answer, None]:
         """Put on record what is asked of the node before it is done, so that a cut-off command leaves no riddle."""
         record = self._record
         if record is not None and record.proc == proc and record.desired != desired:
-            self._write_record(record.asking(desired))
+            yield from self._save(record.asking(desired))
 
-    def _adopt(self, proc: Proc) -> None:
+    def _adopt(self, proc: Proc) -> Generator[Save, Answer, None]:
         assert self._census is not None  # noqa: S101 -- walk() looked before it decided
         token = observe.adopted_token(proc, self._census)
         row = self._census.rows[proc.pid]
@@ -414,12 +457,11 @@ class _Walker:
             started=self._census.wall - row.seen.age,
             restarts=0 if old is None else old.restarts,
         )
-        self._write_record(record)
-        self._machine.write(self._node.pidfile, records.encode_pid(proc.pid), self._node.uid, self._node.gid)
+        yield from self._save(record, proc.pid)
 
     def _signal(self, proc: Proc, signum: int, *, stop: bool) -> Walk:
         if stop:
-            self._ask(proc, records.WANTED_STOPPED)
+            yield from self._ask(proc, records.WANTED_STOPPED)
         match self._machine.signal(proc, signum):
             case "sent":
                 yield Signalled(self._key, proc.pid, signum, 0.0)
@@ -451,8 +493,7 @@ class _Walker:
         offset = machine.size(node.logfile)
         at_once = node.ready.kind == "alive" and node.startsecs == 0
         record = replace(self._history(), proc=proc, token=token, phase=records.UP if at_once else records.STARTING)
-        self._write_record(record)
-        machine.write(node.pidfile, records.encode_pid(proc.pid), node.uid, node.gid)
+        yield from self._save(record, proc.pid)
         self._undo = False
         self._token = token
         machine.open_gate(self._key)
@@ -461,15 +502,13 @@ class _Walker:
         match verdict:
             case ready.Proof(how, note):
                 if not at_once:
-                    self._write_record(replace(record, phase=records.UP, extra={"status": note} if note else {}))
+                    yield from self._save(replace(record, phase=records.UP, extra={"status": note} if note else {}))
                 yield Readied(self._key, proc.pid, machine.now() - began, how, self._manner.notes.get(self._key, note))
                 return True
             case ready.Disproof():
                 return (yield from self._unready(proc, verdict, offset))
 
-    def _prepare(
-        self, token: str, began: float
-    ) -> Generator[Event | Pause | Look, Happening | Census | None, Proc | None]:
+    def _prepare(self, token: str, began: float) -> Generator[Want, Answer, Proc | None]:
         """Bring a process to the gate. While it stands there, whatever ends this walk sends it away."""
         node, machine = self._node, self._machine
         machine.make_directory(node.rundir, node.uid, node.gid)
@@ -508,7 +547,7 @@ class _Walker:
 
     def _prove(
         self, proc: Proc, began: float, offset: int, *, executed: bool
-    ) -> Generator[Event | Pause | Look, Happening | Census | None, ready.Verdict]:
+    ) -> Generator[Want, Answer, ready.Verdict]:
         proof = ready.prove(self._node, proc, self._machine, began=began, offset=offset, executed=executed)
         sent: Happening | None = None
         while True:
@@ -558,7 +597,11 @@ class _Walker:
         if self._before is None:
             self._machine.remove(self._node.recordfile)
         else:
-            self._write_record(replace(self._before, proc=None, desired=records.WANTED_UP, failure=why))
+            # At once, not as a `Save`: this is also for a walk that is being closed, and so cannot wait any more.
+            before = replace(self._before, proc=None, desired=records.WANTED_UP, failure=why)
+            (error,) = self._machine.write([_draft_of(before)])
+            if error is not None:
+                raise error
 
     def _unready(self, proc: Proc, verdict: ready.Disproof, offset: int) -> Walk:
         """The start failed: stop what is left of it, keep on record why, show what it printed."""
@@ -576,13 +619,13 @@ class _Walker:
             yield from self._sweep(proc, {proc}, machine.now(), _KILL_GRACE)
         elif not (yield from self._end(proc, node.stop, first_sent=False)):
             return False  # it survived its own stop: its files must go on naming it
-        self._fell(verdict.why)
+        yield from self._fell(verdict.why)
         return False
 
-    def _fell(self, why: str) -> None:
+    def _fell(self, why: str) -> Generator[Save, Answer, None]:
         """Remember a start that failed: no pidfile, and a record for `restart` and `ensure`."""
         if self._record is not None:
-            self._write_record(self._record.fallen(self._machine.wall(), why))
+            yield from self._save(self._record.fallen(self._machine.wall(), why))
         self._machine.remove(self._node.pidfile)
 
     def _await_ready_of(self, proc: Proc) -> Walk:
@@ -603,7 +646,7 @@ class _Walker:
         match verdict:
             case ready.Proof(how, said):
                 if self._record is not None:
-                    self._write_record(replace(self._record, phase=records.UP))
+                    yield from self._save(replace(self._record, phase=records.UP))
                 yield Readied(self._key, proc.pid, machine.now() - began, how, note or said)
                 return True
             case ready.Disproof():
@@ -676,7 +719,7 @@ class _Walker:
 
     def _sweep(
         self, proc: Proc, known: set[Proc], began: float, grace: float
-    ) -> Generator[Event | Pause | Look, Happening | Census | None, tuple[int, ...]]:
+    ) -> Generator[Want, Answer, tuple[int, ...]]:
         """The main process is gone: KILL what is left of its tree until none is left. Returns the pids of survivors.
 
         systemd.kill(5) calls this `mixed`: the graceful signal is for the main process, KILL is for the rest.
@@ -749,6 +792,11 @@ class _Walker:
 
 _MAKES_DIRECTORIES = frozenset({"start", "restart", "apply"})
 _WITHOUT_LOCK = frozenset({"up", "down"})
+
+
+def _draft_of(record: Record) -> Draft:
+    node = record.node
+    return Draft(node.recordfile, records.encode(record), node.uid, node.gid)
 
 
 def _joined(why: str, hint: str) -> str:

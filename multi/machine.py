@@ -38,6 +38,16 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """A file that is to be: what shall stand at `path`, and who shall own it (None: whoever we are)."""
+
+    path: str
+    data: bytes
+    user: str | None
+    group: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """What a process carries in its environment when `multi` started it or one of its ancestors.
 
@@ -279,8 +289,12 @@ class Machine(Ground, Protocol):
     def make_directory(self, path: str, user: str | None, group: str | None) -> None:
         """Make `path` and what is missing above it, for that user. Raises `MachineError`."""
 
-    def write(self, path: str, data: bytes, user: str | None, group: str | None) -> None:
-        """Replace `path` atomically: temporary file, fsync, rename, read back. Raises `MachineError`."""
+    def write(self, drafts: Sequence[Draft]) -> Sequence[MachineError | None]:
+        """Replace each file atomically: temporary file, fsync, rename, read back. They share the flushes.
+
+        Files take their place in the order of the drafts, and when this returns all are on disk. The answers have the
+        same order: None, or why this file is as it was. One that is refused holds up no other.
+        """
 
     def remove(self, path: str) -> None:
         """Remove it; fine when it is not there. Raises `MachineError`."""

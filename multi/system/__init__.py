@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from multi.machine import (
     Census,
+    Draft,
     Ended,
     Executed,
     File,
@@ -351,9 +352,19 @@ class System(Place):
         """See `files.make_directory`."""
         files.make_directory(path, self._owner(user, group))
 
-    def write(self, path: str, data: bytes, user: str | None, group: str | None) -> None:
+    def write(self, drafts: Sequence[Draft]) -> Sequence[MachineError | None]:
         """See `files.write`."""
-        files.write(path, data, self._owner(user, group))
+        answers: dict[int, MachineError | None] = {}
+        known: list[int] = []
+        owned: list[tuple[str, bytes, files.Owner | None]] = []
+        for number, draft in enumerate(drafts):
+            try:
+                owned.append((draft.path, draft.data, self._owner(draft.user, draft.group)))
+                known.append(number)
+            except MachineError as error:
+                answers[number] = error
+        answers.update(zip(known, files.write(owned), strict=True))
+        return [answers[number] for number in range(len(drafts))]
 
     def remove(self, path: str) -> None:
         """See `files.remove`."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
 import fcntl
 import os
 import stat
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from multi.machine import File, MachineError, Unreadable
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TOGETHER = 64  # files that are flushed together; each holds a descriptor meanwhile
+_FLUSHERS = 8  # threads that wait for the disk besides our own
 _FILE_MODE = 0o644  # every tool may read a pidfile, only its owner may write it
 _KINDS = (
     (stat.S_ISDIR, "a directory"),
@@ -56,27 +62,110 @@ def read(path: str, limit: int) -> File | Unreadable | None:  # noqa: PLR0911 --
         os.close(fd)
 
 
-def write(path: str, data: bytes, owner: Owner | None) -> None:
-    """Replace `path`: temporary file, fsync, rename, read back. Raises `MachineError` and leaves the old file."""
-    directory, _, base = path.rpartition("/")
-    # One name per file: the caller holds the node's lock, and what a killed command leaves is overwritten.
-    temporary = f"{directory}/.{base}.new"
-    try:
-        _write_temporary(temporary, data, owner)
-        os.rename(temporary, path)
-        _sync_directory(directory or "/")
-    except OSError as error:
+def write(drafts: Sequence[tuple[str, bytes, Owner | None]]) -> list[MachineError | None]:
+    """Replace each path: temporary file, fsync, rename, read back. An error leaves the old file; None is success.
+
+    A flush costs the same for one file as for many that are flushed together, so they take each step together.
+    """
+    answers: list[MachineError | None] = []
+    for start in range(0, len(drafts), _TOGETHER):
+        answers += _write_together(drafts[start : start + _TOGETHER])
+    return answers
+
+
+def _write_together(drafts: Sequence[tuple[str, bytes, Owner | None]]) -> list[MachineError | None]:
+    errors: dict[int, MachineError | None] = {}
+    unflushed: dict[int, int] = {}
+    for number, (path, data, owner) in enumerate(drafts):
         try:
-            os.unlink(temporary)
-        except OSError:
-            pass  # it was never made, or the disk that refused it also refuses this
-        raise _cannot("write", path, error) from error
+            unflushed[number] = _write_temporary(_temporary(path), data, owner)
+        except OSError as error:
+            errors[number] = _cannot("write", path, error)
+    failed = _flush(tuple(unflushed.values()))
+    for number, fd in unflushed.items():
+        path = drafts[number][0]
+        os.close(fd)
+        try:
+            if fd in failed:
+                raise failed[fd]
+            os.rename(_temporary(path), path)
+        except OSError as error:
+            errors[number] = _cannot("write", path, error)
+    placed = {number: drafts[number][0] for number in unflushed if number not in errors}
+    for directory in dict.fromkeys(path.rpartition("/")[0] for path in placed.values()):
+        try:
+            _sync_directory(directory or "/")
+        except OSError as error:
+            here = [number for number, path in placed.items() if path.rpartition("/")[0] == directory]
+            errors.update((number, _cannot("write", placed[number], error)) for number in here)
+    for number, (path, data, _) in enumerate(drafts):
+        if number in errors:
+            _discard(_temporary(path))
+        else:
+            errors[number] = _read_back(path, data)
+    return [errors[number] for number in range(len(drafts))]
+
+
+def _temporary(path: str) -> str:
+    """One name per file: the caller holds the node's lock, and what a killed command leaves is overwritten."""
+    directory, _, base = path.rpartition("/")
+    return f"{directory}/.{base}.new"
+
+
+def _discard(temporary: str) -> None:
+    try:
+        os.unlink(temporary)
+    except OSError:
+        return  # it was never made, or the disk that refused it also refuses this
+
+
+def _read_back(path: str, data: bytes) -> MachineError | None:
     back = read(path, max(len(data), 1))
-    if not isinstance(back, File) or back.data != data:
-        raise MachineError(f"cannot write {path}", "it does not read back as it was written", "check the disk")
+    if isinstance(back, File) and back.data == data:
+        return None
+    return MachineError(f"cannot write {path}", "it does not read back as it was written", "check the disk")
 
 
-def _write_temporary(path: str, data: bytes, owner: Owner | None) -> None:
+def _flush(fds: Sequence[int]) -> dict[int, OSError]:
+    """Flush all; the errors, by descriptor. Each fsync(2) waits for the disk, and waits in threads run side by side."""
+    failed: dict[int, OSError] = {}
+    pending = list(fds)
+
+    def flush() -> None:
+        while pending:
+            try:
+                fd = pending.pop()
+            except IndexError:
+                return  # another thread was faster
+            try:
+                os.fsync(fd)
+            except OSError as error:
+                failed[fd] = error
+
+    def work(done: _thread.LockType) -> None:
+        try:
+            flush()
+        finally:
+            done.release()
+
+    # The module threading would do as well, but costs each child a hook after fork(2).
+    ends: list[_thread.LockType] = []
+    for _ in range(min(_FLUSHERS, len(fds) // 2)):
+        end = _thread.allocate_lock()
+        end.acquire()
+        try:
+            _thread.start_new_thread(work, (end,))
+        except RuntimeError:
+            break  # the limit of processes is reached, so those that run do it
+        ends.append(end)
+    flush()
+    for end in ends:
+        end.acquire()
+    return failed
+
+
+def _write_temporary(path: str, data: bytes, owner: Owner | None) -> int:
+    """Make the file and return it open, not yet flushed."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         fd = os.open(path, flags, 0o600)
@@ -90,9 +179,10 @@ def _write_temporary(path: str, data: bytes, owner: Owner | None) -> None:
         if owner is not None:
             os.fchown(fd, owner.uid, owner.gid)
         os.fchmod(fd, _FILE_MODE)
-        os.fsync(fd)
-    finally:
+    except OSError:
         os.close(fd)
+        raise
+    return fd
 
 
 def _sync_directory(path: str) -> None:
