@@ -72,14 +72,24 @@ def judge(node: Node, evidence: Evidence, census: Census, me: Me) -> Observation
         doubt = _distrust(path, file, evidence.node_uid, me)
         if doubt:
             return Observation(Unsure(doubt), None)
-    record, damage = _record_of(node, evidence.record)
+    record, damage = _record_of(evidence.record)
     if record is not None and record.proc is not None:
         row = census.rows.get(record.proc.pid)
         if row is not None and row.seen.proc == record.proc and not row.seen.gone:
+            if record.node.name != node.name:
+                return Observation(_somebody_else(node, record.node.name, record.proc.pid), None)
             doubt = _wrong_owner(node.recordfile, evidence.record, row, me)
             sighting = Unsure(doubt) if doubt else _judge_recorded(node, record, record.proc, evidence, census)
             return Observation(sighting, record)
-    return Observation(_judge_unrecorded(node, record, damage, evidence, census, me), record)
+    sighting = _judge_unrecorded(node, record, damage, evidence, census, me)
+    # What another node left behind in these files is cleared with them, but it is no history of this one.
+    return Observation(sighting, record if record is not None and record.node.name == node.name else None)
+
+
+def _somebody_else(node: Node, other: str, pid: int) -> Unsure:
+    short, _, host = other.partition("@")
+    way = f"give --hostname={host}" if short == node.short else "give this node another --pidfile"
+    return Unsure(f"{node.pidfile} belongs to {other}, which runs as pid {pid}; stop that one first, or {way}")
 
 
 def _judge_recorded(node: Node, record: Record, proc: Proc, evidence: Evidence, census: Census) -> Sighting:
@@ -108,6 +118,9 @@ def _judge_unrecorded(  # noqa: PLR0911, PLR0913, PLR0917 -- the evidence in its
         pids = ", ".join(str(row.seen.proc.pid) for row in carriers)
         return Unsure(f"pids {pids} all say that they are {node.name}; stop all but one of them by hand")
     if carriers:
+        other = carriers[0].instance.node if carriers[0].instance is not None else node.name
+        if other != node.name:
+            return _somebody_else(node, other, carriers[0].seen.proc.pid)
         why = f"its record {node.recordfile} is " + (f"damaged: {damage}" if damage else "gone")
         return Lost(carriers[0].seen.proc, why)
     pid = _pid_of(evidence.pidfile)
@@ -208,17 +221,14 @@ def _pid_of(file: File | Unreadable | None) -> int | str | None:
         return str(error)
 
 
-def _record_of(node: Node, file: File | Unreadable | None) -> tuple[Record | None, str]:
-    """The sound record of this very node, or what is wrong with it."""
+def _record_of(file: File | Unreadable | None) -> tuple[Record | None, str]:
+    """The sound record in the file, or what is wrong with it."""
     if not isinstance(file, File):
         return None, ""
     try:
-        record = records.decode(file.data)
+        return records.decode(file.data), ""
     except DamagedError as error:
         return None, str(error)
-    if record.node.name != node.name:
-        return None, f"it is about {record.node.name}"
-    return record, ""
 
 
 def _distrust(path: str, file: File | Unreadable | None, node_uid: int | None, me: Me) -> str:
@@ -251,10 +261,13 @@ def _wrong_owner(path: str, file: File | Unreadable | None, row: Row, me: Me) ->
 
 
 def recall(node: Node, machine: Machine) -> Record | None:
-    """The sound and trustworthy record of this node, if there is one."""
+    """The sound and trustworthy record of this node, if there is one.
+
+    One of the same short name counts too: the host's name may have changed since, the pidfile has not.
+    """
     file = machine.read(node.recordfile, records.RECORD_LIMIT)
-    record, _ = _record_of(node, file)
-    if record is None or (
+    record, _ = _record_of(file)
+    if record is None or record.node.short != node.short or (
         _distrust(node.recordfile, file, None, machine.me()) and not _runs_as_owner(record, file, machine)
     ):
         return None
