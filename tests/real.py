@@ -45,7 +45,7 @@ _CLEARED = ("MULTI_", "CELERY", "C_FORCE", "XDG_", "NOTIFY_", "NO_COLOR", "HOSTN
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
+def until(condition: Callable[[], T | None], what: str, seconds: float = PATIENCE) -> T:
     """Poll until `condition` is true, and return what it returned. Fails, naming `what`, after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:

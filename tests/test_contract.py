@@ -1,0 +1,876 @@
+"""One contract, three machines: the made-up one of `world`, the real one, and the real one without pidfds.
+
+Whatever the tests of the program learn on the made-up machine is true only as far as this file goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
+from unittest import mock
+
+import pytest
+
+from multi.machine import (
+    INSTANCE,
+    INSTANCE_NODE,
+    INSTANCE_PIDFILE,
+    Draft,
+    Ended,
+    Executed,
+    File,
+    Happening,
+    Holder,
+    Instance,
+    Launch,
+    LaunchFailed,
+    Locked,
+    Machine,
+    MachineError,
+    Notified,
+    Prepared,
+    Probed,
+    Row,
+    Unreadable,
+)
+from multi.proc import Proc
+from multi.system import System
+from real import NOBODY, PATIENCE, Real, until
+from world import Child, Entry, Fake, Nature, World
+
+H = TypeVar("H")
+T = TypeVar("T")
+TERM, KILL, USR1, CONT = (int(one) for one in (signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1, signal.SIGCONT))
+KEY = "w1@host"
+
+
+class Bench(Protocol):
+    """A machine to test, and what a test needs beside it."""
+
+    run: str  # a directory
+
+    @property
+    def machine(self) -> Machine:
+        """Give the machine under test."""
+
+    def another(self) -> Machine:
+        """Give one more `multi` on the same machine."""
+
+    def program(self, kind: str) -> tuple[str, ...]:
+        """Words of a program of that kind; the kinds are the keys of `KINDS`."""
+
+    def stranger(self, uid: int = 0) -> Proc:
+        """Give a process that no `multi` started."""
+
+    def end(self, proc: Proc) -> None:
+        """End a stranger, and let its parent know."""
+
+    def put(self, name: str, kind: str, data: bytes = b"") -> str:
+        """Put a ``file``, ``directory``, ``symbolic link`` or ``FIFO`` below `run`; its path."""
+
+    def as_nobody(self) -> contextlib.AbstractContextManager[object]:
+        """Be an unprivileged user for a while."""
+
+    def answers(self, kind: str) -> tuple[str, str]:
+        """Something to probe that says yes, and something that says no."""
+
+
+# Kind of program -> its nature in the made-up world, and the words that make it in the real one.
+KINDS: Mapping[str, tuple[Nature, tuple[str, ...]]] = {
+    "lives": (Nature(), ()),
+    "ignores TERM": (Nature(ignores=frozenset({TERM})), ("--ignore", "TERM")),
+    "ends with 3 on TERM": (Nature(ends={TERM: (0.05, 3)}), ("--exit", "3", "--finish", "0.05")),
+    "exits with 4": (Nature(lives=0.0, status=4), ("--exit", "4")),
+    "says": (Nature(says=((0.0, {"READY": "1", "STATUS": "fine"}),)), ("--notify", "READY=1\nSTATUS=fine\nnonsense")),
+    "prints": (Nature(prints=((0.0, b"hello\n"),)), ("--print", "hello")),
+    "has children": (
+        Nature(
+            children=(
+                Child(nature=Nature()),
+                Child(nature=Nature(), session=True),
+                Child(nature=Nature(), orphan=True, session=True),
+                Child(nature=Nature(), bare=True),
+            )
+        ),
+        ("--child", "plain", "--child", "session", "--child", "orphan", "--child", "bare"),
+    ),
+    "has a zombie": (Nature(children=(Child(nature=Nature(lives=0.0, unreaped=True)),)), ("--child", "zombie")),
+    "cannot be found": (Nature(setup_fails=("cannot find the program 'nowhere'", "check --cmd", 2)), ()),
+    "cannot be executed": (Nature(exec_fails=("cannot execute it", "a script needs a first line", 8)), ()),
+}
+
+
+@dataclass
+class FakeBench:
+    """The made-up machine."""
+
+    world: World = field(default_factory=World)
+    run: str = "/run"
+
+    def __post_init__(self) -> None:
+        """Take one `multi` of it."""
+        self.machine = self.world.fake()
+
+    def another(self) -> Machine:
+        """Give one more."""
+        return self.world.fake()
+
+    def program(self, kind: str) -> tuple[str, ...]:
+        """The next process is of that kind."""
+        self.world.nature = KINDS[kind][0]
+        return "program", kind
+
+    def stranger(self, uid: int = 0) -> Proc:
+        """Put one into the world."""
+        return self.world.add(uid=uid).proc
+
+    def end(self, proc: Proc) -> None:
+        """Take it out again."""
+        self.world.end(self.world.bodies[proc.pid], 0)
+
+    def put(self, name: str, kind: str, data: bytes = b"") -> str:
+        """Make an entry."""
+        self.world.files[f"/run/{name}"] = Entry(data, kind=kind, mtime=self.world.wall, mode=0o640)
+        return f"/run/{name}"
+
+    @contextlib.contextmanager
+    def as_nobody(self) -> Iterator[None]:
+        """Change who we are."""
+        assert isinstance(self.machine, Fake)
+        self.machine.uid = NOBODY
+        yield
+        self.machine.uid = 0
+
+    def answers(self, kind: str) -> tuple[str, str]:
+        """Answers are made up, too."""
+        self.world.answers[f"{kind} yes"] = 0.0
+        return f"{kind} yes", f"{kind} no"
+
+
+@dataclass
+class RealBench:
+    """The real machine."""
+
+    real: Real
+    pidfd: bool
+    stack: contextlib.ExitStack
+    known: dict[int, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Open the door."""
+        self.machine = self.another()
+        self.run = str(self.real.base / "there")
+        Path(self.run).mkdir()
+
+    def another(self) -> Machine:
+        """Open one more door."""
+        return self.stack.enter_context(System(pidfd=self.pidfd))
+
+    def program(self, kind: str) -> tuple[str, ...]:
+        """Words for the tiny worker, or a file that is none."""
+        if kind == "cannot be found":
+            return ("nowhere", "at", "all")
+        if kind == "cannot be executed":
+            path = self.real.base / "script"
+            path.write_text("echo there is no first line that says who reads this\n", encoding="ascii")
+            path.chmod(0o755)
+            return (str(path),)
+        return tuple(shlex.split(self.real.worker(*KINDS[kind][1])))
+
+    def stranger(self, uid: int = 0) -> Proc:
+        """Start a sleep."""
+        process = self.real.popen("sleep", "600", user=uid or None)
+        self.known[process.pid] = process
+        return until(lambda: row_of(self.machine, process.pid), "the stranger is seen").seen.proc
+
+    def end(self, proc: Proc) -> None:
+        """Kill it and wait for it."""
+        for process in self.real.known:
+            if process.pid == proc.pid:
+                process.kill()
+                process.wait(PATIENCE)
+
+    def put(self, name: str, kind: str, data: bytes = b"") -> str:
+        """Make it."""
+        path = Path(self.run) / name
+        if kind == "file":
+            path.write_bytes(data)
+            path.chmod(0o640)
+        elif kind == "directory":
+            path.mkdir()
+        elif kind == "symbolic link":
+            path.symlink_to("/etc/passwd")
+        else:
+            os.mkfifo(path)
+        return str(path)
+
+    @contextlib.contextmanager
+    def as_nobody(self) -> Iterator[None]:
+        """Take the effective rights away for a while."""
+        os.seteuid(NOBODY)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    def answers(self, kind: str) -> tuple[str, str]:
+        """A port that listens and one that does not, or a command that fails."""
+        if kind == "exec":
+            return "true", "false"
+        import socket
+
+        listening = self.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            free = closed.getsockname()[1]
+        return f"127.0.0.1:{listening.getsockname()[1]}", f"127.0.0.1:{free}"
+
+
+@pytest.fixture(params=["made up", "real", "portable"])
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """Give each machine in turn."""
+    if request.param == "made up":
+        yield FakeBench()
+        return
+    real: Real = request.getfixturevalue("real")
+    with mock.patch.dict(os.environ, real.env, clear=True), contextlib.ExitStack() as stack:
+        yield RealBench(real, request.param == "real", stack)
+        real.expect_left(*real.family())  # the door is tested here, not who cleans up: nothing is put on record
+
+
+# --- words of the tests -------------------------------------------------------------------------------
+
+
+def row_of(machine: Machine, pid: int) -> Row | None:
+    """Look at one process; None when it is gone or a zombie."""
+    row = machine.census().rows.get(pid)
+    return row if row is not None and not row.seen.gone else None
+
+
+def launch(bench: Bench, kind: str, *, key: str = KEY, machine: Machine | None = None, **more: str | None) -> None:
+    """Ask for a process of that kind."""
+    machine = machine or bench.machine
+    env = ((INSTANCE, "f" * 32), (INSTANCE_NODE, key), (INSTANCE_PIDFILE, f"{bench.run}/w1.pid"), *more.items())
+    machine.launch(key, Launch(argv=bench.program(kind), env=env, logfile=f"{bench.run}/w1.log"))
+
+
+def hear(machine: Machine, kind: type[H], seconds: float = PATIENCE) -> H:
+    """Wait until something of that kind happens; what happens before it is forgotten."""
+    end = machine.now() + seconds
+    heard: list[Happening] = []
+    while machine.now() < end:
+        for happening in machine.wait(end):
+            heard.append(happening)
+            if isinstance(happening, kind):
+                return happening
+    raise AssertionError(f"no {kind.__name__} in {seconds:g} s, but {heard}")
+
+
+def nothing(machine: Machine, seconds: float = 0.1) -> None:
+    """Hear nothing for a while."""
+    end = machine.now() + seconds
+    while machine.now() < end:
+        assert machine.wait(end) in ([], ())
+
+
+def eventually(machine: Machine, condition: Callable[[], T | None], what: str) -> T:
+    """Wait on the machine's own clock until `condition` is true; what happens meanwhile is forgotten."""
+    end = machine.now() + PATIENCE
+    while not (found := condition()):
+        assert machine.now() < end, f"never: {what}"
+        machine.wait(machine.now() + 0.01)
+    return found
+
+
+def carrying(machine: Machine, proc: Proc) -> Row | None:
+    """Look at a process that carries its instance by now."""
+    row = row_of(machine, proc.pid)
+    return row if row is not None and row.instance is not None else None
+
+
+def running(bench: Bench, kind: str, *, key: str = KEY, machine: Machine | None = None, **more: str | None) -> Proc:
+    """Start a process of that kind and see it past the gate."""
+    machine = machine or bench.machine
+    launch(bench, kind, key=key, machine=machine, **more)
+    proc = hear(machine, Prepared).proc
+    machine.open_gate(key)
+    assert hear(machine, Executed) == Executed(key)
+    return proc
+
+
+def settled(bench: Bench, kind: str) -> Proc:
+    """Start a process that handles signals, and see that it does so by now."""
+    proc = running(bench, kind)
+    if isinstance(bench, RealBench):
+        mask = 1 << (TERM - 1)
+        until(lambda: any(int(_status(proc, name), 16) & mask for name in ("SigIgn", "SigCgt")), "it handles TERM")
+    return proc
+
+
+def _status(proc: Proc, name: str) -> str:
+    from real import status
+
+    return status(proc.pid).get(name, "0")
+
+
+# --- processes ------------------------------------------------------------------------------------------
+
+
+def test_launch_and_gate(bench: Bench) -> None:
+    """A process stands at the gate until it is opened; then it is the main process, and says so."""
+    machine = bench.machine
+    launch(bench, "lives")
+    proc = hear(machine, Prepared).proc
+    waiting = row_of(machine, proc.pid)
+    assert waiting is not None
+    assert waiting.instance is None
+    nothing(machine)
+    machine.open_gate(KEY)
+    assert hear(machine, Executed) == Executed(KEY)
+    row = eventually(machine, lambda: carrying(machine, proc), "it carries its instance")
+    assert row.seen.proc == proc
+    assert row.instance == Instance("f" * 32, proc.pid, KEY, f"{bench.run}/w1.pid")
+    assert row.seen.pgrp == proc.pid
+    assert row.seen.session != proc.pid
+    assert row.seen.uid == machine.me().uid
+    assert 0 <= row.seen.age < PATIENCE
+    assert machine.exists(proc.pid)
+    assert eventually(machine, lambda: machine.cmdline(proc.pid), "it has words") == bench.program("lives")
+    assert isinstance(machine.read(f"{bench.run}/w1.log", 100), File)
+
+
+def test_shut_gate(bench: Bench) -> None:
+    """A process that is sent away executes nothing, and its end is told."""
+    machine = bench.machine
+    launch(bench, "prints")
+    proc = hear(machine, Prepared).proc
+    machine.shut_gate(KEY)
+    ended = hear(machine, Ended)
+    assert (ended.key, ended.proc) == (KEY, proc)
+    assert row_of(machine, proc.pid) is None
+    assert machine.tail(f"{bench.run}/w1.log", 0, 100) == b""
+
+
+def test_release_shuts_the_gate(bench: Bench) -> None:
+    """What is forgotten at the gate is sent away, without a word."""
+    machine = bench.machine
+    launch(bench, "prints")
+    proc = hear(machine, Prepared).proc
+    machine.release(KEY)
+    eventually(machine, lambda: row_of(machine, proc.pid) is None, "it is gone")
+    nothing(machine)
+    assert machine.tail(f"{bench.run}/w1.log", 0, 100) == b""
+
+
+def test_launch_of_what_is_not_there(bench: Bench) -> None:
+    """A program that cannot be found fails before the gate, with errno and a hint; no process is left."""
+    launch(bench, "cannot be found")
+    failed = hear(bench.machine, LaunchFailed)
+    assert failed.key == KEY
+    assert "nowhere" in failed.why
+    assert failed.hint
+    assert failed.errno == 2
+    nothing(bench.machine)
+
+
+def test_launch_of_what_cannot_be_executed(bench: Bench) -> None:
+    """What the kernel refuses to execute fails after the gate, and never counts as executed."""
+    machine = bench.machine
+    launch(bench, "cannot be executed")
+    proc = hear(machine, Prepared).proc
+    machine.open_gate(KEY)
+    heard: list[Happening] = []
+    while not any(isinstance(one, Ended) for one in heard):
+        heard += machine.wait(machine.now() + PATIENCE)
+    assert [type(one) for one in heard] == [LaunchFailed, Ended]
+    assert isinstance(heard[0], LaunchFailed)
+    assert heard[0].errno == 8
+    assert heard[1] == Ended(KEY, proc, 127)
+
+
+@pytest.mark.parametrize(
+    ("kind", "signum", "status"), [("lives", TERM, -TERM), ("lives", KILL, -KILL), ("ends with 3 on TERM", TERM, 3)]
+)
+def test_signal_and_end(bench: Bench, kind: str, signum: int, status: int) -> None:
+    """Our own child's end is told once, with its status; afterwards it is gone for whoever asks."""
+    machine = bench.machine
+    proc = running(bench, kind) if kind == "lives" else settled(bench, kind)
+    machine.watch(KEY, proc)
+    assert machine.signal(proc, signum) == "sent"
+    assert hear(machine, Ended) == Ended(KEY, proc, status)
+    nothing(machine)
+    assert machine.signal(proc, signum) == "gone"
+    assert row_of(machine, proc.pid) is None
+
+
+def test_exit_by_itself(bench: Bench) -> None:
+    """An exit that nobody asked for is told with its status, watched or not."""
+    proc = running(bench, "exits with 4")
+    assert hear(bench.machine, Ended) == Ended(KEY, proc, 4)
+
+
+def test_ignored_signal(bench: Bench) -> None:
+    """A signal that is ignored was sent all the same; KILL cannot be ignored."""
+    machine = bench.machine
+    proc = settled(bench, "ignores TERM")
+    assert machine.signal(proc, TERM) == "sent"
+    nothing(machine)
+    assert row_of(machine, proc.pid) is not None
+    assert machine.signal(proc, KILL) == "sent"
+    assert hear(machine, Ended) == Ended(KEY, proc, -KILL)
+
+
+def test_signal_before_the_gate(bench: Bench) -> None:
+    """A process that is killed at the gate has ended, and opening the gate does nothing."""
+    machine = bench.machine
+    launch(bench, "prints")
+    proc = hear(machine, Prepared).proc
+    assert machine.signal(proc, KILL) == "sent"
+    assert hear(machine, Ended) == Ended(KEY, proc, -KILL)
+    machine.open_gate(KEY)
+    nothing(machine)
+    assert machine.tail(f"{bench.run}/w1.log", 0, 100) == b""
+
+
+def test_signal_to_the_wrong_birth(bench: Bench) -> None:
+    """A pid with another birth is another process: it is gone, and whoever has its pid now feels nothing."""
+    machine = bench.machine
+    proc = running(bench, "lives")
+    assert machine.signal(Proc(proc.pid, proc.birth + "0"), KILL) == "gone"
+    nothing(machine)
+    assert row_of(machine, proc.pid) is not None
+
+
+def test_signal_to_ourselves_and_to_init(bench: Bench) -> None:
+    """Neither init nor we are ever signalled, whatever anybody proves."""
+    machine = bench.machine
+    for pid in (1, machine.me().pid):
+        row = machine.census().rows[pid]
+        assert machine.signal(row.seen.proc, CONT) == "denied"
+
+
+@pytest.mark.root
+def test_signal_denied(bench: Bench) -> None:
+    """EPERM is alive and not ours: never gone."""
+    stranger = bench.stranger(uid=1)
+    with bench.as_nobody():
+        assert bench.machine.signal(stranger, KILL) == "denied"
+        assert bench.machine.exists(stranger.pid)
+    assert row_of(bench.machine, stranger.pid) is not None
+
+
+def test_watch_a_stranger(bench: Bench) -> None:
+    """The end of a process that is not our child is told without a status, once."""
+    machine = bench.machine
+    stranger = bench.stranger()
+    machine.watch(KEY, stranger)
+    nothing(machine)
+    bench.end(stranger)
+    assert hear(machine, Ended) == Ended(KEY, stranger, None)
+    nothing(machine)
+
+
+def test_watch_what_is_gone(bench: Bench) -> None:
+    """Watching comes never too late: who is gone already has ended."""
+    stranger = bench.stranger()
+    bench.end(stranger)
+    bench.machine.watch(KEY, stranger)
+    assert hear(bench.machine, Ended) == Ended(KEY, stranger, None)
+
+
+def test_watch_twice(bench: Bench) -> None:
+    """Two keys that watch one process both hear of it; one key that asks twice hears it once."""
+    machine = bench.machine
+    stranger = bench.stranger()
+    for key in (KEY, KEY, "w2@host"):
+        machine.watch(key, stranger)
+    bench.end(stranger)
+    heard: list[Happening] = []
+    while len(heard) < 2:
+        heard += machine.wait(machine.now() + PATIENCE)
+    assert sorted(one.key for one in heard if isinstance(one, Ended)) == [KEY, "w2@host"]
+    nothing(machine)
+
+
+def test_release_forgets_a_watch(bench: Bench) -> None:
+    """Nothing is told to a key that was released."""
+    machine = bench.machine
+    stranger = bench.stranger()
+    machine.watch(KEY, stranger)
+    machine.release(KEY)
+    bench.end(stranger)
+    nothing(machine)
+
+
+def test_our_child_outlives_its_key(bench: Bench) -> None:
+    """A running child of ours lives on when its key is released; who watches it later still gets its status."""
+    machine = bench.machine
+    proc = settled(bench, "ends with 3 on TERM")
+    machine.release(KEY)
+    nothing(machine)
+    machine.watch("another key", proc)
+    assert machine.signal(proc, TERM) == "sent"
+    assert hear(machine, Ended) == Ended("another key", proc, 3)
+
+
+def test_our_child_ends_unasked(bench: Bench) -> None:
+    """A child that ends while nobody asks for it is remembered: who watches it later gets its status."""
+    machine = bench.machine
+    proc = settled(bench, "ends with 3 on TERM")
+    machine.release(KEY)
+    machine.signal(proc, TERM)
+    nothing(machine, 0.3)
+    eventually(machine, lambda: row_of(machine, proc.pid) is None, "it has ended")
+    machine.watch("another key", proc)
+    assert hear(machine, Ended) == Ended("another key", proc, 3)
+
+
+def test_another_multi_sees_the_same(bench: Bench) -> None:
+    """What one `multi` started, another one sees, signals and hears the end of; the status is the first one's."""
+    proc = running(bench, "lives")
+    other = bench.another()
+    row = eventually(other, lambda: carrying(other, proc), "the other one sees it")
+    assert row.seen.proc == proc
+    other.watch(KEY, proc)
+    assert other.signal(proc, TERM) == "sent"
+    assert hear(other, Ended) == Ended(KEY, proc, None)
+    assert hear(bench.machine, Ended) == Ended(KEY, proc, -TERM)
+
+
+def test_family(bench: Bench) -> None:
+    """Children are seen with their relations; all but the one with an empty environment carry the instance."""
+    machine = bench.machine
+    proc = running(bench, "has children")
+
+    def family() -> list[Row] | None:
+        rows = [row for row in machine.census().rows.values() if row.seen.proc != proc and not row.seen.gone]
+        ours = [row for row in rows if row.instance is not None and row.instance.pid == proc.pid]
+        bare = [row for row in rows if row.seen.ppid == proc.pid and row.instance is None]
+        return ours + bare if len(ours) == 3 and len(bare) == 1 else None
+
+    def kind(row: Row) -> tuple[bool, bool, bool]:
+        seen = row.seen
+        return seen.ppid == proc.pid, seen.pgrp == proc.pid, row.instance is not None
+
+    rows = eventually(machine, family, "the family is complete")
+    assert sorted(map(kind, rows)) == [
+        (False, False, True),
+        (True, False, True),
+        (True, True, False),
+        (True, True, True),
+    ]
+    for row in rows:
+        machine.signal(row.seen.proc, KILL)
+    for row in rows:
+        eventually(machine, partial(lambda row: row_of(machine, row.seen.proc.pid) is None, row), "all can be ended")
+
+
+def test_zombie(bench: Bench) -> None:
+    """A zombie is in the table as gone; it has ended for who watches it, and cannot be signalled."""
+    machine = bench.machine
+    proc = running(bench, "has a zombie")
+
+    def zombie() -> Proc | None:
+        rows = machine.census().rows.values()
+        return next((row.seen.proc for row in rows if row.seen.ppid == proc.pid and row.seen.gone), None)
+
+    found = eventually(machine, zombie, "there is a zombie")
+    assert machine.exists(found.pid)
+    assert machine.cmdline(found.pid) == ()
+    assert machine.signal(found, TERM) == "gone"
+    machine.watch("another key", found)
+    assert hear(machine, Ended) == Ended("another key", found, None)
+
+
+def test_what_does_not_exist(bench: Bench) -> None:
+    """A pid that nobody has, and numbers that can be none, do not exist and have no words."""
+    for pid in (0, -1, 2**22 + 1, 2**31 - 1, 10**9):
+        assert not bench.machine.exists(pid)
+        assert bench.machine.cmdline(pid) == ()
+        assert pid == 0 or pid not in bench.machine.census().rows
+
+
+def test_us(bench: Bench) -> None:
+    """We are in the table, and carry nothing whatever we were started from."""
+    machine = bench.machine
+    me = machine.me()
+    row = machine.census().rows[me.pid]
+    assert row.seen.uid == me.uid
+    assert row.instance is None
+    assert machine.uid_of("root") == machine.uid_of("0") == 0
+    with pytest.raises(MachineError, match="there is none"):
+        machine.uid_of("nobody-has-this-name")
+
+
+# --- files ----------------------------------------------------------------------------------------------
+
+
+def put(machine: Machine, path: str, data: bytes) -> None:
+    """Write one file; what the machine answers is raised."""
+    (error,) = machine.write([Draft(path, data, None, None)])
+    if error is not None:
+        raise error
+
+
+def test_write_read_remove(bench: Bench) -> None:
+    """What is written is read back, replaced and removed; removing what is not there is fine."""
+    machine, path = bench.machine, f"{bench.run}/a.json"
+    assert machine.read(path, 100) is None
+    for data in (b"one", b"", b"\x00\xff" * 20):
+        put(machine, path, data)
+        file = machine.read(path, 100)
+        assert isinstance(file, File)
+        assert (file.data, file.uid, file.mode) == (data, machine.me().uid, 0o644)
+        assert abs(file.mtime - machine.wall()) < 5
+    assert machine.listing(bench.run, ".json") == (path,)
+    assert machine.size(path) == 40
+    machine.remove(path)
+    machine.remove(path)
+    assert machine.read(path, 100) is None
+    assert machine.listing(bench.run, ".json") == ()
+    assert machine.size(path) == 0
+
+
+def test_write_many(bench: Bench) -> None:
+    """Many files are written in one go; one that is refused is named, and holds up no other."""
+    machine = bench.machine
+    in_the_way = bench.put("77.pid", "directory")
+    paths = [f"{bench.run}/{number}.pid" for number in range(150)]
+    answers = machine.write([Draft(path, path.encode(), None, None) for path in paths])
+    assert len(answers) == len(paths)
+    for path, answer in zip(paths, answers, strict=True):
+        if path == in_the_way:
+            assert answer is not None
+            assert path in str(answer)
+            continue
+        assert answer is None
+        file = machine.read(path, 1000)
+        assert isinstance(file, File)
+        assert file.data == path.encode()
+    assert len(machine.listing(bench.run, ".pid")) == len(paths)
+    assert not machine.write([])
+
+
+def test_write_replaces_a_link(bench: Bench) -> None:
+    """A link in the place of a file is replaced, never followed."""
+    path = bench.put("a.json", "symbolic link")
+    put(bench.machine, path, b"data")
+    file = bench.machine.read(path, 100)
+    assert isinstance(file, File)
+    assert file.data == b"data"
+
+
+@pytest.mark.parametrize("kind", ["directory", "symbolic link", "FIFO"])
+def test_read_what_is_no_file(bench: Bench, kind: str) -> None:
+    """What is no regular file cannot be read, and the reason names it."""
+    assert bench.machine.read(bench.put("odd", kind), 100) == Unreadable(f"it is a {kind}")
+
+
+def test_read_too_much(bench: Bench) -> None:
+    """A file beyond the limit is not read; one at the limit is."""
+    path = bench.put("large", "file", b"x" * 65)
+    unreadable = bench.machine.read(path, 64)
+    assert isinstance(unreadable, Unreadable)
+    assert "65" in unreadable.why
+    file = bench.machine.read(path, 65)
+    assert isinstance(file, File)
+    assert (len(file.data), file.mode) == (65, 0o640)
+
+
+def test_write_where_nothing_is(bench: Bench) -> None:
+    """A write or a lock below a missing directory is refused, naming the path."""
+    machine = bench.machine
+    with pytest.raises(MachineError, match=r"/gone/a\.pid"):
+        put(machine, f"{bench.run}/gone/a.pid", b"")
+    with pytest.raises(MachineError, match=r"/gone/a\.lock"):
+        machine.lock(KEY, f"{bench.run}/gone/a.lock", None, None)
+    assert machine.read(f"{bench.run}/gone", 0) is None
+    assert machine.listing(f"{bench.run}/gone", ".pid") == ()
+
+
+def test_directory_in_the_way(bench: Bench) -> None:
+    """A directory cannot be replaced or removed as a file."""
+    path = bench.put("a.pid", "directory")
+    with pytest.raises(MachineError, match=r"a\.pid"):
+        put(bench.machine, path, b"")
+    with pytest.raises(MachineError, match=r"a\.pid"):
+        bench.machine.remove(path)
+
+
+def test_make_directory(bench: Bench) -> None:
+    """What is missing above it is made too; making it again is fine; below a file it is refused."""
+    machine = bench.machine
+    for _ in range(2):
+        machine.make_directory(f"{bench.run}/x/y/z", None, None)
+    put(machine, f"{bench.run}/x/y/z/a.pid", b"1\n")
+    with pytest.raises(MachineError, match="is not a directory"):
+        machine.make_directory(f"{bench.run}/x/y/z/a.pid/b", None, None)
+    assert machine.kind(f"{bench.run}/x") == "directory"
+    assert machine.kind(f"{bench.run}/x/y/z/a.pid") == "file"
+    assert machine.kind(f"{bench.run}/nothing") == ""
+
+
+def test_log(bench: Bench) -> None:
+    """The end of a log, what stands behind an offset, and what was added since one looked."""
+    machine = bench.machine
+    path = bench.put("a.log", "file", b"one\ntwo\n")
+    assert machine.tail(path, 0, 100) == b"one\ntwo\n"
+    assert machine.tail(path, 4, 100) == b"two\n"
+    assert machine.tail(path, 0, 4) == b"two\n"
+    assert machine.tail(path, 99, 100) == b"one\ntwo\n"
+    assert machine.tail(f"{bench.run}/no.log", 0, 100) == b""
+    assert machine.log_begin(path, 4) == b"two\n"
+    assert machine.log_more(path, 100) == b""
+    proc = running(bench, "prints")
+    log = f"{bench.run}/w1.log"
+    eventually(machine, lambda: machine.tail(log, 0, 100) == b"hello\n", "it prints")
+    machine.signal(proc, KILL)
+
+
+# --- locks ----------------------------------------------------------------------------------------------
+
+
+def test_lock(bench: Bench) -> None:
+    """A lock excludes everybody else, tells who has it, and is handed over when it is given back."""
+    machine, other, path = bench.machine, bench.another(), f"{bench.run}/a.lock"
+    assert machine.lock(KEY, path, None, None) is None
+    holder = other.lock(KEY, path, None, None)
+    assert holder is not None
+    assert f"pid {machine.me().pid}:" in holder.text
+    nothing(other)
+    machine.unlock(KEY)
+    assert hear(other, Locked) == Locked(KEY)
+    assert isinstance(machine.lock(KEY, path, None, None), Holder)
+    other.release(KEY)
+    assert hear(machine, Locked) == Locked(KEY)
+    machine.unlock(KEY)
+    machine.unlock(KEY)
+
+
+def test_lock_is_given_back(bench: Bench) -> None:
+    """A lock that was given back can be taken at once, by its file's path alone; another file is another lock."""
+    machine, other = bench.machine, bench.another()
+    assert machine.lock(KEY, f"{bench.run}/a.lock", None, None) is None
+    assert other.lock(KEY, f"{bench.run}/b.lock", None, None) is None
+    machine.unlock(KEY)
+    assert other.lock("w2@host", f"{bench.run}/a.lock", None, None) is None
+
+
+def test_lock_wait_given_up(bench: Bench) -> None:
+    """Who gives up waiting never gets the lock, and does not keep it from the next one."""
+    machine, other, third = bench.machine, bench.another(), bench.another()
+    path = f"{bench.run}/a.lock"
+    assert machine.lock(KEY, path, None, None) is None
+    assert other.lock(KEY, path, None, None) is not None
+    other.unlock(KEY)
+    machine.unlock(KEY)
+    if third.lock(KEY, path, None, None) is not None:
+        assert hear(third, Locked) == Locked(KEY)
+    nothing(other)
+
+
+def _taken_by_another(machine: Machine, path: str) -> bool:
+    taken = machine.lock(KEY, path, None, None) is not None
+    machine.unlock(KEY)
+    return taken
+
+
+def test_lock_wait_given_up_as_it_came(bench: Bench) -> None:
+    """The lock may come at the very moment at which its waiter gives up: then, too, the next one gets it."""
+    machine, other, third = bench.machine, bench.another(), bench.another()
+    path = f"{bench.run}/a.lock"
+    assert machine.lock(KEY, path, None, None) is None
+    assert other.lock(KEY, path, None, None) is not None
+    machine.unlock(KEY)
+    if isinstance(other, System):
+        eventually(machine, partial(_taken_by_another, machine, path), "the waiter has it")
+    other.unlock(KEY)  # it has not heard yet that the lock is its own
+    if third.lock(KEY, path, None, None) is not None:
+        assert hear(third, Locked) == Locked(KEY)
+
+
+# --- readiness ------------------------------------------------------------------------------------------
+
+
+def test_notify(bench: Bench) -> None:
+    """What a node says to its address arrives as the assignments in it."""
+    machine = bench.machine
+    address = machine.notify_address(KEY, "f" * 32)
+    running(bench, "says", NOTIFY_SOCKET=address)
+    assert hear(machine, Notified) == Notified(KEY, {"READY": "1", "STATUS": "fine"})
+    machine.release(KEY)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "exec"])
+def test_probe(bench: Bench, kind: str) -> None:
+    """A probe answers yes, or no with a reason, once."""
+    machine = bench.machine
+    good, bad = bench.answers(kind)
+    machine.probe(KEY, kind, bad, ())
+    probed = hear(machine, Probed)
+    assert (probed.key, probed.ok) == (KEY, False)
+    assert bad in probed.why
+    nothing(machine)
+    machine.probe(KEY, kind, good, ())
+    assert hear(machine, Probed) == Probed(KEY, ok=True, why="")
+
+
+def test_probe_forgotten(bench: Bench) -> None:
+    """A probe whose key is released answers nobody."""
+    good, _ = bench.answers("exec")
+    bench.machine.probe(KEY, "exec", good, ())
+    bench.machine.release(KEY)
+    nothing(bench.machine)
+
+
+# --- waiting --------------------------------------------------------------------------------------------
+
+
+def test_wait_ends(bench: Bench) -> None:
+    """A wait ends at its moment, never before; one whose moment is past only looks."""
+    machine = bench.machine
+    began = machine.now()
+    assert not machine.wait(began - 1)
+    assert machine.now() - began < 1
+    assert not machine.wait(machine.now() + 0.05)
+    assert began + 0.05 <= machine.now() < began + 5
+
+
+def test_wait_keeps_nothing_back(bench: Bench) -> None:
+    """What has happened is told even by a wait whose moment is past, and told once."""
+    machine = bench.machine
+    stranger = bench.stranger()
+    bench.end(stranger)
+    machine.watch(KEY, stranger)
+    heard = list(machine.wait(machine.now() - 1))
+    assert heard == [Ended(KEY, stranger, None)] or isinstance(machine, System)
+    if not heard:
+        assert hear(machine, Ended).proc == stranger
+    nothing(machine)
+
+
+def test_token(bench: Bench) -> None:
+    """Tokens are 128 bits, and never the same."""
+    tokens = {bench.machine.token() for _ in range(100)}
+    assert len(tokens) == 100
+    assert all(len(token) == 32 and int(token, 16) >= 0 for token in tokens)
+
+
+def test_clocks(bench: Bench) -> None:
+    """The clock goes forward; the census says when it was taken."""
+    machine = bench.machine
+    first, census, second = machine.now(), machine.census(), machine.now()
+    assert first <= census.at <= second
+    assert abs(census.wall - machine.wall()) < PATIENCE
+
+
+assert shutil.which("true"), "exec probes need it"
+assert sys.platform == "linux", "strangers are made with what Linux has"

@@ -1,0 +1,997 @@
+"""A machine that is made up: processes, files, locks and a clock in memory, behind the same door as the real one.
+
+`World` is what all share; a `Fake` is what one `multi` has of it, and keeps the contract of `multi.machine.Machine`:
+mypy compares the two, `test_contract` what they do. No real time passes. `Fake.wait` moves the clock to the next thing
+that is due, and fails when nothing ever would be: what would hang is seen at once.
+
+    world = World()
+    world.natures["w1@host"] = Nature(ignores={signal.SIGTERM})
+    events = list(walk([(node, Wish("start"))], Manner(), world.fake()))
+
+How a process behaves is its `Nature`. What goes wrong is a `Fake.trap`: it is asked before every call and may raise
+`MachineError` (the machine refuses) or call `Fake.die` (``kill -9`` hits `multi` here: the kernel gives its locks back
+and shuts its gates, and everything else stays as it is). A `Crowd` lets several commands run at once, in an order that
+a seed decides, changing over at every call.
+
+What is simpler than the real machine: a lock file that is deleted under its holder is not modelled.
+"""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import heapq
+import random
+import signal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Semaphore, Thread
+from typing import NoReturn
+
+from multi.machine import (
+    INSTANCE,
+    INSTANCE_NODE,
+    INSTANCE_PIDFILE,
+    Census,
+    Draft,
+    Ended,
+    Executed,
+    File,
+    Happening,
+    Holder,
+    Instance,
+    Interruption,
+    Launch,
+    LaunchFailed,
+    Locked,
+    Machine,
+    MachineError,
+    Me,
+    Notified,
+    Prepared,
+    Probed,
+    Row,
+    Surroundings,
+    Unreadable,
+)
+from multi.proc import Proc, Seen
+
+KILL = int(signal.SIGKILL)
+HARMLESS = frozenset({signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH})  # by default, signal(7)
+EPOCH = 1_700_000_000.0  # what the clock on the wall shows when the world's own shows 0
+INIT = 1
+_NOT_EXECUTED = 127  # what a process that leaves the gate without executing exits with
+_MOST_CALLS = 200_000  # of one command; more is a loop that never ends
+# What changes the machine, or asks it for something; the rest only looks.
+EFFECTS = frozenset(
+    {
+        "make_directory",
+        "write",
+        "remove",
+        "lock",
+        "unlock",
+        "launch",
+        "open_gate",
+        "shut_gate",
+        "signal",
+        "watch",
+        "notify_address",
+        "probe",
+    }
+)
+REFUSABLE = frozenset({"make_directory", "write", "remove", "lock", "signal", "watch"})  # may raise `MachineError`
+
+
+class KilledError(BaseException):
+    """KILL hit `multi`: nothing of the program can catch it, or do anything after it."""
+
+
+# --- processes --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A process that a process makes: what it is like, when it comes, and how far away from its mother it goes."""
+
+    nature: Nature
+    after: float = 0.0  # seconds after its mother began to run
+    group: bool = False  # to a group of its own
+    session: bool = False  # to a session of its own, and so a group
+    orphan: bool = False  # its mother is gone at once: a double fork
+    bare: bool = False  # with an empty environment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nature:
+    """How a process behaves. One without traits lives until the first deadly signal, and dies of it at once.
+
+    `ends` maps a signal to (seconds until the end, exit status). After `lives` seconds it ends by itself with `status`.
+    `says`, `prints` and `makes` are (seconds after it began to run, what): notifications, output, files. One that is
+    `stuck` does not even obey KILL, as in uninterruptible sleep. One that is `unreaped` stays as a zombie. `heirs`
+    further processes come one after the other, each when the one before it ends.
+    """
+
+    ignores: frozenset[int] = frozenset()
+    ends: Mapping[int, tuple[float, int]] = field(default_factory=dict)
+    lives: float | None = None
+    status: int = 0
+    children: tuple[Child, ...] = ()
+    says: tuple[tuple[float, Mapping[str, str]], ...] = ()
+    prints: tuple[tuple[float, bytes], ...] = ()
+    makes: tuple[tuple[float, str], ...] = ()
+    stuck: bool = False
+    unreaped: bool = False
+    heirs: int = 0
+    setup_takes: float | None = 0.0  # seconds until it stands at the gate, None for never
+    setup_fails: tuple[str, str, int] | None = None  # why, hint, errno
+    exec_fails: tuple[str, str, int] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Body:
+    """One process, alive or a zombie."""
+
+    proc: Proc
+    ppid: int
+    pgrp: int
+    session: int
+    uid: int
+    born: float
+    nature: Nature = Nature()
+    argv: tuple[str, ...] = ()
+    instance: Instance | None = None
+    hidden: bool = False  # from the process table, as by hidepid=2 (proc(5))
+    gone: bool = False
+    ran: bool = False  # it executed the program of a node, or came of one that did
+    launch: Launch | None = None  # what it is the main process of
+
+    @property
+    def pid(self) -> int:
+        """Its pid."""
+        return self.proc.pid
+
+    def serves(self, pidfile: str) -> bool:
+        """Whether it is a main process of the node with that pidfile, alive, and past the gate."""
+        return self.ran and not self.gone and self.launch is not None and _of(self.launch, INSTANCE_PIDFILE) == pidfile
+
+
+def _of(launch: Launch, name: str) -> str:
+    return dict(launch.env).get(name) or ""
+
+
+# --- files and locks --------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Entry:
+    """What lies at a path. `kind` is as `Unreadable` words it: ``file``, ``directory``, ``symbolic link``, ``FIFO``."""
+
+    data: bytes = b""
+    uid: int = 0
+    mode: int = 0o644
+    mtime: float = 0.0
+    kind: str = "file"
+
+
+@dataclass(slots=True)
+class Flock:
+    """A lock on a file: who has it, and who waits for it, in order."""
+
+    holder: tuple[Fake, str]
+    queue: list[tuple[Fake, str]] = field(default_factory=list)
+
+
+# --- the world --------------------------------------------------------------------------------------
+
+
+class World:
+    """The state of a made-up machine. Attributes are for tests to set."""
+
+    def __init__(self) -> None:
+        """A world with init, the directories ``/run`` and ``/log``, and nothing else in it."""
+        self.time = 100.0
+        self.skew = 0.0  # seconds that the clock on the wall was set forward
+        self.bodies: dict[int, Body] = {}
+        self.files = {path: Entry(kind="directory", mode=0o755, mtime=self.wall) for path in ("/", "/run", "/log")}
+        self.flocks: dict[str, Flock] = {}
+        self.natures: dict[str, Nature] = {}  # by the full name of the node
+        self.nature = Nature()  # of every other node
+        self.answers: dict[str, float] = {}  # what a probe asks for -> from when on the answer is yes
+        self.probe_takes = 0.001
+        self.users = {"root": 0, "nobody": 65534, "worker": 1000, "mallory": 1666}
+        self.environ: dict[str, str] = {}
+        self.celery_notifies = False
+        self.init_reaps = True
+        self.next_pid = 1000
+        self.crowd: Crowd | None = None
+        self.fakes: list[Fake] = []
+        self.tokens = 0
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        self.add(pid=INIT, argv=("init",))
+
+    # -- the clock -----------------------------------------------------------------------------------
+
+    @property
+    def wall(self) -> float:
+        """Seconds since the epoch, as the clock on the wall shows; it may be wrong."""
+        return EPOCH + self.time + self.skew
+
+    @property
+    def due(self) -> float | None:
+        """When the next thing happens."""
+        return self._agenda[0][0] if self._agenda else None
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Let something happen in so many seconds."""
+        self._count += 1
+        heapq.heappush(self._agenda, (self.time + seconds, self._count, action))
+
+    def happen(self) -> None:
+        """Move the clock to the next thing that is due, and let it happen."""
+        at, _, action = heapq.heappop(self._agenda)
+        self.time = max(self.time, at)
+        action()
+
+    def rest(self, seconds: float) -> None:
+        """Let time pass with all that happens in it, nobody looking."""
+        end = self.time + seconds
+        while self.due is not None and self.due <= end:
+            self.happen()
+        self.time = end
+
+    # -- who is there --------------------------------------------------------------------------------
+
+    def fake(self, *, uid: int = 0) -> Fake:
+        """A `multi` with a pid of its own."""
+        fake = Fake(self, uid, self.add(argv=("python", "-m", "multi"), uid=uid))
+        self.fakes.append(fake)
+        return fake
+
+    def add(
+        self,
+        *,
+        pid: int | None = None,
+        argv: tuple[str, ...] = ("daemon",),
+        uid: int = 0,
+        ppid: int = INIT,
+        pgrp: int | None = None,
+        session: int | None = None,
+        age: float = 0.0,
+        nature: Nature | None = None,
+        instance: Instance | None = None,
+    ) -> Body:
+        """Put a process into the world; `age` is seconds since it started. A pid that is given must be free."""
+        if pid is None:
+            self.next_pid += 1
+            while self.next_pid in self.bodies:
+                self.next_pid += 1
+            pid = self.next_pid
+        assert pid not in self.bodies
+        self._count += 1
+        self.bodies[pid] = body = Body(
+            proc=Proc(pid, f"boot:{self._count}"),
+            ppid=ppid,
+            pgrp=pid if pgrp is None else pgrp,
+            session=pid if session is None else session,
+            uid=uid,
+            born=self.time - age,
+            nature=nature or Nature(),
+            argv=argv,
+            instance=instance,
+        )
+        return body
+
+    def offspring(self) -> list[Body]:
+        """Every living process that came of the start of a node: main processes and all they made."""
+        return [body for body in self.bodies.values() if body.ran and not body.gone]
+
+    def mains(self, pidfile: str) -> list[Body]:
+        """The living main processes of a node; two are one too many."""
+        return [body for body in self.bodies.values() if body.serves(pidfile)]
+
+    def run(self, body: Body) -> None:
+        """A process begins to run: its children come, it prints, it says what it has to say."""
+        body.ran = True
+        nature = body.nature
+        if nature.lives is not None:
+            self.after(nature.lives, partial(self.end, body, nature.status))
+        for child in nature.children:
+            self.after(child.after, partial(self._bear, body, child))
+        for after, data in nature.prints:
+            self.after(after, partial(self._print, body, data))
+        for after, path in nature.makes:
+            self.after(after, partial(self._make, body, path))
+        for after, fields in nature.says:
+            self.after(after, partial(self._say, body, fields))
+
+    def _bear(self, mother: Body, child: Child) -> None:
+        if mother.gone:
+            return
+        self.run(
+            self.add(
+                argv=mother.argv,
+                uid=mother.uid,
+                ppid=INIT if child.orphan else mother.pid,
+                pgrp=None if child.group or child.session else mother.pgrp,
+                session=None if child.session else mother.session,
+                nature=child.nature,
+                instance=None if child.bare else mother.instance,
+            )
+        )
+
+    def _print(self, body: Body, data: bytes) -> None:
+        if not body.gone and body.launch is not None:
+            self.files.setdefault(body.launch.logfile, Entry(uid=body.uid)).data += data
+
+    def _make(self, body: Body, path: str) -> None:
+        if not body.gone:
+            self.files[path] = Entry(uid=body.uid, mtime=self.wall)
+
+    def _say(self, body: Body, fields: Mapping[str, str]) -> None:
+        if not body.gone and body.launch is not None:
+            for fake in self.fakes:
+                fake.hear(_of(body.launch, "NOTIFY_SOCKET"), fields)
+
+    def signal(self, body: Body, signum: int) -> None:
+        """A process gets a signal."""
+        nature = body.nature
+        if body.gone or nature.stuck:
+            return
+        if signum == KILL or (signum not in nature.ends and signum not in nature.ignores | HARMLESS):
+            self.end(body, -signum)
+        elif signum in nature.ends:
+            after, status = nature.ends[signum]
+            self.after(after, partial(self.end, body, status))
+
+    def end(self, body: Body, status: int) -> None:
+        """A process ends: its children go to init, whoever watches it hears of it."""
+        if body.gone:
+            return
+        body.gone = True
+        for other in self.bodies.values():
+            if other.ppid == body.pid:
+                other.ppid = INIT
+        if body.nature.heirs:
+            heir = Nature(heirs=body.nature.heirs - 1)
+            self.run(self.add(argv=body.argv, uid=body.uid, nature=heir, instance=body.instance))
+        body.instance = None
+        if not body.nature.unreaped and (body.ppid != INIT or self.init_reaps):
+            del self.bodies[body.pid]
+        for fake in self.fakes:
+            fake.ended(body.proc, status)
+
+    def recycle(self, body: Body, *, argv: tuple[str, ...] = ("stranger",), uid: int = 0) -> Body:
+        """The process ends, and another one gets its pid."""
+        self.end(body, 0)
+        self.bodies.pop(body.pid, None)
+        return self.add(pid=body.pid, argv=argv, uid=uid)
+
+
+# --- what one multi has of it -----------------------------------------------------------------------
+
+
+@dataclass(slots=True, eq=False)
+class Launched:
+    """A process that this `multi` asked for. `key` is empty while nobody asks for it."""
+
+    key: str
+    body: Body
+    launch: Launch
+    prepared: bool = False
+    opened: bool = False
+    shut: bool = False
+    status: int | None = None  # what it exited with, once it has
+
+
+class Fake:
+    """One `multi` on a made-up machine: keeps the contract of `multi.machine.Machine`."""
+
+    def __init__(self, world: World, uid: int, body: Body) -> None:
+        """Hold nothing yet."""
+        self.world = world
+        self.uid = uid
+        self.body = body
+        self.dead = False
+        self.calls: list[tuple[str, ...]] = []  # every call, its name and its words; for assertions
+        self.trap: Callable[[int, tuple[str, ...]], None] | None = None  # asked with the number and words of each call
+        self.heard: list[Happening] = []  # what `wait` will return
+        self._launcher: Body | None = None
+        self._launched: list[Launched] = []
+        self._watched: dict[tuple[str, Proc], None] = {}
+        self._ears: dict[str, str] = {}  # key -> address
+        self._probes: dict[str, object] = {}
+        self._read: dict[str, int] = {}  # log -> bytes that were read of it
+
+    def effects(self, *names: str) -> list[tuple[str, ...]]:
+        """The calls so far that changed something, or only those with these names."""
+        return [call for call in self.calls if call[0] in (names or EFFECTS)]
+
+    def _call(self, *words: str) -> None:
+        """Every method begins here: others may run meanwhile, and what is planned to go wrong goes wrong."""
+        if self.world.crowd is not None:
+            self.world.crowd.change_over(self)
+        if self.dead:
+            raise KilledError
+        self.calls.append(words)
+        assert len(self.calls) < _MOST_CALLS, f"it spins: {self.calls[-10:]}"
+        if self.trap is not None:
+            self.trap(len(self.calls), words)
+
+    # -- the end of it -------------------------------------------------------------------------------
+
+    def die(self) -> NoReturn:
+        """Be hit by KILL, here and now."""
+        self.bury()
+        raise KilledError
+
+    def bury(self) -> None:
+        """What the kernel does when `multi` is gone: locks are free, gates are shut, the nodes go to init."""
+        self.dead = True
+        self.heard.clear()
+        self._leave()
+
+    def close(self) -> None:
+        """The command is over. The nodes live on; the launcher does not."""
+        if not self.dead:
+            self._leave()
+
+    def _leave(self) -> None:
+        for launched in list(self._launched):
+            self._forget(launched)
+        self._launched.clear()
+        for path in list(self.world.flocks):
+            self._give_back(path, None)
+        self._watched.clear()
+        self._ears.clear()
+        self._probes.clear()
+        if self._launcher is not None:
+            self.world.end(self._launcher, 0)
+            self._launcher = None
+        self.world.end(self.body, 0)
+        if self in self.world.fakes:
+            self.world.fakes.remove(self)
+
+    # -- where we are --------------------------------------------------------------------------------
+
+    def surroundings(self) -> Surroundings:
+        """Where we are."""
+        return Surroundings(
+            environ=self.world.environ, cwd="/", home="/root", hostname="host", python="/usr/bin/python3", uid=self.uid
+        )
+
+    def home_of(self, user: str) -> str | None:
+        """Everybody lives below /home."""
+        return f"/home/{user}" if user in self.world.users else None
+
+    def load(self, path: str) -> bytes:
+        """A file's content; raises `OSError`."""
+        entry = self.world.files.get(path)
+        if entry is None:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+        return entry.data
+
+    def find(self, pattern: str) -> Iterable[str]:
+        """Paths that match."""
+        return fnmatch.filter(self.world.files, pattern)
+
+    def kind(self, path: str) -> str:
+        """What lies at a path; every program is there."""
+        entry = self.world.files.get(path)
+        if entry is None:
+            return "program" if path.startswith("/usr/bin/") else ""
+        return entry.kind if entry.kind in {"file", "directory"} else "other"
+
+    def cannot_create(self, path: str) -> str:
+        """Why no file can be made there."""
+        at = path
+        while at not in self.world.files:
+            at = at.rpartition("/")[0] or "/"
+        entry = self.world.files[at]
+        wanted = "file" if at == path else "directory"
+        return "" if entry.kind == wanted else f"{at} is not a {wanted}"
+
+    # -- looking -------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """The world's own clock."""
+        return self.world.time
+
+    def wall(self) -> float:
+        """What the clock on the wall shows."""
+        return self.world.wall
+
+    def me(self) -> Me:
+        """Who we are."""
+        return Me(self.uid, self.body.pid)
+
+    def uid_of(self, user: str) -> int:
+        """User name or number -> uid. Raises `MachineError`."""
+        if user.isdigit():
+            return int(user)
+        if user not in self.world.users:
+            raise MachineError(f"cannot find the user {user!r}", "there is none", "check --uid and --gid", errno.ENOENT)
+        return self.world.users[user]
+
+    def read(self, path: str, limit: int) -> File | Unreadable | None:
+        """A file."""
+        self._call("read", path)
+        entry = self.world.files.get(path)
+        if entry is None:
+            return None
+        if entry.kind != "file":
+            return Unreadable(f"it is a {entry.kind}")
+        if self.uid not in {0, entry.uid} and not entry.mode & 0o004:
+            return Unreadable("Permission denied")
+        if len(entry.data) > limit:
+            return Unreadable(f"it is {len(entry.data)} bytes long, {limit} at most make sense")
+        return File(entry.data, entry.uid, entry.mode, entry.mtime)
+
+    def listing(self, directory: str, suffix: str) -> tuple[str, ...]:
+        """Paths in a directory."""
+        return tuple(
+            sorted(
+                path
+                for path in self.world.files
+                if path.rpartition("/")[0] == directory and path.endswith(suffix) and "/." not in path
+            )
+        )
+
+    def census(self) -> Census:
+        """Every process that is not hidden."""
+        self._call("census")
+        world = self.world
+        rows = {
+            body.pid: Row(
+                Seen(
+                    proc=body.proc,
+                    ppid=body.ppid,
+                    pgrp=body.pgrp,
+                    session=body.session,
+                    uid=body.uid,
+                    gone=body.gone,
+                    age=world.time - body.born,
+                ),
+                body.instance,
+                0.0,
+                4096,
+            )
+            for body in world.bodies.values()
+            if not body.hidden
+        }
+        return Census(world.time, world.wall, rows)
+
+    def exists(self, pid: int) -> bool:
+        """Whether there is such a process, hidden or not."""
+        return pid in self.world.bodies
+
+    def cmdline(self, pid: int) -> tuple[str, ...]:
+        """The words of a process."""
+        body = self.world.bodies.get(pid)
+        return () if body is None or body.gone or body.hidden else body.argv
+
+    def size(self, path: str) -> int:
+        """Bytes of a file."""
+        entry = self.world.files.get(path)
+        return len(entry.data) if entry is not None and entry.kind == "file" else 0
+
+    def tail(self, path: str, offset: int, limit: int) -> bytes:
+        """The end of a log."""
+        entry = self.world.files.get(path)
+        if entry is None or entry.kind != "file":
+            return b""
+        begin = offset if offset <= len(entry.data) else 0
+        return entry.data[max(begin, len(entry.data) - limit) :][:limit]
+
+    def log_begin(self, path: str, limit: int) -> bytes:
+        """The end of a log, to go on from there."""
+        data = self.tail(path, 0, limit)
+        self._read[path] = self.size(path)
+        return data
+
+    def log_more(self, path: str, limit: int) -> bytes:
+        """What was added."""
+        entry = self.world.files.get(path, Entry())
+        at = self._read[path] if self._read[path] <= len(entry.data) else 0
+        data = entry.data[at : at + limit]
+        self._read[path] = at + len(data)
+        return data
+
+    def notifies(self, program: str) -> bool:
+        """Whether Celery in this world tells when it is ready."""
+        return bool(program) and self.world.celery_notifies
+
+    def token(self) -> str:
+        """A new word, the same in every run."""
+        self.world.tokens += 1
+        return f"{self.world.tokens:032x}"
+
+    # -- files ---------------------------------------------------------------------------------------
+
+    def make_directory(self, path: str, user: str | None, group: str | None) -> None:  # noqa: ARG002 -- groups make no difference here
+        """Make it, and what is missing above it."""
+        self._call("make_directory", path)
+        at = path
+        while at not in self.world.files:
+            self.world.files[at] = Entry(kind="directory", uid=self._owner(user), mode=0o755, mtime=self.world.wall)
+            at = at.rpartition("/")[0] or "/"
+        if self.world.files[at].kind != "directory":
+            del self.world.files[path]
+            raise MachineError(f"cannot make the directory {path}", f"{at} is not a directory", "choose another path")
+
+    def write(self, drafts: Sequence[Draft]) -> list[MachineError | None]:
+        """Replace each, all or nothing."""
+        return [self._write(draft) for draft in drafts]
+
+    def _write(self, draft: Draft) -> MachineError | None:
+        try:
+            self._call("write", draft.path)
+            self._enter(draft.path, "write")
+        except MachineError as error:
+            return error
+        self.world.files[draft.path] = Entry(draft.data, self._owner(draft.user), 0o644, self.world.wall)
+        return None
+
+    def remove(self, path: str) -> None:
+        """Remove it, if it is there."""
+        self._call("remove", path)
+        entry = self.world.files.get(path)
+        if entry is not None and entry.kind == "directory":
+            raise MachineError(f"cannot remove {path}", "Is a directory", "", errno.EISDIR)
+        self.world.files.pop(path, None)
+
+    def _owner(self, user: str | None) -> int:
+        return self.uid if user is None else self.uid_of(user)
+
+    def _enter(self, path: str, verb: str) -> None:
+        directory = self.world.files.get(path.rpartition("/")[0] or "/")
+        if directory is None or directory.kind != "directory":
+            raise MachineError(f"cannot {verb} {path}", "No such file or directory", "start again", errno.ENOENT)
+        entry = self.world.files.get(path)
+        if entry is not None and entry.kind == "directory":
+            raise MachineError(f"cannot {verb} {path}", "Is a directory", "", errno.EISDIR)
+
+    # -- locks ---------------------------------------------------------------------------------------
+
+    def lock(self, key: str, path: str, user: str | None, group: str | None) -> Holder | None:  # noqa: ARG002 -- groups make no difference here
+        """Take it, or stand in line."""
+        self._call("lock", path)
+        self._enter(path, "lock")
+        self.world.files.setdefault(path, Entry(uid=self._owner(user), mtime=self.world.wall))
+        flock = self.world.flocks.get(path)
+        if flock is None:
+            self.world.flocks[path] = Flock((self, key))
+            return None
+        flock.queue.append((self, key))
+        return Holder(f"pid {flock.holder[0].body.pid}: multi")
+
+    def unlock(self, key: str) -> None:
+        """Give it back, or leave the line."""
+        self._call("unlock", key)
+        for path in list(self.world.flocks):
+            self._give_back(path, key)
+
+    def _give_back(self, path: str, key: str | None) -> None:
+        """`key` None is every key of this `multi`."""
+        flock = self.world.flocks[path]
+        flock.queue = [one for one in flock.queue if not (one[0] is self and key in {None, one[1]})]
+        holder, held = flock.holder
+        if holder is self and key in {None, held}:
+            if flock.queue:
+                flock.holder = flock.queue.pop(0)
+                flock.holder[0].heard.append(Locked(flock.holder[1]))
+            else:
+                del self.world.flocks[path]
+
+    # -- starting ------------------------------------------------------------------------------------
+
+    def launch(self, key: str, launch: Launch) -> None:
+        """Fork a process that sets itself up and comes to the gate."""
+        self._call("launch", key)
+        uid = self._owner(launch.uid)
+        if self.uid not in {0, uid}:
+            why = f"cannot start as {launch.uid}: only root can start a node as another user"
+            self.heard.append(LaunchFailed(key, why, "run multi as root, or leave --uid and --gid out", errno.EPERM))
+            return
+        if self._launcher is None:
+            self._launcher = self.world.add(argv=self.body.argv, uid=self.uid, ppid=self.body.pid)
+        world = self.world
+        nature = world.natures.get(_of(launch, INSTANCE_NODE), world.nature)
+        body = world.add(argv=launch.argv, uid=uid, ppid=self._launcher.pid, session=self._launcher.session)
+        launched = Launched(key, body, launch)
+        self._launched.append(launched)
+        if nature.setup_takes is not None:
+            world.after(nature.setup_takes, partial(self._set_up, launched, nature))
+
+    def _set_up(self, launched: Launched, nature: Nature) -> None:
+        body = launched.body
+        if launched.shut or body.gone:
+            self.world.end(body, _NOT_EXECUTED)
+        elif nature.setup_fails is not None:
+            self.heard.append(LaunchFailed(launched.key, *nature.setup_fails))
+            self.world.end(body, _NOT_EXECUTED)
+        else:
+            if launched.launch.logfile.startswith("/") and not launched.launch.logfile.startswith(("/dev/", "/proc/")):
+                self.world.files.setdefault(launched.launch.logfile, Entry(uid=body.uid, mode=0o640))
+            launched.prepared = True
+            body.nature = nature
+            self.heard.append(Prepared(launched.key, body.proc))
+
+    def _child(self, key: str) -> Launched | None:
+        return next((launched for launched in reversed(self._launched) if launched.key == key), None)
+
+    def open_gate(self, key: str) -> None:
+        """Let it execute."""
+        self._call("open_gate", key)
+        launched = self._child(key)
+        if launched is not None and launched.prepared and not launched.opened and not launched.shut:
+            launched.opened = True
+            self.world.after(0.0, partial(self._execute, launched))
+
+    def _execute(self, launched: Launched) -> None:
+        body, launch = launched.body, launched.launch
+        if body.gone:
+            return
+        if body.nature.exec_fails is not None:
+            if launched.key:
+                self.heard.append(LaunchFailed(launched.key, *body.nature.exec_fails))
+            self.world.end(body, _NOT_EXECUTED)
+            return
+        token, name = _of(launch, INSTANCE), _of(launch, INSTANCE_NODE)
+        body.instance = Instance(token, body.pid, name, _of(launch, INSTANCE_PIDFILE)) if token else None
+        body.launch = launch
+        if launched.key:
+            self.heard.append(Executed(launched.key))
+        self.world.run(body)
+
+    def shut_gate(self, key: str) -> None:
+        """Send it away."""
+        self._call("shut_gate", key)
+        launched = self._child(key)
+        if launched is not None and not launched.opened:
+            launched.shut = True
+            if launched.prepared:
+                self.world.end(launched.body, _NOT_EXECUTED)
+
+    def _forget(self, launched: Launched) -> None:
+        """Nobody asks for it any more. Its gate is shut by that; one that is past it runs on, and its end is kept."""
+        launched.key = ""
+        if not launched.opened:
+            launched.shut = True
+            if launched.prepared:
+                self.world.end(launched.body, _NOT_EXECUTED)
+        if not launched.prepared or launched.status is not None:
+            self._launched.remove(launched)
+
+    # -- signals and ends ----------------------------------------------------------------------------
+
+    def signal(self, proc: Proc, signum: int) -> str:
+        """Signal exactly this process."""
+        self._call("signal", str(proc.pid), str(signum))
+        if proc.pid in {0, INIT, self.body.pid}:
+            return "denied"
+        body = self.world.bodies.get(proc.pid)
+        if body is None or body.proc != proc or body.gone:
+            return "gone"
+        if self.uid not in {0, body.uid}:
+            return "denied"
+        self.world.signal(body, signum)
+        return "sent"
+
+    def watch(self, key: str, proc: Proc) -> None:
+        """Report its end; the launcher does so for its own children."""
+        self._call("watch", str(proc.pid))
+        for launched in self._launched:
+            if launched.body.proc == proc:
+                launched.key = key
+                if launched.status is not None:
+                    self.heard.append(Ended(key, proc, launched.status))
+                return
+        body = self.world.bodies.get(proc.pid)
+        if body is None or body.proc != proc or body.gone:
+            self.heard.append(Ended(key, proc, None))
+        else:
+            self._watched[key, proc] = None
+
+    def ended(self, proc: Proc, status: int) -> None:
+        """From the world: a process has ended."""
+        for launched in self._launched:
+            if launched.body.proc == proc and launched.prepared:
+                launched.status = status
+                if launched.key:
+                    self.heard.append(Ended(launched.key, proc, status))
+        for key, watched in list(self._watched):
+            if watched == proc:
+                del self._watched[key, watched]
+                self.heard.append(Ended(key, proc, None))
+
+    # -- readiness -----------------------------------------------------------------------------------
+
+    def notify_address(self, key: str, token: str) -> str:
+        """Open an ear."""
+        self._call("notify_address", key)
+        self._ears[key] = f"@multi-{token}"
+        return self._ears[key]
+
+    def hear(self, address: str, fields: Mapping[str, str]) -> None:
+        """From the world: somebody said something to an address."""
+        for key, ear in self._ears.items():
+            if ear == address:
+                self.heard.append(Notified(key, dict(fields)))
+
+    def probe(self, key: str, kind: str, what: str, node_env: Sequence[tuple[str, str | None]]) -> None:  # noqa: ARG002 -- no program runs here
+        """Ask a port or a command."""
+        self._call("probe", kind, what)
+        self._probes[key] = ticket = object()
+        self.world.after(self.world.probe_takes, partial(self._answer, key, what, ticket))
+
+    def _answer(self, key: str, what: str, ticket: object) -> None:
+        if self._probes.get(key) is ticket:
+            del self._probes[key]
+            ok = self.world.time >= self.world.answers.get(what, float("inf"))
+            self.heard.append(Probed(key, ok=ok, why="" if ok else f"{what}: Connection refused"))
+
+    def tell(self, text: str) -> None:
+        """Say it to whoever started this `multi`."""
+        self._call("tell", text)
+
+    def interrupt(self, signum: int) -> None:
+        """From the world: somebody wants this command to stop."""
+        self.heard.append(Interruption(signum))
+
+    # -- waiting -------------------------------------------------------------------------------------
+
+    def release(self, key: str) -> None:
+        """Forget everything that is held for this key."""
+        self._call("release", key)
+        for launched in [one for one in self._launched if one.key == key]:
+            self._forget(launched)
+        for path in list(self.world.flocks):
+            self._give_back(path, key)
+        for watched in [one for one in self._watched if one[0] == key]:
+            del self._watched[watched]
+        self._ears.pop(key, None)
+        self._probes.pop(key, None)
+
+    def wait(self, until: float | None) -> Sequence[Happening]:
+        """Let the world go on until something happens, or it is `until`."""
+        self._call("wait")
+        world = self.world
+        if world.crowd is not None:
+            world.crowd.sleep(self, until)
+            if self.dead:
+                raise KilledError
+        while not self.heard:
+            if world.due is not None and (until is None or world.due <= until):
+                world.happen()
+                continue
+            assert until is not None, f"it hangs: nothing will ever happen; the last it did was {self.calls[-12:]}"
+            world.time = max(world.time, until)
+            break
+        heard, self.heard = self.heard, []
+        return heard
+
+
+def keeps_the_contract(fake: Fake) -> Machine:
+    """For the type checker: a `Fake` is a `Machine`."""
+    return fake
+
+
+# --- several at once --------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, eq=False)
+class _Player:
+    """One command of a crowd, in a thread that runs only while it has the baton."""
+
+    fake: Fake
+    command: Callable[[Fake], None]
+    baton: Semaphore = field(default_factory=lambda: Semaphore(0))
+    sleeping: bool = False
+    until: float | None = None
+    over: bool = False
+    failure: BaseException | None = None
+
+    def may_run(self, now: float) -> bool:
+        """Whether it has anything to do now."""
+        if self.over:
+            return False
+        woken = self.fake.dead or self.fake.heard or (self.until is not None and self.until <= now)
+        return bool(not self.sleeping or woken)
+
+
+class Crowd:
+    """Several commands at once, in an order that `seed` decides; only one thread ever runs.
+
+    `check` is called after every turn, between any two calls of any two commands: what must always be true of the
+    world is asserted there. With `kills`, that many commands are hit by KILL at moments that the seed decides.
+    """
+
+    def __init__(self, world: World, seed: int, check: Callable[[], None], *, kills: int = 0) -> None:
+        """Nothing runs yet."""
+        self._world = world
+        self._dice = random.Random(seed)
+        self._check = check
+        self._kills = kills
+        self._conductor = Semaphore(0)
+        self._players: list[_Player] = []
+        self.killed: list[Fake] = []
+
+    def run(self, commands: Sequence[tuple[Fake, Callable[[Fake], None]]]) -> None:
+        """Run them all to the end. Raises what the first of them raised, `KilledError` excepted."""
+        self._players = [_Player(fake, command) for fake, command in commands]
+        threads = [Thread(target=self._play, args=(player,), daemon=True) for player in self._players]
+        self._world.crowd = self
+        try:
+            for thread in threads:
+                thread.start()
+            while not all(player.over for player in self._players):
+                self._turn()
+                self._check()
+        finally:
+            self._world.crowd = None
+            for player in self._players:
+                if not player.over:  # a check has failed: whoever still waits for its turn is let go
+                    player.fake.dead = True
+                    player.baton.release()
+            for thread in threads:
+                thread.join(10)
+        for player in self._players:
+            if player.failure is not None:
+                raise player.failure
+
+    def _turn(self) -> None:
+        ready = [player for player in self._players if player.may_run(self._world.time)]
+        if ready and self._kills and self._dice.random() < 0.02:
+            self._kills -= 1
+            victim = self._dice.choice(ready)
+            victim.fake.bury()
+            self.killed.append(victim.fake)
+        # Now and then the world goes on although somebody has something to do: a slow machine.
+        if ready and not (self._world.due is not None and self._dice.random() < 0.1):
+            player = self._dice.choice(ready)
+            player.baton.release()
+            self._conductor.acquire()
+            return
+        ends = [player.until for player in self._players if player.sleeping and player.until is not None]
+        next_end = min(ends, default=None)
+        if self._world.due is not None and (next_end is None or self._world.due <= next_end):
+            self._world.happen()
+        else:
+            assert next_end is not None, "they hang: all wait, and nothing will ever happen"
+            self._world.time = max(self._world.time, next_end)
+
+    def _play(self, player: _Player) -> None:
+        player.baton.acquire()
+        try:
+            player.command(player.fake)
+        except KilledError:
+            pass
+        except BaseException as error:  # noqa: BLE001 -- raised again by `run`, in the main thread
+            player.failure = error
+        player.over = True
+        self._conductor.release()
+
+    def change_over(self, fake: Fake) -> None:
+        """From a `Fake`, before every call: let somebody else have the baton."""
+        player = self._of(fake)
+        if player is not None:
+            self._conductor.release()
+            player.baton.acquire()
+
+    def sleep(self, fake: Fake, until: float | None) -> None:
+        """From a `Fake` that waits: be passed over until there is something to do."""
+        player = self._of(fake)
+        if player is None:
+            return
+        player.sleeping, player.until = True, until
+        while not player.may_run(self._world.time):
+            self._conductor.release()
+            player.baton.acquire()
+            if self._world.crowd is None:
+                raise KilledError
+        player.sleeping = False
+
+    def _of(self, fake: Fake) -> _Player | None:
+        return next((player for player in self._players if player.fake is fake), None)
