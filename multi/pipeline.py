@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from multi.errors import MultiError, NotPermittedError, UsageError
-from multi.node import Node
+from multi.errors import ConfigError, MultiError, NotPermittedError, UsageError
+from multi.node import Node, Ready
 from multi.sighting import Lost, Sighting, Stopping, Unsure, Up
 from multi.spec import Given, Spec
 
@@ -63,6 +63,7 @@ class Selection:
     recorded: frozenset[str] = frozenset()
     configured: frozenset[str] = frozenset()
     removed: tuple[Node, ...] = ()
+    fallbacks: Mapping[str, tuple[Ready, str]] = field(default_factory=dict)
     rundir: str = ""
     config: str | None = None
 
@@ -299,7 +300,7 @@ class _Selector:
 
     def _checked(self, selection: Selection) -> Selection:
         """What only matters to commands that start something."""
-        if self.command not in SPAWNING:
+        if self.command not in SPAWNING | {"diff"}:
             return selection
         for node in selection.nodes:
             if not node.argv and self.command == "restart":
@@ -308,6 +309,15 @@ class _Selector:
                     "has no recorded command to start again",
                     "give the worker's options, as for 'multi start'",
                 )
+        fallbacks: dict[str, tuple[Ready, str]] = {}
+        for name in dict.fromkeys(node.preset for node in selection.nodes):
+            try:
+                preset = self.preset(name)
+            except ConfigError:
+                continue  # a recorded node is started as it was, also when its preset is gone by now
+            if preset.ready_fallback is not None:
+                fallbacks[name] = (preset.ready_fallback, preset.ready_fallback_note)
+        selection = replace(selection, fallbacks=fallbacks)
         return _without_needless_root(selection, self.here.environ, self.here.uid)
 
 
@@ -436,7 +446,7 @@ def _errands(command: str, selection: Selection, machine: Machine) -> tuple[list
     nodes: tuple[Node, ...] = selection.nodes
     notes: Mapping[str, str] = {}
     if command in SPAWNING or command == "diff":
-        nodes, notes = _with_fallbacks(nodes, machine)
+        nodes, notes = _with_fallbacks(selection, machine)
     if command not in {"apply", "diff"}:
         wish = decide.Wish(command, selection.spec.signum)
         return [(node, wish) for node in nodes], notes
@@ -608,7 +618,7 @@ def run(
     if command == "run":
         from multi import foreground
 
-        nodes, notes = _with_fallbacks(selection.nodes, machine)
+        nodes, notes = _with_fallbacks(selection, machine)
         yield from foreground.stay(nodes, replace(manner, notes=notes), machine)
         return
     errands, notes = _errands(command, selection, machine)
@@ -628,21 +638,17 @@ def _caught(command: str, manner: Manner) -> tuple[int, ...]:
     return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
-def _with_fallbacks(nodes: tuple[Node, ...], machine: Machine) -> tuple[tuple[Node, ...], Mapping[str, str]]:
-    """Nodes whose Python cannot say READY get the preset's weaker proof, and a note that says so."""
-    from multi import presets
-    from multi.node import Ready
-
+def _with_fallbacks(selection: Selection, machine: Machine) -> tuple[tuple[Node, ...], Mapping[str, str]]:
+    """Nodes whose Python cannot say READY get their preset's weaker proof, and a note that says so."""
     notes: dict[str, str] = {}
     out: list[Node] = []
-    for node in nodes:
-        if node.ready == Ready("notify") and node.preset.startswith("celery") and not machine.notifies(node.argv[0]):
-            preset = presets.load(node.preset)
-            if preset.ready_fallback is not None:
-                notes[node.name] = preset.ready_fallback_note
-                out.append(replace(node, ready=preset.ready_fallback, startsecs=max(node.startsecs, _FALLBACK_SECONDS)))
-                continue
-        out.append(node)
+    for node in selection.nodes:
+        fallback = selection.fallbacks.get(node.preset)
+        if node.ready.kind != "notify" or fallback is None or machine.notifies(node.argv[0]):
+            out.append(node)
+            continue
+        proof, notes[node.name] = fallback
+        out.append(replace(node, ready=proof, startsecs=max(node.startsecs, _FALLBACK_SECONDS)))
     return tuple(out), notes
 
 

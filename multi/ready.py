@@ -58,6 +58,7 @@ class _Course:
     status: str = ""
     probing: bool = False
     why: str = ""
+    proof: Proof | None = None
 
 
 def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
@@ -68,45 +69,41 @@ def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
     `executed` when the process was started by somebody else. The deadline is the node's `ready_timeout`
     after `began`; EXTEND_TIMEOUT_USEC moves it (sd_notify(3)).
     """
-    patience = max(node.ready_timeout, node.startsecs) if node.ready.kind == "alive" else node.ready_timeout
-    course = _Course(machine.now() if executed else None, began + patience)
+    course = _Course(machine.now() if executed else None, began + node.ready_timeout)
     look = _FIRST_LOOK
     while True:
         now = machine.now()
         if course.executed is not None:
-            proof = _look(node, machine, course, now, offset)
-            if proof is not None:
-                return proof
-        if now >= course.deadline:
+            course.proof = course.proof or _look(node, machine, course, offset)
+            # A proof alone is not enough: what says READY and dies of its first request was never up.
+            if course.proof is not None and now >= course.executed + node.startsecs:
+                return course.proof
+        if course.proof is None and now >= course.deadline:
             return Disproof(_late(node, course))
         happening = yield Pause(_next_look(node, course, now, look), "ready", proc.pid, began)
         if happening is None:
             look = min(look * 1.5, _MOST)
             continue
         verdict = _heard(node, proc, course, happening, machine.now())
-        if verdict is not None:
+        if isinstance(verdict, Disproof):
             return verdict
+        course.proof = course.proof or verdict
 
 
 def _next_look(node: Node, course: _Course, now: float, look: float) -> float:
-    if course.executed is None or course.probing:
+    if course.executed is not None and course.proof is not None:
+        return course.executed + node.startsecs
+    if course.executed is None or course.probing or node.ready.kind == "notify":
         return course.deadline
-    match node.ready.kind:
-        case "alive":
-            return min(course.deadline, course.executed + node.startsecs)
-        case "notify":
-            return course.deadline
-        case _:
-            return min(course.deadline, now + look)
+    return min(course.deadline, now + look)
 
 
-def _look(node: Node, machine: Machine, course: _Course, now: float, offset: int) -> Proof | None:
+def _look(node: Node, machine: Machine, course: _Course, offset: int) -> Proof | None:
     """What can be seen without being told."""
     what = node.ready.what
     match node.ready.kind:
         case "alive":
-            if course.executed is not None and now >= course.executed + node.startsecs:
-                return Proof("alive")
+            return Proof("alive")  # all there is to prove is that it lives for `startsecs`
         case "log":
             import re
 
