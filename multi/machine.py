@@ -7,7 +7,7 @@ contract test runs on both. Everything that can be slow or go wrong is said here
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from multi.proc import Proc, Seen
@@ -72,11 +72,36 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """The process table at one moment. `at` is the machine's `now`, `wall` the wall clock then."""
+    """The process table at one moment. `at` is the machine's `now`, `wall` the wall clock then.
+
+    It is sorted once by what is asked of it for each node, so that looking at many nodes takes no longer than it must:
+    rows by the pidfile and by the token of their instance, by process group, and by parent.
+    """
 
     at: float
     wall: float
     rows: Mapping[int, Row]
+    by_pidfile: Mapping[str, Sequence[Row]] = field(init=False, repr=False, compare=False)
+    by_token: Mapping[str, Sequence[Row]] = field(init=False, repr=False, compare=False)
+    by_group: Mapping[int, Sequence[Row]] = field(init=False, repr=False, compare=False)
+    by_parent: Mapping[int, Sequence[Row]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Sort the rows."""
+        by_pidfile: dict[str, list[Row]] = {}
+        by_token: dict[str, list[Row]] = {}
+        by_group: dict[int, list[Row]] = {}
+        by_parent: dict[int, list[Row]] = {}
+        for row in self.rows.values():
+            by_group.setdefault(row.seen.pgrp, []).append(row)
+            by_parent.setdefault(row.seen.ppid, []).append(row)
+            if row.instance is not None:
+                by_pidfile.setdefault(row.instance.pidfile, []).append(row)
+                by_token.setdefault(row.instance.token, []).append(row)
+        object.__setattr__(self, "by_pidfile", by_pidfile)
+        object.__setattr__(self, "by_token", by_token)
+        object.__setattr__(self, "by_group", by_group)
+        object.__setattr__(self, "by_parent", by_parent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

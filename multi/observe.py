@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from multi import record as records
 from multi.machine import File, Unreadable
+from multi.proc import Proc
 from multi.record import DamagedError, Record
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from multi.machine import Census, Machine, Me, Row
+    from multi.machine import Census, Instance, Machine, Me, Row
     from multi.node import Node
-    from multi.proc import Proc
 
 _OLDER = 2.0  # seconds: the coarsest clock among file systems in use (FAT), and the rounding of start ticks
 _OTHERS_WRITE = 0o022
@@ -42,11 +42,21 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Remnant:
+    """What still runs of a tree whose main process is gone. `main` has no birth: nobody can prove one any more."""
+
+    main: Proc
+    token: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
-    """The sighting, and the record behind it where there is a sound one."""
+    """The sighting, the record behind it where there is a sound one, and what a dead node has left running."""
 
     sighting: Sighting
     record: Record | None
+    remnants: tuple[Remnant, ...] = ()
 
 
 def look_at(node: Node, census: Census, machine: Machine) -> Observation:
@@ -72,7 +82,7 @@ def judge(node: Node, evidence: Evidence, census: Census, me: Me) -> Observation
         doubt = _distrust(path, file, evidence.node_uid, me)
         if doubt:
             return Observation(Unsure(doubt), None)
-    record, damage = _record_of(evidence.record)
+    record, damage = _record_of(node, evidence.record)
     if record is not None and record.proc is not None:
         row = census.rows.get(record.proc.pid)
         if row is not None and row.seen.proc == record.proc and not row.seen.gone:
@@ -82,8 +92,18 @@ def judge(node: Node, evidence: Evidence, census: Census, me: Me) -> Observation
             sighting = Unsure(doubt) if doubt else _judge_recorded(node, record, record.proc, evidence, census)
             return Observation(sighting, record)
     sighting = _judge_unrecorded(node, record, damage, evidence, census, me)
+    left = remnants(node, record, census, evidence.node_uid, me) if isinstance(sighting, (Dead, Down)) else ()
+    if left:
+        sighting = _with_remnants(sighting, sum(len(remnant.rows) for remnant in left))
     # What another node left behind in these files is cleared with them, but it is no history of this one.
-    return Observation(sighting, record if record is not None and record.node.name == node.name else None)
+    return Observation(sighting, record if record is not None and record.node.name == node.name else None, left)
+
+
+def _with_remnants(sighting: Sighting, number: int) -> Sighting:
+    running = f"{number} {'process of its tree still runs' if number == 1 else 'processes of its tree still run'}"
+    if isinstance(sighting, Dead):
+        return replace(sighting, why=f"{sighting.why}; {running}")
+    return Dead(f"its main process is gone; {running}")
 
 
 def _somebody_else(node: Node, other: str, pid: int) -> Unsure:
@@ -198,17 +218,40 @@ def _looks_like(node: Node, cmdline: tuple[str, ...]) -> bool:
 
 def main_carriers(node: Node, census: Census, node_uid: int | None, me: Me) -> tuple[Row, ...]:
     """The living main processes that say in their environment that they are this node."""
-    allowed = {me.uid if node_uid is None else node_uid}
-    return tuple(
-        row
-        for row in census.rows.values()
-        if row.instance is not None
-        and not row.seen.gone
-        and row.instance.pid == row.seen.proc.pid
-        and row.instance.pidfile == node.pidfile
-        and row.seen.uid in allowed
-        and row.seen.proc.pid != me.pid
-    )
+    user = me.uid if node_uid is None else node_uid
+    return tuple(row for row in _main_carriers(node, census, me) if row.seen.uid == user)
+
+
+def _main_carriers(node: Node, census: Census, me: Me) -> tuple[Row, ...]:
+    return tuple(row for row, instance in _carriers(node, census, me) if instance.pid == row.seen.proc.pid)
+
+
+def _carriers(node: Node, census: Census, me: Me) -> Iterator[tuple[Row, Instance]]:
+    """Every living process that says that it came of this node."""
+    for row in census.by_pidfile.get(node.pidfile, ()):
+        if row.instance is not None and not row.seen.gone and row.seen.proc.pid != me.pid:
+            yield row, row.instance
+
+
+def remnants(node: Node, record: Record | None, census: Census, node_uid: int | None, me: Me) -> tuple[Remnant, ...]:
+    """What a node whose main process is gone has left running: children that outlived it.
+
+    Nothing where `kill_mode` is ``process``: there they are meant to. The carriers of a token are found also when the
+    record is gone; only those of the node's user count, so nobody can make another user's processes look like these.
+    """
+    if node.kill_mode != "mixed":
+        return ()
+    user = me.uid if node_uid is None else node_uid
+    mains = {(instance.pid, instance.token) for row, instance in _carriers(node, census, me) if row.seen.uid == user}
+    if record is not None and record.proc is not None and record.token:
+        mains.add((record.proc.pid, record.token))
+    found: list[Remnant] = []
+    for pid, token in sorted(mains):
+        main = Proc(pid, "")
+        rows = tree(main, token, census, me, [row.seen.proc for row in census.by_token.get(token, ())])
+        if rows:
+            found.append(Remnant(main, token, rows))
+    return tuple(found)
 
 
 def _pid_of(file: File | Unreadable | None) -> int | str | None:
@@ -221,14 +264,18 @@ def _pid_of(file: File | Unreadable | None) -> int | str | None:
         return str(error)
 
 
-def _record_of(file: File | Unreadable | None) -> tuple[Record | None, str]:
+def _record_of(node: Node, file: File | Unreadable | None) -> tuple[Record | None, str]:
     """The sound record in the file, or what is wrong with it."""
     if not isinstance(file, File):
         return None, ""
     try:
-        return records.decode(file.data), ""
+        record = records.decode(file.data)
     except DamagedError as error:
         return None, str(error)
+    if record.node.pidfile != node.pidfile:
+        # A copy or a link from elsewhere says nothing about what belongs here.
+        return None, f"it is about the pidfile {record.node.pidfile}"
+    return record, ""
 
 
 def _distrust(path: str, file: File | Unreadable | None, node_uid: int | None, me: Me) -> str:
@@ -266,9 +313,11 @@ def recall(node: Node, machine: Machine) -> Record | None:
     One of the same short name counts too: the host's name may have changed since, the pidfile has not.
     """
     file = machine.read(node.recordfile, records.RECORD_LIMIT)
-    record, _ = _record_of(file)
-    if record is None or record.node.short != node.short or (
-        _distrust(node.recordfile, file, None, machine.me()) and not _runs_as_owner(record, file, machine)
+    record, _ = _record_of(node, file)
+    if (
+        record is None
+        or record.node.short != node.short
+        or (_distrust(node.recordfile, file, None, machine.me()) and not _runs_as_owner(record, file, machine))
     ):
         return None
     return record
@@ -309,28 +358,22 @@ def tree(main: Proc, token: str, census: Census, me: Me, known: Iterable[Proc] =
     """
     rows = census.rows
     proved = {proc for proc in (main, *known) if proc.pid in rows and rows[proc.pid].seen.proc == proc}
-    group_is_ours = any(rows[proc.pid].seen.pgrp == main.pid for proc in proved)
     members = {proc.pid for proc in proved}
-    for pid, row in rows.items():
-        carries = bool(token) and row.instance is not None and row.instance.token == token
-        if carries or (group_is_ours and row.seen.pgrp == main.pid):
-            members.add(pid)
-    children: dict[int, list[int]] = {}
-    for pid, row in rows.items():
-        children.setdefault(row.seen.ppid, []).append(pid)
+    members.update(row.seen.proc.pid for row in census.by_token.get(token, ()) if token)
+    if any(rows[proc.pid].seen.pgrp == main.pid for proc in proved):
+        members.update(row.seen.proc.pid for row in census.by_group.get(main.pid, ()))
+    members.discard(me.pid)  # a worker may run multi on itself; what that starts is no part of the worker's tree
     pending = list(members)
     while pending:
-        for child in children.get(pending.pop(), ()):
-            instance = rows[child].instance
-            if instance is not None and instance.token != token:
+        for row in census.by_parent.get(pending.pop(), ()):
+            pid = row.seen.proc.pid
+            if row.instance is not None and row.instance.token != token:
                 continue  # a worker may itself run multi: what it started is another node
-            if child not in members:
-                members.add(child)
-                pending.append(child)
+            if pid not in members and pid != me.pid:
+                members.add(pid)
+                pending.append(pid)
     return tuple(
-        rows[pid]
-        for pid in sorted(members)
-        if not rows[pid].seen.gone and pid != me.pid and pid > 1 and rows[pid].seen.proc != main
+        rows[pid] for pid in sorted(members) if not rows[pid].seen.gone and pid > 1 and rows[pid].seen.proc != main
     )
 
 

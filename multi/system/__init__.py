@@ -284,6 +284,11 @@ class System(Place):
         """Whether there is such a process, seen or not."""
         if pid <= 0:
             return False
+        if LINUX:
+            from multi.system import linux
+
+            if linux.is_thread(pid):
+                return False
         try:
             os.kill(pid, 0)  # signal 0 sends nothing, kill(2)
         except PermissionError:

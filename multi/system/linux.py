@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import cache
 
 from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PID, INSTANCE_PIDFILE, Instance, Row
@@ -12,6 +13,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _STAT_BYTES = 4096
 _ENVIRON_BYTES = 1 << 18
+_LISTINGS = 8  # of the process table for one census; on a busy machine some process ends all the time
 _MARK = INSTANCE.encode() + b"="
 
 
@@ -36,6 +38,10 @@ def look(pid: int, boottime: float, *, with_instance: bool = True) -> Row | None
         uid = os.stat(f"/proc/{pid}").st_uid
     except OSError:
         return None
+    return _row(pid, raw, uid, boottime, with_instance=with_instance)
+
+
+def _row(pid: int, raw: bytes, uid: int, boottime: float, *, with_instance: bool) -> Row:
     # The second field is the name in brackets and may hold anything, so count from the last bracket.
     fields = raw[raw.rindex(b")") + 2 :].split()
     start_ticks = int(fields[19])
@@ -52,7 +58,31 @@ def look(pid: int, boottime: float, *, with_instance: bool = True) -> Row | None
     )
     cpu = sum(int(field) for field in fields[11:15]) / _TICKS
     instance = None if gone or not with_instance else read_instance(pid)
+    if uid == 0 and fields[20] != b"0" and with_instance and (instance is not None or os.geteuid() != 0):
+        seen = replace(seen, uid=_effective_uid(pid))  # a kernel thread has no memory of its own, and is root's
     return Row(seen, instance, cpu, int(fields[21]) * _PAGE)
+
+
+def _effective_uid(pid: int) -> int:
+    """Whom it runs as, also when /proc shows it as root's.
+
+    The kernel gives the directory of a process that may not be dumped to root (proc(5)): one between a change of user
+    and its execve(2), as at our gate, or one whose program has file capabilities.
+    """
+    try:
+        raw = _slurp(f"/proc/{pid}/status", _STAT_BYTES)
+        return int(raw[raw.index(b"\nUid:") :].split(None, 3)[2])
+    except (OSError, ValueError):
+        return 0
+
+
+def is_thread(pid: int) -> bool:
+    """Whether the number belongs to a thread of some other process. It can be had from /proc, but is no pid."""
+    try:
+        raw = _slurp(f"/proc/{pid}/status", _STAT_BYTES)
+        return int(raw[raw.index(b"\nTgid:") :].split(None, 2)[1]) != pid
+    except (OSError, ValueError):
+        return False
 
 
 def birth(pid: int) -> str | None:
@@ -69,7 +99,19 @@ def read_instance(pid: int) -> Instance | None:
         return None
     if _MARK not in raw:
         return None
-    return instance_of(dict(word.partition(b"=")[::2] for word in raw.split(b"\0")))
+    found = instance_of(dict(word.partition(b"=")[::2] for word in raw.split(b"\0")))
+    if found is None or found.pid != pid or _has_our_root(pid):
+        return found
+    return replace(found, pidfile=f"/proc/{pid}/root{found.pidfile}")
+
+
+def _has_our_root(pid: int) -> bool:
+    """Whether its paths mean what ours mean: in a container or chroot, the same pidfile is another file."""
+    try:
+        root, ours = os.stat(f"/proc/{pid}/root"), os.stat("/")
+    except OSError:
+        return True
+    return (root.st_dev, root.st_ino) == (ours.st_dev, ours.st_ino)
 
 
 def instance_of(env: dict[bytes, bytes]) -> Instance | None:
@@ -87,13 +129,24 @@ def instance_of(env: dict[bytes, bytes]) -> Instance | None:
 
 
 def rows(boottime: float) -> dict[int, Row]:
-    """Every process that can be seen."""
+    """Every process that can be seen.
+
+    One that ends between the listing and the look at it may have forked before, and its child may be in no listing
+    yet: a family that never stands still would not be seen at all. So while any has ended, list again and look at
+    those that are new; where all were still there, whatever is missing has a mother among the rows.
+    """
     found: dict[int, Row] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            row = look(int(name), boottime)
-            if row is not None:
-                found[row.seen.proc.pid] = row
+    for _ in range(_LISTINGS):
+        ended = False
+        for name in os.listdir("/proc"):
+            if name.isdigit() and int(name) not in found:
+                row = look(int(name), boottime)
+                if row is None:
+                    ended = True
+                else:
+                    found[row.seen.proc.pid] = row
+        if not ended:
+            break
     return found
 
 
