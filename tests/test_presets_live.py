@@ -150,6 +150,7 @@ def test_rq_rides_from_start_to_stopwait(multi: Multi, redis: int) -> None:
         ("dramatiq", "dramatiq", ["--", "broken"]),
         ("celery", "celery", ["-A", "broken"]),
         ("celery-beat", "celery", ["-A", "broken"]),
+        ("gunicorn", "gunicorn", ["--bind=unix:run/bad.http", "--no-control-socket", "--", "broken:app"]),
     ],
 )
 def test_a_broken_application_fails_the_start(multi: Multi, preset: str, package: str, words: list[str]) -> None:
