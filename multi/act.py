@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from multi import decide, observe, ready
@@ -69,6 +68,7 @@ from multi.step import (
     Step,
     Stop,
 )
+from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from multi import document, settings
 from multi.document import Document, quoted
 from multi.errors import ConfigError, UsageError
 from multi.settings import SETTINGS
+from multi.value import dataclass, field
 
 MOST_NODES = 10_000
 _MOST_FILES = 1_000  # more than this is a pattern that matches the wrong directory

@@ -29,7 +29,6 @@ configured now.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
@@ -50,6 +49,7 @@ from multi.step import (
     Step,
     Stop,
 )
+from multi.value import dataclass
 
 if TYPE_CHECKING:
     from multi.node import Node

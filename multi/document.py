@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from multi.errors import ConfigError
+from multi.value import dataclass
 
 _DEEPEST = 8  # no key that means something lies deeper
 _BARE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")

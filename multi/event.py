@@ -5,8 +5,9 @@ Every event names its node and, where there is one, the pid of its main process.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from multi.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ option by option.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 from multi import naming, parse, template
@@ -16,6 +15,7 @@ from multi.errors import ConfigError, UsageError
 from multi.merge import Merger
 from multi.node import Node, Ready
 from multi.scope import Scopes, is_number
+from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -7,10 +7,10 @@ contract test runs on both. Everything that can be slow or go wrong is said here
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from multi.proc import Proc, Seen
+from multi.value import dataclass, field
 
 INSTANCE = "MULTI_INSTANCE"
 INSTANCE_PID = "MULTI_INSTANCE_PID"

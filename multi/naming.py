@@ -6,10 +6,10 @@ a name only ``%h``, the host's name, is filled in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from multi.errors import ConfigError, UsageError
+from multi.value import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

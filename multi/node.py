@@ -6,9 +6,8 @@ argv is a tuple of words, never a joined string.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from multi.schedule import Schedule
+from multi.value import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

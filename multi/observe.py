@@ -7,7 +7,6 @@ nothing may be done to it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from multi import record as records
@@ -15,6 +14,7 @@ from multi.machine import File, Unreadable
 from multi.proc import Proc
 from multi.record import DamagedError, Record
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from multi.value import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

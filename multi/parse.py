@@ -8,13 +8,13 @@ the next word when it has one dash, and never when it has two, as ``celery multi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from multi import schedule
 from multi.errors import ConfigError, MultiError, UsageError
 from multi.settings import BY_FLAG
 from multi.spec import Given, Spec
+from multi.value import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,13 +13,13 @@ ride: `select` ends after expand, `look` after observe, `plan` after decide, `ru
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from multi.errors import ConfigError, MultiError, NotPermittedError, UsageError
 from multi.node import Node, Ready
 from multi.sighting import Lost, Sighting, Stopping, Unsure, Up
 from multi.spec import Given, Spec
+from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:
     from multi.act import Manner

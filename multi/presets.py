@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from multi import document, settings
 from multi.document import Document
 from multi.errors import ConfigError
 from multi.node import Ready
+from multi.value import dataclass
 
 SHIPPED = os.path.join(os.path.dirname(__file__), "presets")  # noqa: PTH118, PTH120 -- pathlib costs 10 ms to import
 _OPTIONS = ("flags", "valued", "dropped", "leading_flags", "leading_valued")

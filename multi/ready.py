@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from multi.machine import Ended, Executed, LaunchFailed, Notified, Probed
 from multi.node import Ready
 from multi.pause import Pause
 from multi.schedule import signal_name
+from multi.value import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -7,13 +7,13 @@ whatever is not exactly what `encode` writes is `DamagedError`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from multi import schedule
 from multi.errors import MultiError
 from multi.node import Node, Ready
 from multi.proc import Proc
+from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,6 @@ What other programs read (the keys of the JSON objects, the exit codes) is a con
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from math import isfinite
 
 from multi.check import Obstacle
@@ -49,6 +48,7 @@ from multi.step import (
     Step,
     Stop,
 )
+from multi.value import dataclass, field, replace
 
 # Exit codes of ``status``: "Init Script Actions", Linux Standard Base Core 5.0, section 22.2.
 STATUS_RUNNING = 0

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import signal
-from dataclasses import dataclass
 
 from multi.errors import UsageError
+from multi.value import dataclass
 
 FOREVER = math.inf
 _EXAMPLE = "write it like TERM/90/QUIT/10/KILL/5, or TERM/forever"

@@ -9,13 +9,13 @@ config/multi.schema.json are made from.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from multi import schedule
 from multi.document import Document, nearest, quoted
 from multi.errors import ConfigError, MultiError, UsageError
 from multi.node import Ready
+from multi.value import dataclass
 
 UNLIMITED = -1
 _LONGEST = 1e9  # seconds; 30 years, and no clock of any system overflows

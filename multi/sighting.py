@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from multi.proc import Proc
+from multi.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

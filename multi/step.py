@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from multi.node import Node
 from multi.proc import Proc
 from multi.schedule import Schedule
+from multi.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from multi import __version__
 from multi.cli import commands
 from multi.cli.screen import Screen, complete_streams
 from multi.cli.words import split, take
 from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PERMISSION, EXIT_USAGE, MultiError
+from multi.value import replace
 
 _COMPLETE = "_MULTI_COMPLETE"  # how the scripts of click ask, see click.shell_completion
 _USAGE = "usage: multi COMMAND [NODES] [OPTIONS] [-- WORKER WORDS]"

@@ -7,12 +7,12 @@ and a `Session` and returns an exit code. Help and completion are made from the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from multi.cli.screen import Screen
 from multi.cli.words import Option
 from multi.errors import EXIT_FAILED, EXIT_USAGE, UsageError
+from multi.value import dataclass, field
 
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
     from multi.act import Manner

@@ -7,12 +7,12 @@ answer. What the candidates are is found out here, from the raw words, since cli
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multi.cli.commands import COMMANDS, CONFIG, GLOBAL, STRICT, VERSION, Command, Session, find, is_command
 from multi.cli.words import Option, split
 from multi.errors import EXIT_FAILED, MultiError, UsageError
+from multi.value import dataclass
 
 if TYPE_CHECKING:
     from click.shell_completion import ShellComplete

@@ -7,9 +7,9 @@ a ``-q``. Nothing here knows what a node is; everything is pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from multi.errors import UsageError
+from multi.value import dataclass
 
 # What may stand before the command, as in ``celery -A proj multi start w1``. A test compares both sets with the
 # installed Celery's.

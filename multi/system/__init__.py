@@ -15,7 +15,6 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -42,6 +41,7 @@ from multi.machine import (
 from multi.proc import Proc
 from multi.system import files
 from multi.system.place import Place
+from multi.value import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
