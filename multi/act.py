@@ -12,6 +12,7 @@ the others wait for.
 from __future__ import annotations
 
 import heapq
+import signal
 from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -76,9 +77,11 @@ if TYPE_CHECKING:
     from multi.decide import Wish
     from multi.machine import Machine
     from multi.node import Node
+    from multi.observe import Observation, Remnant
     from multi.proc import Proc
 
-_KILL = 9  # SIGKILL has this number on every system, signal(7)
+_KILL, _STOP = int(signal.SIGKILL), int(signal.SIGSTOP)
+_FREEZE_SECONDS = 1.0  # for all of a tree to stand still; one that still grows after that is killed while it grows
 _KILL_GRACE = 5.0  # seconds for the kernel to end what was sent KILL
 _CUT_OFF_SECONDS = 5.0  # how long a node must live whose own word of readiness cannot be heard any more
 _TAIL_BYTES = 16384
@@ -311,6 +314,15 @@ class _Ride:
                 yield Waiting(active.node.name, pause.pid, pause.what, now - pause.since, pause.next_signum, left)
 
 
+@dataclass(slots=True)
+class _Tree:
+    """The tree of a main process, and everybody who was ever seen in it. State of one stop."""
+
+    main: Proc
+    token: str
+    known: set[Proc]
+
+
 class _Walker:
     """The way of one node."""
 
@@ -324,18 +336,15 @@ class _Walker:
         self._before: Record | None = None  # what was there when we looked
         self._token = ""
         self._census: Census | None = None
+        self._remnants: tuple[Remnant, ...] = ()
         self._undo = False
 
     def walk(self) -> Walk:
         """Lock, look, decide, do. True when what was asked for is true of the node."""
         try:
-            if not (yield from self._lock()):
+            seen = yield from self._survey()
+            if seen is None:
                 return False
-            census = yield Look()
-            assert isinstance(census, Census)  # noqa: S101 -- what a Look is answered with
-            self._census = census
-            seen = observe.look_at(self._node, census, self._machine)
-            self._record = self._before = seen.record
             for step in decide.route(self._wish, seen.sighting, self._node).steps:
                 if not (yield from self._do(step, decide.proc_of(seen.sighting))):
                     return False
@@ -347,6 +356,36 @@ class _Walker:
                 self._send_away()
             self._machine.unlock(self._key)
         return True
+
+    def _survey(self) -> Generator[Want, Answer, Observation | None]:
+        """Lock, then look; None when somebody else keeps the lock."""
+        if not (yield from self._lock()):
+            return None
+        seen = yield from self._look()
+        unlocked = self._wish.command not in _WITHOUT_LOCK and not self._machine.holds(self._key)
+        if isinstance(seen.sighting, Lost) and unlocked and self._made_rundir():
+            # The run directory was removed under it; now that it is there again there is a lock to take.
+            return (yield from self._look()) if (yield from self._lock()) else None
+        return seen
+
+    def _made_rundir(self) -> bool:
+        node = self._node
+        try:
+            self._machine.make_directory(node.rundir, node.uid, node.gid)
+        except MachineError:
+            if self._wish.command not in _ENDING:
+                raise
+            return False
+        return True
+
+    def _look(self) -> Generator[Want, Answer, Observation]:
+        census = yield Look()
+        assert isinstance(census, Census)  # noqa: S101 -- what a Look is answered with
+        self._census = census
+        seen = observe.look_at(self._node, census, self._machine)
+        self._record = self._before = seen.record
+        self._remnants = seen.remnants
+        return seen
 
     def _failed_by(self, error: MachineError, pid: int | None = None) -> Failed:
         code = EXIT_PERMISSION if error.errno in {_EPERM, _EACCES, _EROFS} else EXIT_FAILED
@@ -382,6 +421,17 @@ class _Walker:
                 )
                 return False
 
+    def _taken_over(self) -> bool:
+        """Whether the files are about another process by now.
+
+        Only without our lock can that be. Somebody who removes the lock file takes it from us without a word.
+        """
+        if self._machine.holds(self._key):
+            return False
+        there = observe.recall(self._node, self._machine)
+        ours = self._record.proc if self._record is not None else None
+        return there is not None and there.proc is not None and there.proc != ours
+
     # -- the steps -------------------------------------------------------------------------------
 
     def _do(self, step: Step, proc: Proc | None) -> Walk:  # noqa: C901, PLR0911, PLR0912 -- one case a step is the table
@@ -400,15 +450,9 @@ class _Walker:
                 yield Refused(self._key, why)
                 return False
             case Clear(why, keep):
-                self._machine.remove(self._node.pidfile)
-                if not keep:
-                    self._machine.remove(self._node.recordfile)
-                yield Cleared(self._key, why)
-                return True
+                return (yield from self._clear(why, keep=keep))
             case Adopt(found, why):
-                yield from self._adopt(found)
-                yield Adopted(self._key, found.pid, why)
-                return True
+                return (yield from self._adopt(found, why))
             case Spawn():
                 return (yield from self._spawn())
             case AwaitReady(found):
@@ -440,30 +484,77 @@ class _Walker:
         self._record = record
 
     def _ask(self, proc: Proc, desired: str) -> Generator[Save, Answer, None]:
-        """Put on record what is asked of the node before it is done, so that a cut-off command leaves no riddle."""
-        record = self._record
-        if record is not None and record.proc == proc and record.desired != desired:
-            yield from self._save(record.asking(desired))
+        """Put on record what is asked of the node before it is done, so that a cut-off command leaves no riddle.
 
-    def _adopt(self, proc: Proc) -> Generator[Save, Answer, None]:
+        A disk that is full must keep nobody from stopping a node. It keeps us from stopping one to start it again:
+        that start would fail, and the node would stay down.
+        """
+        record = self._record
+        if record is None or record.proc != proc or record.desired == desired:
+            return
+        try:
+            yield from self._save(record.asking(desired))
+        except MachineError:
+            if desired != records.WANTED_STOPPED:
+                raise
+
+    def _note_signalled(self) -> None:
+        """The signal that was asked for is sent. Whoever finds the record need not wonder, and not send it again."""
+        record = self._record
+        if record is None or record.desired == records.WANTED_UP or record.signalled:
+            return
+        try:
+            self._machine.amend(record.node.recordfile, records.UNSIGNALLED, records.SIGNALLED)
+        except MachineError:
+            return  # then it may be sent twice
+        self._record = replace(record, signalled=True)
+
+    def _clear(self, why: str, *, keep: bool) -> Walk:
+        """Remove the files, and before them what a main process that is gone has left running."""
+        machine = self._machine
+        for remnant in self._remnants:
+            tree = _Tree(remnant.main, remnant.token, {row.seen.proc for row in remnant.rows})
+            began = machine.now()
+            left = yield from self._sweep(tree, began, _KILL_GRACE)
+            if left:
+                yield Survived(self._key, remnant.main.pid, machine.now() - began, left)
+                return False
+        if not self._taken_over():
+            machine.remove(self._node.pidfile)
+            if not keep:
+                machine.remove(self._node.recordfile)
+        yield Cleared(self._key, why)
+        return True
+
+    def _adopt(self, proc: Proc, why: str) -> Walk:
+        """Give the process its files again. One that is to be ended needs none."""
         assert self._census is not None  # noqa: S101 -- walk() looked before it decided
-        token = observe.adopted_token(proc, self._census)
         row = self._census.rows[proc.pid]
         old = self._record
+        known = old.token if old is not None and old.proc == proc else ""
+        self._token = observe.adopted_token(proc, self._census) or known
         record = Record(
             node=self._node if old is None else old.node,
             proc=proc,
-            token=token,
+            token=self._token,
             started=self._census.wall - row.seen.age,
             restarts=0 if old is None else old.restarts,
         )
-        yield from self._save(record, proc.pid)
+        try:
+            yield from self._save(record, proc.pid)
+        except MachineError:
+            if self._wish.command not in _ENDING:
+                raise
+            return True
+        yield Adopted(self._key, proc.pid, why)
+        return True
 
     def _signal(self, proc: Proc, signum: int, *, stop: bool) -> Walk:
         if stop:
             yield from self._ask(proc, records.WANTED_STOPPED)
         match self._machine.signal(proc, signum):
             case "sent":
+                self._note_signalled()
                 yield Signalled(self._key, proc.pid, signum, 0.0)
                 return True
             case "gone":
@@ -485,6 +576,10 @@ class _Walker:
 
     def _spawn(self) -> Walk:
         node, machine = self._node, self._machine
+        if not machine.holds(self._key):
+            running = yield from self._lock_again()
+            if running is not None:
+                return running
         began = machine.now()
         token = machine.token()
         proc = yield from self._prepare(token, began)
@@ -494,6 +589,9 @@ class _Walker:
         at_once = node.ready.kind == "alive" and node.startsecs == 0
         record = replace(self._history(), proc=proc, token=token, phase=records.UP if at_once else records.STARTING)
         yield from self._save(record, proc.pid)
+        if not machine.holds(self._key):
+            why = "somebody removed or replaced it, so another multi may be at work on this node"
+            raise MachineError(f"lost the lock {node.lockfile}", why, "start it again")
         self._undo = False
         self._token = token
         machine.open_gate(self._key)
@@ -507,6 +605,21 @@ class _Walker:
                 return True
             case ready.Disproof():
                 return (yield from self._unready(proc, verdict, offset))
+
+    def _lock_again(self) -> Generator[Want, Answer, bool | None]:
+        """Somebody removed our lock file while we waited. What it kept out may have come in; None when it has not."""
+        self._machine.unlock(self._key)
+        seen = yield from self._survey()
+        if seen is None:
+            return False
+        running = decide.proc_of(seen.sighting)
+        if running is not None:
+            yield Skipped(self._key, running.pid, "running: another multi was faster, after the lock file was removed")
+            return True
+        if isinstance(seen.sighting, Unsure):
+            yield Refused(self._key, seen.sighting.why)
+            return False
+        return None
 
     def _prepare(self, token: str, began: float) -> Generator[Want, Answer, Proc | None]:
         """Bring a process to the gate. While it stands there, whatever ends this walk sends it away."""
@@ -565,11 +678,11 @@ class _Walker:
         # A NOTIFY_SOCKET of our own caller is not the node's: its READY would be taken for ours.
         notify = self._machine.notify_address(self._key, token) if node.ready.kind == "notify" else None
         env = (
+            *node.env,  # first, so that nothing of it can stand for what says which node this is
             (INSTANCE, token),
             (INSTANCE_NODE, node.name),
             (INSTANCE_PIDFILE, node.pidfile),
             ("NOTIFY_SOCKET", notify),
-            *node.env,
         )
         return Launch(
             argv=node.argv,
@@ -593,6 +706,8 @@ class _Walker:
 
     def _unwrite(self, why: str) -> None:
         """Nothing was executed. What was on record before stays there, so that `restart` can try again."""
+        if self._taken_over():
+            return
         self._machine.remove(self._node.pidfile)
         if self._before is None:
             self._machine.remove(self._node.recordfile)
@@ -616,7 +731,7 @@ class _Walker:
             self._unwrite(verdict.why)
             return False
         if verdict.ended:
-            yield from self._sweep(proc, {proc}, machine.now(), _KILL_GRACE)
+            yield from self._sweep(_Tree(proc, self._token, {proc}), machine.now(), _KILL_GRACE)
         elif not (yield from self._end(proc, node.stop, first_sent=False)):
             return False  # it survived its own stop: its files must go on naming it
         yield from self._fell(verdict.why)
@@ -658,27 +773,24 @@ class _Walker:
         """Walk the schedule until the tree is gone. `whole` sends every signal to the whole tree."""
         node, machine = self._node, self._machine
         token = self._token or (self._record.token if self._record is not None else "")
+        tree = _Tree(proc, token, {proc})
         machine.watch(self._key, proc)
-        census = yield Look()
-        assert isinstance(census, Census)  # noqa: S101 -- what a Look is answered with
-        known = {proc, *(row.seen.proc for row in observe.tree(proc, token, census, machine.me()))}
+        yield from self._see(tree)
         began = machine.now()
         timeline = schedule.timeline
         for number, moment in enumerate(timeline):
             following = timeline[number + 1] if number + 1 < len(timeline) else None
             if number > 0 or not first_sent:
-                others: list[Proc] = []
+                others: set[Proc] = set()
                 if moment.signum == _KILL and (whole or node.kill_mode == "mixed"):
-                    if number > 0:
-                        census = yield Look()
-                        assert isinstance(census, Census)  # noqa: S101 -- as above
-                    others = [row.seen.proc for row in observe.tree(proc, token, census, machine.me(), known)]
-                    known.update(others)
+                    machine.signal(proc, _STOP)
+                    others = yield from self._freeze(tree)
                 match machine.signal(proc, moment.signum):
                     case "denied":
                         yield self._denied(proc, moment.signum)
                         return False
                     case "sent":
+                        self._note_signalled()
                         hit = sum(machine.signal(other, moment.signum) == "sent" for other in others)
                         yield Signalled(node.name, proc.pid, moment.signum, machine.now() - began, hit)
             # The schedule counts from the first signal, so a slow look does not put off the next one.
@@ -697,17 +809,40 @@ class _Walker:
             yield Survived(node.name, proc.pid, machine.now() - began, (proc.pid,))
             return False
         if node.kill_mode == "mixed" or whole:
-            left = yield from self._sweep(
-                proc,
-                known,
-                began,
-                max(_KILL_GRACE, schedule.stages[-1].seconds if schedule.stages[-1].signum == _KILL else 0),
-            )
+            last = schedule.stages[-1]
+            left = yield from self._sweep(tree, began, max(_KILL_GRACE, last.seconds if last.signum == _KILL else 0))
             if left:
                 yield Survived(node.name, proc.pid, machine.now() - began, left)
                 return False
         yield Gone(node.name, proc.pid, machine.now() - began)
         return True
+
+    def _see(self, tree: _Tree) -> Generator[Want, Answer, set[Proc]]:
+        """Look who is in the tree now, the main process excluded, and remember them."""
+        census = yield Look()
+        assert isinstance(census, Census)  # noqa: S101 -- what a Look is answered with
+        rows = observe.tree(tree.main, tree.token, census, self._machine.me(), tree.known)
+        there = {row.seen.proc for row in rows}
+        tree.known |= there
+        return there
+
+    def _freeze(self, tree: _Tree) -> Generator[Want, Answer, set[Proc]]:
+        """Stop (SIGSTOP, which nobody can ignore) the whole tree before KILL; return all of it but the main process.
+
+        Who stands still makes no further children, and is still the mother of those that were made before, so they are
+        found even with an empty environment and a session of their own. It is done when a look shows nobody new.
+        """
+        machine = self._machine
+        deadline = machine.now() + _FREEZE_SECONDS
+        frozen: set[Proc] = set()
+        while True:
+            there = yield from self._see(tree)
+            new = there - frozen
+            if not new or machine.now() >= deadline:
+                return there
+            for one in new:
+                machine.signal(one, _STOP)
+            frozen |= new
 
     def _ended(self, proc: Proc, pause: Pause) -> Walk:
         while True:
@@ -717,38 +852,31 @@ class _Walker:
             if isinstance(happening, Ended) and happening.proc == proc:
                 return True
 
-    def _sweep(
-        self, proc: Proc, known: set[Proc], began: float, grace: float
-    ) -> Generator[Want, Answer, tuple[int, ...]]:
+    def _sweep(self, tree: _Tree, began: float, grace: float) -> Generator[Want, Answer, tuple[int, ...]]:
         """The main process is gone: KILL what is left of its tree until none is left. Returns the pids of survivors.
 
         systemd.kill(5) calls this `mixed`: the graceful signal is for the main process, KILL is for the rest.
         """
         machine = self._machine
-        token = self._token or (self._record.token if self._record is not None else "")
         deadline: float | None = None
-        signalled: set[Proc] = set()
+        killed: set[Proc] = set()
         while True:
-            census = yield Look()
-            assert isinstance(census, Census)  # noqa: S101 -- what a Look is answered with
-            left = {row.seen.proc for row in observe.tree(proc, token, census, machine.me(), known)}
-            known |= left
+            left = yield from self._freeze(tree)
             if not left:
                 return ()
             now = machine.now()
             deadline = now + grace if deadline is None else deadline
             if now >= deadline:
                 return tuple(sorted(one.pid for one in left))
-            new = left - signalled
-            for one in new:
-                machine.watch(self._key, one)
-            hit = sum(machine.signal(one, _KILL) == "sent" for one in new)
-            signalled |= new
+            hit = {one for one in left if machine.signal(one, _KILL) == "sent"} - killed
+            killed |= hit
             if hit:
-                yield Signalled(self._key, proc.pid, _KILL, now - began, hit)
+                yield Signalled(self._key, min(one.pid for one in hit), _KILL, now - began, len(hit) - 1)
+            for one in left:
+                machine.watch(self._key, one)
             pending = set(left)
             while pending:
-                happening = yield Pause(deadline, "end", proc.pid, began)
+                happening = yield Pause(deadline, "end", tree.main.pid, began)
                 if happening is None:
                     break
                 if isinstance(happening, Ended):
@@ -792,6 +920,7 @@ class _Walker:
 
 _MAKES_DIRECTORIES = frozenset({"start", "restart", "apply"})
 _WITHOUT_LOCK = frozenset({"up", "down"})
+_ENDING = frozenset({"stop", "stopwait", "kill"})  # no file that cannot be written keeps a node running
 
 
 def _draft_of(record: Record) -> Draft:

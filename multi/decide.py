@@ -21,10 +21,10 @@
     |          | Up    |            |                 |            |                |        |
     | down     | Skip  | AwaitDown  | AwaitDown       | Skip       | AwaitDown      | Refuse |
 
-An `Up` that nobody has seen ready yet is waited for by `start`, `up` and `ensure`. `up` and `down` are the two ways of
-`wait`, which touches nothing. `ensure` leaves alone what
-was stopped on purpose, and for a while what keeps failing. `apply` restarts an `Up` only when it runs otherwise than is
-configured now.
+A `Stopping` whose signal was never sent, because whoever asked for the stop was cut off before, gets it from `start`
+and `stop` too. An `Up` that nobody has seen ready yet is waited for by `start`, `up` and `ensure`. `up` and `down` are
+the two ways of `wait`, which touches nothing. `ensure` leaves alone what was stopped on purpose, and for a while what
+keeps failing. `apply` restarts an `Up` only when it runs otherwise than is configured now.
 """
 
 from __future__ import annotations
@@ -89,8 +89,10 @@ def _start(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
             return (Spawn(),)
         case Up(proc, ready):
             return (Skip(ALREADY_RUNNING),) if ready else (AwaitReady(proc),)
-        case Stopping(proc):
-            return AwaitEnd(proc, _schedule(wish, node)), Clear(keep=True), Spawn()
+        case Stopping(proc, sent):
+            schedule = _schedule(wish, node)
+            end = AwaitEnd(proc, schedule) if sent else Stop(proc, schedule, again=True)
+            return end, Clear(keep=True), Spawn()
         case Dead(why):
             return Clear(why, keep=True), Spawn()
         case Lost(proc, why):
@@ -106,8 +108,8 @@ def _stop(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
             return (Skip(NOT_RUNNING),)
         case Up(proc):
             return (Signal(proc, first, stop=True),)
-        case Stopping():
-            return (Skip(ALREADY_STOPPING),)
+        case Stopping(proc, sent):
+            return (Skip(ALREADY_STOPPING),) if sent else (Signal(proc, first, stop=True),)
         case Dead(why):
             return (Clear(why),)
         case Lost(proc, why):

@@ -321,11 +321,21 @@ class Machine(Ground, Protocol):
         same order: None, or why this file is as it was. One that is refused holds up no other.
         """
 
+    def amend(self, path: str, old: bytes, new: bytes) -> None:
+        """Put `new` in the place of `old`, of the same length and one byte different, in a file that holds it once.
+
+        It is not flushed: for what means nothing any more after the machine has gone down. Fine when `old` is not
+        there. Raises `MachineError`.
+        """
+
     def remove(self, path: str) -> None:
         """Remove it; fine when it is not there. Raises `MachineError`."""
 
     def lock(self, key: str, path: str, user: str | None, group: str | None) -> Holder | None:
         """Take the lock now (None), or be told who holds it and get `Locked` later. Raises `MachineError`."""
+
+    def holds(self, key: str) -> bool:
+        """Whether the lock is ours and still excludes anybody: somebody may have removed or replaced its file."""
 
     def unlock(self, key: str) -> None:
         """Give the lock back, or the wait for it up."""

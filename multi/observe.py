@@ -115,17 +115,17 @@ def _somebody_else(node: Node, other: str, pid: int) -> Unsure:
 def _judge_recorded(node: Node, record: Record, proc: Proc, evidence: Evidence, census: Census) -> Sighting:
     """Judge the pidfile of a recorded process that runs."""
     pid = _pid_of(evidence.pidfile)
+    other = census.rows.get(pid) if isinstance(pid, int) and pid != proc.pid else None
+    if other is not None and not other.seen.gone and _looks_like(node, evidence.cmdline):
+        return Unsure(f"{node.pidfile} names pid {pid}, {node.recordfile} names pid {proc.pid}, and both run")
+    if record.desired != records.WANTED_UP:
+        return Stopping(proc, sent=record.signalled)
     if pid is None:
         return Lost(proc, f"its pidfile {node.pidfile} is gone")
     if isinstance(pid, str):
         return Lost(proc, f"its pidfile {node.pidfile} is damaged: {pid}")
     if pid != proc.pid:
-        other = census.rows.get(pid)
-        if other is not None and not other.seen.gone and _looks_like(node, evidence.cmdline):
-            return Unsure(f"{node.pidfile} names pid {pid}, {node.recordfile} names pid {proc.pid}, and both run")
         return Lost(proc, f"its pidfile {node.pidfile} names pid {pid} instead")
-    if record.desired != records.WANTED_UP:
-        return Stopping(proc)
     return Up(proc, ready=record.phase == records.UP)
 
 

@@ -23,9 +23,10 @@ class Up:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """The process runs, but a stop was asked for."""
+    """The process runs, but a stop was asked for. `sent` is false when whoever asked was cut off before the signal."""
 
     proc: Proc
+    sent: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -371,6 +371,10 @@ class System(Place):
         answers.update(zip(known, files.write(owned), strict=True))
         return [answers[number] for number in range(len(drafts))]
 
+    def amend(self, path: str, old: bytes, new: bytes) -> None:
+        """See `files.amend`."""
+        files.amend(path, old, new)
+
     def remove(self, path: str) -> None:
         """See `files.remove`."""
         files.remove(path)
@@ -448,6 +452,12 @@ class System(Place):
                 self._queue.append(Locked(key))
         except MachineError:
             return  # its directory is gone; the caller's time-out tells
+
+    def holds(self, key: str) -> bool:
+        """Whether the lock is ours and its file still the one at its path."""
+        held = self._held.get(key)
+        lock = held.lock if held is not None else None
+        return lock is not None and lock.held and files.is_current(lock.fd, lock.path)
 
     def unlock(self, key: str) -> None:
         """Give the lock back, or the wait for it up."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+import time
 from functools import cache
 
 from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PID, INSTANCE_PIDFILE, Instance, Row
 from multi.proc import Proc, Seen
+from multi.value import replace
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _STAT_BYTES = 4096
 _ENVIRON_BYTES = 1 << 18
 _LISTINGS = 8  # of the process table for one census; on a busy machine some process ends all the time
+_EXEC_LOOKS, _EXEC_PAUSE = 10, 0.0005  # seconds; far more than the kernel needs to set a new program up
 _MARK = INSTANCE.encode() + b"="
 
 
@@ -41,7 +43,7 @@ def look(pid: int, boottime: float, *, with_instance: bool = True) -> Row | None
     return _row(pid, raw, uid, boottime, with_instance=with_instance)
 
 
-def _row(pid: int, raw: bytes, uid: int, boottime: float, *, with_instance: bool) -> Row:
+def _row(pid: int, raw: bytes, uid: int, boottime: float, *, with_instance: bool) -> Row | None:
     # The second field is the name in brackets and may hold anything, so count from the last bracket.
     fields = raw[raw.rindex(b")") + 2 :].split()
     start_ticks = int(fields[19])
@@ -57,7 +59,14 @@ def _row(pid: int, raw: bytes, uid: int, boottime: float, *, with_instance: bool
         age=max(0.0, boottime - start_ticks / _TICKS),
     )
     cpu = sum(int(field) for field in fields[11:15]) / _TICKS
-    instance = None if gone or not with_instance else read_instance(pid)
+    instance = None
+    if with_instance and not gone:
+        environ = _environ(pid)
+        if not environ and fields[20] != b"0":  # it had memory when we looked
+            if birth(pid) is None:
+                return None
+            environ = _environ_after_exec(pid) if environ is not None else b""
+        instance = _instance(pid, environ or b"")
     if uid == 0 and fields[20] != b"0" and with_instance and (instance is not None or os.geteuid() != 0):
         seen = replace(seen, uid=_effective_uid(pid))  # a kernel thread has no memory of its own, and is root's
     return Row(seen, instance, cpu, int(fields[21]) * _PAGE)
@@ -91,12 +100,25 @@ def birth(pid: int) -> str | None:
     return None if row is None or row.seen.gone else row.seen.proc.birth
 
 
-def read_instance(pid: int) -> Instance | None:
-    """What the process carries of ours; None when nothing, or when it may not be read."""
+def _environ(pid: int) -> bytes | None:
+    """The environment it was executed with; None when we may not read it."""
     try:
-        raw = _slurp(f"/proc/{pid}/environ", _ENVIRON_BYTES)
+        return _slurp(f"/proc/{pid}/environ", _ENVIRON_BYTES)
     except OSError:
         return None
+
+
+def _environ_after_exec(pid: int) -> bytes | None:
+    """Read it again where it is empty: in the middle of execve(2) a process has neither words nor environment."""
+    for _ in range(_EXEC_LOOKS):
+        if cmdline(pid):
+            break
+        time.sleep(_EXEC_PAUSE)
+    return _environ(pid)
+
+
+def _instance(pid: int, raw: bytes) -> Instance | None:
+    """What the process carries of ours in its environment."""
     if _MARK not in raw:
         return None
     found = instance_of(dict(word.partition(b"=")[::2] for word in raw.split(b"\0")))
@@ -141,9 +163,8 @@ def rows(boottime: float) -> dict[int, Row]:
         for name in os.listdir("/proc"):
             if name.isdigit() and int(name) not in found:
                 row = look(int(name), boottime)
-                if row is None:
-                    ended = True
-                else:
+                ended = ended or row is None or row.seen.gone
+                if row is not None:
                     found[row.seen.proc.pid] = row
         if not ended:
             break
