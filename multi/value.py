@@ -58,7 +58,8 @@ else:
             for name, one in self._fields.items():
                 said = {what: getattr(one, what) for what in one.__slots__ if getattr(one, what) is not _REQUIRED}
                 space[name] = dataclasses.field(**{**said, "kw_only": self._kw_only or one.kw_only})
-            return dataclasses.dataclass(type(owner.__name__, (), space)).__dataclass_fields__
+            owner.__dataclass_fields__ = dataclasses.dataclass(type(owner.__name__, (), space)).__dataclass_fields__
+            return owner.__dataclass_fields__
 
     def dataclass(*, slots: bool, frozen: bool = False, kw_only: bool = False) -> Callable[[type], type]:
         """Make a class of annotations a class of values."""
