@@ -55,10 +55,13 @@ from multi.machine import (
     Surroundings,
     Unreadable,
 )
+from multi.node import Node, Ready
 from multi.proc import Proc, Seen
+from multi.schedule import parse as schedule
 
 KILL = int(signal.SIGKILL)
-HARMLESS = frozenset({signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH})  # by default, signal(7)
+# By default, signal(7). One that is stopped is taken to go on as before: only what deadly signals do to it is told.
+HARMLESS = frozenset({signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH, signal.SIGSTOP})
 EPOCH = 1_700_000_000.0  # what the clock on the wall shows when the world's own shows 0
 INIT = 1
 _NOT_EXECUTED = 127  # what a process that leaves the gate without executing exits with
@@ -68,6 +71,7 @@ EFFECTS = frozenset(
     {
         "make_directory",
         "write",
+        "amend",
         "remove",
         "lock",
         "unlock",
@@ -85,6 +89,22 @@ REFUSABLE = frozenset({"make_directory", "write", "remove", "lock", "signal", "w
 
 class KilledError(BaseException):
     """KILL hit `multi`: nothing of the program can catch it, or do anything after it."""
+
+
+def node_of(short: str = "w1", *, stop: str = "TERM/10/KILL/5", ready: str = "alive", **traits: object) -> Node:
+    """A node of this world: ``w1@host``, its files in ``/run`` and ``/log``. `ready` is as in the setting."""
+    kind, _, what = ready.partition(":")
+    given: dict[str, object] = {
+        "name": f"{short}@host",
+        "short": short,
+        "host": "host",
+        "preset": "exec",
+        "argv": ("program", short),
+        "pidfile": f"/run/{short}.pid",
+        "logfile": f"/log/{short}.log",
+        **traits,
+    }
+    return Node(stop=schedule(stop), ready=Ready(kind, what), **given)  # type: ignore[arg-type]  # fields by name
 
 
 # --- processes --------------------------------------------------------------------------------------
@@ -394,6 +414,7 @@ class Fake:
         self.uid = uid
         self.body = body
         self.dead = False
+        self._told = False  # that it is dead
         self.calls: list[tuple[str, ...]] = []  # every call, its name and its words; for assertions
         self.trap: Callable[[int, tuple[str, ...]], None] | None = None  # asked with the number and words of each call
         self.heard: list[Happening] = []  # what `wait` will return
@@ -412,8 +433,11 @@ class Fake:
         """Every method begins here: others may run meanwhile, and what is planned to go wrong goes wrong."""
         if self.world.crowd is not None:
             self.world.crowd.change_over(self)
-        if self.dead:
+        if self.dead and not self._told:
+            self._told = True
             raise KilledError
+        if self.dead:
+            return
         self.calls.append(words)
         assert len(self.calls) < _MOST_CALLS, f"it spins: {self.calls[-10:]}"
         if self.trap is not None:
@@ -424,13 +448,18 @@ class Fake:
     def die(self) -> NoReturn:
         """Be hit by KILL, here and now."""
         self.bury()
+        self._told = True
         raise KilledError
 
     def bury(self) -> None:
-        """What the kernel does when `multi` is gone: locks are free, gates are shut, the nodes go to init."""
+        """What the kernel does when `multi` is gone: locks are free, gates are shut, the nodes go to init.
+
+        The Python that runs it here is not gone: its ``finally`` blocks act on a world of their own from now on.
+        """
         self.dead = True
         self.heard.clear()
         self._leave()
+        self.world = World()
 
     def close(self) -> None:
         """The command is over. The nodes live on; the launcher does not."""
@@ -633,6 +662,14 @@ class Fake:
         self.world.files[draft.path] = Entry(draft.data, self._owner(draft.user), 0o644, self.world.wall)
         return None
 
+    def amend(self, path: str, old: bytes, new: bytes) -> None:
+        """Change it where it stands."""
+        self._call("amend", path)
+        entry = self.world.files.get(path)
+        if entry is None:
+            raise MachineError(f"cannot write {path}", "No such file or directory", "", errno.ENOENT)
+        entry.data = entry.data.replace(old, new)
+
     def remove(self, path: str) -> None:
         """Remove it, if it is there."""
         self._call("remove", path)
@@ -665,6 +702,10 @@ class Fake:
             return None
         flock.queue.append((self, key))
         return Holder(f"pid {flock.holder[0].body.pid}: multi")
+
+    def holds(self, key: str) -> bool:
+        """Whether it is ours."""
+        return any(flock.holder == (self, key) for flock in self.world.flocks.values())
 
     def unlock(self, key: str) -> None:
         """Give it back, or leave the line."""
@@ -702,18 +743,18 @@ class Fake:
         launched = Launched(key, body, launch)
         self._launched.append(launched)
         if nature.setup_takes is not None:
-            world.after(nature.setup_takes, partial(self._set_up, launched, nature))
+            world.after(nature.setup_takes, partial(self._set_up, world, launched, nature))
 
-    def _set_up(self, launched: Launched, nature: Nature) -> None:
+    def _set_up(self, world: World, launched: Launched, nature: Nature) -> None:
         body = launched.body
         if launched.shut or body.gone:
-            self.world.end(body, _NOT_EXECUTED)
+            world.end(body, _NOT_EXECUTED)
         elif nature.setup_fails is not None:
             self.heard.append(LaunchFailed(launched.key, *nature.setup_fails))
-            self.world.end(body, _NOT_EXECUTED)
+            world.end(body, _NOT_EXECUTED)
         else:
             if launched.launch.logfile.startswith("/") and not launched.launch.logfile.startswith(("/dev/", "/proc/")):
-                self.world.files.setdefault(launched.launch.logfile, Entry(uid=body.uid, mode=0o640))
+                world.files.setdefault(launched.launch.logfile, Entry(uid=body.uid, mode=0o640))
             launched.prepared = True
             body.nature = nature
             self.heard.append(Prepared(launched.key, body.proc))
@@ -727,23 +768,23 @@ class Fake:
         launched = self._child(key)
         if launched is not None and launched.prepared and not launched.opened and not launched.shut:
             launched.opened = True
-            self.world.after(0.0, partial(self._execute, launched))
+            self.world.after(0.0, partial(self._execute, self.world, launched))
 
-    def _execute(self, launched: Launched) -> None:
+    def _execute(self, world: World, launched: Launched) -> None:
         body, launch = launched.body, launched.launch
         if body.gone:
             return
         if body.nature.exec_fails is not None:
             if launched.key:
                 self.heard.append(LaunchFailed(launched.key, *body.nature.exec_fails))
-            self.world.end(body, _NOT_EXECUTED)
+            world.end(body, _NOT_EXECUTED)
             return
         token, name = _of(launch, INSTANCE), _of(launch, INSTANCE_NODE)
         body.instance = Instance(token, body.pid, name, _of(launch, INSTANCE_PIDFILE)) if token else None
         body.launch = launch
         if launched.key:
             self.heard.append(Executed(launched.key))
-        self.world.run(body)
+        world.run(body)
 
     def shut_gate(self, key: str) -> None:
         """Send it away."""
@@ -861,6 +902,7 @@ class Fake:
         if world.crowd is not None:
             world.crowd.sleep(self, until)
             if self.dead:
+                self._told = True
                 raise KilledError
         while not self.heard:
             if world.due is not None and (until is None or world.due <= until):

@@ -1,0 +1,1165 @@
+"""Histories on a made-up machine: what the walks do, in which order, and what they leave when anything goes wrong.
+
+No real time passes; `world` tells how such a machine is made. The promises G2, G3, G5 and G6 are tested here at every
+point at which something can go wrong; that the real machine is like this one is the word of `test_contract`.
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TypeVar, cast
+
+import pytest
+
+from multi import observe
+from multi import record as records
+from multi.act import Manner, walk
+from multi.decide import Wish, proc_of
+from multi.event import (
+    Adopted,
+    Cleared,
+    Event,
+    Failed,
+    Gone,
+    Interrupted,
+    Readied,
+    Refused,
+    Signalled,
+    Skipped,
+    Spawned,
+    Survived,
+    Waiting,
+)
+from multi.machine import INSTANCE, MachineError
+from multi.node import Node
+from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Up
+from world import REFUSABLE, Body, Child, Crowd, Entry, Fake, KilledError, Nature, World, node_of
+
+E = TypeVar("E")
+TERM, QUIT, KILL, USR1, HUP = (int(getattr(signal, f"SIG{name}")) for name in ("TERM", "QUIT", "KILL", "USR1", "HUP"))
+DEAF = Nature(ignores=frozenset({TERM, QUIT}))
+STUCK = Nature(stuck=True)
+FAMILY = Nature(
+    children=(
+        Child(nature=DEAF),
+        Child(nature=DEAF, group=True),
+        Child(nature=DEAF, session=True),
+        Child(nature=DEAF, session=True, orphan=True),
+        Child(nature=DEAF, bare=True),
+        Child(nature=Nature(children=(Child(nature=DEAF, session=True),))),
+    )
+)
+
+
+def ride(
+    world: World,
+    command: str,
+    *nodes: Node,
+    signum: int | None = None,
+    manner: Manner | None = None,
+    fake: Fake | None = None,
+) -> list[Event]:
+    """One command from its beginning to its end, by a `multi` of its own."""
+    fake = fake or world.fake()
+    errands = [(node, Wish(command, signum)) for node in nodes or (node_of(),)]
+    events = list(walk(errands, manner or Manner(), fake))
+    fake.close()
+    return events
+
+
+def sight(world: World, node: Node | None = None) -> Sighting:
+    """What a fresh `multi` sees of the node."""
+    fake = world.fake()
+    seen = observe.look_at(node or node_of(), fake.census(), fake)
+    fake.close()
+    return seen.sighting
+
+
+def record_of(world: World, node: Node | None = None) -> records.Record:
+    """What is on record of the node."""
+    return records.decode(world.files[(node or node_of()).recordfile].data)
+
+
+def kinds(events: Iterable[Event]) -> list[str]:
+    """The names of the events."""
+    return [type(event).__name__ for event in events]
+
+
+def about(seconds: float, off: float = 0.01) -> float:
+    """So many seconds, give or take the moments in which looks and writes are shared."""
+    return cast("float", pytest.approx(seconds, abs=off))
+
+
+def only(events: Iterable[Event], kind: type[E]) -> list[E]:
+    """The events of one kind."""
+    return [event for event in events if isinstance(event, kind)]
+
+
+def running(world: World, nature: Nature | None = None, node: Node | None = None) -> Body:
+    """Start a node and give its main process."""
+    node = node or node_of()
+    if nature is not None:
+        world.natures[node.name] = nature
+    assert kinds(ride(world, "start", node))[-2:] == ["Spawned", "Readied"]
+    (body,) = world.mains(node.pidfile)
+    return body
+
+
+def files(world: World) -> list[str]:
+    """What lies in the run directory, locks excepted."""
+    return sorted(path for path in world.files if path.startswith("/run/") and not path.endswith(".lock"))
+
+
+# --- start ----------------------------------------------------------------------------------------------
+
+
+def test_start() -> None:
+    """A start brings one process to the gate, puts it on record, and only then lets it run (G3)."""
+    world = World()
+    fake = world.fake()
+    events = ride(world, "start", fake=fake)
+    (body,) = world.mains("/run/w1.pid")
+    assert events == [
+        Spawned("w1@host", body.pid, ("program", "w1")),
+        Readied("w1@host", body.pid, 1.0, "alive"),
+    ]
+    deeds = [call[:2] for call in fake.effects("lock", "launch", "write", "open_gate", "unlock")]
+    assert deeds == [
+        ("lock", "/run/w1.lock"),
+        ("launch", "w1@host"),
+        ("write", "/run/w1.json"),
+        ("write", "/run/w1.pid"),
+        ("open_gate", "w1@host"),
+        ("write", "/run/w1.json"),  # seen ready
+        ("unlock", "w1@host"),
+    ]
+    assert world.files["/run/w1.pid"].data == b"%d\n" % body.pid
+    record = record_of(world)
+    assert (record.proc, record.node) == (body.proc, node_of())
+    assert (record.phase, record.desired) == (records.UP, records.WANTED_UP)
+    assert (record.restarts, record.failures) == (0, 0)
+    assert body.launch is not None
+    assert dict(body.launch.env)[INSTANCE] == record.token
+    assert sight(world) == Up(body.proc)
+    assert world.flocks == {}
+
+
+def test_start_without_anything_to_prove() -> None:
+    """With nothing to wait for, the record says at once that it is up, and is written once."""
+    world, fake = World(), None
+    fake = world.fake()
+    assert kinds(ride(world, "start", node_of(startsecs=0.0), fake=fake)) == ["Spawned", "Readied"]
+    assert [call[1] for call in fake.effects("write")] == ["/run/w1.json", "/run/w1.pid"]
+    assert record_of(world).phase == records.UP
+
+
+def test_start_again() -> None:
+    """A node that runs is left alone, and the start succeeds (G2)."""
+    world = World()
+    body = running(world)
+    fake = world.fake()
+    assert ride(world, "start", fake=fake) == [Skipped("w1@host", body.pid, "already running")]
+    assert fake.effects("launch", "write", "signal", "remove") == []
+    assert world.mains("/run/w1.pid") == [body]
+
+
+def test_start_many_at_once() -> None:
+    """Nodes start side by side: twenty take as long as one, and share one look and one round of writes."""
+    world = World()
+    nodes = [node_of(f"w{number}") for number in range(20)]
+    fake = world.fake()
+    began = world.time
+    events = ride(world, "start", *nodes, fake=fake)
+    assert len(only(events, Readied)) == 20
+    assert world.time - began < 1.1
+    assert len([call for call in fake.calls if call[0] == "census"]) == 1
+
+
+def test_start_makes_its_directories() -> None:
+    """Directories that are missing are made by a start, for the node's user."""
+    world = World()
+    node = node_of(pidfile="/run/deep/er/w1.pid", logfile="/log/deep/w1.log", uid="worker")
+    assert kinds(ride(world, "start", node)) == ["Spawned", "Readied"]
+    for path in ("/run/deep", "/run/deep/er", "/log/deep", "/run/deep/er/w1.pid", "/run/deep/er/w1.json"):
+        assert world.files[path].uid == 1000
+
+
+def test_start_of_what_cannot_be_set_up() -> None:
+    """A start that fails before the gate leaves no process and no file, and says why and what to try."""
+    world = World()
+    world.nature = Nature(setup_fails=("cannot find the program 'program'", "check --cmd", errno.ENOENT))
+    (failed,) = ride(world, "start")
+    assert failed == Failed("w1@host", None, "cannot find the program 'program'; check --cmd")
+    assert (files(world), world.offspring(), sight(world)) == ([], [], Down())
+
+
+def test_start_without_permission() -> None:
+    """What the kernel forbids exits with 77."""
+    world = World()
+    world.nature = Nature(setup_fails=("cannot open the log /log/w1.log: Permission denied", "", errno.EACCES))
+    (failed,) = ride(world, "start")
+    assert isinstance(failed, Failed)
+    assert failed.exit_code == 77
+
+
+def test_start_of_what_cannot_be_executed() -> None:
+    """A start that fails at the gate itself leaves no process and no file either."""
+    world = World()
+    world.nature = Nature(exec_fails=("cannot execute program: Exec format error", "a script needs a first line", 8))
+    spawned, failed = ride(world, "start")
+    assert isinstance(spawned, Spawned)
+    assert isinstance(failed, Failed)
+    assert failed.why == "cannot execute program: Exec format error; a script needs a first line"
+    assert (files(world), world.offspring(), sight(world)) == ([], [], Down())
+
+
+def test_start_that_never_comes_to_the_gate() -> None:
+    """A process that hangs while it is set up is given up after the time to get ready, and never executes."""
+    world = World()
+    world.nature = Nature(setup_takes=100.0)
+    began = world.time
+    (failed,) = ride(world, "start")
+    assert isinstance(failed, Failed)
+    assert "60s" in failed.why
+    assert world.time - began == about(60, 0.1)
+    world.rest(100)
+    assert (files(world), world.offspring()) == ([], [])
+    assert all(body.argv != ("program", "w1") for body in world.bodies.values())
+
+
+def test_start_that_is_killed_at_the_gate() -> None:
+    """Who is killed before it runs has failed, with the signal; nothing is left of it."""
+    world = World()
+    fake = world.fake()
+
+    def shoot(_number: int, call: tuple[str, ...]) -> None:
+        if call[0] == "wait":
+            for body in list(world.bodies.values()):
+                if body.argv == ("program", "w1"):
+                    world.end(body, -KILL)
+
+    fake.trap = shoot
+    world.nature = Nature(setup_takes=0.0)
+    events = ride(world, "start", fake=fake)
+    assert kinds(events)[-1] == "Failed"
+    assert (files(world), world.offspring(), sight(world)) == ([], [], Down())
+
+
+def test_start_that_dies_at_once() -> None:
+    """A node that dies before it is ready has failed: status and last words of this start are told (G4)."""
+    world = World()
+    world.files["/log/w1.log"] = Entry(b"yesterday's news\n")
+    world.nature = Nature(lives=0.5, status=3, prints=((0.1, b"one\n"), (0.2, b"two\ttwo\n\x1b[31mred\n")))
+    spawned, failed = ride(world, "start")
+    assert isinstance(spawned, Spawned)
+    assert failed == Failed(
+        "w1@host",
+        spawned.pid,
+        "it exited with status 3",
+        3,
+        ("one", "two\ttwo", "?[31mred"),
+        "/log/w1.log",
+    )
+    assert files(world) == ["/run/w1.json"]
+    record = record_of(world)
+    assert (record.proc, record.failures, record.failure) == (None, 1, "it exited with status 3")
+    assert sight(world) == Dead("it exited with status 3", patience=about(record.patience(world.wall)))
+
+
+def test_start_that_dies_with_children() -> None:
+    """What a failed start leaves running is ended with it (G5)."""
+    world = World()
+    world.nature = replace(FAMILY, lives=0.5, status=-KILL)
+    events = ride(world, "start")
+    assert kinds(events) == ["Spawned", "Failed", "Signalled"]
+    # The bare child's mother is gone and its environment is empty: only its group tells that it is ours.
+    assert [body for body in world.offspring() if body.instance is not None] == []
+
+
+def test_the_tail_is_short() -> None:
+    """The last ten lines are told, not the whole log."""
+    world = World()
+    world.nature = Nature(lives=0.5, status=1, prints=((0.0, b"".join(b"%d\n" % number for number in range(99_999))),))
+    failed = ride(world, "start")[-1]
+    assert isinstance(failed, Failed)
+    assert failed.log_tail == tuple(str(number) for number in range(99_989, 99_999))
+
+
+def test_start_that_is_not_ready_in_time() -> None:
+    """A node that does not prove ready is stopped by its schedule, and says what it last said."""
+    world = World()
+    world.nature = Nature(says=((1.0, {"STATUS": "loading"}),), ends={TERM: (2.0, 0)})
+    node = node_of(ready="notify", ready_timeout=30.0)
+    began = world.time
+    events = ride(world, "start", node)
+    assert kinds(events) == ["Spawned", "Failed", "Signalled", "Gone"]
+    failed = events[1]
+    assert isinstance(failed, Failed)
+    assert failed.why == "not ready after 30s (ready = notify); it last said: loading"
+    assert world.time - began == about(32, 0.1)
+    assert (files(world), world.offspring()) == (["/run/w1.json"], [])
+    assert isinstance(sight(world), Dead)
+
+
+def test_start_that_is_not_ready_and_cannot_be_stopped() -> None:
+    """A node that survives its own stop goes on being named by its files."""
+    world = World()
+    world.nature = STUCK
+    events = ride(world, "start", node_of(ready="notify", ready_timeout=30.0))
+    assert kinds(events) == ["Spawned", "Failed", "Signalled", "Signalled", "Survived"]
+    (body,) = world.mains("/run/w1.pid")
+    assert proc_of(sight(world)) == body.proc
+
+
+def test_keep_unready() -> None:
+    """Who wants to look at it can have it left running; it is still a failure, and still a starting node."""
+    world = World()
+    events = ride(world, "start", node_of(ready="notify"), manner=Manner(keep_unready=True))
+    assert kinds(events) == ["Spawned", "Failed"]
+    (body,) = world.mains("/run/w1.pid")
+    assert sight(world) == Up(body.proc, ready=False)
+
+
+def test_ready_by_its_own_word() -> None:
+    """A note with the word of readiness is kept on record, for status."""
+    world = World()
+    world.nature = Nature(says=((2.0, {"READY": "1", "STATUS": "consuming"}),))
+    events = ride(world, "start", node_of(ready="notify", startsecs=0.0))
+    assert events[1] == Readied("w1@host", world.mains("/run/w1.pid")[0].pid, 2.0, "notify", "consuming")
+    assert record_of(world).extra == {"status": "consuming"}
+
+
+def test_a_callers_notify_socket_is_not_handed_on() -> None:
+    """Only a node that is to notify gets an address; the READY of another would be taken for our caller's."""
+    world = World()
+    body = running(world)
+    assert body.launch is not None
+    assert dict(body.launch.env)["NOTIFY_SOCKET"] is None
+
+
+def test_started_again_counts() -> None:
+    """Each start over a record counts as a restart."""
+    world = World()
+    body = running(world)
+    world.end(body, 1)
+    running(world)
+    assert record_of(world).restarts == 1
+    ride(world, "restart")
+    assert record_of(world).restarts == 2
+
+
+def test_a_start_that_was_cut_off_is_waited_for() -> None:
+    """A node that somebody else began to start is not started twice, but waited for until it is ready."""
+    world = World()
+    world.nature = Nature(makes=((20.0, "/run/ready"),))
+    node = node_of(ready="file:/run/ready")
+    first = world.fake()
+    events = walk([(node, Wish("start"))], Manner(), first)
+    assert isinstance(next(events), Spawned)
+    with pytest.raises(KilledError):
+        first.die()
+    world.rest(0.0)
+    (body,) = world.mains("/run/w1.pid")
+    assert sight(world, node) == Up(body.proc, ready=False)
+    (readied,) = ride(world, "start", node)
+    assert isinstance(readied, Readied)
+    assert readied.pid == body.pid
+    assert sight(world, node) == Up(body.proc)
+
+
+# --- stop -----------------------------------------------------------------------------------------------
+
+
+def test_stop() -> None:
+    """A stop sends the first signal to the main process alone, does not wait, and remembers that it was asked (G6)."""
+    world = World()
+    body = running(world, replace(FAMILY, ends={TERM: (30.0, 0)}))
+    fake = world.fake()
+    began = world.time
+    assert ride(world, "stop", fake=fake) == [Signalled("w1@host", body.pid, TERM, 0.0)]
+    assert fake.effects("signal") == [("signal", str(body.pid), str(TERM))]
+    assert world.time - began < 0.1
+    assert sight(world) == Stopping(body.proc)
+    assert ride(world, "stop") == [Skipped("w1@host", body.pid, "already stopping")]
+    world.rest(31)
+    seen = sight(world)
+    assert isinstance(seen, Dead)
+    assert seen.on_purpose
+
+
+def test_stop_what_is_down() -> None:
+    """There is nothing to stop, and nothing is made for it: not even a directory (G10)."""
+    world = World()
+    node = node_of(pidfile="/run/none/w1.pid")
+    before = dict(world.files)
+    for command in ("stop", "stopwait", "kill"):
+        assert ride(world, command, node) == [Skipped("w1@host", None, "not running")]
+    assert world.files == before
+
+
+def test_stopwait() -> None:
+    """A graceful end takes as long as it takes; the wait is woken by the end itself, and the files go with it."""
+    world = World()
+    body = running(world, Nature(ends={TERM: (7.5, 0)}))
+    assert ride(world, "stopwait") == [
+        Signalled("w1@host", body.pid, TERM, 0.0),
+        Gone("w1@host", body.pid, about(7.5)),
+        Cleared("w1@host", ""),
+    ]
+    assert (files(world), sight(world)) == ([], Down())
+
+
+def test_stopwait_escalates_by_the_schedule() -> None:
+    """Each signal comes at its second, counted from the first one; only KILL goes to the whole tree."""
+    world = World()
+    body = running(world, DEAF, node_of(stop="TERM/30/QUIT/10/KILL/5"))
+    events = ride(world, "stopwait", node_of(stop="TERM/30/QUIT/10/KILL/5"))
+    assert [(event.signum, event.after) for event in events if isinstance(event, Signalled)] == [
+        (TERM, 0.0),
+        (QUIT, about(30.0)),
+        (KILL, about(40.0)),
+    ]
+    assert kinds(events)[-2:] == ["Gone", "Cleared"]
+    assert body.gone
+
+
+def test_stopwait_without_end() -> None:
+    """`forever` waits for ever, as celery multi does."""
+    world = World()
+    running(world, Nature(ends={TERM: (100_000.0, 0)}))
+    events = ride(world, "stopwait", node_of(stop="TERM/forever"))
+    assert kinds(events) == ["Signalled", "Gone", "Cleared"]
+
+
+def test_stopwait_with_another_first_signal() -> None:
+    """``-SIG`` is the first signal, the rest of the schedule stays."""
+    world = World()
+    running(world, DEAF)
+    events = ride(world, "stopwait", signum=QUIT)
+    assert [event.signum for event in events if isinstance(event, Signalled)] == [QUIT, KILL]
+
+
+def test_survivor() -> None:
+    """What survives the schedule is named, and goes on being named by its files; a restart does not start over it."""
+    world = World()
+    body = running(world, STUCK)
+    for command in ("stopwait", "restart", "kill"):
+        events = ride(world, command)
+        assert isinstance(events[-1], Survived)
+        assert events[-1].pids == (body.pid,)
+        assert world.mains("/run/w1.pid") == [body]
+        assert files(world) == ["/run/w1.json", "/run/w1.pid"]
+
+
+@pytest.mark.parametrize("command", ["stopwait", "kill"])
+def test_the_whole_tree_goes(command: str) -> None:
+    """Children that ignore TERM, of other groups and sessions, orphaned or with an empty environment: all go (G5)."""
+    world = World()
+    body = running(world, FAMILY)
+    assert len(world.offspring()) == 8
+    events = ride(world, command)
+    assert kinds(events)[-2:] == ["Gone", "Cleared"]
+    assert world.offspring() == []
+    told = [(event.signum, event.pid == body.pid, event.others + 1) for event in events if isinstance(event, Signalled)]
+    assert told == ([(TERM, True, 1), (KILL, False, 7)] if command == "stopwait" else [(KILL, True, 8)])
+
+
+def test_strangers_are_spared() -> None:
+    """Other nodes, processes of other users and whoever runs `multi` are never signalled (G1)."""
+    world = World()
+    other = running(world, FAMILY, node_of("w2"))
+    running(world, FAMILY)
+    strangers = [world.add(argv=("program", "w1"), uid=uid) for uid in (0, 1000)]
+    world.add(argv=("sh",), ppid=other.pid)
+    before = len(world.offspring())
+    ride(world, "stopwait", node_of("w1"))
+    ride(world, "kill", node_of("w1"))
+    assert len(world.offspring()) == before - 8
+    assert not any(body.gone for body in [other, *strangers])
+
+
+def test_a_family_that_grows_while_it_is_killed() -> None:
+    """Who comes while others are killed is killed, too, until none is left."""
+    world = World()
+    running(world, Nature(children=(Child(nature=Nature(heirs=20), session=True),)))
+    events = ride(world, "stopwait")
+    assert kinds(events)[-2:] == ["Gone", "Cleared"]
+    assert world.offspring() == []
+
+
+def test_a_child_that_survives() -> None:
+    """A child that even KILL does not end is named, exit 1, and the files stay."""
+    world = World()
+    running(world, Nature(children=(Child(nature=STUCK, session=True), Child(nature=DEAF))))
+    (child,) = (body for body in world.offspring() if body.nature is STUCK)
+    events = ride(world, "stopwait")
+    assert isinstance(events[-1], Survived)
+    assert events[-1].pids == (child.pid,)
+    assert world.offspring() == [child]
+    assert files(world) == ["/run/w1.json", "/run/w1.pid"]
+
+
+def test_what_a_dead_node_left_running_goes() -> None:
+    """Children that outlived their main process are found and ended by the next command (G5)."""
+    for command in ("stopwait", "kill", "stop", "restart", "start", "ensure"):
+        world = World()
+        body = running(world, FAMILY)
+        world.end(body, -signal.SIGSEGV)
+        assert len(world.offspring()) == 7
+        ride(world, command)
+        left = [child for child in world.offspring() if child.instance and child.instance.pid == body.pid]
+        assert left == [], command
+
+
+def test_kill_mode_process() -> None:
+    """With kill_mode = process the children are left alone, as they are meant to be."""
+    world = World()
+    node = node_of(kill_mode="process")
+    running(world, FAMILY, node)
+    events = ride(world, "stopwait", node)
+    assert kinds(events) == ["Signalled", "Gone", "Cleared"]
+    assert len(world.offspring()) == 7
+
+
+def test_a_zombie_is_gone() -> None:
+    """Nobody waits for a process that only its parent has not looked at yet."""
+    world = World()
+    body = running(world, Nature(unreaped=True, children=(Child(nature=Nature(unreaped=True, lives=0.1)),)))
+    began = world.time
+    assert kinds(ride(world, "stopwait")) == ["Signalled", "Gone", "Cleared"]
+    assert world.time - began < 1
+    assert world.bodies[body.pid].gone
+
+
+def test_not_ours_to_signal() -> None:
+    """A process of another user is alive and not ours: exit 77, and nothing of it is cleared."""
+    world = World()
+    node = node_of(uid="worker")
+    running(world, None, node)
+    before = files(world)
+    for command in ("stop", "stopwait", "kill", "restart"):
+        fake = world.fake(uid=1666)
+        last = ride(world, command, node, fake=fake)[-1]
+        assert isinstance(last, (Failed, Refused))
+        assert files(world) == before
+        assert len(world.mains(node.pidfile)) == 1
+
+
+def test_gone_between_look_and_signal() -> None:
+    """A process that ends by itself just before its signal is gone, which is what was asked for."""
+    for command in ("stop", "stopwait", "kill"):
+        world = World()
+        body = running(world)
+        fake = world.fake()
+
+        def end_it(_number: int, call: tuple[str, ...], body: Body = body, world: World = world) -> None:
+            if call[0] == "signal":
+                world.recycle(body)
+
+        fake.trap = end_it
+        events = ride(world, command, fake=fake)
+        assert "Failed" not in kinds(events)
+        assert isinstance(next(event for event in events if not isinstance(event, Cleared)), Gone)
+        assert not world.bodies[body.pid].gone, "the stranger that has its pid now was hit"
+
+
+def test_signal() -> None:
+    """A signal that is no stop leaves the record alone."""
+    world = World()
+    body = running(world, DEAF)
+    assert ride(world, "signal", signum=TERM) == [Signalled("w1@host", body.pid, TERM, 0.0)]
+    assert sight(world) == Up(body.proc)
+    assert isinstance(ride(world, "signal", node_of("w2"), signum=TERM)[0], Refused)
+
+
+# --- restart ---------------------------------------------------------------------------------------------
+
+
+def test_restart() -> None:
+    """A restart is a stop by the schedule and a start, in this order, with another process at its end."""
+    world = World()
+    body = running(world, replace(FAMILY, ends={TERM: (3.0, 0)}))
+    events = ride(world, "restart")
+    assert kinds(events) == ["Signalled", "Signalled", "Gone", "Cleared", "Spawned", "Readied"]
+    (new,) = world.mains("/run/w1.pid")
+    assert new.proc != body.proc
+    assert body.gone
+    assert sight(world) == Up(new.proc)
+
+
+@pytest.mark.parametrize(
+    "nature",
+    [
+        Nature(setup_fails=("cannot find the program", "", 2)),
+        Nature(exec_fails=("cannot execute", "", 8)),
+        Nature(lives=0.1, status=1),
+        Nature(setup_takes=None),
+    ],
+    ids=["no program", "no executable", "dies", "hangs"],
+)
+def test_restart_that_fails_keeps_the_record(nature: Nature) -> None:
+    """When the new start fails, what it takes to try again stays on record: the next restart needs no retyping."""
+    world = World()
+    running(world)
+    world.natures["w1@host"] = nature
+    assert kinds(ride(world, "restart"))[-1] == "Failed"
+    assert files(world) == ["/run/w1.json"]
+    record = record_of(world)
+    assert (record.node, record.proc, record.desired) == (node_of(), None, records.WANTED_UP)
+    assert record.failure
+    seen = sight(world)
+    assert isinstance(seen, Dead)
+    assert not seen.on_purpose
+    world.natures["w1@host"] = Nature()
+    assert kinds(ride(world, "restart")) == ["Cleared", "Spawned", "Readied"]
+
+
+def test_start_waits_for_a_stop_under_way() -> None:
+    """A start of a node that was asked to stop waits for its end without asking again, then starts it (G6)."""
+    world = World()
+    body = running(world, Nature(ends={TERM: (6.0, 0)}))
+    ride(world, "stop")
+    fake = world.fake()
+    events = ride(world, "start", fake=fake)
+    assert kinds(events) == ["Gone", "Cleared", "Spawned", "Readied"]
+    assert [call for call in fake.effects("signal") if call[2] == str(TERM)] == []
+    assert body.gone
+
+
+def test_start_over_a_stop_that_is_ignored() -> None:
+    """A stop that was asked for and ignored goes on by the schedule, counted from now."""
+    world = World()
+    running(world, DEAF)
+    ride(world, "stop")
+    world.natures["w1@host"] = Nature()
+    events = ride(world, "start")
+    assert kinds(events) == ["Signalled", "Gone", "Cleared", "Spawned", "Readied"]
+    assert isinstance(events[0], Signalled)
+    assert (events[0].signum, events[0].after) == (KILL, about(10.0))
+
+
+# --- lost and found ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lost", [["/run/w1.pid"], ["/run/w1.json"], ["/run/w1.pid", "/run/w1.json"]])
+@pytest.mark.parametrize("command", ["start", "ensure", "stopwait", "kill", "stop", "restart"])
+def test_lost_files(lost: list[str], command: str) -> None:
+    """A node that lost its files is still one node (G2): a start adopts it, a stop stops it."""
+    world = World()
+    body = running(world)
+    for path in lost:
+        del world.files[path]
+    events = ride(world, command)
+    assert not {"Failed", "Refused", "Survived"} & set(kinds(events))
+    mains = world.mains("/run/w1.pid")
+    if command in {"start", "ensure"}:
+        assert mains == [body]
+        assert sight(world) == Up(body.proc)
+    elif command == "restart":
+        assert len(mains) == 1
+        assert mains != [body]
+        assert sight(world) == Up(mains[0].proc)
+    else:
+        assert mains == []
+        assert isinstance(sight(world), (Down, Dead))
+
+
+@pytest.mark.parametrize("command", ["start", "stopwait", "kill", "restart"])
+def test_lost_directory(command: str) -> None:
+    """The whole run directory may be deleted under a node: it is found all the same."""
+    world = World()
+    node = node_of(pidfile="/run/deep/w1.pid")
+    body = running(world, None, node)
+    for path in [path for path in world.files if path.startswith("/run/deep")]:
+        del world.files[path]
+    seen = sight(world, node)
+    assert isinstance(seen, Lost)
+    assert seen.proc == body.proc
+    events = ride(world, command, node)
+    assert not {"Failed", "Refused", "Survived"} & set(kinds(events)), events
+    assert len(world.mains(node.pidfile)) == (command in {"start", "restart"})
+    assert body.gone == (command != "start")
+
+
+def test_adopted_events() -> None:
+    """An adoption is told, with its reason."""
+    world = World()
+    body = running(world)
+    del world.files["/run/w1.pid"]
+    assert ride(world, "start") == [Adopted("w1@host", body.pid, "its pidfile /run/w1.pid is gone")]
+
+
+def test_a_stop_under_way_stays_one_when_its_pidfile_is_lost() -> None:
+    """A node that was asked to stop is not up, whatever becomes of its pidfile: a start waits for its end (G4)."""
+    world = World()
+    body = running(world, Nature(ends={TERM: (6.0, 0)}))
+    ride(world, "stop")
+    del world.files["/run/w1.pid"]
+    assert sight(world) == Stopping(body.proc)
+    assert kinds(ride(world, "start")) == ["Gone", "Cleared", "Spawned", "Readied"]
+
+
+def test_foreign_pidfile_is_stopped() -> None:
+    """A node that another tool started is stopped and restarted like one of ours."""
+    for command in ("stopwait", "restart", "kill"):
+        world = World()
+        body = world.add(argv=("program", "w1"), age=100.0)
+        world.files["/run/w1.pid"] = Entry(b"%d\n" % body.pid, mtime=world.wall - 50)
+        events = ride(world, command)
+        assert not {"Failed", "Refused", "Survived"} & set(kinds(events))
+        assert body.gone
+        assert len(world.mains("/run/w1.pid")) == (command == "restart")
+
+
+# --- several commands, several nodes -----------------------------------------------------------------------
+
+
+def test_a_slow_stop_holds_up_nobody() -> None:
+    """While one node takes its time, the others are done (G2: locks are per node)."""
+    world = World()
+    running(world, DEAF, node_of("slow"))
+    running(world, None, node_of("fast"))
+    events = ride(world, "stopwait", node_of("slow"), node_of("fast"))
+    gone = [(event.node, event.after) for event in events if isinstance(event, Gone)]
+    assert gone == [("fast@host", about(0.0)), ("slow@host", about(10.0))]
+
+
+def test_one_bad_node_stops_no_other() -> None:
+    """A node that fails fails alone."""
+    world = World()
+    world.natures["bad@host"] = Nature(setup_fails=("cannot", "", 2))
+    events = ride(world, "start", node_of("a"), node_of("bad"), node_of("b"))
+    assert sorted(event.node for event in events if isinstance(event, Readied)) == ["a@host", "b@host"]
+    assert [event.node for event in events if isinstance(event, Failed)] == ["bad@host"]
+
+
+def test_a_locked_node_is_waited_for() -> None:
+    """A second start waits for the first one's lock, looks then, and finds the node running."""
+    world = World()
+    first, second = world.fake(), world.fake()
+    events = walk([(node_of(), Wish("start"))], Manner(), first)
+    spawned = next(events)
+    assert isinstance(spawned, Spawned)
+
+    def go_on() -> None:
+        assert kinds(events) == ["Readied"]
+        first.close()
+
+    world.after(5.0, go_on)
+    assert ride(world, "start", fake=second) == [Skipped("w1@host", spawned.pid, "already running")]
+
+
+def test_lock_time_out() -> None:
+    """Who waits longer than allowed gives up: exit 75, naming who holds the node; other nodes are not concerned."""
+    world = World()
+    holder = world.fake()
+    holder.lock("w1@host", "/run/w1.lock", None, None)
+    began = world.time
+    events = ride(world, "start", node_of(lock_timeout=30.0), node_of("w2"))
+    (failed,) = only(events, Failed)
+    assert isinstance(failed, Failed)
+    assert (failed.node, failed.exit_code) == ("w1@host", 75)
+    assert f"pid {holder.body.pid}" in failed.why
+    assert "--lock-timeout" in failed.why
+    assert world.time - began == about(30, 0.1)
+    assert [event.node for event in events if isinstance(event, Readied)] == ["w2@host"]
+    assert world.flocks["/run/w1.lock"].queue == []
+
+
+def test_killed_multi_holds_no_lock() -> None:
+    """The lock of a `multi` that was killed is free (G3)."""
+    world = World()
+    holder = world.fake()
+    holder.lock("w1@host", "/run/w1.lock", None, None)
+    holder.bury()
+    assert kinds(ride(world, "start")) == ["Spawned", "Readied"]
+
+
+# --- rolling -----------------------------------------------------------------------------------------------
+
+
+def test_rolling() -> None:
+    """One node at a time: the next one is not touched before the last one is ready."""
+    world = World()
+    nodes = [node_of(f"w{number}") for number in range(4)]
+    for node in nodes:
+        running(world, None, node)
+    events = ride(world, "restart", *nodes, manner=Manner(width=1))
+    names = [event.node for event in events if not isinstance(event, Interrupted)]
+    assert names == sorted(names)
+    assert len(only(events, Readied)) == 4
+
+
+def test_rolling_width() -> None:
+    """With a width of two there are never more than two on their way."""
+    world = World()
+    nodes = [node_of(f"w{number}") for number in range(5)]
+    under_way: set[str] = set()
+    most = 0
+    for event in walk([(node, Wish("start")) for node in nodes], Manner(width=2), world.fake()):
+        assert not isinstance(event, Interrupted)
+        (under_way.add if isinstance(event, Spawned) else under_way.discard)(event.node)
+        most = max(most, len(under_way))
+    assert most == 2
+
+
+def test_rolling_stops_at_the_first_failure() -> None:
+    """A bad release takes down one node, not all: the others are left as they are, and say so."""
+    world = World()
+    nodes = [node_of(f"w{number}") for number in range(4)]
+    old = [running(world, None, node) for node in nodes]
+    world.natures["w1@host"] = Nature(lives=0.1, status=1)
+    events = ride(world, "restart", *nodes, manner=Manner(width=1))
+    assert [event.node for event in events if isinstance(event, Failed)] == ["w1@host"]
+    skipped = [event for event in events if isinstance(event, Skipped)]
+    assert [(event.node, event.met) for event in skipped] == [("w2@host", False), ("w3@host", False)]
+    assert world.mains("/run/w2.pid") == [old[2]]
+    assert world.mains("/run/w3.pid") == [old[3]]
+    assert world.mains("/run/w0.pid") != [old[0]]
+
+
+# --- waiting -----------------------------------------------------------------------------------------------
+
+
+def test_progress() -> None:
+    """While it waits it says for whom, how long, and what comes next."""
+    world = World()
+    body = running(world, DEAF)
+    events = ride(world, "stopwait", manner=Manner(progress=3.0))
+    waits = [event for event in events if isinstance(event, Waiting)]
+    assert [wait.since for wait in waits] == [about(at, 0.02) for at in (3.0, 6.0, 9.0)]
+    assert all((wait.pid, wait.what, wait.next_signum) == (body.pid, "end", KILL) for wait in waits)
+    assert [wait.next_in for wait in waits] == [about(left, 0.02) for left in (7.0, 4.0, 1.0)]
+
+
+def test_waiting_wakes_nobody() -> None:
+    """A long wait without progress makes no call at all: it is woken by the end itself."""
+    world = World()
+    running(world, Nature(ends={TERM: (3000.0, 0)}), node_of(stop="TERM/forever"))
+    fake = world.fake()
+    ride(world, "stopwait", node_of(stop="TERM/forever"), fake=fake)
+    assert len([call for call in fake.calls if call[0] == "wait"]) < 12
+
+
+@pytest.mark.parametrize("timeout", [None, 5.0])
+def test_wait_down(timeout: float | None) -> None:
+    """``wait --down`` hears the end, takes no lock, and gives up when told to."""
+    world = World()
+    body = running(world, Nature(ends={TERM: (8.0, 0)}))
+    ride(world, "stop")
+    fake = world.fake()
+    (event,) = ride(world, "down", manner=Manner(timeout=timeout), fake=fake)
+    assert fake.effects("lock", "signal") == []
+    if timeout is None:
+        assert event == Gone("w1@host", body.pid, about(8.0, 0.1))
+    else:
+        assert event == Failed("w1@host", body.pid, "still running after 5s")
+
+
+def test_wait_up() -> None:
+    """``wait --up`` does not start or stop anything, and succeeds when somebody else has."""
+    world = World()
+    fake = world.fake()
+
+    def start() -> None:
+        running(world)
+
+    world.after(20.0, start)
+    (event,) = ride(world, "up", fake=fake, manner=Manner(timeout=60.0))
+    assert isinstance(event, Skipped)
+    assert event.met
+    assert fake.effects("lock", "signal", "launch", "write") == []
+
+
+def test_wait_up_in_vain() -> None:
+    """``wait --up`` of a node that never comes up fails in time, and of one that is not ready stops nothing."""
+    world = World()
+    ride(world, "start", node_of("slow", ready="notify"), manner=Manner(keep_unready=True))
+    events = ride(world, "up", node_of(), node_of("slow", ready="notify"), manner=Manner(timeout=30.0))
+    assert kinds(events) == ["Failed", "Failed"]
+    assert len(world.mains("/run/slow.pid")) == 1
+
+
+# --- what goes wrong, anywhere ------------------------------------------------------------------------------
+
+
+def test_no_room_to_record_a_start() -> None:
+    """When record or pidfile cannot be written nothing is executed, nothing is left, and the message says which."""
+    for path in ("/run/w1.json", "/run/w1.pid"):
+        world = World()
+        fake = world.fake()
+        fake.trap = refusing(lambda call, path=path: call == ("write", path))  # type: ignore[misc]  # its default
+        events = ride(world, "start", fake=fake)
+        assert kinds(events) == ["Failed"]
+        assert path in str(events[0])
+        assert (files(world), world.offspring(), sight(world)) == ([], [], Down())
+
+
+@pytest.mark.parametrize("command", ["stopwait", "kill"])
+def test_a_full_disk_keeps_nobody_from_stopping(command: str) -> None:
+    """A wish that cannot be put on record is done all the same: who stops nodes may do so to make room."""
+    world = World()
+    body = running(world)
+    fake = world.fake()
+    fake.trap = refusing(lambda call: call[0] == "write")
+    events = ride(world, command, fake=fake)
+    assert kinds(events)[-2:] == ["Gone", "Cleared"]
+    assert body.gone
+    assert files(world) == []
+
+
+def refusing(which: Callable[[tuple[str, ...]], bool]) -> Callable[[int, tuple[str, ...]], None]:
+    """A trap that refuses those calls, as a full disk does."""
+
+    def trap(_number: int, call: tuple[str, ...]) -> None:
+        if which(call):
+            raise MachineError(f"cannot {call[0]} {call[1]}", "No space left on device", "free some", errno.ENOSPC)
+
+    return trap
+
+
+LIVELY = replace(FAMILY, ends={TERM: (2.0, 0)})
+
+
+def down(_world: World) -> None:
+    """Nothing is there."""
+
+
+def up(world: World) -> None:
+    """It runs, with a family."""
+    running(world, LIVELY)
+
+
+def stopping(world: World) -> None:
+    """It was asked to stop."""
+    up(world)
+    ride(world, "stop")
+
+
+def dead(world: World) -> None:
+    """It died, and left children."""
+    up(world)
+    world.end(world.mains("/run/w1.pid")[0], -KILL)
+
+
+def stopped(world: World) -> None:
+    """It was stopped on purpose, and is gone."""
+    stopping(world)
+    world.rest(10.0)
+
+
+def lost(world: World) -> None:
+    """Its pidfile was deleted."""
+    up(world)
+    del world.files["/run/w1.pid"]
+
+
+def stripped(world: World) -> None:
+    """Pidfile and record were deleted."""
+    lost(world)
+    del world.files["/run/w1.json"]
+
+
+def starting(world: World) -> None:
+    """Its start was cut off before it was ready."""
+    world.natures["w1@host"] = LIVELY
+    fake = world.fake()
+    assert isinstance(next(iter(walk([(node_of(), Wish("start"))], Manner(), fake))), Spawned)
+    fake.bury()
+
+
+SITUATIONS = [down, up, stopping, dead, stopped, lost, stripped, starting]
+COMMANDS = ["start", "stop", "stopwait", "restart", "kill", "ensure"]
+
+
+def is_sound(world: World, node: Node | None = None) -> None:
+    """Assert what must be true whenever no command is at work: one process at most, and everybody can find it."""
+    node = node or node_of()
+    mains = world.mains(node.pidfile)
+    assert len(mains) <= 1
+    found = proc_of(sight(world, node))
+    assert found == (mains[0].proc if mains else None)
+    at_the_gate = [body for body in world.bodies.values() if body.argv == node.argv and not body.ran and not body.gone]
+    assert at_the_gate == []
+    assert world.flocks == {}
+
+
+def is_mended(world: World, node: Node | None = None) -> None:
+    """Assert that fresh commands go on as if nothing had been: one start is one process, one stop leaves none."""
+    node = node or node_of()
+    world.natures[node.name] = LIVELY
+    events = ride(world, "start", node)
+    assert not {"Failed", "Refused", "Survived"} & set(kinds(events)), events
+    (body,) = world.mains(node.pidfile)
+    assert sight(world, node) == Up(body.proc)
+    events = ride(world, "stopwait", node)
+    assert kinds(events)[-2:] == ["Gone", "Cleared"]
+    assert [body for body in world.offspring() if body.instance is not None] == []
+    assert files(world) == []
+
+
+def attempt(world: World, command: str, fake: Fake) -> list[Event]:
+    """One command that may be hit by KILL; the events until then."""
+    events: list[Event] = []
+    ridden = walk([(node_of(), Wish(command))], Manner(), fake)
+    try:
+        for event in ridden:
+            events.append(event)  # noqa: PERF402 -- those before the end are wanted
+    except KilledError:
+        pass
+    fake.close()
+    world.rest(0.001)  # what has left the gate executes, and who finds it shut goes
+    return events
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_killed_anywhere(command: str, situation: Callable[[World], None]) -> None:
+    """KILL hits `multi` before any of its calls: the next command goes on, with one process and no orphan (G2, G3)."""
+    calls = 0
+    while True:
+        calls += 1
+        world = World()
+        situation(world)
+        fake = world.fake()
+
+        def trap(number: int, _call: tuple[str, ...], fake: Fake = fake, calls: int = calls) -> None:
+            if number == calls:
+                fake.die()
+
+        fake.trap = trap
+        attempt(world, command, fake)
+        is_sound(world)
+        is_mended(world)
+        if not fake.dead:
+            break
+    assert calls > 4
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_refused_anywhere(command: str, situation: Callable[[World], None]) -> None:
+    """The machine refuses any one call: the node fails, nothing is half done, the next command goes on (G3, G9)."""
+    calls = 0
+    while True:
+        calls += 1
+        world = World()
+        situation(world)
+        fake = world.fake()
+        refused: list[tuple[str, ...]] = []
+
+        def trap(
+            number: int, call: tuple[str, ...], calls: int = calls, refused: list[tuple[str, ...]] = refused
+        ) -> None:
+            if number == calls and call[0] in REFUSABLE:
+                refused.append(call)
+                raise MachineError(f"cannot {call[0]} {call[1]}", "No space left on device", "free some", errno.ENOSPC)
+
+        fake.trap = trap
+        events = attempt(world, command, fake)
+        is_sound(world)
+        if refused and refused[0][0] not in {"write", "remove"}:
+            assert {"Failed", "Refused"} & set(kinds(events)), (refused, events)
+        is_mended(world)
+        if len(fake.calls) < calls:
+            break
+    assert calls > 4
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_interrupted_anywhere(command: str, situation: Callable[[World], None]) -> None:
+    """Control-C at any moment: it ends at once, started nodes live on, nothing stands at the gate, no lock is held."""
+    calls = 0
+    while True:
+        calls += 1
+        world = World()
+        situation(world)
+        fake = world.fake()
+
+        def trap(number: int, _call: tuple[str, ...], fake: Fake = fake, calls: int = calls) -> None:
+            if number == calls:
+                fake.interrupt(signal.SIGINT)
+
+        fake.trap = trap
+        events = attempt(world, command, fake)
+        is_sound(world)
+        over = len(fake.calls) < calls
+        if Interrupted(signal.SIGINT) in events:
+            assert events[-1] == Interrupted(signal.SIGINT)
+            assert len(fake.calls) < calls + 25, "it goes on after it was interrupted"
+        is_mended(world)
+        if over:
+            break
+    assert calls > 4
+
+
+def test_closed_anywhere() -> None:
+    """Whoever closes the stream of events, as a program that embeds us does, ends the ride just as cleanly."""
+    for count in range(1, 6):
+        world = World()
+        up(world)
+        fake = world.fake()
+        events = walk([(node_of(), Wish("restart"))], Manner(), fake)
+        for _ in range(count):
+            next(events)
+        events.close()  # type: ignore[attr-defined]  # a generator
+        fake.close()
+        world.rest(0.001)
+        is_sound(world)
+        is_mended(world)
+
+
+# --- a crowd -------------------------------------------------------------------------------------------------
+
+
+def _runner(command: str, nodes: Sequence[Node]) -> Callable[[Fake], None]:
+    def run(fake: Fake) -> None:
+        list(walk([(node, Wish(command)) for node in nodes], Manner(), fake))
+        fake.close()
+
+    return run
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_crowd(seed: int) -> None:
+    """Commands at once, in every order of their calls, some of them killed: never two processes, none lost (G2, G3)."""
+    world = World()
+    world.nature = Nature(
+        ends={TERM: (0.5, 0)}, children=(Child(nature=DEAF, session=True), Child(nature=DEAF, orphan=True))
+    )
+    nodes = [node_of("w1", startsecs=0.2), node_of("w2", startsecs=0.0)]
+
+    def check() -> None:
+        for node in nodes:
+            assert len(world.mains(node.pidfile)) <= 1, "two processes of one node"
+
+    crowd = Crowd(world, seed, check, kills=seed % 4)
+    commands = [COMMANDS[(seed + 5 * number) % len(COMMANDS)] for number in range(5)]
+    crowd.run([(world.fake(), _runner(command, nodes)) for command in ("start", *commands)])
+    world.rest(0.001)
+    for node in nodes:
+        is_sound(world, node)
+    for node in nodes:
+        world.natures[node.name] = world.nature
+        assert kinds(ride(world, "stopwait", node))[-1] in {"Cleared", "Skipped"}
+    assert world.offspring() == []
+    assert files(world) == []
+
+
+def test_twenty_starts_at_once() -> None:
+    """Twenty commands that start one node are one start and twenty successes (G2)."""
+    for seed in range(5):
+        world = World()
+        outcomes: list[list[str]] = []
+
+        def run(fake: Fake, outcomes: list[list[str]] = outcomes) -> None:
+            outcomes.append(kinds(walk([(node_of(), Wish("start"))], Manner(), fake)))
+            fake.close()
+
+        Crowd(world, seed, lambda: None).run([(world.fake(), run) for _ in range(20)])
+        assert len(world.mains("/run/w1.pid")) == 1
+        assert sorted(outcomes) == [["Skipped"]] * 19 + [["Spawned", "Readied"]]
