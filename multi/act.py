@@ -83,7 +83,6 @@ if TYPE_CHECKING:
 _KILL, _STOP = int(signal.SIGKILL), int(signal.SIGSTOP)
 _FREEZE_SECONDS = 1.0  # for all of a tree to stand still; one that still grows after that is killed while it grows
 _KILL_GRACE = 5.0  # seconds for the kernel to end what was sent KILL
-_CUT_OFF_SECONDS = 5.0  # how long a node must live whose own word of readiness cannot be heard any more
 _TAIL_BYTES = 16384
 _TAIL_LINES = 10
 _EPERM, _EACCES, _EROFS = 1, 13, 30
@@ -112,7 +111,7 @@ class Manner:
     `width` nodes at a time, None for all at once; with a width, the first failure ends the admission of further
     nodes. `notes` are what a user should know of a node's readiness. `keep_unready` leaves a node running that did not
     get ready. `progress` is the number of seconds between two `Waiting` events, None for none. `timeout` bounds
-    `AwaitUp`, `AwaitDown` and `AwaitReady`, seconds. With `signals`, SIGINT, SIGTERM and SIGHUP end the ride as an
+    `AwaitUp` and `AwaitDown`, seconds. With `signals`, SIGINT, SIGTERM and SIGHUP end the ride as an
     `Interrupted` event; only the main thread of a program may ask for that.
     """
 
@@ -585,9 +584,10 @@ class _Walker:
         proc = yield from self._prepare(token, began)
         if proc is None:
             return False
-        offset = machine.size(node.logfile)
+        there = ready.before(node, machine)
         at_once = node.ready.kind == "alive" and node.startsecs == 0
-        record = replace(self._history(), proc=proc, token=token, phase=records.UP if at_once else records.STARTING)
+        phase = records.UP if at_once else records.STARTING
+        record = replace(self._history(), proc=proc, token=token, phase=phase, extra=there.encoded())
         yield from self._save(record, proc.pid)
         if not machine.holds(self._key):
             why = "somebody removed or replaced it, so another multi may be at work on this node"
@@ -596,15 +596,15 @@ class _Walker:
         self._token = token
         machine.open_gate(self._key)
         yield Spawned(self._key, proc.pid, node.argv)
-        verdict = yield from self._prove(proc, began, offset, executed=False)
+        verdict = yield from self._prove(proc, began, there, executed=False)
         match verdict:
             case ready.Proof(how, note):
                 if not at_once:
-                    yield from self._save(replace(record, phase=records.UP, extra={"status": note} if note else {}))
+                    yield from self._save(replace(record, phase=records.UP, extra=_status(note)))
                 yield Readied(self._key, proc.pid, machine.now() - began, how, self._manner.notes.get(self._key, note))
                 return True
             case ready.Disproof():
-                return (yield from self._unready(proc, verdict, offset))
+                return (yield from self._unready(proc, verdict, there.offset))
 
     def _lock_again(self) -> Generator[Want, Answer, bool | None]:
         """Somebody removed our lock file while we waited. What it kept out may have come in; None when it has not."""
@@ -659,9 +659,9 @@ class _Walker:
         return replace(record, failures=counted.failures, failed=counted.failed)
 
     def _prove(
-        self, proc: Proc, began: float, offset: int, *, executed: bool
+        self, proc: Proc, began: float, there: ready.Before, *, executed: bool
     ) -> Generator[Want, Answer, ready.Verdict]:
-        proof = ready.prove(self._node, proc, self._machine, began=began, offset=offset, executed=executed)
+        proof = ready.prove(self._node, proc, self._machine, began=began, there=there, executed=executed)
         sent: Happening | None = None
         while True:
             try:
@@ -744,28 +744,29 @@ class _Walker:
         self._machine.remove(self._node.pidfile)
 
     def _await_ready_of(self, proc: Proc) -> Walk:
-        """Another command started it and was cut off. Its own word cannot be heard any more, a probe can."""
+        """Another command started it and was cut off: go on where that one was."""
         node, machine = self._node, self._machine
-        note = ""
-        if node.ready.kind in {"notify", "alive"}:
-            seconds = max(node.startsecs, _CUT_OFF_SECONDS) if node.ready.kind == "notify" else node.startsecs
-            note = f"its start had been cut off; it has lived {seconds:g}s since" if node.ready.kind == "notify" else ""
-            node = replace(node, ready=ready.ALIVE, startsecs=seconds)
-        if self._manner.timeout is not None:
-            node = replace(node, ready_timeout=self._manner.timeout)
+        if node.ready.kind == "notify":
+            self._listen(self._record.token if self._record is not None else "")
+        there = ready.recalled(node, self._record.extra if self._record is not None else {}, machine)
         machine.watch(self._key, proc)
         began = machine.now()
-        self._node, own = node, self._node
-        verdict = yield from self._prove(proc, began, 0, executed=True)
-        self._node = own
+        verdict = yield from self._prove(proc, began, there, executed=True)
         match verdict:
-            case ready.Proof(how, said):
+            case ready.Proof(how, note):
                 if self._record is not None:
-                    yield from self._save(replace(self._record, phase=records.UP))
-                yield Readied(self._key, proc.pid, machine.now() - began, how, note or said)
+                    yield from self._save(replace(self._record, phase=records.UP, extra=_status(note)))
+                yield Readied(self._key, proc.pid, machine.now() - began, how, note)
                 return True
             case ready.Disproof():
-                return (yield from self._unready(proc, verdict, machine.size(own.logfile)))
+                return (yield from self._unready(proc, verdict, there.offset))
+
+    def _listen(self, token: str) -> None:
+        """Open the node's notification address again; its status is worth having, and no more than that."""
+        try:
+            self._machine.notify_address(self._key, token)
+        except MachineError:
+            return
 
     # -- stopping --------------------------------------------------------------------------------
 
@@ -926,6 +927,10 @@ _ENDING = frozenset({"stop", "stopwait", "kill"})  # no file that cannot be writ
 def _draft_of(record: Record) -> Draft:
     node = record.node
     return Draft(node.recordfile, records.encode(record), node.uid, node.gid)
+
+
+def _status(text: str) -> dict[str, str]:
+    return {"status": text} if text else {}
 
 
 def _joined(why: str, hint: str) -> str:

@@ -51,7 +51,7 @@ def read(nodes: Sequence[Node], count: int, machine: Machine, *, follow: bool) -
     """
     sources = _sources(nodes)
     for source in sources:
-        yield from source.lines(_last(machine.log_begin(source.path, _TAIL), count), last=not follow)
+        yield from source.lines(_last(machine.log_begin(source.path, source.path, _TAIL), count), last=not follow)
     pause = _FIRST_LOOK
     while follow:
         quiet = True

@@ -297,14 +297,27 @@ class Machine(Ground, Protocol):
     def tail(self, path: str, offset: int, limit: int) -> bytes:
         """The last `limit` bytes of what stands after `offset` in a log; empty when it cannot be read."""
 
-    def log_begin(self, path: str, limit: int) -> bytes:
-        """Begin to read a log: its last `limit` bytes at most. A log that is not there yet is empty."""
+    def mark(self, path: str) -> str:
+        """A word for what lies at a path, links followed; another one once it is made anew or written to.
 
-    def log_more(self, path: str, limit: int) -> bytes:
-        """What was added since, at most `limit` bytes; rotation and truncation lose nothing that was written before."""
+        Empty when nothing is there.
+        """
 
-    def notifies(self, program: str) -> bool:
-        """Whether a Celery that `program` runs would load our entry point and so tell when it is ready."""
+    def log_begin(self, key: str, path: str, limit: int) -> bytes:
+        """Begin to read a log for this key: its last `limit` bytes at most. One that is not there yet is empty.
+
+        Raises `MachineError` for one that is there and cannot be read.
+        """
+
+    def log_more(self, key: str, limit: int) -> bytes:
+        """What was added since, at most `limit` bytes; empty when nothing was. What is not begun stays empty.
+
+        A log that was moved away is read on until the one that took its name holds something; one that was truncated
+        is read from its beginning. A line that was not finished before either ends there.
+        """
+
+    def notifies(self, program: str, user: str | None, group: str | None) -> bool:
+        """Whether a Celery that `program` runs, as that user, would load our entry point and tell when it is ready."""
 
     def token(self) -> str:
         """A fresh random word, 128 bits."""
@@ -358,16 +371,19 @@ class Machine(Ground, Protocol):
         """Report the `Ended` of this process, also when it is gone already."""
 
     def notify_address(self, key: str, token: str) -> str:
-        """Open a notification socket for the node and return what belongs in NOTIFY_SOCKET."""
+        """Open a notification socket for the node and return what belongs in NOTIFY_SOCKET. Raises `MachineError`.
 
-    def probe(self, key: str, kind: str, what: str, node_env: Sequence[tuple[str, str | None]]) -> None:
-        """Begin one ``tcp`` or ``exec`` probe: `Probed` follows."""
+        The address is made from the token alone where the system allows, so it can be opened again later.
+        """
+
+    def probe(self, key: str, kind: str, what: str, launch: Launch) -> None:
+        """Begin one ``tcp`` or ``exec`` probe: `Probed` follows. A command runs as the node does, see `launch`."""
 
     def tell(self, text: str) -> None:
         """Notify whoever started us and gave us a NOTIFY_SOCKET (sd_notify(3)); nothing happens without one."""
 
     def release(self, key: str) -> None:
-        """Forget all that is held for this key: watches, gate, notification socket, probes, lock."""
+        """Forget all that is held for this key: watches, gate, notification socket, probes, log, lock."""
 
     def wait(self, until: float | None) -> Sequence[Happening]:
         """Sleep until something happens or until `now` is `until` (None: no end; in the past: only look)."""

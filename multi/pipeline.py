@@ -644,7 +644,7 @@ def _with_fallbacks(selection: Selection, machine: Machine) -> tuple[tuple[Node,
     out: list[Node] = []
     for node in selection.nodes:
         fallback = selection.fallbacks.get(node.preset)
-        if node.ready.kind != "notify" or fallback is None or machine.notifies(node.argv[0]):
+        if node.ready.kind != "notify" or fallback is None or machine.notifies(node.argv[0], node.uid, node.gid):
             out.append(node)
             continue
         proof, notes[node.name] = fallback

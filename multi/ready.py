@@ -1,7 +1,8 @@
 """Readiness probes: the proof that a started node works.
 
 `prove` is a generator: it yields what it waits for and is sent what happened. It ends with a `Proof` or a
-`Disproof`; that nobody says READY in time is a disproof too.
+`Disproof`; that nobody says READY in time is a disproof too. What was there before the node ran proves nothing:
+`before` remembers it.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, TypeAlias
 
-from multi.machine import Ended, Executed, LaunchFailed, Notified, Probed
+from multi.machine import Ended, Executed, Launch, LaunchFailed, Notified, Probed
 from multi.node import Ready
 from multi.pause import Pause
 from multi.schedule import signal_name
 from multi.value import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     from multi.machine import Happening, Machine
     from multi.node import Node
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 
 _FIRST_LOOK, _MOST = 0.02, 0.25  # seconds between two looks at what cannot wake us: a file, a port, a log
 ALIVE = Ready("alive")
-_LOG_CHUNK = 1 << 18  # bytes of a log that are searched at one look
+_LOG_CHUNK = 1 << 16  # bytes of a log that are read and searched at once
+_LOG_WINDOW = 1 << 16  # bytes before them that a match may begin in
+_LOG_MOST = 1 << 24  # bytes that a start may have printed before it was cut off
+_CUT_OFF_SECONDS = 5.0  # how long a node must live whose word of readiness may have been said to nobody
+_MOST_DIGITS = 18  # of a number in a datagram; more is neither a time nor an errno
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,32 +54,78 @@ class Disproof:
 Verdict: TypeAlias = Proof | Disproof
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What proves nothing because it was there before the node ran.
+
+    `offset` is where its log began for it, `mark` what lay at the path of ``file:``, `log` what it has printed since.
+    """
+
+    offset: int = 0
+    mark: str = ""
+    log: bytes = b""
+
+    def encoded(self) -> Mapping[str, str]:
+        """The words for a record: when the start is cut off, another command goes on with them."""
+        return {"offset": str(self.offset), "mark": self.mark}
+
+
+def before(node: Node, machine: Machine) -> Before:
+    """Look at what is there while the node stands at the gate, and begin to read its log. Raises `MachineError`."""
+    if node.ready.kind == "log":
+        machine.log_begin(node.name, node.logfile, 0)
+    return Before(machine.size(node.logfile), machine.mark(node.ready.what) if node.ready.kind == "file" else "")
+
+
+def recalled(node: Node, extra: Mapping[str, str], machine: Machine) -> Before:
+    """What another command's `before` has put on record, and what was printed since. Raises `MachineError`."""
+    offset = _number(extra.get("offset", ""))
+    log = b""
+    if node.ready.kind == "log":
+        size = machine.size(node.logfile)
+        # One that is shorter by now was truncated or replaced, so all of it is new.
+        log = machine.log_begin(node.name, node.logfile, min(size - offset if offset <= size else size, _LOG_MOST))
+    return Before(offset, extra.get("mark", ""), log)
+
+
 @dataclass(slots=True)
 class _Course:
     """Where the probe is. State of one generator, never shared."""
 
     executed: float | None
+    began: float
     deadline: float
+    mark: str
+    log: bytes
+    unheard: float | None = None  # when a node that says nothing is taken for one that has said it
     status: str = ""
     probing: bool = False
     why: str = ""
     proof: Proof | None = None
 
+    @property
+    def said(self) -> str:
+        """What the node said of itself last, and what the last probe met with."""
+        return f"{self.status} ({self.why})" if self.status and self.why else self.status or self.why
+
 
 def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
-    node: Node, proc: Proc, machine: Machine, *, began: float, offset: int, executed: bool
+    node: Node, proc: Proc, machine: Machine, *, began: float, there: Before, executed: bool
 ) -> Generator[Pause, Happening | None, Verdict]:
-    """Wait for the proof. `began` is when the start began, `offset` where its log begins.
+    """Wait for the proof. `began` is when the start began, `there` what was there then.
 
-    `executed` when the process was started by somebody else. The deadline is the node's `ready_timeout`
-    after `began`; EXTEND_TIMEOUT_USEC moves it (sd_notify(3)).
+    `executed` when another command started the process, and was cut off before it knew: what the node has said by now
+    it said to nobody, so for ``notify`` it is enough that it lives, unless it says that it is not ready yet. The
+    deadline is the node's `ready_timeout` after `began`; EXTEND_TIMEOUT_USEC moves it (sd_notify(3)).
     """
-    course = _Course(machine.now() if executed else None, began + node.ready_timeout)
+    course = _Course(machine.now() if executed else None, began, began + node.ready_timeout, there.mark, there.log)
+    if executed and node.ready.kind == "notify":
+        course.unheard = began + max(node.startsecs, _CUT_OFF_SECONDS)
     look = _FIRST_LOOK
     while True:
         now = machine.now()
         if course.executed is not None:
-            course.proof = course.proof or _look(node, machine, course, offset)
+            course.proof = course.proof or _look(node, machine, course, now)
             # A proof alone is not enough: what says READY and dies of its first request was never up.
             if course.proof is not None and now >= course.executed + node.startsecs:
                 return course.proof
@@ -94,30 +145,59 @@ def _next_look(node: Node, course: _Course, now: float, look: float) -> float:
     if course.executed is not None and course.proof is not None:
         return course.executed + node.startsecs
     if course.executed is None or course.probing or node.ready.kind == "notify":
-        return course.deadline
+        return min(course.deadline, course.deadline if course.unheard is None else course.unheard)
     return min(course.deadline, now + look)
 
 
-def _look(node: Node, machine: Machine, course: _Course, offset: int) -> Proof | None:
+def _look(node: Node, machine: Machine, course: _Course, now: float) -> Proof | None:
     """What can be seen without being told."""
     what = node.ready.what
     match node.ready.kind:
         case "alive":
             return Proof("alive")  # all there is to prove is that it lives for `startsecs`
+        case "notify":
+            if course.unheard is not None and now >= course.unheard:
+                return Proof("alive", f"its start had been cut off; it has lived {now - course.began:.0f}s since")
         case "log":
-            import re
-
-            text = machine.tail(node.logfile, offset, _LOG_CHUNK).decode("utf-8", "replace")
-            if re.search(what, text, re.MULTILINE):
+            if _printed(node, machine, course):
                 return Proof(str(node.ready))
         case "file":
-            if machine.read(what, 1 << 62) is not None:
+            if machine.mark(what) not in {"", course.mark}:
                 return Proof(str(node.ready))
         case "tcp" | "exec":
             if not course.probing:
                 course.probing = True
-                machine.probe(node.name, node.ready.kind, what, node.env)
+                machine.probe(node.name, node.ready.kind, what, _setting(node))
     return None
+
+
+def _printed(node: Node, machine: Machine, course: _Course) -> bool:
+    """Whether what this start wrote to its log holds the line that means ready.
+
+    A line that has no end yet counts when nothing was added since the last look: ``$`` must not match the middle of one
+    that is being written.
+    """
+    import re
+
+    pattern = re.compile(node.ready.what, re.MULTILINE)
+    while data := machine.log_more(node.name, _LOG_CHUNK):
+        course.log = _whole_lines(course.log) + data
+        whole, newline, _ = course.log.rpartition(b"\n")
+        if newline and pattern.search(whole.decode("utf-8", "replace")):
+            return True
+        if len(data) < _LOG_CHUNK:
+            return False
+    return pattern.search(course.log.decode("utf-8", "replace")) is not None
+
+
+def _whole_lines(log: bytes) -> bytes:
+    """The end of what was printed that a match may still begin in; ``^`` must not match where it is cut."""
+    return log if len(log) <= _LOG_WINDOW else log[-_LOG_WINDOW:].partition(b"\n")[2]
+
+
+def _setting(node: Node) -> Launch:
+    """What a command that asks for the node's health runs in: the node's own user, directory and environment."""
+    return Launch(argv=node.argv, env=node.env, logfile=node.logfile, workdir=node.workdir, uid=node.uid, gid=node.gid)
 
 
 def _heard(node: Node, proc: Proc, course: _Course, happening: Happening, now: float) -> Verdict | None:
@@ -127,7 +207,7 @@ def _heard(node: Node, proc: Proc, course: _Course, happening: Happening, now: f
         case LaunchFailed(_, why, hint, _):
             return Disproof(why, ended=True, launched=False, hint=hint)
         case Ended(_, ended, status) if ended == proc:
-            return Disproof(_end_text(status, course), status, ended=True)
+            return Disproof(end_text(status) + (f" ({course.said})" if course.said else ""), status, ended=True)
         case Notified(_, fields):
             return _notified(node, course, fields, now)
         case Probed(_, ok, why):
@@ -137,29 +217,43 @@ def _heard(node: Node, proc: Proc, course: _Course, happening: Happening, now: f
     return None
 
 
-def _notified(node: Node, course: _Course, fields: dict[str, str] | object, now: float) -> Verdict | None:
-    assert isinstance(fields, dict)  # noqa: S101 -- the machine makes it; this is for the type checker
+def _notified(node: Node, course: _Course, fields: Mapping[str, str], now: float) -> Verdict | None:
     course.status = fields.get("STATUS", course.status)
-    code = fields.get("ERRNO", "")
-    if code.isdigit() and int(code):
-        course.why = os.strerror(int(code))
-    extend = fields.get("EXTEND_TIMEOUT_USEC", "")
-    if extend.isdigit():
-        course.deadline = max(course.deadline, now + int(extend) / 1e6)
+    course.unheard = None  # who speaks now can be believed when it says READY
+    code = _number(fields.get("ERRNO", ""))
+    if code:
+        course.why = os.strerror(min(code, 1 << 16))
+    extend = _number(fields.get("EXTEND_TIMEOUT_USEC", ""))
+    if extend:
+        course.deadline = max(course.deadline, now + extend / 1e6)
     if fields.get("READY") == "1" and node.ready.kind == "notify":
         return Proof("notify", course.status)
     return None
 
 
+def _number(text: str) -> int:
+    """A number that somebody else wrote; 0 for what is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else 0
+
+
 def _late(node: Node, course: _Course) -> str:
-    last = course.status or course.why
-    said = f"; it last said: {last}" if last else ""
-    return f"not ready after {node.ready_timeout:g}s (ready = {node.ready}){said}"
+    seconds = f"{round(course.deadline - course.began, 1):g}s"
+    if course.status:
+        what = f"it last said: {course.said}"
+    elif course.why:
+        what = course.why
+    elif course.executed is None:
+        what = "it did not even execute its program"
+    else:
+        what = _NEVER.get(node.ready.kind, "its probe did not end")
+    return f"not ready after {seconds} (ready = {node.ready}): {what}"
 
 
-def _end_text(status: int | None, course: _Course) -> str:
-    said = f" ({course.status or course.why})" if course.status or course.why else ""
-    return end_text(status) + said
+_NEVER = {
+    "notify": "it sent nothing to NOTIFY_SOCKET",
+    "log": "no line that it wrote to its log matches",
+    "file": "nothing was made or written there since it started",
+}
 
 
 def end_text(status: int | None) -> str:

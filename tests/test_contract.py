@@ -727,12 +727,27 @@ def test_log(bench: Bench) -> None:
     assert machine.tail(path, 0, 4) == b"two\n"
     assert machine.tail(path, 99, 100) == b"one\ntwo\n"
     assert machine.tail(f"{bench.run}/no.log", 0, 100) == b""
-    assert machine.log_begin(path, 4) == b"two\n"
-    assert machine.log_more(path, 100) == b""
+    assert machine.log_begin(KEY, path, 4) == b"two\n"
+    assert machine.log_more(KEY, 100) == b""
+    assert machine.log_more("w2@host", 100) == b""
+    assert machine.log_begin("w2@host", f"{bench.run}/no.log", 100) == b""
+    assert machine.log_more("w2@host", 100) == b""
     proc = running(bench, "prints")
     log = f"{bench.run}/w1.log"
     eventually(machine, lambda: machine.tail(log, 0, 100) == b"hello\n", "it prints")
     machine.signal(proc, KILL)
+
+
+def test_mark(bench: Bench) -> None:
+    """What is made anew at a path is another thing; what is left alone stays the same; nothing has no word."""
+    machine = bench.machine
+    path = bench.put("ready", "file", b"old")
+    first = machine.mark(path)
+    assert first
+    assert machine.mark(path) == first
+    machine.remove(path)
+    assert machine.mark(path) == ""
+    assert machine.mark(bench.put("ready", "file", b"old")) not in {"", first}
 
 
 # --- locks ----------------------------------------------------------------------------------------------
@@ -799,6 +814,8 @@ def test_lock_wait_given_up_as_it_came(bench: Bench) -> None:
 
 # --- readiness ------------------------------------------------------------------------------------------
 
+_LIKE = Launch(argv=("node",), env=(), logfile="/dev/null")  # a probe is made in the setting of a node
+
 
 def test_notify(bench: Bench) -> None:
     """What a node says to its address arrives as the assignments in it."""
@@ -814,19 +831,19 @@ def test_probe(bench: Bench, kind: str) -> None:
     """A probe answers yes, or no with a reason, once."""
     machine = bench.machine
     good, bad = bench.answers(kind)
-    machine.probe(KEY, kind, bad, ())
+    machine.probe(KEY, kind, bad, _LIKE)
     probed = hear(machine, Probed)
     assert (probed.key, probed.ok) == (KEY, False)
     assert bad in probed.why
     nothing(machine)
-    machine.probe(KEY, kind, good, ())
+    machine.probe(KEY, kind, good, _LIKE)
     assert hear(machine, Probed) == Probed(KEY, ok=True, why="")
 
 
 def test_probe_forgotten(bench: Bench) -> None:
     """A probe whose key is released answers nobody."""
     good, _ = bench.answers("exec")
-    bench.machine.probe(KEY, "exec", good, ())
+    bench.machine.probe(KEY, "exec", good, _LIKE)
     bench.machine.release(KEY)
     nothing(bench.machine)
 

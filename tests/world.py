@@ -26,6 +26,7 @@ import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from threading import Semaphore, Thread
 from typing import NoReturn
 
@@ -192,6 +193,7 @@ class Entry:
     mode: int = 0o644
     mtime: float = 0.0
     kind: str = "file"
+    inode: int = field(default_factory=count(2).__next__)
 
 
 @dataclass(slots=True)
@@ -423,7 +425,7 @@ class Fake:
         self._watched: dict[tuple[str, Proc], None] = {}
         self._ears: dict[str, str] = {}  # key -> address
         self._probes: dict[str, object] = {}
-        self._read: dict[str, int] = {}  # log -> bytes that were read of it
+        self._read: dict[str, tuple[str, int]] = {}  # key -> log, and bytes that were read of it
 
     def effects(self, *names: str) -> list[tuple[str, ...]]:
         """The calls so far that changed something, or only those with these names."""
@@ -613,21 +615,29 @@ class Fake:
         begin = offset if offset <= len(entry.data) else 0
         return entry.data[max(begin, len(entry.data) - limit) :][:limit]
 
-    def log_begin(self, path: str, limit: int) -> bytes:
+    def mark(self, path: str) -> str:
+        """What lies at a path, as a word."""
+        entry = self.world.files.get(path)
+        return "" if entry is None else f"{entry.inode}:{entry.mtime}"
+
+    def log_begin(self, key: str, path: str, limit: int) -> bytes:
         """The end of a log, to go on from there."""
         data = self.tail(path, 0, limit)
-        self._read[path] = self.size(path)
+        self._read[key] = path, self.size(path)
         return data
 
-    def log_more(self, path: str, limit: int) -> bytes:
+    def log_more(self, key: str, limit: int) -> bytes:
         """What was added."""
+        if key not in self._read:
+            return b""
+        path, at = self._read[key]
         entry = self.world.files.get(path, Entry())
-        at = self._read[path] if self._read[path] <= len(entry.data) else 0
+        at = at if at <= len(entry.data) else 0
         data = entry.data[at : at + limit]
-        self._read[path] = at + len(data)
+        self._read[key] = path, at + len(data)
         return data
 
-    def notifies(self, program: str) -> bool:
+    def notifies(self, program: str, user: str | None, group: str | None) -> bool:  # noqa: ARG002 -- for any user
         """Whether Celery in this world tells when it is ready."""
         return bool(program) and self.world.celery_notifies
 
@@ -861,7 +871,7 @@ class Fake:
             if ear == address:
                 self.heard.append(Notified(key, dict(fields)))
 
-    def probe(self, key: str, kind: str, what: str, node_env: Sequence[tuple[str, str | None]]) -> None:  # noqa: ARG002 -- no program runs here
+    def probe(self, key: str, kind: str, what: str, launch: Launch) -> None:  # noqa: ARG002 -- no program runs here
         """Ask a port or a command."""
         self._call("probe", kind, what)
         self._probes[key] = ticket = object()
@@ -894,6 +904,7 @@ class Fake:
             del self._watched[watched]
         self._ears.pop(key, None)
         self._probes.pop(key, None)
+        self._read.pop(key, None)
 
     def wait(self, until: float | None) -> Sequence[Happening]:
         """Let the world go on until something happens, or it is `until`."""

@@ -90,6 +90,7 @@ class _Held:
     notify_path: str = ""
     lock: _Lock | None = None
     probe: _Probe | None = None
+    log: Log | None = None
 
 
 @dataclass(slots=True)
@@ -97,6 +98,7 @@ class _Probe:
     what: str
     socket: socket.socket | None = None
     process: _Process | None = None
+    pidfd: int = -1
 
 
 if TYPE_CHECKING:
@@ -130,7 +132,6 @@ class System(Place):
         self._old_handlers: dict[int, object] = {}
         self._homes: dict[tuple[str | None, str | None], tuple[int, int, list[int], str, str]] = {}
         self._locked_by_thread: list[tuple[str, _Lock]] = []
-        self._logs: dict[str, Log] = {}
         if signals:
             self._catch(signals)
 
@@ -150,9 +151,6 @@ class System(Place):
         """Give everything back. The nodes live on; the launcher does not."""
         for key in list(self._held):
             self.release(key)
-        for log in self._logs.values():
-            log.close()
-        self._logs.clear()
         if self._control is not None:
             self._drop_source(self._control.fileno())
             self._control.close()
@@ -315,22 +313,33 @@ class System(Place):
         """See `files.tail`."""
         return files.tail(path, offset, limit)
 
-    def log_begin(self, path: str, limit: int) -> bytes:
+    def mark(self, path: str) -> str:
+        """See `files.mark`."""
+        return files.mark(path)
+
+    def log_begin(self, key: str, path: str, limit: int) -> bytes:
         """See `logs.Log`."""
         from multi.system.logs import Log
 
-        log = self._logs[path] = Log(path)
-        return log.begin(limit)
+        held = self._of(key)
+        if held.log is not None:
+            held.log.close()
+        held.log = Log(path)
+        return held.log.begin(limit)
 
-    def log_more(self, path: str, limit: int) -> bytes:
+    def log_more(self, key: str, limit: int) -> bytes:
         """See `logs.Log`."""
-        return self._logs[path].more(limit)
+        held = self._held.get(key)
+        return b"" if held is None or held.log is None else held.log.more(limit)
 
-    def notifies(self, program: str) -> bool:
+    def notifies(self, program: str, user: str | None, group: str | None) -> bool:
         """See `entry.notifies`."""
         from multi.system import entry
 
-        return entry.notifies(program)
+        if os.geteuid() != 0 or (user is None and group is None):
+            return entry.notifies(program)
+        uid, gid, groups, *_ = self._identity(user, group)
+        return entry.notifies(program, (uid, gid, tuple(groups)))
 
     def token(self) -> str:
         """128 random bits."""
@@ -510,6 +519,20 @@ class System(Place):
         self._add_source(ours.fileno(), lambda: self._gate_speaks(ident))
 
     def _request(self, launch: Launch) -> Request:
+        env, identity = self._setting(launch)
+        return (
+            [os.fsencode(word) for word in launch.argv],
+            env,
+            launch.logfile,
+            launch.workdir,
+            identity,
+            launch.umask,
+            launch.nice,
+            [_limit(*limit) for limit in launch.rlimits],
+        )
+
+    def _setting(self, launch: Launch) -> tuple[dict[bytes, bytes], tuple[int, int, list[int]] | None]:
+        """The environment of a node, and uid, gid and groups where it is to change them. Raises `MachineError`."""
         identity: tuple[int, int, list[int]] | None = None
         additions = dict(launch.env)
         if launch.uid is not None or launch.gid is not None:
@@ -532,16 +555,7 @@ class System(Place):
                 env.pop(os.fsencode(name), None)
             else:
                 env[os.fsencode(name)] = os.fsencode(text)
-        return (
-            [os.fsencode(word) for word in launch.argv],
-            env,
-            launch.logfile,
-            launch.workdir,
-            identity,
-            launch.umask,
-            launch.nice,
-            [_limit(*limit) for limit in launch.rlimits],
-        )
+        return env, identity
 
     def _start_launcher(self) -> socket.socket:
         if self._control is not None:
@@ -754,28 +768,41 @@ class System(Place):
                 if fd < 0 and self._birth(proc.pid) != proc.birth:
                     self._watched_ended(key, proc)
             if held.probe is not None and held.probe.process is not None and held.probe.process.poll() is not None:
-                self._exec_answered(key, held.probe.what, -1)
+                self._exec_answered(key)
 
     # -- readiness -------------------------------------------------------------------------------
 
     def notify_address(self, key: str, token: str) -> str:
         """Open the node's notification socket. On Linux its name is abstract (unix(7)), so no file is left."""
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         held = self._of(key)
-        if LINUX:
-            address = f"@multi-{token}"
-            listener.bind("\0" + address[1:])
-            listener.setsockopt(socket.SOL_SOCKET, _SO_PASSCRED or 0, 1)
-        else:
-            import tempfile
-
-            address = f"{tempfile.mkdtemp(prefix='multi-')}/notify"
-            listener.bind(address)
-            held.notify_path = address
+        try:
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            try:
+                address, held.notify_path = self._bind(listener, token)
+            except OSError:
+                listener.close()
+                raise
+        except OSError as error:
+            raise MachineError(
+                f"cannot listen for what {key} says", error.strerror or str(error), files_hint(error.errno or 0)
+            ) from error
         listener.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
         held.notify = listener
         self._add_source(listener.fileno(), lambda: self._notified(key))
         return address
+
+    @staticmethod
+    def _bind(listener: socket.socket, token: str) -> tuple[str, str]:
+        """Address for NOTIFY_SOCKET, and the file to remove afterwards."""
+        if LINUX:
+            listener.bind(f"\0multi-{token}")
+            listener.setsockopt(socket.SOL_SOCKET, _SO_PASSCRED or 0, 1)
+            return f"@multi-{token}", ""
+        import tempfile
+
+        address = f"{tempfile.mkdtemp(prefix='multi-')}/notify"
+        listener.bind(address)
+        return address, address
 
     def _notified(self, key: str) -> None:
         held = self._held.get(key)
@@ -783,9 +810,10 @@ class System(Place):
             return
         while True:
             try:
-                data, ancillary, _, _ = held.notify.recvmsg(1 << 16, 256)
+                data, ancillary, _, _ = held.notify.recvmsg(1 << 16, 256, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
             except OSError:
                 return
+            _close_received(ancillary)  # FDSTORE=1 keeps nothing here; BARRIER=1 waits for exactly this, sd_notify(3)
             if self._may_notify(key, ancillary):
                 fields = dict(
                     line.partition("=")[::2] for line in data.decode("utf-8", "replace").split("\n") if "=" in line
@@ -799,15 +827,16 @@ class System(Place):
         import struct
 
         child = self._child_of(key)
+        mains = {proc.pid for proc in self._of(key).watches}
+        if child is not None and child.proc is not None:
+            mains.add(child.proc.pid)
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
                 pid, uid, _ = struct.unpack("=iII", data[:12])
-                if uid in {0, os.geteuid()} or (child is not None and child.proc is not None and pid == child.proc.pid):
+                if uid in {0, os.geteuid()} or pid in mains:
                     return True
                 row = self.census_row(pid)
-                return (
-                    row is not None and child is not None and child.proc is not None and row.seen.ppid == child.proc.pid
-                )
+                return row is not None and row.seen.ppid in mains
         return False
 
     def census_row(self, pid: int) -> Row | None:
@@ -820,13 +849,13 @@ class System(Place):
 
         return portable.look(pid)
 
-    def probe(self, key: str, kind: str, what: str, node_env: Sequence[tuple[str, str | None]]) -> None:
+    def probe(self, key: str, kind: str, what: str, launch: Launch) -> None:
         """Begin one probe; its end is `Probed`."""
         self._end_probe(key)
         if kind == "tcp":
             self._probe_tcp(key, what)
         else:
-            self._probe_exec(key, what, node_env)
+            self._probe_exec(key, what, launch)
 
     def _probe_tcp(self, key: str, what: str) -> None:
         host, _, port = what.rpartition(":")
@@ -853,47 +882,48 @@ class System(Place):
         if probe is None or probe.socket is None:
             return
         code = probe.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code == 0 and probe.socket.getsockname() == probe.socket.getpeername():
+            # Where nobody listens on a port that the kernel gives to clients, a client can meet itself.
+            code = errno.ECONNREFUSED
         self._end_probe(key)
         self._queue.append(Probed(key, ok=code == 0, why="" if code == 0 else f"{what}: {os.strerror(code)}"))
 
-    def _probe_exec(self, key: str, what: str, node_env: Sequence[tuple[str, str | None]]) -> None:
+    def _probe_exec(self, key: str, what: str, launch: Launch) -> None:
+        """Run it as the node's user and where the node runs: root must not run what another user may have written."""
         import shlex
         import subprocess
 
-        env = dict(os.environ)
-        for name, value in node_env:
-            if value is None:
-                env.pop(name, None)
-            else:
-                env[name] = value
         try:
+            env, identity = self._setting(launch)
+            uid, gid, groups = identity or (None, None, None)
             process = subprocess.Popen(  # noqa: S603 -- the user's own words, run without a shell
                 shlex.split(what),
                 env=env,
+                cwd=launch.workdir,
+                user=uid,
+                group=gid,
+                extra_groups=groups if os.geteuid() == 0 else None,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, subprocess.SubprocessError, MachineError) as error:
             self._queue.append(Probed(key, ok=False, why=f"{what}: {error}"))
             return
-        self._of(key).probe = _Probe(what, process=process)
+        probe = self._of(key).probe = _Probe(what, process=process)
         self._looking = _LOOK_FIRST
         if self._pidfd:
-            fd = os.pidfd_open(process.pid)  # our own child, unreaped: the pid cannot be used again
-            self._add_source(fd, lambda: self._exec_answered(key, what, fd))
+            probe.pidfd = os.pidfd_open(process.pid)  # our own child, unreaped: the pid cannot be used again
+            self._add_source(probe.pidfd, lambda: self._exec_answered(key))
 
-    def _exec_answered(self, key: str, what: str, fd: int) -> None:
-        if fd >= 0:
-            self._drop_source(fd)
-            os.close(fd)
-        held = self._held.get(key)
-        if held is None or held.probe is None or held.probe.process is None:
+    def _exec_answered(self, key: str) -> None:
+        probe = self._of(key).probe
+        if probe is None or probe.process is None:
             return
-        status = held.probe.process.wait()
-        held.probe = None
-        self._queue.append(Probed(key, ok=status == 0, why="" if status == 0 else f"{what}: exit status {status}"))
+        status = probe.process.wait()
+        self._end_probe(key)
+        self._queue.append(Probed(key, ok=status == 0, why="" if status == 0 else f"{probe.what}: {_end_of(status)}"))
 
     def _end_probe(self, key: str) -> None:
         held = self._held.get(key)
@@ -903,8 +933,11 @@ class System(Place):
         if probe.socket is not None:
             self._drop_source(probe.socket.fileno())
             probe.socket.close()
-        if probe.process is not None:
-            probe.process.kill()
+        if probe.pidfd >= 0:
+            self._drop_source(probe.pidfd)
+            os.close(probe.pidfd)
+        if probe.process is not None and probe.process.returncode is None:
+            os.killpg(probe.process.pid, signal.SIGKILL)  # what a hanging shell waits for goes with it
             probe.process.wait()
 
     def tell(self, text: str) -> None:
@@ -946,6 +979,8 @@ class System(Place):
                 child.key = ""
                 if child.ended or child.proc is None:
                     del self._children[held.child]
+        if held.log is not None:
+            held.log.close()
         if held.notify is not None:
             self._drop_source(held.notify.fileno())
             held.notify.close()
@@ -987,6 +1022,21 @@ def _sent(send: Callable[[], None]) -> str:
     except PermissionError:
         return "denied"
     return "sent"
+
+
+def _close_received(ancillary: list[tuple[int, int, bytes]]) -> None:
+    """Close the descriptors that came with a datagram."""
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            numbers = memoryview(data[: len(data) // 4 * 4]).cast("i")
+            for fd in numbers:
+                os.close(fd)
+
+
+def _end_of(status: int) -> str:
+    from multi.schedule import signal_name
+
+    return f"exit status {status}" if status >= 0 else f"killed by {signal_name(-status)}"
 
 
 def _portable_rows() -> dict[int, Row]:

@@ -19,8 +19,12 @@ _QUESTION = (
 
 
 @cache
-def notifies(program: str) -> bool:
-    """Whether Celery, run by `program` (a Python, or a script that begins with ``#!``), loads our entry point."""
+def notifies(program: str, identity: tuple[int, int, tuple[int, ...]] | None = None) -> bool:
+    """Whether Celery, run by `program` (a Python, or a script that begins with ``#!``), loads our entry point.
+
+    A Python that is not ours is asked as the node's user, by `identity` (uid, gid, groups; None: whoever we are): it
+    may be that user's own, and root must not run it.
+    """
     python = interpreter(program)
     if python is None:
         return False
@@ -28,16 +32,21 @@ def notifies(program: str) -> bool:
         return _installed_here()
     import subprocess
 
+    uid, gid, groups = identity or (None, None, None)
     try:
         done = subprocess.run(  # noqa: S603 -- the interpreter that the node runs with
             [python, "-c", _QUESTION],
+            cwd="/",
+            user=uid,
+            group=gid,
+            extra_groups=groups,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             timeout=_PATIENCE,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.SubprocessError):
         return False
     return done.returncode == 0
 

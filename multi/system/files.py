@@ -289,6 +289,15 @@ def is_current(fd: int, path: str) -> bool:
     return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
+def mark(path: str) -> str:
+    """A word for what lies at `path`, empty when nothing does; another one once it is made anew, written or touched."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ""
+    return f"{found.st_dev}:{found.st_ino}:{found.st_ctime_ns}"
+
+
 def size(path: str) -> int:
     """Bytes of a regular file, else 0."""
     try:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+
+from multi.machine import MachineError
 
 
 class Log:
@@ -14,27 +17,50 @@ class Log:
         self._path = path
         self._fd = -1
         self._at = 0
+        self._cut = False  # what was read last is a line without its end
 
     def begin(self, limit: int) -> bytes:
-        """The last `limit` bytes at most; `more` goes on from there."""
-        if not self._open():
-            return b""
-        size = os.fstat(self._fd).st_size
-        begin = max(0, size - limit)
-        data = os.pread(self._fd, size - begin, begin)
-        self._at = begin + len(data)
-        return data
+        """The last `limit` bytes at most; `more` goes on from there. Raises `MachineError`."""
+        try:
+            if not self._open():
+                return b""
+            size = os.fstat(self._fd).st_size
+            self._at = max(0, size - limit)
+            return self._read(size - self._at)
+        except OSError as error:
+            why = "it is a socket" if error.errno == errno.ENXIO else error.strerror or str(error)
+            raise MachineError(
+                f"cannot read the log {self._path}", why, "check --logfile and who may read it", error.errno or 0
+            ) from error
 
     def more(self, limit: int) -> bytes:
-        """What was added. The file that we have open is read to its end before the one that took its name."""
-        if self._fd < 0 and not self._open():
-            return b""
-        if os.fstat(self._fd).st_size < self._at:
-            self._at = 0  # truncated, as by logrotate's copytruncate
+        """What was added. The file that we have open is read to its end before the one that took its name.
+
+        A worker that is not told of the rotation goes on writing to the old file; one that is told makes the new one
+        grow. So the new one is taken when there is something in it.
+        """
+        try:
+            if self._fd < 0 and not self._open():
+                return b""
+            size = os.fstat(self._fd).st_size
+            if size < self._at:  # truncated, as by logrotate's copytruncate
+                return self._anew(limit)
+            if size == self._at and self._replaced() and self._open():
+                return self._anew(limit)
+            return self._read(limit)
+        except OSError:
+            return b""  # it may not be read just now; a later look tells
+
+    def _anew(self, limit: int) -> bytes:
+        self._at = 0
+        end = b"\n" if self._cut else b""
+        self._cut = False
+        return end + self._read(limit - len(end))
+
+    def _read(self, limit: int) -> bytes:
         data = os.pread(self._fd, limit, self._at)
-        if not data and self._renamed() and self._open():
-            data = os.pread(self._fd, limit, 0)
         self._at += len(data)
+        self._cut = not data.endswith(b"\n") if data else self._cut
         return data
 
     def close(self) -> None:
@@ -43,22 +69,24 @@ class Log:
             os.close(self._fd)
             self._fd = -1
 
-    def _renamed(self) -> bool:
+    def _replaced(self) -> bool:
+        """Whether another file, with something in it, has the name by now."""
         try:
             there = os.stat(self._path)
         except OSError:
             return False  # moved away, and its successor is not made yet
         here = os.fstat(self._fd)
-        return (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino)
+        return (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino) and there.st_size > 0
 
     def _open(self) -> bool:
+        """Open the file that has the name now; False when there is none. Raises `OSError`."""
         try:
             fd = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            return False
+            raise OSError(errno.EINVAL, "it is no regular file")
         self.close()
         self._fd, self._at = fd, 0
         return True
