@@ -190,12 +190,18 @@ def _judge_foreign(  # noqa: PLR0911 -- one return a case
         return Dead(f"pid {pid} is gone")
     if row.seen.gone:
         return Dead(f"pid {pid} is gone")
+    looks_right = _looks_like(node, evidence.cmdline)
     if census.wall - row.seen.age > evidence.pidfile.mtime + _OLDER:
-        return Dead(f"pid {pid} is another process now: it started after {node.pidfile} was written")
+        late = f"it started after {node.pidfile} was written"
+        if looks_right:  # a clock that was set says so too
+            return Unsure(
+                f"pid {pid} looks like {node.name}, but {late}; remove the file if that process is another one"
+            )
+        return Dead(f"pid {pid} is another process now: {late}")
     doubt = _wrong_owner(node.pidfile, evidence.pidfile, row, me)
     if doubt:
         return Unsure(doubt)
-    if not _looks_like(node, evidence.cmdline):
+    if not looks_right:
         words = " ".join(evidence.cmdline)[:80] or "no command line"
         return Unsure(f"{node.pidfile} names pid {pid}, which does not look like {node.name} ({words})")
     return Up(row.seen.proc)
@@ -204,16 +210,47 @@ def _judge_foreign(  # noqa: PLR0911 -- one return a case
 def _looks_like(node: Node, cmdline: tuple[str, ...]) -> bool:
     """Whether a command line can be that of the node.
 
-    Its full name in the words, as celery passes it and as setproctitle shows it; or else the same
-    program and the same words after it as the node's own.
+    Its full name in the words, as celery passes it and as setproctitle shows it; or else the node's own command.
     """
-    joined = " ".join(cmdline)
-    if not joined:
-        return False
-    if node.name in joined:
+    if any(_names(word, node.name) for word in cmdline):
         return True
     ours = [word for word in node.argv if not word.startswith("--logfile")]
-    return ours[1:] == list(cmdline[1:]) if len(ours) > 1 else ours == list(cmdline)
+    theirs = [word for word in cmdline if not word.startswith("--logfile")]
+    if len(theirs) == len(ours):
+        return theirs[1:] == ours[1:] and _same_program(theirs[0], ours[0])
+    # For a script the kernel puts its interpreter, and one option at most, before the script's path (execve(2)).
+    script = theirs[-len(ours) :]
+    return len(theirs) - len(ours) in {1, 2} and script[1:] == ours[1:] and _same_script(script[0], ours[0])
+
+
+def _names(word: str, name: str) -> bool:
+    """Whether a word holds a full name: itself, glued to ``-n``, or with something around it that no name goes on with.
+
+    So ``w1@host`` is neither in ``new-w1@host`` nor in ``w1@host2`` or ``w1@host.example.com``.
+    """
+    if word == f"-n{name}":
+        return True
+    at = word.find(name)
+    while at >= 0:
+        before, after = word[at - 1 : at], word[at + len(name) :][:1]
+        if not _in_a_name(before) and not _in_a_name(after):
+            return True
+        at = word.find(name, at + 1)
+    return False
+
+
+def _in_a_name(character: str) -> bool:
+    return character.isalnum() or character in {".", "-", "_", "@"}
+
+
+def _same_program(one: str, other: str) -> bool:
+    """The same file name. A Python goes by many names: ``python``, ``python3.12``, ``pypy3``."""
+    names = one.rpartition("/")[2], other.rpartition("/")[2]
+    return names[0] == names[1] or all(name.startswith(("python", "pypy")) for name in names)
+
+
+def _same_script(theirs: str, ours: str) -> bool:
+    return theirs == ours if "/" in ours else theirs.endswith(f"/{ours}")
 
 
 def main_carriers(node: Node, census: Census, node_uid: int | None, me: Me) -> tuple[Row, ...]:

@@ -1,0 +1,639 @@
+"""The judgement of one node as a table: what is found on the machine, and what is therefore true.
+
+The rule is to fail closed. So most of the rows are about what must not be believed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from multi import observe
+from multi import record as records
+from multi.machine import Census, File, Instance, Me, Row, Unreadable
+from multi.node import Node
+from multi.observe import Evidence, judge
+from multi.proc import Proc, Seen
+from multi.record import Record
+from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from world import Entry, World, node_of
+
+WALL = 1_700_000_000.0
+NODE = node_of(argv=("/usr/bin/program", "--name", "w1"))
+ROOT, WORKER, MALLORY = 0, 1000, 1666
+PID, ME = 4000, 77
+PROC = Proc(PID, "boot:1")
+TOKEN = "t" * 32
+
+
+def row(
+    pid: int = PID,
+    birth: str = "boot:1",
+    *,
+    uid: int = ROOT,
+    age: float = 100.0,
+    gone: bool = False,
+    ppid: int = 1,
+    pgrp: int | None = None,
+    session: int = 1,
+    instance: Instance | None = None,
+) -> Row:
+    """One process, by default the node's own."""
+    pgrp = pid if pgrp is None else pgrp
+    seen = Seen(proc=Proc(pid, birth), ppid=ppid, pgrp=pgrp, session=session, uid=uid, gone=gone, age=age)
+    return Row(seen, instance, 0.0, 0)
+
+
+def carrier(pid: int = PID, *, main: int | None = None, node: Node = NODE, token: str = TOKEN, uid: int = ROOT) -> Row:
+    """A process that says in its environment what it is: the main process, unless it names another one."""
+    return row(pid, uid=uid, instance=Instance(token, pid if main is None else main, node.name, node.pidfile))
+
+
+def file(data: bytes, *, uid: int = ROOT, mode: int = 0o644, age: float = 50.0) -> File:
+    """A file that was written so many seconds ago."""
+    return File(data, uid, mode, WALL - age)
+
+
+def pidfile(pid: int | bytes = PID, *, uid: int = ROOT, mode: int = 0o644, age: float = 50.0) -> File:
+    """A pidfile."""
+    return file(b"%d\n" % pid if isinstance(pid, int) else pid, uid=uid, mode=mode, age=age)
+
+
+def recordfile(
+    proc: Proc | None = PROC, *, node: Node = NODE, uid: int = ROOT, mode: int = 0o644, **traits: object
+) -> File:
+    """A record, as it lies on disk."""
+    record = replace(Record(node=node, proc=proc, token=TOKEN), **traits)  # type: ignore[arg-type]  # fields by name
+    return file(records.encode(record), uid=uid, mode=mode)
+
+
+LOOKS_RIGHT = NODE.argv
+LOOKS_WRONG = ("/usr/sbin/sshd", "-D")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is found, and what is true. `why` is a pattern for the reason that is given."""
+
+    name: str
+    is_true: type[Sighting]
+    why: str = ""
+    pidfile: File | Unreadable | None = None
+    record: File | Unreadable | None = None
+    rows: tuple[Row, ...] = ()
+    cmdline: tuple[str, ...] = LOOKS_RIGHT
+    exists: bool | None = None  # None: what the table says
+    node_uid: int | None = None
+    me: int = ROOT
+    proc: Proc = PROC
+    facts: dict[str, object] = field(default_factory=dict)
+
+
+def running(**traits: object) -> Case:
+    """A case in which record, pidfile and process agree, but for what is said otherwise."""
+    given: dict[str, object] = {"is_true": Up, "pidfile": pidfile(), "record": recordfile(), "rows": (row(),), **traits}
+    return Case(**given)  # type: ignore[arg-type]  # fields by name
+
+
+def foreign(**traits: object) -> Case:
+    """A case with a pidfile of another tool: no record, but for what is said otherwise."""
+    return running(**{"record": None, **traits})
+
+
+OURS = [
+    Case(name="nothing there", is_true=Down),
+    Case(name="strangers only", is_true=Down, rows=(row(), row(4001))),
+    running(name="all agree"),
+    running(name="not seen ready yet", record=recordfile(phase=records.STARTING), facts={"ready": False}),
+    running(
+        name="asked to stop",
+        is_true=Stopping,
+        record=recordfile(desired=records.WANTED_STOPPED, signalled=True),
+        facts={"sent": True},
+    ),
+    running(
+        name="asked to stop, by one who was cut off before the signal",
+        is_true=Stopping,
+        record=recordfile(desired=records.WANTED_STOPPED),
+        facts={"sent": False},
+    ),
+    running(name="being restarted", is_true=Stopping, record=recordfile(desired=records.RESTARTING)),
+    running(name="process gone", is_true=Dead, why="pid 4000 is gone", rows=()),
+    running(name="process is a zombie", is_true=Dead, why="pid 4000 is gone", rows=(row(gone=True),)),
+    running(
+        name="pid belongs to another process",
+        is_true=Dead,
+        why="pid 4000 is another process now",
+        rows=(row(birth="boot:2"),),
+    ),
+    running(
+        name="pid belongs to another process that looks just like it",
+        is_true=Dead,
+        why="another process now",
+        rows=(row(birth="boot:2", age=3.0),),
+        cmdline=LOOKS_RIGHT,
+    ),
+    running(name="another boot", is_true=Dead, rows=(row(birth="another boot:1"),)),
+    running(
+        name="stopped on purpose",
+        is_true=Dead,
+        record=recordfile(desired=records.WANTED_STOPPED),
+        rows=(),
+        facts={"on_purpose": True, "patience": 0.0},
+    ),
+    running(
+        name="cut off in a restart, after the stop",
+        is_true=Dead,
+        record=recordfile(desired=records.RESTARTING),
+        pidfile=None,
+        rows=(),
+        facts={"on_purpose": False},
+    ),
+    running(
+        name="last start failed",
+        is_true=Dead,
+        why="it exited with status 3",
+        record=recordfile(None, failure="it exited with status 3"),
+        pidfile=None,
+        rows=(),
+    ),
+    running(name="pidfile lost", is_true=Lost, why="its pidfile /run/w1.pid is gone", pidfile=None),
+    running(
+        name="pidfile lost while it stops",
+        is_true=Stopping,
+        pidfile=None,
+        record=recordfile(desired=records.WANTED_STOPPED, signalled=True),
+    ),
+    running(name="pidfile emptied", is_true=Lost, why="damaged: it is empty", pidfile=pidfile(b"")),
+    running(name="pidfile half written", is_true=Lost, why="half written", pidfile=pidfile(b"40")),
+    running(name="pidfile names nobody", is_true=Lost, why="names pid 4001 instead", pidfile=pidfile(4001)),
+    running(
+        name="pidfile names a stranger",
+        is_true=Lost,
+        why="names pid 4001 instead",
+        pidfile=pidfile(4001),
+        rows=(row(), row(4001)),
+        cmdline=LOOKS_WRONG,
+    ),
+    running(
+        name="pidfile names another process that looks like the node",
+        is_true=Unsure,
+        why="and both run",
+        pidfile=pidfile(4001),
+        rows=(row(), row(4001)),
+    ),
+    running(
+        name="pidfile names another process, the recorded one is gone",
+        is_true=Up,
+        pidfile=pidfile(4001),
+        rows=(row(4001, "boot:9"),),
+        proc=Proc(4001, "boot:9"),
+    ),
+    running(name="record lost", is_true=Lost, why=r"its record /run/w1\.json is gone", record=None, rows=(carrier(),)),
+    running(name="both lost", is_true=Lost, why="is gone", record=None, pidfile=None, rows=(carrier(),)),
+    running(name="record damaged", is_true=Lost, why="damaged: it is not JSON", record=file(b"{"), rows=(carrier(),)),
+    running(
+        name="record damaged, and nobody runs",
+        is_true=Dead,
+        why="damaged: it is not JSON",
+        record=file(b"{"),
+        pidfile=None,
+        rows=(),
+    ),
+    running(
+        name="two processes say that they are it",
+        is_true=Unsure,
+        why=r"pids 4000, 4001 all say that they are w1@host",
+        record=None,
+        rows=(carrier(), carrier(4001)),
+    ),
+    running(
+        name="a child of it carries its instance, the main process is gone",
+        is_true=Dead,
+        why="1 process of its tree still runs",
+        rows=(carrier(4001, main=PID),),
+    ),
+    running(
+        name="children outlived main process and files",
+        is_true=Dead,
+        why="its main process is gone; 2 processes of its tree still run",
+        pidfile=None,
+        record=None,
+        rows=(carrier(4001, main=PID), carrier(4002, main=PID)),
+    ),
+    running(
+        name="a record that was copied from elsewhere",
+        is_true=Dead,
+        why=r"it is about the pidfile /elsewhere/w1\.pid",
+        record=recordfile(node=replace(NODE, pidfile="/elsewhere/w1.pid")),
+        pidfile=None,
+    ),
+    running(
+        name="the files belong to another node that runs",
+        is_true=Unsure,
+        why="belongs to w1@other, which runs as pid 4000; .*--hostname=other",
+        record=recordfile(node=replace(NODE, name="w1@other", host="other")),
+    ),
+    running(
+        name="the files are those of another node that is gone",
+        is_true=Dead,
+        record=recordfile(node=replace(NODE, name="w1@other", host="other")),
+        rows=(),
+    ),
+]
+
+FOREIGN = [
+    foreign(name="older, of the file's owner, and looks like it"),
+    foreign(name="gone", is_true=Dead, why="pid 4000 is gone", rows=()),
+    foreign(name="a zombie", is_true=Dead, why="pid 4000 is gone", rows=(row(gone=True),)),
+    foreign(
+        name="younger than the file",
+        is_true=Dead,
+        why="started after",
+        rows=(row(age=10.0),),
+        cmdline=LOOKS_WRONG,
+    ),
+    foreign(
+        name="younger than the file, but looks like it: a clock may have been set",
+        is_true=Unsure,
+        why="started after",
+        rows=(row(age=10.0),),
+    ),
+    foreign(name="as old as the file, as coarse clocks have it", rows=(row(age=48.5),)),
+    foreign(name="looks different", is_true=Unsure, why=r"does not look like w1@host \(.*sshd", cmdline=LOOKS_WRONG),
+    foreign(name="shows no words", is_true=Unsure, why="no command line", cmdline=()),
+    foreign(name="same words under another path of the program", cmdline=("/opt/bin/program", "--name", "w1")),
+    foreign(name="a script, as the kernel shows it", cmdline=("/bin/sh", "/usr/bin/program", "--name", "w1")),
+    foreign(name="a script with an option", cmdline=("/bin/sh", "-e", "/usr/bin/program", "--name", "w1")),
+    foreign(
+        name="a script of the same name elsewhere",
+        is_true=Unsure,
+        why="does not look like",
+        cmdline=("/bin/sh", "/tmp/program", "--name", "w1"),
+    ),
+    foreign(
+        name="its command as an argument of many words",
+        is_true=Unsure,
+        why="does not look like",
+        cmdline=("watch", "-n", "1", "/usr/bin/program", "--name", "w1"),
+    ),
+    foreign(
+        name="same words, another program",
+        is_true=Unsure,
+        why="does not look like",
+        cmdline=("/usr/bin/other", "--name", "w1"),
+    ),
+    foreign(name="full name as an option", cmdline=("celery", "worker", "--hostname=w1@host")),
+    foreign(name="full name as a word", cmdline=("/usr/bin/python3", "-m", "celery", "worker", "-n", "w1@host")),
+    foreign(name="full name glued to its option", cmdline=("celery", "worker", "-nw1@host")),
+    foreign(name="full name in a title", cmdline=("[celeryd: w1@host:MainProcess] -active- (worker -c 2)",)),
+    foreign(
+        name="the name of another node that ends alike",
+        is_true=Unsure,
+        why="does not look like",
+        cmdline=("celery", "worker", "-n", "new-w1@host"),
+    ),
+    foreign(
+        name="the name of another node that begins alike",
+        is_true=Unsure,
+        why="does not look like",
+        cmdline=("celery", "worker", "--hostname=w1@host2"),
+    ),
+    foreign(
+        name="the name of another node on a host of the same domain",
+        is_true=Unsure,
+        why="does not look like",
+        cmdline=("[celeryd: w1@host.example.com:MainProcess]",),
+    ),
+    foreign(
+        name="hidden from us",
+        is_true=Unsure,
+        why="may not be looked at",
+        rows=(),
+        exists=True,
+    ),
+    foreign(
+        name="runs as another user than the file's owner",
+        is_true=Unsure,
+        why="belongs to uid 1000 but names pid 4000, which runs as uid 0; remove the file if it was planted",
+        pidfile=pidfile(uid=WORKER),
+        node_uid=WORKER,
+    ),
+    foreign(
+        name="root's file names a process of the node's user",
+        pidfile=pidfile(),
+        node_uid=WORKER,
+        rows=(row(uid=WORKER),),
+    ),
+    foreign(
+        name="the node's user's file names its own process",
+        pidfile=pidfile(uid=WORKER),
+        node_uid=WORKER,
+        rows=(row(uid=WORKER),),
+    ),
+    foreign(
+        name="somebody else's process, and we are not root",
+        is_true=Unsure,
+        why="run multi as that user or as root",
+        pidfile=pidfile(uid=ROOT),
+        me=WORKER,
+    ),
+]
+
+HOSTILE = [
+    *(
+        foreign(name=f"pidfile holds {data!r}", is_true=Unsure, why=why, pidfile=pidfile(data), rows=(row(),))
+        for data, why in [
+            (b"", "empty"),
+            (b"\n", "empty"),
+            (b"  \n", "empty"),
+            (b"4000", "newline"),
+            (b"-1\n", "does not hold a pid"),
+            (b"+4000\n", "does not hold a pid"),
+            (b"0\n", "no node can be"),
+            (b"1\n", "no node can be"),
+            (b"00001\n", "no node can be"),
+            (b"%d\n" % ME, "no node can be"),
+            (b"40000000000000000000\n", "does not hold a pid"),
+            (b"4000 4001\n", "does not hold a pid"),
+            (b"4000\n4001\n", "does not hold a pid"),
+            (b"4000\0\n", "does not hold a pid"),
+            (b"\0\0\0\0", "newline"),
+            (b"0x10\n", "does not hold a pid"),
+            (b"4_000\n", "does not hold a pid"),
+            ("\u0664\u0660\u0660\u0660\n".encode(), "does not hold a pid"),  # Arabic digits
+            (b"4000.0\n", "does not hold a pid"),
+            (b"\xff\xfe\n", "does not hold a pid"),
+        ]
+    ),
+    foreign(name="a pid beyond what the kernel has", is_true=Dead, why="is gone", pidfile=pidfile(4194305), rows=()),
+    foreign(name="the largest number that may be a pid", is_true=Dead, pidfile=pidfile(9999999999), rows=()),
+    foreign(name="blanks around it", pidfile=pidfile(b"  4000\r\n")),
+    foreign(
+        name="pidfile is a link",
+        is_true=Unsure,
+        why=r"/run/w1\.pid cannot be read: it is a symbolic link",
+        pidfile=Unreadable("it is a symbolic link"),
+    ),
+    running(
+        name="record may not be read",
+        is_true=Unsure,
+        why=r"/run/w1\.json cannot be read: Permission denied",
+        record=Unreadable("Permission denied"),
+    ),
+    running(
+        name="planted pidfile",
+        is_true=Unsure,
+        why=r"/run/w1\.pid belongs to uid 1666, not to this node's user",
+        pidfile=pidfile(uid=MALLORY),
+    ),
+    running(
+        name="planted record",
+        is_true=Unsure,
+        why=r"/run/w1\.json belongs to uid 1666",
+        record=recordfile(uid=MALLORY),
+    ),
+    running(
+        name="record of the node's own user that names somebody else's process",
+        is_true=Unsure,
+        why="belongs to uid 1000 but names pid 4000, which runs as uid 0",
+        record=recordfile(uid=WORKER),
+        node_uid=WORKER,
+    ),
+    running(
+        name="group may write the pidfile", is_true=Unsure, why="mode 0664.*chmod go-w", pidfile=pidfile(mode=0o664)
+    ),
+    running(name="all may write the record", is_true=Unsure, why="mode 0646", record=recordfile(mode=0o646)),
+    running(
+        name="group may write, and we are not root: whose group it is, is our own affair",
+        pidfile=pidfile(mode=0o664, uid=WORKER),
+        record=recordfile(mode=0o664, uid=WORKER),
+        rows=(row(uid=WORKER),),
+        me=WORKER,
+    ),
+    running(
+        name="a process of another user says that it is the node",
+        is_true=Down,
+        pidfile=None,
+        record=None,
+        rows=(carrier(uid=MALLORY),),
+        me=WORKER,
+    ),
+    running(
+        name="a child says that it is the main process, under another pid",
+        is_true=Dead,
+        pidfile=None,
+        record=None,
+        rows=(carrier(4001, main=PID),),
+        why="its main process is gone",
+    ),
+    running(
+        name="our own pid says that it is the node: multi was started from it",
+        is_true=Down,
+        pidfile=None,
+        record=None,
+        rows=(carrier(ME),),
+    ),
+]
+
+
+@pytest.mark.parametrize("case", [*OURS, *FOREIGN, *HOSTILE], ids=lambda case: case.name)
+def test_judge(case: Case) -> None:
+    """Each row of the table holds."""
+    census = Census(0.0, WALL, {one.seen.proc.pid: one for one in case.rows})
+    named = re.fullmatch(rb"\s*(\d+)\s*", case.pidfile.data) if isinstance(case.pidfile, File) else None
+    exists = case.exists
+    if exists is None:
+        exists = named is not None and int(named[1]) in census.rows
+    evidence = Evidence(
+        pidfile=case.pidfile, record=case.record, cmdline=case.cmdline, exists=exists, node_uid=case.node_uid
+    )
+    seen = judge(NODE, evidence, census, Me(case.me, ME)).sighting
+    assert type(seen) is case.is_true, seen
+    if isinstance(seen, (Up, Stopping, Lost)):
+        assert seen.proc == case.proc
+    if isinstance(seen, (Dead, Lost, Unsure)):
+        assert re.search(case.why, seen.why), seen.why
+        assert "\n" not in seen.why
+    for name, value in case.facts.items():
+        assert getattr(seen, name) == value
+
+
+def test_names_of_cases_are_unique() -> None:
+    """No row of the table hides another one."""
+    names = [case.name for case in (*OURS, *FOREIGN, *HOSTILE)]
+    assert len(set(names)) == len(names)
+
+
+def test_what_another_node_left_is_no_history() -> None:
+    """The record of another node is cleared with its pidfile, but does not become the history of this one."""
+    other = recordfile(node=replace(NODE, name="w1@other", host="other"))
+    evidence = Evidence(pidfile=pidfile(), record=other)
+    assert judge(NODE, evidence, Census(0.0, WALL, {}), Me(ROOT, ME)).record is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "cmdline", "expected"),
+    [
+        (("/venv/bin/python", "-m", "celery", "worker"), ("python3.12", "-m", "celery", "worker"), True),
+        (("/venv/bin/python", "-m", "celery", "worker"), ("perl", "-m", "celery", "worker"), False),
+        (("server",), ("/usr/bin/server",), True),
+        (("server",), ("/bin/sh", "/usr/bin/server"), True),
+        (("server",), ("/bin/sh", "/usr/bin/observer"), False),
+        (("server",), ("sh", "server"), False),
+        (("server",), (), False),
+        (("server", "--logfile=/a", "x"), ("server", "x", "--logfile=/b"), True),
+        (("server", "x"), ("server", "x", "y"), False),
+        (("server", "x", "y"), ("server",), False),
+    ],
+)
+def test_a_command_that_looks_alike(argv: tuple[str, ...], cmdline: tuple[str, ...], expected: bool) -> None:
+    """Without its name in the words, the program and all words after it must be the node's own."""
+    evidence = Evidence(pidfile=pidfile(), record=None, cmdline=cmdline, exists=True)
+    seen = judge(replace(NODE, argv=argv), evidence, Census(0.0, WALL, {PID: row()}), Me(ROOT, ME)).sighting
+    assert isinstance(seen, Up if expected else Unsure)
+
+
+# --- trees ------------------------------------------------------------------------------------------------
+
+
+def members(rows: Iterable[Row], known: Iterable[Proc] = (), *, token: str = TOKEN) -> set[int]:
+    """The pids of a tree whose main process is `PROC`."""
+    table = {one.seen.proc.pid: one for one in rows}
+    return {one.seen.proc.pid for one in observe.tree(PROC, token, Census(0.0, WALL, table), Me(ROOT, ME), known)}
+
+
+OTHER = Instance("o" * 32, 5000, "w2@host", "/run/w2.pid")
+MAIN = carrier()
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "expected"),
+    [
+        ("alone", [MAIN], set()),
+        ("a child", [MAIN, row(4001, ppid=PID)], {4001}),
+        ("a grandchild", [MAIN, row(4001, ppid=PID), row(4002, ppid=4001)], {4001, 4002}),
+        ("a child in a session of its own", [MAIN, row(4001, ppid=PID, session=4001)], {4001}),
+        ("an orphan that carries the token", [MAIN, carrier(4001, main=PID)], {4001}),
+        ("a child of such an orphan", [MAIN, carrier(4001, main=PID), row(4002, ppid=4001)], {4001, 4002}),
+        ("a member of its group that is nobody's child", [MAIN, row(4001, pgrp=PID)], {4001}),
+        ("a zombie", [MAIN, row(4001, ppid=PID, gone=True)], set()),
+        ("the living child of a zombie", [MAIN, row(4001, ppid=PID, gone=True), row(4002, ppid=4001)], {4002}),
+        ("a stranger", [MAIN, row(4001)], set()),
+        ("init and the kernel", [MAIN, row(1, ppid=0), row(2, ppid=0)], set()),
+        ("we, started by it", [MAIN, row(ME, ppid=PID), row(4001, ppid=ME)], set()),
+        (
+            "another node that it started, and that node's child",
+            [MAIN, replace(row(5000, ppid=PID), instance=OTHER), row(5001, ppid=5000)],
+            set(),
+        ),
+        ("main process gone, a child carries on", [carrier(4001, main=PID), row(4002, ppid=4001)], {4001, 4002}),
+        ("main process gone, its group now another's", [row(4001, pgrp=PID)], set()),
+        (
+            "main process gone, its pid now another's, with a child and a group",
+            [row(PID, "boot:2"), row(4001, ppid=PID, pgrp=PID)],
+            set(),
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_tree(name: str, rows: list[Row], expected: set[int]) -> None:
+    """Members are descendants, carriers of the token, and the group while it is provably still the same."""
+    assert members(rows) == expected, name
+
+
+def test_tree_of_known_members() -> None:
+    """Who was seen in the tree stays in it when its mother is gone, with its children and its group."""
+    bare, child, grouped = row(4001, pgrp=PID), row(4002, ppid=4001), row(4003, pgrp=PID)
+    assert members([bare, child, grouped]) == set()
+    assert members([bare, child, grouped], [bare.seen.proc]) == {4001, 4002, 4003}
+    assert members([replace(bare, seen=replace(bare.seen, proc=Proc(4001, "boot:2")))], [bare.seen.proc]) == set()
+
+
+def test_tree_without_a_token() -> None:
+    """A process that another tool started has no token; that others have none either joins nobody."""
+    empty = Instance("", 0, "", "")
+    rows = [row(), row(4001, ppid=PID), replace(row(4002), instance=empty)]
+    assert members(rows, token="") == {4001}
+
+
+def test_adopted_token() -> None:
+    """The token is that of this very process, never of another one under its pid."""
+    census = Census(0.0, WALL, {PID: MAIN})
+    assert observe.adopted_token(PROC, census) == TOKEN
+    assert observe.adopted_token(Proc(PID, "boot:2"), census) == ""
+    assert observe.adopted_token(Proc(1, "boot:1"), census) == ""
+
+
+# --- what is recorded in a directory ------------------------------------------------------------------------
+
+
+def put(world: World, path: str, found: File) -> None:
+    """Lay a file into a made-up world."""
+    world.files[path] = Entry(found.data, found.uid, found.mode, found.mtime)
+
+
+def test_recorded() -> None:
+    """Sound records are found; what is damaged, copied or planted is passed over."""
+    world = World()
+    second = node_of("w2", uid="worker")
+    put(world, "/run/w1.json", recordfile())
+    put(world, "/run/w2.json", recordfile(node=second, uid=WORKER))
+    put(world, "/run/copy.json", recordfile())
+    put(world, "/run/damaged.json", file(b"{}"))
+    put(world, "/run/planted.json", recordfile(node=node_of("planted"), uid=MALLORY))
+    put(world, "/run/claims.json", recordfile(node=node_of("claims", uid="worker"), uid=MALLORY))
+    put(world, "/run/open.json", recordfile(node=node_of("open"), mode=0o666))
+    world.files["/run/link.json"] = Entry(kind="symbolic link")
+    world.files["/run/dir.json"] = Entry(kind="directory")
+    fake = world.fake()
+    assert [record.node.name for record in observe.recorded("/run", fake)] == ["w1@host", "w2@host"]
+    assert observe.recorded("/nowhere", fake) == ()
+
+
+@pytest.mark.parametrize(
+    ("found", "believed"),
+    [
+        (recordfile(), True),
+        (recordfile(uid=MALLORY), False),
+        (recordfile(mode=0o664), False),
+        (file(b"nonsense"), False),
+        (recordfile(node=replace(NODE, short="w2", name="w2@host")), False),
+        (recordfile(node=replace(NODE, host="renamed", name="w1@renamed")), True),
+        (recordfile(node=replace(NODE, uid="worker"), uid=WORKER), True),
+        (recordfile(node=replace(NODE, uid="root"), uid=WORKER), False),
+        (recordfile(node=replace(NODE, uid=None), uid=WORKER), False),
+        (recordfile(node=replace(NODE, uid="worker"), uid=WORKER, mode=0o666), False),
+    ],
+    ids=[
+        "ours",
+        "planted",
+        "open",
+        "damaged",
+        "another node",
+        "host renamed",
+        "user's",
+        "root's",
+        "nobody's",
+        "shared",
+    ],
+)
+def test_recall(found: File, believed: bool) -> None:
+    """A record is believed when root or we wrote it, or when it can only make things run as whoever wrote it (G8)."""
+    world = World()
+    put(world, "/run/w1.json", found)
+    assert (observe.recall(NODE, world.fake()) is not None) == believed
+
+
+def test_recall_of_what_is_not_there() -> None:
+    """No record is no record."""
+    assert observe.recall(NODE, World().fake()) is None
+
+
+def test_with_explicit() -> None:
+    """What was said now goes over what is on record, and nothing else does."""
+    asked = replace(NODE, startsecs=9.0, lock_timeout=9.0)
+    assert observe.with_explicit(NODE, asked, frozenset({"startsecs"})) == replace(NODE, startsecs=9.0)
