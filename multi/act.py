@@ -150,6 +150,8 @@ class _Ride:
 
     def __init__(self, errands: Sequence[tuple[Node, Wish]], manner: Manner, machine: Machine) -> None:
         self._waiting = deque(errands)
+        # Beyond what the machine can hold at once, a node begins when another has come to its end.
+        self._room = machine.make_room(min(len(errands), manner.width or len(errands)))
         self._manner = manner
         self._machine = machine
         self._active: dict[str, _Active] = {}
@@ -202,8 +204,7 @@ class _Ride:
         return self._failed and self._manner.width is not None
 
     def _admit(self) -> None:
-        width = self._manner.width
-        while self._waiting and not self._stopped_admitting() and (width is None or len(self._active) < width):
+        while self._waiting and not self._stopped_admitting() and len(self._active) < self._room:
             node, wish = self._waiting.popleft()
             active = _Active(node, _Walker(node, wish, self._manner, self._machine).walk(), deque())
             self._active[node.name] = active

@@ -382,6 +382,9 @@ class Machine(Ground, Protocol):
     def tell(self, text: str) -> None:
         """Notify whoever started us and gave us a NOTIFY_SOCKET (sd_notify(3)); nothing happens without one."""
 
+    def make_room(self, nodes: int) -> int:
+        """Get ready to hold so many nodes at once; how many there is room for, one at the least."""
+
     def release(self, key: str) -> None:
         """Forget all that is held for this key: watches, gate, notification socket, probes, log, lock."""
 

@@ -226,6 +226,7 @@ class World:
         self.celery_notifies = False
         self.init_reaps = True
         self.next_pid = 1000
+        self.room = 10_000  # how many nodes one `multi` can hold at once
         self.crowd: Crowd | None = None
         self.fakes: list[Fake] = []
         self.tokens = 0
@@ -892,6 +893,10 @@ class Fake:
         self.heard.append(Interruption(signum))
 
     # -- waiting -------------------------------------------------------------------------------------
+
+    def make_room(self, nodes: int) -> int:
+        """As much as is asked for, if the world has it."""
+        return min(nodes, self.world.room)
 
     def release(self, key: str) -> None:
         """Forget everything that is held for this key."""

@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 LINUX = sys.platform == "linux"
 _LOOK_FIRST, _LOOK_MOST = 0.01, 0.1  # seconds between two looks where the kernel cannot wake us
 _STATUS_GRACE = 1.0  # seconds that the launcher may take to tell an exit status after the end itself was seen
+_FILES_A_NODE = 4  # open files while we work on a node: lock, gate, notification socket or probe, pidfd
+_FILES_A_TREE = 64  # the same while we end it with its children, each held by a pidfd; more where the limit allows
+_FILES_BESIDE = 160  # what is open besides: what our caller left us, and files being written
 _SO_PASSCRED = getattr(socket, "SO_PASSCRED", None)
 
 
@@ -132,6 +135,7 @@ class System(Place):
         self._old_handlers: dict[int, object] = {}
         self._homes: dict[tuple[str | None, str | None], tuple[int, int, list[int], str, str]] = {}
         self._locked_by_thread: list[tuple[str, _Lock]] = []
+        self._limits: tuple[int, int] | None = None  # of open files, as our caller gave them, once we raised them
         if signals:
             self._catch(signals)
 
@@ -151,16 +155,7 @@ class System(Place):
         """Give everything back. The nodes live on; the launcher does not."""
         for key in list(self._held):
             self.release(key)
-        if self._control is not None:
-            self._drop_source(self._control.fileno())
-            self._control.close()
-            self._control = None
-        if self._launcher:
-            try:
-                os.waitpid(self._launcher, 0)
-            except ChildProcessError:
-                pass  # somebody who embeds us reaps all children
-            self._launcher = 0
+        self._dismiss_launcher()
         if self._old_handlers:
             signal.set_wakeup_fd(-1)
             for signum, handler in self._old_handlers.items():
@@ -171,6 +166,23 @@ class System(Place):
             for fd in self._wake:
                 os.close(fd)
             self._wake = None
+        if self._limits is not None:
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
+            self._limits = None
+
+    def _dismiss_launcher(self) -> None:
+        if self._control is not None:
+            self._drop_source(self._control.fileno())
+            self._control.close()
+            self._control = None
+        if self._launcher:
+            try:
+                os.waitpid(self._launcher, 0)
+            except ChildProcessError:
+                pass  # somebody who embeds us reaps all children
+            self._launcher = 0
 
     def _catch(self, signals: Sequence[int]) -> None:
         wake = self._wake_pipe()
@@ -573,7 +585,7 @@ class System(Place):
             pid = os.fork()
         if pid == 0:
             ours.close()
-            launcher.serve(theirs)
+            launcher.serve(theirs, self._limits)
         theirs.close()
         self._launcher, self._control = pid, ours
         self._add_source(ours.fileno(), self._launcher_speaks)
@@ -954,6 +966,23 @@ class System(Place):
             return
 
     # -- waiting ---------------------------------------------------------------------------------
+
+    def make_room(self, nodes: int) -> int:
+        """Raise the soft limit of open files as far as it must and may; the nodes get the caller's own."""
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = _FILES_BESIDE + nodes * _FILES_A_TREE
+        if soft == resource.RLIM_INFINITY or soft >= wanted:
+            return nodes
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        except (OSError, ValueError):  # macOS has a lower limit of its own that it does not tell, setrlimit(2)
+            limit = soft
+        else:
+            self._limits = self._limits or (soft, hard)
+        return max(1, min(nodes, (limit - _FILES_BESIDE) // _FILES_A_NODE))
 
     def _of(self, key: str) -> _Held:
         held = self._held.get(key)

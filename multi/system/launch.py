@@ -61,16 +61,19 @@ class StepError(Exception):
         self.errno = (error.errno or 0) if error is not None else code
 
 
-def serve(control: socket.socket) -> NoReturn:
-    """Be the launcher until `control` reads end-of-file. Never returns, never raises."""
+def serve(control: socket.socket, limits: tuple[int, int] | None) -> NoReturn:
+    """Be the launcher until `control` reads end-of-file. Never returns, never raises.
+
+    `limits` of open files, soft and hard, are the nodes' to have, where ours were raised.
+    """
     try:
-        _serve(control)
+        _serve(control, limits)
     except BaseException:  # noqa: BLE001, S110 -- a forked copy of the caller must not run the caller's code
         pass
     os._exit(0)
 
 
-def _serve(control: socket.socket) -> None:
+def _serve(control: socket.socket, limits: tuple[int, int] | None) -> None:
     os.setsid()
     # The nodes inherit the launcher's signals, so they are put in order once, here.
     for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
@@ -84,6 +87,10 @@ def _serve(control: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _close_all_but({0, 1, 2, control.fileno(), wake_read, wake_write})
+    if limits is not None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     poll = select.poll()
     poll.register(control, select.POLLIN)
     poll.register(wake_read, select.POLLIN)
