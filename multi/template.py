@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _KNOWN = "known are %n (short name), %h (full name), %d (host), %i, %I and %% (a percent sign)"
 # Stand-ins while a path is being made. No path and no word holds a NUL, so they cannot be mistaken for text.
-_PERCENT, _INDEX, _DASHED_INDEX = "\0%", "\0i", "\0I"
+_PERCENT, _INDEX, _DASHED_INDEX = "\0p", "\0i", "\0I"
 
 
 def expand(text: str, *, name: str, short: str, host: str, for_path: bool = False, where: str = "") -> str:  # noqa: PLR0913 -- the codes of a node, each by its name
