@@ -72,7 +72,11 @@ class Schedule:
 
 
 def _seconds_text(seconds: float) -> str:
-    return "forever" if seconds == FOREVER else f"{seconds:g}"
+    """What `_parse_seconds` reads: exact, and never with an exponent."""
+    if seconds == FOREVER:
+        return "forever"
+    text = repr(seconds)
+    return f"{seconds:.10f}".rstrip("0") if "e" in text else text.removesuffix(".0")
 
 
 def signal_name(signum: int) -> str:
