@@ -926,8 +926,10 @@ _ENDING = frozenset({"stop", "stopwait", "kill"})  # no file that cannot be writ
 
 
 def _draft_of(record: Record) -> Draft:
+    # A record that root writes stays root's: it may ask for what only root can grant, so its owner is its authority.
+    # It holds the environment that was configured, so it is nobody's else to read.
     node = record.node
-    return Draft(node.recordfile, records.encode(record), node.uid, node.gid)
+    return Draft(node.recordfile, records.encode(record), node.uid, node.gid, private=True)
 
 
 def _status(text: str) -> dict[str, str]:

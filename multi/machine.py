@@ -39,12 +39,16 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A file that is to be: what shall stand at `path`, and who shall own it (None: whoever we are)."""
+    """A file that is to be: what shall stand at `path`, and who shall own it (None: whoever we are).
+
+    One that is `private` stays ours, and of all others only that user's group may read it.
+    """
 
     path: str
     data: bytes
     user: str | None
     group: str | None
+    private: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,12 +179,13 @@ def test_start_many_at_once() -> None:
 
 
 def test_start_makes_its_directories() -> None:
-    """Directories that are missing are made by a start, for the node's user."""
+    """Directories that are missing are made by a start, for the node's user; the record stays root's (G8)."""
     world = World()
     node = node_of(pidfile="/run/deep/er/w1.pid", logfile="/log/deep/w1.log", uid="worker")
     assert kinds(ride(world, "start", node)) == ["Spawned", "Readied"]
-    for path in ("/run/deep", "/run/deep/er", "/log/deep", "/run/deep/er/w1.pid", "/run/deep/er/w1.json"):
+    for path in ("/run/deep", "/run/deep/er", "/log/deep", "/run/deep/er/w1.pid"):
         assert world.files[path].uid == 1000
+    assert world.files["/run/deep/er/w1.json"].uid == 0
 
 
 def test_start_of_what_cannot_be_set_up() -> None:

@@ -670,7 +670,9 @@ class Fake:
             self._enter(draft.path, "write")
         except MachineError as error:
             return error
-        self.world.files[draft.path] = Entry(draft.data, self._owner(draft.user), 0o644, self.world.wall)
+        owner = self.uid if draft.private else self._owner(draft.user)
+        mode = 0o600 if draft.private and draft.user is None else 0o644  # here a user's group is the user alone
+        self.world.files[draft.path] = Entry(draft.data, owner, mode, self.world.wall)
         return None
 
     def amend(self, path: str, old: bytes, new: bytes) -> None:

@@ -41,6 +41,7 @@ from multi.machine import (
 from multi.proc import Proc
 from multi.system import files
 from multi.system.place import Place
+from multi.system.way import Owner
 from multi.value import dataclass, field
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class _Child:
 class _Lock:
     path: str
     fd: int
+    user: str | None
+    group: str | None
     held: bool = False
     given_up: bool = False
     arrived: bool = False  # the thread that waited for it has it, and nobody has heard of that yet
@@ -366,11 +369,11 @@ class System(Place):
             found = self._homes[(user, group)] = _look_up(user, group)
         return found
 
-    def _owner(self, user: str | None, group: str | None) -> files.Owner | None:
+    def _owner(self, user: str | None, group: str | None) -> Owner | None:
         if os.geteuid() != 0 or (user is None and group is None):
             return None
         uid, gid, *_ = self._identity(user, group)
-        return files.Owner(uid, gid)
+        return Owner(uid, gid)
 
     # -- files -----------------------------------------------------------------------------------
 
@@ -382,14 +385,15 @@ class System(Place):
         """See `files.write`."""
         answers: dict[int, MachineError | None] = {}
         known: list[int] = []
-        owned: list[tuple[str, bytes, files.Owner | None]] = []
+        pages: list[files.Page] = []
         for number, draft in enumerate(drafts):
             try:
-                owned.append((draft.path, draft.data, self._owner(draft.user, draft.group)))
+                owner = self._owner(draft.user, draft.group)
+                pages.append(files.Page(draft.path, draft.data, owner, draft.private))
                 known.append(number)
             except MachineError as error:
                 answers[number] = error
-        answers.update(zip(known, files.write(owned), strict=True))
+        answers.update(zip(known, files.write(pages), strict=True))
         return [answers[number] for number in range(len(drafts))]
 
     def amend(self, path: str, old: bytes, new: bytes) -> None:
@@ -413,7 +417,7 @@ class System(Place):
             if not won or files.is_current(fd, path):
                 break
             os.close(fd)  # the file was replaced between open and lock: that lock excludes nobody
-        lock = _Lock(path, fd, held=won)
+        lock = _Lock(path, fd, user, group, held=won)
         self._of(key).lock = lock
         if won:
             self._sign(lock)
@@ -469,7 +473,7 @@ class System(Place):
         os.close(lock.fd)
         held.lock = None
         try:
-            if self.lock(key, lock.path, None, None) is None:
+            if self.lock(key, lock.path, lock.user, lock.group) is None:
                 self._queue.append(Locked(key))
         except MachineError:
             return  # its directory is gone; the caller's time-out tells

@@ -10,12 +10,17 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from multi.machine import File, MachineError, Unreadable
+from multi.system import way
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
+
+    from multi.system.way import Owner
 
 _TOGETHER = 64  # files that are flushed together; each holds a descriptor meanwhile
 _FLUSHERS = 8  # threads that wait for the disk besides our own
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+_CHANGE = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_MODE = 0o644  # every tool may read a pidfile, only its owner may write it
 _KINDS = (
     (stat.S_ISDIR, "a directory"),
@@ -26,17 +31,21 @@ _KINDS = (
 )
 
 
-class Owner(NamedTuple):
-    """Who shall own what is made; None leaves it to whoever we are."""
+class Page(NamedTuple):
+    """What shall stand at `path`, and for whom; see `multi.machine.Draft`."""
 
-    uid: int
-    gid: int
+    path: str
+    data: bytes
+    owner: Owner | None
+    private: bool
 
 
-def read(path: str, limit: int) -> File | Unreadable | None:  # noqa: PLR0911 -- one return a kind of file
+def read(path: str, limit: int) -> File | Unreadable | None:
     """A regular file's content, no link followed, at most `limit` bytes; never blocks."""
+    directory, base = _split(path)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC)
+        with way.to(directory) as at:
+            fd = os.open(at.name(base), _READ, dir_fd=at.fd)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -46,84 +55,123 @@ def read(path: str, limit: int) -> File | Unreadable | None:  # noqa: PLR0911 --
             return Unreadable("it is a socket")
         return Unreadable(error.strerror or str(error))
     try:
-        found = os.fstat(fd)
-        for is_kind, name in _KINDS:
-            if is_kind(found.st_mode):
-                return Unreadable(f"it is {name}")
-        if found.st_size > limit:
-            return Unreadable(f"it is {found.st_size} bytes long, {limit} at most make sense")
-        data = os.read(fd, limit + 1)
-        if len(data) > limit:
-            return Unreadable(f"it is longer than {limit} bytes")
-        return File(data, found.st_uid, stat.S_IMODE(found.st_mode), found.st_mtime)
+        return _content(fd, limit)
     except OSError as error:
         return Unreadable(error.strerror or str(error))
     finally:
         os.close(fd)
 
 
-def write(drafts: Sequence[tuple[str, bytes, Owner | None]]) -> list[MachineError | None]:
+def _content(fd: int, limit: int) -> File | Unreadable:
+    found = os.fstat(fd)
+    for is_kind, name in _KINDS:
+        if is_kind(found.st_mode):
+            return Unreadable(f"it is {name}")
+    if found.st_nlink > 1:
+        return Unreadable("it has a second name, so another user may have linked it here")
+    if found.st_size > limit:
+        return Unreadable(f"it is {found.st_size} bytes long, {limit} at most make sense")
+    data = os.read(fd, limit + 1)
+    if len(data) > limit:
+        return Unreadable(f"it is longer than {limit} bytes")
+    return File(data, found.st_uid, stat.S_IMODE(found.st_mode), found.st_mtime)
+
+
+def write(pages: Sequence[Page]) -> list[MachineError | None]:
     """Replace each path: temporary file, fsync, rename, read back. An error leaves the old file; None is success.
 
     A flush costs the same for one file as for many that are flushed together, so they take each step together.
     """
     answers: list[MachineError | None] = []
-    for start in range(0, len(drafts), _TOGETHER):
-        answers += _write_together(drafts[start : start + _TOGETHER])
+    for start in range(0, len(pages), _TOGETHER):
+        answers += _Round(pages[start : start + _TOGETHER]).run()
     return answers
 
 
-def _write_together(drafts: Sequence[tuple[str, bytes, Owner | None]]) -> list[MachineError | None]:
-    errors: dict[int, MachineError | None] = {}
-    unflushed: dict[int, int] = {}
-    for number, (path, data, owner) in enumerate(drafts):
+class _Round:
+    """Files that are written together, a step at a time. State of one round."""
+
+    def __init__(self, pages: Sequence[Page]) -> None:
+        self._pages = pages
+        self._errors: dict[int, MachineError | None] = {}
+        self._ways: dict[str, way.Way] = {}
+        self._unflushed: dict[int, int] = {}
+
+    def run(self) -> list[MachineError | None]:
         try:
-            unflushed[number] = _write_temporary(_temporary(path), data, owner)
-        except OSError as error:
-            errors[number] = _cannot("write", path, error)
-    failed = _flush(tuple(unflushed.values()))
-    for number, fd in unflushed.items():
-        path = drafts[number][0]
-        os.close(fd)
+            for number, page in enumerate(self._pages):
+                self._begin(number, page)
+            failed = _flush(tuple(self._unflushed.values()))
+            placed: dict[str, list[int]] = {}
+            for number, fd in self._unflushed.items():
+                os.close(fd)
+                if self._place(number, failed.get(fd)):
+                    placed.setdefault(_split(self._pages[number].path)[0], []).append(number)
+            for directory, numbers in placed.items():
+                self._sync(directory, numbers)
+            for number, page in enumerate(self._pages):
+                self._finish(number, page)
+        finally:
+            for at in self._ways.values():
+                at.close()
+        return [self._errors[number] for number in range(len(self._pages))]
+
+    def _begin(self, number: int, page: Page) -> None:
+        directory, base = _split(page.path)
         try:
-            if fd in failed:
-                raise failed[fd]
-            os.rename(_temporary(path), path)
+            if directory not in self._ways:
+                self._ways[directory] = way.to(directory)
+            self._unflushed[number] = _write_temporary(self._ways[directory], base, page)
         except OSError as error:
-            errors[number] = _cannot("write", path, error)
-    placed = {number: drafts[number][0] for number in unflushed if number not in errors}
-    for directory in dict.fromkeys(path.rpartition("/")[0] for path in placed.values()):
+            self._errors[number] = _cannot("write", page.path, error)
+
+    def _place(self, number: int, refusal: OSError | None) -> bool:
+        path = self._pages[number].path
+        directory, base = _split(path)
+        at = self._ways[directory]
         try:
-            _sync_directory(directory or "/")
+            if refusal is not None:
+                raise refusal
+            os.rename(at.name(_temporary(base)), at.name(base), src_dir_fd=at.fd, dst_dir_fd=at.fd)
         except OSError as error:
-            here = [number for number, path in placed.items() if path.rpartition("/")[0] == directory]
-            errors.update((number, _cannot("write", placed[number], error)) for number in here)
-    for number, (path, data, _) in enumerate(drafts):
-        if number in errors:
-            _discard(_temporary(path))
-        else:
-            errors[number] = _read_back(path, data)
-    return [errors[number] for number in range(len(drafts))]
+            self._errors[number] = _cannot("write", path, error)
+            return False
+        return True
+
+    def _sync(self, directory: str, numbers: Iterable[int]) -> None:
+        try:
+            _sync_directory(self._ways[directory])
+        except OSError as error:
+            self._errors.update((number, _cannot("write", self._pages[number].path, error)) for number in numbers)
+
+    def _finish(self, number: int, page: Page) -> None:
+        """Read back what is in its place; leave nothing of what is not."""
+        directory, base = _split(page.path)
+        if number not in self._errors:
+            self._errors[number] = _read_back(page)
+        elif directory in self._ways:
+            at = self._ways[directory]
+            try:
+                os.unlink(at.name(_temporary(base)), dir_fd=at.fd)
+            except OSError:
+                return  # it was never made, or the disk that refused it also refuses this
 
 
-def _temporary(path: str) -> str:
-    """One name per file: the caller holds the node's lock, and what a killed command leaves is overwritten."""
+def _split(path: str) -> tuple[str, str]:
     directory, _, base = path.rpartition("/")
-    return f"{directory}/.{base}.new"
+    return directory or "/", base
 
 
-def _discard(temporary: str) -> None:
-    try:
-        os.unlink(temporary)
-    except OSError:
-        return  # it was never made, or the disk that refused it also refuses this
+def _temporary(base: str) -> str:
+    """One name per file: the caller holds the node's lock, and what a killed command leaves is overwritten."""
+    return f".{base}.new"
 
 
-def _read_back(path: str, data: bytes) -> MachineError | None:
-    back = read(path, max(len(data), 1))
-    if isinstance(back, File) and back.data == data:
+def _read_back(page: Page) -> MachineError | None:
+    back = read(page.path, max(len(page.data), 1))
+    if isinstance(back, File) and back.data == page.data:
         return None
-    return MachineError(f"cannot write {path}", "it does not read back as it was written", "check the disk")
+    return MachineError(f"cannot write {page.path}", "it does not read back as it was written", "check the disk")
 
 
 def _flush(fds: Sequence[int]) -> dict[int, OSError]:
@@ -164,29 +212,32 @@ def _flush(fds: Sequence[int]) -> dict[int, OSError]:
     return failed
 
 
-def _write_temporary(path: str, data: bytes, owner: Owner | None) -> int:
+def _write_temporary(at: way.Way, base: str, page: Page) -> int:
     """Make the file and return it open, not yet flushed."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    name = at.name(_temporary(base))
     try:
-        fd = os.open(path, flags, 0o600)
+        fd = os.open(name, flags, 0o600, dir_fd=at.fd)
     except FileExistsError:
-        os.unlink(path)
-        fd = os.open(path, flags, 0o600)
+        os.unlink(name, dir_fd=at.fd)
+        fd = os.open(name, flags, 0o600, dir_fd=at.fd)
     try:
-        view = memoryview(data)
+        view = memoryview(page.data)
         while view:
             view = view[os.write(fd, view) :]
-        if owner is not None:
-            os.fchown(fd, owner.uid, owner.gid)
-        os.fchmod(fd, _FILE_MODE)
+        if page.owner is not None:
+            os.fchown(fd, -1 if page.private else page.owner.uid, page.owner.gid)
+        shared = 0o600 if page.owner is None else 0o640
+        os.fchmod(fd, shared if page.private else _FILE_MODE)
     except OSError:
         os.close(fd)
         raise
     return fd
 
 
-def _sync_directory(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _sync_directory(at: way.Way) -> None:
+    # One that was opened to pass through cannot be flushed, so it is opened again, by itself.
+    fd = os.open(at.name("."), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at.fd)
     try:
         os.fsync(fd)
     except OSError as error:
@@ -198,12 +249,15 @@ def _sync_directory(path: str) -> None:
 
 def amend(path: str, old: bytes, new: bytes) -> None:
     """Change one byte where it stands, which is all or nothing without any flush; fine when `old` is not there."""
+    directory, base = _split(path)
     try:
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with way.to(directory) as at:
+            fd = os.open(at.name(base), _CHANGE, dir_fd=at.fd)
         try:
-            at = os.pread(fd, os.fstat(fd).st_size, 0).find(old)
-            if at >= 0:
-                os.pwrite(fd, new, at)
+            found = os.fstat(fd)
+            position = os.pread(fd, found.st_size, 0).find(old) if found.st_nlink == 1 else -1
+            if position >= 0:
+                os.pwrite(fd, new, position)
         finally:
             os.close(fd)
     except OSError as error:
@@ -212,8 +266,10 @@ def amend(path: str, old: bytes, new: bytes) -> None:
 
 def remove(path: str) -> None:
     """Remove `path`; fine when it is not there."""
+    directory, base = _split(path)
     try:
-        os.unlink(path)
+        with way.to(directory) as at:
+            os.unlink(at.name(base), dir_fd=at.fd)
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
@@ -222,49 +278,62 @@ def remove(path: str) -> None:
 
 def make_directory(path: str, owner: Owner | None) -> None:
     """Make `path` and what is missing above it. What is made belongs to `owner` and keeps others from writing."""
-    missing: list[str] = []
-    at = path
-    while at != "/":
-        try:
-            found = os.stat(at)
-        except (FileNotFoundError, NotADirectoryError):
-            missing.append(at)
-            at = os.path.dirname(at)
-            continue
-        except OSError as error:
-            raise _cannot("make the directory", path, error) from error
-        if not stat.S_ISDIR(found.st_mode):
-            raise MachineError(f"cannot make the directory {path}", f"{at} is not a directory", "choose another path")
-        break
-    mode = 0o755 if os.geteuid() == 0 else 0o700
-    for directory in reversed(missing):
-        try:
-            os.mkdir(directory, mode)
-            if owner is not None:
-                os.chown(directory, owner.uid, owner.gid, follow_symlinks=False)
-            os.chmod(directory, mode)
-        except FileExistsError:
-            continue  # another multi was faster
-        except OSError as error:
-            raise _cannot("make the directory", directory, error) from error
+    try:
+        way.make(path, owner)
+    except OSError as error:
+        raise _cannot("make the directory", path, error) from error
 
 
 def open_lock(path: str, owner: Owner | None) -> int:
-    """Open or make a lock file. Raises `MachineError`."""
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    """Open or make a lock file. Raises `MachineError`.
+
+    Only its owner may read it: whoever can open a file can lock it, and so keep everybody else waiting.
+    """
+    directory, base = _split(path)
+    users, groups = ((), ()) if owner is None else ((owner.uid,), (owner.gid,))
     try:
-        try:
-            fd = os.open(path, flags)
-        except FileNotFoundError:
-            fd = os.open(path, flags | os.O_CREAT, _FILE_MODE)
-            if owner is not None:
-                os.fchown(fd, owner.uid, owner.gid)
+        with way.to(directory, users, groups) as at:
+            fd = _open_or_make(at, base, owner)
     except OSError as error:
         raise _cannot("lock", path, error) from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    why = _cannot_be_ours(os.fstat(fd), users)
+    if why:
         os.close(fd)
-        raise MachineError(f"cannot lock {path}", "it is not a regular file", "remove it", errno.EINVAL)
+        raise MachineError(f"cannot lock {path}", why, "look at it, and remove it", errno.EPERM)
     return fd
+
+
+def _open_or_make(at: way.Way, base: str, owner: Owner | None) -> int:
+    name = at.name(base)
+    while True:
+        try:
+            return os.open(name, _CHANGE, dir_fd=at.fd)
+        except FileNotFoundError:
+            pass
+        try:
+            # Alone, or not at all: what somebody put there meanwhile must not be given to anybody.
+            fd = os.open(name, _CHANGE | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=at.fd)
+        except FileExistsError:
+            continue
+        try:
+            os.fchmod(fd, 0o600)
+            if owner is not None:
+                os.fchown(fd, owner.uid, owner.gid)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+
+def _cannot_be_ours(found: os.stat_result, users: Collection[int]) -> str:
+    """Why a lock file is one that somebody planted: a link to a file that we would write into, or a trap to wait in."""
+    if not stat.S_ISREG(found.st_mode):
+        return "it is not a regular file"
+    if found.st_nlink > 1:
+        return "it has a second name, so another user may have linked it here"
+    if found.st_uid not in {0, os.geteuid(), *users}:
+        return f"it belongs to uid {found.st_uid}"
+    return ""
 
 
 def take_lock(fd: int) -> bool:
@@ -335,6 +404,7 @@ _HINTS = {
     errno.ENOENT: "its directory has vanished; start again",
     errno.EMFILE: "raise 'ulimit -n', or name fewer nodes at once",
     errno.ENAMETOOLONG: "choose a shorter path",
+    errno.ENOTDIR: "choose another path",
 }
 
 
@@ -343,4 +413,5 @@ def _cannot(verb: str, path: str, error: OSError) -> MachineError:
     why = error.strerror or str(error)
     if code in {errno.ELOOP, errno.EMLINK}:
         why = "it is a symbolic link"
-    return MachineError(f"cannot {verb} {path}", why, _HINTS.get(code, ""), code)
+    hint = error.hint if isinstance(error, way.UnsafeError) else _HINTS.get(code, "")
+    return MachineError(f"cannot {verb} {path}", why, hint, code)
