@@ -1,0 +1,162 @@
+"""Thousands of argument lists, read by Celery's own parser and by ours: no difference but those of the table.
+
+The table is in docs/migrating.md. A generated list is left out of the comparison only where a predicate in
+`grammar_rows` says which row of the table it falls under; each row has a test of its own in test_grammar_rows.py.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import celery.bin.multi
+import pytest
+
+import celery_oracle
+from celery_oracle import Told
+from grammar_generator import Generator
+from grammar_rows import APP_OPTIONS, FLAGS, PREDICATES, rows, unscoped
+from grammar_tools import expand_words
+from multi import expand
+from multi.errors import MultiError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from multi.node import Node
+
+TEMPLATES = ("/run/%n.pid", "%h|%p|%d|%N|100%|%%|%%n|%i|%I", "plain")
+PARTS = 8  # each is one test, so that they run side by side
+CASES = 600  # in each part
+NOT_HANDED_ON = frozenset({"-D", "--detach", "--append"})  # row D4; the words of --append are looked at as words
+
+
+def decoded(words: Sequence[str]) -> dict[str, str | None]:
+    """Options of a worker's argv; of a repeated one the last, as the worker takes it (row D10)."""
+    found: dict[str, str | None] = {}
+    position = 0
+    while position < len(words):
+        word = words[position]
+        position += 1
+        if word.startswith("--"):
+            name, equals, value = word.partition("=")
+            found[name] = value if equals else None
+        elif position < len(words) and not words[position].startswith("-") and word not in FLAGS:
+            found[word] = words[position]
+            position += 1
+        else:
+            found[word] = None
+    return found
+
+
+def ours(node: Node, words: Sequence[str], appended: int) -> Told:
+    """One of our nodes in the terms of the oracle: python -m celery APP worker OPTIONS -n NAME --logfile=LOG REST."""
+    argv = node.argv
+    assert argv[1:3] == ("-m", "celery")
+    passthrough = tuple(words[words.index("--") + 1 :]) if "--" in words else ()
+    end = len(argv) - len(passthrough) - appended
+    assert argv[end - 3 : end - 1] == ("-n", node.name)
+    assert argv[end - 1].startswith("--logfile=")
+    subcommand = argv.index("worker", 3)
+    return Told(
+        name=node.name,
+        options=decoded(argv[3:subcommand] + argv[subcommand + 1 : end - 3]),
+        passthrough=argv[end : end + len(passthrough)],
+        argv=argv,
+        pidfile=node.pidfile,
+        logfile=node.logfile,
+        rendered=tuple(expand.render(template, node) for template in TEMPLATES),
+    )
+
+
+def compare(words: Sequence[str]) -> None:
+    """Names, options of each node and their order, passthrough, last words, paths and templates."""
+    told = celery_oracle.ask(words, TEMPLATES)
+    nodes = expand_words(words).nodes
+    assert [node.name for node in nodes] == [one.name for one in told]
+    for one, node in zip(told, nodes, strict=True):
+        appended = int(any(word.startswith("--append=") for word in words))
+        own = ours(node, words, appended)
+        options = {name: value for name, value in one.options.items() if name not in NOT_HANDED_ON}
+        assert own.options == options
+        assert own.argv[-1:][:appended] == one.argv[-1:][:appended]
+        assert own.passthrough == one.passthrough[1:]  # row D7
+        assert own.pidfile == one.pidfile
+        assert own.logfile == one.logfile
+        assert own.rendered == one.rendered
+        if not any(word != unscoped(word) for word in words):
+            # Row D25: celery multi turns the order of app options round.
+            ordered = [name for name in options if name not in APP_OPTIONS]
+            assert [name for name in own.options if name not in APP_OPTIONS] == ordered
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_difference_outside_the_table(part: int) -> None:
+    """What falls under a row still becomes nodes or one line of error; all else is the same in both."""
+    compared = 0
+    cited: Counter[str] = Counter()
+    for seed in range(part * CASES, (part + 1) * CASES):
+        words = Generator(seed, odd=(0.0, 0.02, 0.1, 0.3)[seed % 4]).words()
+        found = rows(words)
+        cited.update(found)
+        if found:
+            try:
+                expand_words(words)
+            except MultiError as error:
+                if "\n" in str(error):
+                    pytest.fail(f"seed {seed}: {words}: {error}")
+            continue
+        compared += 1
+        try:
+            compare(words)
+        except (AssertionError, MultiError) as error:
+            pytest.fail(f"seed {seed}: {words}: {error}")
+    assert compared > CASES / 2, cited
+
+
+def test_the_generator_reaches_every_row() -> None:
+    """A predicate that nothing falls under would be a row that nobody tests."""
+    reached: set[str] = set()
+    for seed in range(PARTS * CASES):
+        reached |= rows(Generator(seed, odd=0.3).words())
+        if reached == {*PREDICATES}:
+            return
+    assert reached == {*PREDICATES}
+
+
+def documented() -> list[tuple[str, tuple[str, ...]]]:
+    """The examples of Celery's documentation: the words after ``celery multi``, and the commands shown below them."""
+    examples: list[tuple[str, list[str]]] = []
+    lines = iter(str(celery.bin.multi.__doc__).splitlines())
+    for line in lines:
+        text = line.strip()
+        if text.startswith("$ celery multi "):
+            examples.append((text.removeprefix("$ celery multi "), []))
+        elif text.startswith("celery worker") and examples:
+            examples[-1][1].append(text)
+        elif text.startswith("-") and examples:
+            examples[-1] = (f"{examples[-1][0]} {text}", examples[-1][1])
+    return [(words, tuple(shown)) for words, shown in examples]
+
+
+def test_the_documentation_was_found() -> None:
+    """Among the examples are the longest one and one with a command below it."""
+    examples = documented()
+    assert len(examples) > 12
+    assert "show 10 -l INFO -Q:1-3 images,video -Q:4,5 data -Q default -L:4,5 DEBUG" in [words for words, _ in examples]
+    assert sum(len(shown) for _, shown in examples) > 15
+
+
+@pytest.mark.parametrize(("line", "shown"), documented())
+def test_documented_examples(line: str, shown: Sequence[str]) -> None:
+    """Each example falls under no row, is the same in both, and gives the commands that are shown below it."""
+    words = shlex.split(line)[1:]
+    assert rows(words) == set()
+    compare(words)
+    if "--hostname" not in line:
+        words = ["--hostname=myhost", *words]
+    nodes = expand_words(words).nodes
+    for node, command in zip(nodes, shown, strict=False):
+        assert decoded(node.argv[4:-1]) == decoded(command.split()[2:])
+    assert not shown or len(shown) == len(nodes)
