@@ -22,6 +22,8 @@ VERSION = 1
 PIDFILE_LIMIT = 64  # bytes: a pid has at most ten digits
 RECORD_LIMIT = 1 << 20  # bytes: far above what argv and settings of one node take
 _PID_DIGITS = 10
+_LAST_PID, _LAST_PORT = 2**31 - 1, 65535
+_LAST = 2**63 - 1  # the largest number that any system call of ours takes
 _FIRST_PAUSE, _LONGEST_PAUSE = 10.0, 3600.0  # seconds that `ensure` waits after the first failure, and at most
 _STEADY = 600.0  # seconds after which a node that ran has proved that it can
 
@@ -187,24 +189,33 @@ class _Fields:
 
     def text(self, key: str) -> str:
         value = str(self._get(key, (str,)))
-        if "\0" in value:
-            raise DamagedError(f"its {key!r} holds a NUL")
+        if not _is_word(value):
+            raise DamagedError(f"its {key!r} holds a character that no word can hold")
         return value
 
     def text_or_none(self, key: str) -> str | None:
         return None if self.raw.get(key) is None else self.text(key)
 
-    def whole(self, key: str) -> int:
-        return int(self._get(key, (int,)))  # type: ignore[call-overload, no-any-return]  # _get proved the type
-
-    def whole_or_none(self, key: str) -> int | None:
-        return None if self.raw.get(key) is None else self.whole(key)
-
-    def number(self, key: str) -> float:
-        value = float(self._get(key, (int, float)))  # type: ignore[arg-type]  # _get proved the type
-        if not 0 <= value < 1e15:  # noqa: PLR2004 -- also refuses nan; no time of ours comes near
+    def whole(self, key: str, least: int = 0, most: int = _LAST) -> int:
+        value = self._get(key, (int,))
+        if not isinstance(value, int) or not least <= value <= most:
             raise DamagedError(f"its {key!r} is out of range")
         return value
+
+    def whole_or_none(self, key: str, least: int = 0, most: int = _LAST) -> int | None:
+        return None if self.raw.get(key) is None else self.whole(key, least, most)
+
+    def signal_or_none(self, key: str) -> int | None:
+        signum = self.whole_or_none(key)
+        if signum is not None and schedule.find_signal(str(signum)) is None:
+            raise DamagedError(f"its {key!r} is no signal of this system")
+        return signum
+
+    def number(self, key: str) -> float:
+        value = self._get(key, (int, float))
+        if not isinstance(value, (int, float)) or not 0 <= value < 1e15:  # noqa: PLR2004 -- no time of ours comes near
+            raise DamagedError(f"its {key!r} is out of range")
+        return float(value)
 
     def one_of(self, key: str, choices: frozenset[str]) -> str:
         value = self.text(key)
@@ -217,7 +228,7 @@ class _Fields:
 
     def words(self, key: str) -> tuple[str, ...]:
         words = self.items(key)
-        if not all(isinstance(word, str) and "\0" not in word for word in words):
+        if not all(isinstance(word, str) and _is_word(word) for word in words):
             raise DamagedError(f"its {key!r} holds something else than words")
         return tuple(str(word) for word in words)
 
@@ -234,7 +245,7 @@ def _from_json(raw: _Fields) -> Record:
     if not command:
         raise DamagedError("its command is empty")
     node = _node(raw.text("name"), command, raw.fields("settings"))
-    pid, birth = raw.whole_or_none("pid"), raw.text_or_none("birth")
+    pid, birth = raw.whole_or_none("pid", 2, _LAST_PID), raw.text_or_none("birth")
     if (pid is None) != (birth is None):
         raise DamagedError("it has a pid without a birth, or the other way round")
     proc = None if pid is None or birth is None else Proc(pid, birth)
@@ -267,14 +278,14 @@ def _node(name: str, command: tuple[str, ...], raw: _Fields) -> Node:
         workdir=raw.text_or_none("workdir"),
         uid=raw.text_or_none("uid"),
         gid=raw.text_or_none("gid"),
-        umask=raw.whole_or_none("umask"),
-        nice=raw.whole_or_none("nice"),
+        umask=raw.whole_or_none("umask", 0, 0o777),
+        nice=raw.whole_or_none("nice", -20, 19),
         env=tuple(_pair(item) for item in raw.items("env")),
         rlimits=tuple(_limit(item) for item in raw.items("rlimits")),
         stop=schedule.parse(raw.text("stop_schedule")),
         kill_mode=raw.one_of("kill_mode", frozenset({"mixed", "process"})),
-        reload_signal=raw.whole_or_none("reload_signal"),
-        dump_signal=raw.whole_or_none("dump_signal"),
+        reload_signal=raw.signal_or_none("reload_signal"),
+        dump_signal=raw.signal_or_none("dump_signal"),
         ready=_ready(raw.words("ready")),
         ready_timeout=raw.number("ready_timeout"),
         startsecs=raw.number("startsecs"),
@@ -292,20 +303,69 @@ def _absolute(raw: _Fields, key: str) -> str:
 
 def _pair(item: object) -> tuple[str, str | None]:
     match item:
-        case [str() as name, str() | None as value] if name and "=" not in name and "\0" not in name + (value or ""):
+        case [str() as name, str() | None as value] if name and "=" not in name and _is_word(name + (value or "")):
             return name, value
     raise DamagedError("its 'env' holds something else than pairs")
 
 
 def _limit(item: object) -> tuple[str, int, int]:
     match item:
-        case [str() as name, int() as soft, int() as hard]:
+        case [str() as name, int() as soft, int() as hard] if _is_word(name) and all(
+            type(limit) is int and -1 <= limit <= _LAST for limit in (soft, hard)
+        ):
             return name, soft, hard
     raise DamagedError("its 'rlimits' holds something else than limits")
 
 
 def _ready(words: tuple[str, ...]) -> Ready:
     match words:
-        case (("alive" | "notify" | "log" | "tcp" | "file" | "exec") as kind, what):
+        case (("alive" | "notify" | "log" | "tcp" | "file" | "exec") as kind, what) if _can_be_probed(kind, what):
             return Ready(kind, what)
     raise DamagedError("its 'ready' is no readiness")
+
+
+def _can_be_probed(kind: str, what: str) -> bool:
+    match kind:
+        case "log":
+            return _is_regex(what)
+        case "tcp":
+            host, _, port = what.rpartition(":")
+            return bool(host) and port.isascii() and port.isdigit() and 0 < int(port[:6]) <= _LAST_PORT
+        case "file":
+            return what.startswith("/")
+        case "exec":
+            return _is_command(what)
+        case _:
+            return not what
+
+
+def _is_regex(what: str) -> bool:
+    import re
+
+    try:
+        re.compile(what)
+    except (re.error, OverflowError, RecursionError):
+        return False
+    return True
+
+
+def _is_command(what: str) -> bool:
+    import shlex
+
+    try:
+        return bool(shlex.split(what))
+    except ValueError:
+        return False
+
+
+def _is_word(text: str) -> bool:
+    """Whether it can be a word of a command line: no NUL, and no surrogate but those that stand for a byte."""
+    if "\0" in text:
+        return False
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
