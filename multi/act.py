@@ -626,8 +626,10 @@ class _Walker:
         """Bring a process to the gate. While it stands there, whatever ends this walk sends it away."""
         node, machine = self._node, self._machine
         machine.make_directory(node.rundir, node.uid, node.gid)
-        if not node.logfile.startswith(("/dev/", "/proc/")):
-            machine.make_directory(node.logfile.rpartition("/")[0] or "/", node.uid, node.gid)
+        logs = node.logfile.rpartition("/")[0] or "/"
+        # One that is there may be reached through links of the node's user, who opens the log as well.
+        if not node.logfile.startswith(("/dev/", "/proc/")) and machine.kind(logs) != "directory":
+            machine.make_directory(logs, node.uid, node.gid)
         machine.launch(self._key, self._launch(token))
         self._undo = True
         while True:

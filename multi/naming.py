@@ -167,6 +167,16 @@ def plain(full: str) -> Name:
     return Name(full, full, short, host, frozenset({full, short}), frozenset())
 
 
+def is_full_name(full: str) -> bool:
+    """Whether a name read from somewhere is one that a node can have."""
+    short, _, host = full.partition("@")
+    try:
+        _check_name(full, short, host, full)
+    except UsageError:
+        return False
+    return True
+
+
 def fill_host(text: str, hostname: str) -> str:
     """Fill in ``%h``; also ``%%h``, as people copy it from systemd units: Celery's worker fills that in too."""
     return text.replace("%%h", hostname).replace("%h", hostname) if "%" in text else text

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multi import naming
 from multi import record as records
-from multi.machine import File, Unreadable
+from multi.machine import File, MachineError, Unreadable
 from multi.proc import Proc
 from multi.record import DamagedError, Record
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
@@ -323,7 +324,10 @@ def _distrust(path: str, file: File | Unreadable | None, node_uid: int | None, m
         return f"{path} cannot be read: {file.why}"
     trusted = {0, me.uid} if node_uid is None else {0, me.uid, node_uid}
     if file.uid not in trusted:
-        return f"{path} belongs to uid {file.uid}, not to this node's user; remove it if it was planted"
+        return (
+            f"{path} belongs to uid {file.uid}, not to this node's user; "
+            f"give --uid {file.uid} if it is that user's node, or remove the file if it was planted"
+        )
     if me.uid == 0 and file.mode & _OTHERS_WRITE:
         return f"{path} can be written by others (mode {file.mode:04o}); look at it, then chmod go-w {path}"
     return ""
@@ -347,17 +351,14 @@ def _wrong_owner(path: str, file: File | Unreadable | None, row: Row, me: Me) ->
 def recall(node: Node, machine: Machine) -> Record | None:
     """The sound and trustworthy record of this node, if there is one.
 
-    One of the same short name counts too: the host's name may have changed since, the pidfile has not.
+    One of the same short name counts too: the host's name may have changed since, the pidfile has not. Raises
+    `MachineError` when the node's user does not exist.
     """
     file = machine.read(node.recordfile, records.RECORD_LIMIT)
     record, _ = _record_of(node, file)
-    if (
-        record is None
-        or record.node.short != node.short
-        or (_distrust(node.recordfile, file, None, machine.me()) and not _runs_as_owner(record, file, machine))
-    ):
+    if record is None or record.node.short != node.short:
         return None
-    return record
+    return _believed(record, file, node.uid, machine)
 
 
 def recorded(rundir: str, machine: Machine) -> tuple[Record, ...]:
@@ -369,21 +370,43 @@ def recorded(rundir: str, machine: Machine) -> tuple[Record, ...]:
             continue
         try:
             record = records.decode(file.data)
-        except DamagedError:
+            if record.node.recordfile != path or not naming.is_full_name(record.node.name):
+                continue  # copied from elsewhere, or written by hand
+            believed = _believed(record, file, None, machine)
+        except (DamagedError, MachineError):
             continue
-        me = machine.me()
-        if record.node.recordfile != path:
-            continue  # copied from elsewhere, so it is not about what lies here
-        if not _distrust(path, file, None, me) or _runs_as_owner(record, file, machine):
-            found.append(record)
+        if believed is not None:
+            found.append(believed)
     return tuple(found)
 
 
-def _runs_as_owner(record: Record, file: File | Unreadable | None, machine: Machine) -> bool:
-    """A record that its node's own user wrote may only make things run as that user."""
-    if not isinstance(file, File) or file.mode & _OTHERS_WRITE or record.node.uid is None:
-        return False
-    return machine.uid_of(record.node.uid) == file.uid
+def _believed(record: Record, file: File | Unreadable | None, asked: str | None, machine: Machine) -> Record | None:
+    """The record as far as whoever wrote it may say it, `asked` being the user that was asked for now.
+
+    Root and we may say anything. As root, what the node's own user wrote may only ever do what that user could do.
+    """
+    me = machine.me()
+    if not isinstance(file, File) or (me.uid == 0 and file.mode & _OTHERS_WRITE):
+        return None
+    if file.uid in {0, me.uid}:
+        return record
+    user = record.node.uid if asked is None else asked
+    if me.uid != 0 or user is None or machine.uid_of(user) != file.uid:
+        return None
+    return replace(record, node=_as_asked_by(user, record.node, machine))
+
+
+def _as_asked_by(user: str, node: Node, machine: Machine) -> Node:
+    """The node without what only root could have granted: a group, limits, a niceness, a directory made somewhere."""
+    there = node.logfile.startswith(("/dev/", "/proc/")) or machine.kind(node.logfile.rpartition("/")[0]) == "directory"
+    return replace(
+        node,
+        uid=user,
+        gid=None,
+        rlimits=(),
+        nice=None if node.nice is None or node.nice < 0 else node.nice,
+        logfile=node.logfile if there else node.stem + ".log",
+    )
 
 
 def tree(main: Proc, token: str, census: Census, me: Me, known: Iterable[Proc] = ()) -> tuple[Row, ...]:

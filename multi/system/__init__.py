@@ -58,6 +58,7 @@ _STATUS_GRACE = 1.0  # seconds that the launcher may take to tell an exit status
 _FILES_A_NODE = 4  # open files while we work on a node: lock, gate, notification socket or probe, pidfd
 _FILES_A_TREE = 64  # the same while we end it with its children, each held by a pidfd; more where the limit allows
 _FILES_BESIDE = 160  # what is open besides: what our caller left us, and files being written
+_ID_DIGITS, _NO_ID = 10, (1 << 32) - 1
 _SO_PASSCRED = getattr(socket, "SO_PASSCRED", None)
 
 
@@ -1090,6 +1091,13 @@ def _limit(name: str, soft: int, hard: int) -> tuple[int, int, int]:
     return which, infinity if soft < 0 else soft, infinity if hard < 0 else hard
 
 
+def _id_number(word: str) -> int | None:
+    """A uid or gid in digits; None for a name. The highest number is no id: to setresuid(2) it means "as it is"."""
+    if not word.isascii() or not word.isdecimal() or len(word) > _ID_DIGITS:
+        return None
+    return int(word) if int(word) < _NO_ID else None
+
+
 def _look_up(user: str | None, group: str | None) -> tuple[int, int, list[int], str, str]:
     import grp
     import pwd
@@ -1099,19 +1107,21 @@ def _look_up(user: str | None, group: str | None) -> tuple[int, int, list[int], 
         uid, gid, login, home = os.geteuid(), os.getegid(), "", ""
         groups = os.getgroups()
     else:
+        number = _id_number(user)
         try:
-            entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
-        except KeyError:
-            if not user.isdigit():
+            entry = pwd.getpwnam(user) if number is None else pwd.getpwuid(number)
+        except (KeyError, ValueError):
+            if number is None:
                 raise MachineError(f"cannot find the user {user!r}", "there is none", hint, errno.ENOENT) from None
-            uid, gid, login, home, groups = int(user), int(user), user, "/", [int(user)]
+            uid, gid, login, home, groups = number, number, user, "/", [number]
         else:
             uid, gid, login, home = entry.pw_uid, entry.pw_gid, entry.pw_name, entry.pw_dir
             groups = os.getgrouplist(login, gid)  # what initgroups(3) would set
     if group is not None:
+        number = _id_number(group)
         try:
-            gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
-        except KeyError:
+            gid = grp.getgrnam(group).gr_gid if number is None else number
+        except (KeyError, ValueError):
             raise MachineError(f"cannot find the group {group!r}", "there is none", hint, errno.ENOENT) from None
         groups = sorted({gid, *groups})
     return uid, gid, groups, login, home

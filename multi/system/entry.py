@@ -67,7 +67,7 @@ def interpreter(program: str) -> str | None:
     if os.path.basename(path).startswith(("python", "pypy")):
         return path
     try:
-        with open(path, "rb") as file:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY), "rb") as file:
             first = file.readline(512)
     except OSError:
         return None

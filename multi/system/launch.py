@@ -27,6 +27,7 @@ import struct
 from typing import NoReturn
 
 from multi.machine import INSTANCE_PID
+from multi.system import way
 
 HEADER = struct.Struct("=II")  # bytes of the request, id of the launch
 ENDED = struct.Struct("=cIi")  # kind, id of the launch, status or errno
@@ -36,6 +37,8 @@ PREPARED = "prepared"
 FAILED = "failed"
 _EXIT_NOT_EXECUTED = 127  # as a shell reports a command it could not run
 _STDERR = 2
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK
+_MOST_LINKS = 40  # as many as the kernel follows, path_resolution(7)
 # As marshal reads it back: argv, env, logfile, workdir, (uid, gid, groups) or None, umask, nice, rlimits.
 Request = tuple[
     "list[bytes]",
@@ -113,7 +116,8 @@ def _serve(control: socket.socket, limits: tuple[int, int] | None) -> None:
                 return
             buffered += data
             while (request := _take(buffered)) is not None:
-                _fork(control, request, gates.pop(0), children)
+                gate = gates.pop(0)
+                _fork(control, request, gate, children, (control.fileno(), wake_read, wake_write, *gates))
         _reap(control, children)
 
 
@@ -128,7 +132,14 @@ def _take(buffered: bytearray) -> tuple[int, bytes] | None:
     return ident, payload
 
 
-def _fork(control: socket.socket, request: tuple[int, bytes], gate_fd: int, children: dict[int, int]) -> None:
+def _fork(
+    control: socket.socket,
+    request: tuple[int, bytes],
+    gate_fd: int,
+    children: dict[int, int],
+    ours: tuple[int, ...],
+) -> None:
+    """Fork one node. `ours` are descriptors that it must not hold: whoever waits for the end of one waits for all."""
     ident, payload = request
     try:
         pid = os.fork()
@@ -138,6 +149,9 @@ def _fork(control: socket.socket, request: tuple[int, bytes], gate_fd: int, chil
         return
     if pid == 0:
         try:
+            signal.set_wakeup_fd(-1)
+            for fd in ours:
+                os.close(fd)
             _become(marshal.loads(payload), gate_fd)  # noqa: S302 -- written by our own parent
         finally:
             os._exit(_EXIT_NOT_EXECUTED)
@@ -197,6 +211,8 @@ def _become(request: Request, gate_fd: int) -> None:
         _say_failed(gate, error)
     except OSError as error:
         _say_failed(gate, StepError("cannot set the process up", error, ""))
+    except Exception as error:  # noqa: BLE001 -- whatever it is, it must be told, and must not run the caller's code
+        _say_failed(gate, StepError(f"cannot set the process up: {error}", None, "", errno.EINVAL))
 
 
 def _say_failed(gate: socket.socket, error: StepError) -> None:
@@ -266,6 +282,8 @@ def _drop_privileges(uid: int, gid: int, groups: list[int]) -> None:
         raise StepError(
             f"cannot become uid {uid}, gid {gid}", error, "only root can start a node as another user"
         ) from error
+    if os.geteuid() != 0 and sorted(os.getgroups()) != sorted({*groups}):
+        raise StepError(f"the groups did not become {groups}", None, "", errno.EPERM)
     if hasattr(os, "getresuid") and (os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3):
         raise StepError(f"the ids did not become uid {uid}, gid {gid}", None, "", errno.EPERM)
     if uid != 0:
@@ -292,41 +310,62 @@ def own_descriptor(path: str) -> int | None:
     return None
 
 
-def open_log(path: str) -> int:
+def open_log(path: str, links: int = 0) -> int:
     """Open a log for appending; raises `StepError`.
 
     A link is followed only when root or the user we are made it. A FIFO without a reader is an error
     rather than a hang. One of our own descriptors is duplicated, since a socket, as under systemd,
-    cannot be opened by its name.
+    cannot be opened by its name. `links` is how many were followed to get here.
     """
     hint = "check --logfile and who may write there"
     own = own_descriptor(path)
     try:
         if own is not None:
             if own > _STDERR:
-                raise StepError(
-                    f"cannot log to {path}", OSError(errno.EBADF, "only descriptors 0 to 2 are passed on"), hint
-                )
+                raise OSError(errno.EBADF, "only descriptors 0 to 2 are passed on")  # noqa: TRY301 -- one way out
             return os.dup(own)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK
-        try:
-            fd = os.open(path, flags | os.O_NOFOLLOW, 0o640)
-        except OSError as error:
-            if error.errno not in {errno.ELOOP, errno.EMLINK}:
-                raise
-            if os.lstat(path).st_uid not in {0, os.geteuid()}:
-                raise StepError(
-                    f"cannot log to {path}",
-                    OSError(errno.EPERM, "it is a link that another user made"),
-                    "remove the link, or give --logfile",
-                ) from error
-            fd = os.open(path, flags, 0o640)
+        fd = _open_as_root(path, links) if os.geteuid() == 0 else _open_as_user(path)
+    except way.UnsafeError as error:
+        raise StepError(f"cannot log to {path}", error, error.hint) from error
     except OSError as error:
         if error.errno == errno.ENXIO:
             error = OSError(errno.ENXIO, "it is a socket, or a FIFO that nobody reads")
         raise StepError(f"cannot open the log {path}", error, hint) from error
     os.set_blocking(fd, True)
     return fd
+
+
+def _open_as_user(path: str) -> int:
+    try:
+        return os.open(path, _APPEND | os.O_NOFOLLOW, 0o640)
+    except OSError as error:
+        if error.errno not in {errno.ELOOP, errno.EMLINK}:
+            raise
+    if os.lstat(path).st_uid not in {0, os.geteuid()}:
+        raise way.UnsafeError("it is a link that another user made", "remove the link, or give --logfile")
+    return os.open(path, _APPEND, 0o640)
+
+
+def _open_as_root(path: str, links: int) -> int:
+    """Go by a way that nobody else can have bent, and write into no file that somebody else put there."""
+    directory, _, base = path.rpartition("/")
+    with way.to(directory or "/", ()) as at:
+        try:
+            fd = os.open(base, _APPEND | os.O_NOFOLLOW, 0o640, dir_fd=at.fd)
+        except OSError as error:
+            if error.errno not in {errno.ELOOP, errno.EMLINK} or links == _MOST_LINKS:
+                raise
+            if not at.guarded:
+                hint = "remove the link, or give --logfile"
+                raise way.UnsafeError("it is a link that another user could have made", hint) from error
+            if directory.startswith("/proc/"):  # its links are doors of the kernel, not paths (proc(5))
+                return os.open(base, _APPEND, dir_fd=at.fd)
+            return open_log(os.path.join(directory or "/", os.readlink(base, dir_fd=at.fd)), links + 1)
+        found = os.fstat(fd)
+        if not at.guarded and (found.st_uid != 0 or found.st_nlink > 1):
+            os.close(fd)
+            raise way.UnsafeError("another user could have put it there", "remove it, or give --logfile elsewhere")
+        return fd
 
 
 def find_program(word: bytes, env: dict[bytes, bytes]) -> bytes:

@@ -103,17 +103,28 @@ class Place:
 def _refuse_planted(path: str, found: os.stat_result) -> None:
     """As root, believe a file only if nobody but root could have written, replaced or linked it."""
     remedy = f"chown root:root and chmod go-w, or run multi as that user; 'ls -ld {path}' shows it"
-    if found.st_uid != 0:
+    if not _is_roots(found):
         raise NotPermittedError(path, f"belongs to uid {found.st_uid}, so root must not act on what it says", remedy)
     if found.st_mode & _OTHERS_WRITE:
         raise NotPermittedError(path, f"can be written by others (mode {stat.S_IMODE(found.st_mode):04o})", remedy)
-    for start in {os.path.abspath(path), os.path.realpath(path)}:
+    real = os.path.realpath(path)
+    if not os.path.samestat(found, os.stat(real)):
+        raise NotPermittedError(path, "was replaced while it was read", remedy)
+    for start in {os.path.abspath(path), real}:
         at = os.path.dirname(start)
         while True:
             here = os.lstat(at)
             unsafe = here.st_mode & _OTHERS_WRITE and not here.st_mode & stat.S_ISVTX and not stat.S_ISLNK(here.st_mode)
-            if here.st_uid != 0 or unsafe:
+            if unsafe or not _is_roots(here):
                 raise NotPermittedError(path, f"lies in {at}, where another user could have put it", remedy)
             if at == "/":
                 break
             at = os.path.dirname(at)
+
+
+def _is_roots(found: os.stat_result) -> bool:
+    if found.st_uid == 0:
+        return True
+    from multi.system import way
+
+    return way.is_outside(found.st_uid)

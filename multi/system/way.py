@@ -49,15 +49,17 @@ class UnsafeError(OSError):
 class Way:
     """An open directory, to be used as `dir_fd`, and closed.
 
-    For anybody but root it is none (`fd` is None), and `name` gives back the whole path.
+    For anybody but root it is none (`fd` is None), and `name` gives back the whole path. It is `guarded` when nobody
+    but root can have put what lies in it there.
     """
 
-    __slots__ = ("fd", "path")
+    __slots__ = ("fd", "guarded", "path")
 
-    def __init__(self, directory: str, fd: int | None) -> None:
+    def __init__(self, directory: str, fd: int | None, *, guarded: bool = False) -> None:
         """Take the descriptor over."""
         self.path = directory
         self.fd = fd
+        self.guarded = guarded
 
     def __enter__(self) -> Way:
         """Nothing to do; `close` is what matters."""
@@ -86,7 +88,9 @@ def to(directory: str, users: Collection[int] | None = None, groups: Collection[
     """
     if os.geteuid() != 0:
         return Way(directory, None)
-    return Way(directory, _Walk(users, groups).go(directory))
+    walk = _Walk(users, groups)
+    fd = walk.go(directory)
+    return Way(directory, fd, guarded=walk.guarded)
 
 
 def make(directory: str, owner: Owner | None) -> None:
@@ -156,6 +160,11 @@ class _Walk:
             raise
         return at
 
+    @property
+    def guarded(self) -> bool:
+        """Whether nobody but root can have put what lies in this directory there."""
+        return not self._bent and not self._shared
+
     def _start(self, *, last: bool) -> int:
         root = os.open("/", _STEP)
         self._shown = "/"
@@ -176,7 +185,7 @@ class _Walk:
         shown = f"{self._shown.rstrip('/')}/{name}"
         if not stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, f"{shown} is not a directory")
-        if self._bent or self._shared:
+        if not self.guarded:
             raise UnsafeError(f"{shown} is a link that another user could have made", "name what it leads to")
         self._links += 1
         if self._links > _MOST_LINKS:
@@ -204,7 +213,7 @@ class _Walk:
         if found.st_gid == 0:
             writers &= ~stat.S_IWGRP
         movers = 0 if found.st_mode & stat.S_ISVTX else writers
-        roots = found.st_uid == 0 or _is_outside(found.st_uid)
+        roots = found.st_uid == 0 or is_outside(found.st_uid)
         if self._users is not None:
             if not roots and found.st_uid not in self._users:
                 raise UnsafeError(
@@ -229,7 +238,7 @@ def _steps(path: str) -> list[str]:
     return [part for part in reversed(path.split("/")) if part not in {"", "."}]
 
 
-def _is_outside(uid: int) -> bool:
+def is_outside(uid: int) -> bool:
     """Whether the uid stands for all those that do not exist in our user namespace (user_namespaces(7)).
 
     There, "root" is one of them outside, and what belongs to the real root shows as theirs.
