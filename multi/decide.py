@@ -1,30 +1,29 @@
 """The table: (command, sighting) -> steps. Nothing else in the program chooses.
 
-    |          | Down  | Up         | Stopping        | Dead       | Lost           | Unsure |
-    | start    | Spawn | Skip       | AwaitEnd, Clear,| Clear,     | Adopt          | Refuse |
-    |          |       |            | Spawn           | Spawn      |                |        |
-    | stop     | Skip  | Signal     | Skip            | Clear      | Adopt, Signal  | Refuse |
-    | stopwait | Skip  | Stop,      | Stop, Clear     | Clear      | Adopt, Stop,   | Refuse |
-    |          |       | Clear      |                 |            | Clear          |        |
-    | restart  | Spawn | Stop,      | Stop, Clear,    | Clear,     | Adopt, Stop,   | Refuse |
-    |          |       | Clear,     | Spawn           | Spawn      | Clear, Spawn   |        |
-    |          |       | Spawn      |                 |            |                |        |
-    | kill     | Skip  | Kill,      | Kill, Clear     | Clear      | Adopt, Kill,   | Refuse |
-    |          |       | Clear      |                 |            | Clear          |        |
-    | ensure   | Skip  | Skip       | Skip            | Clear,     | Adopt          | Refuse |
-    |          |       |            |                 | Spawn; or  |                |        |
-    |          |       |            |                 | Skip       |                |        |
-    | apply    | Spawn | Skip; or   | Stop, Clear,    | Clear,     | Adopt; or as   | Refuse |
-    |          |       | as restart | Spawn           | Spawn      | restart        |        |
-    | signal   | Refuse| Signal     | Signal          | Refuse     | Adopt, Signal  | Refuse |
-    | up       | Await | Skip       | AwaitUp         | AwaitUp    | Skip           | Refuse |
-    |          | Up    |            |                 |            |                |        |
-    | down     | Skip  | AwaitDown  | AwaitDown       | Skip       | AwaitDown      | Refuse |
+    |          | Down    | Up         | Stopping        | Dead       | Lost           | Unsure |
+    | start    | Spawn   | Skip       | AwaitEnd, Clear,| Clear,     | Adopt          | Refuse |
+    |          |         |            | Spawn           | Spawn      |                |        |
+    | stop     | Skip    | Signal     | Skip            | Clear      | Adopt, Signal  | Refuse |
+    | stopwait | Skip    | Stop,      | Stop, Clear     | Clear      | Adopt, Stop,   | Refuse |
+    |          |         | Clear      |                 |            | Clear          |        |
+    | restart  | Spawn   | Stop,      | Stop, Clear,    | Clear,     | Adopt, Stop,   | Refuse |
+    |          |         | Clear,     | Spawn           | Spawn      | Clear, Spawn   |        |
+    |          |         | Spawn      |                 |            |                |        |
+    | kill     | Skip    | Kill,      | Kill, Clear     | Clear      | Adopt, Kill,   | Refuse |
+    |          |         | Clear      |                 |            | Clear          |        |
+    | ensure   | Skip    | Skip       | Skip            | Clear,     | Adopt          | Refuse |
+    |          |         |            |                 | Spawn; or  |                |        |
+    |          |         |            |                 | Skip       |                |        |
+    | apply    | Spawn   | Skip; or   | Stop, Clear,    | Clear,     | Adopt; or as   | Refuse |
+    |          |         | as restart | Spawn           | Spawn      | restart        |        |
+    | signal   | Refuse  | Signal     | Signal          | Refuse     | Adopt, Signal  | Refuse |
+    | up       | AwaitUp | Skip       | AwaitUp         | AwaitUp    | Skip           | Refuse |
+    | down     | Skip    | AwaitDown  | AwaitDown       | Skip       | AwaitDown      | Refuse |
 
 A `Stopping` whose signal was never sent, because whoever asked for the stop was cut off before, gets it from `start`
-and `stop` too. An `Up` that nobody has seen ready yet is waited for by `start`, `up` and `ensure`. `up` and `down` are
-the two ways of `wait`, which touches nothing. `ensure` leaves alone what was stopped on purpose, and for a while what
-keeps failing. `apply` restarts an `Up` only when it runs otherwise than is configured now.
+and `stop` too. An `Up` that nobody has seen ready yet is waited for by `start`, `up`, `ensure` and `apply`. `up` and
+`down` are the two ways of `wait`, which touches nothing. `ensure` leaves alone what was stopped on purpose, and for a
+while what keeps failing. `apply` restarts an `Up` only when it runs otherwise than is configured now.
 """
 
 from __future__ import annotations
@@ -188,9 +187,9 @@ def _apply(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
     if needs_restart(wish.recorded, node):
         return _restart(wish, sighting, node)
     adopt = (Adopt(sighting.proc, sighting.why),) if isinstance(sighting, Lost) else ()
-    if wish.recorded != node:
-        return *adopt, Rewrite()
-    return adopt or (Skip("as configured"),)
+    rewrite = (Rewrite(),) if wish.recorded != node else ()
+    await_ready = (AwaitReady(sighting.proc),) if isinstance(sighting, Up) and not sighting.ready else ()
+    return (*adopt, *rewrite, *await_ready) or (Skip("as configured"),)
 
 
 _RESTARTING = ("argv", "logfile", "workdir", "uid", "gid", "umask", "nice", "env", "rlimits")

@@ -1,0 +1,317 @@
+"""The heart is one table; this is the same table, and each of its cells is tried.
+
+What is compared are three writings of it: the one here, that of the design, and the one that heads `multi.decide`.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import replace
+
+import pytest
+
+from multi import decide
+from multi.decide import Wish, needs_restart, proc_of, route
+from multi.proc import Proc
+from multi.schedule import parse
+from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from multi.step import (
+    Adopt,
+    AwaitDown,
+    AwaitEnd,
+    AwaitReady,
+    AwaitUp,
+    Clear,
+    Kill,
+    Refuse,
+    Rewrite,
+    Signal,
+    Skip,
+    Spawn,
+    Step,
+    Stop,
+)
+from world import node_of
+
+COLUMNS = ("Down", "Up", "Stopping", "Dead", "Lost", "Unsure")
+TABLE = """
+start    | Spawn   | Skip               | AwaitEnd, Clear, Spawn | Clear, Spawn         | Adopt                     | Refuse
+stop     | Skip    | Signal             | Skip                   | Clear                | Adopt, Signal             | Refuse
+stopwait | Skip    | Stop, Clear        | Stop, Clear            | Clear                | Adopt, Stop, Clear        | Refuse
+restart  | Spawn   | Stop, Clear, Spawn | Stop, Clear, Spawn     | Clear, Spawn         | Adopt, Stop, Clear, Spawn | Refuse
+kill     | Skip    | Kill, Clear        | Kill, Clear            | Clear                | Adopt, Kill, Clear        | Refuse
+ensure   | Skip    | Skip               | Skip                   | Clear, Spawn; or Skip | Adopt                    | Refuse
+apply    | Spawn   | Skip; or as restart | Stop, Clear, Spawn    | Clear, Spawn         | Adopt; or as restart      | Refuse
+signal   | Refuse  | Signal             | Signal                 | Refuse               | Adopt, Signal             | Refuse
+up       | AwaitUp | Skip               | AwaitUp                | AwaitUp              | Skip                      | Refuse
+down     | Skip    | AwaitDown          | AwaitDown              | Skip                 | AwaitDown                 | Refuse
+"""  # noqa: E501 -- a table
+# The rows that the design fixes, in its words.
+DESIGN = """
+start    | Spawn | Skip "already running" | Await its end by the schedule, Clear, Spawn | Clear, Spawn | Adopt | Refuse
+stop     | Skip  | Signal first of schedule | Skip "already stopping" | Clear | Adopt, Signal | Refuse
+stopwait | Skip  | Stop(schedule), Clear | Stop(schedule), Clear | Clear | Adopt, Stop, Clear | Refuse
+restart  | Spawn | Stop, Clear, Spawn | Stop, Clear, Spawn | Clear, Spawn | Adopt, Stop, Clear, Spawn | Refuse
+kill     | Skip  | Kill tree, Clear | Kill tree, Clear | Clear | Adopt, Kill tree, Clear | Refuse
+"""
+
+PROC = Proc(4000, "boot:1")
+NODE = node_of(reload_signal=int(signal.SIGHUP))
+SEEN: dict[str, Sighting] = {
+    "Down": Down(),
+    "Up": Up(PROC),
+    "Stopping": Stopping(PROC),
+    "Dead": Dead("pid 4000 is gone"),
+    "Lost": Lost(PROC, "its pidfile is gone"),
+    "Unsure": Unsure("/run/w1.pid is a symbolic link"),
+}
+TERM, QUIT, KILL = int(signal.SIGTERM), int(signal.SIGQUIT), int(signal.SIGKILL)
+
+
+def rows(text: str) -> dict[tuple[str, str], str]:
+    """A written table as (command, sighting) -> cell. An empty first cell goes on with the row before."""
+    table: dict[tuple[str, str], str] = {}
+    command = ""
+    for line in text.strip().splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if cells[1:] == list(COLUMNS):
+            continue
+        command = cells[0] or command
+        for column, cell in zip(COLUMNS, cells[1:], strict=True):
+            table[command, column] = f"{table.get((command, column), '')} {cell}".strip()
+    return table
+
+
+PAGE = rows(TABLE)
+
+
+def names(steps: tuple[Step, ...]) -> str:
+    """Steps as a cell has them."""
+    return ", ".join(type(step).__name__ for step in steps)
+
+
+def steps(command: str, seen: Sighting, signum: int | None = None) -> tuple[Step, ...]:
+    """What is decided."""
+    return route(Wish(command, signum), seen, NODE).steps
+
+
+@pytest.mark.parametrize(("command", "column"), PAGE, ids="-".join)
+def test_each_cell(command: str, column: str) -> None:
+    """What is decided is what the table says; before an ``; or`` stands the usual case."""
+    assert names(steps(command, SEEN[column])) == PAGE[command, column].partition(";")[0]
+
+
+def test_the_module_is_headed_by_the_same_table() -> None:
+    """The table that a reader finds in `multi.decide` is this one, cell by cell."""
+    lines = [line for line in (decide.__doc__ or "").splitlines() if line.strip().startswith("|")]
+    assert rows("\n".join(lines)) == PAGE
+
+
+def test_the_design_has_the_same_table() -> None:
+    """The words of the design mean these steps."""
+    for place, cell in rows(DESIGN).items():
+        plain = re.sub(r'\(schedule\)| "[^"]*"| tree| first of schedule', "", cell)
+        assert plain.replace("Await its end by the schedule", "AwaitEnd") == PAGE[place]
+
+
+def test_every_command_has_a_row() -> None:
+    """Nothing is decided outside the table, and nothing is in it that is not decided."""
+    assert {command for command, _ in PAGE} | {"reload"} == set(decide._ROWS)  # noqa: SLF001 -- the table itself
+    with pytest.raises(KeyError):
+        route(Wish("no such command"), Down(), NODE)
+
+
+def test_unsure_is_never_touched() -> None:
+    """Whatever is asked, a doubt is refused with its reason."""
+    for command, _ in PAGE:
+        assert steps(command, SEEN["Unsure"]) == (Refuse("/run/w1.pid is a symbolic link"),)
+
+
+# --- what the cells carry --------------------------------------------------------------------------------------
+
+
+def test_reasons_to_skip() -> None:
+    """Nothing to do is success, and says why in the words of the design."""
+    assert steps("start", Up(PROC)) == (Skip("already running"),)
+    assert steps("stop", Stopping(PROC)) == (Skip("already stopping"),)
+    for command in ("stop", "stopwait", "kill", "down", "ensure"):
+        assert steps(command, Down()) == (Skip("not running"),)
+
+
+def test_the_signal_of_a_stop() -> None:
+    """A stop sends the first signal of the schedule, or the one that was given with the command."""
+    assert steps("stop", Up(PROC)) == (Signal(PROC, TERM, stop=True),)
+    assert steps("stop", Up(PROC), QUIT) == (Signal(PROC, QUIT, stop=True),)
+    assert steps("stop", SEEN["Lost"], QUIT)[1] == Signal(PROC, QUIT, stop=True)
+
+
+@pytest.mark.parametrize("column", ["Up", "Stopping", "Lost"])
+@pytest.mark.parametrize(("command", "again"), [("stopwait", False), ("restart", True)])
+def test_the_schedule_of_a_stop(command: str, column: str, again: bool) -> None:
+    """Stops walk the node's own schedule, or with the first signal that was given, and know if a start follows."""
+    schedule = parse("TERM/10/KILL/5")
+    for signum, expected in ((None, schedule), (QUIT, parse("QUIT/10/KILL/5"))):
+        decided = steps(command, SEEN[column], signum)
+        assert [step for step in decided if isinstance(step, Stop)] == [Stop(PROC, expected, again)]
+        assert [step for step in decided if isinstance(step, Clear)] == [Clear(keep=again)]
+
+
+@pytest.mark.parametrize(
+    ("command", "keep"), [("start", True), ("restart", True), ("ensure", True), ("stop", False), ("kill", False)]
+)
+def test_what_is_cleared(command: str, keep: bool) -> None:
+    """Leftovers are cleared with their reason; the record stays where a start follows, so that nothing is lost (G3)."""
+    assert steps(command, SEEN["Dead"])[0] == Clear("pid 4000 is gone", keep)
+
+
+def test_adopt_says_why() -> None:
+    """An adoption carries the process and the reason."""
+    for command in ("start", "stop", "stopwait", "restart", "kill", "ensure", "signal", "apply"):
+        assert steps(command, SEEN["Lost"], TERM)[0] == Adopt(PROC, "its pidfile is gone")
+
+
+def test_start_over_a_stop() -> None:
+    """A stop under way is waited for without a second signal; one whose signal was never sent gets it (G6)."""
+    schedule = parse("TERM/10/KILL/5")
+    assert steps("start", Stopping(PROC))[0] == AwaitEnd(PROC, schedule)
+    assert steps("start", Stopping(PROC, sent=False))[0] == Stop(PROC, schedule, again=True)
+    assert steps("start", Stopping(PROC), QUIT)[0] == AwaitEnd(PROC, parse("QUIT/10/KILL/5"))
+
+
+def test_a_stop_that_was_cut_off() -> None:
+    """A stop that was put on record but never sent is sent."""
+    assert steps("stop", Stopping(PROC, sent=False)) == (Signal(PROC, TERM, stop=True),)
+
+
+@pytest.mark.parametrize("command", ["start", "ensure", "apply"])
+def test_what_is_not_ready_yet_is_waited_for(command: str) -> None:
+    """Somebody else's start that was cut off is waited for: OK means running (G4)."""
+    wish = Wish(command, recorded=NODE)
+    assert route(wish, Up(PROC, ready=False), NODE).steps == (AwaitReady(PROC),)
+
+
+def test_waiting_touches_nothing() -> None:
+    """``wait`` never starts, stops or adopts anything."""
+    assert steps("up", Up(PROC, ready=False)) == (AwaitUp(),)
+    harmless = (Skip, AwaitUp, AwaitDown, Refuse)
+    for command in ("up", "down"):
+        for seen in SEEN.values():
+            assert all(isinstance(step, harmless) for step in steps(command, seen))
+
+
+def test_ensure_leaves_alone_what_was_stopped_on_purpose() -> None:
+    """Only what died is started again; what was stopped by somebody stays stopped."""
+    assert steps("ensure", Dead("pid 4000 is gone", on_purpose=True)) == (Skip("stopped on purpose"),)
+
+
+def test_ensure_leaves_alone_for_a_while_what_keeps_failing() -> None:
+    """A node that dies again and again is given a pause; that is said, and is no success."""
+    (skip,) = steps("ensure", Dead("it exited with status 1", patience=42.4))
+    assert isinstance(skip, Skip)
+    assert not skip.met
+    assert skip.why.startswith("it exited with status 1")
+    assert "42s" in skip.why
+    assert names(steps("ensure", Dead("it exited with status 1", patience=0.0))) == "Clear, Spawn"
+
+
+def test_ensure_has_patience_only_with_what_died() -> None:
+    """Whoever says start means now."""
+    for command in ("start", "restart"):
+        assert names(steps(command, Dead("why", patience=3600.0))) == "Clear, Spawn"
+
+
+def test_signal() -> None:
+    """A signal that is no stop is the one that was given, or the preset's to reload; without either it is refused."""
+    assert steps("signal", Up(PROC), QUIT) == (Signal(PROC, QUIT),)
+    assert steps("reload", Up(PROC)) == (Signal(PROC, int(signal.SIGHUP)),)
+    (refused,) = route(Wish("reload"), Up(PROC), replace(NODE, reload_signal=None)).steps
+    assert isinstance(refused, Refuse)
+    assert "has no reload signal" in refused.why
+
+
+def test_signal_to_nobody() -> None:
+    """There is nobody to signal, and the reason is told."""
+    assert steps("signal", Down(), TERM) == (Refuse("not running"),)
+    assert steps("signal", SEEN["Dead"], TERM) == (Refuse("not running: pid 4000 is gone"),)
+
+
+def test_kill() -> None:
+    """KILL goes to the tree, whatever signal was given."""
+    assert steps("kill", Up(PROC), TERM) == (Kill(PROC), Clear())
+
+
+# --- apply ------------------------------------------------------------------------------------------------------
+
+
+def apply(recorded: object, seen: Sighting) -> str:
+    """What ``apply`` decides for a node that was started as `recorded`."""
+    assert recorded is None or isinstance(recorded, type(NODE))
+    return names(route(Wish("apply", recorded=recorded), seen, NODE).steps)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("argv", ("other",)),
+        ("logfile", "/log/other.log"),
+        ("workdir", "/srv"),
+        ("uid", "worker"),
+        ("gid", "worker"),
+        ("umask", 0o77),
+        ("nice", 5),
+        ("env", (("A", "1"),)),
+        ("rlimits", (("NOFILE", 1, 1),)),
+    ],
+)
+def test_apply_restarts_what_runs_otherwise(name: str, value: object) -> None:
+    """What a process keeps from its start to its end makes a restart, and is named."""
+    recorded = replace(NODE, **{name: value})  # type: ignore[arg-type]  # fields by name
+    assert apply(recorded, Up(PROC)) == "Stop, Clear, Spawn"
+    assert apply(recorded, SEEN["Lost"]) == "Adopt, Stop, Clear, Spawn"
+    assert needs_restart(recorded, NODE) == (name,)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("stop", parse("INT/1/KILL/1")),
+        ("kill_mode", "process"),
+        ("reload_signal", None),
+        ("ready_timeout", 1.0),
+        ("startsecs", 9.0),
+        ("lock_timeout", 9.0),
+        ("origin", "elsewhere"),
+    ],
+)
+def test_apply_rewrites_what_needs_no_restart(name: str, value: object) -> None:
+    """What only `multi` needs to know is put on record, and the process goes on."""
+    recorded = replace(NODE, **{name: value})  # type: ignore[arg-type]  # fields by name
+    assert apply(recorded, Up(PROC)) == "Rewrite"
+    assert apply(recorded, SEEN["Lost"]) == "Adopt, Rewrite"
+    assert route(Wish("apply", recorded=recorded), Up(PROC, ready=False), NODE).steps == (Rewrite(), AwaitReady(PROC))
+
+
+def test_apply_leaves_alone_what_is_as_it_should_be() -> None:
+    """Nothing is done to a node that runs as it is configured, or that nobody knows how it was started."""
+    assert apply(NODE, Up(PROC)) == "Skip"
+    assert apply(NODE, SEEN["Lost"]) == "Adopt"
+    assert apply(None, Up(PROC)) == "Skip"
+
+
+def test_apply_starts_what_is_not_there() -> None:
+    """What is configured is to run, however it ended."""
+    assert apply(NODE, Down()) == "Spawn"
+    assert apply(NODE, Dead("why", on_purpose=True, patience=99.0)) == "Clear, Spawn"
+    assert apply(NODE, Stopping(PROC)) == "Stop, Clear, Spawn"
+
+
+def test_proc_of() -> None:
+    """A pid exists only where a process was proved."""
+    found = {column: proc_of(seen) for column, seen in SEEN.items()}
+    assert found == {"Down": None, "Up": PROC, "Stopping": PROC, "Dead": None, "Lost": PROC, "Unsure": None}
+
+
+def test_spawn_needs_nothing() -> None:
+    """A start says nothing about any process: there is none."""
+    assert steps("start", Down()) == (Spawn(),)
