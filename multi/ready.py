@@ -100,6 +100,8 @@ class _Course:
     unheard: float | None = None  # when a node that says nothing is taken for one that has said it
     status: str = ""
     probing: bool = False
+    pause: float = _FIRST_LOOK  # seconds until the next look, or the next probe after one that failed
+    again: float = 0.0  # when the next probe may begin
     why: str = ""
     proof: Proof | None = None
 
@@ -121,7 +123,6 @@ def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
     course = _Course(machine.now() if executed else None, began, began + node.ready_timeout, there.mark, there.log)
     if executed and node.ready.kind == "notify":
         course.unheard = began + max(node.startsecs, _CUT_OFF_SECONDS)
-    look = _FIRST_LOOK
     while True:
         now = machine.now()
         if course.executed is not None:
@@ -131,9 +132,9 @@ def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
                 return course.proof
         if course.proof is None and now >= course.deadline:
             return Disproof(_late(node, course))
-        happening = yield Pause(_next_look(node, course, now, look), "ready", proc.pid, began)
+        happening = yield Pause(_next_look(node, course, now), "ready", proc.pid, began)
         if happening is None:
-            look = min(look * 1.5, _MOST)
+            course.pause = min(course.pause * 1.5, _MOST)
             continue
         verdict = _heard(node, proc, course, happening, machine.now())
         if isinstance(verdict, Disproof):
@@ -141,12 +142,12 @@ def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
         course.proof = course.proof or verdict
 
 
-def _next_look(node: Node, course: _Course, now: float, look: float) -> float:
+def _next_look(node: Node, course: _Course, now: float) -> float:
     if course.executed is not None and course.proof is not None:
         return course.executed + node.startsecs
     if course.executed is None or course.probing or node.ready.kind == "notify":
         return min(course.deadline, course.deadline if course.unheard is None else course.unheard)
-    return min(course.deadline, now + look)
+    return min(course.deadline, course.again if course.again > now else now + course.pause)
 
 
 def _look(node: Node, machine: Machine, course: _Course, now: float) -> Proof | None:
@@ -165,7 +166,7 @@ def _look(node: Node, machine: Machine, course: _Course, now: float) -> Proof | 
             if machine.mark(what) not in {"", course.mark}:
                 return Proof(str(node.ready))
         case "tcp" | "exec":
-            if not course.probing:
+            if not course.probing and now >= course.again:
                 course.probing = True
                 machine.probe(node.name, node.ready.kind, what, _setting(node))
     return None
@@ -211,9 +212,9 @@ def _heard(node: Node, proc: Proc, course: _Course, happening: Happening, now: f
         case Notified(_, fields):
             return _notified(node, course, fields, now)
         case Probed(_, ok, why):
-            course.probing, course.why = False, why
             if ok:
                 return Proof(str(node.ready))
+            course.probing, course.why, course.again = False, why, now + course.pause
     return None
 
 
