@@ -83,13 +83,15 @@ def expand(  # noqa: PLR0913 -- the stop's inputs, each a value of its own
     read_env_files: Callable[[Sequence[str]], Sequence[tuple[str, str]]] = no_env_files,
     strict: bool = False,
     starts: bool = True,
+    recorded: bool = False,
 ) -> Expansion:
     """Make the nodes that `spec` names, or all nodes of `config` when it names none.
 
     `presets` finds a preset by name, `read_env_files` reads the absolute paths of ``env_file``. With
     `strict` a scope that no node has is an error instead of a warning. `starts` is false for a command
     that can start nothing: then a node whose command nobody said has an empty argv, and env files are
-    not read. Raises `MultiError`.
+    not read. `recorded` is true when the names are from records, which say where the nodes' files are:
+    then it is no error that the pidfile said now would be one file for two of them. Raises `MultiError`.
     """
     wanted = naming.names(spec, config, host.name)
     if not wanted:
@@ -105,7 +107,8 @@ def expand(  # noqa: PLR0913 -- the stop's inputs, each a value of its own
         nodes.append(maker.node(name, plan))
         sources[name.full] = plan.sources
         merged[name.full] = plan.settings
-    _refuse_shared_files(nodes)
+    if not recorded:
+        _refuse_shared_files(nodes)
     return Expansion(
         nodes=tuple(nodes),
         sources=sources,

@@ -366,6 +366,15 @@ def test_the_settings_of_a_node() -> None:
     assert (one.reload_signal, one.dump_signal) == (12, 10)
 
 
+def test_recorded_nodes_have_their_files_elsewhere() -> None:
+    """So what is said now of pidfiles need not keep them apart."""
+    spec = read("w1@a w1@b")
+    made = expand.expand(spec, EMPTY, ROOT, PRESETS.__getitem__, NO_VARIABLES, recorded=True)
+    assert [one.name for one in made.nodes] == ["w1@a", "w1@b"]
+    with pytest.raises(UsageError, match="would be the pidfile of both"):
+        expand.expand(spec, EMPTY, ROOT, PRESETS.__getitem__, NO_VARIABLES)
+
+
 # --- the run directory ---------------------------------------------------------------------------------------
 
 
