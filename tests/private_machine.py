@@ -1,0 +1,282 @@
+r"""A machine of one's own for tests that need users, /etc, daemons and root: namespaces of this one.
+
+    with machine() as host:
+        host.write("/etc/default/celeryd", "CELERY_APP=tasks\n")
+        host.run("/etc/init.d/celeryd", "start").ok()
+
+Inside, /etc is a copy, /run, /srv, /var/log and /var/spool are empty, and two users more exist: `USER`, who runs
+workers, and `STRANGER`. The interpreter of the tests, its environment and the checkout lie where they are outside, and
+every user may read them, also when they lie below a directory that is closed to others outside. Nothing outside
+changes, and every process is gone when the block is left: the kernel ends a process namespace as a whole
+(pid_namespaces(7)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from real import alive, until
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.prefix) / "bin"
+USER, USER_ID = "celery", 5550
+STRANGER, STRANGER_ID = "mallory", 5551
+PATIENCE = 60.0  # seconds; a deadline, not a wait
+PROJECT = "/srv/proj"  # where the example app lies, inside
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_EMPTY = ("/run", "/srv", "/var/log", "/var/spool")
+
+
+def need(*tools: str, root: bool = True) -> None:
+    """Skip the test, and say what is missing. With MULTI_TEST_ALL in the environment, as in CI, fail instead."""
+    lacks = [f"the program {tool} ('scripts/system-packages' installs it)" for tool in tools if not find(tool)]
+    if root and os.geteuid() != 0:
+        lacks.insert(0, "root")
+    if sys.platform != "linux":
+        lacks.insert(0, "Linux")
+    if lacks:
+        reason = f"needs {', '.join(lacks)}"
+        if os.environ.get("MULTI_TEST_ALL"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+def find(tool: str) -> str | None:
+    """The path of a program; administrators' programs are not on every PATH."""
+    return shutil.which(tool, path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One program that has ended."""
+
+    words: tuple[str, ...]
+    code: int
+    out: str
+    err: str
+
+    def ok(self) -> Done:
+        """Fail unless it exited with 0."""
+        return self.exits(0)
+
+    def exits(self, code: int) -> Done:
+        """Fail unless it exited with `code`."""
+        assert self.code == code, self
+        return self
+
+    def __str__(self) -> str:
+        """All of it, for a failing assertion."""
+        return f"$ {shlex.join(self.words)}\n{self.out}{self.err}exit code {self.code}"
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The machine. `init` is the pid of its first process, as seen from outside."""
+
+    init: int
+
+    def path(self, inside: str) -> Path:
+        """A path of the machine, as seen from outside."""
+        return Path(f"/proc/{self.init}/root{inside}")
+
+    def write(self, inside: str, text: str, *, mode: int = 0o644, owner: int = 0) -> None:
+        """A file, and the directories above it, which belong to root."""
+        path = self.path(inside)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        os.chown(path, owner, owner)
+        path.chmod(mode)
+
+    def read(self, inside: str) -> str:
+        """A file's text; empty when it is not there."""
+        try:
+            return self.path(inside).read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def exists(self, inside: str) -> bool:
+        """Whether the path exists inside; links are not followed."""
+        return os.path.lexists(self.path(inside))
+
+    def install(self, source: str, inside: str, mode: int = 0o755) -> None:
+        """A file of the checkout."""
+        self.write(inside, (CHECKOUT / source).read_text(encoding="utf-8"), mode=mode)
+
+    def run(
+        self, *words: str, user: str | None = None, env: Mapping[str, str] | None = None, seconds: float = PATIENCE
+    ) -> Done:
+        """Run a program inside, to its end, with an empty environment but PATH. `user` is somebody else than root."""
+        return self.begin(*words, user=user, env=env).done(seconds)
+
+    def shell(self, text: str, *, user: str | None = None, env: Mapping[str, str] | None = None) -> Done:
+        """Run a line of sh inside."""
+        return self.run("sh", "-c", text, user=user, env=env)
+
+    def begin(self, *words: str, user: str | None = None, env: Mapping[str, str] | None = None) -> Begun:
+        """Run a program inside, in the background."""
+        become = ["setpriv", "--reuid", user, "--regid", user, "--init-groups"] if user else []
+        process = subprocess.Popen(
+            ["nsenter", "-t", str(self.init), "-m", "-p", "--", *become, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", "TERM": "dumb", **(env or {})},
+            cwd="/",
+        )
+        return Begun(words, process)
+
+    def pid(self, pidfile: str) -> int:
+        """The pid in a pidfile, as seen from inside."""
+        return int(self.path(pidfile).read_text(encoding="ascii"))
+
+    def status(self, pid: int) -> dict[str, str]:
+        """/proc/PID/status of a process, by its pid inside; empty when it is gone or a zombie."""
+        text = self.read(f"/proc/{pid}/status")
+        found = {name: value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
+        return {} if found.get("State", "Z")[0] in "ZX" else found
+
+    def alive(self, pid: int) -> bool:
+        """Whether a process runs, by its pid inside; a zombie does not."""
+        return bool(self.status(pid))
+
+    def processes(self, *, user: int = USER_ID) -> list[list[str]]:
+        """The words of every process of a user."""
+        found: list[list[str]] = []
+        for process in self.path("/proc").glob("[1-9]*"):
+            with contextlib.suppress(OSError):
+                if self.status(int(process.name)).get("Uid", "").split(maxsplit=1)[:1] == [str(user)]:
+                    raw = (process / "cmdline").read_bytes()
+                    found.append([os.fsdecode(word) for word in raw.split(b"\0") if word])
+        return found
+
+    def app(self, *, owner: int = USER_ID) -> None:
+        """The example app at `PROJECT`, for the user who runs workers."""
+        target = self.path(PROJECT)
+        shutil.copytree(
+            CHECKOUT / "examples/celery_app", target, ignore=shutil.ignore_patterns("data", "run", "log", "__pycache__")
+        )
+        for path in (target, *target.rglob("*")):
+            os.chown(path, owner, owner)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A program that runs inside."""
+
+    words: tuple[str, ...]
+    process: subprocess.Popen[bytes]
+
+    def done(self, seconds: float = PATIENCE) -> Done:
+        """Wait for its end."""
+        try:
+            out, err = self.process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            out, err = self.process.communicate()
+            raise AssertionError(f"{shlex.join(self.words)} hangs: {out!r} {err!r}") from None
+        return Done(self.words, self.process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+
+
+@contextlib.contextmanager
+def machine() -> Iterator[Host]:
+    """Make a machine; it is gone, with all its processes, when the block is left."""
+    base = Path(tempfile.mkdtemp(prefix="multi-machine-"))
+    script = base / "setup"
+    script.write_text("\n".join([*setup_lines(base), "echo up", "trap '' CHLD", "exec sleep infinity", ""]))
+    # SIGCHLD is ignored by the first process, so the kernel reaps the orphans that it inherits, wait(2).
+    with (base / "stderr").open("wb") as complaints:
+        outer = subprocess.Popen(
+            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-eu", str(script)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            cwd="/",
+        )
+    try:
+        assert outer.stdout is not None
+        assert outer.stdout.readline() == b"up\n", (
+            f"the private machine does not come up: {(base / 'stderr').read_text()}"
+        )
+        outer.stdout.close()
+        (first,) = psutil.Process(outer.pid).children()
+        host = Host(first.pid)
+        add_users(host.path("/etc"))
+        yield host
+    finally:
+        for process in psutil.Process(outer.pid).children() if outer.poll() is None else ():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+                until(lambda pid=process.pid: not alive(pid), "the private machine is gone")  # type: ignore[misc] # a lambda that keeps this turn's value
+        outer.kill()
+        outer.wait(PATIENCE)
+        shutil.rmtree(base)
+
+
+def setup_lines(base: Path) -> list[str]:
+    """The lines of sh that make the machine out of a fresh mount namespace. `base` is an empty directory."""
+    empty = [f"mount -t tmpfs -o mode=755 tmpfs {place}" for place in _EMPTY]
+    etc = f"{base}/etc"
+    copy = (
+        f"mkdir {etc}",
+        f"mount -t tmpfs -o mode=755 tmpfs {etc}",
+        f"cp -a /etc/. {etc}",
+        f"mount --move {etc} /etc",
+    )
+    return ["mount --make-rprivate /", *open_lines(base), *empty, *copy]
+
+
+def add_users(etc: Path) -> None:
+    """Add the users, none of whom can log in."""
+    for name, uid in ((USER, USER_ID), (STRANGER, STRANGER_ID)):
+        for file, line in (
+            ("passwd", f"{name}:x:{uid}:{uid}::/nonexistent:/usr/sbin/nologin"),
+            ("group", f"{name}:x:{uid}:"),
+            ("shadow", f"{name}:*:20000:0:99999:7:::"),
+        ):
+            path = etc / file
+            if path.exists():
+                path.write_text(path.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
+
+
+def open_lines(base: Path) -> list[str]:
+    """Lines of sh that open the ways to the interpreter, its environment and the checkout to every user.
+
+    A directory that is closed to others is covered by an empty one that holds nothing but what is needed.
+    """
+    places = [Path(sys.base_prefix), Path(sys.prefix), CHECKOUT]
+    needed = {*places, *(path.resolve() for path in places)}
+    closed: dict[Path, list[Path]] = {}
+    for path in sorted(needed):
+        for above in reversed((path, *path.parents)):
+            if not above.stat().st_mode & 0o001:
+                closed.setdefault(above, []).append(path)
+                break
+    lines: list[str] = []
+    for number, (cover, below) in enumerate(closed.items()):
+        kept = [path for path in below if not any(other in path.parents for other in below)]
+        for at, path in enumerate(kept):
+            hold = shlex.quote(f"{base}/kept-{number}-{at}")
+            lines.append(f"mkdir {hold}; mount --bind {shlex.quote(str(path))} {hold}")
+        lines.append(f"mount -t tmpfs -o mode=755 tmpfs {shlex.quote(str(cover))}")
+        for at, path in enumerate(kept):
+            hold, place = shlex.quote(f"{base}/kept-{number}-{at}"), shlex.quote(str(path))
+            if path != cover:
+                lines.append(f"mkdir -p -m 755 {place}")
+            lines.append(f"mount --move {hold} {place}")
+    return lines

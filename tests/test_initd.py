@@ -1,0 +1,630 @@
+"""The System V init scripts, run as root by several shells, with real Celery workers as an unprivileged user."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from private_machine import BIN, CHECKOUT, PROJECT, STRANGER, STRANGER_ID, USER, USER_ID, Done, Host, machine, need
+from real import until
+
+pytestmark = pytest.mark.root
+
+SCRIPTS = {"multid": "scripts/init.d/multid", "multibeat": "scripts/init.d/multibeat"}
+SHELLS = ("dash", "busybox sh", "bash")
+WORKERS = f"""\
+CELERYD_NODES="w1 w2"
+CELERY_BIN="{BIN}/celery"
+CELERY_APP="tasks"
+CELERYD_CHDIR="{PROJECT}/"
+CELERYD_OPTS="-O fair -c 1 -c:w2 2"
+CELERYD_LOG_FILE="/var/log/celery/%n%I.log"
+CELERYD_PID_FILE="/var/run/celery/%n.pid"
+CELERYD_USER="celery"
+CELERYD_GROUP="celery"
+CELERY_CREATE_DIRS=1
+"""
+RECORDER = "/srv/bin/multi"
+RECORDED = "/srv/recorded"
+VERBS = (
+    *("start", "stop", "restart", "try-restart", "reload", "force-reload", "graceful", "kill", "status"),
+    *("dryrun", "create-paths", "check-paths"),
+)
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request: pytest.FixtureRequest) -> str:
+    """Give one of the shells that may be /bin/sh somewhere."""
+    name = str(request.param)
+    need(name.split(maxsplit=1)[0])
+    return name
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    """Give a machine on which both scripts are installed, and nothing is configured."""
+    need("unshare", "nsenter", "setpriv", "su")
+    with machine() as made:
+        for name, source in SCRIPTS.items():
+            made.install(source, f"/etc/init.d/{name}")
+        yield made
+
+
+def service(host: Host, verb: str, *rest: str, shell: str = "sh", name: str = "multid", **how: str) -> Done:
+    """Run the script of a service."""
+    return host.run(*shell.split(), f"/etc/init.d/{name}", *([verb] if verb else []), *rest, user=how.get("user"))
+
+
+def pids(host: Host) -> dict[str, int]:
+    """Short name -> pid, of the pidfiles that are there."""
+    folder = host.path("/run/celery")
+    return {path.stem: int(path.read_text()) for path in folder.glob("*.pid")} if folder.exists() else {}
+
+
+# --- the whole life, on real workers -------------------------------------------------------------------
+
+
+def test_life_of_the_workers(host: Host, shell: str) -> None:
+    """Two real workers of the unprivileged user live by the verbs, with the configuration of Celery's own script."""
+    host.app()
+    host.write("/etc/default/celeryd", WORKERS)
+
+    def say(verb: str, *rest: str) -> Done:
+        return service(host, verb, *rest, shell=shell)
+
+    say("status").exits(3)
+    say("try-restart").ok()
+    say("force-reload").ok()
+    say("reload").exits(7)
+    say("graceful").exits(7)
+    say("stop").ok()
+    assert not host.exists("/run/celery"), "what is not running is not touched"
+
+    started = say("start").ok()
+    first = pids(host)
+    assert sorted(first) == ["w1", "w2"]
+    assert started.out.count("started") == 2
+    for pid in first.values():
+        found = host.status(pid)
+        assert found["Uid"].split() == [str(USER_ID)] * 4
+        assert found["Gid"].split() == [str(USER_ID)] * 4
+    assert host.path("/run/celery").stat().st_uid == USER_ID
+    assert host.path("/run/celery").stat().st_mode & 0o7777 == 0o2755
+    say("status").ok()
+    say("start").ok()
+    assert pids(host) == first, "what runs is left alone"
+    answer = host.shell(f"cd {PROJECT} && {BIN}/python drive.py call add 2 3", user=USER).ok()
+    assert "= 5, by w" in answer.out
+
+    say("restart").ok()
+    second = pids(host)
+    assert sorted(second) == ["w1", "w2"]
+    assert not set(second.values()) & set(first.values())
+    assert not any(host.alive(pid) for pid in first.values())
+
+    host.run("kill", "-KILL", str(second["w1"])).ok()
+    until(lambda: not host.alive(second["w1"]), "w1 is dead")
+    say("status").exits(1)
+    say("start").ok()
+    assert pids(host)["w1"] != second["w1"]
+    assert pids(host)["w2"] == second["w2"], "the other one was never touched"
+
+    say("stop").ok()
+    assert pids(host) == {}
+    assert host.processes() == []
+    say("status").exits(3)
+
+
+def test_new_processes_and_the_same_process(host: Host) -> None:
+    """try-restart and force-reload make new processes, with the options of now; reload keeps them; kill ends them."""
+    host.app()
+    host.write("/etc/default/celeryd", WORKERS.replace("w1 w2", "w1"))
+    service(host, "start", "-Q mail --without-gossip").ok()
+    first = pids(host)["w1"]
+    assert ["-Q", "mail"] in pairs(host)
+    ready = host.read("/var/log/celery/w1.log").count(" ready.")
+    service(host, "reload").ok()
+    until(
+        lambda: host.read("/var/log/celery/w1.log").count(" ready.") > ready,
+        "the worker has started again in place",
+        seconds=60,
+    )
+    assert pids(host)["w1"] == first
+    service(host, "try-restart", "-Q short").ok()
+    second = pids(host)["w1"]
+    assert second != first
+    assert ["-Q", "short"] in pairs(host)
+    assert ["-Q", "mail"] not in pairs(host)
+    service(host, "force-reload", "-Q short").ok()
+    assert pids(host)["w1"] != second
+    service(host, "kill").ok()
+    assert host.processes() == []
+    service(host, "status").exits(3)
+
+
+def pairs(host: Host) -> list[list[str]]:
+    """Every two words that stand side by side in a command of the workers' user."""
+    return [words[at : at + 2] for words in host.processes() for at in range(len(words))]
+
+
+def test_life_of_beat(host: Host, shell: str) -> None:
+    """Beat lives by the same verbs, from the files that Celery's script for it reads: the workers', then its own."""
+    host.app()
+    host.write("/etc/default/celeryd", WORKERS)
+    host.write("/etc/default/celerybeat", 'CELERYBEAT_OPTS="--schedule=/var/run/celery/schedule --max-interval=1"\n')
+
+    def say(verb: str) -> Done:
+        return service(host, verb, shell=shell, name="multibeat")
+
+    say("status").exits(3)
+    say("try-restart").ok()
+    say("reload").exits(3)
+    say("start").ok()
+    (pid,) = pids(host).values()
+    assert host.exists("/run/celery/beat.pid")
+    assert host.status(pid)["Uid"].split() == [str(USER_ID)] * 4
+    until(lambda: list(host.path("/run/celery").glob("schedule*")), "beat has made its schedule where it was told")
+    say("status").ok()
+    say("force-reload").ok()
+    assert pids(host)["beat"] != pid
+    say("stop").ok()
+    assert host.processes() == []
+    say("status").exits(3)
+
+
+def test_a_worker_that_cannot_start_is_a_failure_that_says_why(host: Host) -> None:
+    """G4: an app that does not import makes start exit 1, with the worker's own words; the script does not say OK."""
+    host.app()
+    host.write("/etc/default/celeryd", WORKERS)
+    host.write(f"{PROJECT}/tasks.py", "import there_is_no_such_module\n")
+    done = service(host, "start").exits(1)
+    assert "No module named 'there_is_no_such_module'" in done.err
+    assert host.processes() == []
+
+
+# --- exit codes ------------------------------------------------------------------------------------------
+
+
+EXIT_CODES = (
+    ("", "", 2, "usage:"),
+    ("", "explode", 2, "usage:"),
+    ("CELERYD_USER=nobody-here", "start", 6, "there is no user nobody-here"),
+    ("CELERYD_USER=nobody-here", "status", 4, "there is no user nobody-here"),
+    ("CELERYD_OPTS='-c:9 4'", "start", 6, "-c:9"),
+    ("CELERYD_OPTS='-c:9 4'", "status", 4, "-c:9"),
+    ("CELERYD_ULIMIT='-n nonsense'", "start", 6, "CELERYD_ULIMIT='-n nonsense'"),
+    ("CELERY_BIN=/nowhere/celery", "start", 5, "Celery is not installed"),
+    ("CELERY_BIN=/nowhere/celery", "try-restart", 5, "Celery is not installed"),
+    ("CELERY_BIN=/nowhere/celery", "status", 4, "Celery is not installed"),
+    ("CELERY_BIN=/bin/true", "start", 5, "multi is not installed"),
+    ("CELERY_BIN= ; PATH=/usr/bin", "stop", 5, "multi is not installed"),
+    ("CELERYD_PID_FILE=/etc/nope/%n.pid CELERY_CREATE_DIRS=0", "start", 4, "/etc/nope"),
+    ("if then", "start", 6, "is no shell script that can be read"),
+    ("if then", "status", 4, "is no shell script that can be read"),
+)
+
+
+def test_exit_codes(host: Host, shell: str) -> None:
+    """The exit codes are those of the Linux Standard Base, and the message says what is wrong."""
+    host.app()
+    for config, verb, code, says in EXIT_CODES:
+        host.write("/etc/default/celeryd", f"{WORKERS}\n{config}\n")
+        done = service(host, verb, shell=shell).exits(code)
+        assert says in done.err, (config, done)
+        assert host.processes() == [], config
+
+
+def test_too_many_words_are_a_mistake(host: Host, shell: str) -> None:
+    """More options of the worker are one argument; more arguments are refused, not dropped."""
+    host.write("/etc/default/celeryd", WORKERS)
+    assert "quote them" in service(host, "start", "-c", "4", shell=shell).exits(2).err
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_configuration(host: Host, shell: str, name: str) -> None:
+    """Where nothing says what to run, nothing is run: exit 6, status 4."""
+    known = {"multid": "celeryd", "multibeat": "celerybeat"}[name]
+    assert f"there is no /etc/default/{known}" in service(host, "start", shell=shell, name=name).exits(6).err
+    service(host, "status", shell=shell, name=name).exits(4)
+
+
+def test_who_may_do_what(host: Host, shell: str) -> None:
+    """Root and the workers' user may do everything; anybody else may look, as far as the system lets them."""
+    host.app()
+    host.write("/etc/default/celeryd", WORKERS)
+    assert "only root and celery" in service(host, "start", shell=shell, user=STRANGER).exits(4).err
+    service(host, "status", shell=shell, user=STRANGER).exits(3)
+    service(host, "create-paths", shell=shell).ok()
+    service(host, "start", shell=shell, user=USER).ok()
+    service(host, "kill", shell=shell, user=USER).ok()
+    host.path("/etc/default/celeryd").chmod(0o640)
+    assert "cannot read /etc/default/celeryd" in service(host, "status", shell=shell, user=STRANGER).exits(4).err
+
+
+# --- what root believes ----------------------------------------------------------------------------------
+
+
+def _owned_by_another(host: Host) -> str:
+    os.chown(host.path("/etc/default/celeryd"), STRANGER_ID, 0)
+    return f"belongs to uid {STRANGER_ID}"
+
+
+def _writable(mode: int) -> object:
+    def change(host: Host) -> str:
+        host.path("/etc/default/celeryd").chmod(mode)
+        return "can be written by others"
+
+    return change
+
+
+def _in_a_directory_of_another(host: Host) -> str:
+    os.chown(host.path("/etc/default"), STRANGER_ID, 0)
+    return f"/etc/default belongs to uid {STRANGER_ID}"
+
+
+def _in_a_writable_directory(host: Host) -> str:
+    host.path("/etc/default").chmod(0o775)
+    return "/etc/default can be written by others"
+
+
+def _a_link_into_a_directory_of_another(host: Host) -> str:
+    host.app()
+    host.write(f"{PROJECT}/celeryd", host.read("/etc/default/celeryd"))
+    host.path("/etc/default/celeryd").unlink()
+    host.path("/etc/default/celeryd").symlink_to(f"{PROJECT}/celeryd")
+    return f"{PROJECT} belongs to uid {USER_ID}"
+
+
+def _a_link_through_a_directory_of_another(host: Host) -> str:
+    host.app()
+    host.write("/srv/roots/celeryd", host.read("/etc/default/celeryd"))
+    host.path(f"{PROJECT}/way").symlink_to("/srv/roots")
+    os.chown(host.path(f"{PROJECT}/way"), USER_ID, USER_ID, follow_symlinks=False)
+    host.path("/etc/default/celeryd").unlink()
+    host.path("/etc/default/celeryd").symlink_to(f"{PROJECT}/way/celeryd")
+    return f"{PROJECT}/way belongs to uid {USER_ID}"
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        _owned_by_another,
+        _writable(0o664),
+        _writable(0o646),
+        _in_a_directory_of_another,
+        _in_a_writable_directory,
+        _a_link_into_a_directory_of_another,
+        _a_link_through_a_directory_of_another,
+    ],
+)
+def test_a_configuration_that_another_user_could_have_written_is_refused(host: Host, shell: str, plant: object) -> None:
+    """G8: nothing in it is run, the reason is said, and the exit code is 6."""
+    assert callable(plant)
+    host.write("/etc/default/celeryd", WORKERS + "touch /srv/was-run\n")
+    why = plant(host)
+    done = service(host, "start", shell=shell).exits(6)
+    assert why in done.err
+    assert "chown root" in done.err
+    assert not host.exists("/srv/was-run")
+
+
+def test_a_configuration_that_root_linked_is_believed(host: Host, shell: str) -> None:
+    """A link of root's to a file of root's, by a relative way, is as good as the file."""
+    host.write("/etc/deploy/celeryd", WORKERS + "touch /srv/was-run\n")
+    host.path("/etc/default/celeryd").symlink_to("../deploy/celeryd")
+    service(host, "check-paths", shell=shell).ok()
+    assert host.exists("/srv/was-run")
+
+
+def record_everything(host: Host, *where: str) -> None:
+    """Programs of the workers' user that write down who runs them, with which words and what else they have."""
+    host.write(RECORDED, "", owner=USER_ID, mode=0o666)
+    text = f"""\
+#!/bin/sh
+{{
+    printf '%s' "uid=$(/usr/bin/id -u) gid=$(/usr/bin/id -g) nofile=$(ulimit -n) $0"
+    for word; do printf ' [%s]' "$word"; done
+    printf ' DJANGO=%s PATH=%s\\n' "$DJANGO_SETTINGS_MODULE" "$PATH"
+}} >>{RECORDED}
+case "$*" in *--json*) echo '[{{"state": "running"}}]' ;; esac
+case "$1" in expand) shift; echo "$1" | sed "s/%n/$2/" ;; esac
+exit "$(cat /srv/exit 2>/dev/null || echo 0)"
+"""
+    for path in where:
+        host.write(path, text, mode=0o755, owner=USER_ID)
+        os.chown(host.path(path).parent, USER_ID, USER_ID)
+
+
+def recorded(host: Host) -> list[str]:
+    """What the programs wrote down since the last look."""
+    lines = host.read(RECORDED).splitlines()
+    host.path(RECORDED).write_text("")
+    return lines
+
+
+def test_no_code_of_the_user_is_run_by_root(host: Host, shell: str) -> None:
+    """G8: an environment that belongs to the workers' user, on PATH too, is run by every verb as that user only."""
+    names = ("multi", "celery", "python", "id", "ls", "sed", "grep", "su", "mkdir", "chown", "uname", "readlink", "sh")
+    record_everything(host, *(f"/srv/venv/bin/{name}" for name in names))
+    environment = f"{WORKERS}\nCELERY_BIN=/srv/venv/bin/celery\nPATH=/srv/venv/bin:$PATH\nexport PATH\n"
+    host.write("/etc/default/celeryd", environment)
+    for name in SCRIPTS:
+        for verb in VERBS:
+            service(host, verb, shell=shell, name=name)
+    lines = recorded(host)
+    assert len(lines) > 2 * len(VERBS) - 6, "the environment was in use"
+    assert {line.split()[0] for line in lines} == {f"uid={USER_ID}"}
+    host.write("/etc/default/celeryd", environment.replace("CELERY_BIN=/srv/venv/bin/celery", "CELERY_BIN="))
+    service(host, "start", shell=shell)
+    assert {line.split()[0] for line in recorded(host)} == {f"uid={USER_ID}"}, "also when multi is found on PATH"
+
+
+def test_a_preloaded_library_is_for_the_workers_only(host: Host, shell: str) -> None:
+    """G8: a library that the configuration preloads is loaded by no program of root's, and by multi."""
+    record_everything(host, RECORDER)
+    host.write("/etc/default/celeryd", f"{WORKERS}\nMULTI_BIN={RECORDER}\nexport LD_PRELOAD=/srv/proj/no-such.so\n")
+    assert "no-such.so" not in service(host, "check-paths", shell=shell).ok().err
+    assert "no-such.so" in service(host, "start", shell=shell).ok().err
+
+
+@pytest.mark.parametrize("what", ["CELERY_BIN", "CELERYD_CHDIR", "MULTI_BIN"])
+def test_a_service_of_root_runs_nothing_of_others(host: Host, shell: str, what: str) -> None:
+    """G8: with CELERYD_USER=root, an environment or a project of another user is refused."""
+    host.app()
+    record_everything(host, "/srv/venv/bin/multi", "/srv/venv/bin/celery")
+    settings = {"CELERY_BIN": "/bin/true", "MULTI_BIN": "/bin/true", "CELERYD_CHDIR": "/"}
+    host.write("/etc/default/celeryd", _settings(settings, CELERYD_USER="root", CELERY_APP="tasks"))
+    service(host, "start", shell=shell).ok()
+    settings[what] = {"CELERYD_CHDIR": PROJECT}.get(what, "/srv/venv/bin/celery")
+    host.write("/etc/default/celeryd", _settings(settings, CELERYD_USER="root", CELERY_APP="tasks"))
+    assert "would run as root" in service(host, "start", shell=shell).exits(6).err
+    assert recorded(host) == []
+
+
+def _settings(settings: dict[str, str], **more: str) -> str:
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in {**settings, **more}.items())
+
+
+def test_directories_are_not_made_through_what_others_planted(host: Host, shell: str) -> None:
+    """G8: below a directory of the workers' user that user makes directories; a planted link gains nothing."""
+    host.app()
+    host.write("/etc/precious/file", "root's\n")
+    host.path(f"{PROJECT}/run").symlink_to("/etc/precious")
+    host.write(
+        "/etc/default/celeryd",
+        f"{WORKERS}\nCELERYD_PID_FILE={PROJECT}/run/deep/%n.pid\nCELERYD_LOG_FILE={PROJECT}/log/%n.log\n",
+    )
+    assert "cannot make the directory" in service(host, "create-paths", shell=shell).exits(4).err
+    assert host.path("/etc/precious").stat().st_uid == 0
+    assert not host.exists("/etc/precious/deep")
+    assert host.path(f"{PROJECT}/log").stat().st_uid == USER_ID
+
+
+def test_directories(host: Host, shell: str) -> None:
+    """create-paths makes both directories for the user, check-paths those that settings name; parents stay root's."""
+    record_everything(host, RECORDER)
+    places = "CELERYD_PID_FILE=/run/deep/%n/w.pid\nCELERYD_LOG_FILE=/var/log/deeper/still/w.log\n"
+    base = f"{WORKERS}\nMULTI_BIN={RECORDER}\nCELERYD_NODES=w1\nCELERY_CREATE_DIRS=0\n{places}"
+    host.write("/etc/default/celeryd", base)
+    service(host, "check-paths", shell=shell).ok()
+    assert not host.exists("/run/deep")
+    host.write("/etc/default/celeryd", f"{base}\nCELERY_CREATE_RUNDIR=1\n")
+    service(host, "check-paths", shell=shell).ok()
+    assert host.path("/run/deep").stat().st_uid == 0
+    assert host.path("/run/deep/w1").stat().st_uid == USER_ID
+    assert not host.exists("/var/log/deeper")
+    service(host, "create-paths", shell=shell).ok()
+    assert host.path("/var/log/deeper").stat().st_uid == 0
+    made = host.path("/var/log/deeper/still").stat()
+    assert (made.st_uid, made.st_gid, made.st_mode & 0o7777) == (USER_ID, USER_ID, 0o2755)
+
+
+# --- every variable ----------------------------------------------------------------------------------------
+
+
+VARIABLES = (
+    ("", "start", "start] [w1] [w2] [--keep-unready] [--workdir=/srv/proj/] [--pidfile=/var/run/celery/%n.pid]"),
+    ("", "start", "[--logfile=/var/log/celery/%n%I.log] [--loglevel=INFO]"),
+    ("", "start", "[--loglevel=INFO] [--app=tasks] [-O] [fair] [-c] [1] [-c:w2] [2]"),
+    ("", "stop", "stopwait] [w1] [w2]"),
+    ("", "kill", "kill] [w1]"),
+    ("", "restart", "restart] [w1] [w2] [--keep-unready]"),
+    ("", "dryrun", "start] [w1] [w2] [--dry-run] [--verbose]"),
+    ("CELERYD_NODES=3", "start", "start] [3] [--keep-unready]"),
+    ("CELERYD_NODES='a\n\tb\n'", "start", "start] [a] [b] [--keep-unready]"),
+    ("CELERYD_NODES=", "start", "start] [celery] [--keep-unready]"),
+    ("CELERY_APP=", "start", "[--loglevel=INFO] [-O]"),
+    ("CELERYD_CHDIR=", "start", "[--keep-unready] [--pidfile"),
+    ("CELERYD_CHDIR='/srv/a b'", "start", "[--workdir=/srv/a b]"),
+    ("CELERYD_CHDIR=/srv/o\\'clock", "start", "[--workdir=/srv/o'clock]"),
+    ("CELERYD_OPTS='-Q \"a b\" -c\n 4'", "start", "[-Q] [a b] [-c] [4]"),
+    ("CELERYD_OPTS='-Q a*b'", "start", "[-Q] [a*b]"),
+    ("DAEMON_OPTS=--umask=027", "start", "[--umask=027] [-O]"),
+    ("CELERYD_LOG_LEVEL=DEBUG", "start", "[--loglevel=DEBUG]"),
+    ("CELERYD_LOGLEVEL=ERROR", "start", "[--loglevel=ERROR]"),
+    ("CELERYD_PID_FILE=", "start", "[--pidfile=/var/run/celery/%n.pid]"),
+    ("CELERYD_LOG_FILE=", "start", "[--logfile=/var/log/celery/%n%I.log]"),
+    ("CELERYD_ULIMIT='-n 77'", "start", "nofile=77 "),
+    ("CELERYD_USER=mallory CELERYD_GROUP=", "start", f"uid={STRANGER_ID} gid={STRANGER_ID} "),
+    ("CELERYD_GROUP=daemon", "start", f"uid={USER_ID} gid=1 "),
+    ("CELERYD_GROUP=", "start", f"uid={USER_ID} gid={USER_ID} "),
+    ("export DJANGO_SETTINGS_MODULE=proj.settings", "start", "DJANGO=proj.settings"),
+    ("export PATH=/opt/oracle/bin:$PATH", "start", "PATH=/opt/oracle/bin:/usr/local/sbin:"),
+    ("CELERYD_SU_ARGS='-s /bin/sh -l' DJANGO_SETTINGS_MODULE=x; export DJANGO_SETTINGS_MODULE", "start", "DJANGO= "),
+    ("CELERY_SU=/srv/bin/su", "start", "SU"),
+    ("CELERYD_SU=/srv/bin/su", "start", "SU"),
+)
+
+
+def test_every_variable(host: Host, shell: str) -> None:
+    """Each variable of Celery's script arrives as it does there, and words with blanks and quotes arrive whole."""
+    record_everything(host, RECORDER)
+    host.write("/srv/bin/su", f'#!/bin/sh\necho "SU $*" >>{RECORDED}\nexec su -s /bin/sh "$@"\n', mode=0o755)
+    for config, verb, expected in VARIABLES:
+        host.write("/etc/default/celeryd", f"{WORKERS}\nMULTI_BIN={RECORDER}\n{config}\n")
+        service(host, verb, shell=shell).ok()
+        assert expected in "\n".join(recorded(host)).replace(f" [--executable={BIN}/python]", ""), config
+
+
+VARIABLES_OF_BEAT = (
+    ("", "start] [beat] [--keep-unready] [--preset=celery-beat] [--workdir=/srv/proj/]"),
+    ("", "[--pidfile=/var/run/celery/beat.pid] [--logfile=/var/log/celery/beat.log] [--loglevel=INFO]"),
+    ("", "[--loglevel=INFO] [--app=tasks] DJANGO"),
+    ("CELERYBEAT=/srv/beat/celery", f"{RECORDER} [start] [beat] [--executable=/srv/beat/python] [--"),
+    ("CELERYBEAT_OPTS='-s /srv/x -S \"a b\"'", "[-s] [/srv/x] [-S] [a b]"),
+    ("CELERYBEAT_LOG_LEVEL=DEBUG", "[--loglevel=DEBUG]"),
+    ("CELERYBEAT_LOGLEVEL=ERROR", "[--loglevel=ERROR]"),
+    ("CELERYBEAT_PID_FILE=/run/100%.pid", "[--pidfile=/run/100%%.pid]"),
+    ("CELERYBEAT_LOG_FILE=/var/log/b.log", "[--logfile=/var/log/b.log]"),
+    ("CELERYBEAT_CHDIR=/srv/beat", "[--workdir=/srv/beat]"),
+    ("CELERYBEAT_USER=mallory", f"uid={STRANGER_ID} gid={STRANGER_ID} "),
+    ("CELERYBEAT_GROUP=daemon", f"uid={USER_ID} gid=1 "),
+    ("CELERYBEAT_SU=/srv/bin/su", "SU"),
+)
+
+
+def test_every_variable_of_beat(host: Host, shell: str) -> None:
+    """Beat's own variables count, and where there is none the workers' do."""
+    record_everything(host, RECORDER, "/srv/beat/celery", "/srv/beat/python")
+    host.write("/srv/bin/su", f'#!/bin/sh\necho "SU $*" >>{RECORDED}\nexec su -s /bin/sh "$@"\n', mode=0o755)
+    host.write("/etc/default/celeryd", f"{WORKERS}\nMULTI_BIN={RECORDER}\n")
+    for config, expected in VARIABLES_OF_BEAT:
+        host.write("/etc/default/celerybeat", f"{config}\n")
+        service(host, "start", shell=shell, name="multibeat").ok()
+        assert expected in "\n".join(recorded(host)).replace(f" [--executable={BIN}/python]", ""), config
+
+
+def test_exit_codes_of_multi_are_translated(host: Host, shell: str) -> None:
+    """What multi says in its own exit codes is said in those of the Linux Standard Base."""
+    record_everything(host, RECORDER)
+    host.write("/etc/default/celeryd", f"{WORKERS}\nMULTI_BIN={RECORDER}\n")
+    for code, expected in {0: 0, 1: 1, 2: 6, 75: 1, 77: 4, 130: 1}.items():
+        host.write("/srv/exit", str(code))
+        for verb in ("start", "stop", "restart", "kill"):
+            service(host, verb, shell=shell).exits(expected)
+
+
+# --- names and places ---------------------------------------------------------------------------------------
+
+
+def test_which_configuration_a_name_reads(host: Host, shell: str) -> None:
+    """A copy, a link and a run level's link read the file of their name; multid reads celeryd's where it has none."""
+    record_everything(host, RECORDER)
+    for name in ("celeryd", "little-worker"):
+        host.write(f"/etc/default/{name}", f"{WORKERS}\nMULTI_BIN={RECORDER}\nCELERYD_NODES=of-{name}\n")
+    host.install(SCRIPTS["multid"], "/etc/init.d/little-worker")
+    host.path("/etc/init.d/celeryd").symlink_to("multid")
+    host.path("/etc/rc2.d").mkdir(exist_ok=True)
+    host.path("/etc/rc2.d/S20little-worker").symlink_to("../init.d/little-worker")
+
+    def read_by(path: str) -> str:
+        host.run(*shell.split(), path, "start").ok()
+        (line,) = recorded(host)
+        return re.search(r"\[start\] \[of-([a-z-]*)\]", line)[1]  # type: ignore[index] # no match is a failure
+
+    assert read_by("/etc/init.d/multid") == "celeryd"
+    assert read_by("/etc/init.d/celeryd") == "celeryd"
+    assert read_by("/etc/init.d/little-worker") == "little-worker"
+    assert read_by("/etc/rc2.d/S20little-worker") == "little-worker"
+    host.write("/etc/default/multid", f"{WORKERS}\nMULTI_BIN={RECORDER}\nCELERYD_NODES=of-multid\n")
+    assert read_by("/etc/init.d/multid") == "multid"
+    assert read_by("/etc/init.d/celeryd") == "celeryd"
+
+
+def test_the_configuration_can_be_named(host: Host) -> None:
+    """CELERY_DEFAULTS in the environment names another file, as for Celery's script."""
+    record_everything(host, RECORDER)
+    host.write("/etc/other", f"{WORKERS}\nMULTI_BIN={RECORDER}\nCELERYD_NODES=other\n")
+    host.run("sh", "/etc/init.d/multid", "start", env={"CELERY_DEFAULTS": "/etc/other"}).ok()
+    assert "[start] [other]" in recorded(host)[0]
+
+
+def test_which_multi_and_which_python(host: Host, shell: str) -> None:
+    """The multi beside Celery is used, or else the one on PATH, told which Python has Celery; MULTI_BIN decides."""
+    record_everything(
+        host,
+        *(f"/srv/proj/venv/bin/{name}" for name in ("multi", "celery", "python")),
+        *(f"/srv/bare/{name}" for name in ("celery", "python3")),
+        "/srv/path/multi",
+        RECORDER,
+    )
+    there = "export PATH=/srv/path:$PATH"
+    for config, used in (
+        ("CELERY_BIN=/srv/proj/venv/bin/celery", "/srv/proj/venv/bin/multi [start] [w1] [w2] [--keep"),
+        ("CELERY_BIN='/srv/proj/venv/bin/python -m celery'", "/srv/proj/venv/bin/multi [start] [w1] [w2] [--keep"),
+        ("CELERY_BIN=venv/bin/celery", "/srv/proj/venv/bin/multi [start] [w1] [w2] [--keep"),
+        (
+            f"CELERY_BIN=/srv/bare/celery; {there}",
+            "/srv/path/multi [start] [w1] [w2] [--executable=/srv/bare/python3] [--",
+        ),
+        (f"CELERY_BIN=; {there}", "/srv/path/multi [start] [w1] [w2] [--keep"),
+        (f"CELERY_BIN=; {there}:/srv/bare", "/srv/path/multi [start] [w1] [w2] [--executable=/srv/bare/python3] [--"),
+        (
+            f"CELERY_BIN=/srv/proj/venv/bin/celery MULTI_BIN={RECORDER}",
+            f"{RECORDER} [start] [w1] [w2] [--executable=/srv/proj/venv/bin/python] [--",
+        ),
+        (
+            f"CELERY_BIN=/srv/proj/venv/bin/celery MULTI_BIN='{RECORDER} --quiet'",
+            f"{RECORDER} [--quiet] [start] [w1] [w2] [--executable=/srv/proj/venv/bin/python] [--",
+        ),
+    ):
+        host.write("/etc/default/celeryd", f"{WORKERS}\n{config}\n")
+        service(host, "start", shell=shell).ok()
+        assert f" {used}" in recorded(host)[0], config
+
+
+def test_a_dry_run_does_nothing(host: Host) -> None:
+    """G10: dryrun says what start would do, and makes nothing."""
+    host.app()
+    host.write("/etc/default/celeryd", WORKERS)
+    done = service(host, "dryrun").ok()
+    assert "w1@" in done.out
+    assert not host.exists("/run/celery")
+    assert host.processes() == []
+
+
+# --- the scripts themselves -----------------------------------------------------------------------------------
+
+
+def shared(path: str) -> str:
+    """The part that both scripts have."""
+    text = (CHECKOUT / path).read_text(encoding="utf-8")
+    begin, end = (rf"^# --- shared with \w+: {word} ---$" for word in ("begin", "end"))
+    found = re.search(f"{begin}(.*){end}", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, path
+    return found[1]
+
+
+def test_the_shared_part_is_the_same() -> None:
+    """Each script stands alone, so what both need is in both, word for word."""
+    assert shared(SCRIPTS["multid"]) == shared(SCRIPTS["multibeat"])
+
+
+def test_the_scripts_are_clean_posix_sh() -> None:
+    """Shellcheck, told that it is POSIX sh, finds nothing."""
+    need("shellcheck", root=False)
+    paths = [str(CHECKOUT / path) for path in SCRIPTS.values()]
+    done = subprocess.run(["shellcheck", "--shell=sh", *paths], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_header_is_whole(name: str) -> None:
+    """The LSB header names the service, what it needs, when it runs and what it is."""
+    text = Path(CHECKOUT / SCRIPTS[name]).read_text(encoding="utf-8")
+    found = re.search(r"^### BEGIN INIT INFO\n(.*)^### END INIT INFO$", text, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    fields = dict(re.findall(r"^# ([\w-]+): +(\S.*)$", found[1], re.MULTILINE))
+    assert fields["Provides"] == name
+    for keyword in ("Required-Start", "Required-Stop", "Short-Description", "Description"):
+        assert fields[keyword]
+    assert fields["Default-Start"] == "2 3 4 5"
+    assert fields["Default-Stop"] == "0 1 6"
+    assert text.startswith("#!/bin/sh\n")
+    assert os.access(CHECKOUT / SCRIPTS[name], os.X_OK)
