@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ class _Child:
     """A process that our launcher forks, from the request on. A bundle of state, not a value."""
 
     key: str
-    gate: socket.socket | None
+    gate: socket.socket | None = None
     proc: Proc | None = None
     opened: bool = False
     failed: bool = False
@@ -125,13 +126,17 @@ class System(Place):
     def __init__(self, *, pidfd: bool = True, signals: Sequence[int] = ()) -> None:
         """Open nothing yet; what is needed is opened when it is needed."""
         self._pidfd = pidfd and hasattr(os, "pidfd_open") and hasattr(signal, "pidfd_send_signal")
-        self._poll = select.poll()
+        self._poller: select.poll | select.epoll | None = None
         self._sources: dict[int, Callable[[], None]] = {}
         self._held: dict[str, _Held] = {}
         self._children: dict[int, _Child] = {}
+        self._born: dict[Proc, int] = {}  # which of the children it is
+        self._pidfds: dict[Proc, int] = {}  # one for each process that is watched
         self._next_child = 1
         self._control: socket.socket | None = None
         self._control_buffer = b""
+        self._requests: deque[tuple[int, bytes]] = deque()  # launches that the launcher has not taken yet
+        self._unsent = b""  # the rest of one that it has taken half
         self._launcher = 0
         self._queue: list[Happening] = []
         self._looking = _LOOK_FIRST
@@ -170,6 +175,9 @@ class System(Place):
             for fd in self._wake:
                 os.close(fd)
             self._wake = None
+        if isinstance(self._poller, select.epoll):
+            self._poller.close()
+        self._poller = None
         if self._limits is not None:
             import resource
 
@@ -232,9 +240,22 @@ class System(Place):
                 except ChildProcessError:
                     continue
 
-    def _add_source(self, fd: int, handle: Callable[[], None]) -> None:
+    @property
+    def _poll(self) -> select.poll | select.epoll:
+        """Who waits for all at once; epoll(7) at a cost that does not grow with their number."""
+        if self._poller is None:
+            self._poller = select.epoll() if LINUX else select.poll()
+        return self._poller
+
+    def _poll_for(self, left: float | None) -> list[tuple[int, int]]:
+        """What is ready within that many seconds; None: as soon as anything is."""
+        if LINUX:
+            return self._poll.poll(-1 if left is None else left)
+        return self._poll.poll(None if left is None else left * 1000)
+
+    def _add_source(self, fd: int, handle: Callable[[], None], events: int = select.POLLIN) -> None:
         self._sources[fd] = handle
-        self._poll.register(fd, select.POLLIN)
+        self._poll.register(fd, events)  # the numbers mean the same to both
 
     def _drop_source(self, fd: int) -> None:
         if self._sources.pop(fd, None) is not None:
@@ -502,15 +523,14 @@ class System(Place):
     # -- starting --------------------------------------------------------------------------------
 
     def launch(self, key: str, launch: Launch) -> None:
-        """Ask the launcher for a process."""
+        """Ask the launcher for a process. It forks while we go on: nobody waits here until it takes the request."""
         import marshal
 
         from multi.system.launch import HEADER
 
         try:
             payload = marshal.dumps(self._request(launch))
-            control = self._start_launcher()
-            ours, theirs = socket.socketpair()
+            self._start_launcher()
         except MachineError as error:
             self._queue.append(LaunchFailed(key, f"{error.what}: {error.why}", error.hint, error.errno))
             return
@@ -519,20 +539,56 @@ class System(Place):
             return
         ident = self._next_child
         self._next_child += 1
+        self._children[ident] = _Child(key)
+        self._of(key).child = ident
+        self._requests.append((ident, HEADER.pack(len(payload), ident) + payload))
+        self._send_requests()
+
+    def _send_requests(self) -> None:
+        """Hand over as much as the launcher takes now."""
+        control = self._control
+        if control is None:
+            return
+        waiting = bool(self._requests or self._unsent)
+        try:
+            while self._requests or self._unsent:
+                if self._unsent:
+                    self._unsent = self._unsent[control.send(self._unsent) :]
+                else:
+                    self._send_first(control)
+        except BlockingIOError:
+            self._poll.modify(control.fileno(), select.POLLIN | select.POLLOUT)
+            return
+        except OSError:
+            self._launcher_died()
+            return
+        if waiting:
+            self._poll.modify(control.fileno(), select.POLLIN)
+
+    def _send_first(self, control: socket.socket) -> None:
+        """Send the first request and the node's end of its gate. Raises `OSError` when they are not taken."""
+        ident, data = self._requests[0]
+        child = self._children.get(ident)
+        if child is None or child.failed:  # it was given up meanwhile
+            self._requests.popleft()
+            return
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            self._requests.popleft()
+            child.failed = True
+            why = f"cannot start a process: {error.strerror}"
+            self._queue.append(LaunchFailed(child.key, why, files_hint(error.errno or 0), error.errno or 0))
+            return
         with theirs:
-            data = HEADER.pack(len(payload), ident) + payload
             try:
                 sent = socket.send_fds(control, [data], [theirs.fileno()])
-                control.sendall(data[sent:])
-            except OSError as error:
+            except OSError:
                 ours.close()
-                self._queue.append(
-                    LaunchFailed(key, f"the launcher has ended: {error.strerror}", "try again", error.errno or 0)
-                )
-                return
-        child = _Child(key, ours)
-        self._children[ident] = child
-        self._of(key).child = ident
+                raise
+        self._requests.popleft()
+        self._unsent = data[sent:]
+        child.gate = ours
         self._add_source(ours.fileno(), lambda: self._gate_speaks(ident))
 
     def _request(self, launch: Launch) -> Request:
@@ -574,9 +630,9 @@ class System(Place):
                 env[os.fsencode(name)] = os.fsencode(text)
         return env, identity
 
-    def _start_launcher(self) -> socket.socket:
+    def _start_launcher(self) -> None:
         if self._control is not None:
-            return self._control
+            return
         import warnings
 
         from multi.system import launch as launcher
@@ -592,46 +648,56 @@ class System(Place):
             ours.close()
             launcher.serve(theirs, self._limits)
         theirs.close()
+        ours.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
         self._launcher, self._control = pid, ours
         self._add_source(ours.fileno(), self._launcher_speaks)
-        return ours
 
-    def _launcher_speaks(self) -> None:  # noqa: C901 -- one branch a message
-        from multi.system.launch import ENDED, KIND_ENDED
+    def _launcher_speaks(self) -> None:
+        """Hear what it has to say, and hand over what it can take."""
+        from multi.system.launch import ENDED
 
         if self._control is None:
             return
         try:
             data = self._control.recv(1 << 16)
+        except BlockingIOError:
+            self._send_requests()
+            return
         except ConnectionError:
             data = b""
         if not data:
             self._launcher_died()
             return
-        self._control_buffer += data
-        while len(self._control_buffer) >= ENDED.size:
-            kind, ident, status = ENDED.unpack_from(self._control_buffer)
-            self._control_buffer = self._control_buffer[ENDED.size :]
-            child = self._children.get(ident)
-            if child is None:
-                continue
-            if child.gate is not None:
-                self._gate_speaks(ident)  # what it still had to say comes before its end
-            child.ended, child.status = True, status
-            if not child.key:
-                continue  # nobody asks at the moment; `watch` finds it
-            if kind != KIND_ENDED:
-                self._queue.append(
-                    LaunchFailed(child.key, f"cannot fork: {os.strerror(status)}", _FORK_HINTS.get(status, ""), status)
-                )
-            elif child.proc is None:
-                if not child.failed:
-                    self._queue.append(LaunchFailed(child.key, _ended_early(status), "look at the kernel's log", 0))
-            else:
-                self._queue.append(Ended(child.key, child.proc, status))
+        data = self._control_buffer + data
+        whole = len(data) // ENDED.size * ENDED.size
+        self._control_buffer = data[whole:]
+        for kind, ident, status in ENDED.iter_unpack(data[:whole]):
+            self._child_ended(kind, ident, status)
+        self._send_requests()
+
+    def _child_ended(self, kind: bytes, ident: int, status: int) -> None:
+        from multi.system.launch import KIND_ENDED
+
+        child = self._children.get(ident)
+        if child is None:
+            return
+        if child.gate is not None:
+            self._gate_speaks(ident)  # what it still had to say comes before its end
+        child.ended, child.status = True, status
+        if not child.key:
+            return  # nobody asks at the moment; `watch` finds it
+        if kind != KIND_ENDED:
+            why = f"cannot fork: {os.strerror(status)}"
+            self._queue.append(LaunchFailed(child.key, why, _FORK_HINTS.get(status, ""), status))
+        elif child.proc is not None:
+            self._queue.append(Ended(child.key, child.proc, status))
+        elif not child.failed:
+            self._queue.append(LaunchFailed(child.key, _ended_early(status), "look at the kernel's log", 0))
 
     def _launcher_died(self) -> None:
         """Somebody killed it. The nodes go on, only their exit statuses are lost."""
+        self._requests.clear()
+        self._unsent = b""
         if self._control is not None:
             self._drop_source(self._control.fileno())
             self._control.close()
@@ -667,6 +733,7 @@ class System(Place):
                 birth = self._birth(pid)
                 if birth is not None:
                     child.proc = Proc(pid, birth)
+                    self._born[child.proc] = ident
                     self._queue.append(Prepared(child.key, child.proc))
             case ("failed", str() as why, str() as hint, int() as code):
                 child.failed = True
@@ -698,8 +765,11 @@ class System(Place):
     def shut_gate(self, key: str) -> None:
         """Send the prepared process away."""
         child = self._child_of(key)
-        if child is not None:
-            self._close_gate(child)
+        if child is None:
+            return
+        self._close_gate(child)
+        if child.proc is None:
+            child.failed = True  # a request that the launcher has not taken yet is not sent any more
 
     # -- signals and ends ------------------------------------------------------------------------
 
@@ -730,10 +800,9 @@ class System(Place):
             if self._birth(proc.pid) != proc.birth:
                 return "gone"
             return _sent(partial(os.kill, proc.pid, signum))
-        for held in self._held.values():
-            known = held.watches.get(proc, -1)
-            if known >= 0:
-                return _sent(partial(signal.pidfd_send_signal, known, signum))
+        known = self._pidfds.get(proc)
+        if known is not None:
+            return _sent(partial(signal.pidfd_send_signal, known, signum))
         fd = self._open_pidfd(proc)
         if fd is None:
             return "gone"
@@ -744,15 +813,16 @@ class System(Place):
 
     def watch(self, key: str, proc: Proc) -> None:
         """Report the end of this process. Our launcher tells it for its own children."""
-        for ident, child in self._children.items():
-            if child.proc == proc:
-                child.key = key
-                self._of(key).child = ident
-                if not child.ended:
-                    return
-                if child.status is not None:
-                    self._queue.append(Ended(key, proc, child.status))
-                    return
+        ident = self._born.get(proc)
+        child = self._children.get(ident) if ident is not None else None
+        if ident is not None and child is not None:
+            child.key = key
+            self._of(key).child = ident
+            if not child.ended:
+                return
+            if child.status is not None:
+                self._queue.append(Ended(key, proc, child.status))
+                return
         self._watch_by_kernel(key, proc)
 
     def _watch_by_kernel(self, key: str, proc: Proc) -> None:
@@ -768,14 +838,20 @@ class System(Place):
             self._queue.append(Ended(key, proc, None))
             return
         held.watches[proc] = fd
+        self._pidfds.setdefault(proc, fd)
         self._add_source(fd, lambda: self._watched_ended(key, proc))
+
+    def _let_go(self, proc: Proc, pidfd: int) -> None:
+        if pidfd < 0:
+            return
+        if self._pidfds.get(proc) == pidfd:
+            del self._pidfds[proc]
+        self._drop_source(pidfd)
+        os.close(pidfd)
 
     def _watched_ended(self, key: str, proc: Proc) -> None:
         held = self._held.get(key)
-        fd = held.watches.pop(proc, -1) if held is not None else -1
-        if fd >= 0:
-            self._drop_source(fd)
-            os.close(fd)
+        self._let_go(proc, held.watches.pop(proc, -1) if held is not None else -1)
         self._queue.append(Ended(key, proc, None))
 
     def _look_for_ends(self) -> None:
@@ -891,8 +967,7 @@ class System(Place):
             self._queue.append(Probed(key, ok=False, why=f"{what}: {os.strerror(code)}"))
             return
         self._of(key).probe = _Probe(what, socket=probe)
-        self._sources[probe.fileno()] = lambda: self._tcp_answered(key, what)
-        self._poll.register(probe.fileno(), select.POLLOUT)
+        self._add_source(probe.fileno(), lambda: self._tcp_answered(key, what), select.POLLOUT)
 
     def _tcp_answered(self, key: str, what: str) -> None:
         probe = self._of(key).probe
@@ -1002,10 +1077,8 @@ class System(Place):
             return
         self.unlock(key)
         self._end_probe(key)
-        for fd in held.watches.values():
-            if fd >= 0:
-                self._drop_source(fd)
-                os.close(fd)
+        for proc, fd in held.watches.items():
+            self._let_go(proc, fd)
         if held.child is not None:
             child = self._children.get(held.child)
             if child is not None:
@@ -1013,6 +1086,8 @@ class System(Place):
                 child.key = ""
                 if child.ended or child.proc is None:
                     del self._children[held.child]
+                    if child.proc is not None:
+                        del self._born[child.proc]
         if held.log is not None:
             held.log.close()
         if held.notify is not None:
@@ -1030,7 +1105,7 @@ class System(Place):
             looking = self._must_look()
             if looking:
                 left = self._looking if left is None else min(left, self._looking)
-            for fd, _ in self._poll.poll(None if left is None else left * 1000):
+            for fd, _ in self._poll_for(left):
                 handle = self._sources.get(fd)
                 if handle is not None:  # one that was handled before may have dropped it
                     handle()

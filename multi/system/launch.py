@@ -107,6 +107,7 @@ def _serve(control: socket.socket, limits: tuple[int, int] | None) -> None:
         ready = {fd for fd, _ in poll.poll()}
         if wake_read in ready:
             os.read(wake_read, 4096)
+            _reap(control, children)
         if control.fileno() in ready:
             data, fds, _, _ = socket.recv_fds(control, 1 << 18, 64)
             for fd in fds:
@@ -118,7 +119,6 @@ def _serve(control: socket.socket, limits: tuple[int, int] | None) -> None:
             while (request := _take(buffered)) is not None:
                 gate = gates.pop(0)
                 _fork(control, request, gate, children, (control.fileno(), wake_read, wake_write, *gates))
-        _reap(control, children)
 
 
 def _take(buffered: bytearray) -> tuple[int, bytes] | None:
