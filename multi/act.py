@@ -109,9 +109,9 @@ class Manner:
     """How the routes are walked.
 
     `width` nodes at a time, None for all at once; with a width, the first failure ends the admission of further
-    nodes. `notes` are what a user should know of a node's readiness. `keep_unready` leaves a node running that did not
-    get ready. `progress` is the number of seconds between two `Waiting` events, None for none. `timeout` bounds
-    `AwaitUp` and `AwaitDown`, seconds. With `signals`, SIGINT, SIGTERM and SIGHUP end the ride as an
+    nodes. `weaker` are proofs of readiness by node, for those that cannot give their own. `keep_unready` leaves a node
+    running that did not get ready. `progress` is the number of seconds between two `Waiting` events, None for none.
+    `timeout` bounds `AwaitUp` and `AwaitDown`, seconds. With `signals`, SIGINT, SIGTERM and SIGHUP end the ride as an
     `Interrupted` event; only the main thread of a program may ask for that.
     """
 
@@ -119,7 +119,7 @@ class Manner:
     keep_unready: bool = False
     progress: float | None = None
     timeout: float | None = None
-    notes: Mapping[str, str] = field(default_factory=dict)
+    weaker: Mapping[str, ready.Weaker] = field(default_factory=dict)
     signals: bool = False
 
 
@@ -311,7 +311,8 @@ class _Ride:
             pause = active.pause
             if pause is not None:
                 left = None if pause.next_at is None or pause.next_at == FOREVER else max(0.0, pause.next_at - now)
-                yield Waiting(active.node.name, pause.pid, pause.what, now - pause.since, pause.next_signum, left)
+                since, signum = now - pause.since, pause.next_signum
+                yield Waiting(active.node.name, pause.pid, pause.what, since, signum, left, pause.note)
 
 
 @dataclass(slots=True)
@@ -328,6 +329,8 @@ class _Walker:
 
     def __init__(self, node: Node, wish: Wish, manner: Manner, machine: Machine) -> None:
         self._node = node
+        weaker = manner.weaker.get(node.name)
+        self._tried = node if weaker is None else weaker.instead(node)  # how it proves that it is ready
         self._key = node.name
         self._wish = wish
         self._manner = manner
@@ -585,8 +588,9 @@ class _Walker:
         proc = yield from self._prepare(token, began)
         if proc is None:
             return False
-        there = ready.before(node, machine)
-        at_once = node.ready.kind == "alive" and node.startsecs == 0
+        there = ready.before(self._tried, machine)
+        tried = self._tried
+        at_once = tried.ready.kind == "alive" and tried.startsecs == 0
         phase = records.UP if at_once else records.STARTING
         record = replace(self._history(), proc=proc, token=token, phase=phase, extra=there.encoded())
         yield from self._save(record, proc.pid)
@@ -602,7 +606,7 @@ class _Walker:
             case ready.Proof(how, note):
                 if not at_once:
                     yield from self._save(replace(record, phase=records.UP, extra=_status(note)))
-                yield Readied(self._key, proc.pid, machine.now() - began, how, self._manner.notes.get(self._key, note))
+                yield Readied(self._key, proc.pid, machine.now() - began, how, note)
                 return True
             case ready.Disproof():
                 return (yield from self._unready(proc, verdict, there.offset))
@@ -628,7 +632,7 @@ class _Walker:
         machine.make_directory(node.rundir, node.uid, node.gid)
         logs = node.logfile.rpartition("/")[0] or "/"
         # One that is there may be reached through links of the node's user, who opens the log as well.
-        if not node.logfile.startswith(("/dev/", "/proc/")) and machine.kind(logs) != "directory":
+        if node.logs_to_file and machine.kind(logs) != "directory":
             machine.make_directory(logs, node.uid, node.gid)
         machine.launch(self._key, self._launch(token))
         self._undo = True
@@ -664,14 +668,15 @@ class _Walker:
     def _prove(
         self, proc: Proc, began: float, there: ready.Before, *, executed: bool
     ) -> Generator[Want, Answer, ready.Verdict]:
-        proof = ready.prove(self._node, proc, self._machine, began=began, there=there, executed=executed)
+        proof = ready.prove(self._tried, proc, self._machine, began=began, there=there, executed=executed)
         sent: Happening | None = None
         while True:
             try:
                 pause = proof.send(sent)
             except StopIteration as stop:
                 verdict: ready.Verdict = stop.value
-                return verdict
+                weaker = self._manner.weaker.get(self._key)
+                return replace(verdict, note=weaker.note) if weaker and isinstance(verdict, ready.Proof) else verdict
             answer = yield pause
             assert not isinstance(answer, Census)  # noqa: S101 -- a Pause is never answered with a Census
             sent = answer
@@ -679,7 +684,7 @@ class _Walker:
     def _launch(self, token: str) -> Launch:
         node = self._node
         # A NOTIFY_SOCKET of our own caller is not the node's: its READY would be taken for ours.
-        notify = self._machine.notify_address(self._key, token) if node.ready.kind == "notify" else None
+        notify = self._machine.notify_address(self._key, token) if self._tried.ready.kind == "notify" else None
         env = (
             *node.env,  # first, so that nothing of it can stand for what says which node this is
             (INSTANCE, token),
@@ -748,7 +753,7 @@ class _Walker:
 
     def _await_ready_of(self, proc: Proc) -> Walk:
         """Another command started it and was cut off: go on where that one was."""
-        node, machine = self._node, self._machine
+        node, machine = self._tried, self._machine
         if node.ready.kind == "notify":
             self._listen(self._record.token if self._record is not None else "")
         there = ready.recalled(node, self._record.extra if self._record is not None else {}, machine)

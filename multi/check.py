@@ -43,9 +43,8 @@ def _obstacles(node: Node, machine: Machine) -> Iterator[Obstacle]:
             yield Obstacle(node.name, f"uid {node.uid}", error.why, error.hint)
     if node.workdir is not None and machine.kind(node.workdir) != "directory":
         yield Obstacle(node.name, node.workdir, "is no directory", "create it, or correct workdir")
-    for setting, path in (("pidfile", node.pidfile), ("logfile", node.logfile)):
-        if path.startswith(("/dev/", "/proc/")):
-            continue
+    paths = {"pidfile": node.pidfile, **({"logfile": node.logfile} if node.logs_to_file else {})}
+    for setting, path in paths.items():
         why = machine.cannot_create(path)
         if why:
             yield Obstacle(node.name, path, why, f"make it writable, or correct {setting}")

@@ -121,7 +121,7 @@ class Waiting:
     """Progress, not a fact: who is waited for. On a terminal this becomes the redrawn line.
 
     `since` is seconds waited so far; `next_signum` is due in `next_in` seconds, None when the wait
-    ends there or has no end.
+    ends there or has no end. `note` is what the node says of itself meanwhile.
     """
 
     node: str
@@ -130,6 +130,7 @@ class Waiting:
     since: float
     next_signum: int | None = None
     next_in: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,7 @@ def _unit(node: Node) -> str:
 
 
 def _unit_log(node: Node) -> list[str]:
-    if node.logfile.startswith(("/dev/", "/proc/")):
+    if not node.logs_to_file:
         return []
     return [f"StandardOutput=append:{_unit_text(node.logfile)}", "StandardError=inherit"]
 
@@ -266,7 +266,7 @@ def _program_section(name: str, node: Node) -> str:
     if env:
         pairs = ",".join(f'{key}="{_supervisor_value(value)}"' for key, value in env)
         lines.append(f"environment={pairs}")
-    if not node.logfile.startswith(("/dev/", "/proc/")):
+    if node.logs_to_file:
         lines += [f"stdout_logfile={_supervisor(node.logfile)}", "redirect_stderr=true"]
     lines += [
         f"startsecs={round(node.startsecs)}",
@@ -431,7 +431,7 @@ def _plist(name: str, node: Node) -> str:
         "EnvironmentVariables": dict(_set_env(node)) or None,
     }
     job.update({key: value for key, value in optional.items() if value is not None})
-    if not node.logfile.startswith(("/dev/", "/proc/")):
+    if node.logs_to_file:
         job["StandardOutPath"] = job["StandardErrorPath"] = node.logfile
     for kind, which in (("SoftResourceLimits", 1), ("HardResourceLimits", 2)):
         limits = {

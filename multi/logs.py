@@ -66,13 +66,13 @@ def read(nodes: Sequence[Node], count: int, machine: Machine, *, follow: bool) -
 
 def unreadable(nodes: Sequence[Node]) -> tuple[Node, ...]:
     """The nodes whose log is no file that could be read again: a terminal, a pipe, the journal."""
-    return tuple(node for node in nodes if node.logfile.startswith(("/dev/", "/proc/")))
+    return tuple(node for node in nodes if not node.logs_to_file)
 
 
 def _sources(nodes: Sequence[Node]) -> list[_Source]:
     names: dict[str, list[str]] = {}
     for node in nodes:
-        if not node.logfile.startswith(("/dev/", "/proc/")):
+        if node.logs_to_file:
             names.setdefault(node.logfile, []).append(node.short)
     return [_Source(",".join(shorts), path) for path, shorts in names.items()]
 

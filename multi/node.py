@@ -82,6 +82,12 @@ class Node:
         return self.stem + ".lock"
 
     @property
+    def logs_to_file(self) -> bool:
+        """Whether the log is a file that can be read again; a terminal, a pipe or the journal is none."""
+        in_memory = self.logfile.startswith("/dev/shm/")  # noqa: S108 -- a file system like any other
+        return in_memory or not self.logfile.startswith(("/dev/", "/proc/"))
+
+    @property
     def rundir(self) -> str:
         """The directory that holds pidfile, record and lock."""
         return self.pidfile.rpartition("/")[0] or "/"

@@ -10,7 +10,7 @@ class Pause:
     """Go on at the next happening of this node, or when the machine's `now` reaches `until` (None: no end).
 
     The rest is for whoever watches: `what` is waited for (``ready``, ``end``, ``lock``), `since` when,
-    `next_signum` at `next_at`.
+    `next_signum` at `next_at`; `note` is what the node last said of itself, or what its last probe met with.
     """
 
     until: float | None
@@ -19,6 +19,7 @@ class Pause:
     since: float
     next_signum: int | None = None
     next_at: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from multi.machine import Census, Ground, Machine
     from multi.observe import Observation
     from multi.presets import Preset
+    from multi.ready import Weaker
     from multi.record import Record
     from multi.step import Route, Step
 
@@ -300,7 +301,7 @@ class _Selector:
 
     def _checked(self, selection: Selection) -> Selection:
         """What only matters to commands that start something."""
-        if self.command not in SPAWNING | {"diff"}:
+        if self.command not in SPAWNING:
             return selection
         for node in selection.nodes:
             if not node.argv and self.command == "restart":
@@ -438,24 +439,20 @@ def _view(node: Node, seen: Observation, census: Census, machine: Machine) -> Vi
 # --- what would be done, and doing it ---------------------------------------------------------------
 
 
-def _errands(command: str, selection: Selection, machine: Machine) -> tuple[list[tuple[Node, Wish]], Mapping[str, str]]:
-    """Each node with what is wished of it, and what a user should know of its readiness."""
+def _errands(command: str, selection: Selection, machine: Machine) -> list[tuple[Node, Wish]]:
+    """Each node with what is wished of it."""
     from multi import decide, observe
 
     command = _ALIASES.get(command, command)
-    nodes: tuple[Node, ...] = selection.nodes
-    notes: Mapping[str, str] = {}
-    if command in SPAWNING or command == "diff":
-        nodes, notes = _with_fallbacks(selection, machine)
     if command not in {"apply", "diff"}:
         wish = decide.Wish(command, selection.spec.signum)
-        return [(node, wish) for node in nodes], notes
+        return [(node, wish) for node in selection.nodes]
     errands: list[tuple[Node, Wish]] = []
-    for node in nodes:
+    for node in selection.nodes:
         record = observe.recall(node, machine)
         errands.append((node, decide.Wish("apply", recorded=record.node if record is not None else None)))
     errands += [(node, decide.Wish("stopwait")) for node in selection.removed]
-    return errands, notes
+    return errands
 
 
 def plan(command: str, selection: Selection, *, machine: Machine | None = None) -> tuple[Route, ...]:
@@ -467,7 +464,7 @@ def plan(command: str, selection: Selection, *, machine: Machine | None = None) 
             return plan(command, selection, machine=system)
     from multi import decide
 
-    errands, _ = _errands(command, selection, machine)
+    errands = _errands(command, selection, machine)
     census = machine.census()
     return tuple(decide.route(wish, _observe(node, census, machine).sighting, node) for node, wish in errands)
 
@@ -495,7 +492,7 @@ def diff(selection: Selection, *, machine: Machine | None = None) -> tuple[Diffe
             return diff(selection, machine=system)
     from multi import decide
 
-    errands, _ = _errands("diff", selection, machine)
+    errands = _errands("diff", selection, machine)
     census = machine.census()
     found: list[Difference] = []
     for node, wish in errands:
@@ -618,11 +615,11 @@ def run(
     if command == "run":
         from multi import foreground
 
-        nodes, notes = _with_fallbacks(selection, machine)
-        yield from foreground.stay(nodes, replace(manner, notes=notes), machine)
+        yield from foreground.stay(selection.nodes, replace(manner, weaker=_weaker(selection, machine)), machine)
         return
-    errands, notes = _errands(command, selection, machine)
-    yield from act.walk(errands, replace(manner, notes=notes), machine)
+    if command in SPAWNING:
+        manner = replace(manner, weaker=_weaker(selection, machine))
+    yield from act.walk(_errands(command, selection, machine), manner, machine)
 
 
 def _caught(command: str, manner: Manner) -> tuple[int, ...]:
@@ -638,18 +635,22 @@ def _caught(command: str, manner: Manner) -> tuple[int, ...]:
     return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
-def _with_fallbacks(selection: Selection, machine: Machine) -> tuple[tuple[Node, ...], Mapping[str, str]]:
-    """Nodes whose Python cannot say READY get their preset's weaker proof, and a note that says so."""
-    notes: dict[str, str] = {}
-    out: list[Node] = []
+def _weaker(selection: Selection, machine: Machine) -> Mapping[str, Weaker]:
+    """The proofs of nodes that cannot give the one that is asked of them.
+
+    A Python without our entry point cannot say READY, and a log that is a terminal or a pipe cannot be read.
+    """
+    from multi.ready import ALIVE, Weaker
+
+    weaker: dict[str, Weaker] = {}
     for node in selection.nodes:
+        if node.ready.kind == "log" and not node.logs_to_file:
+            note = f"its log is {node.logfile}, which cannot be read again, so OK only means that it stayed alive"
+            weaker[node.name] = Weaker(ALIVE, _FALLBACK_SECONDS, note)
         fallback = selection.fallbacks.get(node.preset)
-        if node.ready.kind != "notify" or fallback is None or machine.notifies(node.argv[0], node.uid, node.gid):
-            out.append(node)
-            continue
-        proof, notes[node.name] = fallback
-        out.append(replace(node, ready=proof, startsecs=max(node.startsecs, _FALLBACK_SECONDS)))
-    return tuple(out), notes
+        if node.ready.kind == "notify" and fallback and not machine.notifies(node.argv[0], node.uid, node.gid):
+            weaker[node.name] = Weaker(fallback[0], _FALLBACK_SECONDS, fallback[1])
+    return weaker
 
 
 _FALLBACK_SECONDS = 5.0  # Celery imports the app and connects in this time, or has died of it

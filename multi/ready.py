@@ -14,7 +14,7 @@ from multi.machine import Ended, Executed, Launch, LaunchFailed, Notified, Probe
 from multi.node import Ready
 from multi.pause import Pause
 from multi.schedule import signal_name
-from multi.value import dataclass
+from multi.value import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -52,6 +52,22 @@ class Disproof:
 
 
 Verdict: TypeAlias = Proof | Disproof
+
+
+@dataclass(frozen=True, slots=True)
+class Weaker:
+    """The proof that is taken from a node which cannot give its own: `ready`, and at least `startsecs` of life.
+
+    `note` tells the user why, and what it means.
+    """
+
+    ready: Ready
+    startsecs: float
+    note: str
+
+    def instead(self, node: Node) -> Node:
+        """The node as it is tried. What is on record of it stays as it was asked for."""
+        return replace(node, ready=self.ready, startsecs=max(node.startsecs, self.startsecs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +148,7 @@ def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
                 return course.proof
         if course.proof is None and now >= course.deadline:
             return Disproof(_late(node, course))
-        happening = yield Pause(_next_look(node, course, now), "ready", proc.pid, began)
+        happening = yield Pause(_next_look(node, course, now), "ready", proc.pid, began, note=course.said)
         if happening is None:
             course.pause = min(course.pause * 1.5, _MOST)
             continue

@@ -384,7 +384,8 @@ class Progress:
     def line(self, width: int = 0) -> str:
         """``waiting for 3 nodes to end: w1 w2 w3 | 12s | next: QUIT in 78s``; empty when nobody is waited for.
 
-        `width` is the number of columns to keep to, 0 for no limit; names give way first.
+        What a node says of itself comes last, of the one that is waited for longest. `width` is the number of columns
+        to keep to, 0 for no limit; that text gives way first, then names.
         """
         groups = [
             (what, [wait for wait in self.waits.values() if wait.what == what])
@@ -404,6 +405,12 @@ class Progress:
                 else:
                     high = middle
             text = _progress_text(groups, low)[:width]
+        said = [wait for wait in self.waits.values() if wait.note]
+        if said:
+            longest = max(said, key=lambda wait: wait.since)
+            text += f" | {printable(longest.node.partition('@')[0])}: {printable(longest.note)}"
+            if 0 < width < len(text):
+                text = text[: width - 1] + "…"
         return text
 
 

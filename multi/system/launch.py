@@ -194,25 +194,29 @@ def _close_all_but(keep: set[int]) -> None:
 
 def _become(request: Request, gate_fd: int) -> None:
     """Child: set up, wait at the gate, execute. Returns only on failure."""
-    gate = socket.socket(fileno=gate_fd)
-    try:
-        path, argv, env = _prepare(request)
-        gate.sendall(marshal.dumps((PREPARED, os.getpid())))
-        if gate.recv(1) != GO:
-            return
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    with socket.socket(fileno=gate_fd) as gate:
         try:
-            os.execve(path, argv, env)
+            _set_up_and_run(request, gate)
+        except StepError as error:
+            _say_failed(gate, error)
         except OSError as error:
-            shown = os.fsdecode(path)
-            hint = "a script needs a first line such as #!/bin/sh" if error.errno == errno.ENOEXEC else "check --cmd"
-            raise StepError(f"cannot execute {shown}", error, hint) from error
-    except StepError as error:
-        _say_failed(gate, error)
+            _say_failed(gate, StepError("cannot set the process up", error, ""))
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it must be told, and must not run the caller's code
+            _say_failed(gate, StepError(f"cannot set the process up: {error}", None, "", errno.EINVAL))
+
+
+def _set_up_and_run(request: Request, gate: socket.socket) -> None:
+    path, argv, env = _prepare(request)
+    gate.sendall(marshal.dumps((PREPARED, os.getpid())))
+    if gate.recv(1) != GO:
+        return
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        os.execve(path, argv, env)
     except OSError as error:
-        _say_failed(gate, StepError("cannot set the process up", error, ""))
-    except Exception as error:  # noqa: BLE001 -- whatever it is, it must be told, and must not run the caller's code
-        _say_failed(gate, StepError(f"cannot set the process up: {error}", None, "", errno.EINVAL))
+        shown = os.fsdecode(path)
+        hint = "a script needs a first line such as #!/bin/sh" if error.errno == errno.ENOEXEC else "check --cmd"
+        raise StepError(f"cannot execute {shown}", error, hint) from error
 
 
 def _say_failed(gate: socket.socket, error: StepError) -> None:
