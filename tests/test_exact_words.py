@@ -89,14 +89,14 @@ def test_g11_options_of_the_worker(real: Real) -> None:
 
 
 def test_g11_from_a_config_file(real: Real) -> None:
-    """G11: an array in multi.toml is words already; nothing splits or quotes it again."""
+    """G11: an array in multi.toml is words already; nothing splits them again. A dollar is written twice there."""
     out = real.base / "words"
     words = [word for word in TAME if word.isprintable() or word in {"", "\n", "new\nline"}]
     worker = [*shlex.split(real.worker("--words", str(out), "--")), *words]
     config = real.base / "multi.toml"
     config.write_text(
         f'[defaults]\npreset = "exec"\nstartsecs = 0\npidfile = "{real.run}/%n.pid"\nlogfile = "{real.log}/%n.log"\n'
-        f"cmd = {json.dumps(worker, ensure_ascii=False)}\n[nodes.a]\n",
+        f"cmd = {json.dumps(worker, ensure_ascii=False).replace('$', '$$')}\n[nodes.a]\n",
         encoding="utf-8",
     )
     real.raw("start", f"--multi-config={config}").ok()
