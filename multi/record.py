@@ -153,8 +153,12 @@ def encode(record: Record) -> bytes:
         },
         "extra": dict(record.extra),
     }
-    # ASCII with surrogates escaped: words of the command line that are no UTF-8 come back as they were.
-    return (json.dumps(out, indent=1) + "\n").encode("ascii")
+    # ASCII with surrogates escaped: words of the command line that are no UTF-8 come back as they were. A line for each
+    # key is written here, since the encoder that indents is ten times slower than the one that does not.
+    encoded = json.JSONEncoder().encode
+    return ("{\n" + ",\n".join(f" {encoded(key)}: {encoded(value)}" for key, value in out.items()) + "\n}\n").encode(
+        "ascii"
+    )
 
 
 def decode(data: bytes) -> Record:

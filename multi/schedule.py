@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import signal
+from functools import lru_cache
 
 from multi.errors import UsageError
 from multi.value import dataclass
@@ -123,6 +124,7 @@ def find_signal(word: str) -> int | None:
     return None
 
 
+@lru_cache(maxsize=64)
 def parse(text: str) -> Schedule:
     """``"TERM/30/KILL/5"`` -> `Schedule`.
 

@@ -75,16 +75,16 @@ else:
             space.pop("__dict__", None)
             space.pop("__weakref__", None)
             space.setdefault("__repr__", _repr)
+            equal, hashed = _comparison(tuple(name for name, one in fields.items() if one.compare))
             space.update(
                 __qualname__=cls.__qualname__,
                 __slots__=tuple(fields),
                 __match_args__=tuple(name for name, one in fields.items() if one.init and not (kw_only or one.kw_only)),
                 _shown=tuple(name for name, one in fields.items() if one.repr),
-                _compared=tuple(name for name, one in fields.items() if one.compare),
                 _given=tuple(name for name, one in fields.items() if one.init),
                 __dataclass_fields__=_Fields(fields, kw_only=kw_only),
-                __eq__=_equal,
-                __hash__=_hash if frozen else None,
+                __eq__=equal,
+                __hash__=hashed if frozen else None,
                 __replace__=replace,
                 __getstate__=_state,
                 __setstate__=_set_state,
@@ -135,11 +135,25 @@ else:
                 changes[name] = getattr(one, name)
         return type(one)(**changes)
 
-    def _values(one: object, names: tuple[str, ...]) -> tuple[object, ...]:
-        return attrgetter(*names)(one) if len(names) > 1 else tuple(getattr(one, name) for name in names)
+    def _comparison(names: tuple[str, ...]) -> tuple[Callable[..., bool], Callable[..., int]]:
+        """`__eq__` and `__hash__` of a class in which these fields count."""
+        if len(names) > 1:
+            values = attrgetter(*names)
+        else:
+
+            def values(one: object) -> tuple[object, ...]:
+                return tuple(getattr(one, name) for name in names)
+
+        def equal(self: object, other: object) -> bool:
+            return values(self) == values(other) if type(other) is type(self) else NotImplemented
+
+        def hashed(self: object) -> int:
+            return hash(values(self))
+
+        return equal, hashed
 
     def _state(self: object) -> tuple[object, ...]:
-        return _values(self, self.__slots__)
+        return tuple(getattr(self, name) for name in self.__slots__)
 
     def _set_state(self: object, state: tuple[object, ...]) -> None:
         for name, value in zip(self.__slots__, state, strict=True):
@@ -147,14 +161,6 @@ else:
 
     def _repr(self: object) -> str:
         return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self._shown)})"
-
-    def _equal(self: object, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return _values(self, self._compared) == _values(other, self._compared)
-
-    def _hash(self: object) -> int:
-        return hash(_values(self, self._compared))
 
     def _refuse_set(self: object, name: str, value: object) -> None:  # noqa: ARG001 -- the signature of __setattr__
         from dataclasses import FrozenInstanceError

@@ -16,7 +16,8 @@ _STAT_BYTES = 4096
 _ENVIRON_BYTES = 1 << 18
 _LISTINGS = 8  # of the process table for one census; on a busy machine some process ends all the time
 _EXEC_LOOKS, _EXEC_PAUSE = 10, 0.0005  # seconds; far more than the kernel needs to set a new program up
-_MARK = INSTANCE.encode() + b"="
+_PREFIX = INSTANCE.encode()  # of the names of all that we give a process to carry
+_MARK = _PREFIX + b"="
 
 
 @cache
@@ -58,17 +59,18 @@ def _row(pid: int, raw: bytes, uid: int, boottime: float, *, with_instance: bool
         gone=gone,
         age=max(0.0, boottime - start_ticks / _TICKS),
     )
-    cpu = sum(int(field) for field in fields[11:15]) / _TICKS
+    cpu = (int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) / _TICKS
+    has_memory = fields[20] != b"0"  # a kernel thread has none of its own, nor has a process that is about to be gone
     instance = None
-    if with_instance and not gone:
+    if with_instance and has_memory and not gone:
         environ = _environ(pid)
-        if not environ and fields[20] != b"0":  # it had memory when we looked
+        if not environ:
             if birth(pid) is None:
                 return None
             environ = _environ_after_exec(pid) if environ is not None else b""
         instance = _instance(pid, environ or b"")
-    if uid == 0 and fields[20] != b"0" and with_instance and (instance is not None or os.geteuid() != 0):
-        seen = replace(seen, uid=_effective_uid(pid))  # a kernel thread has no memory of its own, and is root's
+    if uid == 0 and has_memory and with_instance and (instance is not None or os.geteuid() != 0):
+        seen = replace(seen, uid=_effective_uid(pid))
     return Row(seen, instance, cpu, int(fields[21]) * _PAGE)
 
 
@@ -121,7 +123,7 @@ def _instance(pid: int, raw: bytes) -> Instance | None:
     """What the process carries of ours in its environment."""
     if _MARK not in raw:
         return None
-    found = instance_of(dict(word.partition(b"=")[::2] for word in raw.split(b"\0")))
+    found = instance_of(dict(word.partition(b"=")[::2] for word in raw.split(b"\0") if word.startswith(_PREFIX)))
     if found is None or found.pid != pid or _has_our_root(pid):
         return found
     return replace(found, pidfile=f"/proc/{pid}/root{found.pidfile}")
@@ -130,10 +132,16 @@ def _instance(pid: int, raw: bytes) -> Instance | None:
 def _has_our_root(pid: int) -> bool:
     """Whether its paths mean what ours mean: in a container or chroot, the same pidfile is another file."""
     try:
-        root, ours = os.stat(f"/proc/{pid}/root"), os.stat("/")
+        root = os.stat(f"/proc/{pid}/root")
     except OSError:
         return True
-    return (root.st_dev, root.st_ino) == (ours.st_dev, ours.st_ino)
+    return (root.st_dev, root.st_ino) == _our_root()
+
+
+@cache
+def _our_root() -> tuple[int, int]:
+    root = os.stat("/")
+    return root.st_dev, root.st_ino
 
 
 def instance_of(env: dict[bytes, bytes]) -> Instance | None:
