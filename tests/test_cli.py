@@ -80,6 +80,7 @@ class FakeLine:
     removed: tuple[Node, ...] = ()
     log: tuple[LogLine, ...] = ()
     unreadable: tuple[Node, ...] = ()
+    files: tuple[str, ...] = ("nodes.conf",)
     events: Sequence[Event | BaseException] = ()
     warnings: tuple[str, ...] = ()
     error: Exception | None = None
@@ -119,6 +120,17 @@ class FakeLine:
         """The obstacles."""
         self.asked.append(("check", len(selection.nodes)))
         return self.obstacles
+
+    def export(self, form: str, selection: Selection) -> Mapping[str, str]:
+        """One file that says what it is of."""
+        self.asked.append(("export", form, len(selection.nodes)))
+        return dict.fromkeys(self.files, f"{form} of {len(selection.nodes)}\n")
+
+    def save(self, files: Mapping[str, str], directory: str) -> Iterator[str]:
+        """The paths, with nothing written."""
+        self.asked.append(("save", directory, *files))
+        for name in files:
+            yield f"{directory}/{name}"
 
     def unreadable_logs(self, selection: Selection) -> tuple[Node, ...]:
         """The nodes with such logs."""
@@ -287,6 +299,26 @@ def test_unknown_command_that_is_near_to_none() -> None:
     assert result.code == 2
     assert result.err.startswith("multi: xyzzy: is not a command; it can be start, ")
     assert result.err.count("\n") == 1
+
+
+def test_export_prints_its_files() -> None:
+    """One file is printed as it is; several are told apart by a line with their names."""
+    assert run("export", "systemd", "w1").out == "systemd of 2\n"
+    assert run("export", "systemd", "w1", line=FakeLine(files=("a", "b"))).out == (
+        "# ---- a\nsystemd of 2\n# ---- b\nsystemd of 2\n"
+    )
+
+
+def test_export_writes_its_files_where_it_is_told() -> None:
+    """With --output the files are written, and their paths are what is printed."""
+    line = FakeLine()
+    assert run("export", "cron", "w1", "--output", "there", line=line).out == "there/nodes.conf\n"
+    assert ("save", "there", "nodes.conf") in line.asked
+
+
+def test_export_needs_a_form() -> None:
+    """G9: `export` alone is one line and exit 2."""
+    assert run("export").code == 2
 
 
 def test_windows() -> None:
