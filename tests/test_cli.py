@@ -20,7 +20,7 @@ import subprocess
 import sys
 import termios
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
