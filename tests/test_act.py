@@ -550,6 +550,28 @@ def test_not_ours_to_signal() -> None:
         assert len(world.mains(node.pidfile)) == 1
 
 
+@pytest.mark.parametrize("command", ["stop", "stopwait", "kill", "restart"])
+def test_denied_at_the_last_moment(command: str) -> None:
+    """A process that becomes another user's between look and signal is alive and not ours: exit 77, files untouched."""
+    world = World()
+    node = node_of(uid="worker")
+    body = running(world, None, node)
+    fake = world.fake(uid=1000)
+    before = files(world)
+
+    def trap(_number: int, call: tuple[str, ...]) -> None:
+        if call[0] == "signal":
+            body.uid = 0
+
+    fake.trap = trap
+    last = ride(world, command, node, fake=fake)[-1]
+    assert isinstance(last, Failed)
+    assert last.exit_code == 77
+    assert str(body.pid) in last.why
+    assert not body.gone
+    assert files(world) == before
+
+
 def test_gone_between_look_and_signal() -> None:
     """A process that ends by itself just before its signal is gone, which is what was asked for."""
     for command in ("stop", "stopwait", "kill"):
@@ -575,6 +597,51 @@ def test_signal() -> None:
     assert ride(world, "signal", signum=TERM) == [Signalled("w1@host", body.pid, TERM, 0.0)]
     assert sight(world) == Up(body.proc)
     assert isinstance(ride(world, "signal", node_of("w2"), signum=TERM)[0], Refused)
+
+
+def cut_off(world: World, command: str, after: str) -> None:
+    """A command that is killed right after its first call of that name."""
+    fake = world.fake()
+
+    def trap(_number: int, _call: tuple[str, ...]) -> None:
+        if fake.effects(after)[:-1] or (fake.calls[-1][0] != after and fake.effects(after)):
+            fake.die()
+
+    fake.trap = trap
+    with pytest.raises(KilledError):
+        list(walk([(node_of(), Wish(command))], Manner(), fake))
+    fake.close()
+
+
+@pytest.mark.parametrize(
+    ("command", "on_purpose"), [("stopwait", True), ("kill", True), ("stop", True), ("restart", False)]
+)
+def test_a_stop_that_was_cut_off_is_remembered(command: str, on_purpose: bool) -> None:
+    """What was asked for is on record before it is done: `ensure` starts what was to be restarted, and nothing else."""
+    world = World()
+    body = running(world, Nature(ends={TERM: (5.0, 0)}))
+    cut_off(world, command, "signal")
+    world.rest(10.0)
+    world.end(body, -KILL)
+    seen = sight(world)
+    assert isinstance(seen, Dead)
+    assert seen.on_purpose == on_purpose
+    assert len(world.mains("/run/w1.pid")) == 0
+    ride(world, "ensure")
+    assert len(world.mains("/run/w1.pid")) == (not on_purpose)
+
+
+def test_a_stop_that_was_cut_off_before_its_signal_is_sent_again() -> None:
+    """A stop that is on record, but whose signal nobody sent, is sent by the next stop and the next start (G6)."""
+    for command, expected in (
+        ("stop", ["Signalled"]),
+        ("start", ["Signalled", "Gone", "Cleared", "Spawned", "Readied"]),
+    ):
+        world = World()
+        body = running(world, Nature(ends={TERM: (5.0, 0)}))
+        cut_off(world, "stop", "write")
+        assert sight(world) == Stopping(body.proc, sent=False)
+        assert kinds(ride(world, command)) == expected
 
 
 # --- restart ---------------------------------------------------------------------------------------------
@@ -897,6 +964,8 @@ def test_no_room_to_record_a_start() -> None:
         events = ride(world, "start", fake=fake)
         assert kinds(events) == ["Failed"]
         assert path in str(events[0])
+        deeds = [call[0] for call in fake.effects("shut_gate", "remove")]
+        assert deeds.index("shut_gate") < deeds.index("remove"), "it is off the record while it could still run"
         assert (files(world), world.offspring(), sight(world)) == ([], [], Down())
 
 
@@ -1033,8 +1102,11 @@ def test_killed_anywhere(command: str, situation: Callable[[World], None]) -> No
                 fake.die()
 
         fake.trap = trap
+        recorded = node_of().recordfile in world.files
         attempt(world, command, fake)
         is_sound(world)
+        if recorded and command in {"start", "restart", "ensure"}:
+            assert record_of(world).node == node_of(), "what it takes to start it again is lost"
         is_mended(world)
         if not fake.dead:
             break

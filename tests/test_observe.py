@@ -525,6 +525,7 @@ MAIN = carrier()
         ("a stranger", [MAIN, row(4001)], set()),
         ("init and the kernel", [MAIN, row(1, ppid=0), row(2, ppid=0)], set()),
         ("we, started by it", [MAIN, row(ME, ppid=PID), row(4001, ppid=ME)], set()),
+        ("we, in its group", [MAIN, row(ME, pgrp=PID), row(4001, ppid=ME)], set()),
         (
             "another node that it started, and that node's child",
             [MAIN, replace(row(5000, ppid=PID), instance=OTHER), row(5001, ppid=5000)],

@@ -14,6 +14,7 @@ import pytest
 from multi.act import Manner, walk
 from multi.decide import Wish
 from multi.event import Event, Failed, Readied, Spawned
+from multi.machine import Notified
 from multi.node import Node
 from multi.ready import end_text
 from world import Child, Entry, Fake, KilledError, Nature, World, node_of
@@ -174,8 +175,10 @@ def test_only_its_own_word_counts() -> None:
 def test_a_word_that_nobody_asked_for() -> None:
     """READY=1 of a node that is to prove it otherwise proves nothing."""
     world = World()
-    world.nature = saying((0.1, READY))
-    assert "not ready" in failed(world, node_of(ready="file:/run/ready", ready_timeout=5.0)).why
+    fake = world.fake()
+    world.after(1.0, lambda: fake.heard.append(Notified("w1@host", READY)))
+    (event,) = (one for one in start(world, node_of(ready="file:/run/ready"), fake) if isinstance(one, Failed))
+    assert event.why.startswith("not ready after 60s")
 
 
 # --- log --------------------------------------------------------------------------------------------------
@@ -186,6 +189,10 @@ def printing(*prints: tuple[float, bytes]) -> Nature:
     return Nature(prints=prints)
 
 
+# Lines that are printed in two halves, so that some look is sure to come in between.
+HALF_LINES = [(1.0 + 0.37 * number + 0.2 * half, (b"ready", b"ing\n")[half]) for number in range(20) for half in (0, 1)]
+
+
 @pytest.mark.parametrize(
     ("pattern", "prints", "at"),
     [
@@ -194,6 +201,7 @@ def printing(*prints: tuple[float, bytes]) -> Nature:
         ("ready to serve", [(1.0, b"ready to"), (2.0, b" serve\n")], 2.0),
         ("ready$", [(1.0, b"ready"), (1.01, b"ing\n"), (5.0, b"ready\n")], 5.0),
         ("ready", [(1.0, b"ready")], 1.0),
+        ("ready$", [*HALF_LINES, (10.0, b"ready\n")], 10.0),
         ("a.*\n.*b", [(1.0, b"a\n"), (2.0, b"b\n")], 2.0),
         ("ready", [(1.0, b"\xff\xfe\x00 ready\n")], 1.0),
         ("caf\u00e9", [(1.0, "caf\u00e9\n".encode())], 1.0),
