@@ -25,6 +25,7 @@ from multi.event import (
     Event,
     Failed,
     Gone,
+    Halted,
     Interrupted,
     Readied,
     Refused,
@@ -47,6 +48,7 @@ from multi.machine import (
     LaunchFailed,
     Locked,
     MachineError,
+    Notified,
     Prepared,
 )
 from multi.pause import Look, Pause
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
 _KILL, _STOP = int(signal.SIGKILL), int(signal.SIGSTOP)
 _FREEZE_SECONDS = 1.0  # for all of a tree to stand still; one that still grows after that is killed while it grows
 _KILL_GRACE = 5.0  # seconds for the kernel to end what was sent KILL
+_NOTE_EVERY = 1.0  # seconds between two statuses of a stopping node that are put on record
 _TAIL_BYTES = 16384
 _TAIL_LINES = 10
 _EPERM, _EACCES, _EROFS = 1, 13, 30
@@ -157,7 +160,8 @@ class _Ride:
         self._active: dict[str, _Active] = {}
         self._timers: list[tuple[float, int, str, Pause]] = []
         self._count = 0
-        self._failed = False
+        self._new: list[str] = []
+        self._failed: list[str] = []
         self._out: deque[Event] = deque()
         self._next_progress = machine.now() + manner.progress if manner.progress is not None else None
         self._look_asked: float | None = None
@@ -177,6 +181,7 @@ class _Ride:
             for happening in happenings:
                 if isinstance(happening, Interruption):
                     yield from self._drain()
+                    yield from self._sum_up()
                     yield Interrupted(happening.signum)
                     return
                 active = self._active.get(happening.key)
@@ -190,6 +195,14 @@ class _Ride:
             yield from self._progress()
         for node, _ in self._waiting:
             yield Skipped(node.name, None, "not touched, because a node before it failed: it is as it was", met=False)
+        if self._failed:
+            yield from self._sum_up()
+
+    def _sum_up(self) -> Iterator[Event]:
+        """Say what has become of each node, where it is not the same for all."""
+        if self._manner.width is not None:
+            untouched = tuple(node.name for node, _ in self._waiting)
+            yield Halted(tuple(self._new), tuple(self._failed), tuple(self._active), untouched)
 
     def end(self) -> None:
         """Leave nothing half done, also when we were interrupted."""
@@ -201,7 +214,7 @@ class _Ride:
     # -- admission -------------------------------------------------------------------------------
 
     def _stopped_admitting(self) -> bool:
-        return self._failed and self._manner.width is not None
+        return bool(self._failed) and self._manner.width is not None
 
     def _admit(self) -> None:
         while self._waiting and not self._stopped_admitting() and len(self._active) < self._room:
@@ -219,7 +232,8 @@ class _Ride:
             try:
                 want = active.walk.send(sent) if refusal is None else active.walk.throw(refusal)
             except StopIteration as stop:
-                self._failed = self._failed or not stop.value
+                if not stop.value:
+                    self._failed.append(active.node.name)
                 del self._active[active.node.name]
                 self._machine.release(active.node.name)
                 return
@@ -241,6 +255,8 @@ class _Ride:
                     self._count += 1
                     heapq.heappush(self._timers, (want.until, self._count, active.node.name, want))
                 return
+            if isinstance(want, Readied):
+                self._new.append(want.node)
             self._out.append(want)
 
     def _fire_timers(self) -> None:
@@ -330,6 +346,7 @@ class _Walker:
     def __init__(self, node: Node, wish: Wish, manner: Manner, machine: Machine) -> None:
         self._node = node
         weaker = manner.weaker.get(node.name)
+        self._noted = float("-inf")  # when a status was put on record last
         self._tried = node if weaker is None else weaker.instead(node)  # how it proves that it is ready
         self._key = node.name
         self._wish = wish
@@ -784,6 +801,8 @@ class _Walker:
         token = self._token or (self._record.token if self._record is not None else "")
         tree = _Tree(proc, token, {proc})
         machine.watch(self._key, proc)
+        if node.ready.kind == "notify" and token:
+            self._listen(token)  # for STOPPING=1 and what else it says of its end
         yield from self._see(tree)
         began = machine.now()
         timeline = schedule.timeline
@@ -860,6 +879,20 @@ class _Walker:
                 return False
             if isinstance(happening, Ended) and happening.proc == proc:
                 return True
+            if isinstance(happening, Notified) and happening.fields.get("STATUS", pause.note) != pause.note:
+                pause = replace(pause, note=happening.fields["STATUS"])
+                yield from self._note_status(proc, pause.note)
+
+    def _note_status(self, proc: Proc, text: str) -> Generator[Save, Answer, None]:
+        """Put on record what the node says of itself while it is waited for, so that `status` shows it."""
+        now, record = self._machine.now(), self._record
+        if record is None or record.proc != proc or now < self._noted + _NOTE_EVERY:
+            return
+        self._noted = now
+        try:
+            yield from self._save(replace(record, extra=_status(text)))
+        except MachineError:
+            return  # the text is an extra, and the end is what is waited for
 
     def _sweep(self, tree: _Tree, began: float, grace: float) -> Generator[Want, Answer, tuple[int, ...]]:
         """The main process is gone: KILL what is left of its tree until none is left. Returns the pids of survivors.

@@ -140,6 +140,20 @@ class Interrupted:
     signum: int
 
 
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """A ride of so many nodes at a time ended early; what has become of its nodes, by full name.
+
+    `new` got ready in this ride, `failed` did not, `unfinished` were under way when it was interrupted, and `untouched`
+    are as they were: what ran of them runs on, the old way.
+    """
+
+    new: tuple[str, ...]
+    failed: tuple[str, ...]
+    unfinished: tuple[str, ...]
+    untouched: tuple[str, ...]
+
+
 Event: TypeAlias = (
     Spawned
     | Readied
@@ -153,4 +167,5 @@ Event: TypeAlias = (
     | Refused
     | Waiting
     | Interrupted
+    | Halted
 )

@@ -17,6 +17,7 @@ from multi.event import (
     Event,
     Failed,
     Gone,
+    Halted,
     Interrupted,
     Readied,
     Refused,
@@ -173,7 +174,9 @@ def _count(number: int, noun: str) -> str:
 
 def is_failure(event: Event) -> bool:
     """Whether `event` belongs on stderr and is shown even to who asked for quiet."""
-    return isinstance(event, (Failed, Refused, Survived, Interrupted)) or (isinstance(event, Skipped) and not event.met)
+    if isinstance(event, Skipped):
+        return not event.met
+    return isinstance(event, (Failed, Refused, Survived, Interrupted, Halted))
 
 
 def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the table
@@ -220,6 +223,21 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
         case Interrupted(signum):
             text = f"multi: interrupted by {signal_name(signum)}: nothing more is done; 'multi status' tells what runs"
             return (style.paint("red", text),)
+        case Halted():
+            return (style.paint("red", f"multi: {_halted_text(event)}"),)
+
+
+def _halted_text(event: Halted) -> str:
+    """Which nodes run the old and which the new: ``stopped at the first failure; new: w1; as before: w3 w4``."""
+    groups = (
+        ("new", event.new),
+        ("failed", event.failed),
+        ("under way", event.unfinished),
+        ("as before", event.untouched),
+    )
+    parts = ["stopped at the first failure" if event.failed else "stopped before the end"]
+    parts += [f"{what}: {' '.join(map(printable, names))}" for what, names in groups if names]
+    return "; ".join(parts)
 
 
 def _line(node: str, text: str, style: Style, colour: str = "") -> str:
@@ -245,7 +263,9 @@ def _failed_lines(event: Failed, style: Style) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def event_json(event: Event) -> dict[str, object] | None:  # noqa: C901, PLR0911 -- one case an event is the table
+def event_json(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the table
+    event: Event,
+) -> dict[str, object] | None:
     """`event` as the object that ``--json`` prints; None for `Waiting`, which is progress and no fact.
 
     Every object has ``event``, ``node`` and ``pid`` (null where there is none), then the event's own facts.
@@ -276,6 +296,9 @@ def event_json(event: Event) -> dict[str, object] | None:  # noqa: C901, PLR0911
             return None
         case Interrupted(signum):
             return _fact("interrupted", None, None, signal=signal_name(signum))
+        case Halted(new, failed, unfinished, untouched):
+            left = {"unfinished": list(unfinished), "untouched": list(untouched)}
+            return _fact("halted", None, None, new=list(new), failed=list(failed), **left)
 
 
 def _fact(name: str, node: str | None, pid: int | None, **facts: object) -> dict[str, object]:
@@ -351,7 +374,7 @@ class Progress:
                 return self if node in self.waits else self._waiting(Waiting(node, pid, "end", after))
             case Spawned(node, pid):
                 return self._waiting(Waiting(node, pid, "ready", 0.0))
-            case Interrupted():
+            case Interrupted() | Halted():
                 return self
             case _ if event.node in self.waits:
                 left = dict(self.waits)

@@ -234,6 +234,10 @@ class Real:
             [sys.executable, "-I", "-S", WORKER, "--mark", self.mark, *options, *(["--", *rest] if rest else [])]
         )
 
+    def shell_words(self, code: str, *words: str) -> str:
+        """The command of a few lines of Python, quoted for ``--cmd``; found again at the end by its environment."""
+        return shlex.join([sys.executable, "-I", "-S", "-c", code, *words])
+
     def start_words(self, *words: str, cmd: str = "sleep 600", startsecs: float = 0) -> tuple[str, ...]:
         """The words of a ``start`` of nodes of the preset ``exec``."""
         return (

@@ -25,11 +25,6 @@ SOON = 15.0  # seconds in which what is to happen at once has happened on a busy
 LONG = "--ready-timeout=60"  # what must not be waited for
 
 
-def python(code: str, *words: str) -> str:
-    """A command that runs a few lines of Python."""
-    return shlex.join([sys.executable, "-I", "-S", "-c", code, *words])
-
-
 SAY = """
 import os, socket, sys, time
 def say(text):
@@ -85,7 +80,9 @@ def test_g4_who_dies_within_startsecs_was_never_up(real: Real) -> None:
 def test_g4_a_death_is_told_at_once(real: Real, ready: str, end: str, said: str, status: int) -> None:
     """Whatever is waited for: the end of the node ends the wait, and its status or signal is named."""
     code = f"import os, sys, time; print('my last words', flush=True); time.sleep(0.2); {end}"
-    done = real.start("a", f"--ready={ready}", LONG, "--rlimit=CORE=0", "--json", cmd=python(code), startsecs=60)
+    done = real.start(
+        "a", f"--ready={ready}", LONG, "--rlimit=CORE=0", "--json", cmd=real.shell_words(code), startsecs=60
+    )
     failed = event(done.exits(1), "failed")
     assert said in str(failed["why"])
     assert failed["exit_status"] == status
@@ -96,7 +93,7 @@ def test_g4_a_death_is_told_at_once(real: Real, ready: str, end: str, said: str,
 def test_g4_the_reason_comes_with_the_death(real: Real) -> None:
     """STATUS and ERRNO that the node sent before it died are shown with its exit status."""
     code = SAY + "say('STATUS=opening the vault\\nERRNO=13'); sys.exit(4)"
-    done = real.start("a", "--ready=notify", LONG, cmd=python(code)).exits(1)
+    done = real.start("a", "--ready=notify", LONG, cmd=real.shell_words(code)).exits(1)
     assert "it exited with status 4 (opening the vault (Permission denied))" in done.err
 
 
@@ -106,7 +103,7 @@ def test_g4_the_reason_comes_with_the_death(real: Real) -> None:
 def test_g4_notify(real: Real) -> None:
     """READY=1 is the proof, at once; its STATUS is told by `start` and by `status`."""
     code = SAY + "time.sleep(0.3); say('READY=1\\nSTATUS=serving 7 tenants')" + STAY
-    done = real.start("a", "--ready=notify", LONG, cmd=python(code)).ok()
+    done = real.start("a", "--ready=notify", LONG, cmd=real.shell_words(code)).ok()
     assert "serving 7 tenants" in done.out
     assert done.seconds < SOON
     assert note(real, "a") == "serving 7 tenants"
@@ -116,7 +113,7 @@ def test_g4_notify(real: Real) -> None:
 def test_g4_nobody_said_ready(real: Real) -> None:
     """Not ready in time: failed with what was said last, and stopped again."""
     code = SAY + "print('still on it', flush=True); say('STATUS=asking the oracle\\nERRNO=111')" + STAY
-    done = real.start("a", "--ready=notify", "--ready-timeout=1", cmd=python(code)).exits(1)
+    done = real.start("a", "--ready=notify", "--ready-timeout=1", cmd=real.shell_words(code)).exits(1)
     assert "not ready after 1s (ready = notify): it last said: asking the oracle (Connection refused)" in done.err
     assert "| still on it" in done.err
     assert real.family() == []
@@ -133,9 +130,9 @@ def test_g4_a_silent_node_is_told_so(real: Real) -> None:
 def test_g4_extended_timeout(real: Real) -> None:
     """EXTEND_TIMEOUT_USEC gives a slow start the time that it asks for, and not for ever."""
     code = SAY + "[(say('EXTEND_TIMEOUT_USEC=3000000'), time.sleep(0.5)) for _ in range(4)]; say('READY=1')" + STAY
-    real.start("a", "--ready=notify", "--ready-timeout=1", cmd=python(code)).ok()
+    real.start("a", "--ready=notify", "--ready-timeout=1", cmd=real.shell_words(code)).ok()
     code = SAY + "say('EXTEND_TIMEOUT_USEC=1500000')" + STAY
-    done = real.start("b", "--ready=notify", "--ready-timeout=1", cmd=python(code)).exits(1)
+    done = real.start("b", "--ready=notify", "--ready-timeout=1", cmd=real.shell_words(code)).exits(1)
     assert "not ready after 1." in done.err
 
 
@@ -150,7 +147,7 @@ def test_g9_a_strange_datagram_is_no_harm(real: Real, datagram: str) -> None:
     """Whatever a node sends: no traceback, and it is still heard when it says READY=1."""
     raw = datagram.encode("utf-8", "surrogateescape")
     code = SAY + f"say({raw!r}); say('READY=1')" + STAY
-    done = real.start("a", "--ready=notify", LONG, cmd=python(code)).ok()
+    done = real.start("a", "--ready=notify", LONG, cmd=real.shell_words(code)).ok()
     assert "\x1b" not in done.out
 
 
@@ -214,7 +211,7 @@ def put_log(real: Real, name: str, text: str) -> Path:
 def test_g4_log(real: Real) -> None:
     """A line that matches is the proof."""
     code = "import time; time.sleep(0.3); print('booted in 0.3s', flush=True)" + STAY
-    done = real.start("a", "--ready=log:^booted in [0-9.]+s$", LONG, "--json", cmd=python(code)).ok()
+    done = real.start("a", "--ready=log:^booted in [0-9.]+s$", LONG, "--json", cmd=real.shell_words(code)).ok()
     assert event(done, "ready")["how"] == "log:^booted in [0-9.]+s$"
 
 
@@ -222,7 +219,7 @@ def test_g4_a_line_of_an_earlier_start_proves_nothing(real: Real) -> None:
     """Only what this start wrote counts, however the log ended before."""
     put_log(real, "a", "ready\nrea")
     code = "import time; print('dy or not', flush=True)" + STAY
-    done = real.start("a", "--ready=log:ready", "--ready-timeout=1", cmd=python(code)).exits(1)
+    done = real.start("a", "--ready=log:ready", "--ready-timeout=1", cmd=real.shell_words(code)).exits(1)
     assert "no line that it wrote to its log matches" in done.err
     assert "| dy or not" in done.err
 
@@ -237,7 +234,9 @@ def test_g4_a_log_that_is_rotated_meanwhile(real: Real, how: str) -> None:
         f"while not os.path.exists({str(go)!r}): time.sleep(0.01)\n"
         "print('ready twice', flush=True)" + STAY
     )
-    begun = real.begin(*real.start_words("a", "--ready=log:^ready", "--ready-timeout=10", "--json", cmd=python(code)))
+    begun = real.begin(
+        *real.start_words("a", "--ready=log:^ready", "--ready-timeout=10", "--json", cmd=real.shell_words(code))
+    )
     until(lambda: log.read_bytes().endswith(b"begun\n"), "the node has begun")
     if how.startswith("renamed"):
         log.rename(f"{log}.1")
@@ -259,7 +258,7 @@ def test_g4_a_log_that_is_rotated_meanwhile(real: Real, how: str) -> None:
 def test_g4_a_flood_hides_no_line(real: Real) -> None:
     """The line is found although megabytes follow it within a moment."""
     code = "import sys, time; sys.stdout.write('up\\n' + 'noise and more noise\\n' * 200000); sys.stdout.flush()" + STAY
-    real.start("a", "--ready=log:^up$", LONG, cmd=python(code)).ok()
+    real.start("a", "--ready=log:^up$", LONG, cmd=real.shell_words(code)).ok()
 
 
 def test_g4_half_a_line_is_no_line(real: Real) -> None:
@@ -268,10 +267,10 @@ def test_g4_half_a_line_is_no_line(real: Real) -> None:
         "import sys, time\n"
         "for part in ('ready', ' in a', ' minute\\n'): sys.stdout.write(part); sys.stdout.flush(); time.sleep(0.005)\n"
     )
-    done = real.start("a", "--ready=log:^ready$", "--ready-timeout=1.5", cmd=python(code + STAY)).exits(1)
+    done = real.start("a", "--ready=log:^ready$", "--ready-timeout=1.5", cmd=real.shell_words(code + STAY)).exits(1)
     assert "matches" in done.err
     code = "import sys, time; sys.stdout.write('ready'); sys.stdout.flush()" + STAY
-    real.start("b", "--ready=log:^ready$", LONG, cmd=python(code)).ok()
+    real.start("b", "--ready=log:^ready$", LONG, cmd=real.shell_words(code)).ok()
 
 
 def test_g4_two_nodes_with_one_log_are_both_ready(real: Real) -> None:
@@ -321,7 +320,7 @@ def test_g4_tcp(real: Real, host: str) -> None:
         f"s.bind(({host!r}, {port})); s.listen()" + STAY
     )
     where = f"[{host}]:{port}" if ":" in host else str(port)
-    done = real.start("a", f"--ready=tcp:{where}", LONG, "--json", cmd=python(code)).ok()
+    done = real.start("a", f"--ready=tcp:{where}", LONG, "--json", cmd=real.shell_words(code)).ok()
     assert float(str(event(done, "ready")["after"])) >= 0.4
 
 
@@ -337,7 +336,9 @@ def test_g4_a_port_of_somebody_else_is_not_enough(real: Real) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code = f"import socket, time; time.sleep(0.3); socket.create_server(('127.0.0.1', {port}), reuse_port=False)"
-        done = real.start("a", f"--ready=tcp:{port}", LONG, "--json", cmd=python(code + STAY), startsecs=20).exits(1)
+        done = real.start(
+            "a", f"--ready=tcp:{port}", LONG, "--json", cmd=real.shell_words(code + STAY), startsecs=20
+        ).exits(1)
     assert "Address already in use" in str(event(done, "failed")["log_tail"])
     assert done.seconds < SOON
 
@@ -356,7 +357,7 @@ def test_g4_file(real: Real, kind: str) -> None:
         "socket": "s = socket.socket(socket.AF_UNIX); s.bind(path)",
     }[kind]
     code = f"import os, socket, time; path = {str(path)!r}; time.sleep(0.3); {make}" + STAY
-    done = real.start("a", f"--ready=file:{real.base}/%n.ready", LONG, "--json", cmd=python(code)).ok()
+    done = real.start("a", f"--ready=file:{real.base}/%n.ready", LONG, "--json", cmd=real.shell_words(code)).ok()
     assert event(done, "ready")["how"] == f"file:{path}"
 
 
@@ -380,7 +381,7 @@ def test_g4_exec(real: Real) -> None:
     probe.chmod(0o755)
     code = "import time; time.sleep(0.4); open('go', 'w')" + STAY
     options = (f"--workdir={real.base}/work", "--env=COLOUR=blue", LONG, "--json")
-    done = real.start("a", "--ready=exec:./probe 'a  b'", *options, cmd=python(code)).ok()
+    done = real.start("a", "--ready=exec:./probe 'a  b'", *options, cmd=real.shell_words(code)).ok()
     assert float(str(event(done, "ready")["after"])) >= 0.4
 
 
@@ -425,7 +426,7 @@ def test_g4_not_ready_is_stopped_by_the_schedule(real: Real) -> None:
         "if not os.fork(): signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)\n"
         "print('waiting', flush=True)" + STAY
     )
-    done = real.start("a", "--ready=notify", "--ready-timeout=1", "--json", cmd=python(code)).exits(1)
+    done = real.start("a", "--ready=notify", "--ready-timeout=1", "--json", cmd=real.shell_words(code)).exits(1)
     kinds = [one["event"] for one in done.events]
     assert kinds == ["spawned", "failed", "signalled", "signalled", "gone"]
     assert [one["signal"] for one in done.events if one["event"] == "signalled"] == ["TERM", "KILL"]
@@ -447,7 +448,7 @@ def test_restart_after_a_failed_start_needs_no_words(real: Real) -> None:
     """The command of a node that failed is on record."""
     go = real.base / "go"
     code = SAY + f"os.path.exists({str(go)!r}) or sys.exit(5); say('READY=1')" + STAY
-    real.start("a", "--ready=notify", LONG, cmd=python(code)).exits(1)
+    real.start("a", "--ready=notify", LONG, cmd=real.shell_words(code)).exits(1)
     go.touch()
     real.multi("restart", "a").ok()
     assert real.state("a") == {"a": "running"}
@@ -462,7 +463,7 @@ def test_g4_all_are_waited_for_together(real: Real) -> None:
         SAY + "time.sleep(1); name = sys.argv[1]; name == 'n5' and sys.exit(2); say('READY=1\\nSTATUS=' + name)" + STAY
     )
     names = [f"n{number}" for number in range(1, 9)]
-    done = real.start(*names, "--ready=notify", LONG, "--json", cmd=python(code, "%n")).exits(1)
+    done = real.start(*names, "--ready=notify", LONG, "--json", cmd=real.shell_words(code, "%n")).exits(1)
     assert [str(one["node"]).partition("@")[0] for one in done.events if one["event"] == "failed"] == ["n5"]
     assert len([one for one in done.events if one["event"] == "ready"]) == 7
     assert done.seconds < 6
@@ -472,7 +473,7 @@ def test_g4_all_are_waited_for_together(real: Real) -> None:
 def test_who_is_not_ready_yet_is_said(real: Real) -> None:
     """On a terminal: one line, drawn again and again, that names who is waited for and what it says of itself."""
     code = SAY + "say('STATUS=warming up'); time.sleep(2.5); say('READY=1')" + STAY
-    seen = on_a_terminal(real, *real.start_words("a", "b", "--ready=notify", LONG, cmd=python(code)))
+    seen = on_a_terminal(real, *real.start_words("a", "b", "--ready=notify", LONG, cmd=real.shell_words(code)))
     assert "waiting for 2 nodes to be ready: a b | 1s | a: warming up" in seen
     assert "started" in seen
 
@@ -527,8 +528,8 @@ def test_g4_a_start_that_was_cut_off_is_no_proof(real: Real, kind: str) -> None:
         f"print('ready twice', flush=True); os.utime({str(path)!r}); hush('READY=1')"
     )
     ready = {"log": "log:^ready", "file": f"file:{path}", "notify": "notify"}[kind]
-    pid = begin_and_kill(real, f"--ready={ready}", cmd=python(code + STAY))
-    begun = real.begin(*real.start_words("a", f"--ready={ready}", LONG, "--json", cmd=python(code + STAY)))
+    pid = begin_and_kill(real, f"--ready={ready}", cmd=real.shell_words(code + STAY))
+    begun = real.begin(*real.start_words("a", f"--ready={ready}", LONG, "--json", cmd=real.shell_words(code + STAY)))
     stays(lambda: begun.process.poll() is None, "it is waited for", 6 if kind == "notify" else 1)
     go.touch()
     done = begun.done().ok()
@@ -541,9 +542,9 @@ def test_g4_what_was_said_to_nobody(real: Real) -> None:
     """A node that said READY=1 after its start was cut off counts when it lives on, and it is said why."""
     go = real.base / "go"
     code = SAY + f"\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\n" + STAY
-    begin_and_kill(real, "--ready=notify", cmd=python(code))
+    begin_and_kill(real, "--ready=notify", cmd=real.shell_words(code))
     go.touch()
     began = time.monotonic()
-    done = real.start("a", "--ready=notify", LONG, cmd=python(code)).ok()
+    done = real.start("a", "--ready=notify", LONG, cmd=real.shell_words(code)).ok()
     assert time.monotonic() - began >= 5
     assert "its start had been cut off" in done.out

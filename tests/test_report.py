@@ -19,6 +19,7 @@ from multi.event import (
     Event,
     Failed,
     Gone,
+    Halted,
     Interrupted,
     Readied,
     Refused,
@@ -211,7 +212,7 @@ EVENTS: list[tuple[Event, list[str], list[str], dict[str, object] | None]] = [
 
 def test_every_event_is_in_the_table() -> None:
     """A new kind of event cannot go without a line, a JSON object and their test."""
-    tested = {type(event) for event, *_ in EVENTS} | {Interrupted}
+    tested = {type(event) for event, *_ in EVENTS} | {Interrupted, Halted}
     assert tested == set(get_args(Event))
 
 
@@ -235,12 +236,31 @@ def test_interrupted_is_nobodys_event() -> None:
     assert report.event_json(event) == {"event": "interrupted", "node": None, "pid": None, "signal": "INT"}
 
 
+def test_halted_says_which_nodes_run_the_old_and_which_the_new() -> None:
+    """A ride that ended early is nobody's event; empty groups are not mentioned."""
+    event = Halted(("w1@host", "w2@host"), ("w3@host",), (), ("w4@host",))
+    text = "multi: stopped at the first failure; new: w1@host w2@host; failed: w3@host; as before: w4@host"
+    assert report.event_lines(event) == (text,)
+    assert report.event_json(event) == {
+        "event": "halted",
+        "node": None,
+        "pid": None,
+        "new": ["w1@host", "w2@host"],
+        "failed": ["w3@host"],
+        "unfinished": [],
+        "untouched": ["w4@host"],
+    }
+    text = "multi: stopped before the end; under way: w1@host; as before: w2@host"
+    assert report.event_lines(Halted((), (), ("w1@host",), ("w2@host",))) == (text,)
+
+
 def test_failures_are_what_quiet_still_prints() -> None:
     """Failed, refused, survived and interrupted are failures, and what was skipped though it was asked for."""
     failures = {type(event) for event, *_ in EVENTS if report.is_failure(event)}
     assert failures == {Failed, Refused, Survived, Skipped}
     assert not report.is_failure(Skipped(N, None, "not running"))
     assert report.is_failure(Interrupted(signal.SIGINT))
+    assert report.is_failure(Halted((), (), (), ()))
 
 
 @pytest.mark.parametrize(
