@@ -7,6 +7,7 @@ point at which something can go wrong; that the real machine is like this one is
 from __future__ import annotations
 
 import errno
+import random
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -836,7 +837,7 @@ def test_lock_time_out() -> None:
     assert "--lock-timeout" in failed.why
     assert world.time - began == about(30, 0.1)
     assert [event.node for event in events if isinstance(event, Readied)] == ["w2@host"]
-    assert world.flocks["/run/w1.lock"].queue == []
+    assert [flock.queue for flock in world.flocks.values()] == [[]]
 
 
 def test_killed_multi_holds_no_lock() -> None:
@@ -1223,6 +1224,29 @@ def test_a_crowd(seed: int) -> None:
         assert kinds(ride(world, "stopwait", node))[-1] in {"Cleared", "Skipped"}
     assert world.offspring() == []
     assert files(world) == []
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_crowd_with_a_vandal(seed: int) -> None:
+    """Somebody removes lock files, pidfiles and records meanwhile: still never two processes, and none lost (G2)."""
+    world = World()
+    world.nature = Nature(ends={TERM: (0.5, 0)})
+    node = node_of(startsecs=0.2)
+    dice = random.Random(seed)
+
+    def vandalise() -> None:
+        world.files.pop(dice.choice([node.lockfile, node.lockfile, node.pidfile, node.recordfile]), None)
+
+    def check() -> None:
+        assert len(world.mains(node.pidfile)) <= 1, "two processes of one node"
+
+    for _ in range(40):
+        world.after(dice.random() * 1.5, vandalise)
+    commands = ["start", *(dice.choice(["start", "restart", "stopwait", "ensure"]) for _ in range(4))]
+    Crowd(world, seed, check).run([(world.fake(), _runner(command, [node])) for command in commands])
+    world.rest(2.0)
+    is_sound(world, node)
+    is_mended(world, node)
 
 
 def test_twenty_starts_at_once() -> None:

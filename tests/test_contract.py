@@ -685,6 +685,47 @@ def test_read_too_much(bench: Bench) -> None:
     assert (len(file.data), file.mode) == (65, 0o640)
 
 
+def test_amend(bench: Bench) -> None:
+    """One byte is changed where it stands; what is not there is left as it is."""
+    machine, path = bench.machine, f"{bench.run}/a.json"
+    put(machine, path, b'{"signalled": 0}')
+    for _ in range(2):
+        machine.amend(path, b'"signalled": 0', b'"signalled": 1')
+        file = machine.read(path, 100)
+        assert isinstance(file, File)
+        assert file.data == b'{"signalled": 1}'
+    with pytest.raises(MachineError, match=r"none\.json"):
+        machine.amend(f"{bench.run}/none.json", b"0", b"1")
+
+
+def test_place(bench: Bench) -> None:
+    """Where we are, what lies where, and what could be made."""
+    machine = bench.machine
+    here = machine.surroundings()
+    assert here.uid == machine.me().uid
+    assert here.cwd.startswith("/")
+    assert here.hostname
+    assert machine.home_of("no-such-user") is None
+    path = bench.put("a.toml", "file", b"[defaults]\n")
+    assert machine.kind(path) == "file"
+    assert machine.kind("/usr/bin/env") == "program"
+    assert list(machine.find(f"{bench.run}/*.toml")) == [path]
+    assert machine.cannot_create(f"{bench.run}/some/where/new.log") == ""
+    assert machine.cannot_create(path) == ""
+    assert machine.cannot_create(f"{path}/below") != ""
+    assert machine.cannot_create(bench.put("dir", "directory")) != ""
+    with pytest.raises(FileNotFoundError):
+        machine.load(f"{bench.run}/none.toml")
+
+
+def test_room_and_words_for_whoever_started_us(bench: Bench) -> None:
+    """There is always room for one node; without anybody to tell, telling does nothing."""
+    assert bench.machine.make_room(1) == 1
+    assert 1 <= bench.machine.make_room(5) <= 5
+    bench.machine.tell("READY=1")
+    nothing(bench.machine)
+
+
 def test_write_where_nothing_is(bench: Bench) -> None:
     """A write or a lock below a missing directory is refused, naming the path."""
     machine = bench.machine
@@ -810,6 +851,49 @@ def test_lock_wait_given_up_as_it_came(bench: Bench) -> None:
     other.unlock(KEY)  # it has not heard yet that the lock is its own
     if third.lock(KEY, path, None, None) is not None:
         assert hear(third, Locked) == Locked(KEY)
+
+
+def test_holds(bench: Bench) -> None:
+    """A lock is held from when it is told until it is given back, by its key alone."""
+    machine, other, path = bench.machine, bench.another(), f"{bench.run}/a.lock"
+    assert not machine.holds(KEY)
+    assert machine.lock(KEY, path, None, None) is None
+    assert machine.holds(KEY)
+    assert not machine.holds("w2@host")
+    assert other.lock(KEY, path, None, None) is not None
+    assert not other.holds(KEY)
+    machine.unlock(KEY)
+    assert not machine.holds(KEY)
+    hear(other, Locked)
+    assert other.holds(KEY)
+
+
+def test_lock_file_removed(bench: Bench) -> None:
+    """A lock whose file is gone is held no more: it excludes nobody, and whoever comes gets another one."""
+    machine, other, path = bench.machine, bench.another(), f"{bench.run}/a.lock"
+    assert machine.lock(KEY, path, None, None) is None
+    machine.remove(path)
+    assert not machine.holds(KEY)
+    assert other.lock(KEY, path, None, None) is None
+    assert other.holds(KEY)
+    machine.unlock(KEY)
+    assert other.holds(KEY)
+
+
+def test_lock_file_replaced_under_a_waiter(bench: Bench) -> None:
+    """Who waits for a lock whose file was replaced meanwhile gets that of the new file, when that is free."""
+    machine, other, third = bench.machine, bench.another(), bench.another()
+    path = f"{bench.run}/a.lock"
+    assert machine.lock(KEY, path, None, None) is None
+    assert other.lock(KEY, path, None, None) is not None
+    machine.remove(path)
+    assert third.lock(KEY, path, None, None) is None
+    machine.unlock(KEY)
+    nothing(other)
+    assert not other.holds(KEY)
+    third.unlock(KEY)
+    assert hear(other, Locked) == Locked(KEY)
+    assert other.holds(KEY)
 
 
 # --- readiness ------------------------------------------------------------------------------------------

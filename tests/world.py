@@ -12,8 +12,6 @@ How a process behaves is its `Nature`. What goes wrong is a `Fake.trap`: it is a
 `MachineError` (the machine refuses) or call `Fake.die` (``kill -9`` hits `multi` here: the kernel gives its locks back
 and shuts its gates, and everything else stays as it is). A `Crowd` lets several commands run at once, in an order that
 a seed decides, changing over at every call.
-
-What is simpler than the real machine: a lock file that is deleted under its holder is not modelled.
 """
 
 from __future__ import annotations
@@ -198,8 +196,9 @@ class Entry:
 
 @dataclass(slots=True)
 class Flock:
-    """A lock on a file: who has it, and who waits for it, in order."""
+    """A lock on a file, by its inode: at which path it was taken, who has it, and who waits for it, in order."""
 
+    path: str
     holder: tuple[Fake, str]
     queue: list[tuple[Fake, str]] = field(default_factory=list)
 
@@ -216,7 +215,7 @@ class World:
         self.skew = 0.0  # seconds that the clock on the wall was set forward
         self.bodies: dict[int, Body] = {}
         self.files = {path: Entry(kind="directory", mode=0o755, mtime=self.wall) for path in ("/", "/run", "/log")}
-        self.flocks: dict[str, Flock] = {}
+        self.flocks: dict[int, Flock] = {}  # by inode
         self.natures: dict[str, Nature] = {}  # by the full name of the node
         self.nature = Nature()  # of every other node
         self.answers: dict[str, float] = {}  # what a probe asks for -> from when on the answer is yes
@@ -473,8 +472,8 @@ class Fake:
         for launched in list(self._launched):
             self._forget(launched)
         self._launched.clear()
-        for path in list(self.world.flocks):
-            self._give_back(path, None)
+        for inode in list(self.world.flocks):
+            self._give_back(inode, None)
         self._watched.clear()
         self._ears.clear()
         self._probes.clear()
@@ -708,35 +707,48 @@ class Fake:
         """Take it, or stand in line."""
         self._call("lock", path)
         self._enter(path, "lock")
-        self.world.files.setdefault(path, Entry(uid=self._owner(user), mtime=self.world.wall))
-        flock = self.world.flocks.get(path)
+        holder = self._take(key, path, self._owner(user))
+        return None if holder is None else Holder(f"pid {holder.body.pid}: multi")
+
+    def _take(self, key: str, path: str, owner: int) -> Fake | None:
+        """Have the lock (None), or stand in line behind somebody."""
+        entry = self.world.files.setdefault(path, Entry(uid=owner, mtime=self.world.wall))
+        flock = self.world.flocks.get(entry.inode)
         if flock is None:
-            self.world.flocks[path] = Flock((self, key))
+            self.world.flocks[entry.inode] = Flock(path, (self, key))
             return None
         flock.queue.append((self, key))
-        return Holder(f"pid {flock.holder[0].body.pid}: multi")
+        return flock.holder[0]
 
     def holds(self, key: str) -> bool:
-        """Whether it is ours."""
-        return any(flock.holder == (self, key) for flock in self.world.flocks.values())
+        """Whether it is ours, and its file still the one at its path."""
+        return any(
+            flock.holder == (self, key)
+            and flock.path in self.world.files
+            and self.world.files[flock.path].inode == inode
+            for inode, flock in self.world.flocks.items()
+        )
 
     def unlock(self, key: str) -> None:
         """Give it back, or leave the line."""
         self._call("unlock", key)
-        for path in list(self.world.flocks):
-            self._give_back(path, key)
+        for inode in list(self.world.flocks):
+            self._give_back(inode, key)
 
-    def _give_back(self, path: str, key: str | None) -> None:
+    def _give_back(self, inode: int, key: str | None) -> None:
         """`key` None is every key of this `multi`."""
-        flock = self.world.flocks[path]
+        flock = self.world.flocks[inode]
         flock.queue = [one for one in flock.queue if not (one[0] is self and key in {None, one[1]})]
-        holder, held = flock.holder
-        if holder is self and key in {None, held}:
-            if flock.queue:
-                flock.holder = flock.queue.pop(0)
-                flock.holder[0].heard.append(Locked(flock.holder[1]))
-            else:
-                del self.world.flocks[path]
+        if flock.holder[0] is not self or key not in {None, flock.holder[1]}:
+            return
+        del self.world.flocks[inode]
+        entry = self.world.files.get(flock.path)
+        for fake, waiting in flock.queue:
+            if entry is not None and entry.inode == inode and inode not in self.world.flocks:
+                self.world.flocks[inode] = Flock(flock.path, (fake, waiting))
+                fake.heard.append(Locked(waiting))
+            elif fake._take(waiting, flock.path, fake.uid) is None:  # noqa: SLF001 -- it is one of us
+                fake.heard.append(Locked(waiting))  # the file was replaced while it slept: it begins again
 
     # -- starting ------------------------------------------------------------------------------------
 
@@ -905,8 +917,8 @@ class Fake:
         self._call("release", key)
         for launched in [one for one in self._launched if one.key == key]:
             self._forget(launched)
-        for path in list(self.world.flocks):
-            self._give_back(path, key)
+        for inode in list(self.world.flocks):
+            self._give_back(inode, key)
         for watched in [one for one in self._watched if one[0] == key]:
             del self._watched[watched]
         self._ears.pop(key, None)
