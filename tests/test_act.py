@@ -849,6 +849,43 @@ def test_killed_multi_holds_no_lock() -> None:
     assert kinds(ride(world, "start")) == ["Spawned", "Readied"]
 
 
+def test_lock_removed_while_it_is_held() -> None:
+    """Whoever lost the lock to a removed file asks again before it starts anything, and finds who was faster (G2)."""
+    world = World()
+    running(world, Nature(ends={TERM: (5.0, 0)}))
+    first = world.fake()
+
+    def interfere() -> None:
+        del world.files["/run/w1.lock"]
+        assert kinds(ride(world, "start"))[-2:] == ["Spawned", "Readied"]
+
+    world.after(2.0, interfere)
+    events = ride(world, "restart", fake=first)
+    (body,) = world.mains("/run/w1.pid")
+    assert isinstance(events[-1], Skipped)
+    assert "another multi was faster" in events[-1].why
+    assert sight(world) == Up(body.proc)
+
+
+def test_files_that_somebody_else_has_written_meanwhile() -> None:
+    """Whoever lost the lock does not clear the files of the process that somebody else has started since (G2)."""
+    world = World()
+    old = running(world, Nature(ends={TERM: (5.0, 0)}))
+    fake = world.fake()
+
+    def trap(_number: int, call: tuple[str, ...]) -> None:
+        if call[0] == "signal":
+            world.files.pop("/run/w1.lock", None)
+        elif call == ("read", "/run/w1.json") and old.gone and not world.mains("/run/w1.pid"):
+            assert kinds(ride(world, "start"))[-2:] == ["Spawned", "Readied"]
+
+    fake.trap = trap
+    assert kinds(ride(world, "stopwait", fake=fake))[-2:] == ["Gone", "Cleared"]
+    (body,) = world.mains("/run/w1.pid")
+    assert files(world) == ["/run/w1.json", "/run/w1.pid"]
+    assert sight(world) == Up(body.proc)
+
+
 # --- rolling -----------------------------------------------------------------------------------------------
 
 
