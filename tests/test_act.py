@@ -1286,6 +1286,59 @@ def test_a_crowd_with_a_vandal(seed: int) -> None:
     is_mended(world, node)
 
 
+def _any_nature(dice: random.Random) -> Nature:
+    """A process of any kind that a stop can end."""
+    return Nature(
+        ignores=frozenset({TERM}) if dice.random() < 0.2 else frozenset(),
+        ends={} if dice.random() < 0.5 else {TERM: (dice.random() * 3, 0)},
+        lives=None if dice.random() < 0.7 else dice.random() * 2,
+        status=dice.choice([0, 1, -KILL]),
+        children=tuple(
+            Child(
+                nature=dice.choice([DEAF, Nature(heirs=2)]),
+                after=dice.random(),
+                session=True,
+                orphan=dice.random() < 0.5,
+            )
+            for _ in range(dice.randrange(3))
+        ),
+        makes=() if dice.random() < 0.3 else ((dice.random(), "/ready"),),
+        setup_takes=dice.choice([0.0, 0.0, 0.5, 30.0]),
+        setup_fails=None if dice.random() < 0.9 else ("cannot find the program", "", 2),
+        exec_fails=None if dice.random() < 0.9 else ("cannot execute", "", 8),
+    )
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_crowd_in_trouble(seed: int) -> None:
+    """Processes that die when they like, commands that are killed or interrupted, all at once (G2, G3)."""
+    world = World()
+    dice = random.Random(seed)
+    node = node_of(ready=dice.choice(["alive", "file:/ready"]), startsecs=dice.random(), ready_timeout=5.0)
+
+    def change() -> None:
+        world.natures[node.name] = _any_nature(dice)
+        if dice.random() < 0.3:
+            for body in world.mains(node.pidfile):
+                world.end(body, -KILL)
+        if dice.random() < 0.3 and world.fakes:
+            dice.choice(world.fakes).interrupt(signal.SIGINT)
+
+    def check() -> None:
+        assert len(world.mains(node.pidfile)) <= 1, "two processes of one node"
+
+    change()
+    for _ in range(20):
+        world.after(dice.random() * 10, change)
+    commands = [dice.choice(COMMANDS) for _ in range(6)]
+    Crowd(world, seed, check, kills=dice.randrange(3)).run(
+        [(world.fake(), _runner(command, [node])) for command in commands]
+    )
+    world.rest(31.0)  # also who is slow to come to the gate finds it shut, and goes
+    is_sound(world, node)
+    is_mended(world, replace(node, ready=node_of().ready))
+
+
 def test_twenty_starts_at_once() -> None:
     """Twenty commands that start one node are one start and twenty successes (G2)."""
     for seed in range(5):
