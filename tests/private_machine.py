@@ -87,9 +87,10 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The machine. `init` is the pid of its first process, as seen from outside."""
+    """The machine. `init` is the pid of its first process, as seen from outside; `spaces` are what is its own."""
 
     init: int
+    spaces: tuple[str, ...] = ("--mount", "--pid")
 
     def path(self, inside: str) -> Path:
         """A path of the machine, as seen from outside."""
@@ -132,7 +133,7 @@ class Host:
         """Run a program inside, in the background."""
         become = ["setpriv", "--reuid", user, "--regid", user, "--init-groups"] if user else []
         process = subprocess.Popen(
-            ["nsenter", "-t", str(self.init), "-m", "-p", "--", *become, *words],
+            ["nsenter", f"--target={self.init}", *self.spaces, "--", *become, *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -165,9 +166,9 @@ class Host:
                     found.append([os.fsdecode(word) for word in raw.split(b"\0") if word])
         return found
 
-    def app(self, *, owner: int = USER_ID) -> None:
-        """The example app at `PROJECT`, for the user who runs workers."""
-        target = self.path(PROJECT)
+    def app(self, inside: str = PROJECT, *, owner: int = USER_ID) -> None:
+        """The example app, for the user who runs workers."""
+        target = self.path(inside)
         shutil.copytree(
             CHECKOUT / "examples/celery_app", target, ignore=shutil.ignore_patterns("data", "run", "log", "__pycache__")
         )
@@ -242,7 +243,7 @@ def setup_lines(base: Path) -> list[str]:
 
 
 def add_users(etc: Path) -> None:
-    """Add the users, none of whom can log in."""
+    """Add the users, none of whom can log in, to the files that are there."""
     for name, uid in ((USER, USER_ID), (STRANGER, STRANGER_ID)):
         for file, line in (
             ("passwd", f"{name}:x:{uid}:{uid}::/nonexistent:/usr/sbin/nologin"),

@@ -1,0 +1,340 @@
+"""The systemd units, checked by systemd's own tool and run under a real systemd with real Celery workers."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from private_machine import BIN, CHECKOUT, USER, USER_ID, Host, need
+from real import stays, until
+from system_machine import Booted, machine
+
+UNITS = CHECKOUT / "config/systemd"
+SERVICES = (
+    *("multi.service", "multi@.service", "multi-run@.service", "multi-beat.service"),
+    *("multi-ensure.service", "multi-ensure.timer"),
+)
+PROJECT = "/opt/celery"
+# Workers that notice a stop within seconds: with this broker, a prefork pool takes longer to end than to start.
+QUICK = "-P solo --without-gossip --without-mingle --without-heartbeat"
+CONFIG = f"""\
+# as in Celery's documentation
+CELERYD_NODES="w1 w2"
+CELERY_BIN="{BIN}/celery"
+CELERY_APP="tasks"
+CELERYD_OPTS="{QUICK}"
+CELERYD_PID_FILE="/run/celery/%n.pid"
+CELERYD_LOG_FILE="/var/log/celery/%n%I.log"
+CELERYD_LOG_LEVEL="INFO"
+CELERYBEAT_PID_FILE="/run/celery/beat.pid"
+CELERYBEAT_LOG_FILE="/var/log/celery/beat.log"
+"""
+RACES = re.compile(
+    r"PID file|not our child|does not belong|[Gg]uess|left-over|remains running|timed out", re.IGNORECASE
+)
+
+
+# --- without a machine ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_units_are_clean(unit: str, tmp_path: Path) -> None:
+    """systemd-analyze verify finds nothing in a unit, and does find something in a bad copy of it."""
+    need("systemd-analyze", root=False)
+    for name in SERVICES:
+        (tmp_path / name).write_text((UNITS / name).read_text(encoding="utf-8"), encoding="utf-8")
+    instance = tmp_path / unit.replace("@.", "@w1.")
+
+    def verify() -> subprocess.CompletedProcess[str]:
+        words = ["systemd-analyze", "verify", "--man=no", str(instance)]
+        return subprocess.run(words, capture_output=True, text=True, check=False)
+
+    done = verify()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    bad = tmp_path / unit
+    bad.write_text(bad.read_text(encoding="utf-8").replace("Type=", "Tpye=").replace("OnCalendar=m", "OnCalendar=x"))
+    assert unit.partition(".")[0] in verify().stderr
+
+
+# --- on a machine -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def booted() -> Iterator[Booted]:
+    """Give a machine that systemd runs, with the units installed and configured; `celery` is the workers' user."""
+    need("systemd-nspawn", "systemctl", "dbus-daemon", "nsenter", "setpriv")
+    with machine() as made:
+        for name in SERVICES:
+            made.host.install(f"config/systemd/{name}", f"/etc/systemd/system/{name}", 0o644)
+            # The pause before a restart is the only thing that the tests change.
+            if "Restart=" in (UNITS / name).read_text(encoding="utf-8"):
+                made.host.write(f"/etc/systemd/system/{name}.d/soon.conf", "[Service]\nRestartSec=0.5\n")
+        made.host.install("config/systemd/tmpfiles.d/celery.conf", "/etc/tmpfiles.d/celery.conf", 0o644)
+        made.host.write("/etc/conf.d/celery", CONFIG)
+        made.host.app(PROJECT)
+        made.host.run("systemd-tmpfiles", "--create", "celery.conf").ok()
+        made.host.run("systemctl", "daemon-reload").ok()
+        yield made
+
+
+def show(host: Host, unit: str, what: str) -> str:
+    """One property of a unit."""
+    return host.run("systemctl", "show", "--value", f"--property={what}", unit).ok().out.strip()
+
+
+def journal(host: Host) -> str:
+    """Everything that was logged since the machine was made."""
+    return host.run("journalctl", "--no-pager", "--output=cat").ok().out
+
+
+def pid_of(host: Host, name: str) -> int:
+    """The pid in a node's pidfile, 0 when there is none."""
+    return host.pid(f"/run/celery/{name}.pid") if host.exists(f"/run/celery/{name}.pid") else 0
+
+
+def members(host: Host, unit: str) -> set[int]:
+    """The processes in a unit's control group, as systemctl status lists them."""
+    return set(map(int, re.findall(r"[├└]─ *(\d+) ", host.run("systemctl", "status", "--no-pager", unit).out)))
+
+
+def kill(host: Host, pid: int) -> None:
+    """End a process as the kernel does when memory runs out."""
+    host.run("kill", "-KILL", str(pid)).ok()
+    until(lambda: not host.alive(pid), f"pid {pid} is gone")
+
+
+def runs(host: Host, name: str, *besides: int) -> bool:
+    """Whether a node has a living process, none of `besides`."""
+    pid = pid_of(host, name)
+    return pid not in {0, *besides} and host.alive(pid)
+
+
+def test_directories(booted: Booted) -> None:
+    """tmpfiles.d makes the directories of the workers' user, again at every boot."""
+
+    def owners() -> dict[str, tuple[int, int]]:
+        places = [booted.host.path(place).stat() for place in ("/run/celery", "/var/log/celery", "/var/lib/celery")]
+        return dict(zip(("run", "log", "lib"), ((at.st_uid, at.st_mode & 0o7777) for at in places), strict=True))
+
+    expected = {"run": (USER_ID, 0o755), "log": (USER_ID, 0o755), "lib": (USER_ID, 0o750)}
+    assert owners() == expected
+    booted.reboot()
+    assert owners() == expected
+
+
+def test_one_node_a_unit(booted: Booted) -> None:
+    """multi@: systemd knows the worker as the main process, through start, reload, restart, a crash and stop."""
+    host = booted.host
+    host.run("systemctl", "start", "multi@w1", "multi@w2").ok()
+    first = pid_of(host, "w1")
+    assert show(host, "multi@w1", "MainPID") == str(first)
+    assert host.status(first)["Uid"].split() == [str(USER_ID)] * 4
+    status = host.run("systemctl", "status", "--no-pager", "multi@w1").ok().out
+    assert "active (running)" in status
+    assert f"Main PID: {first}" in status
+    assert "ready after" in status, "the journal has what multi said"
+    answer = host.shell(f"cd {PROJECT} && {BIN}/python drive.py call add 2 3", user=USER).ok()
+    assert "= 5, by w" in answer.out
+
+    host.run("systemctl", "reload", "multi@w1").ok()
+    second = pid_of(host, "w1")
+    assert second != first
+    assert show(host, "multi@w1", "MainPID") == str(second)
+    assert show(host, "multi@w1", "ActiveState") == "active"
+
+    kill(host, second)
+    until(lambda: runs(host, "w1", second), "systemd has started w1 again")
+    until(lambda: show(host, "multi@w1", "ActiveState") == "active", "w1 is up again")
+    third = pid_of(host, "w1")
+    assert show(host, "multi@w1", "MainPID") == str(third)
+    assert show(host, "multi@w1", "NRestarts") == "1"
+    assert show(host, "multi@w2", "NRestarts") == "0"
+
+    host.run("systemctl", "restart", "multi@w1").ok()
+    assert pid_of(host, "w1") != third
+    host.run("systemctl", "stop", "multi@w1", "multi@w2").ok()
+    assert host.processes() == []
+    assert not host.exists("/run/celery/w1.pid")
+    assert show(host, "multi@w1", "Result") == "success"
+    assert show(host, "multi@w1", "ActiveState") == "inactive"
+    assert "Warm shutdown" in host.read("/var/log/celery/w1.log")
+    assert not RACES.findall(journal(host))
+
+
+def test_a_pidfile_is_there_before_systemd_asks(booted: Booted) -> None:
+    """Type=forking with PIDFile= and one node: over many quick starts systemd never waits, guesses or complains."""
+    host = booted.host
+    host.write(
+        "/etc/systemd/system/quick.service",
+        f"""\
+[Unit]
+StartLimitIntervalSec=0
+[Service]
+Type=forking
+PIDFile=/run/celery/quick.pid
+User=celery
+ExecStart={BIN}/multi start quick --preset=exec --cmd='sleep 1000' --startsecs=0 --pidfile=/run/celery/%%n.pid \\
+    --logfile=/dev/null
+ExecStop={BIN}/multi stopwait quick --preset=exec --pidfile=/run/celery/%%n.pid
+Restart=always
+RestartSec=0
+""",
+    )
+    host.run("systemctl", "daemon-reload").ok()
+    seen = set()
+    for _ in range(10):
+        host.run("systemctl", "restart", "quick").ok()
+        pid = pid_of(host, "quick")
+        assert show(host, "quick", "MainPID") == str(pid)
+        assert members(host, "quick") == {pid}
+        seen.add(pid)
+    assert len(seen) == 10
+    assert show(host, "quick", "NRestarts") == "0"
+    for crash in range(1, 6):
+        pid = pid_of(host, "quick")
+        kill(host, pid)
+        until(lambda: show(host, "quick", "NRestarts") == str(crash), "systemd has noticed")  # noqa: B023 -- asked in this turn only
+        until(lambda: show(host, "quick", "ActiveState") == "active", "it is up again")
+        assert show(host, "quick", "MainPID") == str(pid_of(host, "quick")) != str(pid)
+    host.run("systemctl", "stop", "quick").ok()
+    stays(lambda: not host.exists("/run/celery/quick.pid"), "it is down")
+    assert not RACES.findall(journal(host))
+
+
+def test_several_nodes_in_a_unit(booted: Booted) -> None:
+    """multi.service: one node that dies or cannot start leaves the others alone; reload goes from node to node."""
+    host = booted.host
+    host.write(
+        "/etc/conf.d/celery", CONFIG.replace('"w1 w2"', '"w1 w2 bad"').replace(QUICK, f"{QUICK} --cmd:bad=false")
+    )
+    host.run("systemctl", "start", "multi").ok()
+    assert runs(host, "w1")
+    assert runs(host, "w2")
+    assert not runs(host, "bad")
+    assert "bad@" in journal(host)
+    assert "exited with status 1" in journal(host)
+    host.write("/etc/conf.d/celery", CONFIG)
+
+    first = {name: pid_of(host, name) for name in ("w1", "w2")}
+    assert members(host, "multi") == set(first.values())
+    kill(host, first["w1"])
+    stays(lambda: show(host, "multi", "ActiveState") == "active", "the unit is up")
+    assert members(host, "multi") == {first["w2"]}
+    assert host.run("systemctl", "status", "multi").code == 0
+
+    host.run("systemctl", "reload", "multi").ok()
+    second = {name: pid_of(host, name) for name in ("w1", "w2")}
+    assert members(host, "multi") == set(second.values())
+    assert not set(first.values()) & set(second.values())
+    lines = [line for line in journal(host).splitlines() if re.search(r"@.*: (sent TERM|started)", line)][-3:]
+    assert [re.sub(r"@\S+:", "", line).split(",")[0].split(" to ")[0] for line in lines] == [
+        "w1 started",
+        "w2 sent TERM",
+        "w2 started",
+    ], "each is ready before the next is stopped"
+
+    for pid in second.values():
+        kill(host, pid)
+    until(lambda: runs(host, "w1", second["w1"]) and runs(host, "w2", second["w2"]), "the unit has started again")
+    until(lambda: show(host, "multi", "ActiveState") == "active", "the unit is up again")
+    host.run("systemctl", "stop", "multi").ok()
+    assert host.processes() == []
+    assert show(host, "multi", "ActiveState") == "inactive"
+    assert not RACES.findall(journal(host))
+
+
+def test_a_dead_node_is_started_again_by_the_timer(booted: Booted) -> None:
+    """multi-ensure.timer runs while multi.service does; what died lives again, in the unit, as the workers' user."""
+    host = booted.host
+    host.write("/etc/systemd/system/multi-ensure.timer.d/soon.conf", "[Timer]\nOnCalendar=\nOnCalendar=*:*:0/1\n")
+    host.write(
+        "/etc/conf.d/celery",
+        f"{CONFIG}\nPATH=/opt/evil:/usr/bin:/bin\nLD_PRELOAD=/opt/evil/no-such.so\n",
+    )
+    evil = (
+        '#!/bin/sh\n[ "$(/usr/bin/id -u)" != 0 ] || echo "$0" >>/opt/evil/run-by-root\nexec "/usr/bin/${0##*/}" "$@"\n'
+    )
+    for name in ("busctl", "setpriv", "sh", "env"):
+        host.write(f"/opt/evil/{name}", evil, mode=0o755, owner=USER_ID)
+    host.run("systemctl", "enable", "multi-ensure.timer").ok()
+    host.run("systemctl", "start", "multi").ok()
+    assert show(host, "multi-ensure.timer", "ActiveState") == "active"
+    first = {name: pid_of(host, name) for name in ("w1", "w2")}
+    said = journal(host)
+    until(lambda: show(host, "multi-ensure", "ExecMainExitTimestampMonotonic") != "0", "the timer has called it once")
+    stays(lambda: journal(host) == said, "nothing is logged of what there was not to do", seconds=2)
+    kill(host, first["w1"])
+    until(lambda: runs(host, "w1", first["w1"]), "w1 lives again")
+    again = pid_of(host, "w1")
+    until(lambda: "consuming" in journal(host).removeprefix(said), "w1 is ready, and the journal says so")
+    until(lambda: members(host, "multi") == {again, first["w2"]}, "the nodes, and only they, are in the unit")
+    assert host.status(again)["Uid"].split() == [str(USER_ID)] * 4
+    assert members(host, "multi-ensure") == set()
+    assert not host.exists("/opt/evil/run-by-root")
+    host.run("systemctl", "stop", "multi").ok()
+    assert show(host, "multi-ensure.timer", "ActiveState") == "inactive"
+    stays(lambda: host.processes() == [], "what was stopped on purpose stays down", seconds=2)
+
+
+def test_a_reboot(booted: Booted) -> None:
+    """What is enabled is stopped warm at shutdown and runs again after it, in whichever way; nothing else does."""
+    host = booted.host
+    host.run("systemctl", "enable", "--now", "multi", "multi@w3", "multi-run@w4", "multi-beat").ok()
+    host.run("systemctl", "start", "multi@w5").ok()
+    names = ("w1", "w2", "w3", "w4", "beat")
+    assert all(runs(host, name) for name in names)
+    booted.reboot()
+    host = booted.host
+    for name in names:
+        until(lambda name=name: runs(host, name), f"{name} runs after the reboot")  # type: ignore[misc] # a lambda that keeps this turn's value
+    assert not runs(host, "w5")
+    for name in ("w1", "w2", "w3"):
+        assert "Warm shutdown" in host.read(f"/var/log/celery/{name}.log")
+    answer = host.shell(f"cd {PROJECT} && {BIN}/python drive.py call add 2 3", user=USER).ok()
+    assert "= 5, by w" in answer.out
+    assert (
+        host.run("systemctl", "is-active", "multi", "multi@w3", "multi-run@w4", "multi-beat").ok().out.split()
+        == ["active"] * 4
+    )
+    assert not RACES.findall(journal(host))
+
+
+def test_a_node_in_the_foreground(booted: Booted) -> None:
+    """multi-run@: systemd hears when the worker is ready, the journal has its log, multi stops it by schedule."""
+    host = booted.host
+    host.run("systemctl", "start", "multi-run@w1").ok()
+    first = pid_of(host, "w1")
+    main = int(show(host, "multi-run@w1", "MainPID"))
+    assert main != first
+    assert {main, first} <= members(host, "multi-run@w1")
+    assert show(host, "multi-run@w1", "StatusText") == "1 node running"
+    assert "w1@" in journal(host)
+    assert " ready." in journal(host), "the worker's own log"
+
+    host.run("systemctl", "reload", "multi-run@w1").ok()
+    until(lambda: journal(host).count(" ready.") == 2, "the worker has started again in place")
+    assert pid_of(host, "w1") == first
+    assert int(show(host, "multi-run@w1", "MainPID")) == main
+
+    kill(host, first)
+    until(lambda: runs(host, "w1", first), "systemd has started w1 again")
+    until(lambda: show(host, "multi-run@w1", "ActiveState") == "active", "w1 is up again")
+    assert "signal 9" in journal(host)
+    second = pid_of(host, "w1")
+    kill(host, int(show(host, "multi-run@w1", "MainPID")))
+    until(lambda: runs(host, "w1", second), "systemd has ended what multi left and started again")
+    until(lambda: show(host, "multi-run@w1", "ActiveState") == "active", "w1 is up again")
+    assert not host.alive(second)
+
+    host.run("systemctl", "stop", "multi-run@w1").ok()
+    assert host.processes() == []
+    assert "Warm shutdown" in journal(host)
+    assert show(host, "multi-run@w1", "Result") == "success"
+
+    host.write("/etc/conf.d/celery", CONFIG.replace("tasks", "no_such_app"))
+    assert host.run("systemctl", "start", "multi-run@w1").code != 0
+    assert "no_such_app" in journal(host)
