@@ -111,7 +111,7 @@ class Merger:
         scoped_options = self._scoped_options.get(position, ())
         option_key = (where, *map(id, scoped_options))
         if option_key not in self._merged_options:
-            self._merged_options[option_key] = self._merge_options(grammar, layers, scoped_options)
+            self._merged_options[option_key] = self._merge_options(preset.name, grammar, layers, scoped_options)
         values, sources = self._merged[key]
         return Plan(preset, values, sources, self._merged_options[option_key])
 
@@ -152,12 +152,20 @@ class Merger:
             _put(merged, sources, said.setting, said.value, said.source)
         return merged, sources
 
-    def _merge_options(self, grammar: Grammar, layers: Sequence[Layer], scoped: Sequence[_Option]) -> Sequence[Given]:
+    def _merge_options(
+        self, preset: str, grammar: Grammar, layers: Sequence[Layer], scoped: Sequence[_Option]
+    ) -> Sequence[Given]:
         options: list[Given] = []
+        meant = settings.SETTINGS["preset"].default  # whose options a layer's are
         for layer in layers:
+            meant = layer.values.get("preset", meant)
             words = cast("Sequence[str]", layer.values.get("options", ()))
             if words:
-                options = _over(options, parse.parse_options(words, grammar, layer.origin("options")), grammar)
+                given = parse.parse_options(words, grammar, layer.origin("options"))
+                if meant != preset:
+                    # Said for workers of another type: this one takes what it knows, such as beat the app.
+                    given = tuple(one for one in given if grammar.takes_value(one.name) is not None)
+                options = _over(options, given, grammar)
         last = {grammar.key(option.given.name): option.given.scope for option in scoped}
         typed = [option for option in self._unscoped if grammar.key(option.given.name) not in last]
         if scoped:

@@ -62,13 +62,17 @@ class Grammar:
 
 
 def grammar(preset: Preset, *, signals: bool = False) -> Grammar:
-    """The grammar for a preset's options and all settings; `signals` for a command that takes ``-SIG``."""
+    """The grammar for a preset's options and all settings; `signals` for a command that takes ``-SIG``.
+
+    A one-letter flag of ours that the worker has too is the worker's: ours have long forms as well.
+    """
+    theirs = {name for name in preset.flags | preset.valued if not name.startswith("--")}
     return Grammar(
         flags=preset.flags,
         valued=preset.valued,
         dropped=preset.dropped,
         spellings={spelling: group[0] for group in preset.spellings for spelling in group},
-        settings=BY_FLAG,
+        settings=BY_FLAG if theirs.isdisjoint(BY_FLAG) else {k: v for k, v in BY_FLAG.items() if k not in theirs},
         subcommand=subcommand(preset),
         signals=signals,
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from multi.expand import Expansion
     from multi.spec import Spec
 
-PRESETS = {name: presets.load(name) for name in ("celery", "celery-beat", "exec", "gunicorn", "rq")}
+PRESETS = {name: presets.load(name) for name in ("celery", "celery-beat", "dramatiq", "exec", "gunicorn", "rq")}
 GRAMMAR = parse.grammar(PRESETS["celery"])
 SIGNALS = parse.grammar(PRESETS["celery"], signals=True)
 ROOT = expand.Host(

@@ -218,6 +218,27 @@ def test_a_node_may_have_another_preset() -> None:
     assert mixed.nodes[1].pidfile == "/var/run/multi/b.pid"
 
 
+def test_options_for_workers_of_another_type() -> None:
+    """A wider layer's options reach a node of another preset as far as that preset knows them."""
+    defaults = Layer("m [defaults]", {"options": ("-A", "proj", "-c", "4", "-E")})
+    nodes = (
+        ("w1", Layer("m [nodes.w1]", {})),
+        ("beat", Layer("m [nodes.beat]", {"preset": "celery-beat"})),
+        ("x", Layer("m [nodes.x]", {"preset": "exec", "cmd": ("sleep", "9")})),
+    )
+    config = Config("m", defaults, nodes=nodes)
+    assert node("w1", "w1", config).argv[3:9] == ("-A", "proj", "worker", "-c", "4", "-E")
+    assert node("beat", "beat", config).argv[3:6] == ("-A", "proj", "beat")
+    assert "-c" not in node("beat", "beat", config).argv
+    assert node("x", "x", config).argv == ("sleep", "9")
+
+
+def test_a_short_flag_of_the_worker_goes_before_ours() -> None:
+    """``-p`` is the pidfile in celery multi, and the number of processes of dramatiq."""
+    assert "-p" in node("w1 --preset=dramatiq -p 4 -- mod").argv
+    assert node("w1 -p /x/m.pid").pidfile == "/x/m.pid"
+
+
 def test_an_option_of_the_configuration_that_is_none() -> None:
     """The error names the table."""
     config = Config("m.toml", Layer("m.toml [defaults]", {"options": ("-c",)}))
