@@ -211,9 +211,10 @@ def _judge_foreign(  # noqa: PLR0911 -- one return a case
 def _looks_like(node: Node, cmdline: tuple[str, ...]) -> bool:
     """Whether a command line can be that of the node.
 
-    Its full name in the words, as celery passes it and as setproctitle shows it; or else the node's own command.
+    Its full name in the words, as celery passes it and as setproctitle shows it; this very pidfile, which it was told
+    to write, as Celery's beat is; or else the node's own command.
     """
-    if any(_names(word, node.name) for word in cmdline):
+    if any(_names(word, node.name) or _names(word, node.pidfile) for word in cmdline):
         return True
     ours = [word for word in node.argv if not word.startswith("--logfile")]
     theirs = [word for word in cmdline if not word.startswith("--logfile")]

@@ -290,6 +290,14 @@ FOREIGN = [
     foreign(name="full name as a word", cmdline=("/usr/bin/python3", "-m", "celery", "worker", "-n", "w1@host")),
     foreign(name="full name glued to its option", cmdline=("celery", "worker", "-nw1@host")),
     foreign(name="full name in a title", cmdline=("[celeryd: w1@host:MainProcess] -active- (worker -c 2)",)),
+    foreign(name="told to write this pidfile", cmdline=("celery", "-A", "p", "beat", "--pidfile=/run/w1.pid")),
+    foreign(name="told to write this pidfile, in a title", cmdline=("[celery beat] -A p beat --pidfile=/run/w1.pid",)),
+    foreign(
+        name="told to write another pidfile that begins alike",
+        is_true=Unsure,
+        why="does not look like",
+        cmdline=("celery", "-A", "p", "beat", "--pidfile=/run/w1.pid.old"),
+    ),
     foreign(
         name="the name of another node that ends alike",
         is_true=Unsure,
