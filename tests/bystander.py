@@ -1,0 +1,107 @@
+"""Processes that have nothing to do with `multi`, and that it must never touch: with a pid of our choice, if need be.
+
+    with bystander(tmp_path, pid=4711) as other:
+        ...
+        other.untouched()
+
+A pid is chosen by telling the kernel which it gave last (``/proc/sys/kernel/ns_last_pid``, root only). Another process
+may be faster, so it is tried again until it works. `reaping` makes sure that a pid is free as soon as its process ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from real import WORKER, stat, until
+
+LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
+_SET_CHILD_SUBREAPER = 36  # prctl(2)
+_SECONDS = 20.0  # to get one certain pid on a busy machine
+
+
+@dataclass(frozen=True, slots=True)
+class Bystander:
+    """A process that writes down each signal it gets; `birth` is its start in the kernel's ticks."""
+
+    pid: int
+    birth: int
+    tally: Path
+
+    def untouched(self) -> None:
+        """Fail if it is gone, is another process, or ever got a signal."""
+        found = stat(self.pid)
+        assert found is not None, f"{self.pid} is gone"
+        assert found.birth == self.birth
+        assert found.state not in "TtZX"
+        heard = self.tally.read_text(encoding="ascii") if self.tally.exists() else ""
+        assert heard == ""
+
+
+@contextlib.contextmanager
+def bystander(directory: Path, *, pid: int | None = None, words: Sequence[str] = ()) -> Iterator[Bystander]:
+    """Give a process with the pid, or any; `words` are further words of its command line. It is gone at the end."""
+    tally, ready = directory / "bystander.tally", directory / "bystander.ready"
+    tally.unlink(missing_ok=True)
+    ready.unlink(missing_ok=True)
+    argv = [sys.executable, "-I", "-S", WORKER, "--tally", str(tally), "--touch", str(ready), "--", *words]
+    got = _fork_as(pid, argv)
+    try:
+        until(ready.exists, "the bystander is ready")
+        found = stat(got)
+        assert found is not None
+        yield Bystander(got, found.birth, tally)
+    finally:
+        os.kill(got, signal.SIGKILL)
+        os.waitpid(got, 0)
+
+
+def _fork_as(pid: int | None, argv: Sequence[str]) -> int:
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        if pid is not None:
+            LAST_PID.write_text(str(pid - 1), encoding="ascii")
+        wait, go = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the tests' other threads hold nothing that it needs
+            got = os.fork()
+        if got == 0:
+            os.close(go)
+            if os.read(wait, 1):
+                os.execv(argv[0], argv)  # noqa: S606 -- no shell in between, whose pid it would be
+            os._exit(0)
+        os.close(wait)
+        if pid is None or got == pid:
+            os.write(go, b"g")
+            os.close(go)
+            return got
+        os.close(go)
+        os.waitpid(got, 0)
+        assert time.monotonic() < deadline, f"pid {pid} cannot be had"
+
+
+@contextlib.contextmanager
+def reaping() -> Iterator[None]:
+    """Be the parent of every orphan below us, and wait for those that end: init may take seconds for that."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    try:
+        yield
+    finally:
+        libc.prctl(_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def end(pid: int) -> None:
+    """KILL a process behind everybody's back, and see that its pid is free. Its parent is init or we."""
+    os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+    until(lambda: stat(pid) is None, f"{pid} is gone and reaped")
