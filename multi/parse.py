@@ -299,7 +299,7 @@ class _Reader:
         body = word[1:]
         if not all(c.isascii() and (c.isalnum() or c in "+-") for c in body):
             return False
-        if body.isdigit() or (body[:3].upper() == "SIG" and len(body) > 3):  # noqa: PLR2004 -- SIG and a name
+        if body.isdigit() or body[:3].upper() == "SIG":
             return True
         grammar = self._grammar
         if len(body) == 1 or grammar.takes_value(word) is not None or grammar.takes_value(word[:2]):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Scopes:
     """Which nodes a scope means. Each scope is looked up once; what is odd about it is said once."""
 
-    __slots__ = ("_also", "_found", "_hostname", "_names", "_own", "_strict", "warnings")
+    __slots__ = ("_found", "_hostname", "_known", "_names", "_strict", "warnings")
 
     def __init__(self, names: Sequence[Name], hostname: str, *, strict: bool) -> None:
         """With `strict` what is odd is an error."""
@@ -29,8 +29,7 @@ class Scopes:
         self._hostname = hostname
         self._strict = strict
         self._found: dict[str, frozenset[int]] = {}
-        self._own: Mapping[str, Sequence[int]] | None = None
-        self._also: Mapping[str, Sequence[int]] | None = None
+        self._known: tuple[Mapping[str, Sequence[int]], Mapping[str, Sequence[int]]] | None = None
         self.warnings: list[str] = []
 
     def find(self, given: Given) -> frozenset[int] | None:
@@ -57,11 +56,12 @@ class Scopes:
         return ()
 
     def _named(self, item: str) -> Sequence[int]:
-        if self._own is None or self._also is None:
-            self._own = _positions(name.own for name in self._names)
-            self._also = _positions(name.also for name in self._names)
+        if self._known is None:
+            names = self._names
+            self._known = _positions(name.own for name in names), _positions(name.also for name in names)
+        own, also = self._known
         filled = fill_host(item, self._hostname)
-        return self._own.get(item) or self._own.get(filled) or self._also.get(item) or self._also.get(filled) or ()
+        return own.get(item) or own.get(filled) or also.get(item) or also.get(filled) or ()
 
     def _index(self, item: str, where: str) -> int:
         index = _number(item)

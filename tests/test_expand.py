@@ -53,6 +53,7 @@ def full(words: str | list[str], config: Config = EMPTY) -> list[str]:
         ("w1 w2", [f"w1@{HOST}", f"w2@{HOST}"]),
         ("w1@example.com w2@%h", ["w1@example.com", f"w2@{HOST}"]),
         ("3", [f"celery1@{HOST}", f"celery2@{HOST}", f"celery3@{HOST}"]),
+        ("1", [f"celery1@{HOST}"]),
         ("007 --range-prefix=x", [f"x{number}@{HOST}" for number in range(1, 8)]),
         ("2 --prefix=P", [f"celery1@{HOST}", f"celery2@{HOST}"]),
         ("1 2 3", [f"1@{HOST}", f"2@{HOST}", f"3@{HOST}"]),
@@ -294,6 +295,11 @@ def test_a_preset_with_options_for_name_and_log() -> None:
     """A long one is joined; what the user says himself is not said again; codes are all filled in."""
     assert node("w1 --preset gunicorn").argv[3:] == ("-n", f"w1@{HOST}")
     assert node("c%n --preset gunicorn", "c%n").argv[4] == f"c%n@{HOST}"  # only Celery's worker fills in its name
+    beat = node("b --preset celery-beat --logfile=/l%%/%n%I.log", "b")
+    assert (beat.argv[-1], beat.logfile) == ("--logfile=/l%/b.log", "/l%/b.log")
+    other = replace(PRESETS["gunicorn"], name="other", cmd=("other", "worker"), log_option="--log")
+    made = expand.expand(read("c --logfile=/l/%n%I.log"), EMPTY, ROOT, lambda _: other, NO_VARIABLES)
+    assert made.nodes[0].argv[-1] == "--log=/l/c.log"
     preset = replace(
         PRESETS["exec"], name="logs", cmd=("prog",), name_option="--name", log_option="-L", valued=frozenset()
     )

@@ -185,7 +185,9 @@ def test_d5_signals() -> None:
     assert read("w1 -c -9", signals=True).options == (Given("-c", "-9"),)
 
 
-@pytest.mark.parametrize("word", ["-TREM", "-SIGFOO", "-sigfoo", "-99", "-0", "-trm", "-FOO", "-SIGQ", "-12345"])
+@pytest.mark.parametrize(
+    "word", ["-TREM", "-SIGFOO", "-sigfoo", "-99", "-0", "-trm", "-FOO", "-SIGQ", "-SIG", "-12345"]
+)
 def test_d5_an_unknown_signal_is_an_error(word: str) -> None:
     """A mistyped signal must not be taken for TERM and a worker option."""
     assert refused(["w1", word], signals=True).startswith(f"{word}: is not a signal of this system; try -TERM")
@@ -308,6 +310,7 @@ def test_d14_a_scope_may_be_any_name_that_is_printed() -> None:
     for scope in ("w1@%h", "1", f"w1@{HOST}", "w1"):
         assert worker_words(f"w1@%h w2 -c:{scope} 5") == ["worker", "-c", "5"]
     assert theirs("w1@%h w2 -c:1 5") == {}
+    assert worker_words("w1 w2 -c:w1@%h 5") == ["worker", "-c", "5"]
     # A word that is somebody's own name is not also the prefixed name of another node.
     assert worker_words("a Pa --prefix=P -c:Pa 5", "Pa") == ["worker"]
     assert worker_words("a Pa --prefix=P -c:Pa 5", "PPa") == ["worker", "-c", "5"]
@@ -335,6 +338,7 @@ def test_d15_a_range_takes_what_fits_and_warns() -> None:
     assert [("-c" in node.argv) for node in expansion.nodes] == [False, True]
     assert refused("2 -c:2-9 4", strict=True) == expansion.warnings[0]
     assert len(expand_words("2 -c:0-1 4").warnings) == 1
+    assert expand_words("2 -c:1-2 4").warnings == ()
     assert len(expand_words("2 -c:5-9 4").warnings) == 1
 
 
@@ -346,6 +350,8 @@ def test_d15_a_name_that_no_node_has_is_a_warning() -> None:
         f"-c:w1,other: no node is named 'other'; the nodes are 1 w1@{HOST}",
     )
     assert worker_words("w1 -c:nobody 4 -Q:nobody x -c:w1,other 5") == ["worker", "-c", "5"]
+    for nobody in ("x-2", "2-x", "1-", "-1", "1-2-3"):
+        assert f"no node is named '{nobody}'" in expand_words(f"w1 w2 -c:{nobody} 4").warnings[0]
     assert refused("w1 -c:nobody 4", strict=True) == expansion.warnings[0]
 
 
