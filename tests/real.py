@@ -292,13 +292,14 @@ class Real:
         return self.inside_raw(command, self._pidfile, *words)
 
     def inside_raw(self, *words: str) -> Done:
-        """``multi WORDS`` within this process, nothing added. The current directory is not `base` then."""
+        """``multi WORDS`` within this process, nothing added."""
         from multi.cli import main
 
         out, err = io.StringIO(), io.StringIO()
         began = time.monotonic()
         with (
             mock.patch.dict(os.environ, self.env, clear=True),
+            current_directory(self.base),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):
@@ -421,8 +422,7 @@ class Real:
         deadline = time.monotonic() + PATIENCE
         while left := [pid for pid in {*self._marked(), *self.launchers()} if alive(pid)]:
             for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                self._kill(pid)
             assert time.monotonic() < deadline, f"cannot end {left}"
         for process in self.known:
             process.wait(PATIENCE)
@@ -430,17 +430,30 @@ class Real:
                 if stream is not None:
                     stream.close()
 
+    def _kill(self, pid: int) -> None:
+        """KILL a process of this test, and never another one that has got its pid since."""
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            if self._is_marked(pid) or pid in self.launchers():
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        finally:
+            os.close(fd)
+
     def _known(self) -> set[int]:
         return {process.pid for process in self.known}
 
     def _marked(self) -> list[int]:
-        mark = self.mark.encode()
         me = os.getpid()
-        return [
-            pid
-            for pid in pids()
-            if pid != me and (mark in _slurp(f"/proc/{pid}/environ") or mark in _slurp(f"/proc/{pid}/cmdline"))
-        ]
+        return [pid for pid in pids() if pid != me and self._is_marked(pid)]
+
+    def _is_marked(self, pid: int) -> bool:
+        mark = self.mark.encode()
+        return mark in _slurp(f"/proc/{pid}/environ") or mark in _slurp(f"/proc/{pid}/cmdline")
 
     def _recorded_tokens(self) -> set[str]:
         tokens: set[str] = set()
@@ -496,6 +509,17 @@ def place() -> Iterator[Real]:
         shutil.rmtree(base, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def current_directory(path: Path) -> Iterator[None]:
+    """Be there for a while: what lies where the tests are started from is no part of a test."""
+    before = Path.cwd()
+    os.chdir(path)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
 def as_argv(raw: bytes) -> list[bytes]:
     """What `worker_child` wrote with ``--words`` -> the words."""
     return raw.split(b"\0")[:-1]
@@ -504,7 +528,13 @@ def as_argv(raw: bytes) -> list[bytes]:
 def run(
     words: Sequence[str], env: Mapping[str, str], *, seconds: float = COMMAND_PATIENCE
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run any program to its end."""
+    """Run any program to its end, in the home directory of that environment."""
     return subprocess.run(
-        words, env=dict(env), capture_output=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL
+        words,
+        env=dict(env),
+        cwd=env.get("HOME", "/"),
+        capture_output=True,
+        timeout=seconds,
+        check=False,
+        stdin=subprocess.DEVNULL,
     )
