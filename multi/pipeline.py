@@ -163,7 +163,8 @@ class _Selector:
             found = self._presets[name] = self._load(name, self.directories, self.ground.load)
         return found
 
-    def expand(self, spec: Spec) -> Expansion:
+    def expand(self, spec: Spec, *, recorded: bool = False) -> Expansion:
+        """Make the nodes. Those that are on record have their files apart already, wherever the words would put them."""
         from multi import config, expand
 
         made = expand.expand(
@@ -175,6 +176,7 @@ class _Selector:
             read_env_files=lambda paths: config.read_env_files(paths, self.ground.load),
             strict=self.strict or self.command == "check",
             starts=self.command in _NEEDS_COMMAND,
+            recorded=recorded,
         )
         if self.command == "run" and any(_nobody_said("logfile", made.sources[node.name]) for node in made.nodes):
             # In the foreground a log belongs where our own output goes, unless somebody says otherwise.
@@ -229,12 +231,33 @@ class _Selector:
             except MachineError:
                 record = None  # an unknown user: the command itself says so
             if record is None or self._says_anew(node, expansion):
-                nodes.append(node)
+                nodes.append(self._without_record(node, machine) if self._repeats(node, expansion) else node)
                 continue
             explicit = _explicit(expansion.sources[node.name])
             nodes.append(observe.with_explicit(record.node, node, explicit))
             recorded.add(node.name)
         return replace(self.selection(expansion, tuple(nodes)), recorded=frozenset(recorded))
+
+    def _repeats(self, node: Node, expansion: Expansion) -> bool:
+        """Whether the node is to be started by a command that neither the words nor the configuration say."""
+        return self.command == "restart" and not self.spec.says_command and node.name not in expansion.configured
+
+    def _without_record(self, node: Node, machine: Machine) -> Node:
+        """A node that is to be restarted as it was, and whose record does not say how that is.
+
+        A process that `multi` started still shows its command. That of another tool may show a title instead, so a
+        good worker would be stopped for one that is started without its options.
+        """
+        for row in machine.census().by_pidfile.get(node.pidfile, ()):
+            if row.instance is not None and row.instance.pid == row.seen.proc.pid and not row.seen.gone:
+                return replace(node, argv=machine.cmdline(row.seen.proc.pid) or node.argv)
+        if machine.read(node.pidfile, 0) is not None and machine.read(node.recordfile, 0) is None:
+            raise UsageError(
+                node.name,
+                "has a pidfile but no record of its command, because another tool started it",
+                "give the worker's options, as for 'multi start'",
+            )
+        return node
 
     def _converging(self, machine: Machine) -> Selection:
         """All nodes of the configuration, and those that it once started and has no more."""
@@ -281,15 +304,20 @@ class _Selector:
                 lost = self._lost(instance.node, instance.pidfile, machine.cmdline(instance.pid))
                 if lost is not None:
                     nodes[instance.node] = lost
+        known = {node.pidfile for node in nodes.values()}
+        foreign = [path for path in machine.listing(rundir, ".pid") if path not in known]
+        warnings = (_name_them(rundir, foreign),) if foreign and self.command != "ensure" else ()
         if not nodes:
-            return Selection(nodes=(), spec=self.spec, rundir=rundir, config=self.config.path)
+            return Selection(nodes=(), spec=self.spec, warnings=warnings, rundir=rundir, config=self.config.path)
         if self.spec.says_command and self.command in SPAWNING:
-            return replace(self.selection(self.expand(replace(self.spec, names=tuple(nodes)))), rundir=rundir)
-        asked = self.expand(replace(self.spec, names=tuple(nodes)))
+            anew = self.selection(self.expand(replace(self.spec, names=tuple(nodes))))
+            return replace(anew, warnings=(*anew.warnings, *warnings), rundir=rundir)
+        asked = self.expand(replace(self.spec, names=tuple(nodes)), recorded=True)
         merged = tuple(
             observe.with_explicit(nodes[node.name], node, _explicit(asked.sources[node.name])) for node in asked.nodes
         )
-        return replace(self.selection(asked, merged), recorded=frozenset(nodes), rundir=rundir)
+        selection = self.selection(asked, merged)
+        return replace(selection, warnings=(*selection.warnings, *warnings), recorded=frozenset(nodes), rundir=rundir)
 
     def _lost(self, name: str, pidfile: str, argv: tuple[str, ...]) -> Node | None:
         """A node that lost its record: its name and pidfile from its environment, its command from the kernel."""
@@ -324,6 +352,15 @@ class _Selector:
 
 def _has_nodes(config: Config) -> bool:
     return bool(config.nodes or any(group.nodes for group in config.groups))
+
+
+def _name_them(rundir: str, pidfiles: Sequence[str]) -> str:
+    names = [path.rpartition("/")[2].removesuffix(".pid") for path in pidfiles[:_SHOWN]]
+    more = " ..." if len(pidfiles) > _SHOWN else ""
+    return f"{rundir} holds pidfiles of other tools, which are left alone unless named: {' '.join(names)}{more}"
+
+
+_SHOWN = 10  # names, as many as still help in one line
 
 
 def _uids(selector: _Selector, machine: Machine) -> tuple[int, ...]:
