@@ -1,4 +1,4 @@
-"""One contract, three machines: the made-up one of `world`, the real one, and the real one without pidfds.
+"""One contract, four machines: the made-up one of `world`, the real one, and the real one with less to work with.
 
 Whatever the tests of the program learn on the made-up machine is true only as far as this file goes.
 """
@@ -161,7 +161,7 @@ class RealBench:
     """The real machine."""
 
     real: Real
-    pidfd: bool
+    system: Callable[[], System]
     stack: contextlib.ExitStack
     known: dict[int, object] = field(default_factory=dict)
 
@@ -173,7 +173,7 @@ class RealBench:
 
     def another(self) -> Machine:
         """Open one more door."""
-        return self.stack.enter_context(System(pidfd=self.pidfd))
+        return self.stack.enter_context(self.system())
 
     def program(self, kind: str) -> tuple[str, ...]:
         """Words for the tiny worker, or a file that is none."""
@@ -234,7 +234,14 @@ class RealBench:
         return f"127.0.0.1:{listening.getsockname()[1]}", f"127.0.0.1:{free}"
 
 
-@pytest.fixture(params=["made up", "real", "portable"])
+SYSTEMS: Mapping[str, Callable[[], System]] = {
+    "real": System,
+    "no pidfd": partial(System, pidfd=False),
+    "portable": partial(System, pidfd=False, procfs=False),
+}
+
+
+@pytest.fixture(params=["made up", "real", "no pidfd", "portable"])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     """Give each machine in turn."""
     if request.param == "made up":
@@ -242,7 +249,7 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
         return
     real: Real = request.getfixturevalue("real")
     with mock.patch.dict(os.environ, real.env, clear=True), contextlib.ExitStack() as stack:
-        yield RealBench(real, request.param == "real", stack)
+        yield RealBench(real, SYSTEMS[request.param], stack)
         real.expect_left(*real.family())  # the door is tested here, not who cleans up: nothing is put on record
 
 

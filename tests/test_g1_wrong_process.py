@@ -30,7 +30,8 @@ LAST_PID = 1 << 22  # the highest that Linux gives, proc_sys_kernel(5)
 @pytest.fixture(params=["pidfd", "portable"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways to hold a process: the kernel's, and the one for where it has none."""
-    monkeypatch.setattr(System.__init__, "__kwdefaults__", {"pidfd": request.param == "pidfd", "signals": ()})
+    defaults = System.__init__.__kwdefaults__ or {}
+    monkeypatch.setattr(System.__init__, "__kwdefaults__", {**defaults, "pidfd": request.param == "pidfd"})
     return str(request.param)
 
 

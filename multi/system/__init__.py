@@ -118,14 +118,17 @@ if TYPE_CHECKING:
 class System(Place):
     """The real machine.
 
-    `pidfd` False takes the portable path although the kernel could do better; the tests run both.
+    `pidfd` False does without pidfds, `procfs` False without Linux's /proc, although the kernel could do better; the
+    tests run them all.
     `signals` arrive as `Interruption` instead of ending us. As PID 1 it also reaps what the kernel hands to PID 1.
     Close it, or use it as a context manager: then the launcher is gone when the block is left.
     """
 
-    def __init__(self, *, pidfd: bool = True, signals: Sequence[int] = ()) -> None:
+    def __init__(self, *, pidfd: bool = True, procfs: bool = True, signals: Sequence[int] = ()) -> None:
         """Open nothing yet; what is needed is opened when it is needed."""
-        self._pidfd = pidfd and hasattr(os, "pidfd_open") and hasattr(signal, "pidfd_send_signal")
+        # A birth has to be the same for all who read a record, so how it is told depends on the system alone.
+        self._procfs = procfs and LINUX
+        self._pidfd = pidfd and self._procfs and _has_pidfds()
         self._poller: select.poll | select.epoll | None = None
         self._sources: dict[int, Callable[[], None]] = {}
         self._held: dict[str, _Held] = {}
@@ -294,12 +297,14 @@ class System(Place):
     def census(self) -> Census:
         """Every process that can be seen. We and our launcher carry nothing, whatever we were started from."""
         at, wall = time.monotonic(), time.time()
-        if self._pidfd or LINUX:
+        if self._procfs:
             from multi.system import linux
 
-            rows = linux.rows(time.clock_gettime(time.CLOCK_BOOTTIME)) if self._pidfd else _portable_rows()
+            rows = linux.rows(time.clock_gettime(time.CLOCK_BOOTTIME))
         else:
-            rows = _portable_rows()
+            from multi.system import portable
+
+            rows = portable.rows()
         for pid in (os.getpid(), self._launcher):
             row = rows.get(pid)
             if row is not None:
@@ -307,7 +312,7 @@ class System(Place):
         return Census(at, wall, rows)
 
     def _birth(self, pid: int) -> str | None:
-        if self._pidfd:
+        if self._procfs:
             from multi.system import linux
 
             return linux.birth(pid)
@@ -334,7 +339,7 @@ class System(Place):
 
     def cmdline(self, pid: int) -> tuple[str, ...]:
         """The words of a process."""
-        if self._pidfd:
+        if self._procfs:
             from multi.system import linux
 
             return linux.cmdline(pid)
@@ -934,7 +939,7 @@ class System(Place):
 
     def census_row(self, pid: int) -> Row | None:
         """One process."""
-        if self._pidfd:
+        if self._procfs:
             from multi.system import linux
 
             return linux.look(pid, time.clock_gettime(time.CLOCK_BOOTTIME))
@@ -1123,6 +1128,17 @@ class System(Place):
         return any(held.watches or (held.probe and held.probe.process) for held in self._held.values())
 
 
+def _has_pidfds() -> bool:
+    """Whether there are pidfds here: Python may be built without, the kernel too old, a sandbox may forbid them."""
+    if not hasattr(os, "pidfd_open") or not hasattr(signal, "pidfd_send_signal"):
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError as error:
+        return error.errno not in {errno.ENOSYS, errno.EPERM, errno.EACCES}
+    return True
+
+
 def _sent(send: Callable[[], None]) -> str:
     try:
         send()
@@ -1146,12 +1162,6 @@ def _end_of(status: int) -> str:
     from multi.schedule import signal_name
 
     return f"exit status {status}" if status >= 0 else f"killed by {signal_name(-status)}"
-
-
-def _portable_rows() -> dict[int, Row]:
-    from multi.system import portable
-
-    return portable.rows()
 
 
 def _limit(name: str, soft: int, hard: int) -> tuple[int, int, int]:

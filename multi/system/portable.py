@@ -1,4 +1,4 @@
-"""What psutil says of processes: macOS, the BSDs, and Linux without /proc or in the tests.
+"""What psutil says of processes: macOS, the BSDs, and in the tests Linux.
 
 The identity is the start time that the kernel keeps. On macOS and the BSDs it is written once, when the
 process starts, so it does not move with the clock. (psutil computes it on Linux, where it does move:
@@ -21,7 +21,7 @@ def look(pid: int) -> Row | None:
     """One process, or None when there is none."""
     try:
         return _row(psutil.Process(pid))
-    except psutil.Error:
+    except (psutil.Error, ValueError, OverflowError):  # the latter two for numbers that no pid can be
         return None
 
 
@@ -79,5 +79,5 @@ def cmdline(pid: int) -> tuple[str, ...]:
     """Its words, empty when unreadable."""
     try:
         return tuple(psutil.Process(pid).cmdline())
-    except (psutil.Error, ValueError, OverflowError):  # the latter two for numbers that no pid can be
+    except (psutil.Error, ValueError, OverflowError):  # as above
         return ()

@@ -1,0 +1,138 @@
+"""Machines that can do less: no pidfds, no /proc of Linux. What they see must be the same."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from unittest import mock
+
+import pytest
+
+from multi.act import Manner, walk
+from multi.decide import Wish
+from multi.event import Cleared, Event, Gone, Readied, Skipped
+from multi.machine import Row
+from multi.node import Node
+from multi.system import System, linux, portable
+from real import Real, until
+from world import node_of
+
+TERM = int(signal.SIGTERM)
+
+
+def same(row: Row, other: Row) -> bool:
+    """Whether two tables say the same of one process; its birth, age and size apart."""
+    blank = replace(row.seen, proc=other.seen.proc, age=other.seen.age)
+    return blank == other.seen and row.instance == other.instance
+
+
+def test_psutil_sees_what_linux_sees(real: Real) -> None:
+    """Relations, user, state and instance of a family are the same in both tables; so are words and absence."""
+    family = ("plain", "group", "session", "orphan", "bare", "zombie")
+    touched = real.base / "touched"
+    worker = real.worker(*(word for kind in family for word in ("--child", kind)), "--touch", str(touched))
+    real.start("a", cmd=worker).ok()
+    until(touched.exists, "the family is complete")
+    ours = {*real.family(), real.pid("a")}
+    zombies = {pid for pid, row in linux.rows(0.0).items() if row.seen.ppid == real.pid("a") and row.seen.gone}
+    assert len(zombies) == 1
+    rows, others = linux.rows(0.0), portable.rows()
+    for pid in ours | zombies:
+        assert same(others[pid], rows[pid])
+        assert portable.cmdline(pid) == linux.cmdline(pid)
+        assert (portable.birth(pid) is None) == (linux.birth(pid) is None) == (pid in zombies)
+    assert abs(others[real.pid("a")].seen.age - linux.rows(_boottime())[real.pid("a")].seen.age) < 5
+    for nobody in (2**22 + 1, 2**31 - 1, 10**9, -1):
+        assert portable.look(nobody) is None
+        assert portable.birth(nobody) is None
+        assert portable.cmdline(nobody) == ()
+
+
+def _boottime() -> float:
+    import time
+
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def test_births_are_stable(real: Real) -> None:
+    """Two looks at one process give one identity, two processes two."""
+    one, two = real.popen("sleep", "600"), real.popen("sleep", "600")
+    for table in (linux, portable):
+        assert table.birth(one.pid) == table.birth(one.pid)
+        assert f"{one.pid}:{table.birth(one.pid)}" != f"{two.pid}:{table.birth(two.pid)}"
+
+
+def node(real: Real) -> Node:
+    """A node of this test, with its directories."""
+    for directory in (real.run, real.log):
+        directory.mkdir(exist_ok=True)
+    return node_of(
+        "a",
+        stop="TERM/0.3/KILL/5",
+        argv=tuple(_words(real)),
+        pidfile=str(real.pidfile("a")),
+        logfile=str(real.logfile("a")),
+        startsecs=0.0,
+    )
+
+
+def _words(real: Real) -> list[str]:
+    import shlex
+
+    return shlex.split(real.worker("--ignore", "TERM", "--child", "session", "--touch", str(real.base / "touched")))
+
+
+def ride(real: Real, command: str, system: Callable[[], System] = System) -> list[Event]:
+    """One command on a machine that can do less."""
+    with mock.patch.dict(os.environ, real.env, clear=True), system() as machine:
+        return list(walk([(node(real), Wish(command))], Manner(), machine))
+
+
+NO_PIDFD = partial(System, pidfd=False)
+NO_PROC = partial(System, pidfd=False, procfs=False)
+
+
+@pytest.mark.parametrize("system", [NO_PIDFD, NO_PROC], ids=["no pidfd", "no pidfd, no /proc"])
+def test_a_whole_life(real: Real, system: Callable[[], System]) -> None:
+    """Start, start again, restart and stop, with a tree that only KILL ends (G1, G2, G5)."""
+    assert isinstance(ride(real, "start", system)[-1], Readied)
+    until((real.base / "touched").exists, "the family is complete")
+    (first,) = real.processes("a")
+    (again,) = ride(real, "start", system)
+    assert isinstance(again, Skipped)
+    assert again.pid == first
+    (real.base / "touched").unlink()
+    assert isinstance(ride(real, "restart", system)[-1], Readied)
+    until((real.base / "touched").exists, "the family is complete")
+    assert len(real.processes("a")) == 1
+    *_, gone, cleared = ride(real, "stopwait", system)
+    assert isinstance(gone, Gone)
+    assert isinstance(cleared, Cleared)
+    assert real.family() == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EPERM, errno.EACCES])
+def test_pidfds_that_are_forbidden(real: Real, code: int) -> None:
+    """A kernel that has no pidfds, or a sandbox that forbids them, is found out before anything depends on them."""
+    with mock.patch("os.pidfd_open", side_effect=OSError(code, os.strerror(code))):
+        assert isinstance(ride(real, "start")[-1], Readied)
+        until((real.base / "touched").exists, "the family is complete")
+        assert isinstance(ride(real, "stopwait")[-1], Cleared)
+    assert real.family() == []
+
+
+def test_all_on_one_machine_agree_who_is_who(real: Real) -> None:
+    """A record that was written with pidfds is read without them, and the other way round (G2)."""
+    ride(real, "start")
+    (pid,) = real.processes("a")
+    (again,) = ride(real, "start", NO_PIDFD)
+    assert isinstance(again, Skipped)
+    assert again.pid == pid
+    assert isinstance(ride(real, "stopwait", NO_PIDFD)[-1], Cleared)
+    ride(real, "start", NO_PIDFD)
+    (again,) = ride(real, "start")
+    assert isinstance(again, Skipped)
