@@ -136,3 +136,14 @@ def test_all_on_one_machine_agree_who_is_who(real: Real) -> None:
     ride(real, "start", NO_PIDFD)
     (again,) = ride(real, "start")
     assert isinstance(again, Skipped)
+
+
+def test_a_boot_id_that_is_hidden(real: Real) -> None:
+    """Where only the processes of /proc can be seen, births still tell processes apart."""
+    linux.boot_id.cache_clear()
+    try:
+        with mock.patch("multi.system.linux._slurp", side_effect=PermissionError):
+            assert linux.boot_id() == "boot"
+        assert linux.birth(real.popen("sleep", "600").pid) != linux.birth(os.getpid())
+    finally:
+        linux.boot_id.cache_clear()
