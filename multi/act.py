@@ -115,7 +115,7 @@ class Manner:
     nodes. `weaker` are proofs of readiness by node, for those that cannot give their own. `keep_unready` leaves a node
     running that did not get ready. `progress` is the number of seconds between two `Waiting` events, None for none.
     `timeout` bounds `AwaitUp` and `AwaitDown`, seconds. With `signals`, SIGINT, SIGTERM and SIGHUP end the ride as an
-    `Interrupted` event; only the main thread of a program may ask for that.
+    `Interrupted` event, but those of them that it is `deaf_to`; only the main thread of a program may ask for that.
     """
 
     width: int | None = None
@@ -124,6 +124,7 @@ class Manner:
     timeout: float | None = None
     weaker: Mapping[str, ready.Weaker] = field(default_factory=dict)
     signals: bool = False
+    deaf_to: tuple[int, ...] = ()
 
 
 def walk(errands: Sequence[tuple[Node, Wish]], manner: Manner, machine: Machine) -> Iterator[Event]:
@@ -180,15 +181,13 @@ class _Ride:
             happenings = self._machine.wait(self._wake_at())
             for happening in happenings:
                 if isinstance(happening, Interruption):
+                    if happening.signum in self._manner.deaf_to:
+                        continue
                     yield from self._drain()
                     yield from self._sum_up()
                     yield Interrupted(happening.signum)
                     return
-                active = self._active.get(happening.key)
-                if active is not None:
-                    active.inbox.append(happening)
-                    if active.pause is not None:
-                        self._advance(active, active.inbox.popleft())
+                self._tell(happening.key, happening)
             self._fire_timers()
             self._share(quiet=not happenings)
             yield from self._drain()
@@ -197,6 +196,14 @@ class _Ride:
             yield Skipped(node.name, None, "not touched, because a node before it failed: it is as it was", met=False)
         if self._failed:
             yield from self._sum_up()
+
+    def _tell(self, key: str, happening: Happening) -> None:
+        """Let the walk that it is about go on, at once or when it has come to wait."""
+        active = self._active.get(key)
+        if active is not None:
+            active.inbox.append(happening)
+            if active.pause is not None:
+                self._advance(active, active.inbox.popleft())
 
     def _sum_up(self) -> Iterator[Event]:
         """Say what has become of each node, where it is not the same for all."""

@@ -3,9 +3,10 @@
 The nodes are started and stopped by the same rides as ever, so `status`, `stop` and `restart` from another
 shell work on them. What is added is the time in between: wait for the end of any node and for signals.
 
-TERM and INT stop the nodes by their schedule, QUIT begins with QUIT, a second TERM or INT kills. HUP is
-handed on as the node's reload signal. A node that ends without having been asked to ends the others too:
-whoever started us, systemd or a container's restart policy, is the one to try again.
+TERM and INT stop the nodes by their schedule, QUIT begins with QUIT, a second one of any of these kills. HUP is
+handed on as the node's reload signal, unless it comes from a terminal that is gone: then it is as TERM. A node
+that ends without having been asked to ends the others too: whoever started us, systemd or a container's restart
+policy, is the one to try again.
 """
 
 from __future__ import annotations
@@ -16,113 +17,138 @@ from typing import TYPE_CHECKING
 from multi import act, observe, ready
 from multi import record as records
 from multi.decide import Wish
-from multi.event import Event, Failed, Gone, Interrupted, Readied, Refused, Signalled, Skipped
-from multi.machine import Ended, Interruption
+from multi.event import Adopted, Event, Failed, Gone, Interrupted, Refused, Signalled, Skipped
+from multi.machine import Ended, Interruption, Locked, MachineError
 from multi.schedule import signal_name
-from multi.sighting import Stopping, Up
+from multi.sighting import Lost, Stopping, Up
+from multi.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from multi.machine import Happening, Machine
     from multi.node import Node
     from multi.proc import Proc
+    from multi.record import Record
 
 CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_LOOK_AGAIN = 0.5  # seconds between two looks at a node that somebody else is restarting
+_LOOK_AGAIN = 0.5  # seconds between two looks at a node whose lock cannot tell when somebody else is done with it
 
 
 def stay(nodes: Sequence[Node], manner: act.Manner, machine: Machine) -> Iterator[Event]:
     """Start, stay, stop. Ends when the nodes have ended; one stream of events."""
-    mine: list[Node] = []
-    wanted = True
-    by_name = {node.name: node for node in nodes}
+    mine = {node.name: node for node in nodes}
+    manner = replace(manner, deaf_to=(signal.SIGHUP,))  # who is being started or stopped has nothing to reload
+    stop = Wish("stopwait")
+    sound = True
     for event in act.walk([(node, Wish("start")) for node in nodes], manner, machine):
         match event:
-            case Readied(name):
-                mine.append(by_name[name])
-                yield event
-            case Skipped(name, pid, why, True):
-                yield Failed(name, pid, f"{why}, so it cannot be run in the foreground; 'multi stopwait {name}' first")
-                wanted = False
-            case Interrupted():
-                wanted = False
-                mine = list(nodes)  # whoever was under way may run by now
+            case Skipped(name, pid, _, True) | Adopted(name, pid):
+                del mine[name]  # somebody else's, and none of ours to stop
+                sound = False
+                yield Failed(name, pid, f"already running; 'multi stopwait {name}' stops it, then it can be run here")
+            case Interrupted(signum):
+                stop = _wish(signum)
+                sound = False
             case Failed() | Refused():
+                sound = False
                 yield event
-                wanted = False
             case _:
                 yield event
-    stop = Wish("stopwait")
-    if wanted:
-        machine.tell(f"READY=1\nSTATUS={len(mine)} {'node' if len(mine) == 1 else 'nodes'} running")
-        watch = _Watch(mine, machine)
+    if sound:
+        machine.tell(f"READY=1\nSTATUS={_count(len(mine))} running")
+        watch = _Watch(list(mine.values()), manner, machine)
         yield from watch.run()
-        mine, stop = watch.left, watch.wish
+        mine, stop = watch.nodes, watch.wish
     machine.tell("STOPPING=1\nSTATUS=stopping the nodes")
-    yield from _stop(mine, stop, manner, machine)
+    yield from _stop(list(mine.values()), stop, manner, machine)
+
+
+def _count(number: int) -> str:
+    return f"{number} {'node' if number == 1 else 'nodes'}"
+
+
+def _wish(signum: int) -> Wish:
+    """How a signal asks for the end."""
+    return Wish("stopwait", signal.SIGQUIT if signum == signal.SIGQUIT else None)
 
 
 def _stop(nodes: Sequence[Node], wish: Wish, manner: act.Manner, machine: Machine) -> Iterator[Event]:
     """Stop by the schedule; a further signal kills."""
+    enough = False
     for event in act.walk([(node, wish) for node in nodes], manner, machine):
-        if isinstance(event, Interrupted):
-            yield from act.walk([(node, Wish("kill")) for node in nodes], manner, machine)
-            return
-        yield event
+        match event:
+            case Interrupted():
+                enough = True  # the walk ends by itself now, and gives its locks back
+            case Skipped(_, None):
+                continue  # it did not get so far as to run
+            case _:
+                yield event
+    if enough:
+        yield from act.walk([(node, Wish("kill")) for node in nodes], manner, machine)
 
 
 class _Watch:
-    """The time between start and stop. `left` are the nodes to be stopped, `wish` how."""
+    """The time between start and stop. In the end `nodes` are those to be stopped, `wish` says how."""
 
-    def __init__(self, nodes: Sequence[Node], machine: Machine) -> None:
+    def __init__(self, nodes: Sequence[Node], manner: act.Manner, machine: Machine) -> None:
+        self._manner = manner
         self._machine = machine
-        self._nodes = {node.name: node for node in nodes}
         self._procs: dict[str, Proc] = {}
-        self._again: dict[str, float] = {}  # nodes that somebody else restarts, and when to look again
-        self._failed = False
+        self._again = {node.name: machine.now() for node in nodes}  # nodes to look at, and when
+        self._over = False
+        self._asked = False  # whether it is over because somebody asked for it
+        self.nodes = {node.name: node for node in nodes}
         self.wish = Wish("stopwait")
 
-    @property
-    def left(self) -> list[Node]:
-        return list(self._nodes.values())
-
     def run(self) -> Iterator[Event]:
-        for name in self._nodes:
-            self._again[name] = self._machine.now()
-        yield from self._look()
-        while self._nodes and not self._failed:
-            for happening in self._machine.wait(min(self._again.values(), default=None)):
-                stop = yield from self._heard(happening)
-                if stop:
-                    return
+        """Until all nodes were stopped by somebody else, one has ended by itself, or a signal asks for the end."""
+        self._over = self._machine.terminal_gone()
+        while True:
             yield from self._look()
+            if self._over or not self.nodes:
+                return
+            for happening in self._machine.wait(min(self._again.values(), default=None)):
+                yield from self._heard(happening)
 
-    def _heard(self, happening: Happening) -> Generator[Event, None, bool]:
+    def _heard(self, happening: Happening) -> Iterator[Event]:
         match happening:
             case Ended(name, proc, status) if self._procs.get(name) == proc:
                 yield from self._ended(name, proc, status)
-            case Interruption(signum) if signum == signal.SIGHUP:
+            case Locked(name) if name in self.nodes:
+                self._machine.unlock(name)
+                self._again[name] = self._machine.now()
+            case Interruption(signal.SIGHUP) if not self._machine.terminal_gone():
                 yield from self._reload()
             case Interruption(signum):
-                self.wish = Wish("stopwait", signal.SIGQUIT if signum == signal.SIGQUIT else None)
-                self._failed = True
-        return self._failed
+                self.wish = Wish("kill") if self._asked else _wish(signum)
+                self._over = self._asked = True
 
     def _ended(self, name: str, proc: Proc, status: int | None) -> Iterator[Event]:
-        node = self._nodes[name]
+        node = self.nodes[name]
         record = observe.recall(node, self._machine)
-        desired = record.desired if record is not None else records.WANTED_STOPPED
         del self._procs[name]
         self._machine.release(name)
-        if desired == records.WANTED_UP and record is not None and record.proc == proc:
-            yield Failed(name, proc.pid, ready.end_text(status), status, logfile=node.logfile)
-            self._failed = True
-        elif desired == records.WANTED_STOPPED:
+        if record is None or record.desired == records.WANTED_STOPPED:
+            del self.nodes[name]
             yield Gone(name, proc.pid, 0.0)
-            del self._nodes[name]
+        elif record.desired == records.WANTED_UP and record.proc == proc:
+            self._over = True
+            yield Failed(name, proc.pid, ready.end_text(status), status, logfile=node.logfile)
         else:
-            self._again[name] = self._machine.now()
+            self._await_lock(node)
+
+    def _await_lock(self, node: Node) -> None:
+        """Somebody else is restarting the node. Who gets the lock back knows that they are done with it, or gone."""
+        machine = self._machine
+        try:
+            free = machine.lock(node.name, node.lockfile, node.uid, node.gid) is None
+        except MachineError:
+            self._again[node.name] = machine.now() + _LOOK_AGAIN
+            return
+        if free:
+            machine.unlock(node.name)
+            self._again[node.name] = machine.now()
 
     def _look(self) -> Iterator[Event]:
         """Find the process of each node that has none here: at the beginning, and after somebody's restart."""
@@ -132,28 +158,51 @@ class _Watch:
             return
         census = self._machine.census()
         for name in due:
-            node = self._nodes[name]
-            seen = observe.look_at(node, census, self._machine)
+            del self._again[name]
+            seen = observe.look_at(self.nodes[name], census, self._machine)
             match seen.sighting:
-                case Up(proc) | Stopping(proc):
-                    del self._again[name]
-                    self._procs[name] = proc
-                    self._machine.watch(name, proc)
-                case _ if seen.record is not None and seen.record.desired == records.RESTARTING:
-                    self._again[name] = now + _LOOK_AGAIN
-                case _ if seen.record is None:
-                    del self._again[name], self._nodes[name]
+                case Up(proc) | Stopping(proc) | Lost(proc):
+                    self._watch(name, proc)
+                case _ if seen.record is None or seen.record.desired == records.WANTED_STOPPED:
+                    del self.nodes[name]
                     yield Gone(name, 0, 0.0)
                 case sighting:
-                    del self._again[name]
-                    yield Failed(name, None, getattr(sighting, "why", "it is down"), logfile=node.logfile)
-                    self._failed = True
+                    yield from self._missed(name, seen.record, getattr(sighting, "why", "it is down"))
+
+    def _watch(self, name: str, proc: Proc) -> None:
+        self._procs[name] = proc
+        self._machine.watch(name, proc)
+
+    def _missed(self, name: str, record: Record, why: str) -> Iterator[Event]:
+        """It does not run, and nobody wants it stopped."""
+        if record.desired == records.RESTARTING:
+            yield from self._start_again(name)
+        elif record.proc is not None:
+            self._watch(name, record.proc)  # it ended just now: its status will be told
+        else:
+            self._over = True
+            yield Failed(name, None, why, logfile=self.nodes[name].logfile)
+
+    def _start_again(self, name: str) -> Iterator[Event]:
+        """Whoever stopped the node to start it again did not come to that, so it is ours to do."""
+        for event in act.walk([(self.nodes[name], Wish("start"))], self._manner, self._machine):
+            match event:
+                case Interrupted(signum):
+                    self.wish = _wish(signum)
+                    self._over = True
+                case Failed() | Refused():
+                    self._over = True
+                    yield event
+                case _:
+                    yield event
+        # What else has happened meanwhile was told to nobody.
+        self._again = dict.fromkeys(self.nodes, self._machine.now())
 
     def _reload(self) -> Iterator[Event]:
         for name, proc in self._procs.items():
-            signum = self._nodes[name].reload_signal
+            signum = self.nodes[name].reload_signal
             if signum is None:
-                yield Skipped(name, proc.pid, f"its preset {self._nodes[name].preset!r} has no reload signal")
+                yield Skipped(name, proc.pid, f"its preset {self.nodes[name].preset!r} has no reload signal")
             elif self._machine.signal(proc, signum) == "sent":
                 yield Signalled(name, proc.pid, signum, 0.0)
             else:

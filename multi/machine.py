@@ -383,6 +383,9 @@ class Machine(Ground, Protocol):
     def probe(self, key: str, kind: str, what: str, launch: Launch) -> None:
         """Begin one ``tcp`` or ``exec`` probe: `Probed` follows. A command runs as the node does, see `launch`."""
 
+    def terminal_gone(self) -> bool:
+        """Whether we had a controlling terminal when we were made, and have lost it since: it was hung up."""
+
     def tell(self, text: str) -> None:
         """Notify whoever started us and gave us a NOTIFY_SOCKET (sd_notify(3)); nothing happens without one."""
 

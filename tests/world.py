@@ -898,6 +898,10 @@ class Fake:
             ok = self.world.time >= self.world.answers.get(what, float("inf"))
             self.heard.append(Probed(key, ok=ok, why="" if ok else f"{what}: Connection refused"))
 
+    def terminal_gone(self) -> bool:
+        """Nobody here has one."""
+        return False
+
     def tell(self, text: str) -> None:
         """Say it to whoever started this `multi`."""
         self._call("tell", text)

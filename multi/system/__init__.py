@@ -131,6 +131,7 @@ class System(Place):
         self._pidfd = pidfd and self._procfs and _has_pidfds()
         self._poller: select.poll | select.epoll | None = None
         self._sources: dict[int, Callable[[], None]] = {}
+        self._on_terminal = False
         self._held: dict[str, _Held] = {}
         self._children: dict[int, _Child] = {}
         self._born: dict[Proc, int] = {}  # which of the children it is
@@ -200,6 +201,7 @@ class System(Place):
             self._launcher = 0
 
     def _catch(self, signals: Sequence[int]) -> None:
+        self._on_terminal = _has_terminal()
         wake = self._wake_pipe()
         if os.getpid() == 1:
             self._old_handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -1037,6 +1039,10 @@ class System(Place):
             os.killpg(probe.process.pid, signal.SIGKILL)  # what a hanging shell waits for goes with it
             probe.process.wait()
 
+    def terminal_gone(self) -> bool:
+        """Whether the terminal that we caught signals on was hung up."""
+        return self._on_terminal and not _has_terminal()
+
     def tell(self, text: str) -> None:
         """sd_notify(3), without a library. What cannot be told is not worth an error."""
         address = os.environ.get("NOTIFY_SOCKET", "")
@@ -1136,6 +1142,14 @@ def _has_pidfds() -> bool:
         os.close(os.pidfd_open(os.getpid()))
     except OSError as error:
         return error.errno not in {errno.ENOSYS, errno.EPERM, errno.EACCES}
+    return True
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError:
+        return False
     return True
 
 
