@@ -1,0 +1,288 @@
+"""`multi ensure`, for cron: what was started and died comes back, with patience; what was stopped stays stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+
+import pytest
+
+from real import Done, Real, alive, until
+
+
+def ensure(real: Real, *words: str) -> Done:
+    """One run, as cron does it."""
+    return real.multi("ensure", *words)
+
+
+def kill(real: Real, name: str, signum: int = signal.SIGKILL) -> None:
+    """End a node by hand."""
+    pid = real.pid(name)
+    os.kill(pid, signum)
+    until(lambda: not alive(pid), f"{name} is gone")
+
+
+def change(real: Real, name: str, **facts: object) -> None:
+    """Change what is on record of a node: time is not waited for here."""
+    path = real.recordfile(name)
+    path.write_text(json.dumps({**real.record(name), **facts}, indent=1) + "\n", encoding="ascii")
+
+
+def note(real: Real, name: str) -> str:
+    """The reason that `status` shows."""
+    (view,) = json.loads(real.inside("status", "--json", name).out)
+    return str(view["why"])
+
+
+def silent(done: Done, code: int = 0) -> None:
+    """Cron sends a mail for every line."""
+    done.exits(code)
+    assert (done.out, done.err) == ("", "")
+
+
+# --- nothing to do ----------------------------------------------------------------------------------
+
+
+def test_what_runs_is_left_alone_in_silence(real: Real) -> None:
+    """No line, exit 0, the same process."""
+    real.start("a", "b").ok()
+    before = real.pid("a"), real.pid("b")
+    silent(ensure(real))
+    silent(ensure(real, "a"))
+    assert (real.pid("a"), real.pid("b")) == before
+
+
+def test_where_nothing_is_nothing_is_made(real: Real) -> None:
+    """No run directory, no node: silence, and no directory afterwards."""
+    silent(ensure(real))
+    silent(ensure(real, "a"))
+    assert not real.run.exists()
+
+
+def test_what_was_never_started_stays_down(real: Real) -> None:
+    """A configuration says what may run; `ensure` is about what did run."""
+    config = real.base / "multi.toml"
+    config.write_text(
+        f'[defaults]\npreset = "exec"\ncmd = "sleep 600"\nstartsecs = 0\npidfile = "{real.run}/%n.pid"\n'
+        f'logfile = "{real.log}/%n.log"\n[groups.all]\nnodes = ["a", "b"]\n',
+        encoding="utf-8",
+    )
+    where = f"--multi-config={config}"
+    silent(real.raw("ensure", where))
+    real.raw("start", "a", where).ok()
+    kill(real, "a")
+    done = real.raw("ensure", where).ok()
+    assert "a@" in done.out
+    assert "b@" not in done.out
+    assert not real.processes("b")
+
+
+# --- what died ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+def test_what_died_comes_back(real: Real, signum: int) -> None:
+    """Also what was killed by hand: who wants it stopped says so to `multi`."""
+    real.start("a", "b").ok()
+    before = real.pid("b")
+    kill(real, "a", signum)
+    done = ensure(real).ok()
+    assert "a@" in done.out
+    assert "b@" not in done.out
+    assert real.pid("b") == before
+    assert real.state("a") == {"a": "running"}
+    assert real.record("a")["restarts"] == 1
+    silent(ensure(real))
+
+
+def test_it_comes_back_as_it_was_started(real: Real) -> None:
+    """Command and settings are on record; nothing has to be said again."""
+    words = real.base / "words"
+    worker = real.worker("--words", str(words), words=["a b", "", "$HOME", "%"])
+    real.start("a", "--stop-schedule=TERM/1/KILL/5", "--env=COLOUR=blue", cmd=worker.replace("%", "%%")).ok()
+    until(words.exists, "it runs")
+    first = words.read_bytes()
+    words.unlink()
+    kill(real, "a")
+    ensure(real).ok()
+    until(words.exists, "it runs again")
+    assert words.read_bytes() == first
+    assert real.record("a")["settings"]["stop_schedule"] == "TERM/1/KILL/5"  # type: ignore[index]  # a JSON object
+
+
+def test_after_a_reboot(real: Real) -> None:
+    """Records that survived it name processes of another boot, also where the pid is in use again."""
+    real.start("a").ok()
+    kill(real, "a")
+    stranger = real.popen("sleep", "600")
+    real.pidfile("a").write_text(f"{stranger.pid}\n", encoding="ascii")
+    change(real, "a", pid=stranger.pid, birth="00000000-0000-0000-0000-000000000000:1234")
+    ensure(real).ok()
+    assert real.state("a") == {"a": "running"}
+    assert stranger.poll() is None
+
+
+def test_g3_a_restart_that_was_cut_off_is_finished(real: Real) -> None:
+    """`restart` was killed when the old process had ended: the node was wanted, so it comes back."""
+    real.start("a", cmd=real.worker("--finish", "0.5")).ok()
+    old = real.pid("a")
+    begun = real.begin("restart", f"--pidfile={real.run}/%n.pid", "a")
+    until(lambda: real.record("a")["signalled"], "it is asked to stop")
+    begun.process.kill()
+    begun.process.wait(20)
+    until(lambda: not alive(old), "it has ended")
+    ensure(real).ok()
+    assert real.state("a") == {"a": "running"}
+
+
+def test_g2_two_at_once_are_one(real: Real) -> None:
+    """Cron's last run may not be over when the next begins."""
+    real.start("a", cmd=real.worker()).ok()
+    kill(real, "a")
+    begun = [real.begin("ensure", f"--pidfile={real.run}/%n.pid") for _ in range(4)]
+    for one in begun:
+        one.done().ok()
+    assert real.processes("a") == [real.pid("a")]
+
+
+def test_in_the_environment_of_cron(real: Real) -> None:
+    """Nearly empty: HOME, LOGNAME, PATH, SHELL and nothing else."""
+    real.start("a").ok()
+    kill(real, "a")
+    kept = ("HOME", "PATH", "PYTHONPATH", "MULTI_TEST_MARK")
+    real.env = {name: value for name, value in real.env.items() if name in kept}
+    ensure(real, "--root=allow").ok()
+    assert real.state("a") == {"a": "running"}
+
+
+# --- what was stopped on purpose ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["stop", "stopwait", "kill"])
+def test_what_was_stopped_stays_stopped(real: Real, command: str) -> None:
+    """However it was stopped, and however often cron comes by; `start` wants it again."""
+    real.start("a").ok()
+    real.multi(command, "a").ok()
+    until(lambda: not real.processes("a"), "a is gone")
+    for _ in range(2):
+        silent(ensure(real))
+        silent(ensure(real, "a"))
+    assert real.state("a") == {"a": "stopped"}
+    real.start("a").ok()
+    kill(real, "a")
+    ensure(real).ok()
+    assert real.state("a") == {"a": "running"}
+
+
+def test_what_is_being_stopped_is_left_alone(real: Real) -> None:
+    """A slow end is none of cron's business."""
+    real.start("a", cmd=real.worker("--finish", "1")).ok()
+    real.multi("stop", "a").ok()
+    assert real.state("a") == {"a": "stopping"}
+    silent(ensure(real))
+    until(lambda: not real.processes("a"), "a is gone")
+    silent(ensure(real))
+
+
+# --- what keeps dying -----------------------------------------------------------------------------------
+
+
+def fails(real: Real) -> None:
+    """A node that was started well, and whose release is broken since."""
+    code = f"import os, sys, time; os.path.exists({str(real.base / 'good')!r}) or sys.exit(4); time.sleep(600)"
+    (real.base / "good").touch()
+    real.start("a", cmd=real.shell_words(code), startsecs=0.2).ok()
+    (real.base / "good").unlink()
+    kill(real, "a")
+
+
+def test_it_backs_off(real: Real) -> None:
+    """After a failure it is left alone for 10 s, then for 20, 40 and so on, an hour at most; `status` says so."""
+    fails(real)
+    done = ensure(real).exits(1)
+    assert "it exited with status 4" in done.err
+    silent(ensure(real), 1)
+    assert real.record("a")["failures"] == 2  # its end, and the start that failed
+    for failures, pause in ((1, 10), (2, 20), (3, 40), (8, 1280), (9, 2560), (10, 3600), (500, 3600)):
+        change(real, "a", failures=failures, failed=time.time() - pause + 30)
+        if pause >= 40:
+            silent(ensure(real), 1)
+            assert re.search(r"leaves it alone for (30|2\d)s more", note(real, "a"))
+        change(real, "a", failures=failures, failed=time.time() - pause - 1)
+        done = ensure(real).exits(1)
+        assert "it exited with status 4" in done.err, failures
+        assert real.record("a")["failures"] == failures + 1
+    assert "because it keeps failing" in real.inside("status", "a").out
+
+
+def test_a_clock_that_is_set_back_is_no_reason_to_wait_longer(real: Real) -> None:
+    """The pause never gets longer than it is."""
+    fails(real)
+    ensure(real).exits(1)
+    change(real, "a", failed=time.time() + 1e6)
+    assert "leaves it alone for 20s more" in note(real, "a")
+
+
+def test_the_bad_release_is_mended(real: Real) -> None:
+    """When the pause is over and the node starts well, it runs; `start` and `restart` need not wait for that."""
+    fails(real)
+    ensure(real).exits(1)
+    (real.base / "good").touch()
+    silent(ensure(real), 1)
+    change(real, "a", failed=time.time() - 3600)
+    ensure(real).ok()
+    assert real.state("a") == {"a": "running"}
+    assert real.record("a")["failures"] == 2, "it has not proved yet that it lives"
+    kill(real, "a")
+    change(real, "a", failed=time.time() - 21)
+    ensure(real).ok()
+    assert real.record("a")["failures"] == 3
+    real.multi("restart", "a").ok()
+    assert real.record("a")["failures"] == 0
+
+
+def test_who_ran_well_for_long_begins_anew(real: Real) -> None:
+    """After ten minutes of life a death is a first one."""
+    real.start("a").ok()
+    change(real, "a", failures=7, failed=time.time() - 3700, started=time.time() - 700)
+    kill(real, "a")
+    ensure(real).ok()
+    assert real.record("a")["failures"] == 1
+
+
+def test_a_start_that_failed_is_tried_again(real: Real) -> None:
+    """`start` said that it failed; the node is wanted all the same."""
+    good = real.base / "good"
+    code = f"import os, sys, time; os.path.exists({str(good)!r}) or sys.exit(4); time.sleep(600)"
+    real.start("a", cmd=real.shell_words(code), startsecs=0.2).exits(1)
+    silent(ensure(real), 1)
+    good.touch()
+    change(real, "a", failed=time.time() - 11)
+    ensure(real).ok()
+    assert real.state("a") == {"a": "running"}
+
+
+def test_one_that_fails_holds_up_no_other(real: Real) -> None:
+    """Each node has a patience of its own."""
+    fails(real)
+    real.start("b").ok()
+    kill(real, "b")
+    done = ensure(real).exits(1)
+    assert "a@" in done.err
+    assert "b@" in done.out
+    assert real.state("a", "b") == {"a": "dead", "b": "running"}
+
+
+def test_dry_run_says_it_and_does_nothing(real: Real) -> None:
+    """`--dry-run`: what would be started, what is left alone and for how long."""
+    real.start("a", "b").ok()
+    kill(real, "a")
+    done = real.multi("ensure", "--dry-run").ok()
+    assert "start: sleep 600" in done.out
+    assert not real.processes("a")
+    change(real, "a", failures=5, failed=time.time())
+    done = real.multi("ensure", "--dry-run").exits(1)
+    assert "it is left alone for" in done.out
