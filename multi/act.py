@@ -561,7 +561,7 @@ class _Walker:
         known = old.token if old is not None and old.proc == proc else ""
         self._token = observe.adopted_token(proc, self._census) or known
         record = Record(
-            node=self._node if old is None else old.node,
+            node=self._as_it_runs(proc) if old is None else old.node,
             proc=proc,
             token=self._token,
             started=self._census.wall - row.seen.age,
@@ -575,6 +575,17 @@ class _Walker:
             return True
         yield Adopted(self._key, proc.pid, why)
         return True
+
+    def _as_it_runs(self, proc: Proc) -> Node:
+        """The node of a process that lost its record: its words are the kernel's to tell, its preset nobody's.
+
+        A bare command is ready when it lives. A command that says how the node shall run is believed instead, and so is
+        anything rather than a title that the process gave itself.
+        """
+        words = self._machine.cmdline(proc.pid)
+        if self._wish.command in _SAYING or not words or " " in words[0]:
+            return self._node
+        return replace(self._node, argv=words, preset="exec", ready=ready.ALIVE)
 
     def _signal(self, proc: Proc, signum: int, *, stop: bool) -> Walk:
         if stop:
@@ -969,6 +980,7 @@ class _Walker:
 
 _MAKES_DIRECTORIES = frozenset({"start", "restart", "apply"})
 _WITHOUT_LOCK = frozenset({"up", "down"})
+_SAYING = frozenset({"start", "apply"})
 _ENDING = frozenset({"stop", "stopwait", "kill"})  # no file that cannot be written keeps a node running
 
 

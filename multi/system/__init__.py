@@ -873,8 +873,12 @@ class System(Place):
     # -- readiness -------------------------------------------------------------------------------
 
     def notify_address(self, key: str, token: str) -> str:
-        """Open the node's notification socket. On Linux its name is abstract (unix(7)), so no file is left."""
+        """Open the node's notification socket. On Linux its name is abstract (unix(7)), so no file is left.
+
+        It takes the place of the one before: a node that is stopped and started again speaks twice.
+        """
         held = self._of(key)
+        self._close_notify(held)
         try:
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             try:
@@ -1101,13 +1105,18 @@ class System(Place):
                         del self._born[child.proc]
         if held.log is not None:
             held.log.close()
-        if held.notify is not None:
-            self._drop_source(held.notify.fileno())
-            held.notify.close()
-            if held.notify_path:
-                files.remove(held.notify_path)
-                os.rmdir(os.path.dirname(held.notify_path))
+        self._close_notify(held)
         del self._held[key]
+
+    def _close_notify(self, held: _Held) -> None:
+        if held.notify is None:
+            return
+        self._drop_source(held.notify.fileno())
+        held.notify.close()
+        held.notify = None
+        if held.notify_path:
+            files.remove(held.notify_path)
+            os.rmdir(os.path.dirname(held.notify_path))
 
     def wait(self, until: float | None) -> Sequence[Happening]:
         """Sleep until something happens or it is `until`."""
