@@ -38,6 +38,8 @@ PATIENCE = 60.0  # seconds; a deadline, not a wait
 PROJECT = "/srv/proj"  # where the example app lies, inside
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+# The first process inherits all orphans. It ignores SIGCHLD, so the kernel reaps them, wait(2).
+_INIT = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); [signal.pause() for _ in iter(int, 1)]"
 _EMPTY = ("/run", "/srv", "/var/log", "/var/spool")
 
 
@@ -187,10 +189,13 @@ class Begun:
         """Wait for its end."""
         try:
             out, err = self.process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired as late:
             self.process.kill()
-            out, err = self.process.communicate()
-            raise AssertionError(f"{shlex.join(self.words)} hangs: {out!r} {err!r}") from None
+            self.process.wait(PATIENCE)
+            for stream in (self.process.stdout, self.process.stderr):
+                if stream is not None:
+                    stream.close()  # not read to its end, which a child that lives on may never let it have
+            raise AssertionError(f"{shlex.join(self.words)} hangs: {late.stdout!r} {late.stderr!r}") from None
         return Done(self.words, self.process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
 
@@ -199,8 +204,7 @@ def machine() -> Iterator[Host]:
     """Make a machine; it is gone, with all its processes, when the block is left."""
     base = Path(tempfile.mkdtemp(prefix="multi-machine-"))
     script = base / "setup"
-    script.write_text("\n".join([*setup_lines(base), "echo up", "trap '' CHLD", "exec sleep infinity", ""]))
-    # SIGCHLD is ignored by the first process, so the kernel reaps the orphans that it inherits, wait(2).
+    script.write_text("\n".join([*setup_lines(base), "echo up", f"exec {sys.executable} -I -S -c '{_INIT}'", ""]))
     with (base / "stderr").open("wb") as complaints:
         outer = subprocess.Popen(
             ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-eu", str(script)],
