@@ -83,12 +83,15 @@ class Source:
 # --- finding the file -----------------------------------------------------------------------------
 
 
-def locate(explicit: str | None, environ: Mapping[str, str], cwd: str, home: str, read: Read) -> Source | None:
+def locate(  # noqa: PLR0913, PLR0917 -- where to look, and by what
+    explicit: str | None, environ: Mapping[str, str], cwd: str, home: str, read: Read, peek: Read | None = None
+) -> Source | None:
     """Find the one configuration file that counts; None when there is none.
 
     The order is ``--multi-config`` (`explicit`), ``MULTI_CONFIG``, ``./multi.toml``, ``[tool.multi]`` in
     ``./pyproject.toml``, the user's configuration directory, ``/etc/multi/multi.toml``. An empty
-    ``MULTI_CONFIG`` counts as unset. `read` returns a file's bytes and raises `OSError`. Raises
+    ``MULTI_CONFIG`` counts as unset. `read` returns a file's bytes and raises `OSError`; `peek` does without asking
+    who wrote it, so that a ``pyproject.toml`` of somebody else's that says nothing of ours is no obstacle. Raises
     `ConfigError` for a file that was asked for and does not exist, and for one that exists and cannot be
     read: going on without it would run something else than what is configured.
     """
@@ -107,8 +110,12 @@ def locate(explicit: str | None, environ: Mapping[str, str], cwd: str, home: str
         (posixpath.join(_user(environ, home), "multi.toml"), "in your configuration directory"),
         (posixpath.join(_SYSTEM, "multi.toml"), "of the system"),
     ):
+        if is_pyproject(path):
+            seen = _read(path, peek or read)
+            if seen is None or not _has_table(seen, path):
+                continue
         text = _read(path, read)
-        if text is not None and (not is_pyproject(path) or _has_table(text, path)):
+        if text is not None:
             return Source(path, text, why)
     return None
 

@@ -253,6 +253,9 @@ class Ground(Protocol):
     def load(self, path: str) -> bytes:
         """A configuration file. Raises `OSError`, and `NotPermittedError` for one that root must not believe."""
 
+    def peek(self, path: str) -> bytes:
+        """The same of whatever anybody wrote, only to see whether it says anything of ours. Raises `OSError`."""
+
     def find(self, pattern: str) -> Iterable[str]:
         """The paths that match a pattern, as in glob(7)."""
 

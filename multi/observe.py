@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from multi.machine import Census, Instance, Machine, Me, Row
     from multi.node import Node
 
-_OLDER = 2.0  # seconds: the coarsest clock among file systems in use (FAT), and the rounding of start ticks
+_OLDER = 0.1  # seconds: the coarse clock that file times are taken from, and the rounding of start ticks
 _OTHERS_WRITE = 0o022
 
 
@@ -204,7 +204,10 @@ def _judge_foreign(  # noqa: PLR0911 -- one return a case
         return Unsure(doubt)
     if not looks_right:
         words = " ".join(evidence.cmdline)[:80] or "no command line"
-        return Unsure(f"{node.pidfile} names pid {pid}, which does not look like {node.name} ({words})")
+        return Unsure(
+            f"{node.pidfile} names pid {pid}, which does not look like {node.name} ({words}); "
+            "remove the file if that process is another one"
+        )
     return Up(row.seen.proc)
 
 

@@ -141,7 +141,8 @@ class _Selector:
             home_of=ground.home_of,
         )
         self.config: Config = config.EMPTY
-        source = config.locate(parse.prescan(words, "--multi-config"), here.environ, here.cwd, here.home, ground.load)
+        explicit = parse.prescan(words, "--multi-config")
+        source = config.locate(explicit, here.environ, here.cwd, here.home, ground.load, ground.peek)
         if source is not None:
             self.config = config.parse_config(source.text, source.path, here.environ, ground.load, ground.find)
         self.environment: Layer = config.environment(here.environ)
@@ -164,7 +165,7 @@ class _Selector:
         return found
 
     def expand(self, spec: Spec, *, recorded: bool = False) -> Expansion:
-        """Make the nodes. Those that are on record have their files apart already, wherever the words would put them."""
+        """Make the nodes. Those on record have their files apart already, wherever the words would put them."""
         from multi import config, expand
 
         made = expand.expand(

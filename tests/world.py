@@ -503,6 +503,10 @@ class Fake:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
         return entry.data
 
+    def peek(self, path: str) -> bytes:
+        """The same."""
+        return self.load(path)
+
     def find(self, pattern: str) -> Iterable[str]:
         """Paths that match."""
         return fnmatch.filter(self.world.files, pattern)

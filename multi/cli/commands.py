@@ -620,8 +620,9 @@ COMMANDS: tuple[Command, ...] = (
                 "Prints nothing when there is nothing to do."
             ),
             "Without NODES: all nodes of the config, or else all that are recorded in the run directory.",
+            "In a crontab a percent sign is written \\%.",
         ),
-        examples=("multi ensure", "* * * * * multi ensure --pidfile=/var/run/celery/%n.pid"),
+        examples=("multi ensure", r"* * * * * multi ensure --pidfile=/var/run/celery/\%n.pid"),
         options=(DRY_RUN,),
         terse=True,
     ),

@@ -49,12 +49,20 @@ class Place:
 
     def load(self, path: str) -> bytes:
         """A configuration file. Raises `OSError`, and `NotPermittedError` for one that root must not believe."""
+        return self._load(path, refuse=os.geteuid() == 0)
+
+    def peek(self, path: str) -> bytes:
+        """A file that is believed in nothing but whether it speaks of us. Raises `OSError`."""
+        return self._load(path, refuse=False)
+
+    @staticmethod
+    def _load(path: str, *, refuse: bool) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         with open(fd, "rb") as file:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
                 raise OSError(22, "it is not a regular file", path)
-            if os.geteuid() == 0:
+            if refuse:
                 _refuse_planted(path, found)
             return file.read()
 
