@@ -1,0 +1,28 @@
+"""As root, in somebody else's checkout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from real import Real
+
+pytestmark = pytest.mark.root
+
+
+def test_g8_a_pyproject_without_our_table_is_no_obstacle(real: Real) -> None:
+    """G8: root may work in a checkout whose pyproject.toml others can write, as long as it says nothing of ours."""
+    project = real.base / "pyproject.toml"
+    project.write_text("[project]\nname = 'multi-something'\n")
+    project.chmod(0o664)
+    assert real.raw("names", "2").ok().out.count("\n") == 2
+
+
+def test_g8_a_pyproject_with_our_table_must_be_roots_own(real: Real) -> None:
+    """G8: one that does is refused with the reason."""
+    project = real.base / "pyproject.toml"
+    project.write_text("[tool.multi.nodes.a]\ncmd = 'true'\n")
+    project.chmod(0o664)
+    assert "can be written by others" in real.raw("names").exits(77).err
