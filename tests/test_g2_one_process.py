@@ -1,0 +1,131 @@
+"""G2 One node, one process: however many commands run at once, and whoever holds the lock."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from real import alive, descriptors, until
+
+if TYPE_CHECKING:
+    from real import Real
+
+_CROWD = 50
+
+
+def test_g2_fifty_starts_at_once_are_one_start(real: Real) -> None:
+    """G2: fifty `start w1` at the same time give one process, and fifty exits of 0."""
+    words = real.start_words("w1", "--lock-timeout=120")
+    begun = [real.begin(*words) for _ in range(_CROWD)]
+    done = [one.done(120) for one in begun]
+    assert [one.code for one in done] == [0] * _CROWD
+    assert len(real.processes("w1")) == 1
+    assert sum("started" in one.out for one in done) == 1
+    assert sum("already running" in one.out for one in done) == _CROWD - 1
+
+
+def test_g2_a_slow_stop_never_blocks_another_node(real: Real) -> None:
+    """G2: while one command waits for the end of w1, another starts and stops w2, together with nothing else."""
+    real.start("w1", cmd=real.worker("--ignore", "TERM"), startsecs=0.3).ok()
+    slow = real.begin("stopwait", "w1", f"--pidfile={real.run}/%n.pid", "--stop-schedule=TERM/30/KILL/5")
+    until(lambda: real.state("w1") == {"w1": "stopping"}, "the stop is under way")
+    real.start("w2").ok()
+    real.multi("stopwait", "w2").ok()
+    assert slow.process.poll() is None
+    os.kill(real.pid("w1"), signal.SIGKILL)
+    slow.done().ok()
+
+
+def test_g2_one_command_on_both_does_the_free_node_at_once(real: Real) -> None:
+    """G2: a command that finds one node locked does the others meanwhile, and this one when it is free."""
+    real.start("w1", cmd=real.worker("--ignore", "TERM"), startsecs=0.3).ok()
+    slow = real.begin("stopwait", "w1", f"--pidfile={real.run}/%n.pid", "--stop-schedule=TERM/30/KILL/5")
+    until(lambda: real.state("w1") == {"w1": "stopping"}, "the stop is under way")
+    both = real.begin(*real.start_words("w1", "w2"))
+    until(lambda: real.processes("w2"), "w2 is started")
+    assert both.process.poll() is None
+    os.kill(real.pid("w1"), signal.SIGKILL)
+    slow.done().ok()
+    both.done().ok()
+    assert len(real.processes("w1")) == 1
+
+
+def test_g2_a_lock_held_too_long_is_exit_75_and_names_the_holder(real: Real) -> None:
+    """G2, G9: after `--lock-timeout` the command gives up with 75, says who is at work, and has done nothing."""
+    real.start("w1", cmd=real.worker("--ignore", "TERM"), startsecs=0.3).ok()
+    slow = real.begin("stopwait", "w1", f"--pidfile={real.run}/%n.pid", "--stop-schedule=TERM/30/KILL/5")
+    until(lambda: real.state("w1") == {"w1": "stopping"}, "the stop is under way")
+    refused = real.multi("restart", "w1", "--lock-timeout=0.3").exits(75)
+    assert f"pid {slow.process.pid}" in refused.err
+    assert "--lock-timeout" in refused.err
+    os.kill(real.pid("w1"), signal.SIGKILL)
+    slow.done().ok()
+    assert not real.processes("w1")
+
+
+def test_g2_the_lock_of_a_killed_command_is_no_obstacle(real: Real) -> None:
+    """G2, G3: the kernel gives a lock back when its holder dies; the file that is left means nothing."""
+    real.start("w1", cmd=real.worker("--ignore", "TERM"), startsecs=0.3).ok()
+    slow = real.begin("stopwait", "w1", f"--pidfile={real.run}/%n.pid", "--stop-schedule=TERM/30/KILL/5")
+    until(lambda: real.state("w1") == {"w1": "stopping"}, "the stop is under way")
+    slow.process.kill()
+    slow.done()
+    real.multi("kill", "w1", "--lock-timeout=5").ok()
+
+
+def test_g2_the_lock_is_not_inherited(real: Real) -> None:
+    """G2, G7: no node has the descriptor of a lock, so no node keeps its lock when the command is over."""
+    real.start("w1", "w2").ok()
+    for name in ("w1", "w2"):
+        assert not [path for path in descriptors(real.pid(name)).values() if path.endswith(".lock")]
+        with (real.run / f"{name}.lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_g2_a_node_whose_files_were_deleted_is_not_started_again(real: Real) -> None:
+    """G2: without pidfile and record `start` finds the process by its environment and adopts it."""
+    real.start("w1").ok()
+    pid = real.pid("w1")
+    real.pidfile("w1").unlink()
+    real.recordfile("w1").unlink()
+    assert "adopted" in real.start("w1").ok().out
+    assert real.pid("w1") == pid
+    assert real.processes("w1") == [pid]
+
+
+def test_g2_the_whole_run_directory_is_deleted(real: Real) -> None:
+    """G2, G3: `status` says lost, `start` adopts, and `stopwait` without names stops what ran there."""
+    real.start("w1", "w2").ok()
+    pids = [real.pid("w1"), real.pid("w2")]
+    for path in real.run.iterdir():
+        path.unlink()
+    real.run.rmdir()
+    assert real.state("w1", "w2") == {"w1": "lost", "w2": "lost"}
+    real.start("w1").ok()
+    assert real.pid("w1") == pids[0]
+    real.multi("stopwait").ok()
+    assert not any(map(alive, pids))
+
+
+def test_g2_restarts_at_once_leave_one_process(real: Real) -> None:
+    """G2: ten `restart w1` at the same time take turns; at the end one process runs."""
+    real.start("w1").ok()
+    begun = [real.begin("restart", "w1", f"--pidfile={real.run}/%n.pid") for _ in range(10)]
+    for one in begun:
+        one.done(120).ok()
+    assert len(real.processes("w1")) == 1
+
+
+def test_g2_a_node_may_run_multi_itself(real: Real) -> None:
+    """G2: a worker that starts another node is not taken for it, and stopping one leaves the other alone."""
+    inner = shlex.join([sys.executable, "-m", "multi", *real.start_words("inner")])
+    script = (inner + "; exec sleep 600").replace("%", "%%")  # the templates are the inner command's
+    real.start("outer", cmd=f"sh -c {shlex.quote(script)}").ok()
+    until(lambda: real.processes("inner"), "the inner node is up")
+    real.multi("stopwait", "outer").ok()
+    assert len(real.processes("inner")) == 1
+    real.multi("stopwait", "inner").ok()
