@@ -1,0 +1,157 @@
+"""The measurements as tables, and the bars they are held against. Pure, but for `insert`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from celery_nodes import OWN_EXIT
+
+BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+MIB = 1024 * 1024
+Summed = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One demand: `ratio` must not be above `limit` (or, for a goal, should not be). None is not measured."""
+
+    name: str
+    ratio: float | None
+    limit: float
+    goal: bool = False
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it is met; None for one that was not measured."""
+        return None if self.ratio is None else self.ratio <= self.limit
+
+
+def bars(summed: Summed) -> list[Bar]:
+    """All demands, with what was measured. Every ratio is `multi` over the other one; less is faster."""
+    found = [
+        Bar(f"`{work}` of 100 nodes, against {peer}", _ratio(summed, 100, work, peer), 1.0)
+        for work in ("start", "stopwait", "status")
+        for peer in ("supervisorctl", "circusctl")
+    ]
+    found += [
+        Bar(f"`{work}` of 100 nodes, against the floor", _ratio(summed, 100, work, "floor"), 2.0, goal=True)
+        for work in ("start", "stopwait")
+    ]
+    found += [
+        Bar(f"`{work}` of 1,000 nodes, against 100", _growth(summed, work), 10.0)
+        for work in ("start", "status", "restart", "stopwait")
+    ]
+    celery = summed["celery"]
+    start, stop = celery.get("start", {}), celery.get("stopwait", {})
+    found += [
+        Bar("10 Celery workers to ready, against `celery multi start`", _of(start, "multi", "celery multi"), 0.5),
+        Bar(
+            "`stopwait` of 10 Celery workers, against the slowest worker's own exit", _of(stop, "multi", OWN_EXIT), 1.1
+        ),
+        Bar(
+            "`names 10`, against `celery multi`", _of(summed["looking"], "multi names 10", "celery multi names 10"), 0.5
+        ),
+    ]
+    return found
+
+
+def _ratio(summed: Summed, size: int, work: str, other: str) -> float | None:
+    by_who = summed["nodes"].get(str(size), {}).get(work, {})
+    if "multi" not in by_who or other not in by_who:
+        return None
+    return float(by_who["multi"]["median"] / by_who[other]["median"])
+
+
+def _growth(summed: Summed, work: str) -> float | None:
+    small, large = (summed["nodes"].get(size, {}).get(work, {}).get("multi") for size in ("100", "1000"))
+    return None if small is None or large is None else float(large["median"] / small["median"])
+
+
+def _of(by_who: Mapping[str, Any], one: str, other: str) -> float | None:
+    return None if one not in by_who or other not in by_who else float(by_who[one]["median"] / by_who[other]["median"])
+
+
+def markdown(summed: Summed, machine: Sequence[str]) -> str:
+    """All tables, one after the other."""
+    return "\n".join(_parts(summed, machine))
+
+
+def _parts(summed: Summed, machine: Sequence[str]) -> Iterator[str]:
+    yield from ("- " + line for line in machine)
+    yield ""
+    yield "| bar | measured | demanded | |"
+    yield "| --- | ---: | ---: | --- |"
+    for bar in bars(summed):
+        measured = "not measured" if bar.ratio is None else f"{bar.ratio:.2f}"
+        word = {True: "met", False: "**missed**", None: ""}[bar.met]
+        yield f"| {bar.name} | {measured} | at most {bar.limit:g}{' (goal)' if bar.goal else ''} | {word} |"
+    for size, works in summed["nodes"].items():
+        yield ""
+        yield f"**Nodes: {int(size):,}**. Milliseconds, median (least to most) [over the floor]"
+        yield ""
+        yield "| | " + " | ".join(works) + " | memory of the command | stays in memory |"
+        yield "| --- |" + " ---: |" * (len(works) + 2)
+        for who in _all(works):
+            cells = [_cell(by_who.get(who), by_who.get(_floor_of(who))) for by_who in works.values()]
+            peak, stays = (summed[what].get(size, {}).get(who, 0) for what in ("memory", "resident"))
+            yield f"| {who} | {' | '.join(cells)} | {_mib(peak)} | {_mib(stays)} |"
+    if summed["looking"]:
+        yield ""
+        yield "**Only the imports**: milliseconds"
+        yield ""
+        yield "| command | median | least to most |"
+        yield "| --- | ---: | ---: |"
+        for name, one in summed["looking"].items():
+            yield f"| {name} | {_ms(one['median'])} | {_ms(one['min'])} to {_ms(one['max'])} |"
+    if summed["celery"]:
+        yield ""
+        yield "**Ten Celery workers**: seconds"
+        yield ""
+        yield "| work | by | median | least to most | rounds |"
+        yield "| --- | --- | ---: | ---: | ---: |"
+        for work, by_who in summed["celery"].items():
+            for who, one in by_who.items():
+                spread = f"{one['min']:.2f} to {one['max']:.2f}"
+                yield f"| {work} | {who} | {one['median']:.2f} | {spread} | {one['rounds']} |"
+    if summed["invalid"]:
+        yield ""
+        yield "Rounds that did not count, because what the command claimed was not so:"
+        yield ""
+        yield from (f"- {line}" for line in summed["invalid"])
+
+
+def _all(works: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(who for by_who in works.values() for who in by_who))
+
+
+def _floor_of(who: str) -> str:
+    return "floor, on a disk" if "disk" in who else "floor"
+
+
+def _cell(one: Mapping[str, Any] | None, floor: Mapping[str, Any] | None) -> str:
+    if one is None:
+        return ""
+    text = f"{_ms(one['median'])} ({_ms(one['min'])} to {_ms(one['max'])})"
+    if floor is None or floor is one:
+        return text
+    return f"{text} [{one['median'] / floor['median']:.1f}]"
+
+
+def _mib(size: int) -> str:
+    return f"{size / MIB:.0f} MiB" if size else "0"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:,.0f}"
+
+
+def insert(page: Path, text: str) -> None:
+    """Put the tables into a page, in the place of those of the last run."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{page} has no lines {BEGIN} and {END}")
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
