@@ -4,9 +4,9 @@ r"""A machine of one's own for tests that need users, /etc, daemons and root: na
         host.write("/etc/default/celeryd", "CELERY_APP=tasks\n")
         host.run("/etc/init.d/celeryd", "start").ok()
 
-Inside, /etc is a copy, /run, /srv, /var/log and /var/spool are empty, and two users more exist: `USER`, who runs
-workers, and `STRANGER`. The interpreter of the tests, its environment and the checkout lie where they are outside, and
-every user may read them, also when they lie below a directory that is closed to others outside. Nothing outside
+Inside, /etc is a copy, /run, /srv, /var/log, /var/spool and /dev/shm are empty, and two users more exist: `USER`, who
+runs workers, and `STRANGER`. The interpreter of the tests, its environment and the checkout lie where they are outside,
+and every user may read them, also when they lie below a directory that is closed to others outside. Nothing outside
 changes, and every process is gone when the block is left: the kernel ends a process namespace as a whole
 (pid_namespaces(7)).
 """
@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,7 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # The first process inherits all orphans. It ignores SIGCHLD, so the kernel reaps them, wait(2).
 _INIT = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); [signal.pause() for _ in iter(int, 1)]"
-_EMPTY = ("/run", "/srv", "/var/log", "/var/spool")
+_EMPTY = {"/run": 755, "/srv": 755, "/var/log": 755, "/var/spool": 755, "/dev/shm": 1777}
 
 
 def need(*tools: str, root: bool = True) -> None:
@@ -133,16 +133,34 @@ class Host:
 
     def begin(self, *words: str, user: str | None = None, env: Mapping[str, str] | None = None) -> Begun:
         """Run a program inside, in the background."""
+        return Begun(words, self._popen(words, user, env, subprocess.PIPE))
+
+    @contextlib.contextmanager
+    def daemon(self, *words: str, env: Mapping[str, str] | None = None) -> Iterator[None]:
+        """A program of root's that runs inside until the block is left. What it prints is lost."""
+        process = self._popen(words, None, env, subprocess.DEVNULL)
+        try:
+            yield
+            assert process.poll() is None, f"{shlex.join(words)} has ended, exit code {process.returncode}"
+        finally:
+            for forked in psutil.Process(process.pid).children():  # nsenter is not the program itself
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    forked.kill()
+            process.kill()
+            process.wait(PATIENCE)
+
+    def _popen(
+        self, words: Sequence[str], user: str | None, env: Mapping[str, str] | None, output: int
+    ) -> subprocess.Popen[bytes]:
         become = ["setpriv", "--reuid", user, "--regid", user, "--init-groups"] if user else []
-        process = subprocess.Popen(
+        return subprocess.Popen(
             ["nsenter", f"--target={self.init}", *self.spaces, "--", *become, *words],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
             env={"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", "TERM": "dumb", **(env or {})},
             cwd="/",
         )
-        return Begun(words, process)
 
     def pid(self, pidfile: str) -> int:
         """The pid in a pidfile, as seen from inside."""
@@ -235,7 +253,7 @@ def machine() -> Iterator[Host]:
 
 def setup_lines(base: Path) -> list[str]:
     """The lines of sh that make the machine out of a fresh mount namespace. `base` is an empty directory."""
-    empty = [f"mount -t tmpfs -o mode=755 tmpfs {place}" for place in _EMPTY]
+    empty = [f"mount -t tmpfs -o mode={mode} tmpfs {place}" for place, mode in _EMPTY.items()]
     etc = f"{base}/etc"
     copy = (
         f"mkdir {etc}",
