@@ -1,0 +1,149 @@
+"""G5 Stopped means gone, and G6: the tree of a node, however its processes hide; who gets which signal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bystander import reaping
+from real import alive, stat, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from real import Real
+
+HIDING = ("plain", "group", "session", "orphan")
+
+
+def family(real: Real, name: str, members: int) -> set[int]:
+    """The processes of a node, once there are so many."""
+    pid = real.pid(name)
+    until(lambda: len(real.family()) >= members, f"{members} processes are there")
+    found = set(real.family())
+    assert pid in found
+    return found
+
+
+@pytest.mark.parametrize("command", ["stopwait", "kill", "restart"])
+@pytest.mark.parametrize("kind", [*HIDING, "bare"])
+def test_g5_no_child_is_left(real: Real, kind: str, command: str) -> None:
+    """G5: children that ignore TERM, left group or session, were re-parented or lost their environment are gone."""
+    touched = real.base / "touched"
+    real.start("a", cmd=real.worker("--child", kind, "--touch", str(touched))).ok()
+    until(touched.exists, "the family is there")
+    before = family(real, "a", 2)
+    real.multi(command, "a", "--stop-schedule=TERM/10/KILL/10").ok()
+    assert not [pid for pid in before if alive(pid)]
+
+
+def test_g5_a_family_that_keeps_growing(real: Real) -> None:
+    """G5: one that forks again and again while it is killed ends all the same."""
+    touched = real.base / "touched"
+    real.start("a", cmd=real.worker("--child", "forker", "--touch", str(touched))).ok()
+    until(touched.exists, "the family is there")
+    real.multi("kill", "a").ok()
+    until(lambda: not real.family(), "nobody is left")
+
+
+def test_g5_the_schedule_is_walked(real: Real) -> None:
+    """G5: who ignores TERM and QUIT gets each at its time, and KILL at last; the whole is said and bounded."""
+    tally = real.base / "tally"
+    real.start("a", cmd=real.worker("--tally", str(tally)), startsecs=0.3).ok()
+    pid = real.pid("a")
+    done = real.multi("stopwait", "a", "--stop-schedule=TERM/0.5/QUIT/0.5/KILL/10").ok()
+    assert tally.read_text().split() == [str(pid), "TERM", str(pid), "QUIT"]
+    for name in ("TERM", "QUIT", "KILL"):
+        assert f"sent {name} to pid {pid}" in done.out
+    assert done.seconds >= 1.0
+
+
+def test_g5_what_survives_is_named(real: Real) -> None:
+    """G5: a schedule that ends without KILL ends in exit 1, with the pid; the node goes on, its files with it."""
+    real.start("a", cmd=real.worker("--ignore", "TERM"), startsecs=0.3).ok()
+    pid = real.pid("a")
+    done = real.multi("stopwait", "a", "--stop-schedule=TERM/0.3").exits(1)
+    assert str(pid) in done.err
+    assert alive(pid)
+    assert real.pid("a") == pid
+    assert real.state("a") == {"a": "stopping"}
+
+
+def test_g5_a_restart_never_starts_over_a_survivor(real: Real) -> None:
+    """G5, G2: when the old process does not end, no new one is started."""
+    real.start("a", cmd=real.worker("--ignore", "TERM"), startsecs=0.3).ok()
+    pid = real.pid("a")
+    real.multi("restart", "a", "--stop-schedule=TERM/0.3").exits(1)
+    assert real.processes("a") == [pid]
+
+
+@pytest.mark.parametrize("command", ["stop", "stopwait", "restart"])
+def test_g6_the_graceful_signal_is_for_the_main_process_alone(real: Real, command: str, tmp_path: Path) -> None:
+    """G6: no child sees TERM while the main process has its time."""
+    tally = tmp_path / "tally"
+    child = f"{real.worker('--tally', str(tally))} & "
+    main = real.worker("--finish", "0.5")
+    real.start("a", cmd=f"sh -c {_quoted(child + 'exec ' + main)}", startsecs=0.5).ok()
+    family(real, "a", 2)
+    real.multi(command, "a").ok()
+    if command == "stop":
+        until(lambda: not alive(real.pid("a")), "the main process has ended")
+    assert not tally.exists()
+    real.multi("kill", "a")
+    for pid in real.family():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _quoted(text: str) -> str:
+    import shlex
+
+    return shlex.quote(text)
+
+
+def test_g5_kill_mode_process_leaves_the_children(real: Real) -> None:
+    """G5: `kill_mode = process` is for the main process only, as systemd.kill(5) has it."""
+    touched = real.base / "touched"
+    real.start("a", "--kill-mode=process", cmd=real.worker("--child", "session", "--touch", str(touched))).ok()
+    until(touched.exists, "the family is there")
+    pid = real.pid("a")
+    (child,) = family(real, "a", 2) - {pid}
+    real.expect_left(child)
+    real.multi("stopwait", "a").ok()
+    assert not alive(pid)
+    assert alive(child)
+
+
+def test_g5_a_zombie_is_gone(real: Real) -> None:
+    """G5: under a parent that never reaps, as some containers' PID 1, the wait ends with the process."""
+    with reaping():
+        real.start("a").ok()
+        pid = real.pid("a")
+        real.multi("stopwait", "a").ok()
+        left = stat(pid)
+        assert left is not None
+        assert left.state == "Z"
+        assert real.state("a") in ({}, {"a": "stopped"})
+        real.start("a").ok()
+        assert real.pid("a") != pid
+        real.multi("stopwait", "a").ok()
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def test_g5_children_of_a_main_process_that_died(real: Real) -> None:
+    """G5: a main process that was killed behind our back leaves children; the next start ends them first."""
+    touched = real.base / "touched"
+    real.start("a", cmd=real.worker("--child", "session", "--touch", str(touched))).ok()
+    until(touched.exists, "the family is there")
+    pid = real.pid("a")
+    (child,) = family(real, "a", 2) - {pid}
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not alive(pid), "the main process is gone")
+    real.start("a").ok()
+    assert not alive(child)
