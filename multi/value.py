@@ -1,10 +1,11 @@
-"""`dataclass`, `field` and `replace` as in the standard library's dataclasses, at an eighth of the import cost.
+"""`dataclass`, `field` and `replace` as in the standard library's dataclasses, at a tenth of the import cost.
 
 A command makes some hundred classes before it does anything, and is often over a few hundredths of a second later.
-The standard library writes and compiles six functions for each class (and imports `inspect` to be able to); here it is
-one, the constructor, and the other five are shared. What the program does not use is not there: all classes have
-slots, none inherits fields, ClassVar and InitVar are not known. Everything else is the same, and a test holds the two
-against each other; `dataclasses.fields`, `dataclasses.replace` and `copy` work on these classes too.
+The standard library writes and compiles six functions for each class, and imports `inspect` to be able to. Here it is
+one, the constructor, and only when the first object is made; the other five are shared. What the program does not use
+is not there: all classes have slots, none inherits fields, ClassVar and InitVar are not known. Everything else is the
+same, and a test holds the two against each other; `dataclasses.fields`, `dataclasses.replace`, `copy` and `help` work
+on these classes too.
 """
 
 from __future__ import annotations
@@ -61,6 +62,18 @@ else:
             owner.__dataclass_fields__ = dataclasses.dataclass(type(owner.__name__, (), space)).__dataclass_fields__
             return owner.__dataclass_fields__
 
+    class _Signature:
+        """The words of the constructor, for `inspect` and `help`, which ask before there is one."""
+
+        def __init__(self, fields: Mapping[str, field]) -> None:
+            self._fields = fields
+
+        def __get__(self, instance: object, owner: type) -> object:
+            import inspect
+
+            whole = inspect.signature(_constructor(owner, self._fields))
+            return whole.replace(parameters=list(whole.parameters.values())[1:])
+
     def dataclass(*, slots: bool, frozen: bool = False, kw_only: bool = False) -> Callable[[type], type]:
         """Make a class of annotations a class of values."""
         if not slots:
@@ -83,6 +96,7 @@ else:
                 _shown=tuple(name for name, one in fields.items() if one.repr),
                 _given=tuple(name for name, one in fields.items() if one.init),
                 __dataclass_fields__=_Fields(fields, kw_only=kw_only),
+                __signature__=_Signature(fields),
                 __eq__=equal,
                 __hash__=hashed if frozen else None,
                 __replace__=replace,
@@ -92,10 +106,19 @@ else:
             if frozen:
                 space.update(__setattr__=_refuse_set, __delattr__=_refuse_delete)
             made = type(cls)(cls.__name__, cls.__bases__, space)
-            made.__init__ = _constructor(made, fields)
+            made.__init__ = _first(made, fields)
             return made
 
         return make
+
+    def _first(made: type, fields: Mapping[str, field]) -> Callable[..., None]:
+        """`__init__` of a class of which there is no object yet. No command makes objects of even half the classes."""
+
+        def first(self: object, *args: object, **kwargs: object) -> None:
+            made.__init__ = _constructor(made, fields)
+            made.__init__(self, *args, **kwargs)
+
+        return first
 
     def _constructor(made: type, fields: Mapping[str, field]) -> Callable[..., None]:
         """Write `__init__` out: it runs for each row of a process table."""
