@@ -579,6 +579,40 @@ def test_which_multi_and_which_python(host: Host, shell: str) -> None:
         assert f" {used}" in recorded(host)[0], config
 
 
+def test_one_node_in_the_foreground(host: Host, shell: str) -> None:
+    """C_FAKEFORK keeps the worker in the foreground, with its output on the terminal; TERM stops it warm."""
+    need("timeout")
+    host.app()
+    host.write("/etc/default/celeryd", WORKERS.replace("w1 w2", "w1").replace("-O fair", "-P solo --without-gossip"))
+    words = ("timeout", "--signal=TERM", "5", *shell.split(), "/etc/init.d/multid", "start")
+    done = host.run(*words, env={"C_FAKEFORK": "1"})
+    assert " ready." in done.err
+    assert "Warm shutdown" in done.out + done.err
+    until(lambda: host.processes() == [], "the worker is gone")
+    assert not host.exists("/var/log/celery/w1.log")
+
+
+def test_the_documentation_names_every_variable() -> None:
+    """What the scripts read is in the table of docs/daemonizing.md, and what is there is read by one of them."""
+    page = (CHECKOUT / "docs/daemonizing.md").read_text(encoding="utf-8")
+    table = page[page.index("### What may be set") : page.index("### Who runs what")]
+    told = set(re.findall(r"`((?:CELERY|DAEMON|MULTI_BIN)[A-Z_]*)`", table))
+    scripts = "".join(
+        re.sub(r"^\s*#.*", "", (CHECKOUT / path).read_text(encoding="utf-8"), flags=re.MULTILINE)
+        for path in SCRIPTS.values()
+    )
+    read = set(re.findall(r"\$\{?((?:CELERY|DAEMON|MULTI_BIN)[A-Z_]*)", scripts))
+    assert told == read - {"CELERY_CONFIG_MODULE"}  # Celery's own; here it only counts as a configuration
+
+
+def test_the_documentation_names_every_verb() -> None:
+    """What the scripts can do is in the table of docs/daemonizing.md."""
+    page = (CHECKOUT / "docs/daemonizing.md").read_text(encoding="utf-8")
+    table = page[page.index("| verb | what it does |") : page.index("Exit codes are those of")]
+    cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    assert set(re.findall(r"`([a-z-]+)`", " ".join(cells))) == set(VERBS)
+
+
 def test_a_dry_run_does_nothing(host: Host) -> None:
     """G10: dryrun says what start would do, and makes nothing."""
     host.app()
