@@ -110,6 +110,7 @@ def _unit(node: Node) -> str:
         *([f"Nice={node.nice}"] if node.nice is not None else []),
         *(f"Limit{name.upper()}={_unit_limit(soft)}:{_unit_limit(hard)}" for name, soft, hard in node.rlimits),
         *(f"Environment={_unit_word(f'{name}={value}')}" for name, value in _set_env(node)),
+        *(_TELL if notify and node.preset.startswith("celery") else ()),
         *(f"UnsetEnvironment={name}" for name, value in node.env if value is None),
         *_unit_log(node),
         *([f"# {_middle(node)}"] if _middle(node) else []),
@@ -137,10 +138,21 @@ def _unit(node: Node) -> str:
     )
 
 
+_TELL = ("# lets the plug-in that multi has in Celery say READY=1", "Environment=MULTI_INSTANCE=systemd")
+
+
 def _unit_log(node: Node) -> list[str]:
     if not node.logs_to_file:
         return []
+    if any(_means_log(word, node.logfile) for word in node.argv):
+        # systemd opens it as root, and a worker of another user could not open it any more.
+        return ["# the worker opens its log itself; what it prints besides is in the journal"]
     return [f"StandardOutput=append:{_unit_text(node.logfile)}", "StandardError=inherit"]
+
+
+def _means_log(word: str, logfile: str) -> bool:
+    """Whether a word of the command is the log, alone or as an option's value; ``%I`` is the worker's to fill in."""
+    return word.replace("%I", "").replace("%i", "0").rpartition("=")[2] == logfile
 
 
 def _unit_limit(value: int) -> str:

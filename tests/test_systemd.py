@@ -338,3 +338,21 @@ def test_a_node_in_the_foreground(booted: Booted) -> None:
     host.write("/etc/conf.d/celery", CONFIG.replace("tasks", "no_such_app"))
     assert host.run("systemctl", "start", "multi-run@w1").code != 0
     assert "no_such_app" in journal(host)
+
+
+def test_an_exported_unit(booted: Booted) -> None:
+    """What multi export writes for a Celery node starts, says when it is ready, and can be stopped and started."""
+    host = booted.host
+    files = ("--pidfile=/run/celery/%n.pid", "--logfile=/var/log/celery/%n%I.log")
+    who = ("--uid=celery", f"--workdir={PROJECT}")
+    unit = host.run(str(BIN / "multi"), "export", "systemd", "w1", "-A", "tasks", *QUICK.split(), *files, *who).ok().out
+    host.write("/etc/systemd/system/exported.service", unit)
+    host.run("systemctl", "daemon-reload").ok()
+    for _ in range(2):
+        host.run("systemctl", "start", "exported").ok()
+        main = int(show(host, "exported", "MainPID"))
+        assert host.status(main)["Uid"].split() == [str(USER_ID)] * 4
+        assert show(host, "exported", "StatusText").startswith("consuming")
+        assert host.path("/var/log/celery/w1.log").stat().st_uid == USER_ID
+        host.run("systemctl", "stop", "exported").ok()
+        assert host.processes() == []
