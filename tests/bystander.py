@@ -76,7 +76,7 @@ def _fork_as(pid: int | None, argv: Sequence[str]) -> int:
         if got == 0:
             os.close(go)
             if os.read(wait, 1):
-                os.execv(argv[0], argv)  # noqa: S606 -- no shell in between, whose pid it would be
+                os.execv(argv[0], list(argv))  # noqa: S606 -- no shell in between, whose pid it would be
             os._exit(0)
         os.close(wait)
         if pid is None or got == pid:

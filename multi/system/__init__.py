@@ -142,6 +142,7 @@ class System(Place):
         self._requests: deque[tuple[int, bytes]] = deque()  # launches that the launcher has not taken yet
         self._unsent = b""  # the rest of one that it has taken half
         self._launcher = 0
+        self._given_up = 0  # errno(3) that the launcher ended of
         self._queue: list[Happening] = []
         self._looking = _LOOK_FIRST
         self._wake: tuple[int, int] | None = None
@@ -661,7 +662,7 @@ class System(Place):
 
     def _launcher_speaks(self) -> None:
         """Hear what it has to say, and hand over what it can take."""
-        from multi.system.launch import ENDED
+        from multi.system.launch import ENDED, KIND_GIVEN_UP
 
         if self._control is None:
             return
@@ -679,6 +680,9 @@ class System(Place):
         whole = len(data) // ENDED.size * ENDED.size
         self._control_buffer = data[whole:]
         for kind, ident, status in ENDED.iter_unpack(data[:whole]):
+            if kind == KIND_GIVEN_UP:
+                self._given_up = status
+                continue
             self._child_ended(kind, ident, status)
         self._send_requests()
 
@@ -702,19 +706,22 @@ class System(Place):
             self._queue.append(LaunchFailed(child.key, _ended_early(status), "look at the kernel's log", 0))
 
     def _launcher_died(self) -> None:
-        """Somebody killed it. The nodes go on, only their exit statuses are lost."""
+        """Somebody killed it, or it has run out of descriptors. The nodes go on, only their exit statuses are lost."""
         self._requests.clear()
         self._unsent = b""
         if self._control is not None:
             self._drop_source(self._control.fileno())
             self._control.close()
             self._control = None
+        code = self._given_up
+        why = f"the launcher gave up: {os.strerror(code)}" if code else "the launcher was killed"
+        hint = (files_hint(code) if code else "") or "try again"
         for child in self._children.values():
             if child.ended:
                 continue
             child.ended = True
             if child.proc is None:
-                self._queue.append(LaunchFailed(child.key, "the launcher was killed", "try again", 0))
+                self._queue.append(LaunchFailed(child.key, why, hint, code))
             elif child.key:
                 self._watch_by_kernel(child.key, child.proc)
 

@@ -171,6 +171,8 @@ def _read_back(page: Page) -> MachineError | None:
     back = read(page.path, max(len(page.data), 1))
     if isinstance(back, File) and back.data == page.data:
         return None
+    if isinstance(back, Unreadable):
+        return MachineError(f"cannot read {page.path} back", back.why, "make room, or check the disk, and try again")
     return MachineError(f"cannot write {page.path}", "it does not read back as it was written", "check the disk")
 
 
@@ -281,6 +283,8 @@ def make_directory(path: str, owner: Owner | None) -> None:
     try:
         way.make(path, owner)
     except OSError as error:
+        if error.errno == errno.ENOENT:  # it was not there, and above it is nothing that directories can be made in
+            error = OSError(errno.ENOENT, "nothing can be made there")
         raise _cannot("make the directory", path, error) from error
 
 
@@ -414,4 +418,6 @@ def _cannot(verb: str, path: str, error: OSError) -> MachineError:
     if code in {errno.ELOOP, errno.EMLINK}:
         why = "it is a symbolic link"
     hint = error.hint if isinstance(error, way.UnsafeError) else _HINTS.get(code, "")
+    if verb == "make the directory" and code == errno.ENOENT:
+        hint = "choose a path elsewhere"
     return MachineError(f"cannot {verb} {path}", why, hint, code)

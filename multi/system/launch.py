@@ -31,7 +31,7 @@ from multi.system import way
 
 HEADER = struct.Struct("=II")  # bytes of the request, id of the launch
 ENDED = struct.Struct("=cIi")  # kind, id of the launch, status or errno
-KIND_ENDED, KIND_FORK_FAILED = b"x", b"f"
+KIND_ENDED, KIND_FORK_FAILED, KIND_GIVEN_UP = b"x", b"f", b"g"
 GO = b"g"
 PREPARED = "prepared"
 FAILED = "failed"
@@ -71,12 +71,19 @@ def serve(control: socket.socket, limits: tuple[int, int] | None) -> NoReturn:
     """
     try:
         _serve(control, limits)
+    except OSError as error:
+        try:
+            control.sendall(ENDED.pack(KIND_GIVEN_UP, 0, error.errno or 0))
+        except OSError:
+            pass  # multi is gone: that is why we go, too
     except BaseException:  # noqa: BLE001, S110 -- a forked copy of the caller must not run the caller's code
         pass
     os._exit(0)
 
 
-def _serve(control: socket.socket, limits: tuple[int, int] | None) -> None:
+def _serve(  # noqa: C901 -- what is set up once, and one branch a source
+    control: socket.socket, limits: tuple[int, int] | None
+) -> None:
     os.setsid()
     # The nodes inherit the launcher's signals, so they are put in order once, here.
     for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
@@ -109,7 +116,9 @@ def _serve(control: socket.socket, limits: tuple[int, int] | None) -> None:
             os.read(wake_read, 4096)
             _reap(control, children)
         if control.fileno() in ready:
-            data, fds, _, _ = socket.recv_fds(control, 1 << 18, 64)
+            data, fds, flags, _ = socket.recv_fds(control, 1 << 18, 64)
+            if flags & socket.MSG_CTRUNC:
+                raise OSError(errno.EMFILE, "no descriptor was left for a gate")
             for fd in fds:
                 os.set_inheritable(fd, False)  # noqa: FBT003 -- what recvmsg(2) hands over is inheritable
             gates += fds
@@ -187,7 +196,8 @@ def _close_all_but(keep: set[int]) -> None:
         return
     low = 0
     for fd in sorted(keep):
-        os.closerange(low, fd)
+        if low < fd:  # an empty range at 0 would reach the system call as the range of all
+            os.closerange(low, fd)
         low = fd + 1
     os.closerange(low, os.sysconf("SC_OPEN_MAX"))
 
@@ -234,7 +244,13 @@ def _prepare(request: Request) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
         _drop_privileges(*identity)
     if umask is not None:
         os.umask(umask)
-    # The log comes before the directory: its path is absolute, and it must not depend on the change.
+    if workdir is not None:
+        try:
+            os.chdir(workdir)
+        except OSError as error:
+            raise StepError(f"cannot change to the directory {workdir}", error, "check --workdir") from error
+    program = find_program(argv[0], env)
+    # The log, whose path is absolute, comes last: a start that fails of anything else leaves no empty file.
     log = open_log(logfile)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -242,13 +258,8 @@ def _prepare(request: Request) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
     os.dup2(log, _STDERR)
     for fd in {null, log} - {0, 1, _STDERR}:
         os.close(fd)
-    if workdir is not None:
-        try:
-            os.chdir(workdir)
-        except OSError as error:
-            raise StepError(f"cannot change to the directory {workdir}", error, "check --workdir") from error
     env[INSTANCE_PID.encode()] = b"%d" % os.getpid()
-    return find_program(argv[0], env), argv, env
+    return program, argv, env
 
 
 def _limits(rlimits: list[tuple[int, int, int]], nice: int | None) -> None:

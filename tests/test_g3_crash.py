@@ -1,0 +1,320 @@
+"""G3 Nothing is lost: KILL hits `multi` anywhere, and the next command goes on as if it had been there all the time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bystander import end, reaping
+from fault import DIRECTORY, DISK, killed, limited, refused
+from real import Real, alive, environ_of, stat, until, words_of
+
+FAMILY = "sh -c 'setsid sleep 600 & exec sleep 600'"  # a main process, and a child in a session of its own
+SCHEDULE = "--stop-schedule=TERM/5/KILL/5"
+FILES = {"pid", "json"}
+
+
+@pytest.fixture(autouse=True)
+def reaped() -> Iterator[None]:
+    """What a killed command leaves becomes our child, so we see when it is gone."""
+    with reaping():
+        yield
+
+
+def forked() -> list[int]:
+    """Processes that were forked by a command and never executed anything: a launcher, or a node at its gate."""
+    mine, me = words_of(os.getpid()), os.getpid()
+    found: list[int] = []
+    for path in Path("/proc").glob("[1-9]*"):
+        pid = int(path.name)
+        seen = stat(pid)
+        if seen is not None and pid != me and words_of(pid) == mine and "MULTI_INSTANCE" not in environ_of(pid):
+            found.append(pid)
+    return found
+
+
+def settled(before: frozenset[int]) -> None:
+    """Wait until launcher and gates of a killed command are gone, and reap what was left to us."""
+    until(lambda: set(forked()) <= before, "launcher and gates see that multi is gone")
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def on_a(real: Real, command: str) -> tuple[str, ...]:
+    """The words of a command on the node ``a``."""
+    if command == "start":
+        return real.start_words("a", SCHEDULE, cmd=FAMILY)
+    return (command, f"--pidfile={real.run}/%n.pid", "a", SCHEDULE)
+
+
+def _token(pid: int) -> str:
+    return environ_of(pid).get("MULTI_INSTANCE", "")
+
+
+def one_runs(real: Real) -> None:
+    """Fail unless there is exactly one node, with all its files, and nothing else."""
+    pid = real.pid("a")
+    # In the middle of its execve(2) a process shows no environment.
+    until(lambda: real.processes("a") == [pid] and set(map(_token, real.family())) == {_token(pid)}, "one runs")
+    record = real.record("a")
+    assert record["pid"] == pid
+    assert record["desired"] == "up"
+    assert record["token"] == _token(pid)
+    assert real.state("a") == {"a": "running"}
+
+
+def none_runs(real: Real) -> None:
+    """Fail unless nothing of the node is left but its lock."""
+    assert real.family() == []
+    left = {path.name for path in real.run.iterdir()} if real.run.exists() else set()
+    assert not left & {"a.pid", "a.json"}, left
+
+
+def prepare(real: Real, state: str) -> None:
+    """Bring the node into a state."""
+    if state != "down":
+        real.inside_raw(*on_a(real, "start")).ok()
+        until(lambda: len(real.family()) == 2, "the child is there")
+    if state == "dead":
+        end(real.pid("a"))
+    if state == "orphans":
+        end(real.pid("a"))
+        real.pidfile("a").unlink()
+        real.recordfile("a").unlink()
+    if state == "lost":
+        real.recordfile("a").unlink()
+    if state == "no pidfile":
+        real.pidfile("a").unlink()
+
+
+SCENES = [
+    ("start", "down"),
+    ("start", "dead"),
+    ("start", "lost"),
+    ("stop", "up"),
+    ("stopwait", "up"),
+    ("stopwait", "dead"),
+    ("stopwait", "lost"),
+    ("kill", "up"),
+    ("restart", "up"),
+]
+
+
+@pytest.mark.parametrize(("command", "state"), SCENES)
+def test_g3_killed_before_any_effect(real: Real, command: str, state: str) -> None:
+    """KILL at each step of a command leaves a state from which `start`, `stopwait` and `restart` go on correctly."""
+    before = frozenset(forked())
+    number, hit = 0, True
+    while hit:
+        number += 1
+        prepare(real, state)
+        hit = killed(real.env, number, *on_a(real, command))
+        settled(before)
+        assert set(real.state("a").values()) <= {"running", "stopping", "stopped", "dead", "lost", "starting"}, number
+        following = ("start", "stopwait", "restart")[number % 3]
+        if following == "restart" and not real.recordfile("a").exists():
+            following = "start"  # there is no command on record that could be used again
+        done = real.inside_raw(*on_a(real, following))
+        assert done.code == 0, (number, done)
+        if following != "stopwait":
+            one_runs(real)
+        real.inside_raw(*on_a(real, "stopwait")).ok()
+        none_runs(real)
+        settled(before)
+    assert number > 8
+
+
+@pytest.mark.parametrize("command", ["stop", "stopwait", "restart"])
+def test_g3_cut_off_before_the_signal(real: Real, command: str) -> None:
+    """A stop that was asked for and not sent is sent by whoever comes next: nobody waits for a TERM that never was."""
+    tally = real.base / "tally"
+    worker = real.worker("--tally", str(tally))
+    words = real.start_words("a", "--stop-schedule=TERM/0.5/KILL/5", cmd=worker)
+    real.inside_raw(*words).ok()
+    pid = real.pid("a")
+    assert killed(real.env, 1, *on_a(real, command), only={"pidfd_send_signal"})
+    assert real.record("a")["desired"] == ("restarting" if command == "restart" else "stopped")
+    assert not tally.exists()
+    following = {"stop": "stop", "stopwait": "start", "restart": "start"}[command]
+    real.inside_raw(*(words if following == "start" else on_a(real, following))).ok()
+    until(lambda: tally.exists() and f"{pid} TERM\n" in tally.read_text(encoding="ascii"), "it heard TERM")
+    real.inside("kill", "a").ok()
+
+
+def test_g3_cut_off_after_the_signal(real: Real) -> None:
+    """A stop that was sent is not sent again by the `start` that waits for it: twice TERM is cold to some workers."""
+    tally = real.base / "tally"
+    words = real.start_words("a", "--stop-schedule=TERM/1/KILL/5", cmd=real.worker("--tally", str(tally)))
+    real.inside_raw(*words).ok()
+    pid = real.pid("a")
+    stop = real.begin("stopwait", f"--pidfile={real.run}/%n.pid", "a", "--stop-schedule=TERM/60/KILL/5")
+    until(lambda: real.record("a")["signalled"], "the signal is sent and on record")
+    stop.process.kill()
+    stop.process.wait()
+    assert real.state("a") == {"a": "stopping"}
+    real.inside_raw(*words).ok()
+    assert not alive(pid)
+    assert real.pid("a") != pid
+    assert tally.read_text(encoding="ascii") == f"{pid} TERM\n"
+    real.inside("kill", "a").ok()
+
+
+def test_g3_killed_at_any_time(real: Real) -> None:
+    """KILL for the command itself, a process of its own, at random times: at most one of a node, none is lost."""
+    rng = random.Random(20)
+    names = ("a", "b", "c")
+    for _ in range(16):
+        command = rng.choice(["start", "start", "restart", "stopwait", "kill", "stop"])
+        words = real.start_words(*names) if command == "start" else (command, f"--pidfile={real.run}/%n.pid", *names)
+        begun = real.begin(*words)
+        time.sleep(rng.uniform(0.02, 0.35))
+        begun.process.kill()
+        begun.process.wait()
+        for name in names:
+            assert len(real.processes(name)) <= 1, (command, name)
+    real.inside_raw(*real.start_words(*names)).ok()
+    assert real.state(*names) == dict.fromkeys(names, "running")
+    assert sorted(real.family()) == sorted(real.pid(name) for name in names)
+    real.inside("stopwait", *names).ok()
+    none_runs(real)
+
+
+def test_g3_the_launcher_is_killed(real: Real) -> None:
+    """Who forks the nodes may be killed: those that run stay on record, and the command tells them from the others."""
+    begun = real.begin(*real.start_words("a", "b", startsecs=1.5))
+    pids = until(lambda: real.processes("a") + real.processes("b"), "both execute") and [
+        until(lambda name=name: real.processes(name), name)[0]  # type: ignore[misc]  # a lambda that keeps this turn's value
+        for name in ("a", "b")
+    ]
+    parent = stat(pids[0])
+    assert parent is not None
+    assert parent.ppid not in {1, begun.process.pid}
+    os.kill(parent.ppid, signal.SIGKILL)
+    begun.done().ok()
+    assert real.state("a", "b") == {"a": "running", "b": "running"}
+    assert [real.pid("a"), real.pid("b")] == pids
+    real.inside("kill", "a", "b").ok()
+
+
+# --- what the disk and the kernel refuse --------------------------------------------------------------
+
+REFUSALS = {
+    "full disk": (errno.ENOSPC, DISK, "No space left on device"),
+    "broken disk": (errno.EIO, frozenset({"write", "fsync", "rename"}), "Input/output error"),
+    "read-only": (errno.EROFS, DIRECTORY, "Read-only file system"),
+    "vanished": (errno.ENOENT, frozenset({"rename"}), "No such file or directory"),
+    "no more processes": (errno.EAGAIN, frozenset({"fork"}), "Resource temporarily unavailable"),
+    "denied": (errno.EACCES, DIRECTORY, "Permission denied"),
+}
+
+
+def whole_or_absent(real: Real) -> None:
+    """Fail for a pidfile or record that is empty or half written."""
+    for path in real.run.glob("a.*") if real.run.exists() else ():
+        if path.suffix == ".json":
+            assert json.loads(path.read_bytes())["name"].startswith("a@")
+        elif path.suffix == ".pid":
+            assert path.read_bytes().endswith(b"\n")
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_g3_refused_at_any_step_of_start(real: Real, refusal: str) -> None:
+    """What a step of `start` is refused ends it with the reason: no process without a record, no half-written file."""
+    error, only, why = REFUSALS[refusal]
+    number, hit = 0, True
+    while hit:
+        number += 1
+        ended = refused(real.env, number, error, only, *real.start_words("a"))
+        hit = ended.hit
+        assert "Traceback" not in ended.err, ended
+        whole_or_absent(real)
+        running = real.processes("a")
+        if not hit:
+            assert ended.code == 0, ended
+        elif running:  # what was refused is no more than a courtesy, or came after the proof
+            assert running == [real.pid("a")]
+            assert real.record("a")["pid"] == running[0]
+        else:
+            assert ended.code in {1, 77}, ended
+            assert why in ended.err, ended
+            assert len(ended.err.splitlines()) == 1, ended
+        real.inside_raw(*real.start_words("a")).ok()
+        assert real.processes("a") == [real.pid("a")]
+        real.inside("kill", "a").ok()
+        for path in (real.run, real.log):
+            for file in path.iterdir():
+                file.unlink()
+            path.rmdir()
+    assert number > 1
+
+
+@pytest.mark.parametrize("refusal", ["full disk", "broken disk", "read-only"])
+def test_g3_a_full_disk_keeps_nothing_running(real: Real, refusal: str) -> None:
+    """Whatever cannot be written, `stopwait` and `kill` end the node; `restart` stops nothing it cannot start."""
+    error, only, why = REFUSALS[refusal]
+    for command in ("restart", "stopwait", "kill"):
+        real.inside_raw(*real.start_words("a", cmd=FAMILY)).ok()
+        until(lambda: len(real.family()) == 2, "the child is there")
+        pid = real.pid("a")
+        ended = refused(real.env, 1, error, only - {"unlink"}, *on_a(real, command))
+        assert "Traceback" not in ended.err
+        if command == "restart":
+            assert ended.code in {1, 77}, ended
+            assert why in ended.err
+            assert real.processes("a") == [pid]
+            real.inside("kill", "a").ok()
+        else:
+            assert ended.code == 0, ended
+        none_runs(real)
+
+
+@pytest.mark.root
+def test_g3_a_disk_that_is_really_full(real: Real) -> None:
+    """A run directory on a full file system: nothing is started, reason and remedy are said, files are whole."""
+    real.run.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=64", "multi-test", str(real.run)]
+    subprocess.run(mount, check=True, timeout=10)
+    try:
+        filler = real.run / "filler"
+        with filler.open("wb") as file, contextlib.suppress(OSError):
+            file.write(b"x" * 1_000_000)
+        done = real.inside_raw(*real.start_words("a")).exits(1)
+        assert "No space left on device; free some space on that disk" in done.err
+        assert real.family() == []
+        assert {path.name for path in real.run.iterdir()} <= {"filler", "a.lock"}
+        filler.unlink()
+        real.inside_raw(*real.start_words("a")).ok()
+        real.inside("stopwait", "a").ok()
+    finally:
+        subprocess.run(["umount", "-l", str(real.run)], check=True, timeout=10)
+
+
+def test_g3_descriptors_run_out(real: Real) -> None:
+    """With too few descriptors a start fails with the reason, wherever they run out; with enough it works."""
+    import resource
+
+    codes: list[int] = []
+    for limit in range(6, 40):
+        ended = limited(real.env, resource.RLIMIT_NOFILE, limit, *real.start_words("a"))
+        codes.append(ended.code)
+        whole_or_absent(real)
+        assert len(real.processes("a")) == (1 if ended.code == 0 else 0), ended
+        if ended.code == 0:
+            assert real.state("a") == {"a": "running"}
+            real.inside("kill", "a").ok()
+            break
+        # With so few, Python itself cannot open its own modules.
+        assert "Too many open files" in ended.err or "Traceback" in ended.err, ended
+    assert codes[-1] == 0
+    assert len(codes) > 1
