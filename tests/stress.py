@@ -7,7 +7,7 @@ What is counted is told by the processes themselves, not by `multi`:
 - a node holds a lock of its own (flock(2)) for its whole life, so the kernel says when two of one node live at
   the same time: **double instances**;
 - bystanders write down every signal they get, some of them on the pids of nodes that have died: **wrong signals**;
-- when all is over, each node must be found and stopped by its name. A process of a node that is left is an **orphan**, a
+- when all is over, each node must be found and stopped by its name. A process that is left is an **orphan**, a
   node that no command brings up again is **lost**.
 """
 

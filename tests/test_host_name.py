@@ -35,7 +35,7 @@ def test_a_lost_node_of_another_host_name_is_refused(real: Real) -> None:
 
 
 def test_nodes_of_several_hosts_in_one_directory(real: Real) -> None:
-    """What is on record in a run directory is found without names, also where the pidfiles are not named as by default."""
+    """What is on record in a run directory is found without names, however the pidfiles are named."""
     words = ("--pidfile=%h.pid", f"--workdir={real.run}", "--preset=exec", "--cmd=sleep 600", "--startsecs=0")
     real.raw("start", "a@x", "a@y", *words, f"--logfile={real.log}/%h.log").ok()
     assert "a@x" in (shown := real.raw("status", f"--pidfile={real.run}/%n.pid").ok().out)
