@@ -72,7 +72,8 @@ def test_quit_begins_with_quit(real: Real) -> None:
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
 def test_a_second_signal_kills(real: Real, first: int) -> None:
     """Who is asked twice does not wait for the schedule."""
-    begun = begin(real, "a", cmd=real.worker("--ignore", "TERM", "--ignore", "QUIT", "--child", "session"))
+    deaf = real.worker("--ignore", "TERM", "--ignore", "QUIT", "--child", "session", "--touch", f"{real.base}/%n.up")
+    begun = begin(real, "a", f"--ready=file:{real.base}/%n.up", cmd=deaf)
     pids = up(real, "a")
     begun.process.send_signal(first)
     until(lambda: real.state("a") == {"a": "stopping"}, "it is asked to stop")

@@ -12,7 +12,6 @@ import errno
 import os
 import select
 import signal
-import socket
 import sys
 import time
 from collections import deque
@@ -46,6 +45,7 @@ from multi.system.way import Owner
 from multi.value import dataclass, field
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from types import FrameType, TracebackType
@@ -60,7 +60,6 @@ _FILES_A_NODE = 4  # open files while we work on a node: lock, gate, notificatio
 _FILES_A_TREE = 64  # the same while we end it with its children, each held by a pidfd; more where the limit allows
 _FILES_BESIDE = 160  # what is open besides: what our caller left us, and files being written
 _ID_DIGITS, _NO_ID = 10, (1 << 32) - 1
-_SO_PASSCRED = getattr(socket, "SO_PASSCRED", None)
 
 
 @dataclass(slots=True)
@@ -575,6 +574,8 @@ class System(Place):
 
     def _send_first(self, control: socket.socket) -> None:
         """Send the first request and the node's end of its gate. Raises `OSError` when they are not taken."""
+        import socket
+
         ident, data = self._requests[0]
         child = self._children.get(ident)
         if child is None or child.failed:  # it was given up meanwhile
@@ -639,6 +640,8 @@ class System(Place):
         return env, identity
 
     def _start_launcher(self) -> None:
+        import socket
+
         if self._control is not None:
             return
         import warnings
@@ -727,6 +730,7 @@ class System(Place):
 
     def _gate_speaks(self, ident: int) -> None:
         import marshal
+        import socket
 
         child = self._children[ident]
         if child.gate is None:
@@ -884,6 +888,8 @@ class System(Place):
 
         It takes the place of the one before: a node that is stopped and started again speaks twice.
         """
+        import socket
+
         held = self._of(key)
         self._close_notify(held)
         try:
@@ -905,9 +911,11 @@ class System(Place):
     @staticmethod
     def _bind(listener: socket.socket, token: str) -> tuple[str, str]:
         """Address for NOTIFY_SOCKET, and the file to remove afterwards."""
+        import socket
+
         if LINUX:
             listener.bind(f"\0multi-{token}")
-            listener.setsockopt(socket.SOL_SOCKET, _SO_PASSCRED or 0, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             return f"@multi-{token}", ""
         import tempfile
 
@@ -916,6 +924,8 @@ class System(Place):
         return address, address
 
     def _notified(self, key: str) -> None:
+        import socket
+
         held = self._held.get(key)
         if held is None or held.notify is None:
             return
@@ -933,6 +943,8 @@ class System(Place):
 
     def _may_notify(self, key: str, ancillary: list[tuple[int, int, bytes]]) -> bool:
         """An abstract address can be written by anyone, so the kernel's word on the sender counts (unix(7))."""
+        import socket
+
         if not LINUX:
             return True
         import struct
@@ -969,6 +981,8 @@ class System(Place):
             self._probe_exec(key, what, launch)
 
     def _probe_tcp(self, key: str, what: str) -> None:
+        import socket
+
         host, _, port = what.rpartition(":")
         host = host.strip("[]") or "127.0.0.1"
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -988,6 +1002,8 @@ class System(Place):
         self._add_source(probe.fileno(), lambda: self._tcp_answered(key, what), select.POLLOUT)
 
     def _tcp_answered(self, key: str, what: str) -> None:
+        import socket
+
         probe = self._of(key).probe
         if probe is None or probe.socket is None:
             return
@@ -1056,6 +1072,8 @@ class System(Place):
 
     def tell(self, text: str) -> None:
         """sd_notify(3), without a library. What cannot be told is not worth an error."""
+        import socket
+
         address = os.environ.get("NOTIFY_SOCKET", "")
         if not address.startswith(("/", "@")):
             return
@@ -1181,6 +1199,8 @@ def _sent(send: Callable[[], None]) -> str:
 
 def _close_received(ancillary: list[tuple[int, int, bytes]]) -> None:
     """Close the descriptors that came with a datagram."""
+    import socket
+
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             numbers = memoryview(data[: len(data) // 4 * 4]).cast("i")

@@ -1,0 +1,112 @@
+"""G12: which modules each command imports is pinned. A new one is taken on purpose, by a new line in these tables.
+
+What a command imports is most of what a short one costs (`docs/performance.md`), and grows unseen.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from real import Real
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Of the standard library and of what we depend on, whatever takes more than half a millisecond, or brings such a one.
+COSTLY_NAMES = """
+    argparse asyncio celery click concurrent contextvars copy csv ctypes dataclasses difflib email fractions getopt
+    getpass glob gzip hashlib heapq html http importlib.metadata importlib.resources inspect json locale logging
+    multiprocessing optparse pathlib pickle platform pprint psutil queue random resource select selectors shlex shutil
+    signal socket sqlite3 ssl statistics subprocess tempfile textwrap threading tomli tomllib traceback unittest urllib
+    uuid xml zipfile
+"""
+PARSING_NAMES = """
+    config document errors expand machine merge naming node parse pipeline presets proc schedule scope settings sighting
+    spec template value
+"""
+COSTLY = frozenset(COSTLY_NAMES.split())
+COMMAND_LINE = frozenset({"cli", "cli.commands", "cli.screen", "cli.words", "errors", "value"})
+DOOR = frozenset({"system", "system.files", "system.place", "system.way"})
+WORDS = COMMAND_LINE | DOOR | frozenset(PARSING_NAMES.split())
+LOOKING = WORDS | {"check", "event", "logs", "observe", "record", "report", "step", "system.linux"}
+ACTING = LOOKING | {"act", "decide", "pause", "ready"}
+STANDARD = frozenset({"tomllib" if sys.version_info >= (3, 11) else "tomli", "select", "shlex", "signal"})
+
+SCRIPT = """
+import sys
+before = set(sys.modules)
+from multi.cli import main
+code = main()
+sys.stdout.flush()
+print("IMPORTED", *sorted(set(sys.modules) - before), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def imported(real: Real, *words: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The modules of `multi` without its name, and the costly ones, that a command imports in a fresh Python.
+
+    Without `site`, which may import anything that an environment asks for.
+    """
+    path = f"{ROOT}:{sysconfig.get_path('purelib')}:{sysconfig.get_path('platlib')}"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", SCRIPT, *words],
+        env={**real.env, "PYTHONPATH": path},
+        cwd=real.base,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    said, _, names = done.stderr.partition("IMPORTED ")
+    assert names, said
+    modules = names.split()
+    ours = frozenset(name.removeprefix("multi.") for name in modules if name.startswith("multi."))
+    return ours, frozenset(name for name in modules if name in COSTLY)
+
+
+NAMES = ("n1", "n2")
+PURE = [
+    (("--version",), COMMAND_LINE, frozenset[str]()),
+    (("names", "10"), WORDS, STANDARD),
+    (("expand", "%n", *NAMES), WORDS, STANDARD),
+    (("get", "n1", *NAMES), WORDS, STANDARD),
+    (("show", *NAMES), WORDS, STANDARD),
+]
+
+
+@pytest.mark.parametrize(("words", "ours", "others"), PURE, ids=[words[0] for words, _, _ in PURE])
+def test_commands_that_touch_nothing(
+    real: Real, words: tuple[str, ...], ours: frozenset[str], others: frozenset[str]
+) -> None:
+    """They import what makes nodes of words."""
+    assert imported(real, *words) == (ours, others)
+
+
+def test_commands_that_look(real: Real) -> None:
+    """A status imports what reads /proc and records beside that, but nothing that acts."""
+    real.start(*NAMES).ok()
+    look = ("status", f"--pidfile={real.run}/%n.pid", *NAMES)
+    assert imported(real, *look) == (LOOKING, STANDARD | {"json"})
+
+
+def test_commands_that_act(real: Real) -> None:
+    """Only a start imports what makes processes."""
+    ours, others = imported(real, *real.start_words(*NAMES))
+    assert (ours, others) == (
+        acting | {"system.launch"},
+        STANDARD | {"heapq", "json", "resource", "selectors", "socket"},
+    )
+    for command in ("stop", "stopwait"):
+        ours, others = imported(real, command, f"--pidfile={real.run}/%n.pid", *NAMES)
+        assert (ours, others) == (ACTING, STANDARD | {"heapq", "json", "resource"})
+
+
+@pytest.mark.parametrize("words", [("help",), ("help", "start"), ("completion", "bash")])
+def test_click_is_for_help_and_completion(real: Real, words: tuple[str, ...]) -> None:
+    """Nobody else finds it in the tables above."""
+    assert "click" in imported(real, *words)[1]
