@@ -98,7 +98,7 @@ def test_commands_that_act(real: Real) -> None:
     """Only a start imports what makes processes."""
     ours, others = imported(real, *real.start_words(*NAMES))
     assert (ours, others) == (
-        acting | {"system.launch"},
+        ACTING | {"system.launch"},
         STANDARD | {"heapq", "json", "resource", "selectors", "socket"},
     )
     for command in ("stop", "stopwait"):
