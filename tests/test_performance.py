@@ -1,0 +1,226 @@
+"""G12: what must not get slower, by counts where something can be counted, else by ratios within one run.
+
+No absolute time is held against anything, and what is timed is processor time: these tests run beside others on small
+machines. How fast it is, is measured by ``scripts/bench`` and told in `docs/performance.md`.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import os
+import pstats
+import re
+import resource
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from multi import pipeline
+from multi.event import Event, Failed
+from multi.machine import Census
+from multi.system import System
+from private_machine import need
+from real import Real, until
+
+FEW, MANY = 20, 80
+GROWTH = (
+    1.15  # how much more than its share a larger number of nodes may cost: a look at all processes is never the same
+)
+
+
+class Counting(System):
+    """The real machine, which counts how often the process table is read."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        super().__init__()
+        self.looks = 0
+
+    def census(self) -> Census:
+        """Count it."""
+        self.looks += 1
+        return super().census()
+
+
+def names(count: int) -> list[str]:
+    """That many names."""
+    return [f"n{number}" for number in range(1, count + 1)]
+
+
+def ride(command: str, words: Sequence[str], machine: System) -> list[Event]:
+    """Select and run within this process; nothing may fail."""
+    events = list(pipeline.run(command, pipeline.select(command, words, machine=machine), machine=machine))
+    assert not [event for event in events if isinstance(event, Failed)]
+    return events
+
+
+def words_of(real: Real, command: str, count: int) -> list[str]:
+    """The words of a command about that many nodes, without the command."""
+    if command == "start":
+        return [*real.start_words(*names(count))][1:]
+    return [f"--pidfile={real.run}/%n.pid", *names(count)]
+
+
+# --- counted --------------------------------------------------------------------------------------------
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions are called, C functions included."""
+    profile = cProfile.Profile()
+    profile.runcall(work)
+    return int(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]  # it is documented, but not in typeshed
+
+
+def test_work_grows_with_the_nodes_and_no_faster(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four times as many nodes are at most four times as many calls, for every command."""
+    for name, value in real.env.items():
+        monkeypatch.setenv(name, value)
+    counted: dict[str, list[int]] = {}
+    for count in (FEW, MANY):
+        for command in ("start", "status", "restart", "stopwait"):
+            words = words_of(real, command, count)
+            with System() as machine:
+
+                def work(command: str = command, words: list[str] = words, machine: System = machine) -> object:
+                    if command == "status":
+                        return pipeline.look(pipeline.select(command, words, machine=machine), machine=machine)
+                    return ride(command, words, machine)
+
+                counted.setdefault(command, []).append(calls(work))
+    for command, (few, many) in counted.items():
+        assert many / few < MANY / FEW * GROWTH, (command, counted)
+
+
+def test_one_process_table_for_all(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read once by who looks or starts, and by who stops a few times, however many nodes there are."""
+    for name, value in real.env.items():
+        monkeypatch.setenv(name, value)
+    looks = {}
+    for command in ("start", "status", "stopwait"):
+        machine = Counting()
+        with machine:
+            words = words_of(real, command, MANY)
+            if command == "status":
+                pipeline.look(pipeline.select(command, words, machine=machine), machine=machine)
+            else:
+                ride(command, words, machine)
+            looks[command] = machine.looks
+    assert looks["start"] == looks["status"] == 1
+    assert looks["stopwait"] <= MANY / 4, looks
+
+
+# --- woken, not waking up -------------------------------------------------------------------------------
+
+
+def traced(real: Real, *words: str) -> list[tuple[float, str]]:
+    """``multi WORDS`` under strace: when each system call began, seconds, and its text; its own process only."""
+    need("strace", root=False)
+    log = real.base / "strace"
+    done = subprocess.run(
+        ["strace", "-ttt", "-o", str(log), sys.executable, "-m", "multi", *words],
+        env=real.env,
+        cwd=real.base,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    if "PTRACE" in done.stderr:
+        pytest.skip("strace may not trace here")
+    assert done.returncode == 0, done.stderr
+    lines = [re.fullmatch(r"(\d+\.\d+) (\w.*)", line) for line in log.read_text(errors="replace").splitlines()]
+    return [(float(line[1]), line[2]) for line in lines if line]
+
+
+def between(found: Sequence[tuple[float, str]], begin: float, end: float) -> list[str]:
+    """The calls that began in that time."""
+    return [text for at, text in found if begin <= at <= end]
+
+
+def test_a_stop_sleeps_until_something_happens(real: Real) -> None:
+    """While the schedule says to wait nothing is looked at and no timer goes off: not one system call begins."""
+    real.start("a", "b", cmd=real.worker("--ignore", "TERM", "--touch", f"{real.base}/%n.up")).ok()
+    until(lambda: all((real.base / f"{name}.up").exists() for name in "ab"), "both are deaf")
+    found = traced(real, "stopwait", f"--pidfile={real.run}/%n.pid", "--stop-schedule=TERM/3/KILL/5", "a", "b")
+    signals = [at for at, text in found if text.startswith("pidfd_send_signal") and "SIGTERM" in text]
+    assert len(signals) == 2
+    assert between(found, signals[-1] + 0.5, signals[0] + 2.9) == []
+
+
+def test_a_stop_is_woken_by_the_end(real: Real) -> None:
+    """A node that takes its time is gone when it is gone, not at the next look."""
+    real.start("a", cmd=real.worker("--finish", "1.5", "--touch", f"{real.base}/%n.up")).ok()
+    until((real.base / "a.up").exists, "it is up")
+    found = traced(real, "stopwait", f"--pidfile={real.run}/%n.pid", "a")
+    (signal,) = (at for at, text in found if text.startswith("pidfd_send_signal"))
+    assert between(found, signal + 0.4, signal + 1.4) == []
+    assert found[-1][0] - signal < 30
+
+
+def test_a_start_sleeps_until_it_is_told(real: Real) -> None:
+    """So does a start whose node says itself when it is ready."""
+    late = shlex.join(["sh", "-c", f"sleep 2; exec {real.worker('--notify', 'READY=1')}"])
+    found = traced(real, *real.start_words("a", "--ready=notify", cmd=late))
+    (opened,) = (at for at, text in found if text.startswith("sendto") and '"g"' in text)
+    assert between(found, opened + 0.5, opened + 1.9) == []
+
+
+# --- timed ----------------------------------------------------------------------------------------------
+
+
+def processor_time(command: Sequence[str], env: Mapping[str, str]) -> float:
+    """Seconds of processor time, the command's own children included."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, env=dict(env), stdout=subprocess.DEVNULL, check=True, timeout=60)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def least(commands: Mapping[str, Sequence[str]], env: Mapping[str, str], rounds: int = 5) -> dict[str, float]:
+    """The least of several rounds in turn, after one that is not counted: the rest of it is what others do."""
+    found: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(rounds + 1):
+        for name, command in commands.items():
+            found[name].append(processor_time(command, env))
+    return {name: min(times[1:]) for name, times in found.items()}
+
+
+@pytest.fixture
+def compiled(tmp_path: Path) -> dict[str, str]:
+    """An environment in which modules are compiled once, as they are for every user."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MULTI_")}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    return {**env, "PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode"), "HOME": str(tmp_path)}
+
+
+def test_names_cost_half_of_celery_multi(compiled: dict[str, str]) -> None:
+    """The bar for what costs nothing but imports: twice as fast as `celery multi`."""
+    words = {"multi": ["multi"], "celery": ["celery", "multi"]}
+    times = least({name: [sys.executable, "-m", *each, "names", "10"] for name, each in words.items()}, compiled)
+    assert times["multi"] * 2 < times["celery"], times
+
+
+def test_imports_cost_no_more_than_a_few_pythons(compiled: dict[str, str]) -> None:
+    """A command that has nothing to do costs what importing a handful of the standard library's modules costs."""
+    yardstick = "import argparse, asyncio, http.client, json, subprocess, tempfile, tomllib, typing, unittest"
+    if sys.version_info < (3, 11):
+        yardstick = yardstick.replace("tomllib", "tomli")
+    commands = {
+        "yardstick": [sys.executable, "-c", yardstick],
+        "multi": [sys.executable, "-m", "multi", "names", "10"],
+    }
+    times = least(commands, compiled)
+    assert times["multi"] < times["yardstick"] * 1.5, times
+
+
+def test_a_node_costs_little_to_look_at(real: Real, compiled: dict[str, str]) -> None:
+    """The status of eighty nodes takes less than three times that of one."""
+    real.start(*names(MANY)).ok()
+    env = {**real.env, **compiled, "HOME": real.env["HOME"]}
+    command = [sys.executable, "-m", "multi", "status", f"--pidfile={real.run}/%n.pid"]
+    times = least({"one": [*command, "n1"], "many": [*command, *names(MANY)]}, env)
+    assert times["many"] < times["one"] * 3, times
