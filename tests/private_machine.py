@@ -117,6 +117,14 @@ class Host:
         """Whether the path exists inside; links are not followed."""
         return os.path.lexists(self.path(inside))
 
+    def copy(self, outside: str) -> None:
+        """A file or directory of the machine that runs the tests, at the same place inside."""
+        source = Path(outside)
+        if source.is_dir():
+            shutil.copytree(source, self.path(outside), symlinks=True, dirs_exist_ok=True)
+        elif source.exists():
+            shutil.copy(source, self.path(outside))
+
     def install(self, source: str, inside: str, mode: int = 0o755) -> None:
         """A file of the checkout."""
         self.write(inside, (CHECKOUT / source).read_text(encoding="utf-8"), mode=mode)
@@ -253,7 +261,6 @@ def machine() -> Iterator[Host]:
 
 def setup_lines(base: Path) -> list[str]:
     """The lines of sh that make the machine out of a fresh mount namespace. `base` is an empty directory."""
-    empty = [f"mount -t tmpfs -o mode={mode} tmpfs {place}" for place, mode in _EMPTY.items()]
     etc = f"{base}/etc"
     copy = (
         f"mkdir {etc}",
@@ -261,7 +268,7 @@ def setup_lines(base: Path) -> list[str]:
         f"cp -a /etc/. {etc}",
         f"mount --move {etc} /etc",
     )
-    return ["mount --make-rprivate /", *open_lines(base), *empty, *copy]
+    return ["mount --make-rprivate /", *cover_lines(base), *copy]
 
 
 def add_users(etc: Path) -> None:
@@ -277,29 +284,28 @@ def add_users(etc: Path) -> None:
                 path.write_text(path.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
 
 
-def open_lines(base: Path) -> list[str]:
-    """Lines of sh that open the ways to the interpreter, its environment and the checkout to every user.
+def cover_lines(base: Path) -> list[str]:
+    """Lines of sh that empty some places, and open the ways to what the tests need to every user.
 
-    A directory that is closed to others is covered by an empty one that holds nothing but what is needed.
+    That is the interpreter, its environment and the checkout. A directory on the way that is closed to others is
+    covered by an empty one, too, which holds nothing but what is needed.
     """
-    places = [Path(sys.base_prefix), Path(sys.prefix), CHECKOUT]
-    needed = {*places, *(path.resolve() for path in places)}
-    closed: dict[Path, list[Path]] = {}
-    for path in sorted(needed):
+    places = (Path(sys.base_prefix), Path(sys.prefix), CHECKOUT)
+    covers: dict[Path, list[Path]] = {Path(place): [] for place in _EMPTY}
+    for path in sorted({*places, *(path.resolve() for path in places)}):
         for above in reversed((path, *path.parents)):
-            if not above.stat().st_mode & 0o001:
-                closed.setdefault(above, []).append(path)
+            if above in covers or not above.stat().st_mode & 0o001:
+                covers.setdefault(above, []).append(path)
                 break
     lines: list[str] = []
-    for number, (cover, below) in enumerate(closed.items()):
-        kept = [path for path in below if not any(other in path.parents for other in below)]
-        for at, path in enumerate(kept):
-            hold = shlex.quote(f"{base}/kept-{number}-{at}")
+    for number, (cover, needed) in enumerate(covers.items()):
+        kept = [path for path in needed if not any(other in path.parents for other in needed)]
+        holds = [f"{base}/kept-{number}-{at}" for at in range(len(kept))]
+        for path, hold in zip(kept, holds, strict=True):
             lines.append(f"mkdir {hold}; mount --bind {shlex.quote(str(path))} {hold}")
-        lines.append(f"mount -t tmpfs -o mode=755 tmpfs {shlex.quote(str(cover))}")
-        for at, path in enumerate(kept):
-            hold, place = shlex.quote(f"{base}/kept-{number}-{at}"), shlex.quote(str(path))
+        lines.append(f"mount -t tmpfs -o mode={_EMPTY.get(str(cover), 755)} tmpfs {shlex.quote(str(cover))}")
+        for path, hold in zip(kept, holds, strict=True):
             if path != cover:
-                lines.append(f"mkdir -p -m 755 {place}")
-            lines.append(f"mount --move {hold} {place}")
+                lines.append(f"mkdir -p -m 755 {shlex.quote(str(path))}")
+            lines.append(f"mount --move {hold} {shlex.quote(str(path))}")
     return lines

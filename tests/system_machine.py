@@ -49,7 +49,7 @@ class Booted:
         with (self.root.parent / "console").open("ab") as console:
             self.process = subprocess.Popen(
                 [
-                    *("sh", "-c", _ENTER, "sh", self.group),
+                    *("unshare", "--mount", "sh", "-c", _ENTER, "sh", self.group),
                     *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--private-network"),
                     *(f"--directory={self.root}", f"--machine={self.group}", "--console=pipe", "--bind-ro=/usr"),
                     *(f"--bind-ro={path}" for path in sorted(outside) if not str(path).startswith("/usr/")),
@@ -100,8 +100,11 @@ for tree in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
     if [ -e $tree/cgroup.procs ]; then mkdir $tree/$1; echo $$ >$tree/$1/cgroup.procs; fi
 done
 shift
+mount -t tmpfs -o mode=755 tmpfs /run
 exec "$@"
-"""  # a place of its own in each tree of control groups: the container makes its own below, under a fixed name
+"""
+# A place of its own in each tree of control groups, because the container makes its own below under a fixed name; and
+# a /run of its own, because systemd-nspawn leaves something there.
 
 
 def _remove(folder: Path) -> bool:
@@ -140,4 +143,5 @@ def _furnish(root: Path) -> None:
     users = f"root:x:0:0:root:/root:/bin/sh\n{_DBUS}:x:104:104::/nonexistent:/usr/sbin/nologin\n"
     (root / "etc/passwd").write_text(users)
     (root / "etc/group").write_text(f"root:x:0:\n{_DBUS}:x:104:\n")
+    (root / "etc/shadow").write_text(f"root:*:20000:0:99999:7:::\n{_DBUS}:*:20000:0:99999:7:::\n")
     add_users(root / "etc")

@@ -246,6 +246,29 @@ def test_several_nodes_in_a_unit(booted: Booted) -> None:
     assert show(host, "multi", "ActiveState") == "inactive"
     assert not RACES.findall(journal(host))
 
+    host.write("/etc/conf.d/celery", CONFIG.replace(QUICK, "--cmd=false"))
+    assert host.run("systemctl", "start", "multi").code != 0, "no node at all is a failure"
+
+
+def test_an_init_script_as_a_unit(booted: Booted) -> None:
+    """The unit that systemd makes of the init script, by its header, starts and stops the nodes."""
+    need("su")
+    host = booted.host
+    for path in ("pam.d", "security", "login.defs"):
+        host.copy(f"/etc/{path}")
+    host.install("scripts/init.d/multid", "/etc/init.d/multid")
+    host.write("/etc/default/celeryd", f"{CONFIG}\nCELERYD_CHDIR={PROJECT}\n")
+    host.run("systemctl", "daemon-reload").ok()
+    host.run("systemctl", "start", "multid").ok()
+    assert show(host, "multid", "ActiveState") == "active"
+    assert runs(host, "w1")
+    assert runs(host, "w2")
+    assert {pid_of(host, "w1"), pid_of(host, "w2")} <= members(host, "multid"), "they are in no login session"
+    host.run("systemctl", "restart", "multid").ok()
+    host.run("systemctl", "stop", "multid").ok()
+    assert host.processes() == []
+    assert "Celery workers" in show(host, "multid", "Description")
+
 
 def test_a_dead_node_is_started_again_by_the_timer(booted: Booted) -> None:
     """multi-ensure.timer runs while multi.service does; what died lives again, in the unit, as the workers' user."""
