@@ -113,7 +113,7 @@ def test_launchd_property_list() -> None:
 
 def test_monit_control_file(tmp_path: Path) -> None:
     """Monit finds no fault in its control file, and does find one in a bad copy."""
-    need("monit", root=False)
+    need("monit")
     path = tmp_path / "monitrc"
 
     def check(text: str) -> int:
@@ -128,7 +128,7 @@ def test_monit_control_file(tmp_path: Path) -> None:
 
 def test_logrotate_configuration(tmp_path: Path) -> None:
     """Logrotate finds no fault in its configuration, and does find one in a bad copy."""
-    need("logrotate", root=False)
+    need("logrotate")
     path = tmp_path / "multi"
 
     def check(text: str) -> tuple[int, str]:
@@ -163,7 +163,6 @@ def test_pages_lead_somewhere(page: str) -> None:
 # --- what they do ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.root
 def test_logrotate_rotates_under_running_nodes(host: Host) -> None:
     """A log is rotated while it is written: no process notices, no hole, nothing lost but a moment."""
     need("logrotate")
@@ -196,7 +195,6 @@ def _lines(host: Host, log: str) -> list[str]:
     return [line for line in text.split("\n")[:-1] if re.fullmatch(r"\d{10}\.\d{9}", line)]
 
 
-@pytest.mark.root
 def test_monit_starts_and_keeps_nodes(host: Host) -> None:
     """Monit starts the nodes as the workers' user, starts again what died, and stops them whole."""
     need("monit")
@@ -221,7 +219,6 @@ def test_monit_starts_and_keeps_nodes(host: Host) -> None:
         assert multi(host, "status", "w1", "w2").code == 3
 
 
-@pytest.mark.root
 def test_supervisord_runs_nodes(host: Host) -> None:
     """Supervisord runs each node through multi, starts again what died, and stops a node by its schedule."""
     need("supervisord", "supervisorctl")

@@ -12,8 +12,6 @@ import pytest
 from private_machine import BIN, CHECKOUT, PROJECT, USER, USER_ID, Host, machine, need
 from real import stays, until
 
-pytestmark = pytest.mark.root
-
 SNIPPET = "config/cron.d/multi"
 NODES = f"""\
 [defaults]

@@ -14,8 +14,6 @@ import pytest
 from private_machine import BIN, CHECKOUT, PROJECT, STRANGER, STRANGER_ID, USER, USER_ID, Done, Host, machine, need
 from real import until
 
-pytestmark = pytest.mark.root
-
 SCRIPTS = {"multid": "scripts/init.d/multid", "multibeat": "scripts/init.d/multibeat"}
 SHELLS = ("dash", "busybox sh", "bash")
 WORKERS = f"""\

@@ -274,7 +274,6 @@ def celerys_script(host: Host, command: str) -> None:
     host.run("su", "-s", "/bin/sh", USER, "-c", line).ok()
 
 
-@pytest.mark.root
 def test_the_init_scripts_change_places(host: Host) -> None:
     """The script multid takes over what Celery's script started as the workers' user, and the other way round."""
 

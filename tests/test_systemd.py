@@ -44,7 +44,7 @@ RACES = re.compile(
 @pytest.mark.parametrize("unit", SERVICES)
 def test_units_are_clean(unit: str, tmp_path: Path) -> None:
     """systemd-analyze verify finds nothing in a unit, and does find something in a bad copy of it."""
-    need("systemd-analyze", root=False)
+    need("systemd-analyze")
     for name in SERVICES:
         (tmp_path / name).write_text((UNITS / name).read_text(encoding="utf-8"), encoding="utf-8")
     instance = tmp_path / unit.replace("@.", "@w1.")
