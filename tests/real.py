@@ -190,7 +190,9 @@ class Begun:
             out, err = self.process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            out, err = self.process.communicate()
+            out, err = b"", b""
+            with contextlib.suppress(subprocess.TimeoutExpired):  # its nodes may hold the pipes
+                out, err = self.process.communicate(timeout=5)
             raise AssertionError(f"multi {shlex.join(self.words)} hangs: {out!r} {err!r}") from None
         took = time.monotonic() - self.began
         text = (out.decode("utf-8", "surrogateescape"), err.decode("utf-8", "surrogateescape"))
