@@ -48,8 +48,10 @@ def listener(real: Real) -> Iterator[socket.socket]:
 @pytest.mark.parametrize("signum", ALL)
 def test_term_and_int_stop_the_nodes_by_their_schedule(real: Real, signum: int) -> None:
     """The nodes get their first signal and the time that they need; exit 0, and nothing is left."""
-    begun = begin(real, "a", "b", cmd=real.worker("--finish", "0.4", "--print", "hello"))
+    touch = f"{real.base}/%n.up"  # only then does it know what TERM means
+    begun = begin(real, "a", "b", cmd=real.worker("--finish", "0.4", "--print", "hello", "--touch", touch))
     pids = up(real, "a", "b")
+    until(lambda: all((real.base / f"{name}.up").exists() for name in "ab"), "both are set up")
     begun.process.send_signal(signum)
     done = begun.done().ok()
     assert not any(map(alive, pids.values()))

@@ -64,17 +64,29 @@ def main(words: list[str]) -> int:  # noqa: C901 -- one branch an option
         notify(given["--notify"])
     if "--exit" in given and "--end-after" not in given and "--finish" not in given:
         return status
-    signal.set_wakeup_fd(-1)
     wait(wake, float(given.get("--end-after", LIFE)))
     time.sleep(float(given.get("--finish", "0")))
     return status
 
 
 def wait(wake: int, seconds: float) -> None:
-    """Sleep so long, or until TERM."""
+    """Sleep so long, or until TERM.
+
+    Python runs its handlers between two of its own steps, so one whose signal arrives right before the sleep would wait
+    for its end. The byte that the C handler writes ends the sleep.
+    """
     import select
 
-    select.select([wake], [], [], seconds)
+    heard, hears = os.pipe()
+    os.set_blocking(hears, False)
+    signal.set_wakeup_fd(hears, warn_on_full_buffer=False)
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        ready, _, _ = select.select([wake, heard], [], [], max(0.0, ends - time.monotonic()))
+        if wake in ready:
+            return
+        if heard in ready:
+            os.read(heard, 512)
 
 
 def write(path: str, data: bytes) -> None:
