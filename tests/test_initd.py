@@ -421,6 +421,14 @@ def test_directories_are_not_made_through_what_others_planted(host: Host, shell:
     assert host.path(f"{PROJECT}/log").stat().st_uid == USER_ID
 
 
+def test_directories_are_not_made_on_the_word_of_the_user(host: Host, shell: str) -> None:
+    """G8: what a template expands to is said by a program of the workers' user, so root makes nothing of it."""
+    host.write(RECORDER, "#!/bin/sh\necho /etc/systemd/system/any.service.d\n", mode=0o755, owner=USER_ID)
+    host.write("/etc/default/celeryd", f"{WORKERS}\nMULTI_BIN={RECORDER}\nCELERYD_PID_FILE=/run/%n/w.pid\n")
+    assert "celery cannot make the directory" in service(host, "create-paths", shell=shell).exits(4).err
+    assert not host.exists("/etc/systemd/system/any.service.d")
+
+
 def test_directories(host: Host, shell: str) -> None:
     """create-paths makes both directories for the user, check-paths those that settings name; parents stay root's."""
     record_everything(host, RECORDER)
@@ -431,7 +439,8 @@ def test_directories(host: Host, shell: str) -> None:
     assert not host.exists("/run/deep")
     host.write("/etc/default/celeryd", f"{base}\nCELERY_CREATE_RUNDIR=1\n")
     service(host, "check-paths", shell=shell).ok()
-    assert host.path("/run/deep").stat().st_uid == 0
+    assert host.path("/run").stat().st_uid == 0
+    assert host.path("/run/deep").stat().st_uid == USER_ID
     assert host.path("/run/deep/w1").stat().st_uid == USER_ID
     assert not host.exists("/var/log/deeper")
     service(host, "create-paths", shell=shell).ok()
