@@ -105,8 +105,9 @@ def test_hup_reloads(real: Real) -> None:
 
 def test_hup_while_it_stops_changes_nothing(real: Real) -> None:
     """A reload that comes too late neither kills nor begins anew."""
-    begun = begin(real, "a", cmd=real.worker("--finish", "1"))
+    begun = begin(real, "a", cmd=real.worker("--finish", "1", "--touch", f"{real.base}/a.up"))
     up(real, "a")
+    until((real.base / "a.up").exists, "it is set up")
     begun.process.send_signal(signal.SIGTERM)
     until(lambda: real.state("a") == {"a": "stopping"}, "it is asked to stop")
     begun.process.send_signal(signal.SIGHUP)
