@@ -7,6 +7,7 @@ whatever is not exactly what `encode` writes is `DamagedError`.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from multi import schedule
@@ -161,6 +162,7 @@ def encode(record: Record) -> bytes:
     )
 
 
+@lru_cache(maxsize=4096)
 def decode(data: bytes) -> Record:
     """Bytes -> record. Raises `DamagedError`."""
     import json
