@@ -155,7 +155,22 @@ def _judge_unrecorded(  # noqa: PLR0911, PLR0913, PLR0917 -- the evidence in its
         return Unsure(f"{node.pidfile} names no process: {pid}")
     if damage:
         return Dead(f"the record {node.recordfile} is damaged: {damage}")
-    return Down()
+    return _down_or_somebodys(node, evidence.node_uid, census, me)
+
+
+def _down_or_somebodys(node: Node, node_uid: int | None, census: Census, me: Me) -> Sighting:
+    """No file and no process: unless root forgot to say whose node it is, and it runs on without its files.
+
+    Root's nodes are not started beside it, and it is not touched: anybody can start a process that says so.
+    """
+    others = _main_carriers(node, census, me) if me.uid == 0 and node_uid is None else ()
+    if not others:
+        return Down()
+    seen = others[0].seen
+    return Unsure(
+        f"pid {seen.proc.pid} says that it is {node.name}, but runs as uid {seen.uid}; "
+        f"give --uid {seen.uid} if it is, or end it by hand"
+    )
 
 
 def _dead(record: Record, why: str, census: Census) -> Dead:

@@ -249,9 +249,9 @@ class _Selector:
         A process that `multi` started still shows its command. That of another tool may show a title instead, so a
         good worker would be stopped for one that is started without its options.
         """
-        for row in machine.census().by_pidfile.get(node.pidfile, ()):
-            if row.instance is not None and row.instance.pid == row.seen.proc.pid and not row.seen.gone:
-                return replace(node, argv=machine.cmdline(row.seen.proc.pid) or node.argv)
+        pid = _lost_pid(node, machine.census(), machine)
+        if pid is not None:
+            return replace(node, argv=machine.cmdline(pid) or node.argv)
         if machine.read(node.pidfile, 0) is not None and machine.read(node.recordfile, 0) is None:
             raise UsageError(
                 node.name,
@@ -294,17 +294,14 @@ class _Selector:
         rundir = expand.rundir(self.spec, self.config, self.host, self.preset, self.environment)
         records = observe.recorded(rundir, machine)
         nodes = {record.node.name: record.node for record in records}
-        for row in machine.census().rows.values():
-            instance = row.instance
-            if instance is None or instance.pid != row.seen.proc.pid or instance.node in nodes:
+        census = machine.census()
+        for pidfile, rows in census.by_pidfile.items():
+            if pidfile.rpartition("/")[0] != rundir:
                 continue
-            if instance.pidfile.rpartition("/")[0] == rundir and row.seen.uid in {
-                machine.me().uid,
-                *_uids(self, machine),
-            }:
-                lost = self._lost(instance.node, instance.pidfile, machine.cmdline(instance.pid))
+            for name in sorted({row.instance.node for row in rows if row.instance is not None} - set(nodes)):
+                lost = self._lost(name, pidfile, census, machine)
                 if lost is not None:
-                    nodes[instance.node] = lost
+                    nodes[name] = lost
         known = {node.pidfile for node in nodes.values()}
         foreign = [path for path in machine.listing(rundir, ".pid") if path not in known]
         warnings = (_name_them(rundir, foreign),) if foreign and self.command != "ensure" else ()
@@ -320,13 +317,15 @@ class _Selector:
         selection = self.selection(asked, merged)
         return replace(selection, warnings=(*selection.warnings, *warnings), recorded=frozenset(nodes), rundir=rundir)
 
-    def _lost(self, name: str, pidfile: str, argv: tuple[str, ...]) -> Node | None:
+    def _lost(self, name: str, pidfile: str, census: Census, machine: Machine) -> Node | None:
         """A node that lost its record: its name and pidfile from its environment, its command from the kernel."""
         try:
             expansion = self.expand(replace(self.spec, names=(name,)))
         except MultiError:
             return None
-        return replace(expansion.nodes[0], pidfile=pidfile, argv=argv or expansion.nodes[0].argv)
+        node = replace(expansion.nodes[0], pidfile=pidfile)
+        pid = _lost_pid(node, census, machine)
+        return None if pid is None else replace(node, argv=machine.cmdline(pid) or node.argv)
 
     def _checked(self, selection: Selection) -> Selection:
         """What only matters to commands that start something."""
@@ -364,14 +363,20 @@ def _name_them(rundir: str, pidfiles: Sequence[str]) -> str:
 _SHOWN = 10  # names, as many as still help in one line
 
 
-def _uids(selector: _Selector, machine: Machine) -> tuple[int, ...]:
+def _lost_pid(node: Node, census: Census, machine: Machine) -> int | None:
+    """The process that says that it is this node, and runs as the user that the node is to run as.
+
+    Its command may be started again as that user. What another user's process says, root must not even listen to.
+    """
+    from multi import observe
     from multi.machine import MachineError
 
-    user = selector.environment.values.get("uid") or selector.config.defaults.values.get("uid")
     try:
-        return (machine.uid_of(str(user)),) if user else ()
+        uid = None if node.uid is None else machine.uid_of(node.uid)
     except MachineError:
-        return ()
+        return None
+    rows = observe.main_carriers(node, census, uid, machine.me())
+    return rows[0].seen.proc.pid if rows else None
 
 
 def _without_strict(words: Sequence[str]) -> tuple[tuple[str, ...], bool]:
