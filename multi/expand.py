@@ -139,6 +139,15 @@ def render(text: str, node: Node) -> str:
     return template.expand(text, name=node.name, short=node.short, host=node.host)
 
 
+def with_read(
+    own: Sequence[tuple[str, str | None]], values: Sequence[tuple[str, str]]
+) -> tuple[tuple[tuple[str, str | None], ...], tuple[str, ...]]:
+    """Variables that were said, and those of env files, as one; and the names of which the files have the say."""
+    said = {name for name, _ in own}
+    read = [(name, value) for name, value in values if name not in said]
+    return (*read, *own), tuple(name for name, _ in read)
+
+
 def command_line(node: Node) -> str:
     """What ``show`` and ``get`` print: the command as one line that a shell can run as it is."""
     import shlex
@@ -188,6 +197,7 @@ class _Maker:
         if logfile.endswith("/"):
             raise UsageError("--logfile", f"{logfile} is a directory", "write a file, like --logfile=%n.log")
         ready = cast("Ready", said["ready"])
+        env, env_files, env_read = self._variables(plan, name, base)
         return Node(
             name=name.full,
             short=name.short,
@@ -201,7 +211,9 @@ class _Maker:
             gid=cast("str | None", said["gid"]),
             umask=cast("int | None", said["umask"]),
             nice=cast("int | None", said["nice"]),
-            env=self._variables(plan, name, base),
+            env=env,
+            env_files=env_files,
+            env_read=env_read,
             rlimits=cast("tuple[tuple[str, int, int], ...]", said["rlimit"]),
             stop=cast("Schedule", said["stop_schedule"]),
             kill_mode=cast("str", said["kill_mode"]),
@@ -340,16 +352,19 @@ class _Maker:
             return Ready(ready.kind, self.absolute(ready.what, name, base, "--ready"))
         return Ready(ready.kind, self._filled(ready.what, name, "--ready")) if ready.what else ready
 
-    def _variables(self, plan: Plan, name: Name, base: str) -> tuple[tuple[str, str | None], ...]:
-        variables: dict[str, str | None] = {}
+    def _variables(
+        self, plan: Plan, name: Name, base: str
+    ) -> tuple[tuple[tuple[str, str | None], ...], tuple[str, ...], tuple[str, ...]]:
+        """The variables, the env files, and the names of the variables that have their values from those."""
+        own = cast("tuple[tuple[str, str | None], ...]", plan.settings["env"])
         files = cast("tuple[str, ...]", plan.settings["env_file"])
-        if files and self._read_env_files is not None:
-            paths = tuple(self.absolute(path, name, base, "--env-file") for path in files)
-            if paths not in self._env:
-                self._env[paths] = self._read_env_files(paths)
-            variables.update(self._env[paths])
-        variables.update(cast("tuple[tuple[str, str | None], ...]", plan.settings["env"]))
-        return tuple(variables.items())
+        if not files or self._read_env_files is None:
+            return own, (), ()
+        paths = tuple(self.absolute(path, name, base, "--env-file") for path in files)
+        if paths not in self._env:
+            self._env[paths] = self._read_env_files(paths)
+        env, read = with_read(own, self._env[paths])
+        return env, paths, read
 
 
 def _place_of_leading(cmd: Sequence[str], preset: Preset) -> int:

@@ -33,7 +33,8 @@ class Node:
     `name` is the full name ``w1@host``, `short` is ``w1``. `argv[0]` is the program, looked up in
     the node's PATH when it holds no slash. `pidfile` and `logfile` are absolute, or, for the log,
     one of the descriptors of ours that `multi.system` knows (``/dev/stderr`` and its like).
-    `env` holds what is added to the caller's environment; a value None takes the variable away.
+    `env` holds what is added to the caller's environment; a value None takes the variable away. Its names in `env_read`
+    have their values from the `env_files`, which are read again at the next start.
     Durations are seconds. `umask` and the limits are None or empty when inherited. `origin` is the configuration
     file that the node is from, empty when it was named on the command line alone.
     """
@@ -51,6 +52,8 @@ class Node:
     umask: int | None = None
     nice: int | None = None
     env: tuple[tuple[str, str | None], ...] = ()
+    env_files: tuple[str, ...] = ()
+    env_read: tuple[str, ...] = ()
     rlimits: tuple[
         tuple[str, int, int], ...
     ] = ()  # (name as in getrlimit(2) without RLIMIT_, soft, hard); -1 is infinity

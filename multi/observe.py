@@ -463,5 +463,15 @@ def adopted_token(proc: Proc, census: Census) -> str:
 
 
 def with_explicit(recorded_node: Node, asked: Node, explicit: frozenset[str]) -> Node:
-    """The recorded node with what was said explicitly now."""
-    return replace(recorded_node, **{name: getattr(asked, name) for name in explicit})
+    """The recorded node with what was said explicitly now. Variables and limits add up, one by one."""
+    changes = {name: getattr(asked, name) for name in explicit}
+    if "env" in explicit:
+        said = dict(asked.env)
+        changes["env"] = tuple({**dict(recorded_node.env), **said}.items())
+        changes["env_files"] = tuple(dict.fromkeys((*recorded_node.env_files, *asked.env_files)))
+        kept = (name for name in recorded_node.env_read if name not in said)
+        changes["env_read"] = (*kept, *asked.env_read)
+    if "rlimits" in explicit:
+        limits = {limit[0]: limit for limit in (*recorded_node.rlimits, *asked.rlimits)}
+        changes["rlimits"] = tuple(limits.values())
+    return replace(recorded_node, **changes)

@@ -158,6 +158,13 @@ class _Selector:
         grammar = parse.grammar(self.preset(str(said)), signals=command in SIGNALLING)
         self.spec = parse.parse(words, grammar)
 
+    @property
+    def origin(self) -> str:
+        """The configuration file by one name, however it was written; empty when there is none."""
+        import posixpath
+
+        return posixpath.normpath(self.config.path) if self.config.path else ""
+
     def preset(self, name: str) -> Preset:
         found = self._presets.get(name)
         if found is None:
@@ -189,7 +196,7 @@ class _Selector:
 
     def selection(self, expansion: Expansion, nodes: tuple[Node, ...] | None = None) -> Selection:
         nodes = expansion.nodes if nodes is None else nodes
-        path = self.config.path or ""
+        path = self.origin
         return Selection(
             nodes=tuple(replace(node, origin=path) if node.name in expansion.configured else node for node in nodes),
             spec=self.spec,
@@ -235,7 +242,7 @@ class _Selector:
                 nodes.append(self._without_record(node, machine) if self._repeats(node, expansion) else node)
                 continue
             explicit = _explicit(expansion.sources[node.name])
-            nodes.append(observe.with_explicit(record.node, node, explicit))
+            nodes.append(self._read_again(observe.with_explicit(record.node, node, explicit)))
             recorded.add(node.name)
         return replace(self.selection(expansion, tuple(nodes)), recorded=frozenset(recorded))
 
@@ -270,16 +277,27 @@ class _Selector:
             )
         selection = self.selection(self.expand(self.spec))
         everything = selection if not self.spec.names else self.selection(self.expand(replace(self.spec, names=())))
-        names = {node.name for node in everything.nodes}
         rundirs = dict.fromkeys(node.rundir for node in everything.nodes)
-        rundirs[expand.rundir(self.spec, self.config, self.host, self.preset, self.environment)] = None
+        try:
+            rundirs[expand.rundir(self.spec, self.config, self.host, self.preset, self.environment)] = None
+        except UsageError:
+            pass  # each node has a directory of its own, so there is none to look into for others
+        # Where the configuration has moved a pidfile, the node still runs with the old one.
+        users = {machine.me().uid, *_uids(everything.nodes, machine)}
+        for path, rows in machine.census().by_pidfile.items():
+            if any(row.seen.uid in users for row in rows):
+                rundirs[path.rpartition("/")[0]] = None
+        wanted = {node.pidfile for node in everything.nodes}
         removed = [
             record.node
             for rundir in rundirs
             for record in observe.recorded(rundir, machine)
-            if record.node.origin == self.config.path and record.node.name not in names
+            if record.node.origin == self.origin and record.node.pidfile not in wanted
         ]
-        return replace(selection, removed=() if self.spec.names else tuple(removed))
+        if self.spec.names:
+            named = {node.name for node in selection.nodes}
+            removed = [node for node in removed if node.name in named]
+        return replace(selection, removed=tuple(removed))
 
     def _says_anew(self, node: Node, expansion: Expansion) -> bool:
         """Whether the words or the configuration, not the record, say how the node runs from now on."""
@@ -312,10 +330,21 @@ class _Selector:
             return replace(anew, warnings=(*anew.warnings, *warnings), rundir=rundir)
         asked = self.expand(replace(self.spec, names=tuple(nodes)), recorded=True)
         merged = tuple(
-            observe.with_explicit(nodes[node.name], node, _explicit(asked.sources[node.name])) for node in asked.nodes
+            self._read_again(observe.with_explicit(nodes[node.name], node, _explicit(asked.sources[node.name])))
+            for node in asked.nodes
         )
         selection = self.selection(asked, merged)
         return replace(selection, warnings=(*selection.warnings, *warnings), recorded=frozenset(nodes), rundir=rundir)
+
+    def _read_again(self, node: Node) -> Node:
+        """What is on record of env files is what they held at the last start; the next one takes what they hold now."""
+        if not node.env_files or self.command not in SPAWNING:
+            return node
+        from multi import config, expand
+
+        own = tuple(pair for pair in node.env if pair[0] not in node.env_read)
+        env, read = expand.with_read(own, config.read_env_files(node.env_files, self.ground.load))
+        return replace(node, env=env, env_read=read)
 
     def _lost(self, name: str, pidfile: str, census: Census, machine: Machine) -> Node | None:
         """A node that lost its record: its name and pidfile from its environment, its command from the kernel."""
@@ -363,6 +392,19 @@ def _name_them(rundir: str, pidfiles: Sequence[str]) -> str:
 _SHOWN = 10  # names, as many as still help in one line
 
 
+def _uids(nodes: Sequence[Node], machine: Machine) -> set[int]:
+    """Whom the nodes are to run as."""
+    from multi.machine import MachineError
+
+    found: set[int] = set()
+    for user in {node.uid for node in nodes if node.uid is not None}:
+        try:
+            found.add(machine.uid_of(user))
+        except MachineError:
+            continue  # no such user: the start of the node says so
+    return found
+
+
 def _lost_pid(node: Node, census: Census, machine: Machine) -> int | None:
     """The process that says that it is this node, and runs as the user that the node is to run as.
 
@@ -401,7 +443,8 @@ _FIELD_OF = {
 
 
 def _nobody_said(name: str, sources: Mapping[str, str]) -> bool:
-    return sources.get(name, "built in").startswith(("built in", "preset"))
+    """Whether a setting is as it is when nobody says anything; one that adds up may have several sources."""
+    return all(source.startswith(("built in", "preset")) for source in sources.get(name, "built in").split(", "))
 
 
 def _explicit(sources: Mapping[str, str]) -> frozenset[str]:
@@ -516,14 +559,15 @@ def plan(command: str, selection: Selection, *, machine: Machine | None = None) 
 class Difference:
     """What `apply` would do to one node, and why.
 
-    `verb` is ``start``, ``restart``, ``stop``, ``update`` or ``refuse``. `changes` are settings that differ, each with
-    its running and its configured value as text.
+    `verb` is ``start``, ``restart``, ``stop``, ``clear`` (files of a node that is gone), ``update`` or ``refuse``.
+    `changes` are settings that differ, each with its running and its configured value; of a variable only that it
+    differs, because it may be a secret.
     """
 
     node: str
     verb: str
     why: str = ""
-    changes: tuple[tuple[str, str, str], ...] = ()
+    changes: tuple[tuple[str, object, object], ...] = ()
 
 
 def diff(selection: Selection, *, machine: Machine | None = None) -> tuple[Difference, ...]:
@@ -546,7 +590,10 @@ def diff(selection: Selection, *, machine: Machine | None = None) -> tuple[Diffe
             changes = (
                 _changes(wish.recorded, node) if wish.recorded is not None and verb in {"restart", "update"} else ()
             )
-            why = "it is not configured any more" if wish.command == "stopwait" else getattr(sighting, "why", "")
+            why = getattr(sighting, "why", "")
+            if wish.command == "stopwait":
+                place = next((one.pidfile for one in selection.nodes if one.name == node.name), "")
+                why = f"its pidfile is {place} now" if place else "it is not configured any more"
             found.append(Difference(node.name, verb, why, changes))
     return tuple(found)
 
@@ -613,30 +660,38 @@ def _verb(steps: tuple[Step, ...], *, removed: bool) -> str:
     if "Refuse" in kinds:
         return "refuse"
     if removed:
-        return "stop" if kinds != {"Skip"} else ""
+        return "" if kinds == {"Skip"} else "clear" if kinds == {"Clear"} else "stop"
     if "Spawn" in kinds:
         return "restart" if "Stop" in kinds else "start"
     return "update" if kinds & {"Rewrite", "Adopt"} else ""
 
 
-def _changes(running: Node, wanted: Node) -> tuple[tuple[str, str, str], ...]:
+_SETTING_OF = {"argv": "command", "stop": "stop_schedule", "rlimits": "rlimit", "env_files": "env_file"}
+
+
+def _changes(running: Node, wanted: Node) -> tuple[tuple[str, object, object], ...]:
+    """What differs, by the names of the settings."""
     from dataclasses import fields
 
     pairs = ((each.name, getattr(running, each.name), getattr(wanted, each.name)) for each in fields(wanted))
-    return tuple((name, _shown(old), _shown(new)) for name, old, new in pairs if old != new)
+    found: list[tuple[str, object, object]] = [
+        (_SETTING_OF.get(name, name), old, new)
+        for name, old, new in pairs
+        if old != new and name not in {"env", "env_read"}
+    ]
+    before, after = dict(running.env), dict(wanted.env)
+    for name in dict.fromkeys((*before, *after)):
+        if name not in before or name not in after or before[name] != after[name]:
+            old, new = _of_variable(before, name), _of_variable(after, name)
+            found.append((f"env.{name}", old, new if new != old else "another value"))
+    return tuple(found)
 
 
-def _shown(value: object) -> str:
-    match value:
-        case None | () | "":
-            return "-"
-        case tuple() if all(isinstance(word, str) for word in value):
-            import shlex
-
-            return shlex.join(str(word) for word in value)
-        case tuple():
-            return " ".join("=".join(map(str, item)) if isinstance(item, tuple) else str(item) for item in value)
-    return str(value)
+def _of_variable(env: Mapping[str, str | None], name: str) -> str | None:
+    """What can be said of a variable to anybody."""
+    if name not in env:
+        return None
+    return "taken away" if env[name] is None else "a value"
 
 
 def run(
@@ -662,7 +717,32 @@ def run(
         return
     if command in SPAWNING:
         manner = replace(manner, weaker=_weaker(selection, machine))
-    yield from act.walk(_errands(command, selection, machine), manner, machine)
+    errands = _errands(command, selection, machine)
+    if command == "apply":
+        yield from _converge(errands, manner, machine)
+    else:
+        yield from act.walk(errands, manner, machine)
+
+
+def _converge(errands: Sequence[tuple[Node, Wish]], manner: Manner, machine: Machine) -> Iterator[Event]:
+    """Ride with all, but first stop what is to have another pidfile: a node is never two processes."""
+    from multi import act
+    from multi.event import Failed, Interrupted, Refused, Skipped, Survived
+
+    wanted = {node.name for node, wish in errands if wish.command == "apply"}
+    moved = [(node, wish) for node, wish in errands if wish.command != "apply" and node.name in wanted]
+    rest = [errand for errand in errands if errand not in moved]
+    stuck: set[str] = set()
+    for event in act.walk(moved, replace(manner, width=None), machine):
+        yield event
+        match event:
+            case Interrupted():
+                return
+            case Failed(name) | Refused(name) | Survived(name):
+                stuck.add(name)
+    for name in stuck:
+        yield Skipped(name, None, "not started with its new pidfile, because it still runs with the old one", met=False)
+    yield from act.walk([(node, wish) for node, wish in rest if node.name not in stuck], manner, machine)
 
 
 def _caught(command: str, manner: Manner) -> tuple[int, ...]:

@@ -676,7 +676,14 @@ def _width(text: str) -> int:
 
 # -- differences and settings ----------------------------------------------------------------------------------------
 
-_VERB_COLOUR = {"start": "green", "restart": "yellow", "stop": "red", "update": "cyan", "refuse": "red"}
+_VERB_COLOUR = {
+    "start": "green",
+    "restart": "yellow",
+    "stop": "red",
+    "clear": "yellow",
+    "update": "cyan",
+    "refuse": "red",
+}
 
 
 def difference_lines(difference: Difference, style: Style = PLAIN) -> tuple[str, ...]:
@@ -684,14 +691,22 @@ def difference_lines(difference: Difference, style: Style = PLAIN) -> tuple[str,
     verb = style.paint(_VERB_COLOUR[difference.verb], difference.verb)
     why = f" ({printable(difference.why)})" if difference.why else ""
     lines = [f"{printable(difference.node)}: {verb}{why}"]
-    lines += [f"    {name}: {printable(old)} -> {printable(new)}" for name, old, new in difference.changes]
+    lines += [f"    {name}: {old} -> {new}" for name, (old, new) in _shown_changes(difference).items()]
     return tuple(lines)
 
 
 def difference_json(difference: Difference) -> dict[str, object]:
     """`difference` as an object: ``node``, ``verb``, ``why``, ``changes`` as ``{setting: [running, configured]}``."""
-    changes = {name: [old, new] for name, old, new in difference.changes}
+    changes = _shown_changes(difference)
     return {"node": difference.node, "verb": difference.verb, "why": difference.why or None, "changes": changes}
+
+
+def _shown_changes(difference: Difference) -> dict[str, list[str]]:
+    """Setting -> its running and its configured value, each the way the setting is written; ``-`` is none."""
+    return {
+        name: [printable(_setting_text(name, value)) or "-" for value in (old, new)]
+        for name, old, new in difference.changes
+    }
 
 
 def check_lines(selection: Selection, style: Style = PLAIN) -> tuple[str, ...]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from real import until
+from real import alive, environ_of, until
 
 if TYPE_CHECKING:
     from real import Done, Real
@@ -44,9 +46,10 @@ class Project:
         views = json.loads(self.do("status", "--json").out)
         return {view["name"]: view["pid"] for view in views if view["pid"]}
 
-    def verbs(self) -> dict[str, str]:
+    def verbs(self, *words: str) -> dict[str, str]:
         """What `diff` would have done."""
-        return {one["node"].partition("@")[0]: one["verb"] for one in json.loads(self.do("diff", "--json").out)}
+        found = json.loads(self.do("diff", "--json", *words).out)
+        return {one["node"].partition("@")[0]: one["verb"] for one in found}
 
 
 @pytest.fixture
@@ -132,6 +135,143 @@ def test_a_rolling_apply_stops_at_the_first_failure(project: Project) -> None:
     assert "status 3" in done.err
     after = project.pids()
     assert {name for name in nodes if after.get(name) == before[name]} == {"b", "c"}
+
+
+def test_a_variable_is_named_and_not_shown(project: Project) -> None:
+    """What differs in the environment is told by name: its values may be secrets, and logs are read by many."""
+    project.says("[nodes.a]\ncmd = 'sleep 600'\nenv = { KEY = 'secret1', OLD = 'x', GONE = false }\n")
+    project.do("apply").ok()
+    project.says("[nodes.a]\ncmd = 'sleep 600'\numask = '027'\nenv = { KEY = 'secret2', NEW = 'y' }\n")
+    (difference,) = json.loads(project.do("diff", "--json").out)
+    assert difference["changes"] == {
+        "umask": ["-", "027"],
+        "env.KEY": ["a value", "another value"],
+        "env.OLD": ["a value", "-"],
+        "env.GONE": ["taken away", "-"],
+        "env.NEW": ["-", "a value"],
+    }
+    shown = project.do("diff").out
+    assert "    umask: - -> 027\n" in shown
+    assert "secret" not in shown
+
+
+def test_an_env_file_that_changed_is_a_change(project: Project) -> None:
+    """The variables count, not the file's time."""
+    file = project.real.base / "vars.env"
+    file.write_text("A=1\n")
+    project.says("[nodes.a]\ncmd = 'sleep 600'\nenv_file = 'vars.env'\n[nodes.b]\ncmd = 'sleep 600'\n")
+    project.do("apply").ok()
+    file.write_text("# the same\nA=1\n")
+    assert project.verbs() == {}
+    file.write_text("A=2\n")
+    assert project.verbs() == {"a": "restart"}
+    project.do("apply").ok()
+    assert environ_of(project.pids()["a"])["A"] == "2"
+
+
+def test_a_node_whose_pidfile_was_moved_is_not_two(project: Project) -> None:
+    """G2: the process with the old pidfile is stopped before one with the new pidfile is started."""
+    project.says("[nodes.a]\ncmd = 'sleep 600'\n[nodes.b]\ncmd = 'sleep 600'\n")
+    project.do("apply").ok()
+    before = project.pids()
+    project.says("[nodes.a]\ncmd = 'sleep 600'\npidfile = 'elsewhere/%n.pid'\n[nodes.b]\ncmd = 'sleep 600'\n")
+    found = json.loads(project.do("diff", "--json").out)
+    assert [one["verb"] for one in found] == ["start", "stop"]
+    assert "its pidfile is" in found[1]["why"]
+    assert "elsewhere/a.pid now" in found[1]["why"]
+    project.do("apply", "a").ok()
+    after = project.pids()
+    assert not alive(before["a"])
+    assert after["b"] == before["b"]
+    assert len(project.real.family()) == 2
+    project.do("diff").ok()
+
+
+def test_one_that_does_not_leave_its_old_pidfile_is_not_started_again(project: Project) -> None:
+    """G2: it outlives its schedule, so the new one has to wait; exit 1."""
+    worker = project.real.worker("--ignore", "TERM").replace("'", "\\'")
+    project.says(f"[nodes.a]\ncmd = {json.dumps(worker)}\nstop_schedule = 'TERM/0.3'\nstartsecs = 0.3\n")
+    project.do("apply").ok()
+    before = project.pids()["a"]
+    moved = f"[nodes.a]\ncmd = {json.dumps(worker)}\nstop_schedule = 'TERM/0.3'\npidfile = 'elsewhere/%n.pid'\n"
+    project.says(moved)
+    done = project.do("apply").exits(1)
+    assert "not started with its new pidfile, because it still runs with the old one" in done.err
+    assert alive(before)
+    assert len(project.real.family()) == 1
+
+
+def test_the_file_by_another_name_is_the_same_file(project: Project) -> None:
+    """However the configuration is named, its nodes are known again."""
+    project.says("[nodes.a]\ncmd = 'sleep 600'\n[nodes.b]\ncmd = 'sleep 600'\n")
+    project.do("apply", "--multi-config=./home/../multi.toml").ok()
+    project.says("[nodes.a]\ncmd = 'sleep 600'\n")
+    for where in ((), ("--multi-config=multi.toml",), (f"--multi-config={project.real.base}//multi.toml",)):
+        assert project.verbs(*where) == {"b": "stop"}, where
+
+
+def test_each_node_with_a_directory_of_its_own(project: Project) -> None:
+    """Nodes that are gone from the file are found although no directory holds all pidfiles."""
+    own = "pidfile = 'run/%n/pid'\n"
+    project.says(f"[nodes.a]\ncmd = 'sleep 600'\n{own}[nodes.b]\ncmd = 'sleep 600'\n{own}")
+    project.do("apply").ok()
+    project.says(f"[nodes.a]\ncmd = 'sleep 600'\n{own}")
+    assert project.verbs() == {"b": "stop"}
+    project.do("apply").ok()
+    assert len(project.real.family()) == 1
+
+
+def test_names_limit_it(project: Project) -> None:
+    """Only the named nodes are looked at; what was removed waits for an `apply` of all."""
+    project.says("[groups.web]\ncount = 2\ncmd = 'sleep 600'\n[nodes.b]\ncmd = 'sleep 600'\n")
+    project.do("apply").ok()
+    before = project.pids()
+    project.says("[groups.web]\ncount = 2\ncmd = 'sleep 601'\n[nodes.c]\ncmd = 'sleep 600'\n")
+    project.do("apply", "web1").ok()
+    after = project.pids()
+    assert after["web1"] != before["web1"]
+    assert after["web2"] == before["web2"]
+    assert alive(before["b"])
+    assert "c" not in after
+    assert project.verbs() == {"web2": "restart", "c": "start", "b": "stop"}
+    project.do("apply").ok()
+    assert project.verbs() == {}
+    assert set(project.pids()) == {"web1", "web2", "c"}
+
+
+def test_by_hand_and_then_in_the_file(project: Project) -> None:
+    """A node that was started by hand as the file has it now is taken over as it is."""
+    project.says("[nodes.b]\ncmd = 'sleep 600'\n")
+    project.do("start", "a", "--cmd=sleep 600").ok()
+    before = project.real.pid("a")
+    project.says("[nodes.a]\ncmd = 'sleep 600'\n[nodes.b]\ncmd = 'sleep 600'\n")
+    assert project.verbs() == {"a": "update", "b": "start"}
+    project.do("apply").ok()
+    assert project.pids()["a"] == before
+    project.says("[nodes.b]\ncmd = 'sleep 600'\n")
+    assert project.verbs() == {"a": "stop"}
+
+
+def test_a_removed_node_that_is_gone_already_is_cleared(project: Project) -> None:
+    """What is left of it is said to be cleared, not stopped."""
+    project.says("[nodes.a]\ncmd = 'sleep 600'\n[nodes.b]\ncmd = 'sleep 600'\n")
+    project.do("apply").ok()
+    os.kill(project.pids()["b"], signal.SIGKILL)
+    project.says("[nodes.a]\ncmd = 'sleep 600'\n")
+    until(lambda: project.verbs() == {"b": "clear"}, "b is dead")
+    project.do("apply").ok()
+    assert project.verbs() == {}
+
+
+def test_what_was_stopped_or_died_is_started(project: Project) -> None:
+    """The file says that it runs, whoever stopped it."""
+    project.says("[groups.web]\ncount = 2\ncmd = 'sleep 600'\n")
+    project.do("apply").ok()
+    os.kill(project.pids()["web1"], signal.SIGKILL)
+    project.do("stopwait", "web2").ok()
+    assert project.verbs() == {"web1": "start", "web2": "start"}
+    project.do("apply").ok()
+    assert set(project.pids()) == {"web1", "web2"}
 
 
 def test_without_a_configuration(project: Project) -> None:
