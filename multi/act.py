@@ -946,7 +946,7 @@ class _Walker:
         """Look again and again: that a pidfile appears is nothing that a kernel tells everywhere."""
         machine, began = self._machine, self._machine.now()
         timeout = self._manner.timeout
-        pause = _FIRST_LOOK
+        pause, doubt = _FIRST_LOOK, ""
         while True:
             now = machine.now()
             if timeout is not None and now - began >= timeout:
@@ -962,8 +962,10 @@ class _Walker:
                     yield Skipped(self._key, proc.pid, "running")
                     return True
                 case Unsure(why):
-                    yield Refused(self._key, why)
-                    return False
+                    if why == doubt:  # seen twice; once can be of files that somebody was just changing
+                        yield Refused(self._key, why)
+                        return False
+                    doubt = why
 
     def _await_down(self, proc: Proc) -> Walk:
         machine = self._machine

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from multi.errors import ConfigError, MultiError, NotPermittedError, UsageError
 from multi.node import Node, Ready
-from multi.sighting import Lost, Sighting, Stopping, Unsure, Up
+from multi.sighting import Dead, Lost, Sighting, Stopping, Unsure, Up
 from multi.spec import Given, Spec
 from multi.value import dataclass, field, replace
 
@@ -400,7 +400,7 @@ def _uids(nodes: Sequence[Node], machine: Machine) -> set[int]:
     for user in {node.uid for node in nodes if node.uid is not None}:
         try:
             found.add(machine.uid_of(user))
-        except MachineError:
+        except MachineError:  # noqa: PERF203 -- a handful of paths, each with an answer of its own
             continue  # no such user: the start of the node says so
     return found
 
@@ -482,8 +482,33 @@ def look(selection: Selection, *, machine: Machine | None = None) -> tuple[View,
 
 
 def _look(selection: Selection, machine: Machine) -> tuple[View, ...]:
+    """Look without a lock: what was seen of a node while another command changed its files is looked at again."""
     census = machine.census()
-    return tuple(_view(node, _observe(node, census, machine), census, machine) for node in selection.nodes)
+    seen = {node.name: (_observe(node, census, machine), census) for node in selection.nodes}
+    doubtful = [node for node in selection.nodes if _is_odd(seen[node.name][0].sighting)]
+    for _ in range(_LOOKS_AGAIN):
+        if not doubtful:
+            break
+        census = machine.census()
+        before = {node.name: seen[node.name][0].sighting for node in doubtful}
+        seen |= {node.name: (_observe(node, census, machine), census) for node in doubtful}
+        doubtful = [
+            node
+            for node in doubtful
+            if _is_odd(now := seen[node.name][0].sighting) and _words(now) != _words(before[node.name])
+        ]
+    return tuple(_view(node, *seen[node.name], machine) for node in selection.nodes)
+
+
+_LOOKS_AGAIN = 3  # each takes a few milliseconds, and no command changes the files of a node as often in that time
+
+
+def _is_odd(sighting: Sighting) -> bool:
+    return isinstance(sighting, (Dead, Lost, Unsure))
+
+
+def _words(sighting: Sighting) -> tuple[type, str]:
+    return type(sighting), getattr(sighting, "why", "")
 
 
 def _observe(node: Node, census: Census, machine: Machine) -> Observation:

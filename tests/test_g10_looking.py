@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from multi.machine import Census
+from multi.system import System
+from private_machine import need
 from real import stat
 
 if TYPE_CHECKING:
@@ -71,3 +79,44 @@ def test_g10_looking_at_a_node_touches_nothing(real: Real, words: tuple[str, ...
     assert birth is not None
     assert now.birth == birth.birth
     assert not tally.exists()
+
+
+@pytest.mark.parametrize(
+    "words", [("status", "a", "b"), ("start", "c", "--dry-run"), ("kill", "a", "--dry-run")], ids=" ".join
+)
+def test_g10_the_kernel_hears_of_no_change(real: Real, words: tuple[str, ...]) -> None:
+    """G10: no file is opened to be written or made, none is moved or removed, no process is made or signalled."""
+    need("strace", root=False)
+    real.start("a", "b").ok()
+    real.pidfile("b").write_text("999999999\n")
+    trace = real.base / "trace"
+    calls = "openat,open,creat,mkdir,mkdirat,unlink,unlinkat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,"
+    calls += "chmod,fchmod,fchmodat,chown,fchown,fchownat,truncate,ftruncate,utimensat,fork,vfork,clone,clone3,flock,"
+    calls += "kill,tkill,tgkill,pidfd_send_signal"
+    command = [sys.executable, "-m", "multi", *words, f"--pidfile={real.run}/%n.pid", f"--logfile={real.log}/%n.log"]
+    strace = ["strace", "-f", "-qq", "-o", str(trace), "-e", f"trace={calls}", "--", *command]
+    subprocess.run(strace, env=real.env, cwd=real.base, capture_output=True, timeout=60, check=False)
+    if not trace.exists():
+        pytest.skip("strace may not trace here")
+    lines = trace.read_text(encoding="utf-8", errors="replace").splitlines()
+    assert any('c.pid"' in line if "c" in words else 'a.pid"' in line for line in lines), "it looked"
+    harmless = re.compile(r"open(at)?\(.*O_RDONLY|kill\(\d+, 0\)")
+    assert [line for line in lines if not harmless.search(line)] == []
+
+
+def test_g10_a_look_beside_a_start_shows_no_phantom(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
+    """G10: `status` takes no lock; a process that was started between its two looks is not shown as dead."""
+    looks: list[Census] = []
+    census = System.census
+
+    def stale(system: System) -> Census:
+        looks.append(census(system))
+        if len(looks) == 1:
+            real.start("a").ok()
+        return looks[-1]
+
+    monkeypatch.setattr(System, "census", stale)
+    view: Mapping[str, object] = json.loads(real.inside("status", "--json", "a").out)[0]
+    assert view["state"] == "running"
+    assert view["pid"] == real.pid("a")
+    assert len(looks) > 1
