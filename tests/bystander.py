@@ -100,8 +100,16 @@ def reaping() -> Iterator[None]:
 
 
 def end(pid: int) -> None:
-    """KILL a process behind everybody's back, and see that its pid is free. Its parent is init or we."""
+    """KILL a process behind everybody's back, and see that its pid is free. Its parent is init or we.
+
+    The kernel counts starts in ticks, so whoever gets the pid within the same hundredth of a second has the same birth:
+    that tick is over when this returns.
+    """
+    found = stat(pid)
     os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)
     until(lambda: stat(pid) is None, f"{pid} is gone and reaped")
+    if found is not None:
+        ticks = os.sysconf("SC_CLK_TCK")
+        until(lambda: time.clock_gettime(time.CLOCK_BOOTTIME) * ticks > found.birth + 2, "another tick has begun")
