@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from multi.machine import Interruption
+from multi.machine import Interruption, MachineError
 from multi.value import dataclass
 
 if TYPE_CHECKING:
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from multi.node import Node
 
 _CHUNK = 1 << 16
-_TAIL = 1 << 20  # bytes that the last lines of a log are looked for in
+_TAIL, _MOST_TAIL = 1 << 16, 1 << 28  # bytes that the last lines of a log are looked for in, at first and at most
+_TURN = 2  # chunks of one log at one look: one that grows without end must not keep the others waiting
 _FIRST_LOOK, _MOST_LOOK = 0.05, 0.5  # seconds between two looks at logs: no system tells of growth everywhere
 _LONGEST = 1 << 16  # bytes of a line that is shown although it has no end yet
 
@@ -51,22 +52,54 @@ def read(nodes: Sequence[Node], count: int, machine: Machine, *, follow: bool) -
     """
     sources = _sources(nodes)
     for source in sources:
-        yield from source.lines(_last(machine.log_begin(source.path, source.path, _TAIL), count), last=not follow)
+        yield from source.lines(_tail(source.path, count, machine), last=not follow)
     pause = _FIRST_LOOK
     while follow:
-        quiet = True
+        quiet, rest = True, False
         for source in sources:
-            while data := machine.log_more(source.path, _CHUNK):
+            for _ in range(_TURN):
+                data = machine.log_more(source.path, _CHUNK)
+                if not data:
+                    break
                 quiet = False
                 yield from source.lines(data)
+            else:
+                rest = True
         pause = min(pause * 1.5, _MOST_LOOK) if quiet else _FIRST_LOOK
-        if any(isinstance(one, Interruption) for one in machine.wait(machine.now() + pause)):
+        if any(isinstance(one, Interruption) for one in machine.wait(machine.now() + (0.0 if rest else pause))):
             return
 
 
-def unreadable(nodes: Sequence[Node]) -> tuple[Node, ...]:
-    """The nodes whose log is no file that could be read again: a terminal, a pipe, the journal."""
-    return tuple(node for node in nodes if not node.logs_to_file)
+def unreadable(nodes: Sequence[Node], machine: Machine) -> tuple[tuple[Node, str], ...]:
+    """The nodes of whose logs nothing will be seen, or not yet, each with the reason."""
+    found = ((node, _obstacle(node, machine)) for node in nodes)
+    return tuple((node, why) for node, why in found if why)
+
+
+def _obstacle(node: Node, machine: Machine) -> str:
+    if not node.logs_to_file:
+        return f"logs to {node.logfile}, which cannot be read again"
+    try:
+        machine.log_begin(node.logfile, node.logfile, 0)
+    except MachineError as error:
+        return str(error)
+    return "" if machine.kind(node.logfile) else f"has no log yet at {node.logfile}"
+
+
+def _tail(path: str, count: int, machine: Machine) -> bytes:
+    """The last `count` lines of a log, however long they are; what cannot be read is empty."""
+    size = _TAIL
+    while True:
+        try:
+            data = machine.log_begin(path, path, size)
+        except MachineError:
+            return b""
+        last = _last(data, count)
+        if len(last) < len(data) or len(data) < size:
+            return last
+        if size >= _MOST_TAIL:
+            return data.partition(b"\n")[2]  # the first line is not whole
+        size *= 4
 
 
 def _sources(nodes: Sequence[Node]) -> list[_Source]:

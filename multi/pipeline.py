@@ -652,11 +652,16 @@ def logs(
         yield from room.read(selection.nodes, lines, system, follow=follow)
 
 
-def unreadable_logs(selection: Selection) -> tuple[Node, ...]:
-    """The nodes whose log is a terminal, a pipe or the journal."""
+def unreadable_logs(selection: Selection, *, machine: Machine | None = None) -> tuple[tuple[Node, str], ...]:
+    """The nodes of whose logs nothing will be seen, each with the reason. Reads only."""
     from multi import logs as room
 
-    return room.unreadable(selection.nodes)
+    if machine is not None:
+        return room.unreadable(selection.nodes, machine)
+    from multi.system import System
+
+    with System() as system:
+        return room.unreadable(selection.nodes, system)
 
 
 def export(form: str, selection: Selection) -> Mapping[str, str]:

@@ -79,7 +79,7 @@ class FakeLine:
     obstacles: tuple[Obstacle, ...] = ()
     removed: tuple[Node, ...] = ()
     log: tuple[LogLine, ...] = ()
-    unreadable: tuple[Node, ...] = ()
+    unreadable: tuple[tuple[Node, str], ...] = ()
     files: tuple[str, ...] = ("nodes.conf",)
     events: Sequence[Event | BaseException] = ()
     warnings: tuple[str, ...] = ()
@@ -132,7 +132,7 @@ class FakeLine:
         for name in files:
             yield f"{directory}/{name}"
 
-    def unreadable_logs(self, selection: Selection) -> tuple[Node, ...]:
+    def unreadable_logs(self, selection: Selection) -> tuple[tuple[Node, str], ...]:
         """The nodes with such logs."""
         self.asked.append(("unreadable_logs", len(selection.nodes)))
         return self.unreadable
@@ -894,9 +894,9 @@ def test_logs_options(words: tuple[str, ...], lines: int, follow: bool) -> None:
 
 
 def test_logs_that_cannot_be_read() -> None:
-    """Where a log is no file, that is said."""
-    terminal = dataclasses.replace(W1, logfile="/dev/stderr")
-    result = run("logs", line=FakeLine(unreadable=(terminal,), log=LOG[:1]))
+    """Where nothing will be seen of a log, that is said."""
+    why = "logs to /dev/stderr, which cannot be read again"
+    result = run("logs", line=FakeLine(unreadable=((W1, why),), log=LOG[:1]))
     assert result == Result(0, "w1 | plain\n", "multi: w1@host: logs to /dev/stderr, which cannot be read again\n")
     assert run("logs", line=FakeLine(nodes=())).code == 2
 

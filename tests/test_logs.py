@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
 
-from real import until
+import pytest
 
-if TYPE_CHECKING:
-    from real import Real
+from real import NOBODY, Real, until
+
+
+def _multi(*words: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "multi", *words)
+
+
+class Following:
+    """``multi logs --follow`` in the background, what it prints in a file."""
+
+    def __init__(self, real: Real, *words: str) -> None:
+        """Start it."""
+        self.out = real.base / "out"
+        command = _multi("logs", f"--pidfile={real.run}/%n.pid", "--follow", *words)
+        self.process = real.popen("sh", "-c", f'exec "$@" > {self.out} 2>&1', "sh", *command)
+
+    def lines(self) -> list[str]:
+        """What it has printed."""
+        return self.out.read_text(encoding="utf-8").splitlines() if self.out.exists() else []
+
+    def shows(self, *lines: str) -> None:
+        """Wait until it has printed exactly these."""
+        until(lambda: len(self.lines()) >= len(lines), f"{lines} are shown, not {self.lines()}")
+        assert self.lines() == list(lines)
+
+    def ends(self) -> None:
+        """Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(20) == 0
+
+
+def add(path: Path, text: str) -> None:
+    """Append, as a worker does."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)
 
 
 def test_last_lines_behind_their_node(real: Real) -> None:
@@ -49,12 +85,6 @@ def test_following_survives_rotation_and_truncation(real: Real) -> None:
     assert shown().count("\n") == 4
 
 
-def _multi(*words: str) -> tuple[str, ...]:
-    import sys
-
-    return (sys.executable, "-m", "multi", *words)
-
-
 def test_a_log_that_comes_later(real: Real) -> None:
     """A log that is not there yet is followed once it is."""
     real.start("a").ok()
@@ -72,3 +102,130 @@ def test_a_log_that_is_no_file(real: Real) -> None:
     """A log on a device cannot be read again; the command says so."""
     real.raw(*real.start_words("a"), "--logfile=/dev/null").ok()
     assert "cannot be read again" in real.multi("logs", "a").err
+
+
+def test_a_worker_that_is_not_told_of_the_rotation(real: Real) -> None:
+    """It writes on to the file that was moved away: that is shown until the new one grows."""
+    real.start("a").ok()
+    log = real.logfile("a")
+    log.write_text("one\n")
+    following = Following(real, "a")
+    following.shows("a | one")
+    log.rename(f"{log}.1")
+    log.touch()
+    add(Path(f"{log}.1"), "two\n")
+    following.shows("a | one", "a | two")
+    add(log, "three\n")
+    following.shows("a | one", "a | two", "a | three")
+    following.ends()
+
+
+@pytest.mark.parametrize("how", ["renamed", "truncated", "removed"])
+def test_a_line_that_a_rotation_cuts_is_a_line(real: Real, how: str) -> None:
+    """What had no end yet ends there, and is not glued to the first line of what comes next."""
+    real.start("a").ok()
+    log = real.logfile("a")
+    log.write_text("one\ntwo without end")
+    following = Following(real, "a")
+    following.shows("a | one")
+    if how == "renamed":
+        log.rename(f"{log}.1")
+    elif how == "removed":
+        log.unlink()
+    else:
+        log.write_bytes(b"")
+    add(log, "new\n")
+    following.shows("a | one", "a | two without end", "a | new")
+    following.ends()
+
+
+def test_lines_of_several_nodes_come_as_they_arrive(real: Real) -> None:
+    """Each behind the node's name, in the order of their arrival, also from two nodes with one log."""
+    shared = real.log / "shared.log"
+    real.start("a", "b", "c", f"--logfile:a,b={shared}").ok()
+    following = Following(real, "a", "b", "c")
+    seen: list[str] = []
+    for number in range(3):
+        add(shared, f"s{number}\n")
+        seen.append(f"a,b | s{number}")
+        until(lambda: following.lines()[-1:] == seen[-1:], "it is shown")
+        add(real.logfile("c"), f"c{number}\n")
+        seen.append(f"c | c{number}")
+        until(lambda: following.lines()[-1:] == seen[-1:], "it is shown")
+    following.shows(*seen)
+    following.ends()
+
+
+def test_all_lines_that_are_asked_for(real: Real) -> None:
+    """However long a log is: as many lines as it has, none of them cut."""
+    real.start("a").ok()
+    lines = [f"{number:06d} {'x' * 90}" for number in range(30_000)]  # 3 MB
+    real.logfile("a").write_text("\n".join(lines) + "\n")
+    done = real.multi("logs", "a", "--lines=25000").ok()
+    assert done.out.splitlines() == [f"a | {line}" for line in lines[-25_000:]]
+    assert len(real.multi("logs", "a", "--lines=99999").ok().out.splitlines()) == 30_000
+    assert real.multi("logs", "a", "--lines=0").ok().out == ""
+    assert len(real.multi("logs", "a").ok().out.splitlines()) == 10
+
+
+def test_json(real: Real) -> None:
+    """One object a line, with the names of the nodes that share the log, and the text as it is."""
+    real.start("a").ok()
+    real.logfile("a").write_text('tab\there, "quoted"\n')
+    assert json.loads(real.multi("logs", "a", "--json").out) == {"nodes": ["a"], "text": 'tab\there, "quoted"'}
+
+
+def test_nothing_to_see_is_said(real: Real) -> None:
+    """A log that is not there, or is no file, is named with the reason; the others are shown."""
+    real.start("a", "b", "c").ok()
+    real.logfile("a").unlink()
+    real.logfile("b").unlink()
+    real.logfile("b").mkdir()
+    real.logfile("c").write_text("fine\n")
+    done = real.multi("logs", "a", "b", "c").ok()
+    assert done.out == "c | fine\n"
+    assert f"a@{_host(done.err)}: has no log yet at {real.logfile('a')}" in done.err
+    assert f"cannot read the log {real.logfile('b')}: it is no regular file" in done.err
+
+
+def _host(text: str) -> str:
+    return text.partition("a@")[2].partition(":")[0]
+
+
+@pytest.mark.root
+def test_a_log_that_may_not_be_read(real: Real) -> None:
+    """Another user gets the reason, not silence."""
+    real.start("a").ok()
+    real.recordfile("a").chmod(0o644)
+    real.logfile("a").chmod(0o600)
+    real.logfile("a").write_text("for its owner\n")
+    assert real.inside("logs", "a").ok().out == "a | for its owner\n"  # and all modules are there, also for nobody
+    os.seteuid(NOBODY)
+    try:
+        done = real.inside("logs", "a")
+    finally:
+        os.seteuid(0)
+    assert f"cannot read the log {real.logfile('a')}: Permission denied" in done.ok().err
+
+
+def test_a_flood_keeps_nobody_waiting(real: Real) -> None:
+    """One log that grows without end hides neither another one nor the signal that ends it."""
+    flood = "import sys\nwhile True: sys.stdout.write('flood\\n' * 1000)"
+    real.start("a", "b", "--rlimit:a=FSIZE=300000000", f"--cmd:a={real.shell_words(flood)}").ok()
+    command = _multi("logs", f"--pidfile={real.run}/%n.pid", "--follow", "--lines=0", "a", "b")
+    found = real.base / "found"
+    shell = f'"$@" | grep -m 1 "^b" > {found}'
+    watching = real.popen("sh", "-c", shell, "sh", *command)
+
+    def seen() -> bool:
+        add(real.logfile("b"), "here\n")
+        return found.exists() and found.read_text() == "b | here\n"
+
+    until(seen, "the other one is seen")
+    assert watching.wait(20) == 0, "it ends when nobody reads any more"
+
+
+@pytest.mark.parametrize("lines", ["-1", "x", "1e3", ""])
+def test_g9_a_number_that_is_none(real: Real, lines: str) -> None:
+    """What is no number of lines is a mistake."""
+    assert "is not a number of lines" in real.multi("logs", "a", f"--lines={lines}").exits(2).err

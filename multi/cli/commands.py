@@ -94,8 +94,8 @@ class Line(Protocol):
         """Files -> their paths, once they are written."""
         ...
 
-    def unreadable_logs(self, selection: Selection) -> tuple[Node, ...]:
-        """Nodes -> those whose log is no file."""
+    def unreadable_logs(self, selection: Selection) -> tuple[tuple[Node, str], ...]:
+        """Nodes -> those of whose logs nothing will be seen, and why."""
         ...
 
     def logs(self, selection: Selection, *, lines: int, follow: bool) -> Iterator[LogLine]:
@@ -303,9 +303,8 @@ def logs(order: Order, session: Session) -> int:
     if not selection.nodes:
         raise UsageError("", _no_nodes(selection), "name some, as in 'multi logs w1 w2'")
     count = _lines(order.given[LINES.name] or "") if order.has(LINES) else _LAST_LINES
-    for node in session.line().unreadable_logs(selection):
-        where = report.printable(f"{node.name}: logs to {node.logfile}")
-        screen.complain(remark(f"{where}, which cannot be read again"))
+    for node, why in session.line().unreadable_logs(selection):
+        screen.complain(remark(report.printable(f"{node.name}: {why}")))
     style = report.Style(screen.colour)
     colours: dict[str, int] = {}
     for line in session.line().logs(selection, lines=count, follow=order.has(FOLLOW)):
