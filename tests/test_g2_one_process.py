@@ -9,7 +9,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from real import alive, descriptors, until
+from real import alive, descriptors, run, until
 
 if TYPE_CHECKING:
     from real import Real
@@ -129,3 +129,19 @@ def test_g2_a_node_may_run_multi_itself(real: Real) -> None:
     real.multi("stopwait", "outer").ok()
     assert len(real.processes("inner")) == 1
     real.multi("stopwait", "inner").ok()
+
+
+def test_g2_what_stands_at_our_gate_is_no_part_of_the_node_that_we_run_in(real: Real) -> None:
+    """G2: a worker may restart itself and others; what is being started is not killed with the worker's old tree."""
+    code = """
+from multi.machine import Launch, Prepared
+from multi.system import System
+with System() as system:
+    system.launch("w", Launch(argv=("sleep", "600"), env=(), logfile="/dev/null"))
+    while not any(isinstance(one, Prepared) for one in system.wait(system.now() + 10)):
+        pass
+    print([pid for pid, row in system.census().rows.items() if row.instance and row.instance.token == "outer"])
+"""
+    outer = {"MULTI_INSTANCE": "outer", "MULTI_INSTANCE_PID": "999999", "MULTI_INSTANCE_PIDFILE": "/run/outer.pid"}
+    done = run([sys.executable, "-c", code], {**real.env, **outer})
+    assert (done.stdout, done.returncode) == (b"[]\n", 0), done

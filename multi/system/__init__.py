@@ -297,7 +297,7 @@ class System(Place):
         return tuple(sorted(f"{directory}/{name}" for name in names if name.endswith(suffix) and name[0] != "."))
 
     def census(self) -> Census:
-        """Every process that can be seen. We and our launcher carry nothing, whatever we were started from."""
+        """Every process that can be seen. We and what we forked carry nothing, whatever we were started from."""
         at, wall = time.monotonic(), time.time()
         if self._procfs:
             from multi.system import linux
@@ -307,9 +307,11 @@ class System(Place):
             from multi.system import portable
 
             rows = portable.rows()
-        for pid in (os.getpid(), self._launcher):
-            row = rows.get(pid)
-            if row is not None:
+        ours = {os.getpid(), self._launcher} - {0}
+        for pid, row in rows.items():
+            # Before it executes, a node still has our environment. If we run inside another node, that is the other's.
+            forked = pid in ours or (row.seen.ppid in ours and row.instance is not None and row.instance.pid != pid)
+            if forked:
                 rows[pid] = Row(row.seen, None, row.cpu, row.rss)
         return Census(at, wall, rows)
 
