@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bystander import reaping
+from multi.system import System
 from real import alive, stat, until
 
 if TYPE_CHECKING:
@@ -147,3 +150,52 @@ def test_g5_children_of_a_main_process_that_died(real: Real) -> None:
     until(lambda: not alive(pid), "the main process is gone")
     real.start("a").ok()
     assert not alive(child)
+
+
+_RESPAWNING = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def live(depth):
+    mine = set()
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if depth < 4 and len(mine) < 3:
+            pid = os.fork()
+            if pid == 0:
+                if depth % 2:
+                    os.setsid()
+                live(depth + 1)
+                os._exit(0)
+            mine.add(pid)
+        mine = {pid for pid in mine if not os.waitpid(pid, os.WNOHANG)[0]}
+        time.sleep(0.01)
+live(0)
+"""
+
+
+@pytest.mark.parametrize("command", ["stopwait", "kill"])
+def test_g5_who_is_killed_is_replaced_at_once(real: Real, command: str) -> None:
+    """G5: 121 processes, no environment, many sessions; each has a new child as soon as one of its own dies."""
+    script = real.base / "respawning.py"
+    script.write_text(_RESPAWNING)
+    python = shlex.join([sys.executable, "-I", "-S", str(script), real.mark])
+    real.start("a", cmd=f"env -i {python}").ok()
+    before = family(real, "a", 121)
+    done = real.multi(command, "a", "--stop-schedule=TERM/0.3/KILL/10").ok()
+    assert "other processes of its tree" in done.out
+    assert not [pid for pid in before if alive(pid)]
+    assert not real.family()
+
+
+@pytest.mark.parametrize("procfs", [True, False], ids=["procfs", "psutil"])
+@pytest.mark.parametrize("kind", [*HIDING, "bare"])
+def test_g5_without_pidfds(real: Real, kind: str, procfs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """G5: where the kernel cannot hold a process for us, the tree goes all the same."""
+    defaults = {"pidfd": False, "procfs": procfs, "signals": ()}
+    monkeypatch.setattr(System.__init__, "__kwdefaults__", defaults)
+    touched = real.base / "touched"
+    worker = real.worker("--child", kind, "--touch", str(touched))
+    real.inside_raw(*real.start_words("a", cmd=worker)).ok()
+    until(touched.exists, "the family is there")
+    real.inside("stopwait", "a", "--stop-schedule=TERM/10/KILL/10").ok()
+    assert not real.family()
