@@ -70,6 +70,7 @@ from multi.step import (
     Spawn,
     Step,
     Stop,
+    Wake,
 )
 from multi.value import dataclass, field, replace
 
@@ -82,7 +83,7 @@ if TYPE_CHECKING:
     from multi.observe import Observation, Remnant
     from multi.proc import Proc
 
-_KILL, _STOP = int(signal.SIGKILL), int(signal.SIGSTOP)
+_KILL, _STOP, _CONT = int(signal.SIGKILL), int(signal.SIGSTOP), int(signal.SIGCONT)
 _FREEZE_SECONDS = 1.0  # for all of a tree to stand still; one that still grows after that is killed while it grows
 _KILL_GRACE = 5.0  # seconds for the kernel to end what was sent KILL
 _NOTE_EVERY = 1.0  # seconds between two statuses of a stopping node that are put on record
@@ -488,6 +489,8 @@ class _Walker:
                 return (yield from self._await_up())
             case AwaitDown(found):
                 return (yield from self._await_down(found))
+            case Wake(found):
+                return (yield from self._wake(found))
             case Signal(found, signum, stop):
                 return (yield from self._signal(found, signum, stop=stop))
             case Stop(found, schedule, again):
@@ -601,6 +604,40 @@ class _Walker:
             case _:
                 yield self._denied(proc, signum)
                 return False
+
+    def _wake(self, proc: Proc) -> Walk:
+        """Let the main process and its tree go on. One that has ended meanwhile is for the next step to find."""
+        assert self._census is not None  # noqa: S101 -- walk() looked before it decided
+        others: set[Proc] = set()
+        if self._node.kill_mode == "mixed":  # else children are none of ours, to stop or to wake
+            rows = observe.tree(proc, self._token_of(proc), self._census, self._machine.me())
+            others = {row.seen.proc for row in rows if row.seen.still}
+        woken = self._let_go_on(others)
+        match self._machine.signal(proc, _CONT):
+            case "denied":
+                yield self._denied(proc, _CONT)
+                return False
+            case "sent":
+                yield Signalled(self._key, proc.pid, _CONT, 0.0, woken)
+        return True
+
+    def _let_go_on(self, them: set[Proc]) -> int:
+        """How many got it. The main process must come after them: as long as it stands still, that shows in a look."""
+        woken = 0
+        for one in them:
+            try:
+                woken += self._machine.signal(one, _CONT) == "sent"
+            except MachineError:
+                continue  # one that cannot be held must not keep the others from going on
+        return woken
+
+    def _token_of(self, proc: Proc) -> str:
+        """What the processes of the tree carry, as far as is known."""
+        if self._token:
+            return self._token
+        if self._record is not None and self._record.proc == proc:
+            return self._record.token
+        return observe.adopted_token(proc, self._census) if self._census is not None else ""
 
     def _denied(self, proc: Proc, signum: int) -> Failed:
         return Failed(
@@ -829,10 +866,10 @@ class _Walker:
             if number > 0 or not first_sent:
                 others: set[Proc] = set()
                 if moment.signum == _KILL and (whole or node.kill_mode == "mixed"):
-                    machine.signal(proc, _STOP)
-                    others = yield from self._freeze(tree)
+                    others = yield from self._freeze(tree, with_main=True)
                 match machine.signal(proc, moment.signum):
                     case "denied":
+                        self._let_go_on(others)
                         yield self._denied(proc, moment.signum)
                         return False
                     case "sent":
@@ -872,23 +909,34 @@ class _Walker:
         tree.known |= there
         return there
 
-    def _freeze(self, tree: _Tree) -> Generator[Want, Answer, set[Proc]]:
+    def _freeze(self, tree: _Tree, *, with_main: bool = False) -> Generator[Want, Answer, set[Proc]]:
         """Stop (SIGSTOP, which nobody can ignore) the whole tree before KILL; return all of it but the main process.
 
         Who stands still makes no further children, and is still the mother of those that were made before, so they are
         found even with an empty environment and a session of their own. It is done when a look shows nobody new.
+        What ends this walk before that lets them all go on again. If it is we who are killed, the next command sees
+        that the main process stands still; so that one is stopped first, and let go on last.
         """
         machine = self._machine
         deadline = machine.now() + _FREEZE_SECONDS
         frozen: set[Proc] = set()
-        while True:
-            there = yield from self._see(tree)
-            new = there - frozen
-            if not new or machine.now() >= deadline:
-                return there
-            for one in new:
-                machine.signal(one, _STOP)
-            frozen |= new
+        done = False
+        try:
+            if with_main:
+                machine.signal(tree.main, _STOP)
+            while not done:
+                there = yield from self._see(tree)
+                new = there - frozen
+                done = not new or machine.now() >= deadline
+                if not done:
+                    frozen |= new
+                    for one in new:
+                        machine.signal(one, _STOP)
+        finally:
+            if not done:
+                self._let_go_on(frozen)
+                self._let_go_on({tree.main} if with_main else set())
+        return there
 
     def _ended(self, proc: Proc, pause: Pause) -> Walk:
         while True:

@@ -24,6 +24,10 @@ A `Stopping` whose signal was never sent, because whoever asked for the stop was
 and `stop` too. An `Up` that nobody has seen ready yet is waited for by `start`, `up`, `ensure` and `apply`. `up` and
 `down` are the two ways of `wait`, which touches nothing. `ensure` leaves alone what was stopped on purpose, and for a
 while what keeps failing. `apply` restarts an `Up` only when it runs otherwise than is configured now.
+
+A process that stands still can neither work nor end when it is asked to. A stop that was cut off right before its KILL
+leaves it so, and so does anybody's STOP. Whoever wants it to work or to end by itself begins with `Wake`; `ensure` does
+so only under a stop that was asked for, and otherwise says that it does not work: it may be held on purpose.
 """
 
 from __future__ import annotations
@@ -47,6 +51,7 @@ from multi.step import (
     Spawn,
     Step,
     Stop,
+    Wake,
 )
 from multi.value import dataclass
 
@@ -59,6 +64,7 @@ NOT_RUNNING = "not running"
 ALREADY_RUNNING = "already running"
 ALREADY_STOPPING = "already stopping"
 STOPPED_ON_PURPOSE = "stopped on purpose"
+STANDS_STILL = "it stands still, because somebody sent it STOP; 'multi start' lets it go on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,21 @@ class Wish:
 
 def route(wish: Wish, sighting: Sighting, node: Node) -> Route:
     """The way from what is to what is wished for. Raises `KeyError` for an unknown command."""
-    return Route(node, _ROWS[wish.command](wish, sighting, node))
+    steps = _ROWS[wish.command](wish, sighting, node)
+    return Route(node, (*_wake(wish, sighting), *steps))
+
+
+_WAKING = frozenset({"start", "stop", "stopwait", "restart", "apply"})
+
+
+def _wake(wish: Wish, sighting: Sighting) -> tuple[Step, ...]:
+    match sighting:
+        case Up(proc, still=True) | Lost(proc, still=True) if wish.command in _WAKING:
+            return (Wake(proc),)
+        case Stopping(proc, still=True) if wish.command in _WAKING | {"ensure"}:
+            return (Wake(proc),)
+        case _:
+            return ()
 
 
 def _schedule(wish: Wish, node: Node) -> Schedule:
@@ -165,6 +185,8 @@ def _ensure(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:  
     match sighting:
         case Down():
             return (Skip(NOT_RUNNING),)
+        case Up(still=True):
+            return (Skip(STANDS_STILL, met=False),)
         case Up(proc, ready):
             return (Skip(ALREADY_RUNNING),) if ready else (AwaitReady(proc),)
         case Stopping():

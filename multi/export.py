@@ -1,84 +1,126 @@
 """The same nodes for another supervisor: files as data, path -> text. Pure; whoever asked writes them.
 
-What another supervisor cannot say is said in a comment of its file, never dropped in silence.
+What another supervisor cannot say is said in a comment of its file, never dropped in silence. Words that its file
+cannot hold are an error: they would reach the worker as something else.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import math
+import re
+from typing import TYPE_CHECKING, NoReturn
 
+from multi import template
 from multi.errors import UsageError
 from multi.schedule import FOREVER, signal_name
+from multi.value import dataclass, field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from multi.node import Node
 
 _LONG = 86_400  # seconds: what stands for ``forever`` where a number is needed
+# Forms of which the supervisor runs the node itself and takes its output, so that a log is its own business.
+FOREGROUND = frozenset({"systemd", "supervisord", "kubernetes", "compose", "procfile"})
+# Forms for the machine that we are on, where the node's user, directory and program are those that it would have here.
+HERE = frozenset({"systemd", "sysv", "cron", "supervisord", "launchd"})
 
 
-def export(form: str, nodes: Sequence[Node], program: tuple[str, ...] = ("multi",)) -> Mapping[str, str]:
-    """Files for `form`, by path relative to where they are put. `program` runs `multi`, for forms that go on using it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is exported. `program` runs `multi`, for forms that go on using it; `remarks` are sentences by full name."""
 
-    Raises `UsageError` for an unknown form, and for node names that the form cannot tell apart.
+    nodes: Sequence[Node]
+    program: tuple[str, ...] = ("multi",)
+    remarks: Mapping[str, str] = field(default_factory=dict)
+
+
+def export(form: str, order: Order) -> Mapping[str, str]:
+    """Files for `form`, by path relative to where they are put.
+
+    Raises `UsageError` for an unknown form, for node names that the form cannot tell apart, and for words that it
+    cannot hold.
     """
-    maker = FORMS.get(form)
-    if maker is None:
-        raise UsageError(form, "is no form that nodes can be exported to", f"it can be {', '.join(FORMS)}")
-    return maker(nodes, program)
+    if form not in FORMS:
+        refuse(form)
+    return FORMS[form](order)
 
 
-def words(node: Node) -> tuple[str, ...]:
-    """The words after ``multi start`` that make exactly this node, whatever is configured there."""
-    import shlex
+def refuse(form: str) -> NoReturn:
+    """Say that this is no form."""
+    from multi.document import nearest
 
-    said = [node.name, "--preset=exec", f"--cmd={_literal(shlex.join(node.argv))}"]
-    said += [f"--pidfile={_literal(node.pidfile)}", f"--logfile={_literal(node.logfile)}"]
-    for flag, value in (("workdir", node.workdir), ("uid", node.uid), ("gid", node.gid)):
-        if value is not None:
-            said.append(f"--{flag}={_literal(value)}")
-    if node.umask is not None:
-        said.append(f"--umask={node.umask:03o}")
-    if node.nice is not None:
-        said.append(f"--nice={node.nice}")
-    said += [f"--env={name}={_literal(value)}" for name, value in node.env if value is not None]
-    said += [f"--rlimit={name}={_limit(soft)}:{_limit(hard)}" for name, soft, hard in node.rlimits]
-    said += [f"--stop-schedule={node.stop}", f"--kill-mode={node.kill_mode}", f"--ready={_literal(str(node.ready))}"]
-    said += [f"--ready-timeout={node.ready_timeout:g}", f"--startsecs={node.startsecs:g}"]
-    if node.reload_signal is not None:
-        said.append(f"--reload-signal={signal_name(node.reload_signal)}")
-    return tuple(said)
+    raise UsageError(form, "is no form that nodes can be exported to", f"{nearest(form, FORMS)}")
 
 
-def _literal(text: str) -> str:
-    """Text in which `multi`'s templates find nothing to fill in."""
-    return text.replace("%", "%%")
-
-
-def _limit(value: int) -> str:
-    return "unlimited" if value < 0 else str(value)
+# --- what the forms share -------------------------------------------------------------------------------
 
 
 def _set_env(node: Node) -> list[tuple[str, str]]:
     return [(name, value) for name, value in node.env if value is not None]
 
 
-def _patience(node: Node) -> int:
-    """Whole seconds from the first signal to KILL."""
+def _unset_env(node: Node) -> list[str]:
+    return [name for name, value in node.env if value is None]
+
+
+def _patience(node: Node) -> float:
+    """Seconds from the first signal to KILL, or to the end of a schedule that has none; may be `FOREVER`."""
     kills = [moment.at for moment in node.stop.timeline if signal_name(moment.signum) == "KILL"]
-    seconds = kills[0] if kills else node.stop.total
-    return _LONG if seconds == FOREVER else round(seconds)
+    return kills[0] if kills else node.stop.total
 
 
-def _middle(node: Node) -> str:
-    """A remark where the schedule has more than a first signal and KILL."""
+def _whole_patience(node: Node) -> int:
+    """The same in whole seconds, where there has to be a number."""
+    return _LONG if _patience(node) == FOREVER else math.ceil(_patience(node))
+
+
+def _remarks(order: Order, node: Node, *missing: str, proof: bool = False, killed: bool = True) -> list[str]:
+    """What the form has no words for, as sentences.
+
+    `missing` are settings of this node that it cannot say. `proof` is whether it waits for `ready`, `killed` whether it
+    sends KILL at the end, as all but systemd do.
+    """
+    said = {
+        "uid": node.uid is not None,
+        "gid": node.gid is not None,
+        "umask": node.umask is not None,
+        "nice": node.nice is not None,
+        "rlimit": bool(node.rlimits),
+        "env": bool(_unset_env(node)),
+        "logfile": node.logs_to_file,
+        "kill_mode": node.kill_mode != "mixed",
+        "reload_signal": node.reload_signal is not None,
+        "first": signal_name(node.stop.first) != "TERM",
+    }
+    names = {"env": f"env (without {' '.join(_unset_env(node))})", "first": f"stop with {signal_name(node.stop.first)}"}
+    lost = [names.get(name, name) for name in missing if said[name]]
+    found = [f"not exported, because there is no word for it here: {', '.join(lost)}"] if lost else []
     between = [stage for stage in node.stop.stages[1:] if signal_name(stage.signum) != "KILL"]
-    return f"of the stop schedule {node.stop} only the first signal and KILL can be said here" if between else ""
+    kills = any(signal_name(stage.signum) == "KILL" for stage in node.stop.stages)
+    if between or (killed and not kills and _patience(node) != FOREVER):
+        found.append(f"of the stop schedule {node.stop} only the first signal and KILL can be said here")
+    if not proof and node.ready.kind != "alive":
+        found.append(f"nobody waits here for ready = {node.ready}")
+    if node.env_read:
+        found.append(f"{' '.join(node.env_read)}: as {' '.join(node.env_files)} had it when this was made")
+    if node.name in order.remarks:
+        found.append(order.remarks[node.name])
+    return [_one_line(remark) for remark in found]
 
 
-def _unique(nodes: Sequence[Node], name_of: Callable[[Node], str]) -> list[tuple[str, Node]]:
+def _one_line(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _ascii(name: str, others: str = "-_.") -> str:
+    """A name of letters, digits and a few more, whatever it is made of."""
+    return "".join(char if char.isascii() and (char.isalnum() or char in others) else "-" for char in name)
+
+
+def _unique(nodes: Iterable[Node], name_of: Callable[[Node], str]) -> list[tuple[str, Node]]:
     named = [(name_of(node), node) for node in nodes]
     seen: dict[str, Node] = {}
     for name, node in named:
@@ -90,42 +132,68 @@ def _unique(nodes: Sequence[Node], name_of: Callable[[Node], str]) -> list[tuple
     return named
 
 
+def _refuse(node: Node, text: str, what: str, hint: str = "export it to sysv") -> UsageError:
+    return UsageError(node.name, f"has {text!r} in its settings, and {what}", hint)
+
+
+def _undecodable(text: str) -> bool:
+    return any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _means_log(word: str, logfile: str) -> bool:
+    """Whether a word of the command is the log, alone or as an option's value; ``%I`` is the worker's to fill in."""
+    return word.replace("%I", "").replace("%i", "0").rpartition("=")[2] == logfile
+
+
+def _logs_itself(node: Node) -> bool:
+    """Whether the worker opens the log that its node has."""
+    return any(_means_log(word, node.logfile) for word in node.argv)
+
+
+def _with_env(node: Node, names: Iterable[str] | None = None) -> tuple[str, ...]:
+    """The command behind env(1), which sets these variables (all when not told), and takes away what is to be."""
+    wanted = None if names is None else frozenset(names)
+    told = [f"{name}={value}" for name, value in _set_env(node) if wanted is None or name in wanted]
+    unset = [word for name in _unset_env(node) for word in ("-u", name)]
+    return ("env", *unset, *told, *node.argv) if told or unset else node.argv
+
+
 # --- systemd ----------------------------------------------------------------------------------------
 
 
-def _systemd(nodes: Sequence[Node], _program: tuple[str, ...]) -> Mapping[str, str]:
-    return {f"multi-{name}.service": _unit(node) for name, node in _unique(nodes, lambda node: _dashed(node.short))}
+def _systemd(order: Order) -> Mapping[str, str]:
+    named = _unique(order.nodes, lambda node: _ascii(node.short))
+    return {f"multi-{name}.service": _unit(order, node) for name, node in named}
 
 
-def _unit(node: Node) -> str:
+def _unit(order: Order, node: Node) -> str:
     notify = node.ready.kind == "notify"
+    reload = f"ExecReload=/bin/kill -{signal_name(node.reload_signal)} $MAINPID" if node.reload_signal else ""
     service = [
+        *(f"# {remark}" for remark in _remarks(order, node, proof=notify, killed=False)),
         f"Type={'notify' if notify else 'exec'}",
-        *(["NotifyAccess=main", f"TimeoutStartSec={node.ready_timeout:g}"] if notify else []),
-        "ExecStart=" + " ".join(_unit_word(word, command=True) for word in node.argv),
-        *([f"WorkingDirectory={_unit_text(node.workdir)}"] if node.workdir else []),
-        *([f"User={_unit_text(node.uid)}"] if node.uid else []),
-        *([f"Group={_unit_text(node.gid)}"] if node.gid else []),
+        *(["NotifyAccess=all", f"TimeoutStartSec={max(node.ready_timeout, 1):g}"] if notify else []),
+        "ExecStart=" + " ".join(_unit_word(word, command=True) for word in _unit_command(node.argv)),
+        *([f"WorkingDirectory={_unit_text(node, node.workdir)}"] if node.workdir else []),
+        *([f"User={_unit_text(node, node.uid)}"] if node.uid else []),
+        *([f"Group={_unit_text(node, node.gid)}"] if node.gid else []),
         *([f"UMask={node.umask:04o}"] if node.umask is not None else []),
         *([f"Nice={node.nice}"] if node.nice is not None else []),
         *(f"Limit{name.upper()}={_unit_limit(soft)}:{_unit_limit(hard)}" for name, soft, hard in node.rlimits),
-        *(f"Environment={_unit_word(f'{name}={value}')}" for name, value in _set_env(node)),
-        *(_TELL if notify and node.preset.startswith("celery") else ()),
-        *(f"UnsetEnvironment={name}" for name, value in node.env if value is None),
+        *(f"Environment={_unit_variable(node, name, value)}" for name, value in _set_env(node)),
+        *(_TELL if notify and any("celery" in word for word in (node.preset, *node.argv)) else ()),
+        *(f"UnsetEnvironment={name}" for name in _unset_env(node)),
         *_unit_log(node),
-        *([f"# {_middle(node)}"] if _middle(node) else []),
         f"KillSignal=SIG{signal_name(node.stop.first)}",
         f"KillMode={node.kill_mode}",
-        f"TimeoutStopSec={'infinity' if _patience(node) == _LONG else _patience(node)}",
-        *([f"ExecReload=/bin/kill -{signal_name(node.reload_signal)} $MAINPID"] if node.reload_signal else []),
+        *_unit_patience(node),
+        *([reload] if reload else []),
         "Restart=on-failure",
     ]
-    if node.ready.kind not in {"notify", "alive"}:
-        service.insert(0, f"# systemd cannot wait for ready = {_one_line(str(node.ready))}")
     return "\n".join(
         [
             "[Unit]",
-            f"Description={_unit_text(node.name)}",
+            f"Description={_one_line(node.name).replace('%', '%%')}",
             "After=network.target",
             "",
             "[Service]",
@@ -141,58 +209,142 @@ def _unit(node: Node) -> str:
 _TELL = ("# lets the plug-in that multi has in Celery say READY=1", "Environment=MULTI_INSTANCE=systemd")
 
 
+def _unit_command(argv: Sequence[str]) -> Sequence[str]:
+    """A program with quotes, backslashes or signs of systemd's own in its name is for a shell: systemd takes none."""
+    plain = argv[0].isprintable() and not set(argv[0]) & set("\"'\\$") and argv[0][:1] not in "-@:+!|"
+    return argv if plain and not _undecodable(argv[0]) else ("/bin/sh", "-c", 'exec "$0" "$@"', *argv)
+
+
 def _unit_log(node: Node) -> list[str]:
+    if node.logfile == "/dev/null":
+        return ["StandardOutput=null", "StandardError=inherit"]
     if not node.logs_to_file:
         return []
-    if any(_means_log(word, node.logfile) for word in node.argv):
+    directory = f"# this directory has to be there: {_one_line(node.logfile.rpartition('/')[0] or '/')}"
+    if _logs_itself(node):
         # systemd opens it as root, and a worker of another user could not open it any more.
-        return ["# the worker opens its log itself; what it prints besides is in the journal"]
-    return [f"StandardOutput=append:{_unit_text(node.logfile)}", "StandardError=inherit"]
+        return [directory, "# the worker opens its log itself; what it prints besides is in the journal"]
+    return [directory, f"StandardOutput=append:{_unit_text(node, node.logfile)}", "StandardError=inherit"]
 
 
-def _means_log(word: str, logfile: str) -> bool:
-    """Whether a word of the command is the log, alone or as an option's value; ``%I`` is the worker's to fill in."""
-    return word.replace("%I", "").replace("%i", "0").rpartition("=")[2] == logfile
+def _unit_patience(node: Node) -> list[str]:
+    seconds = _patience(node)
+    # 0 would mean for ever to systemd.
+    lines = [f"TimeoutStopSec={'infinity' if seconds == FOREVER else max(1, math.ceil(seconds))}"]
+    kills = any(signal_name(stage.signum) == "KILL" for stage in node.stop.stages)
+    return lines if kills or seconds == FOREVER else [*lines, "SendSIGKILL=no"]
 
 
 def _unit_limit(value: int) -> str:
     return "infinity" if value < 0 else str(value)
 
 
-def _unit_text(text: str) -> str:
-    """A value in which systemd's specifiers find nothing (systemd.unit(5))."""
-    return _one_line(text).replace("%", "%%")
+def _unit_text(node: Node, text: str) -> str:
+    """A value that systemd reads as it is, in which its specifiers find nothing (systemd.unit(5))."""
+    if not text.isprintable() or text != text.strip() or text.endswith("\\"):
+        raise _refuse(node, text, "systemd takes no such path")
+    return text.replace("%", "%%")
+
+
+def _unit_variable(node: Node, name: str, value: str) -> str:
+    if _undecodable(value):
+        raise _refuse(node, value, "systemd takes only UTF-8 in a variable")
+    return _unit_word(f"{name}={value}")
 
 
 def _unit_word(text: str, *, command: bool = False) -> str:
     """One word in systemd's quoting (systemd.syntax(7)); in a command line also safe from variables."""
-    escaped = "".join(_UNIT_ESCAPES.get(char, char) for char in text).replace("%", "%%")
+    escaped = "".join(_unit_character(char) for char in text).replace("%", "%%")
     if command:
         escaped = escaped.replace("$", "$$")
     plain = text and all(char.isalnum() or char in "_-./=:,@+%" for char in text)
     return escaped if plain else f'"{escaped}"'
 
 
-_UNIT_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-
-
-def _one_line(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text)
-
-
-def _dashed(name: str) -> str:
-    return "".join(char if char.isalnum() or char in "-_." else "-" for char in name)
+def _unit_character(char: str) -> str:
+    if char in '\\"':
+        return "\\" + char
+    return char if char.isprintable() else "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))
 
 
 # --- sysv and cron: `multi` goes on doing the work -----------------------------------------------------
 
+_Flags = tuple[tuple[str, tuple[str, ...]], ...]  # each flag with its values, in the order of the command line
 
-def _sysv(nodes: Sequence[Node], program: tuple[str, ...]) -> Mapping[str, str]:
+
+def words(nodes: Sequence[Node]) -> tuple[str, ...]:
+    """The words after ``multi start`` that make exactly these nodes, whatever is configured there."""
+    return _said(nodes, [_flags(node) for node in nodes])
+
+
+def whereabouts(nodes: Sequence[Node]) -> tuple[str, ...]:
+    """What the commands after ``start`` need to be told: the rest is on record."""
+    return _said(nodes, [_pidfile_flags(node) for node in nodes])
+
+
+def _said(nodes: Sequence[Node], of_each: Sequence[_Flags]) -> tuple[str, ...]:
+    """Names and flags: what is the same for all is said once, anything else for its node."""
+    flags = dict.fromkeys(flag for one in of_each for flag, _ in one)
+    said = [node.name for node in nodes]
+    for flag in flags:
+        values = [dict(one).get(flag, ()) for one in of_each]
+        if len(set(values)) == 1:
+            said += [f"{flag}={value}" for value in values[0]]
+            continue
+        for position, node in enumerate(nodes):
+            scope = str(position + 1) if "=" in node.name else node.name
+            said += [f"{flag}:{scope}={value}" for value in values[position]]
+    return tuple(said)
+
+
+def _pidfile_flags(node: Node) -> _Flags:
+    return ("--preset", ("exec",)), ("--pidfile", (template.literal_path(node.pidfile),))
+
+
+def _flags(node: Node) -> _Flags:
     import shlex
 
-    starts = "\n".join(f"    {shlex.join((*program, 'start', *words(node)))} || code=$?" for node in nodes)
-    others = "\n".join(f'    {shlex.join(program)} "$@" {shlex.join(_whereabouts(node))} || code=$?' for node in nodes)
-    names = " ".join(_one_line(node.name) for node in nodes)
+    proof = str(node.ready)
+    one = {
+        "--cmd": template.literal(shlex.join(node.argv)),
+        "--logfile": template.literal_path(node.logfile),
+        "--workdir": template.literal_path(node.workdir) if node.workdir is not None else None,
+        "--uid": node.uid,
+        "--gid": node.gid,
+        "--umask": f"{node.umask:03o}" if node.umask is not None else None,
+        "--nice": str(node.nice) if node.nice is not None else None,
+        "--stop-schedule": str(node.stop),
+        "--kill-mode": node.kill_mode,
+        "--ready": template.literal_path(proof) if node.ready.kind == "file" else template.literal(proof),
+        "--ready-timeout": f"{node.ready_timeout:g}",
+        "--startsecs": f"{node.startsecs:g}",
+        "--lock-timeout": f"{node.lock_timeout:g}",
+        "--reload-signal": signal_name(node.reload_signal) if node.reload_signal is not None else None,
+    }
+    own = [(name, value) for name, value in node.env if name not in node.env_read]
+    several = {
+        "--env": tuple(f"{name}-" if value is None else f"{name}={value}" for name, value in own),
+        "--env-file": tuple(template.literal_path(path) for path in node.env_files),
+        "--rlimit": tuple(f"{name}={_limit(soft)}:{_limit(hard)}" for name, soft, hard in node.rlimits),
+    }
+    return (
+        *_pidfile_flags(node),
+        *((flag, (value,)) for flag, value in one.items() if value is not None),
+        *((flag, values) for flag, values in several.items() if values),
+    )
+
+
+def _limit(value: int) -> str:
+    return "unlimited" if value < 0 else str(value)
+
+
+def _sysv(order: Order) -> Mapping[str, str]:
+    import shlex
+
+    names = _one_line(" ".join(node.name for node in order.nodes))
+    remarks = "".join(f"# {_one_line(f'{name}: {remark}')}\n" for name, remark in order.remarks.items())
+    start = " \\\n        ".join(shlex.quote(word) for word in words(order.nodes))
+    others = " \\\n        ".join(shlex.quote(word) for word in whereabouts(order.nodes))
     return {
         "multi-nodes": f"""#!/bin/sh
 ### BEGIN INIT INFO
@@ -203,158 +355,212 @@ def _sysv(nodes: Sequence[Node], program: tuple[str, ...]) -> Mapping[str, str]:
 # Default-Stop:      0 1 6
 # Short-Description: {names}
 ### END INIT INFO
+{remarks}
+cd / || exit 1 # python -m looks into the current directory first
 
-start() {{
-    code=0
-{starts}
-    return $code
+up() {{
+    {shlex.join(order.program)} "$1" \\
+        {start}
 }}
 
-each() {{
-    code=0
-{others}
-    return $code
+known() {{
+    {shlex.join(order.program)} "$1" \\
+        {others}
 }}
 
 case "${{1:-}}" in
-    start) start ;;
-    stop) each stopwait ;;
-    restart | force-reload) each stopwait && start ;;
-    reload) each reload ;;
-    status) each status ;;
-    *) echo "usage: $0 start|stop|restart|force-reload|reload|status" >&2; exit 2 ;;
+    start) up start ;;
+    stop) known stopwait ;;
+    restart | force-reload) up restart ;;
+    try-restart) if known status >/dev/null 2>&1; then up restart; fi ;;
+    reload) known reload ;;
+    status) known status ;;
+    *) echo "usage: $0 start|stop|restart|force-reload|try-restart|reload|status" >&2; exit 2 ;;
 esac
 """
     }
 
 
-def _whereabouts(node: Node) -> tuple[str, ...]:
-    """What the commands after `start` need to be told: the rest is on record."""
-    return node.name, "--preset=exec", f"--pidfile={_literal(node.pidfile)}"
+_CRON_LINE = 998  # characters: the longest command that every cron takes
 
 
-def _cron(nodes: Sequence[Node], program: tuple[str, ...]) -> Mapping[str, str]:
-    import shlex
-
-    lines = [
+def _cron(order: Order) -> Mapping[str, str]:
+    lines = [f"# {_one_line(f'{name}: {remark}')}" for name, remark in order.remarks.items()]
+    lines += [
         "# m h dom mon dow user command",
         "SHELL=/bin/sh",
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     ]
-    for node in nodes:
-        # multi itself becomes the node's user, so that the directories can be made; cron(8) reads % as a newline.
-        start = shlex.join((*program, "--quiet", "start", *words(node)))
-        ensure = shlex.join((*program, "ensure", *_whereabouts(node)))
-        if "\n" in start:
-            raise UsageError(
-                node.name, "has a newline in its command, which a crontab cannot hold", "export it to sysv"
-            )
-        lines += [f"@reboot root {start}".replace("%", "\\%"), f"* * * * * root {ensure}".replace("%", "\\%")]
+    # multi itself becomes the node's user, so that the directories can be made.
+    lines += [f"@reboot root {line}" for line in _cron_lines(order, ("--quiet", "start"), words)]
+    lines += [f"* * * * * root {line}" for line in _cron_lines(order, ("ensure",), whereabouts)]
     return {"multi-nodes": "\n".join(lines) + "\n"}
+
+
+def _cron_lines(order: Order, command: tuple[str, ...], told: Callable[[Sequence[Node]], tuple[str, ...]]) -> list[str]:
+    """One command for all nodes, or where that is too long for cron one for each."""
+    together = _cron_command((*order.program, *command, *told(order.nodes)))
+    if len(together) <= _CRON_LINE and "\n" not in together:
+        return [together]
+    lines: list[str] = []
+    for node in order.nodes:
+        line = _cron_command((*order.program, *command, *told([node])))
+        if "\n" in line:
+            raise _refuse(node, "\n", "a line of a crontab cannot hold it")
+        if len(line.encode("utf-8", "surrogateescape")) > _CRON_LINE:
+            why = f"needs a line of {len(line)} characters, and cron takes {_CRON_LINE}"
+            raise UsageError(node.name, why, "export it to sysv, or write a multi.toml and use config/cron.d/multi")
+        lines.append(line)
+    return lines
+
+
+def _cron_command(argv: Sequence[str]) -> str:
+    r"""A command as crontab(5) has it: ``\%`` for a percent sign.
+
+    Some crons take ``\\`` for one backslash and others for two, so no two characters that mean something to any of them
+    stand side by side: the shell's quotes are closed and opened between them.
+    """
+    import shlex
+
+    return re.sub(r"\\(?=[\\%])", r"\\''", shlex.join(argv)).replace("%", "\\%")
 
 
 # --- supervisord ----------------------------------------------------------------------------------------
 
 
-def _supervisord(nodes: Sequence[Node], _program: tuple[str, ...]) -> Mapping[str, str]:
-    return {
-        "multi.conf": "\n".join(
-            _program_section(name, node) for name, node in _unique(nodes, lambda n: _dashed(n.short))
-        )
-    }
+def _supervisord(order: Order) -> Mapping[str, str]:
+    named = _unique(order.nodes, lambda node: _ascii(node.short))
+    return {"multi.conf": "\n".join(_program_section(order, name, node) for name, node in named)}
 
 
-def _program_section(name: str, node: Node) -> str:
-    import shlex
-
-    lines = [f"[program:{name}]", f"command={_supervisor(shlex.join(node.argv))}"]
+def _program_section(order: Order, name: str, node: Node) -> str:
+    plain = [(key, value) for key, value in _set_env(node) if _supervisor_quotes(value)]
+    hard = {key for key, value in _set_env(node) if not _supervisor_quotes(value)}
+    lines = [f"[program:{name}]"]
+    lines += [f"; {remark}" for remark in _remarks(order, node, "gid", "nice", "rlimit", "reload_signal")]
+    lines.append(f"command={_supervisor_command(node, _with_env(node, hard))}")
     if node.workdir:
-        lines.append(f"directory={_supervisor(node.workdir)}")
+        lines.append(f"directory={_supervisor_text(node, node.workdir)}")
     if node.uid:
-        lines.append(f"user={_supervisor(node.uid)}")
+        lines.append(f"user={_supervisor_text(node, node.uid)}")
     if node.umask is not None:
         lines.append(f"umask={node.umask:03o}")
-    env = _set_env(node)
-    if env:
-        pairs = ",".join(f'{key}="{_supervisor_value(value)}"' for key, value in env)
-        lines.append(f"environment={pairs}")
-    if node.logs_to_file:
-        lines += [f"stdout_logfile={_supervisor(node.logfile)}", "redirect_stderr=true"]
+    if plain:
+        quoted = ((key, _percent(value), _supervisor_quotes(value)) for key, value in plain)
+        lines.append("environment=" + ",".join(f"{key}={quote}{value}{quote}" for key, value, quote in quoted))
+    if _logs_itself(node) and node.logs_to_file:
+        # supervisord opens it as root, and a worker of another user could not open it any more.
+        lines.append("; the worker opens its log itself; what it prints besides is in a log of supervisord's")
+    elif node.logs_to_file or node.logfile == "/dev/null":
+        lines += [f"stdout_logfile={_supervisor_text(node, node.logfile)}", "stdout_logfile_maxbytes=0"]
     lines += [
-        f"startsecs={round(node.startsecs)}",
+        "redirect_stderr=true",
+        f"startsecs={math.ceil(node.startsecs)}",
         f"stopsignal={signal_name(node.stop.first)}",
-        f"stopwaitsecs={_patience(node)}",
+        f"stopwaitsecs={_whole_patience(node)}",
         f"killasgroup={'true' if node.kill_mode == 'mixed' else 'false'}",
         "autorestart=unexpected",
     ]
-    lines += [f"; {remark}" for remark in (_middle(node), _unsaid(node, gid=True)) if remark]
     return "\n".join(lines) + "\n"
 
 
-def _supervisor(text: str) -> str:
-    if "\n" in text:
-        raise UsageError(text, "has a newline, which supervisord's configuration cannot hold", "export it to systemd")
-    return text.replace("%", "%%").replace(" ;", " \\;")
+def _supervisor_command(node: Node, argv: Sequence[str]) -> str:
+    """Quotes are closed and opened where supervisord would see the begin of a comment or a name to expand."""
+    import shlex
+
+    text = shlex.join(argv)
+    if "\n" in text or "\r" in text or _undecodable(text):
+        raise _refuse(node, next(word for word in argv if set("\n\r") & set(word) or _undecodable(word)), _SUPERVISOR)
+    return _percent(re.sub(r"(?<=\s)(?=[;#])|(?<=%)(?=\()", "''", text))
 
 
-def _supervisor_value(text: str) -> str:
-    return _supervisor(text).replace("\\", "\\\\").replace('"', '\\"')
+def _supervisor_text(node: Node, text: str) -> str:
+    if not text.isprintable() or _undecodable(text) or re.search(r"\s[;#]|%\(", text) or text != text.strip():
+        raise _refuse(node, text, _SUPERVISOR)
+    return _percent(text)
 
 
-def _unsaid(node: Node, *, gid: bool = False) -> str:
-    """A remark on settings that the other supervisor has no word for."""
-    missing = [name for name, value in (("nice", node.nice), ("rlimit", node.rlimits or None)) if value is not None]
-    if gid and node.gid is not None:
-        missing.append("gid")
-    return f"not exported, because there is no word for it here: {', '.join(missing)}" if missing else ""
+def _supervisor_quotes(value: str) -> str:
+    """The quotes that a value of ``environment=`` can stand in; empty when there are none."""
+    if not value.isprintable() or _undecodable(value) or re.search(r"\s[;#]|%\(", value):
+        return ""
+    if value.strip("'\"") != value:
+        return ""
+    return '"' if '"' not in value else "'" if "'" not in value else ""
+
+
+_SUPERVISOR = "supervisord's configuration cannot hold it"
+
+
+def _percent(text: str) -> str:
+    return text.replace("%", "%%")
 
 
 # --- containers -------------------------------------------------------------------------------------------
 
 
-def _compose(nodes: Sequence[Node], _program: tuple[str, ...]) -> Mapping[str, str]:
+def _compose(order: Order) -> Mapping[str, str]:
     lines = ["# MULTI_IMAGE is the image that holds the worker's program.", "services:"]
-    for name, node in _unique(nodes, lambda node: _dashed(node.short)):
+    for name, node in _unique(order.nodes, lambda node: _ascii(node.short)):
+        missing = ("umask", "nice", "env", "logfile", "kill_mode", "reload_signal", *(() if node.uid else ("gid",)))
         lines += [
             f"  {json.dumps(name)}:",
+            *(f"    # {remark}" for remark in _remarks(order, node, *missing)),
             "    image: ${MULTI_IMAGE:?the image with the worker}",
-            f"    command: {_compose_text(list(node.argv))}",
+            f"    command: {_compose_text(node, list(node.argv))}",
             "    init: true",
             f"    stop_signal: SIG{signal_name(node.stop.first)}",
-            f"    stop_grace_period: {_patience(node)}s",
+            f"    stop_grace_period: {_whole_patience(node)}s",
             "    restart: on-failure",
         ]
         if node.workdir:
-            lines.append(f"    working_dir: {_compose_text(node.workdir)}")
+            lines.append(f"    working_dir: {_compose_text(node, node.workdir)}")
         if node.uid:
-            lines.append(f"    user: {_compose_text(node.uid + (':' + node.gid if node.gid else ''))}")
+            lines.append(f"    user: {_compose_text(node, node.uid + (':' + node.gid if node.gid else ''))}")
         if _set_env(node):
-            lines.append(f"    environment: {_compose_text(dict(_set_env(node)))}")
+            lines.append(f"    environment: {_compose_text(node, dict(_set_env(node)))}")
         if node.rlimits:
             limits = {limit.lower(): {"soft": soft, "hard": hard} for limit, soft, hard in node.rlimits}
             lines.append(f"    ulimits: {json.dumps(limits)}")
-        lines += [f"    # {remark}" for remark in (_middle(node), _umask_remark(node)) if remark]
     return {"compose.yaml": "\n".join(lines) + "\n"}
 
 
-def _compose_text(value: object) -> str:
-    """JSON is YAML; ``$`` would begin a variable."""
-    return json.dumps(value).replace("$", "$$")
+def _compose_text(node: Node, value: object) -> str:
+    """``$`` would begin a variable."""
+    return _yaml(node, value).replace("$", "$$")
 
 
-def _umask_remark(node: Node) -> str:
-    missing = [name for name, value in (("umask", node.umask), ("nice", node.nice)) if value is not None]
-    return f"not exported, because there is no word for it here: {', '.join(missing)}" if missing else ""
+def _yaml(node: Node, value: object, indent: int | None = None) -> str:
+    """JSON is YAML, but for what YAML has no pairs of escapes for, and what it does not allow unescaped."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    if _undecodable(text):
+        raise _refuse(node, next(char for char in text if _undecodable(char)), "YAML can hold nothing but Unicode")
+    return "".join(_yaml_character(char) for char in text)
 
 
-def _kubernetes(nodes: Sequence[Node], _program: tuple[str, ...]) -> Mapping[str, str]:
-    named = _unique(
-        nodes, lambda node: _dashed(node.short).lower().replace("_", "-").replace(".", "-").strip("-") or "node"
-    )
-    return {f"{name}.yaml": _deployment(name, node) for name, node in named}
+def _yaml_character(char: str) -> str:
+    if char.isprintable() or char == "\n":  # a newline within a string is escaped already
+        return char
+    return f"\\u{ord(char):04x}" if ord(char) <= 0xFFFF else f"\\U{ord(char):08x}"  # noqa: PLR2004 -- four digits
 
 
-def _deployment(name: str, node: Node) -> str:
+def _kubernetes(order: Order) -> Mapping[str, str]:
+    named = _unique(order.nodes, _label)
+    return {f"{name}.yaml": _deployment(order, name, node) for name, node in named}
+
+
+def _label(node: Node) -> str:
+    name = _ascii(node.short, "").lower().strip("-") or "node"
+    if len(name) > _LONGEST_LABEL:
+        why = f"is longer than the {_LONGEST_LABEL} characters that a name may have in Kubernetes"
+        raise UsageError(node.name, why, "give the node a shorter name")
+    return name
+
+
+_LONGEST_LABEL = 63  # RFC 1123
+
+
+def _deployment(order: Order, name: str, node: Node) -> str:
     container: dict[str, object] = {
         "name": name,
         "image": "IMAGE",
@@ -367,11 +573,11 @@ def _deployment(name: str, node: Node) -> str:
     probe = _probe(node)
     if probe:
         container["readinessProbe"] = probe
-    spec: dict[str, object] = {"terminationGracePeriodSeconds": _patience(node), "containers": [container]}
+    spec: dict[str, object] = {"terminationGracePeriodSeconds": _whole_patience(node), "containers": [container]}
     security = {
         key: int(value)
         for key, value in (("runAsUser", node.uid), ("runAsGroup", node.gid))
-        if value and value.isdigit()
+        if value and value.isascii() and value.isdigit()
     }
     if security:
         spec["securityContext"] = security
@@ -386,19 +592,23 @@ def _deployment(name: str, node: Node) -> str:
             "template": {"metadata": {"labels": {"app": name}}, "spec": spec},
         },
     }
+    missing = ("umask", "nice", "rlimit", "env", "logfile", "kill_mode", "reload_signal")
     remarks = [
         "IMAGE is the image that holds the worker's program.",
+        *_remarks(order, node, *missing, proof=bool(probe)),
         *([f"Kubernetes sends TERM, unless the image has a STOPSIGNAL; this node wants {signal_name(node.stop.first)}."]
           if signal_name(node.stop.first) != "TERM" else []),
-        *([_middle(node)] if _middle(node) else []),
+        *(["the probe connects to the pod's own address: listen there, not on localhost alone"]
+          if node.ready.kind == "tcp" else []),
         *(["user and group are numbers in Kubernetes; these are names: " + f"{node.uid or ''} {node.gid or ''}".strip()]
           if len(security) < sum(value is not None for value in (node.uid, node.gid)) else []),
     ]  # fmt: skip
-    return "".join(f"# {remark}\n" for remark in remarks) + json.dumps(deployment, indent=2) + "\n"
+    return "".join(f"# {remark}\n" for remark in remarks) + _yaml(node, deployment, indent=2) + "\n"
 
 
 def _kubernetes_word(text: str) -> str:
-    return text.replace("$(", "$$(")
+    """``$(NAME)`` would be a variable, and ``$$`` is one dollar sign."""
+    return text.replace("$", "$$")
 
 
 def _probe(node: Node) -> dict[str, object]:
@@ -418,13 +628,12 @@ def _probe(node: Node) -> dict[str, object]:
 # --- launchd and Procfile --------------------------------------------------------------------------------------
 
 
-def _launchd(nodes: Sequence[Node], _program: tuple[str, ...]) -> Mapping[str, str]:
-    return {
-        f"multi.{name}.plist": _plist(name, node) for name, node in _unique(nodes, lambda node: _dashed(node.short))
-    }
+def _launchd(order: Order) -> Mapping[str, str]:
+    named = _unique(order.nodes, lambda node: _ascii(node.short))
+    return {f"multi.{name}.plist": _plist(order, name, node) for name, node in named}
 
 
-def _plist(name: str, node: Node) -> str:
+def _plist(order: Order, name: str, node: Node) -> str:
     import plistlib
 
     job: dict[str, object] = {
@@ -432,7 +641,7 @@ def _plist(name: str, node: Node) -> str:
         "ProgramArguments": list(node.argv),
         "RunAtLoad": True,
         "KeepAlive": {"SuccessfulExit": False},
-        "ExitTimeOut": _patience(node),
+        "ExitTimeOut": _whole_patience(node),
     }
     optional: dict[str, object] = {
         "WorkingDirectory": node.workdir,
@@ -441,19 +650,33 @@ def _plist(name: str, node: Node) -> str:
         "Umask": node.umask,
         "Nice": node.nice,
         "EnvironmentVariables": dict(_set_env(node)) or None,
+        "AbandonProcessGroup": True if node.kill_mode == "process" else None,
     }
     job.update({key: value for key, value in optional.items() if value is not None})
-    if node.logs_to_file:
+    if node.logs_to_file or node.logfile == "/dev/null":
         job["StandardOutPath"] = job["StandardErrorPath"] = node.logfile
+    lost: list[str] = []
     for kind, which in (("SoftResourceLimits", 1), ("HardResourceLimits", 2)):
-        limits = {
-            _LAUNCHD_LIMITS[limit[0].upper()]: limit[which]
-            for limit in node.rlimits
-            if limit[0].upper() in _LAUNCHD_LIMITS
-        }
+        limits: dict[str, object] = {}
+        for limit in node.rlimits:
+            word = _LAUNCHD_LIMITS.get(limit[0].upper())
+            value = limit[which]
+            if word is None or not isinstance(value, int) or value < 0:
+                lost.append(limit[0])
+            else:
+                limits[word] = value
         if limits:
             job[kind] = limits
-    return plistlib.dumps(job, sort_keys=False).decode("utf-8")
+    remarks = _remarks(order, node, "env", "reload_signal", "first")
+    if lost:
+        remarks.append(f"not exported, because there is no word for it here: rlimit {' '.join(dict.fromkeys(lost))}")
+    try:
+        text = plistlib.dumps(job, sort_keys=False).decode("utf-8")
+    except (ValueError, UnicodeError):
+        why = "has a character in its settings that a property list cannot hold"
+        raise UsageError(node.name, why, "take it out, or export it to sysv") from None
+    head, newline, rest = text.partition("\n")
+    return head + newline + "".join(f"<!-- {remark.replace('--', '- -')} -->\n" for remark in remarks) + rest
 
 
 _LAUNCHD_LIMITS = {
@@ -469,25 +692,24 @@ _LAUNCHD_LIMITS = {
 }
 
 
-def _procfile(nodes: Sequence[Node], _program: tuple[str, ...]) -> Mapping[str, str]:
+def _procfile(order: Order) -> Mapping[str, str]:
     import shlex
 
+    missing = ("uid", "gid", "rlimit", "logfile", "kill_mode", "reload_signal", "first")
     lines: list[str] = []
-    for name, node in _unique(nodes, lambda node: _dashed(node.short)):
-        command = shlex.join(node.argv)
-        if _set_env(node):
-            command = "env " + " ".join(shlex.quote(f"{key}={value}") for key, value in _set_env(node)) + " " + command
-        if node.workdir:
-            command = f"cd {shlex.quote(node.workdir)} && exec {command}"
-        if "\n" in command:
-            raise UsageError(
-                node.name, "has a newline in its command, which a Procfile cannot hold", "export it to systemd"
-            )
+    for name, node in _unique(order.nodes, lambda node: _ascii(node.short, "-_")):
+        lines += [f"# {name}: {remark}" for remark in _remarks(order, node, *missing)]
+        first = [f"cd {shlex.quote(node.workdir)}"] if node.workdir else []
+        first += [f"umask {node.umask:03o}"] if node.umask is not None else []
+        nice = () if node.nice is None else ("nice", "-n", str(node.nice))
+        command = " && ".join([*first, f"exec {shlex.join((*nice, *_with_env(node)))}"])
+        if "\n" in command or "\r" in command:
+            raise _refuse(node, "\n" if "\n" in command else "\r", "a line of a Procfile cannot hold it")
         lines.append(f"{name}: {command}")
     return {"Procfile": "\n".join(lines) + "\n"}
 
 
-FORMS: Mapping[str, Callable[[Sequence[Node], tuple[str, ...]], Mapping[str, str]]] = {
+FORMS: Mapping[str, Callable[[Order], Mapping[str, str]]] = {
     "systemd": _systemd,
     "sysv": _sysv,
     "cron": _cron,

@@ -79,6 +79,15 @@ def look_at(node: Node, census: Census, machine: Machine) -> Observation:
 
 def judge(node: Node, evidence: Evidence, census: Census, me: Me) -> Observation:
     """What is true of the node, given the evidence. Pure."""
+    seen = _judge(node, evidence, census, me)
+    match seen.sighting:
+        case Up(proc) | Stopping(proc) | Lost(proc) if census.rows[proc.pid].seen.still:
+            return replace(seen, sighting=replace(seen.sighting, still=True))
+        case _:
+            return seen
+
+
+def _judge(node: Node, evidence: Evidence, census: Census, me: Me) -> Observation:
     for path, file in ((node.pidfile, evidence.pidfile), (node.recordfile, evidence.record)):
         doubt = _distrust(path, file, evidence.node_uid, me)
         if doubt:

@@ -91,15 +91,18 @@ class View:
 # --- words -> nodes -------------------------------------------------------------------------------
 
 
-def select(command: str, words: Sequence[str], *, machine: Machine | None = None) -> Selection:
+def select(
+    command: str, words: Sequence[str], *, foreground: bool = False, machine: Machine | None = None
+) -> Selection:
     """Words -> nodes. Raises `MultiError` for what the user must put right.
 
     Commands that act or look at nodes which were started before take what their records say: a node is stopped by
-    the schedule it was started with, and `restart` without worker options starts the recorded command again.
+    the schedule it was started with, and `restart` without worker options starts the recorded command again. With
+    `foreground`, as for `run`, a log that nobody named is where our own output goes.
     """
     command = _ALIASES.get(command, command)
     if command in PURE:
-        return _Selector(command, words, machine or _ground()).pure()
+        return _Selector(command, words, machine or _ground(), foreground=foreground).pure()
     if machine is not None:
         return _Selector(command, words, machine).with_records(machine)
     from multi.system import System
@@ -117,7 +120,7 @@ def _ground() -> Ground:
 class _Selector:
     """One command line on its way to nodes: what it says, what the configuration says, where we are."""
 
-    def __init__(self, command: str, words: Sequence[str], ground: Ground) -> None:
+    def __init__(self, command: str, words: Sequence[str], ground: Ground, *, foreground: bool = False) -> None:
         from multi import config, parse, presets
         from multi.expand import Host
         from multi.machine import MachineError
@@ -128,6 +131,7 @@ class _Selector:
             raise MultiError("", str(error)) from error
         words, self.strict = _without_strict(words)
         self.command = command
+        self.foreground = foreground or command == "run"
         self.ground = ground
         self.here = here
         state = here.environ.get("XDG_STATE_HOME", "")
@@ -186,7 +190,7 @@ class _Selector:
             starts=self.command in _NEEDS_COMMAND,
             recorded=recorded,
         )
-        if self.command == "run" and any(_nobody_said("logfile", made.sources[node.name]) for node in made.nodes):
+        if self.foreground and any(_nobody_said("logfile", made.sources[node.name]) for node in made.nodes):
             # In the foreground a log belongs where our own output goes, unless somebody says otherwise.
             names = [node.name for node in made.nodes if _nobody_said("logfile", made.sources[node.name])]
             scope = None if len(names) == len(made.nodes) else ",".join(names)
@@ -213,7 +217,8 @@ class _Selector:
             raise UsageError(
                 "", f"{self.command} needs nodes, and none is named or configured", f"try 'multi {self.command} w1 w2'"
             )
-        return self.selection(self.expand(self.spec))
+        selection = self.selection(self.expand(self.spec))
+        return self._with_fallbacks(selection) if self.command == "export" else selection
 
     def with_records(self, machine: Machine) -> Selection:
         """Ride on to what is on record of these nodes."""
@@ -367,6 +372,10 @@ class _Selector:
                     "has no recorded command to start again",
                     "give the worker's options, as for 'multi start'",
                 )
+        return _without_needless_root(self._with_fallbacks(selection), self.here.environ, self.here.uid)
+
+    def _with_fallbacks(self, selection: Selection) -> Selection:
+        """Know what is taken for a proof of readiness where the one of the preset cannot be had."""
         fallbacks: dict[str, tuple[Ready, str]] = {}
         for name in dict.fromkeys(node.preset for node in selection.nodes):
             try:
@@ -375,8 +384,7 @@ class _Selector:
                 continue  # a recorded node is started as it was, also when its preset is gone by now
             if preset.ready_fallback is not None:
                 fallbacks[name] = (preset.ready_fallback, preset.ready_fallback_note)
-        selection = replace(selection, fallbacks=fallbacks)
-        return _without_needless_root(selection, self.here.environ, self.here.uid)
+        return replace(selection, fallbacks=fallbacks)
 
 
 def _has_nodes(config: Config) -> bool:
@@ -665,10 +673,39 @@ def unreadable_logs(selection: Selection, *, machine: Machine | None = None) -> 
 
 
 def export(form: str, selection: Selection) -> Mapping[str, str]:
-    """The nodes for another supervisor: files by relative path, see `multi.export`. Raises `UsageError`."""
-    from multi import export as room
+    """The nodes for another supervisor: files by relative path, see `multi.export`. Raises `UsageError`.
 
-    return room.export(form, selection.nodes, (_ground().surroundings().python, "-m", "multi"))
+    For a supervisor of this machine they get the user, directory and program that they would have if they were started
+    here and now: it starts them as root, in /, with a PATH of its own.
+    """
+    from multi import export as room
+    from multi.system.place import Place
+
+    place = Place()
+    here = place.surroundings()
+    order = room.Order(nodes=selection.nodes, program=(here.python, "-m", "multi"))
+    if form in room.HERE:
+        from multi.system import System
+
+        with System() as system:
+            weaker = _weaker(selection, system)
+        me = None if here.uid == 0 else place.user_name(here.uid)
+        path = here.environ.get("PATH", "")
+        nodes = [weaker[node.name].instead(node) if node.name in weaker else node for node in selection.nodes]
+        order = replace(
+            order,
+            nodes=[
+                replace(
+                    node,
+                    argv=(place.program(node.argv[0], dict(node.env).get("PATH") or path), *node.argv[1:]),
+                    workdir=node.workdir or here.cwd,
+                    uid=node.uid or me,
+                )
+                for node in nodes
+            ],
+            remarks={name: each.note for name, each in weaker.items()},
+        )
+    return room.export(form, order)
 
 
 def save(files: Mapping[str, str], directory: str) -> Iterator[str]:

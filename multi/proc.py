@@ -22,8 +22,9 @@ class Proc:
 class Seen:
     """One row of the process table, as it was at one moment.
 
-    `started` is the age in the machine's own clock: seconds since the process started. `gone` is
-    true of a zombie: it has exited, only its parent has not looked yet.
+    `age` is in the machine's own clock: seconds since the process started. `gone` is true of a
+    zombie: it has exited, only its parent has not looked yet. `still` is true of one that stands
+    still by SIGSTOP or the like: until CONT it does nothing, and obeys nothing but KILL.
     """
 
     proc: Proc
@@ -33,3 +34,4 @@ class Seen:
     uid: int
     gone: bool
     age: float
+    still: bool = False

@@ -48,6 +48,7 @@ from multi.step import (
     Spawn,
     Step,
     Stop,
+    Wake,
 )
 from multi.value import dataclass, field, replace
 
@@ -482,6 +483,8 @@ def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911, PLR0912
             return "wait until it is up"
         case AwaitDown(proc):
             return f"wait until pid {proc.pid} ends by itself"
+        case Wake(proc):
+            return f"let pid {proc.pid} go on: it stands still"
         case Signal(proc, signum):
             return f"send {signal_name(signum)} to pid {proc.pid}"
         case AwaitEnd(proc, schedule):
@@ -521,6 +524,8 @@ def _step_json(  # noqa: C901, PLR0911, PLR0912 -- one case a step is the table
             return {"step": "await-up"}
         case AwaitDown(proc):
             return {"step": "await-down", "pid": proc.pid}
+        case Wake(proc):
+            return {"step": "wake", "pid": proc.pid}
         case Signal(proc, signum):
             return {"step": "signal", "pid": proc.pid, "signal": signal_name(signum)}
         case AwaitEnd(proc, schedule):
@@ -570,6 +575,10 @@ def _why(sighting: Sighting) -> str | None:
             return f"{why}; 'multi ensure' leaves it alone for {duration(patience)} more, because it keeps failing"
         case Dead(why) | Lost(_, why) | Unsure(why):
             return why or None
+        case Up(still=True):
+            return "it stands still, because somebody sent it STOP; 'multi start' lets it go on"
+        case Stopping(still=True):
+            return "it stands still, because a stop was cut off or somebody sent it STOP; 'multi stopwait' goes on"
         case _:
             return None
 

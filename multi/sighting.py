@@ -15,10 +15,14 @@ class Down:
 
 @dataclass(frozen=True, slots=True)
 class Up:
-    """The process runs. `ready` is false while nobody has yet seen it ready (state ``starting``)."""
+    """The process runs. `ready` is false while nobody has yet seen it ready (state ``starting``).
+
+    `still`, here and below: it was stopped by a signal, and does nothing until it is let go on.
+    """
 
     proc: Proc
     ready: bool = True
+    still: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,7 @@ class Stopping:
 
     proc: Proc
     sent: bool = True
+    still: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Lost:
 
     proc: Proc
     why: str
+    still: bool = False
 
 
 @dataclass(frozen=True, slots=True)

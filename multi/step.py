@@ -50,6 +50,13 @@ class AwaitReady:
 
 
 @dataclass(frozen=True, slots=True)
+class Wake:
+    """The process stands still: let it and its tree go on, so that it can work, or obey what comes next."""
+
+    proc: Proc
+
+
+@dataclass(frozen=True, slots=True)
 class Signal:
     """Send one signal to the main process. `stop` when it asks the node to end: the record then says so."""
 
@@ -107,7 +114,20 @@ class Adopt:
 
 
 Step: TypeAlias = (
-    Skip | Refuse | Spawn | AwaitReady | AwaitUp | AwaitDown | Signal | AwaitEnd | Stop | Kill | Clear | Rewrite | Adopt
+    Skip
+    | Refuse
+    | Spawn
+    | AwaitReady
+    | AwaitUp
+    | AwaitDown
+    | Wake
+    | Signal
+    | AwaitEnd
+    | Stop
+    | Kill
+    | Clear
+    | Rewrite
+    | Adopt
 )
 
 

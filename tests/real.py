@@ -11,6 +11,10 @@ the machine, and ways to run `multi`: `Real.multi` as a process of its own, `Rea
 coverage and debuggers see it), `Real.begin` in the background. All of them add ``--pidfile`` so that every file lies
 below `Real.run`; `Real.start` adds the rest of what a bare ``start`` needs.
 
+A command that starts nodes is done for `Real.raw`, `Real.multi`, `Real.start` and `Real.inside` when those of them that
+are tiny workers are set up: Python takes a while until it hears a signal, and a test that sends one before that tests
+nothing. `Real.begin` does not wait.
+
 At the end of a test each process that came of it is found by a mark in its environment or words, and KILLed. Nodes that
 are on record, and their children, may be left for that. Anything else that is still there is an orphan or a part of
 `multi`, and fails the test, unless the test said `Real.expect_left`.
@@ -41,6 +45,8 @@ COMMAND_PATIENCE = 60.0  # seconds that one command may take
 WORKER = str(Path(__file__).with_name("worker_child.py"))
 NOBODY = 65534
 _MARK = "MULTI_TEST_MARK"
+_UP = "MULTI_TEST_UP"
+STARTING = frozenset({"start", "restart", "ensure", "apply", "stop_verify"})
 _CLEARED = ("MULTI_", "CELERY", "C_FORCE", "XDG_", "NOTIFY_", "NO_COLOR", "HOSTNAME")
 T = TypeVar("T")
 
@@ -223,6 +229,11 @@ class Real:
         return self.base / "run"
 
     @property
+    def up(self) -> Path:
+        """Where tiny workers say that they are set up."""
+        return self.base / "up"
+
+    @property
     def log(self) -> Path:
         """Where the logs lie."""
         return self.base / "log"
@@ -258,13 +269,13 @@ class Real:
 
     def multi(self, command: str, *words: str, stdin: bytes = b"", user: int | None = None) -> Done:
         """``multi COMMAND --pidfile=RUN/%n.pid WORDS`` as a process of its own."""
-        return self.begin(command, self._pidfile, *words, stdin=stdin, user=user).done()
+        return self._settled(self.begin(command, self._pidfile, *words, stdin=stdin, user=user).done())
 
     def raw(
         self, *words: str, stdin: bytes = b"", user: int | None = None, env: Mapping[str, str] | None = None
     ) -> Done:
         """``multi WORDS``, nothing added, as a process of its own."""
-        return self.begin(*words, stdin=stdin, user=user, env=env).done()
+        return self._settled(self.begin(*words, stdin=stdin, user=user, env=env).done())
 
     def begin(
         self, *words: str, stdin: bytes = b"", user: int | None = None, env: Mapping[str, str] | None = None
@@ -306,7 +317,16 @@ class Real:
             contextlib.redirect_stderr(err),
         ):
             code = main(words)
-        return Done(words, code, out.getvalue(), err.getvalue(), time.monotonic() - began)
+        return self._settled(Done(words, code, out.getvalue(), err.getvalue(), time.monotonic() - began))
+
+    def _settled(self, done: Done) -> Done:
+        """Wait until the tiny workers on record hear signals, or are gone."""
+        if not STARTING.isdisjoint(done.words):
+            for pid in self._recorded_pids():
+                until(lambda pid=pid: not alive(pid) or words_of(pid), f"{pid} has executed")  # type: ignore[misc]
+                if WORKER in words_of(pid) and environ_of(pid).get(_UP) == str(self.up):
+                    until(lambda pid=pid: not alive(pid) or (self.up / str(pid)).exists(), f"{pid} is set up")  # type: ignore[misc]
+        return done
 
     @property
     def _pidfile(self) -> str:
@@ -457,12 +477,20 @@ class Real:
         mark = self.mark.encode()
         return mark in _slurp(f"/proc/{pid}/environ") or mark in _slurp(f"/proc/{pid}/cmdline")
 
-    def _recorded_tokens(self) -> set[str]:
-        tokens: set[str] = set()
+    def _recorded(self, key: str) -> list[object]:
+        """What all records say under a key. Tests plant other things at these paths: what is no file is not opened."""
+        found: list[object] = []
         for path in self.base.rglob("*.json"):
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                tokens.add(str(json.loads(path.read_bytes()).get("token")))
-        return tokens - {"", "None"}
+            if path.is_file():
+                with contextlib.suppress(OSError, ValueError, AttributeError):
+                    found.append(json.loads(path.read_bytes()).get(key))
+        return found
+
+    def _recorded_pids(self) -> list[int]:
+        return [pid for pid in self._recorded("pid") if isinstance(pid, int) and pid > 1]
+
+    def _recorded_tokens(self) -> set[str]:
+        return {token for token in self._recorded("token") if isinstance(token, str)} - {""}
 
     def _descends(self, pid: int) -> bool:
         """Whether it is a descendant of a process that is accounted for: a recorded node or one of the test's own."""
@@ -500,6 +528,8 @@ def place() -> Iterator[Real]:
         }
     )
     (base / "home").mkdir()
+    (base / "up").mkdir()
+    (base / "up").chmod(0o1777)
     real = Real(base, mark, env)
     real._children_before = frozenset(_children(os.getpid()))  # noqa: SLF001 -- the maker of the value sets it up
     try:

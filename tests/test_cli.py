@@ -87,8 +87,10 @@ class FakeLine:
     asked: list[tuple[object, ...]] = dataclasses.field(default_factory=list)
     manners: list[Manner] = dataclasses.field(default_factory=list)
 
-    def select(self, command: str, words: Sequence[str]) -> Selection:
+    def select(self, command: str, words: Sequence[str], *, foreground: bool = False) -> Selection:
         """Whatever the words say."""
+        if foreground:
+            self.asked.append(("foreground",))
         self.asked.append(("select", command, *words))
         if self.error is not None:
             raise self.error
@@ -317,8 +319,21 @@ def test_export_writes_its_files_where_it_is_told() -> None:
 
 
 def test_export_needs_a_form() -> None:
-    """G9: `export` alone is one line and exit 2."""
+    """G9: `export` alone, or with a form that there is not, is one line and exit 2."""
     assert run("export").code == 2
+    result = run("export", "systemdd", "w1")
+    assert result.code == 2
+    assert result.err == "multi: systemdd: is no form that nodes can be exported to; did you mean 'systemd'?\n"
+
+
+@pytest.mark.parametrize(
+    ("form", "foreground"), [("systemd", True), ("compose", True), ("sysv", False), ("cron", False)]
+)
+def test_export_tells_who_takes_the_output(form: str, foreground: bool) -> None:
+    """A log that nobody named is the supervisor's own business, unless `multi` goes on doing the work."""
+    line = FakeLine()
+    run("export", form, "w1", line=line)
+    assert (("foreground",) in line.asked) is foreground
 
 
 def test_windows() -> None:

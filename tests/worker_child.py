@@ -18,7 +18,8 @@
     --mark WORD           means nothing; the tests find the process by it
 
 All children but the zombie ignore TERM, so that only KILL ends them, and end by themselves after ten minutes.
-What is set up is set up before ``--touch`` and ``--notify``: who waits for these sees the whole family.
+What is set up is set up before ``--touch`` and ``--notify``: who waits for these sees the whole family. In the directory
+that $MULTI_TEST_UP names, if any, a file named after the pid says the same (see `real.Real.inside_raw`).
 """
 
 import os
@@ -58,6 +59,7 @@ def main(words: list[str]) -> int:  # noqa: C901 -- one branch an option
             write(value, b"".join(os.fsencode(word) + b"\0" for word in rest))
         elif name == "--child":
             have_child(value, given.get("--mark", ""))
+    say_up()
     if "--touch" in given:
         write(given["--touch"], b"%d\n" % os.getpid())
     if "--notify" in given:
@@ -94,6 +96,13 @@ def write(path: str, data: bytes) -> None:
     with open(path + ".part", "wb") as file:  # noqa: PTH123 -- as above
         file.write(data)
     os.rename(path + ".part", path)  # noqa: PTH104 -- as above
+
+
+def say_up() -> None:
+    """Say to the tests that signals are heard from now on."""
+    up = os.environ.get("MULTI_TEST_UP")
+    if up and os.path.isdir(up):  # noqa: PTH112 -- as above
+        write(f"{up}/{os.getpid()}", b"")
 
 
 def notify(text: str) -> None:

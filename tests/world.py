@@ -59,8 +59,8 @@ from multi.proc import Proc, Seen
 from multi.schedule import parse as schedule
 
 KILL = int(signal.SIGKILL)
-# By default, signal(7). One that is stopped is taken to go on as before: only what deadly signals do to it is told.
-HARMLESS = frozenset({signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH, signal.SIGSTOP})
+# By default, signal(7). What one that stands still had begun goes on: only what signals do to it is told.
+HARMLESS = frozenset({signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH})
 EPOCH = 1_700_000_000.0  # what the clock on the wall shows when the world's own shows 0
 INIT = 1
 _NOT_EXECUTED = 127  # what a process that leaves the gate without executing exits with
@@ -162,6 +162,8 @@ class Body:
     instance: Instance | None = None
     hidden: bool = False  # from the process table, as by hidepid=2 (proc(5))
     gone: bool = False
+    still: bool = False  # it was stopped by a signal
+    pending: list[int] = field(default_factory=list)  # signals that it gets when it goes on
     ran: bool = False  # it executed the program of a node, or came of one that did
     launch: Launch | None = None  # what it is the main process of
 
@@ -358,9 +360,21 @@ class World:
 
     def signal(self, body: Body, signum: int) -> None:
         """A process gets a signal."""
-        nature = body.nature
-        if body.gone or nature.stuck:
+        if body.gone or body.nature.stuck:
             return
+        if signum == signal.SIGSTOP:
+            body.still = True
+        elif signum == signal.SIGCONT:
+            pending, body.pending, body.still = body.pending, [], False
+            for later in pending:
+                self.signal(body, later)
+        elif body.still and signum != KILL:
+            body.pending.append(signum)
+        else:
+            self._obey(body, signum)
+
+    def _obey(self, body: Body, signum: int) -> None:
+        nature = body.nature
         if signum == KILL or (signum not in nature.ends and signum not in nature.ignores | HARMLESS):
             self.end(body, -signum)
         elif signum in nature.ends:
@@ -587,6 +601,7 @@ class Fake:
                     uid=body.uid,
                     gone=body.gone,
                     age=world.time - body.born,
+                    still=body.still and not body.gone,
                 ),
                 body.instance,
                 0.0,

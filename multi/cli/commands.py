@@ -66,7 +66,7 @@ CONFIG = Option(flags=("--multi-config",), help="read this file instead of the f
 class Line(Protocol):
     """What of `multi.pipeline` the commands ride on; tests hand in another one."""
 
-    def select(self, command: str, words: Sequence[str]) -> Selection:
+    def select(self, command: str, words: Sequence[str], *, foreground: bool = False) -> Selection:
         """Words -> nodes."""
         ...
 
@@ -323,8 +323,12 @@ def export(order: Order, session: Session) -> int:
         raise UsageError(
             "export", "no form is named", "try 'multi export systemd w1 w2 -A proj', or see 'multi help export'"
         )
+    from multi import export as forms
+
     form, *words = order.words
-    selection = _select(order, session, words)
+    if form not in forms.FORMS:
+        forms.refuse(form)
+    selection = _select(order, session, words, foreground=form in forms.FOREGROUND)
     files = session.line().export(form, selection)
     if not order.has(OUTPUT):
         for path, text in files.items():
@@ -367,10 +371,12 @@ def remark(text: str) -> str:
     return f"multi: {text}"
 
 
-def _select(order: Order, session: Session, words: Sequence[str] | None = None) -> Selection:
+def _select(
+    order: Order, session: Session, words: Sequence[str] | None = None, *, foreground: bool = False
+) -> Selection:
     """Words -> nodes, and the warnings that come with them."""
     grammar = order.grammar if words is None else (*order.leading, *words)
-    selection = session.line().select(order.command.name, grammar)
+    selection = session.line().select(order.command.name, grammar, foreground=foreground)
     if not order.has(QUIET) and selection.warnings:
         from multi.report import printable
 

@@ -308,10 +308,12 @@ class System(Place):
 
             rows = portable.rows()
         ours = {os.getpid(), self._launcher} - {0}
+        outer = os.environ.get("MULTI_INSTANCE", "")
         for pid, row in rows.items():
             # Before it executes, a node still has our environment. If we run inside another node, that is the other's.
-            forked = pid in ours or (row.seen.ppid in ours and row.instance is not None and row.instance.pid != pid)
-            if forked:
+            # Other tokens stay: orphans of a node become our children where we are process 1, as in a container.
+            inherited = row.instance is not None and row.instance.token == outer and row.seen.ppid in ours
+            if pid in ours or inherited:
                 rows[pid] = Row(row.seen, None, row.cpu, row.rss)
         return Census(at, wall, rows)
 

@@ -47,6 +47,21 @@ class Place:
         made = os.path.expanduser(f"~{user}")
         return None if made.startswith("~") else made
 
+    def user_name(self, uid: int) -> str:
+        """The login name of a user, or else the number."""
+        import pwd
+
+        try:
+            return pwd.getpwuid(uid).pw_name
+        except KeyError:
+            return str(uid)
+
+    def program(self, name: str, path: str) -> str:
+        """Where a program is found by `path`; as it is when it is found nowhere."""
+        import shutil
+
+        return shutil.which(name, path=path) or name
+
     def load(self, path: str) -> bytes:
         """A configuration file. Raises `OSError`, and `NotPermittedError` for one that root must not believe."""
         return self._load(path, refuse=os.geteuid() == 0)
