@@ -18,8 +18,8 @@
     --mark WORD           means nothing; the tests find the process by it
 
 All children but the zombie ignore TERM, so that only KILL ends them, and end by themselves after ten minutes.
-What is set up is set up before ``--touch`` and ``--notify``: who waits for these sees the whole family. In the directory
-that $MULTI_TEST_UP names, if any, a file named after the pid says the same (see `real.Real.inside_raw`).
+What is set up is set up before ``--touch`` and ``--notify``: who waits for these sees the whole family. A file named
+after the pid, in the directory that $MULTI_TEST_UP names, says the same; see `real.Real`.
 """
 
 import os
