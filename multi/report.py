@@ -351,7 +351,7 @@ def exit_code(events: Iterable[Event]) -> int:
 # -- progress ------------------------------------------------------------------------------------------------------
 
 _FIRST_LINE_AFTER = 1.0  # seconds; what is done sooner needs no line in a log
-_LINE_EVERY = 10.0  # seconds between two plain lines
+LINE_EVERY = 30.0  # seconds between two lines of progress in a log; a shorter wait is not woken up for any
 _WAITS = {"lock": "that another multi is at work on", "end": "to end", "ready": "to be ready"}
 
 
@@ -394,12 +394,12 @@ class Progress:
 
     @property
     def due(self) -> bool:
-        """Whether a log file should get a line now: after the first second, then every ten."""
+        """Whether a log file should get a line now: after the first second, then now and then."""
         if not self.waits:
             return False
         if self.said is None or self.elapsed < self.said:
             return self.elapsed >= _FIRST_LINE_AFTER
-        return self.elapsed - self.said >= _LINE_EVERY
+        return self.elapsed - self.said >= LINE_EVERY
 
     def told(self) -> Progress:
         """The progress after its line was printed."""

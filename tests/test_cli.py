@@ -653,13 +653,13 @@ def test_redraws_are_rare() -> None:
 
 def test_progress_in_a_log_is_plain_lines() -> None:
     """In a log file the wait is plain lines now and then, without a control character."""
-    events = [Waiting("w1@host", 1, "end", float(second), 9, 90.0 - second) for second in range(25)]
-    result = run("stopwait", line=FakeLine(events=[*events, Gone("w1@host", 1, 25.0)]))
+    events = [Waiting("w1@host", 1, "end", float(second), 9, 90.0 - second) for second in range(65)]
+    result = run("stopwait", line=FakeLine(events=[*events, Gone("w1@host", 1, 65.0)]))
     assert result.out == (
         "waiting for 1 node to end: w1 | 1s | next: KILL in 89s\n"
-        "waiting for 1 node to end: w1 | 11s | next: KILL in 79s\n"
-        "waiting for 1 node to end: w1 | 21s | next: KILL in 69s\n"
-        "w1@host: stopped, pid 1 gone after 25s\n"
+        "waiting for 1 node to end: w1 | 31s | next: KILL in 59s\n"
+        "waiting for 1 node to end: w1 | 61s | next: KILL in 29s\n"
+        "w1@host: stopped, pid 1 gone after 65s\n"
     )
 
 

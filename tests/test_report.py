@@ -528,15 +528,15 @@ def test_progress_never_wraps(width: int, count: int) -> None:
 
 
 def test_progress_in_a_log_file() -> None:
-    """A log gets a line after the first second, then one each ten seconds, and anew for a new wait."""
+    """A log gets a line after the first second, then one each thirty seconds, and anew for a new wait."""
     fold, told = report.Progress(), []
-    for second in [0.0, 0.5, 1.0, 2.0, 9.0, 10.9, 11.0, 12.0, 21.5, 30.0, 31.5]:
+    for second in [0.0, 0.5, 1.0, 2.0, 10.0, 30.9, 31.0, 32.0, 61.5, 90.0, 91.5]:
         fold = fold.after(Waiting(N, 1, "end", second))
         if fold.due:
             told.append(second)
             fold = fold.told()
-    assert told == [1.0, 11.0, 21.5, 31.5]
-    fold = fold.after(Gone(N, 1, 32.0))
+    assert told == [1.0, 31.0, 61.5, 91.5]
+    fold = fold.after(Gone(N, 1, 92.0))
     assert not fold.due
     assert not fold.after(Waiting(N, 1, "ready", 0.0)).due
     assert fold.after(Waiting(N, 1, "ready", 1.5)).due

@@ -425,13 +425,14 @@ def _act(order: Order, session: Session, selection: Selection, wish: str = "") -
 
 def _manner(order: Order, screen: Screen) -> Manner:
     """How the line is ridden, of what the user said and of where the progress would be shown."""
+    from multi import report
     from multi.act import Manner
 
     watched = not (order.has(QUIET) or order.has(JSON))
     return Manner(
         width=_node_count(order.given[ROLLING.name]) if order.has(ROLLING) else None,
         keep_unready=order.has(KEEP_UNREADY),
-        progress=(_REDRAW_SECONDS if screen.redraws else _LINE_SECONDS) if watched else None,
+        progress=(_REDRAW_SECONDS if screen.redraws else report.LINE_EVERY) if watched else None,
         timeout=_seconds(order.given[TIMEOUT.name] or "") if order.has(TIMEOUT) else None,
         signals=True,
     )
@@ -497,7 +498,6 @@ def _show_progress(screen: Screen, style: Style, progress: Progress) -> Progress
 
 _LAST_LINES = 10
 _REDRAW_SECONDS = 1.0  # the redrawn line counts seconds
-_LINE_SECONDS = 10.0  # in a log a line now and then is enough, and wakes us up no more often
 _DIGITS = 12  # more make no number that anybody means
 _MOST_NAMES = 20  # as many as still help in one line
 
