@@ -110,12 +110,14 @@ def _parts(summed: Summed, machine: Sequence[str]) -> Iterator[str]:
         yield ""
         yield "**Ten Celery workers**: seconds"
         yield ""
-        yield "| work | by | median | least to most | rounds |"
-        yield "| --- | --- | ---: | ---: | ---: |"
+        yield "| work | by | median | least to most | rounds | against `celery multi` |"
+        yield "| --- | --- | ---: | ---: | ---: | ---: |"
         for work, by_who in summed["celery"].items():
             for who, one in by_who.items():
                 spread = f"{one['min']:.2f} to {one['max']:.2f}"
-                yield f"| {work} | {who} | {one['median']:.2f} | {spread} | {one['rounds']} |"
+                ratio = _of(by_who, who, "celery multi")
+                told = "" if ratio is None else f"{ratio:.2f}"
+                yield f"| {work} | {who} | {one['median']:.2f} | {spread} | {one['rounds']} | {told} |"
     if summed["invalid"]:
         yield ""
         yield "Rounds that did not count, because what the command claimed was not so:"
