@@ -75,7 +75,7 @@ from multi.step import (
 from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from multi.decide import Wish
     from multi.machine import Machine
@@ -621,15 +621,15 @@ class _Walker:
                 yield Signalled(self._key, proc.pid, _CONT, 0.0, woken)
         return True
 
-    def _let_go_on(self, them: set[Proc]) -> int:
+    def _let_go_on(self, them: Iterable[Proc]) -> int:
         """How many got it. The main process must come after them: as long as it stands still, that shows in a look."""
-        woken = 0
-        for one in them:
-            try:
-                woken += self._machine.signal(one, _CONT) == "sent"
-            except MachineError:
-                continue  # one that cannot be held must not keep the others from going on
-        return woken
+        return sum(map(self._goes_on, them))
+
+    def _goes_on(self, one: Proc) -> bool:
+        try:
+            return self._machine.signal(one, _CONT) == "sent"
+        except MachineError:
+            return False  # one that cannot be held must not keep the others from going on
 
     def _token_of(self, proc: Proc) -> str:
         """What the processes of the tree carry, as far as is known."""
@@ -864,17 +864,16 @@ class _Walker:
         for number, moment in enumerate(timeline):
             following = timeline[number + 1] if number + 1 < len(timeline) else None
             if number > 0 or not first_sent:
-                others: set[Proc] = set()
+                frozen: tuple[Proc, ...] = ()
                 if moment.signum == _KILL and (whole or node.kill_mode == "mixed"):
-                    others = yield from self._freeze(tree, with_main=True)
-                match machine.signal(proc, moment.signum):
+                    frozen = (*(yield from self._freeze(tree, with_main=True)), proc)
+                match self._send(proc, moment.signum, frozen):
                     case "denied":
-                        self._let_go_on(others)
                         yield self._denied(proc, moment.signum)
                         return False
                     case "sent":
                         self._note_signalled()
-                        hit = sum(machine.signal(other, moment.signum) == "sent" for other in others)
+                        hit = sum(machine.signal(other, moment.signum) == "sent" for other in frozen[:-1])
                         yield Signalled(node.name, proc.pid, moment.signum, machine.now() - began, hit)
             # The schedule counts from the first signal, so a slow look does not put off the next one.
             until = began + (following.at if following is not None else schedule.total)
@@ -900,6 +899,16 @@ class _Walker:
         yield Gone(node.name, proc.pid, machine.now() - began)
         return True
 
+    def _send(self, proc: Proc, signum: int, frozen: Iterable[Proc]) -> str:
+        """Signal the main process. Who was stopped for that goes on again where it cannot be done."""
+        answer = "denied"
+        try:
+            answer = self._machine.signal(proc, signum)
+        finally:
+            if answer == "denied":
+                self._let_go_on(frozen)
+        return answer
+
     def _see(self, tree: _Tree) -> Generator[Want, Answer, set[Proc]]:
         """Look who is in the tree now, the main process excluded, and remember them."""
         census = yield Look()
@@ -919,6 +928,7 @@ class _Walker:
         """
         machine = self._machine
         deadline = machine.now() + _FREEZE_SECONDS
+        there: set[Proc] = set()
         frozen: set[Proc] = set()
         done = False
         try:
@@ -935,7 +945,7 @@ class _Walker:
         finally:
             if not done:
                 self._let_go_on(frozen)
-                self._let_go_on({tree.main} if with_main else set())
+                self._let_go_on((tree.main,) if with_main else ())
         return there
 
     def _ended(self, proc: Proc, pause: Pause) -> Walk:

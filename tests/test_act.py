@@ -1174,6 +1174,7 @@ def test_refused_anywhere(command: str, situation: Callable[[World], None]) -> N
         fake.trap = trap
         events = attempt(world, command, fake)
         is_sound(world)
+        assert not [body for body in world.mains("/run/w1.pid") if body.still], "it was left standing still"
         if refused and refused[0][0] not in {"write", "remove"}:
             assert {"Failed", "Refused"} & set(kinds(events)), (refused, events)
         is_mended(world)
@@ -1200,6 +1201,7 @@ def test_interrupted_anywhere(command: str, situation: Callable[[World], None]) 
         fake.trap = trap
         events = attempt(world, command, fake)
         is_sound(world)
+        assert not [body for body in world.offspring() if body.still], "somebody was left standing still"
         over = len(fake.calls) < calls
         if Interrupted(signal.SIGINT) in events:
             assert events[-1] == Interrupted(signal.SIGINT)

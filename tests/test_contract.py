@@ -49,7 +49,8 @@ from world import Child, Entry, Fake, Nature, World
 
 H = TypeVar("H")
 T = TypeVar("T")
-TERM, KILL, USR1, CONT = (int(one) for one in (signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1, signal.SIGCONT))
+TERM, KILL, USR1 = (int(one) for one in (signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1))
+STOP, CONT = int(signal.SIGSTOP), int(signal.SIGCONT)
 KEY = "w1@host"
 
 
@@ -433,6 +434,25 @@ def test_ignored_signal(bench: Bench) -> None:
     assert row_of(machine, proc.pid) is not None
     assert machine.signal(proc, KILL) == "sent"
     assert hear(machine, Ended) == Ended(KEY, proc, -KILL)
+
+
+def test_standing_still(bench: Bench) -> None:
+    """A process that was sent STOP stands still, obeys nothing but KILL, and does what it was told when it goes on."""
+    machine = bench.machine
+    proc = settled(bench, "ends with 3 on TERM")
+
+    def stands(still: bool) -> bool:
+        row = row_of(machine, proc.pid)
+        return row is not None and row.seen.still == still
+
+    assert stands(still=False)
+    assert machine.signal(proc, STOP) == "sent"
+    eventually(machine, lambda: stands(still=True), "it stands still")
+    assert machine.signal(proc, TERM) == "sent"
+    nothing(machine)
+    assert stands(still=True)
+    assert machine.signal(proc, CONT) == "sent"
+    assert hear(machine, Ended) == Ended(KEY, proc, 3)
 
 
 def test_signal_before_the_gate(bench: Bench) -> None:

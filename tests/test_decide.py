@@ -31,6 +31,7 @@ from multi.step import (
     Spawn,
     Step,
     Stop,
+    Wake,
 )
 from world import node_of
 
@@ -239,6 +240,31 @@ def test_signal_to_nobody() -> None:
 def test_kill() -> None:
     """KILL goes to the tree, whatever signal was given."""
     assert steps("kill", Up(PROC), TERM) == (Kill(PROC), Clear())
+
+
+@pytest.mark.parametrize("column", ["Up", "Stopping", "Lost"])
+@pytest.mark.parametrize("command", ["start", "stop", "stopwait", "restart", "apply"])
+def test_what_stands_still_is_let_go_on(command: str, column: str) -> None:
+    """It could neither work nor end when it is asked to; then everything is as ever (G3, G6)."""
+    seen = SEEN[column]
+    assert isinstance(seen, (Up, Stopping, Lost))
+    assert steps(command, replace(seen, still=True)) == (Wake(PROC), *steps(command, seen))
+
+
+def test_what_stands_still_and_is_left_so() -> None:
+    """KILL needs nobody's help, a signal is the user's own word, and who only waits touches nothing."""
+    for command in ("kill", "signal", "up", "down"):
+        for seen in (Up(PROC, still=True), Stopping(PROC, still=True), Lost(PROC, "why", still=True)):
+            assert Wake(PROC) not in steps(command, seen, TERM)
+
+
+def test_ensure_of_what_stands_still() -> None:
+    """A stop that was cut off goes on; what somebody holds on purpose is left alone, and is no success."""
+    assert steps("ensure", Stopping(PROC, still=True)) == (Wake(PROC), Skip("already stopping"))
+    (skip,) = steps("ensure", Up(PROC, still=True))
+    assert isinstance(skip, Skip)
+    assert not skip.met
+    assert skip.why == "it stands still, because somebody sent it STOP; 'multi start' lets it go on"
 
 
 # --- apply ------------------------------------------------------------------------------------------------------

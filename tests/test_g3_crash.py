@@ -152,6 +152,73 @@ def test_g3_cut_off_before_the_signal(real: Real, command: str) -> None:
     real.inside("kill", "a").ok()
 
 
+def cut_off_before_the_kill(real: Real) -> tuple[int, int]:
+    """Cut a `kill` off when the whole tree stands still and nobody is killed yet; the main process and its child."""
+    real.inside_raw(*on_a(real, "start")).ok()
+    until(lambda: len(real.family()) == 2, "the child is there")
+    pid = real.pid("a")
+    (child,) = set(real.family()) - {pid}
+    assert killed(real.env, 3, *on_a(real, "kill"), only={"pidfd_send_signal"})  # STOP, STOP, and now KILL
+    until(lambda: stands_still(pid) and stands_still(child), "the tree stands still")
+    return pid, child
+
+
+def stands_still(pid: int) -> bool:
+    """Whether it was stopped by a signal (proc_pid_stat(5))."""
+    seen = stat(pid)
+    return seen is not None and seen.state == "T"
+
+
+@pytest.mark.parametrize("command", ["start", "stop", "stopwait", "restart", "kill"])
+def test_g3_cut_off_before_the_kill(real: Real, command: str) -> None:
+    """A tree that was stopped (SIGSTOP) to be killed goes on to its end, also by a schedule that never gets to KILL."""
+    pid, child = cut_off_before_the_kill(real)
+    (view,) = json.loads(real.inside("status", "--json", "a").out)
+    assert (view["state"], view["pid"]) == ("stopping", pid)
+    assert view["why"].startswith("it stands still, because a stop was cut off")
+    real.inside_raw(*on_a(real, command), "--stop-schedule=TERM/forever").ok()
+    until(lambda: not alive(pid), "it ends when it is asked to")
+    if command in {"start", "restart"}:
+        until(lambda: len(real.family()) == 2, "it was started anew, with its child")
+        assert real.pid("a") != pid
+        assert not alive(child)
+        real.inside("kill", "a").ok()
+    if command == "stop":
+        real.inside("stopwait", "a").ok()  # for the child: who does not wait ends nobody but the main process
+    none_runs(real)
+
+
+def test_g3_cut_off_before_the_kill_under_cron(real: Real) -> None:
+    """`ensure` starts nothing that was to be stopped; but it leaves nobody standing still for ever."""
+    pid, child = cut_off_before_the_kill(real)
+    real.inside_raw(*on_a(real, "ensure")).ok()
+    until(lambda: not stands_still(pid) and not stands_still(child), "both go on")
+    assert real.state("a") == {"a": "stopping"}
+    real.inside_raw(*on_a(real, "stopwait")).ok()
+    none_runs(real)
+
+
+def test_g3_cut_off_before_the_kill_of_a_node_without_a_record(real: Real) -> None:
+    """Where no record tells of the stop, the node counts as running: so `start` makes it run."""
+    worker = real.own_worker()
+    real.run.mkdir()
+    real.pidfile("a").write_text(f"{worker.pid}\n", encoding="ascii")
+    words = real.start_words("a", cmd=" ".join(words_of(worker.pid)))
+    assert killed(real.env, 2, "kill", *words[1:], only={"pidfd_send_signal"})
+    until(lambda: stands_still(worker.pid), "it stands still")
+    status = real.inside_raw("status", *words[1:])
+    assert "running" in status.out
+    assert "it stands still, because somebody sent it STOP; 'multi start' lets it go on" in status.out
+    (skipped,) = real.inside_raw("ensure", "--json", *words[1:]).exits(1).events
+    assert str(skipped["why"]).startswith("it stands still")
+    assert stands_still(worker.pid)
+    start = real.inside_raw(*words).ok()
+    assert f"sent CONT to pid {worker.pid}" in start.out
+    assert "already running" in start.out
+    until(lambda: not stands_still(worker.pid), "it goes on")
+    assert worker.poll() is None
+
+
 def test_g3_cut_off_after_the_signal(real: Real) -> None:
     """A stop that was sent is not sent again by the `start` that waits for it: twice TERM is cold to some workers."""
     tally = real.base / "tally"

@@ -7,17 +7,16 @@ import os
 import shlex
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bystander import reaping
 from multi.system import System
-from real import alive, stat, until
+from real import alive, pids, stat, until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from real import Real
 
 HIDING = ("plain", "group", "session", "orphan")
@@ -150,6 +149,55 @@ def test_g5_children_of_a_main_process_that_died(real: Real) -> None:
     until(lambda: not alive(pid), "the main process is gone")
     real.start("a").ok()
     assert not alive(child)
+
+
+_LEADERLESS = """
+import ctypes, os, signal, threading, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork() == 0:
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    ctypes.CDLL(None).pthread_exit(None)
+os.wait()
+time.sleep(600)
+"""
+
+
+def threads(pid: int) -> list[str]:
+    """The states of a process's threads; none when it is gone."""
+    return [text.rpartition(b")")[2].split()[0].decode() for text in of_threads(pid, "stat") if text]
+
+
+def of_threads(pid: int, what: str) -> list[bytes]:
+    """What /proc has of each thread of a process; empty of those that have ended."""
+    found: list[bytes] = []
+    for path in Path(f"/proc/{pid}/task").glob(f"*/{what}"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes())
+    return found
+
+
+@pytest.mark.parametrize("command", ["stopwait", "kill"])
+def test_g5_a_child_whose_first_thread_has_ended(real: Real, command: str) -> None:
+    """G5: it shows as a zombie, and its environment is to be had from its other threads alone; but it runs."""
+    real.start("a", cmd=real.shell_words(_LEADERLESS)).ok()
+    main = real.pid("a")
+
+    def leaderless() -> int | None:
+        ended = [pid for pid in pids() if (seen := stat(pid)) and seen.state == "Z" and len(threads(pid)) > 1]
+        carried = b"MULTI_INSTANCE_PID=%d\0" % main
+        return next((pid for pid in ended if any(carried in environ for environ in of_threads(pid, "environ"))), None)
+
+    child = until(leaderless, "its first thread has ended, the other has not")
+    assert sorted(threads(child)) == ["S", "Z"]
+    try:
+        real.multi(command, "a", "--stop-schedule=TERM/0.2/KILL/10").ok()
+        assert "S" not in threads(child)
+    finally:
+        if "S" in threads(child):
+            os.kill(child, signal.SIGKILL)
 
 
 _RESPAWNING = """

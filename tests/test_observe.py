@@ -36,6 +36,7 @@ def row(
     uid: int = ROOT,
     age: float = 100.0,
     gone: bool = False,
+    still: bool = False,
     ppid: int = 1,
     pgrp: int | None = None,
     session: int = 1,
@@ -43,8 +44,8 @@ def row(
 ) -> Row:
     """One process, by default the node's own."""
     pgrp = pid if pgrp is None else pgrp
-    seen = Seen(proc=Proc(pid, birth), ppid=ppid, pgrp=pgrp, session=session, uid=uid, gone=gone, age=age)
-    return Row(seen, instance, 0.0, 0)
+    where = {"ppid": ppid, "pgrp": pgrp, "session": session}
+    return Row(Seen(proc=Proc(pid, birth), **where, uid=uid, gone=gone, age=age, still=still), instance, 0.0, 0)
 
 
 def carrier(pid: int = PID, *, main: int | None = None, node: Node = NODE, token: str = TOKEN, uid: int = ROOT) -> Row:
@@ -121,6 +122,23 @@ OURS = [
         facts={"sent": False},
     ),
     running(name="being restarted", is_true=Stopping, record=recordfile(desired=records.RESTARTING)),
+    running(name="it goes on", facts={"still": False}),
+    running(name="stands still", rows=(row(still=True),), facts={"still": True, "ready": True}),
+    running(
+        name="stands still in a stop",
+        is_true=Stopping,
+        record=recordfile(desired=records.WANTED_STOPPED, signalled=True),
+        rows=(row(still=True),),
+        facts={"still": True, "sent": True},
+    ),
+    running(
+        name="stands still without its pidfile",
+        is_true=Lost,
+        pidfile=None,
+        rows=(row(still=True),),
+        why="gone",
+        facts={"still": True},
+    ),
     running(name="process gone", is_true=Dead, why="pid 4000 is gone", rows=()),
     running(name="process is a zombie", is_true=Dead, why="pid 4000 is gone", rows=(row(gone=True),)),
     running(

@@ -138,6 +138,47 @@ def test_all_on_one_machine_agree_who_is_who(real: Real) -> None:
     assert isinstance(again, Skipped)
 
 
+def without_words(pid: int, looks: int) -> Callable[[str, int], bytes]:
+    """What the kernel shows, but that it shows this process as in the middle of execve(2) for so many looks."""
+    read, left = linux._slurp, looks  # noqa: SLF001 -- what the kernel shows is made up
+
+    def slurp(path: str, limit: int) -> bytes:
+        nonlocal left
+        if left and path == f"/proc/{pid}/environ":
+            left -= 1
+            return b""
+        if left and path == f"/proc/{pid}/cmdline":
+            return b""
+        data = read(path, limit)
+        if left and path == f"/proc/{pid}/stat":
+            head, bracket, tail = data.rpartition(b") ")
+            fields = tail.split()
+            fields[48] = b"0"  # where its environment ends
+            return head + bracket + b" ".join(fields)
+        return data
+
+    return slurp
+
+
+def test_who_is_in_the_middle_of_execve_is_looked_at_again(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a moment a process has neither words nor environment; a look waits until it tells whose it is (G2, G5)."""
+    real.start("a").ok()
+    pid = real.pid("a")
+    monkeypatch.setattr(linux, "_slurp", without_words(pid, 9))
+    row = linux.rows(0.0)[pid]
+    assert row.instance is not None
+    assert row.instance.pid == pid
+
+
+def test_who_hangs_in_the_middle_of_execve_holds_up_nobody(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a disk that does not answer it may stay so for ever: the look ends all the same, with all others in it."""
+    real.start("a", "b").ok()
+    monkeypatch.setattr(linux, "_slurp", without_words(real.pid("a"), 1_000_000))
+    rows = linux.rows(0.0)
+    assert rows[real.pid("a")].instance is None
+    assert rows[real.pid("b")].instance is not None
+
+
 def test_a_boot_id_that_is_hidden(real: Real) -> None:
     """Where only the processes of /proc can be seen, births still tell processes apart."""
     linux.boot_id.cache_clear()

@@ -50,6 +50,7 @@ from multi.step import (
     Spawn,
     Step,
     Stop,
+    Wake,
 )
 
 N = "w1@host"
@@ -553,6 +554,7 @@ STEPS: list[tuple[Step, str, dict[str, object]]] = [
         {"step": "skip", "why": "already running", "met": True},
     ),
     (Refuse("not a file"), "refused: not a file", {"step": "refuse", "why": "not a file"}),
+    (Wake(PROC), "let pid 4711 go on: it stands still", {"step": "wake", "pid": 4711}),
     (Spawn(), f"start: {COMMAND}", {"step": "spawn", "command": list(node().argv)}),
     (AwaitReady(PROC), "wait until pid 4711 is ready", {"step": "await-ready", "pid": 4711}),
     (AwaitUp(), "wait until it is up", {"step": "await-up"}),
@@ -610,11 +612,20 @@ def test_plan_that_is_refused_exits_1() -> None:
 
 # -- status --------------------------------------------------------------------------------------------------------
 
+STILL = "it stands still, because"
 SIGHTINGS: list[tuple[Sighting, str, int, int | None, str | None]] = [
     (Down(), "stopped", 3, None, None),
     (Up(PROC), "running", 0, 4711, None),
     (Up(PROC, ready=False), "starting", 0, 4711, None),
+    (Up(PROC, still=True), "running", 0, 4711, f"{STILL} somebody sent it STOP; 'multi start' lets it go on"),
     (Stopping(PROC), "stopping", 0, 4711, None),
+    (
+        Stopping(PROC, still=True),
+        "stopping",
+        0,
+        4711,
+        f"{STILL} a stop was cut off or somebody sent it STOP; 'multi stopwait' goes on",
+    ),
     (Dead("pid 4711 is gone"), "dead", 1, None, "pid 4711 is gone"),
     (Dead("pid 4711 is gone", on_purpose=True), "stopped", 3, None, "pid 4711 is gone"),
     (Lost(PROC, "no pidfile"), "lost", 0, 4711, "no pidfile"),

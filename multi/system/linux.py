@@ -14,8 +14,10 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _STAT_BYTES = 4096
 _ENVIRON_BYTES = 1 << 18
-_LISTINGS = 8  # of the process table for one census; on a busy machine some process ends all the time
-_EXEC_LOOKS, _EXEC_PAUSE = 10, 0.0005  # seconds; far more than the kernel needs to set a new program up
+LISTINGS = 8  # of the process table for one census; on a busy machine some process ends all the time
+_EXEC_SECONDS, _EXEC_PAUSE = 0.5, 0.0005  # for all who are in execve(2) in one census; one may hang on a slow disk
+_EXITING = 0x4  # PF_EXITING in field 9 of proc_pid_stat(5), include/linux/sched.h
+_NO_WORDS_YET = b"0"  # the end of its environment, field 51, until execve(2) has put one there
 _PREFIX = INSTANCE.encode()  # of the names of all that we give a process to carry
 _MARK = _PREFIX + b"="
 
@@ -40,19 +42,20 @@ def _slurp(path: str, limit: int) -> bytes:
 def look(pid: int, boottime: float, *, with_instance: bool = True) -> Row | None:
     """One process, or None when there is none. `boottime` is CLOCK_BOOTTIME now, seconds."""
     try:
-        raw = _slurp(f"/proc/{pid}/stat", _STAT_BYTES)
-        uid = os.stat(f"/proc/{pid}").st_uid
+        row, _, _ = _look(pid, boottime, with_instance=with_instance)
     except OSError:
         return None
-    return _row(pid, raw, uid, boottime, with_instance=with_instance)
+    return row
 
 
-def _row(pid: int, raw: bytes, uid: int, boottime: float, *, with_instance: bool) -> Row | None:
-    # The second field is the name in brackets and may hold anything, so count from the last bracket.
-    fields = raw[raw.rindex(b")") + 2 :].split()
+def _look(pid: int, boottime: float, *, with_instance: bool = True) -> tuple[Row, bool, bool]:
+    """One process, whether it is on its way out, and whether it is in the middle of execve(2). Raises `OSError`."""
+    fields = _stat(pid)
+    uid = os.stat(f"/proc/{pid}").st_uid
     start_ticks = int(fields[19])
     # A leader that has ended while its threads go on shows as a zombie with more than one thread.
-    gone = fields[0] in {b"Z", b"X", b"x"} and int(fields[17]) <= 1
+    ended = fields[0] in {b"Z", b"X", b"x"}
+    gone = ended and int(fields[17]) <= 1
     seen = Seen(
         proc=Proc(pid, f"{boot_id()}:{start_ticks}"),
         ppid=int(fields[1]),
@@ -61,20 +64,29 @@ def _row(pid: int, raw: bytes, uid: int, boottime: float, *, with_instance: bool
         uid=uid,
         gone=gone,
         age=max(0.0, boottime - start_ticks / _TICKS),
+        still=fields[0] == b"T",
     )
     cpu = (int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) / _TICKS
     has_memory = fields[20] != b"0"  # a kernel thread has none of its own, nor has a process that is about to be gone
-    instance = None
-    if with_instance and has_memory and not gone:
-        environ = _environ(pid)
-        if not environ:
-            if birth(pid) is None:
-                return None
-            environ = _environ_after_exec(pid) if environ is not None else b""
+    instance, in_exec = None, False
+    if with_instance and (has_memory or ended) and not gone:
+        environ = _environ_of_a_thread(pid) if ended else _environ(pid)
+        if environ == b"":
+            # In the middle of execve(2) a process has neither words nor environment, and while it ends no memory.
+            fields = _stat(pid)
+            in_exec = fields[20] != b"0" and fields[48:49] == [_NO_WORDS_YET] and not cmdline(pid)
+            environ = _environ(pid)
         instance = _instance(pid, environ or b"")
     if uid == 0 and has_memory and with_instance and (instance is not None or os.geteuid() != 0):
         seen = replace(seen, uid=_effective_uid(pid))
-    return Row(seen, instance, cpu, int(fields[21]) * _PAGE)
+    return Row(seen, instance, cpu, int(fields[21]) * _PAGE), bool(int(fields[6]) & _EXITING), in_exec
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields of proc_pid_stat(5) from the third one on. Raises `OSError`."""
+    raw = _slurp(f"/proc/{pid}/stat", _STAT_BYTES)
+    # The second field is the name in brackets and may hold anything, so count from the last bracket.
+    return raw[raw.rindex(b")") + 2 :].split()
 
 
 def _effective_uid(pid: int) -> int:
@@ -105,21 +117,23 @@ def birth(pid: int) -> str | None:
     return None if row is None or row.seen.gone else row.seen.proc.birth
 
 
-def _environ(pid: int) -> bytes | None:
-    """The environment it was executed with; None when we may not read it."""
+def _environ(pid: int | str) -> bytes | None:
+    """The environment it was executed with, empty also while it has none; None when we may not read it."""
     try:
         return _slurp(f"/proc/{pid}/environ", _ENVIRON_BYTES)
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
     except OSError:
         return None
 
 
-def _environ_after_exec(pid: int) -> bytes | None:
-    """Read it again where it is empty: in the middle of execve(2) a process has neither words nor environment."""
-    for _ in range(_EXEC_LOOKS):
-        if cmdline(pid):
-            break
-        time.sleep(_EXEC_PAUSE)
-    return _environ(pid)
+def _environ_of_a_thread(pid: int) -> bytes | None:
+    """The same of a process whose first thread has ended: it lives on in the others, and only they have it."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return None
+    return next(filter(None, (_environ(f"{pid}/task/{thread}") for thread in threads)), None)
 
 
 def _instance(pid: int, raw: bytes) -> Instance | None:
@@ -165,18 +179,32 @@ def rows(boottime: float) -> dict[int, Row]:
     """Every process that can be seen.
 
     One that ends between the listing and the look at it may have forked before, and its child may be in no listing
-    yet: a family that never stands still would not be seen at all. So while any has ended, list again and look at
-    those that are new; where all were still there, whatever is missing has a mother among the rows.
+    yet: a family that never stands still would not be seen at all. So while any has ended, or is about to, list again
+    and look at those that are new; where all were still there, whatever is missing has a mother among the rows. One in
+    the middle of execve(2) is looked at again when it has come through: until then nothing tells whose it is.
     """
     found: dict[int, Row] = {}
-    for _ in range(_LISTINGS):
+    patience = time.monotonic() + _EXEC_SECONDS
+    for _ in range(LISTINGS):
+        new = [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in found]
         ended = False
-        for name in os.listdir("/proc"):
-            if name.isdigit() and int(name) not in found:
-                row = look(int(name), boottime)
-                ended = ended or row is None or row.seen.gone
-                if row is not None:
-                    found[row.seen.proc.pid] = row
+        while new:
+            in_exec: list[int] = []
+            for pid in new:
+                try:
+                    found[pid], ending, executing = _look(pid, boottime)
+                except PermissionError:  # as by hidepid=1, proc(5): it is there, and not for us to see
+                    continue
+                except OSError:
+                    found.pop(pid, None)
+                    ending, executing = True, False
+                ended = ended or ending
+                if executing:
+                    in_exec.append(pid)
+            if not in_exec or time.monotonic() >= patience:
+                break
+            time.sleep(_EXEC_PAUSE)
+            new = in_exec
         if not ended:
             break
     return found

@@ -14,7 +14,7 @@ import psutil
 
 from multi.machine import Instance, Row
 from multi.proc import Proc, Seen
-from multi.system.linux import instance_of
+from multi.system.linux import LISTINGS, instance_of
 
 
 def look(pid: int) -> Row | None:
@@ -28,7 +28,8 @@ def look(pid: int) -> Row | None:
 def _row(process: psutil.Process) -> Row:
     with process.oneshot():
         created = process.create_time()
-        gone = process.status() in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+        status = process.status()
+        gone = status in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
         pid = process.pid
         try:
             group, session = os.getpgid(pid), os.getsid(pid)
@@ -42,6 +43,7 @@ def _row(process: psutil.Process) -> Row:
             uid=process.uids().effective,
             gone=gone,
             age=max(0.0, time.time() - created),
+            still=status == psutil.STATUS_STOPPED,
         )
         try:
             times = process.cpu_times()
@@ -66,12 +68,23 @@ def birth(pid: int) -> str | None:
 
 
 def rows() -> dict[int, Row]:
-    """Every process that can be seen."""
+    """Every process that can be seen. It is listed again while any has ended, see `linux.rows`."""
     found: dict[int, Row] = {}
-    for pid in psutil.pids():
-        row = look(pid)
-        if row is not None:
-            found[pid] = row
+    for _ in range(LISTINGS):
+        ended = False
+        for pid in psutil.pids():
+            if pid in found:
+                continue
+            try:
+                found[pid] = row = _row(psutil.Process(pid))
+            except psutil.NoSuchProcess:
+                ended = True
+            except psutil.Error:
+                continue  # it is there, and not for us to see
+            else:
+                ended = ended or row.seen.gone
+        if not ended:
+            break
     return found
 
 
