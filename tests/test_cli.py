@@ -473,7 +473,7 @@ def test_rides(words: tuple[str, ...], ride: str) -> None:
 @pytest.mark.parametrize(
     ("words", "terminal", "manner"),
     [
-        (("start",), False, Manner(progress=10.0, signals=True)),
+        (("start",), False, Manner(progress=30.0, signals=True)),
         (("start",), True, Manner(progress=1.0, signals=True)),
         (("start", "--quiet"), True, Manner(signals=True)),
         (("start", "--json"), True, Manner(signals=True)),
@@ -1333,7 +1333,7 @@ def test_imports_are_paid_by_who_needs_them(words: list[str], paid: set[str]) ->
     text = """
 import sys
 class Line:
-    def select(self, command, words):
+    def select(self, command, words, **_):
         from multi.pipeline import Selection
         return Selection(nodes=())
 from multi.cli import serve
