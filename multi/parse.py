@@ -151,7 +151,7 @@ class _Reader:
     """One walk over the words."""
 
     __slots__ = ("_grammar", "_position", "_with_names", "_words", "empty_names", "late", "names", "naming", "options",
-                 "passthrough", "settings", "signum")  # fmt: skip
+                 "passthrough", "quoted", "settings", "signum")  # fmt: skip
 
     def __init__(self, words: Sequence[str], grammar: Grammar, *, with_names: bool) -> None:
         self._words = words
@@ -166,12 +166,16 @@ class _Reader:
         self.signum: int | None = None
         self.naming: dict[str, str] = {}
         self.empty_names = False
+        self.quoted: list[str] = []  # words that look like several options
 
     def hints(self) -> list[str]:
+        hints = [f"{word!r} is one word; if it is several options, leave out the quotes" for word in self.quoted]
         word = self._grammar.subcommand
-        if not word or word not in self.late or len(self.names) == 1:
-            return []
-        return [f"{word!r} was taken as the name of a node; leave it out if it is meant as the worker's subcommand"]
+        if word and word in self.late and len(self.names) > 1:
+            hints.append(
+                f"{word!r} was taken as the name of a node; leave it out if it is meant as the worker's subcommand"
+            )
+        return hints
 
     def read(self) -> None:
         words = self._words
@@ -187,9 +191,19 @@ class _Reader:
             if not word.startswith("-") or word == "-":
                 self._name(word)
             elif word.startswith("--"):
+                self._quoted(word, word.partition("=")[0])
                 self._long(word)
             elif not self._signal(word):
+                self._quoted(word, word[:2])
                 self._short(word)
+
+    def _quoted(self, word: str, name: str) -> None:
+        """Note a word with a known option of the worker in front and what looks like another one behind a blank."""
+        grammar = self._grammar
+        if grammar.takes_value(name) is not None and name not in grammar.settings:
+            behind = word.split()[1:]
+            if any(len(part) > 1 and part.startswith("-") for part in behind):
+                self.quoted.append(word)
 
     def _name(self, word: str) -> None:
         if not self._with_names:

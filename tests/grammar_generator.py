@@ -75,6 +75,7 @@ ODD_OPTIONS = (
     "--queues",
     "--concurrency 5",
     "-E w9",
+    "-n w9@%h",
     "-Q a",
     "--opt=",
     "-:1",

@@ -195,10 +195,10 @@ def _other_code(line: Line) -> bool:
 
 
 def _no_name(line: Line) -> bool:
-    """D19: a name that cannot be a file name."""
+    """D19: a name that cannot be a file name, or one with two hosts."""
     return any(
         re.search(r"[/:,\s]", name) or name.startswith("@") or name.count("@") > 1 or name in {".", ".."}
-        for name in line.names
+        for name in (*line.names, *line.fulls)
     )
 
 

@@ -160,3 +160,53 @@ def test_documented_examples(line: str, shown: Sequence[str]) -> None:
     for node, command in zip(nodes, shown, strict=False):
         assert decoded(node.argv[4:-1]) == decoded(command.split()[2:])
     assert not shown or len(shown) == len(nodes)
+
+
+WRITTEN = """
+w1 -A proj -l INFO
+-A proj w1 -l info --logfile=/dev/null
+worker -A proj.celery_app -l info -P eventlet --concurrency=4
+-A tasks worker -l info -c 8 -Q flow --logfile=/x/flow.log --pidfile=/x/flow.pid
+w1 w2 --app=proj -c 2 --logfile="/srv/logs/%n%I.log" --pidfile=/srv/pid/%n.pid
+worker1 -A proj -l info --pidfile=/var/run/celery/%%n.pid --logfile=/var/log/celery/%%n%%I.log
+high-node low-node msg-node -A proj --time-limit=300 --concurrency=1 -Q:high-node high -Q:low-node low -Q:msg-node msgs
+-A proj ai -Q:ai ai -c:ai 6 --logfile=/x/logs/%n.log --pidfile=/x/pids/%n.pid -E -l info
+-A proj node1 node2 -c:1 1 -Q:1 long -c:2 5 -Q:2 short
+-A proj --pool=threads --concurrency=5 1 2 3
+answers@robot updates@robot -A proj.celery -l info -c:1 4 -c:2 1 -Q:1 answer -Q:2 update
+worker1@%h worker2@%h worker3@%h --pidfile=/x/pids/%n.pid --logfile=/x/logs/%n.log
+1.%h 2.%h
+jobs_a@box --pidfile=/opt/x/jobs_a@box.pid --logfile=/var/log/x/jobs_a@box.log
+keeper --logfile=/mnt/log/celery-%N.log --pidfile=/mnt/run/celery-%N.pid -c 1 -c:keeper 5 -Q:keeper keeper
+Worker -E
+celery -B -E --logfile=/x/celery.log --pidfile=/x/celery.pid --loglevel=INFO
+1 -A proj --logfile=/x/log/%p.log --pidfile=/x/pids/%p.pid
+2 -Q:1 celery -Q:2 jobs -c:1 1 -c:2 1 -l info -A proj --pidfile=/x/%n.pid --logfile=/x/%p%n.log -B
+2 -A proj -P prefork -c:1 1 -c:2 2 -Q:1 scheduler,system_log -Q:2 celery
+3 -l INFO -c:2 1 -c:3 1 -Q:1 default -Q:2 blast -Q:3 monitor --app=proj.celery:app
+3 -c 4 -A proj --logfile=/dev/null --pidfile=/tmp/celery%N.pid -Q send-sms,send-email
+5 -A proj -f /x/%n-%i.log --pidfile=/x/celery-%n.pid
+16 -A proj -Q:1-5 cq_a -Q:6-7 cq_core -Q:8 cq_videos -Q:9-14 cq_base -Q:15-16 celery -c 2 --hostname=redisbox
+--app=proj default low -O fair -c:default 1 -Q:default default -c:low 1 -Q:low priority.low --time-limit:low=14400
+a1 a2 a3 --time-limit=300 -c 8 -c:a2 4 -c:a3 2 --soft-time-limit:a1=60
+default user long --hostname=my_host -Q:default default -c:default 8 -Q:user user -c:user 4 -Q:long long -c:long 4
+worker1 worker2 beat -A proj --pidfile=/tmp/%n.pid --logfile=/tmp/%n%I.log -Q:worker1 celery -Q:worker2 net --beat:beat
+serial jobs -Q:serial periodic,serialize -Q:jobs jobs -B:serial -c:serial 1 --autoscale:jobs=64,1 --scheduler=x.y.Z
+celery "--pidfile=/w/site-%n.pid" "--logfile=/w/site-%n%I.log" --loglevel=DEBUG --queues:celery=a,mail --beat:celery
+common mail files -A mq.worker -l INFO -c 2 -Q:common common -Q:mail mail -Q:files files -l info --logfile=/x/%n.log
+w1 -A lib.celery worker -l INFO --without-gossip
+worker-1 -c:worker-1 5
+one two three -c 3 -c:1,2 10
+worker1 worker2 worker3 --timeout=20
+a b -A proj -E -Q:a a --autoscale:generic=4 -Q:b b --autoscale:b=4
+w1 -A proj --config_filepath=/data/config.yaml --running_type=docker
+w1 -A proj -Q default -- broker.connection_timeout=30 worker.prefetch_multiplier=1
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("line", WRITTEN)
+def test_what_people_write(line: str) -> None:
+    """Lines in the shapes found in public scripts, units and answers: under no row, and the same in both."""
+    words = shlex.split(line)
+    assert rows(words) == set()
+    compare(words)

@@ -233,6 +233,27 @@ def test_d8_every_word_reaches_the_worker_as_typed() -> None:
     assert worker_words(["w1", "--opt="]) == ["worker", "--opt="]
 
 
+@pytest.mark.parametrize(
+    ("word", "hinted"),
+    [
+        ("-c 4 -Q celery -l INFO", True),
+        ("-B -c 4", True),
+        ("-A proj --concurrency=4", True),
+        ("--loglevel=INFO --concurrency=4", True),
+        ("-c 4", False),
+        ("-Qa b", False),
+        ("-Qa - b", False),
+        ("--foo=a -b", False),
+        ("--cmd=-m celery worker -E", False),
+        ("--append=-E -B", False),
+    ],
+)
+def test_d8_several_options_in_one_word_are_worth_a_hint(word: str, *, hinted: bool) -> None:
+    """Quotes around several options, which celery multi takes apart, are a frequent mistake."""
+    expansion = expand_words(["w1", word])
+    assert expansion.warnings == ((f"{word!r} is one word; if it is several options, leave out the quotes",) * hinted)
+
+
 def test_d9_a_lone_dash_is_a_word() -> None:
     """It can be a value and even a name."""
     with pytest.raises(IndexError):
