@@ -516,14 +516,15 @@ class _Walker:
     def _ask(self, proc: Proc, desired: str) -> Generator[Save, Answer, None]:
         """Put on record what is asked of the node before it is done, so that a cut-off command leaves no riddle.
 
-        A disk that is full must keep nobody from stopping a node. It keeps us from stopping one to start it again:
-        that start would fail, and the node would stay down.
+        A record of an earlier process is about this one from now on: another tool has started the node since. A disk
+        that is full must keep nobody from stopping a node. It keeps us from stopping one to start it again: that start
+        would fail, and the node would stay down.
         """
         record = self._record
-        if record is None or record.proc != proc or record.desired == desired:
+        if record is None or (record.proc == proc and record.desired == desired):
             return
         try:
-            yield from self._save(record.asking(desired))
+            yield from self._save(record.asking(desired, proc))
         except MachineError:
             if desired != records.WANTED_STOPPED:
                 raise

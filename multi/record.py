@@ -84,9 +84,10 @@ class Record:
             failure=why,
         )
 
-    def asking(self, desired: str) -> Record:
-        """The same, with something else asked of the node."""
-        return replace(self, desired=desired, signalled=False)
+    def asking(self, desired: str, proc: Proc) -> Record:
+        """The same, with something else asked of the node, which runs as `proc`."""
+        phase, failure = (self.phase, self.failure) if proc == self.proc else (UP, "")
+        return replace(self, proc=proc, phase=phase, failure=failure, desired=desired, signalled=False)
 
 
 def encode_pid(pid: int) -> bytes:

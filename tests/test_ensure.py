@@ -177,6 +177,21 @@ def test_what_was_stopped_stays_stopped(real: Real, command: str) -> None:
     assert real.state("a") == {"a": "running"}
 
 
+@pytest.mark.parametrize("command", ["stop", "stopwait", "kill"])
+def test_what_another_tool_started_meanwhile_stays_stopped(real: Real, command: str) -> None:
+    """The record is of an earlier process of ours, as it is when celery multi has restarted the node since."""
+    real.start("a").ok()
+    kill(real, "a")
+    other = real.popen("sleep", "600")
+    real.pidfile("a").write_text(f"{other.pid}\n", encoding="ascii")
+    assert real.state("a") == {"a": "running"}
+    real.multi(command, "a").ok()
+    other.wait()
+    silent(ensure(real))
+    assert not real.processes("a")
+    assert real.state("a") == {"a": "stopped"}
+
+
 def test_what_is_being_stopped_is_left_alone(real: Real) -> None:
     """A slow end is none of cron's business."""
     real.start("a", cmd=real.worker("--finish", "1")).ok()

@@ -345,5 +345,15 @@ def test_fallen() -> None:
 
 def test_asking() -> None:
     """What is asked of the node changes; that it was signalled is not true of the new wish."""
-    asked = replace(SOUND, signalled=True).asking(records.WANTED_STOPPED)
-    assert (asked.desired, asked.signalled) == (records.WANTED_STOPPED, False)
+    starting = replace(SOUND, signalled=True, phase=records.STARTING)
+    assert starting.proc is not None
+    asked = starting.asking(records.WANTED_STOPPED, starting.proc)
+    assert asked == replace(starting, desired=records.WANTED_STOPPED, signalled=False)
+
+
+def test_asking_another_process() -> None:
+    """A record of an earlier process is about the one that is asked now, and says nothing of how the earlier one fared."""
+    other = Proc(4001, "boot:2")
+    failed = replace(SOUND, proc=None, phase=records.STARTING, failure="it died")
+    asked = failed.asking(records.RESTARTING, other)
+    assert asked == replace(failed, proc=other, phase=records.UP, failure="", desired=records.RESTARTING)
