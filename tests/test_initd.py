@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -11,7 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from private_machine import BIN, CHECKOUT, PROJECT, STRANGER, STRANGER_ID, USER, USER_ID, Done, Host, machine, need
+from private_machine import (
+    BIN,
+    CHECKOUT,
+    PATIENCE,
+    PROJECT,
+    STRANGER,
+    STRANGER_ID,
+    USER,
+    USER_ID,
+    Done,
+    Host,
+    machine,
+    need,
+)
 from real import until
 
 SCRIPTS = {"multid": "scripts/init.d/multid", "multibeat": "scripts/init.d/multibeat"}
@@ -176,6 +190,19 @@ def test_life_of_beat(host: Host, shell: str) -> None:
     say("stop").ok()
     assert host.processes() == []
     say("status").exits(3)
+
+
+def test_a_percent_sign_is_nothing_special_to_beat(host: Host, shell: str) -> None:
+    """Celery's beat takes its paths as they are, so a pidfile that it wrote to `%n.pid` is found there."""
+    host.app()
+    host.write("/etc/default/celeryd", WORKERS)
+    paths = "CELERYBEAT_PID_FILE=/var/run/celery/%n.pid CELERYBEAT_LOG_FILE=/var/log/celery/%n%I.log"
+    host.write("/etc/default/celerybeat", f'{paths}\nCELERYBEAT_OPTS="--schedule=/var/run/celery/schedule"\n')
+    service(host, "start", shell=shell, name="multibeat").ok()
+    assert sorted(pids(host)) == ["%n"]
+    assert host.exists("/var/log/celery/%n%I.log")
+    service(host, "stop", shell=shell, name="multibeat").ok()
+    assert host.processes() == []
 
 
 def test_a_worker_that_cannot_start_is_a_failure_that_says_why(host: Host) -> None:
@@ -506,7 +533,7 @@ VARIABLES_OF_BEAT = (
     ("CELERYBEAT_OPTS='-s /srv/x -S \"a b\"'", "[-s] [/srv/x] [-S] [a b]"),
     ("CELERYBEAT_LOG_LEVEL=DEBUG", "[--loglevel=DEBUG]"),
     ("CELERYBEAT_LOGLEVEL=ERROR", "[--loglevel=ERROR]"),
-    ("CELERYBEAT_PID_FILE=/run/100%.pid", "[--pidfile=/run/100%%.pid]"),
+    ("CELERYBEAT_PID_FILE=/run/%n.pid", "[--pidfile=/run/%%%%n.pid]"),
     ("CELERYBEAT_LOG_FILE=/var/log/b.log", "[--logfile=/var/log/b.log]"),
     ("CELERYBEAT_CHDIR=/srv/beat", "[--workdir=/srv/beat]"),
     ("CELERYBEAT_USER=mallory", f"uid={STRANGER_ID} gid={STRANGER_ID} "),
@@ -605,16 +632,30 @@ def test_which_multi_and_which_python(host: Host, shell: str) -> None:
         assert f" {used}" in recorded(host)[0], config
 
 
+def foreground(host: Host) -> int:
+    """The pid of the multi that stays: the oldest process of the workers' user that runs it."""
+    found = []
+    for process in host.path("/proc").glob("[1-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if os.fsencode(BIN / "multi") in words and host.status(int(process.name))["Uid"].startswith(str(USER_ID)):
+                found.append(int(process.name))
+    return min(found)
+
+
 def test_one_node_in_the_foreground(host: Host, shell: str) -> None:
     """C_FAKEFORK keeps the worker in the foreground, with its output on the terminal; TERM stops it warm."""
-    need("timeout")
     host.app()
     host.write("/etc/default/celeryd", QUICK.replace("w1 w2", "w1"))
-    words = ("timeout", "--signal=TERM", "5", *shell.split(), "/etc/init.d/multid", "start")
-    done = host.run(*words, env={"C_FAKEFORK": "1"})
-    assert " ready." in done.err
-    assert "Warm shutdown" in done.out + done.err
-    until(lambda: host.processes() == [], "the worker is gone")
+    host.write("/srv/said", "")
+    line = shlex.join([*shell.split(), "/etc/init.d/multid", "start"])
+    begun = host.begin("sh", "-c", f"exec {line} >/srv/said 2>&1", env={"C_FAKEFORK": "1"})
+    until(lambda: " ready." in host.read("/srv/said"), "the worker says so on the terminal", PATIENCE)
+    assert pids(host).keys() == {"w1"}
+    host.run("kill", "-TERM", str(foreground(host))).ok()
+    begun.done().ok()
+    assert "Warm shutdown" in host.read("/srv/said")
+    assert host.processes() == []
     assert not host.exists("/var/log/celery/w1.log")
 
 
