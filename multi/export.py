@@ -173,7 +173,7 @@ def _unit(order: Order, node: Node) -> str:
         *(f"# {remark}" for remark in _remarks(order, node, proof=notify, killed=False)),
         f"Type={'notify' if notify else 'exec'}",
         *(["NotifyAccess=all", f"TimeoutStartSec={max(node.ready_timeout, 1):g}"] if notify else []),
-        "ExecStart=" + " ".join(_unit_word(word, command=True) for word in _unit_command(node.argv)),
+        "ExecStart=" + " ".join(_unit_word(word, command=True) for word in _unit_command(node)),
         *([f"WorkingDirectory={_unit_text(node, node.workdir)}"] if node.workdir else []),
         *([f"User={_unit_text(node, node.uid)}"] if node.uid else []),
         *([f"Group={_unit_text(node, node.gid)}"] if node.gid else []),
@@ -209,10 +209,13 @@ def _unit(order: Order, node: Node) -> str:
 _TELL = ("# lets the plug-in that multi has in Celery say READY=1", "Environment=MULTI_INSTANCE=systemd")
 
 
-def _unit_command(argv: Sequence[str]) -> Sequence[str]:
+def _unit_command(node: Node) -> Sequence[str]:
     """A program with quotes, backslashes or signs of systemd's own in its name is for a shell: systemd takes none."""
+    argv = node.argv
+    for word in filter(_undecodable, argv):
+        raise _refuse(node, word, "systemctl cannot show what is not UTF-8")
     plain = argv[0].isprintable() and not set(argv[0]) & set("\"'\\$") and argv[0][:1] not in "-@:+!|"
-    return argv if plain and not _undecodable(argv[0]) else ("/bin/sh", "-c", 'exec "$0" "$@"', *argv)
+    return argv if plain else ("/bin/sh", "-c", 'exec "$0" "$@"', *argv)
 
 
 def _unit_log(node: Node) -> list[str]:
@@ -248,7 +251,7 @@ def _unit_text(node: Node, text: str) -> str:
 
 def _unit_variable(node: Node, name: str, value: str) -> str:
     if _undecodable(value):
-        raise _refuse(node, value, "systemd takes only UTF-8 in a variable")
+        raise _refuse(node, value, "systemd takes no variable that is not UTF-8")
     return _unit_word(f"{name}={value}")
 
 
@@ -264,7 +267,7 @@ def _unit_word(text: str, *, command: bool = False) -> str:
 def _unit_character(char: str) -> str:
     if char in '\\"':
         return "\\" + char
-    return char if char.isprintable() else "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))
+    return char if char.isprintable() else "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8"))
 
 
 # --- sysv and cron: `multi` goes on doing the work -----------------------------------------------------
@@ -273,13 +276,13 @@ _Flags = tuple[tuple[str, tuple[str, ...]], ...]  # each flag with its values, i
 
 
 def words(nodes: Sequence[Node]) -> tuple[str, ...]:
-    """The words after ``multi start`` that make exactly these nodes, whatever is configured there."""
+    """The words after ``multi start`` that make exactly these nodes."""
     return _said(nodes, [_flags(node) for node in nodes])
 
 
 def whereabouts(nodes: Sequence[Node]) -> tuple[str, ...]:
     """What the commands after ``start`` need to be told: the rest is on record."""
-    return _said(nodes, [_pidfile_flags(node) for node in nodes])
+    return _said(nodes, [_known_flags(node) for node in nodes])
 
 
 def _said(nodes: Sequence[Node], of_each: Sequence[_Flags]) -> tuple[str, ...]:
@@ -297,8 +300,13 @@ def _said(nodes: Sequence[Node], of_each: Sequence[_Flags]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _pidfile_flags(node: Node) -> _Flags:
-    return ("--preset", ("exec",)), ("--pidfile", (template.literal_path(node.pidfile),))
+def _known_flags(node: Node) -> _Flags:
+    """Where the node is on record, and whose it is: as root, `multi` believes nothing that another user could write."""
+    who = (("--uid", node.uid), ("--gid", node.gid))
+    return (
+        ("--pidfile", (template.literal_path(node.pidfile),)),
+        *((flag, (value,)) for flag, value in who if value is not None),
+    )
 
 
 def _flags(node: Node) -> _Flags:
@@ -309,8 +317,6 @@ def _flags(node: Node) -> _Flags:
         "--cmd": template.literal(shlex.join(node.argv)),
         "--logfile": template.literal_path(node.logfile),
         "--workdir": template.literal_path(node.workdir) if node.workdir is not None else None,
-        "--uid": node.uid,
-        "--gid": node.gid,
         "--umask": f"{node.umask:03o}" if node.umask is not None else None,
         "--nice": str(node.nice) if node.nice is not None else None,
         "--stop-schedule": str(node.stop),
@@ -328,7 +334,8 @@ def _flags(node: Node) -> _Flags:
         "--rlimit": tuple(f"{name}={_limit(soft)}:{_limit(hard)}" for name, soft, hard in node.rlimits),
     }
     return (
-        *_pidfile_flags(node),
+        ("--preset", ("exec",)),
+        *_known_flags(node),
         *((flag, (value,)) for flag, value in one.items() if value is not None),
         *((flag, values) for flag, values in several.items() if values),
     )
@@ -703,8 +710,11 @@ def _procfile(order: Order) -> Mapping[str, str]:
         first += [f"umask {node.umask:03o}"] if node.umask is not None else []
         nice = () if node.nice is None else ("nice", "-n", str(node.nice))
         command = " && ".join([*first, f"exec {shlex.join((*nice, *_with_env(node)))}"])
-        if "\n" in command or "\r" in command:
-            raise _refuse(node, "\n" if "\n" in command else "\r", "a line of a Procfile cannot hold it")
+        if len(command.splitlines()) != 1:
+            word = next(
+                word for word in (node.workdir or "", *_with_env(node)) if word.splitlines() not in ([], [word])
+            )
+            raise _refuse(node, word, "a line of a Procfile cannot hold it")
         lines.append(f"{name}: {command}")
     return {"Procfile": "\n".join(lines) + "\n"}
 

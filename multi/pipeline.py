@@ -366,13 +366,15 @@ class _Selector:
         if self.command not in SPAWNING:
             return selection
         for node in selection.nodes:
-            if not node.argv and self.command == "restart":
+            if not node.argv and (self.command == "restart" or self.spec.says_command):
                 raise UsageError(
                     node.name,
                     "has no recorded command to start again",
                     "give the worker's options, as for 'multi start'",
                 )
-        return _without_needless_root(self._with_fallbacks(selection), self.here.environ, self.here.uid)
+        selection = self._with_fallbacks(selection)
+        checked = _without_needless_root(selection, self.here.environ, self.here.uid)
+        return selection if self.command == "ensure" else checked  # cron mails what `start` has said already
 
     def _with_fallbacks(self, selection: Selection) -> Selection:
         """Know what is taken for a proof of readiness where the one of the preset cannot be had."""

@@ -55,6 +55,15 @@ def test_what_runs_is_left_alone_in_silence(real: Real) -> None:
     assert (real.pid("a"), real.pid("b")) == before
 
 
+@pytest.mark.root
+def test_nobody_is_warned_of_root_every_minute(real: Real) -> None:
+    """That a node runs as root is said when it is started, not by cron in a mail a minute."""
+    real.env.pop("MULTI_FORCE_ROOT")
+    assert "runs as root" in real.start("a").ok().err
+    silent(ensure(real, "a"))
+    silent(ensure(real))
+
+
 def test_where_nothing_is_nothing_is_made(real: Real) -> None:
     """No run directory, no node: silence, and no directory afterwards."""
     silent(ensure(real))
@@ -111,6 +120,17 @@ def test_it_comes_back_as_it_was_started(real: Real) -> None:
     until(words.exists, "it runs again")
     assert words.read_bytes() == first
     assert real.record("a")["settings"]["stop_schedule"] == "TERM/1/KILL/5"  # type: ignore[index]  # a JSON object
+
+
+def test_g9_half_a_command_is_no_command(real: Real) -> None:
+    """G9: words that say the command anew, and do not say it, are a mistake: one line, exit 2, nothing is done."""
+    real.start("a").ok()
+    kill(real, "a")
+    done = ensure(real, "a", "--preset=exec").exits(2)
+    assert done.err.endswith(
+        ": has no recorded command to start again; give the worker's options, as for 'multi start'\n"
+    )
+    assert real.state("a") == {"a": "dead"}
 
 
 def test_after_a_reboot(real: Real) -> None:

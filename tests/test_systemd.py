@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from private_machine import BIN, CHECKOUT, USER, USER_ID, Host, need
-from real import stays, until
+from real import as_argv, stays, until
 from system_machine import Booted, machine
+from test_exact_words import exact
+from test_export import KNOTS, UNICODE, VALUES
 
 UNITS = CHECKOUT / "config/systemd"
 SERVICES = (
@@ -379,3 +384,37 @@ def test_an_exported_unit(booted: Booted) -> None:
         assert host.path("/var/log/celery/w1.log").stat().st_uid == USER_ID
         host.run("systemctl", "stop", "exported").ok()
         assert host.processes() == []
+
+
+def test_g11_an_exported_unit_has_the_exact_words(booted: Booted) -> None:
+    """G11: a real systemd gives the worker words, variables, umask, limits and directory as they were typed."""
+    host = booted.host
+    odd = '/opt/my program\'s \\ "name" $HOME 100%'
+    host.path(odd).symlink_to(sys.executable)
+    worker = [odd, "-I", "-S", str(Path(__file__).with_name("worker_child.py"))]
+    command = shlex.join([*worker, "--words", "/opt/words", "--touch", "/opt/touched", "--tally", "/opt/tally", "--"])
+    unit = host.run(
+        *(str(BIN / "multi"), "export", "systemd", "a", "--preset=exec", "--output=/etc/systemd/system"),
+        f"--cmd={command.replace('%', '%%')}",
+        *(f"--env={name}={value}" for name, value in VALUES.items()),
+        *("--env=PATH-", "--umask=027", "--nice=3", "--rlimit=NOFILE=64:128", f"--workdir={PROJECT}"),
+        *("--reload-signal=USR2", "--stop-schedule=INT/3/KILL/5", "--logfile=/var/log/a.log", "--", *UNICODE, *KNOTS),
+    )
+    assert unit.ok().out == "/etc/systemd/system/multi-a.service\n"
+    host.run("systemctl", "daemon-reload").ok()
+    host.run("systemctl", "start", "multi-a").ok()
+    until(lambda: host.exists("/opt/touched"), "the worker is up")
+    assert as_argv(host.path("/opt/words").read_bytes()) == exact([*UNICODE, *KNOTS])
+    main = int(show(host, "multi-a", "MainPID"))
+    assert int(host.read("/opt/touched")) == main
+    pairs = (os.fsdecode(pair).partition("=") for pair in host.path(f"/proc/{main}/environ").read_bytes().split(b"\0"))
+    environ = {name: value for name, _, value in pairs}
+    assert {name: environ.get(name) for name in VALUES} == VALUES
+    assert "PATH" not in environ
+    assert host.status(main)["Umask"] == "0027"
+    assert re.search(r"^Max open files +64 +128 ", host.read(f"/proc/{main}/limits"), re.MULTILINE)
+    assert str(host.path(f"/proc/{main}/cwd").readlink()) == PROJECT
+    host.run("systemctl", "reload", "multi-a").ok()
+    until(lambda: host.read("/opt/tally") == f"{main} USR2\n", "it hears the reload signal")
+    host.run("systemctl", "stop", "multi-a").ok()
+    assert not host.alive(main)

@@ -177,6 +177,8 @@ def send_signal(order: Order, session: Session) -> int:
     signum = find_signal(order.words[0])
     words = order.words if signum is None else (f"-{signum}", *order.words[1:])
     if not any(word.startswith("-") and find_signal(word) is not None for word in words):
+        if order.words[0].startswith("-"):
+            raise UsageError(order.words[0], "stands where a signal is needed", "try 'multi signal USR1 w1'")
         parse_signal(order.words[0])  # says what is wrong with it
     return _act(order, session, _select(order, session, words))
 

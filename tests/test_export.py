@@ -1,0 +1,570 @@
+"""`multi export`: each form is read by the tool that it is for, and the worker gets the exact words."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import plistlib
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multi import pipeline
+from multi.errors import UsageError
+from multi.export import FORMS, words
+from multi.node import Node
+from private_machine import BIN, USER, USER_ID, machine, need
+from real import Real, alive, as_argv, current_directory, descriptors, environ_of, run, status, until, words_of
+from test_exact_words import WORDS, exact
+
+yaml: Any = pytest.importorskip("yaml")
+
+UNICODE = [word for word in WORDS if not any("\ud800" <= char <= "\udfff" for char in word)]
+LINES = [word for word in UNICODE if not set("\n\r") & set(word)]
+NO_XML = re.compile("[\x00-\x08\x0b-\x1f]")  # in a property list there are none of these
+# Where backslashes, quotes and percent signs meet, formats disagree most.
+KNOTS = [
+    *(
+        "\\%",
+        "%\\",
+        "\\\\%%",
+        "a\\%b",
+        "\\'%",
+        "' ;#",
+        "a ;b #c",
+        "\t;d",
+        "%(here)s %%(ENV_HOME)s",
+        ";",
+        "#",
+        "$$(HOME)",
+    ),
+    *("$", "$$", "$(HOME)", "${HOME}", "a'b", '"\'"', "\\\\", "\\\\\\", "=", "-u", "A=B"),
+]
+VALUES = {
+    f"MY_{number}": word
+    for number, word in enumerate([*WORDS, *KNOTS])
+    if len(word) < 100 and not any("\ud800" <= char <= "\udfff" for char in word)
+}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No setting of the machine that runs the tests counts."""
+    for name in [name for name in os.environ if name.startswith("MULTI_") and name != "MULTI_TEST_ALL"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    with current_directory(tmp_path):
+        yield
+
+
+def nodes(*said: str) -> tuple[Node, ...]:
+    """The nodes of a command line."""
+    return pipeline.select("export", said).nodes
+
+
+def exported(form: str, *said: str) -> Mapping[str, str]:
+    """The files of a form."""
+    from multi.export import FOREGROUND
+
+    return pipeline.export(form, pipeline.select("export", said, foreground=form in FOREGROUND))
+
+
+def only(form: str, *said: str) -> str:
+    """The one file of a form."""
+    (text,) = exported(form, *said).values()
+    return text
+
+
+def save(real: Real, form: str, *said: str) -> list[Path]:
+    """The files of a form, written by the command."""
+    done = real.raw("export", form, f"--output={real.base}/exported", *said).ok()
+    return [real.base / path for path in done.out.splitlines()]
+
+
+def said_words(path: Path) -> list[bytes]:
+    """The words that the worker was executed with, as it wrote them down itself."""
+    until(path.exists, "the worker has written its words")
+    return as_argv(path.read_bytes())
+
+
+# --- all forms ------------------------------------------------------------------------------------------
+
+
+EXOTIC = (
+    *("a", "b", "--preset=exec", "--cmd=sleep 600", "--uid:a=nobody", "--gid:a=nogroup", "--umask:a=027", "--nice:a=5"),
+    *("--rlimit:a=NOFILE=64:128", "--rlimit:a=CORE=0", "--env:a=A=it's 100%", "--env:a=GONE-", "--ready:a=log:^up$"),
+    *(
+        "--stop-schedule:a=INT/7/TERM/3/KILL/2",
+        "--kill-mode:a=process",
+        "--reload-signal:a=HUP",
+        "--logfile:a=/var/log/x",
+    ),
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_a_form_cannot_say_is_said_in_a_comment(form: str) -> None:
+    """Every setting of a node is in what is exported, as a word of the form or by its name in a remark."""
+    text = "\n".join(exported(form, *EXOTIC).values())
+    remarks = re.findall(r"^ *(?:[#;] |<!-- )(.*)", text, re.MULTILINE)
+    everywhere = {  # each by its value, or by its name in a remark
+        "uid": r"nobody|\buid\b", "gid": r"nogroup|\bgid\b", "umask": r"027|23|(?i:umask)", "nice": r"(?i)nice",
+        "rlimit": r"128|rlimit", "env": r"it.{1,5}s 100\\?%", "env-": "GONE", "stop": r"INT",
+        "kill_mode": r"(?i)process|kill_mode|killasgroup=f",
+        "reload": r"HUP|reload_signal", "log": r"/var/log/x|logfile", "ready": r"log:\^up\$",
+    }  # fmt: skip
+    for setting, pattern in everywhere.items():
+        assert re.search(pattern, text), (setting, text)
+    if form not in {"sysv", "cron"}:  # where multi does the work itself nothing is lost
+        assert any("INT/7/TERM/3/KILL/2" in remark for remark in remarks), text
+        assert any("log:^up$" in remark for remark in remarks), text
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_plain_nodes_need_no_remark(form: str) -> None:
+    """A node without anything special is exported without an excuse."""
+    text = "\n".join(exported(form, "a", "--preset=exec", "--cmd=sleep 600", "--logfile=/dev/stderr").values())
+    assert "not exported" not in text
+    assert "only the first signal" not in text
+
+
+@pytest.mark.parametrize("form", ["systemd", "supervisord", "kubernetes", "compose", "launchd", "procfile"])
+def test_names_that_a_form_cannot_tell_apart(form: str) -> None:
+    """G9: two nodes that would get one name are refused."""
+    with pytest.raises(UsageError, match="would both be called"):
+        exported(form, "a+b", "a~b", "--preset=exec", "--cmd=sleep 600")
+
+
+@pytest.mark.parametrize(
+    ("form", "word"),
+    [
+        ("cron", "a\nb"), ("cron", "x" * 1000), ("procfile", "a\nb"), ("procfile", "a\x0cb"),
+        ("supervisord", "a\nb"), ("supervisord", "a\rb"), ("supervisord", "\udcff"), ("systemd", "\udcff"),
+        ("kubernetes", "\udcff"), ("compose", "\udcff"), ("launchd", "\x01"), ("launchd", "\udcff"),
+    ],
+)  # fmt: skip
+def test_g11_what_a_form_cannot_hold_is_refused(form: str, word: str) -> None:
+    """G11: rather nothing than a worker with other words; the message names the node and another form."""
+    with pytest.raises(UsageError) as error:
+        exported(form, "a", "--preset=exec", "--cmd=sleep 600", "--", word)
+    assert str(error.value).startswith("a@")
+    assert error.value.hint
+
+
+@pytest.mark.parametrize("form", ["systemd", "supervisord"])
+def test_g11_paths_that_a_form_cannot_hold(form: str) -> None:
+    """G11: so are directories."""
+    with pytest.raises(UsageError, match="in its settings"):
+        exported(form, "a", "--preset=exec", "--cmd=sleep 600", "--workdir=/srv/a\nb")
+
+
+def test_g9_a_form_that_is_none(real: Real) -> None:
+    """One line with what there is; exit 2."""
+    done = real.raw("export", "upstart", "a", "--preset=exec", "--cmd=sleep 600").exits(2)
+    assert done.err == f"multi: upstart: is no form that nodes can be exported to; it can be {', '.join(FORMS)}\n"
+
+
+def test_output_overwrites_nothing(real: Real) -> None:
+    """What was exported may have been changed by hand since: it is not replaced; exit 2."""
+    said = ("a", "--preset=exec", "--cmd=sleep 600")
+    (path,) = save(real, "systemd", *said)
+    path.write_text("changed\n", encoding="utf-8")
+    done = real.raw("export", "systemd", *said, f"--output={path.parent}").exits(2)
+    assert "is there already" in done.err
+    assert path.read_text(encoding="utf-8") == "changed\n"
+
+
+@pytest.mark.parametrize("form", ["systemd", "sysv", "cron", "supervisord", "launchd"])
+def test_who_where_and_what_are_as_here(form: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """G8: what somebody exports for this machine runs as that user, in this directory, with the program found here."""
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    text = only(form, "a", "--preset=exec", "--cmd=sleep 600")
+    assert "nobody" in text
+    assert str(tmp_path) in text
+    assert str(shutil.which("sleep")) in text
+
+
+@pytest.mark.parametrize("form", ["kubernetes", "compose"])
+def test_nothing_of_this_machine_is_put_into_a_container(form: str, tmp_path: Path) -> None:
+    """There the image says who and where, and the log is what the worker prints."""
+    text = only(form, "a", "-A", "proj", "--executable=python3")
+    assert str(tmp_path) not in text
+    assert "--logfile" not in text
+
+
+def test_a_worker_that_cannot_say_ready_is_not_waited_for(tmp_path: Path) -> None:
+    """G4: without the plug-in in its Python, systemd would wait for a word that never comes; a remark says it."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 1\n", encoding="ascii")
+    python.chmod(0o755)
+    told = only("systemd", "w1", "-A", "proj")
+    assert "\nType=notify\n" in told
+    assert "\nEnvironment=MULTI_INSTANCE=systemd\n" in told
+    silent = only("systemd", "w1", "-A", "proj", f"--executable={python}")
+    assert "\nType=exec\n" in silent
+    assert "stay" in silent
+    assert "--ready=alive" in only("sysv", "w1", "-A", "proj", f"--executable={python}")
+
+
+# --- sysv and cron: multi goes on doing the work ------------------------------------------------------------
+
+READY = ["alive", "notify", "log:100% ^up$", "tcp:[::1]:80", "file:/x/100%%%%/%n", "exec:test -e '%n 100%%'"]
+
+
+@pytest.mark.parametrize("ready", READY)
+def test_g11_words_make_the_same_nodes(ready: str, tmp_path: Path) -> None:
+    """G11: what sysv and cron hand to `multi start` comes to the same nodes, whatever stands in their settings."""
+    file = tmp_path / "100% vars.env"
+    file.write_text("FROM_FILE='$HOME %n'\nOVER=x\n", encoding="utf-8")
+    said = [
+        *("a", "b", "c@example.com", "--preset=exec", "--cmd=sleep 600 '100%% %%n' \"it's\"", "--reload-signal:b=USR2"),
+        *(f"--pidfile={tmp_path}/100%%%% run/%n.pid", f"--logfile={tmp_path}/100%%%%n/%n%I.log", "--umask:a=027"),
+        *("--env:a=A=100% %n", "--env:a=B=", "--env:b=GONE-", "--env-file:b=100%%%% vars.env", "--env:b=OVER=said"),
+        *("--workdir:c=/", "--nice:c=-5", "--rlimit:a=NOFILE=1:unlimited", "--rlimit:a=CORE=0", f"--ready:a={ready}"),
+        *("--uid:c=nobody", "--gid:c=nogroup", "--stop-schedule:a=INT/0.5/KILL/3", "--kill-mode:b=process"),
+        *("--ready-timeout:a=7.5", "--startsecs:b=0", "--lock-timeout:c=3", "--", *WORDS, *KNOTS),
+    ]
+    made = nodes(*said)
+    again = pipeline.select("show", words(made)).nodes
+    assert again == made
+    assert words(again) == words(made)
+
+
+def test_g11_names_with_an_equals_sign(tmp_path: Path) -> None:
+    """G11: a node's name is no part of a flag's value."""
+    made = nodes("a=b", "c", "--preset=exec", "--cmd=sleep 600", f"--pidfile={tmp_path}/%n.pid", "--umask:1=027")
+    assert pipeline.select("show", words(made)).nodes == made
+
+
+@pytest.fixture
+def script(real: Real) -> Path:
+    """Give an init script of two tiny workers that differ in everything that is said of them."""
+    common = ("--preset=exec", f"--pidfile={real.run}/%n.pid", f"--logfile={real.log}/%n.log", "--startsecs=0.1")
+    tell = f"--tally {real.base}/tally-%n --touch {real.base}/up-%n --words {real.base}/words-%n"
+    own = ("--umask:a=027", "--env:a=A=100% $HOME", "--env:b=PATH=/nowhere", "--reload-signal=HUP")
+    worker = real.worker(*shlex.split(tell), "--")
+    schedule = "--stop-schedule=KILL/5"
+    (made,) = save(real, "sysv", "a", "b", *common, f"--cmd={worker}", *own, schedule, "--", *WORDS, *KNOTS)
+    return made
+
+
+def service(real: Real, script: Path, word: str, shell: str = "sh") -> subprocess.CompletedProcess[bytes]:
+    """Call an init script as init does: from somewhere, with next to no environment."""
+    words = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", shell, str(script), word]
+    return run(words, {**real.env, "HOME": "/tmp"})
+
+
+def test_sysv_is_a_clean_script(script: Path) -> None:
+    """Every shell can read it, and shellcheck finds nothing."""
+    for shell in ("sh", "dash", "bash"):
+        subprocess.run([shell, "-n", str(script)], check=True)
+    need("shellcheck", root=False)
+    told = ["shellcheck", "--shell=sh", "--exclude=SC1003,SC2016", str(script)]  # the quotes are meant as they are
+    done = subprocess.run(told, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("shell", ["sh", "dash", "bash"])
+def test_g11_an_init_script_starts_and_stops(real: Real, script: Path, shell: str) -> None:
+    """G11: start, status, reload, restart, try-restart and stop do as the LSB has it, with the exact words."""
+    assert service(real, script, "status", shell).returncode == 3
+    assert service(real, script, "try-restart", shell).returncode == 0
+    assert real.family() == []
+    done = service(real, script, "start", shell)
+    assert done.returncode == 0, done
+    for name in ("a", "b"):
+        assert said_words(real.base / f"words-{name}") == exact([*WORDS, *KNOTS])
+        until((real.base / f"up-{name}").exists, f"{name} is up")
+    first = {name: real.pid(name) for name in ("a", "b")}
+    assert environ_of(first["a"])["A"] == "100% $HOME"
+    assert environ_of(first["b"])["PATH"] == "/nowhere"
+    assert status(first["a"])["Umask"] == "0027"
+    assert service(real, script, "start", shell).returncode == 0
+    assert service(real, script, "status", shell).returncode == 0
+    assert service(real, script, "reload", shell).returncode == 0
+    for name, pid in first.items():
+        tally, heard = real.base / f"tally-{name}", f"{pid} HUP\n"
+        until(lambda tally=tally, heard=heard: tally.exists() and tally.read_text() == heard, f"{name} hears it")  # type: ignore[misc] # a lambda that keeps this turn's values
+    assert service(real, script, "restart", shell).returncode == 0
+    second = {name: real.pid(name) for name in ("a", "b")}
+    assert not set(first.values()) & set(second.values())
+    assert service(real, script, "try-restart", shell).returncode == 0
+    assert not set(second.values()) & {real.pid(name) for name in ("a", "b")}
+    assert service(real, script, "stop", shell).returncode == 0
+    assert real.family() == []
+    assert service(real, script, "stop", shell).returncode == 0
+    assert service(real, script, "nonsense", shell).returncode == 2
+
+
+def test_an_init_script_says_dead_before_stopped(real: Real, script: Path) -> None:
+    """`status` of several is the worst of them, as of `multi` itself."""
+    assert service(real, script, "start").returncode == 0
+    os.kill(real.pid("a"), signal.SIGKILL)
+    real.multi("stopwait", "b").ok()
+    until(lambda: service(real, script, "status").returncode == 1, "a is dead with a pidfile, b is stopped")
+
+
+def test_g8_an_init_script_runs_nothing_of_the_directory_it_is_called_in(real: Real, script: Path) -> None:
+    """G8: `python -m multi` would take a multi.py that lies where root happens to be."""
+    (real.base / "home" / "multi.py").write_text("raise SystemExit(99)\n", encoding="ascii")
+    words = ["env", "-i", "PATH=/usr/bin:/bin", "sh", str(script), "status"]
+    assert run(words, real.env).returncode == 3
+
+
+@pytest.mark.root
+def test_g11_a_crontab_starts_and_keeps() -> None:
+    """G11: a real cron starts the node as its user, with the exact words, and again when it has died."""
+    need("cron", "faketime", "unshare", "nsenter", "setpriv")
+    told = ["", "two  words", "50%", "%n", *KNOTS[:7], "it's", '"', "$HOME", "`id`", "caf\u00e9", "\\"]
+    with machine() as host:
+        for other in host.path("/etc/cron.d").iterdir():
+            other.unlink()
+        host.write("/etc/crontab", "")
+        host.shell(f"install -d -o {USER} /srv/out").ok()
+        worker = Path(__file__).with_name("worker_child.py")
+        command = f"{sys.executable} -I -S {worker} --words /srv/out/words --"
+        files = ("--pidfile=/run/multi/%n.pid", "--logfile=/var/log/multi/%n.log", "--output=/etc/cron.d")
+        said = ("a", "--preset=exec", f"--cmd={command}", "--workdir=/srv", "--startsecs=0.1", f"--uid={USER}", *files)
+        host.run(str(BIN / "multi"), "export", "cron", *said, "--", *told).ok()
+        with host.daemon("faketime", "-f", "@2026-01-05 12:00:30 x20", "cron", "-f"):
+            until(lambda: host.exists("/srv/out/words"), "cron has started the node", 60)
+            assert as_argv(host.path("/srv/out/words").read_bytes()) == exact(told)
+            until(lambda: host.exists("/run/multi/a.pid"), "it is on record")
+            first = host.pid("/run/multi/a.pid")
+            assert host.status(first)["Uid"].split() == [str(USER_ID)] * 4
+            host.run("kill", "-KILL", str(first)).ok()
+            until(lambda: _other(host.read("/run/multi/a.pid"), first), "ensure has started it again", 60)
+
+
+def _other(text: str, first: int) -> bool:
+    return text.strip().isdigit() and int(text) != first
+
+
+def test_g11_one_line_a_node_where_one_for_all_is_too_long() -> None:
+    """Cron takes 998 characters: many nodes have a line each, and none is cut."""
+    said = ("--preset=exec", "--cmd=sleep 600", "--logfile=/l/%n", "--pidfile=/p/%n.pid", "--workdir=/")
+    names = [f"node{number}" for number in range(30)]
+    lines = [line for line in only("cron", *names, *said).splitlines() if line[0] in "@*"]
+    assert len([line for line in lines if line.startswith("@reboot")]) == 30
+    assert all(len(line) < 1010 for line in lines)
+    assert len([line for line in only("cron", "a", "b", *said).splitlines() if line[0] in "@*"]) == 2
+
+
+# --- systemd ------------------------------------------------------------------------------------------------
+# That a real systemd runs them, with the exact words, is in test_systemd.
+
+
+def test_systemd_finds_no_fault(tmp_path: Path) -> None:
+    """systemd-analyze verify is silent about units of every kind, and not about a bad copy."""
+    need("systemd-analyze", root=False)
+    kinds: tuple[tuple[str, ...], ...] = (
+        tuple(word.replace("nobody", "daemon") for word in EXOTIC if word != "b"),  # systemd warns of nobody
+        ("b", "--preset=exec", "--cmd=sleep 600", "--stop-schedule=TERM/forever", "--logfile=/dev/null"),
+        ("c", "--preset=exec", "--cmd=sleep 600", "--stop-schedule=KILL/5", "--", *UNICODE, *KNOTS),
+        ("d", "--preset=exec", "--cmd=sleep 600", "--stop-schedule=TERM/3", "--ready=notify", "--logfile=/var/log/d"),
+        ("e", "-A", "proj", f"--executable={sys.executable}"),
+    )
+
+    def verify(name: str, text: str) -> subprocess.CompletedProcess[str]:
+        unit = tmp_path / name
+        unit.write_text(text, encoding="utf-8")
+        told = ["systemd-analyze", "verify", "--man=no", str(unit)]
+        return subprocess.run(told, capture_output=True, text=True, check=False)
+
+    for said in kinds:
+        ((name, text),) = exported("systemd", *said).items()
+        done = verify(name, text)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), text
+    done = verify("bad.service", only("systemd", *kinds[0]).replace("KillMode=", "KilMode="))
+    assert "KilMode" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("schedule", "lines"),
+    [
+        ("TERM/90/QUIT/10/KILL/5", ["KillSignal=SIGTERM", "TimeoutStopSec=100"]),
+        ("INT/0.5/KILL/5", ["KillSignal=SIGINT", "TimeoutStopSec=1"]),
+        ("TERM/forever", ["KillSignal=SIGTERM", "TimeoutStopSec=infinity"]),
+        ("TERM/30", ["KillSignal=SIGTERM", "TimeoutStopSec=30", "SendSIGKILL=no"]),
+        ("KILL/5", ["KillSignal=SIGKILL", "TimeoutStopSec=1"]),
+    ],
+)
+def test_g6_systemd_gives_the_first_stage_whole(schedule: str, lines: list[str]) -> None:
+    """G6: the time until KILL is that of the schedule; 0, which means for ever to systemd, is never said."""
+    text = only("systemd", "a", "--preset=exec", "--cmd=sleep 600", f"--stop-schedule={schedule}")
+    found = [line for line in text.splitlines() if line.startswith(("KillSignal", "TimeoutStop", "SendSIG"))]
+    assert sorted(found) == sorted(lines)
+
+
+# --- supervisord --------------------------------------------------------------------------------------------
+
+
+def test_g11_supervisord_runs_it_with_the_exact_words(real: Real) -> None:
+    """G11: from a real supervisord's parser to the worker: words, variables, umask and directory are exact."""
+    need("supervisord", "supervisorctl", root=False)
+    told = [*LINES, *KNOTS]
+    values = {name: value for name, value in VALUES.items() if not set("\n\r") & set(value)}
+    worker = real.worker("--words", f"{real.base}/words", "--touch", f"{real.base}/touched", "--print", "hello", "--")
+    said = [f"--env={name}={value}" for name, value in values.items()]
+    said += [f"--workdir={real.base}", "--umask=027", "--env=GONE-", f"--logfile={real.base}/x.log"]
+    (section,) = save(real, "supervisord", "a", "--preset=exec", f"--cmd={worker}", *said, "--", *told)
+    config = real.base / "supervisord.conf"
+    config.write_text(
+        f"[supervisord]\nnodaemon=true\nlogfile={real.base}/d.log\npidfile={real.base}/d.pid\n"
+        f"childlogdir={real.base}\n[unix_http_server]\nfile={real.base}/d.sock\n"
+        "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
+        f"[supervisorctl]\nserverurl=unix://{real.base}/d.sock\n[include]\nfiles={section}\n",
+        encoding="utf-8",
+    )
+    environment = {"GONE": "here", "PYTHONWARNINGS": "ignore"}
+    daemon = real.popen("supervisord", "-n", "-c", str(config), env=environment)
+    until(lambda: (real.base / "touched").exists() or daemon.poll() is not None, "supervisord has started the node", 60)
+    assert said_words(real.base / "words") == exact(told)
+    pid = int((real.base / "touched").read_text(encoding="ascii"))
+    env = environ_of(pid)
+    assert {name: env.get(name) for name in values} == values
+    assert "GONE" not in env
+    assert status(pid)["Umask"] == "0027"
+    assert str(Path(f"/proc/{pid}/cwd").readlink()) == str(real.base)
+    until((real.base / "x.log").exists, "its log is where it was")
+    run(["supervisorctl", "-c", str(config), "stop", "a"], {**real.env, **environment})
+    until(lambda: not alive(pid), "it is stopped")
+    assert (real.base / "x.log").read_text(encoding="utf-8") == "hello\n"
+
+
+# --- containers ---------------------------------------------------------------------------------------------
+
+
+def kubernetes_says(text: str) -> str:
+    """What a container gets for a word: ``$$`` is ``$``, and ``$(NAME)`` a variable; any other ``$`` is itself."""
+    return re.sub(r"\$\$|\$\((\w+)\)", lambda found: "$" if found[0] == "$$" else f"<{found[1]}>", text)
+
+
+def compose_says(text: str) -> str:
+    """The same of compose: ``$$`` is ``$``, ``$NAME`` and ``${NAME}`` are variables, any other ``$`` is an error."""
+
+    def fill(found: re.Match[str]) -> str:
+        assert found[0] != "$", f"a lone $ in {text!r}"
+        return "$" if found[0] == "$$" else f"<{found[0]}>"
+
+    return re.sub(r"\$\$|\$\w+|\$\{[^}]*\}|\$", fill, text)
+
+
+def test_g11_kubernetes_has_the_exact_words(real: Real) -> None:
+    """G11: read as YAML and expanded as Kubernetes does, words and variables are what was typed."""
+    told = [*UNICODE, *KNOTS]
+    values = [f"--env={name}={value}" for name, value in VALUES.items()]
+    said = ("My_Node", "--preset=exec", "--cmd=sleep 600", "--uid=1000", "--gid=1001", "--workdir=/srv/x y", *values)
+    (path,) = save(real, "kubernetes", *said, "--ready=tcp:8000", "--stop-schedule=TERM/30/KILL/5", "--", *told)
+    assert path.name == "my-node.yaml"
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    pod = found["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert [kubernetes_says(word) for word in container["command"]] == ["sleep", "600", *told]
+    assert {one["name"]: kubernetes_says(one["value"]) for one in container["env"]} == VALUES
+    assert container["workingDir"] == "/srv/x y"
+    assert container["readinessProbe"] == {"tcpSocket": {"port": 8000}}
+    assert pod["securityContext"] == {"runAsUser": 1000, "runAsGroup": 1001}
+    assert pod["terminationGracePeriodSeconds"] == 30
+    assert found["spec"]["strategy"] == {"type": "Recreate"}
+    assert found["spec"]["selector"]["matchLabels"] == found["spec"]["template"]["metadata"]["labels"]
+    if shutil.which("kubectl"):  # knows the kinds and their fields; nothing of a cluster is needed
+        done = run(["kubectl", "label", "--local", "-f", str(path), "checked=yes", "-o", "json"], real.env)
+        assert done.returncode == 0, done
+        again = json.loads(done.stdout)
+        assert again["spec"]["template"]["spec"]["containers"][0]["command"] == container["command"]
+
+
+def test_kubernetes_refuses_a_name_that_is_too_long() -> None:
+    """G9: RFC 1123 has 63 characters."""
+    assert exported("kubernetes", "x" * 63, "--preset=exec", "--cmd=sleep 600")
+    with pytest.raises(UsageError, match="63 characters"):
+        exported("kubernetes", "x" * 64, "--preset=exec", "--cmd=sleep 600")
+
+
+def test_g11_compose_has_the_exact_words(real: Real) -> None:
+    """G11: read as YAML and interpolated as compose does, words and variables are what was typed."""
+    told = [*UNICODE, *KNOTS]
+    values = [f"--env={name}={value}" for name, value in VALUES.items()]
+    said = ("a", "b", "--preset=exec", "--cmd=sleep 600", "--uid=www", "--gid=web", "--rlimit=NOFILE=64:128", *values)
+    (path,) = save(real, "compose", *said, "--workdir=/srv/$x", "--stop-schedule=INT/2.5/KILL/5", "--", *told)
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert set(found["services"]) == {"a", "b"}
+    one = found["services"]["a"]
+    assert [compose_says(word) for word in one["command"]] == ["sleep", "600", *told]
+    assert {name: compose_says(value) for name, value in one["environment"].items()} == VALUES
+    assert compose_says(one["working_dir"]) == "/srv/$x"
+    assert (one["user"], one["stop_signal"], one["stop_grace_period"]) == ("www:web", "SIGINT", "3s")
+    assert one["ulimits"] == {"nofile": {"soft": 64, "hard": 128}}
+    assert one["image"].startswith("${MULTI_IMAGE:?")
+
+
+# --- launchd ------------------------------------------------------------------------------------------------
+
+
+def test_g11_launchd_has_the_exact_words(real: Real) -> None:
+    """G11: read as a property list, words and variables are what was typed."""
+    told = [
+        word
+        for word in [*WORDS, *KNOTS]
+        if (word in UNICODE or word in KNOTS) and not re.search("[\x00-\x08\x0b-\x1f]", word)
+    ]
+    values = {name: value for name, value in VALUES.items() if not re.search("[\x00-\x08\x0b-\x1f]", value)}
+    said = [f"--env={name}={value}" for name, value in values.items()]
+    said += ["--workdir=/srv/x", "--umask=027", "--nice=3", "--rlimit=NOFILE=64:unlimited", "--logfile=/var/log/%n.log"]
+    (path,) = save(real, "launchd", "a", "--preset=exec", "--cmd=/bin/sleep 600", *said, "--", *told)
+    found = plistlib.loads(path.read_bytes())
+    assert path.name == f"{found['Label']}.plist"
+    assert found["ProgramArguments"] == ["/bin/sleep", "600", *told]
+    assert found["EnvironmentVariables"] == values
+    assert (found["WorkingDirectory"], found["Umask"], found["Nice"]) == ("/srv/x", 0o027, 3)
+    assert found["SoftResourceLimits"] == {"NumberOfFiles": 64}
+    assert "HardResourceLimits" not in found
+    assert found["StandardOutPath"] == found["StandardErrorPath"] == "/var/log/a.log"
+    assert found["ExitTimeOut"] == 90
+    assert "rlimit NOFILE" in path.read_text(encoding="utf-8")
+    if sys.platform == "darwin":
+        subprocess.run(["plutil", "-lint", str(path)], check=True)
+
+
+# --- Procfile -----------------------------------------------------------------------------------------------
+
+
+def test_g11_honcho_runs_a_procfile_with_the_exact_words(real: Real) -> None:
+    """G11: honcho, from its own parser to the worker: words, variables, umask, priority and directory are exact."""
+    pytest.importorskip("honcho")
+    told = [*LINES, *KNOTS]
+    values = {name: value for name, value in VALUES.items() if not set("\n\r") & set(value)}
+    worker = real.worker("--words", f"{real.base}/words", "--touch", f"{real.base}/touched", "--")
+    said = [f"--env={name}={value}" for name, value in values.items()]
+    nice = os.getpriority(os.PRIO_PROCESS, 0) + 2
+    said += ["--env=GONE-", f"--workdir={real.base}", "--umask=027", f"--nice={nice}"]
+    (path,) = save(real, "procfile", "my.node", "--preset=exec", f"--cmd={worker}", *said, "--", *told)
+    assert path.name == "Procfile"
+    checked = run([sys.executable, "-m", "honcho", "-f", str(path), "check"], real.env)
+    assert b"my-node" in checked.stdout + checked.stderr, checked
+    real.popen(
+        sys.executable, "-m", "honcho", "-f", str(path), "start", env={"GONE": "here", "PYTHONWARNINGS": "ignore"}
+    )
+    assert said_words(real.base / "words") == exact(told)
+    until((real.base / "touched").exists, "the worker is up")
+    pid = int((real.base / "touched").read_text(encoding="ascii"))
+    env = environ_of(pid)
+    assert {name: env.get(name) for name in values} == values
+    assert "GONE" not in env
+    assert status(pid)["Umask"] == "0027"
+    assert os.getpriority(os.PRIO_PROCESS, pid) == nice
+    assert str(Path(f"/proc/{pid}/cwd").readlink()) == str(real.base)
+    assert words_of(pid)[0] == sys.executable
+    with contextlib.suppress(FileNotFoundError):
+        assert descriptors(pid)[0] is not None
