@@ -86,6 +86,7 @@ if TYPE_CHECKING:
 _KILL, _STOP, _CONT = int(signal.SIGKILL), int(signal.SIGSTOP), int(signal.SIGCONT)
 _FREEZE_SECONDS = 1.0  # for all of a tree to stand still; one that still grows after that is killed while it grows
 _KILL_GRACE = 5.0  # seconds for the kernel to end what was sent KILL
+_MOST_DOUBTS = 10  # looks in a row that find nobody while others end all the time, until nobody is believed to be there
 _NOTE_EVERY = 1.0  # seconds between two statuses of a stopping node that are put on record
 _TAIL_BYTES = 16384
 _TAIL_LINES = 10
@@ -346,6 +347,7 @@ class _Tree:
     main: Proc
     token: str
     known: set[Proc]
+    settled: bool = True  # whether nobody can have been missing from the last look
 
 
 class _Walker:
@@ -917,6 +919,7 @@ class _Walker:
         rows = observe.tree(tree.main, tree.token, census, self._machine.me(), tree.known)
         there = {row.seen.proc for row in rows}
         tree.known |= there
+        tree.settled = census.settled
         return there
 
     def _freeze(self, tree: _Tree, *, with_main: bool = False) -> Generator[Want, Answer, set[Proc]]:
@@ -979,10 +982,14 @@ class _Walker:
         machine = self._machine
         deadline: float | None = None
         killed: set[Proc] = set()
+        doubts = 0
         while True:
             left = yield from self._freeze(tree)
-            if not left:
+            doubts = 0 if left or tree.settled else doubts + 1
+            if not left and doubts in {0, _MOST_DOUBTS}:
                 return ()
+            if not left:
+                continue
             now = machine.now()
             deadline = now + grace if deadline is None else deadline
             if now >= deadline:

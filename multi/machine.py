@@ -78,6 +78,7 @@ class Row:
 class Census:
     """The process table at one moment. `at` is the machine's `now`, `wall` the wall clock then.
 
+    It is `settled` when nobody ended while it was taken: else the children of those who did may be missing.
     It is sorted once by what is asked of it for each node, so that looking at many nodes takes no longer than it must:
     rows by the pidfile and by the token of their instance, by process group, and by parent.
     """
@@ -85,6 +86,7 @@ class Census:
     at: float
     wall: float
     rows: Mapping[int, Row]
+    settled: bool = True
     by_pidfile: Mapping[str, Sequence[Row]] = field(init=False, repr=False, compare=False)
     by_token: Mapping[str, Sequence[Row]] = field(init=False, repr=False, compare=False)
     by_group: Mapping[int, Sequence[Row]] = field(init=False, repr=False, compare=False)

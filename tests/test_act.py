@@ -494,6 +494,33 @@ def test_a_family_that_grows_while_it_is_killed() -> None:
     assert world.offspring() == []
 
 
+@pytest.mark.parametrize("looks", [1, 5, 9])
+def test_a_child_that_is_missing_from_some_looks(looks: int) -> None:
+    """Where processes end during each look, their children may be in none yet: one that finds nobody proves little."""
+    world = World()
+    running(world, Nature(children=(Child(nature=DEAF, session=True, orphan=True),)))
+    (child,) = (body for body in world.offspring() if body.nature is DEAF)
+    fake = world.fake()
+    world.restless = child.hidden = True
+
+    def trap(_number: int, _call: tuple[str, ...]) -> None:
+        done = [number for number, (name, *_) in enumerate(fake.calls) if name == "signal"]
+        child.hidden = not done or sum(name == "census" for name, *_ in fake.calls[done[0] :]) <= looks
+
+    fake.trap = trap
+    events = ride(world, "stopwait", fake=fake)
+    assert kinds(events)[-2:] == ["Gone", "Cleared"]
+    assert world.offspring() == []
+
+
+def test_restless_looks_come_to_an_end() -> None:
+    """On a machine where something ends all the time, a stop ends all the same."""
+    world = World()
+    running(world)
+    world.restless = True
+    assert kinds(ride(world, "stopwait"))[-2:] == ["Gone", "Cleared"]
+
+
 def test_a_child_that_survives() -> None:
     """A child that even KILL does not end is named, exit 1, and the files stay."""
     world = World()

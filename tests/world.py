@@ -226,6 +226,7 @@ class World:
         self.environ: dict[str, str] = {}
         self.celery_notifies = False
         self.init_reaps = True
+        self.restless = False  # somebody ends during each look at the process table
         self.next_pid = 1000
         self.room = 10_000  # how many nodes one `multi` can hold at once
         self.crowd: Crowd | None = None
@@ -610,7 +611,7 @@ class Fake:
             for body in world.bodies.values()
             if not body.hidden
         }
-        return Census(world.time, world.wall, rows)
+        return Census(world.time, world.wall, rows, settled=not world.restless)
 
     def exists(self, pid: int) -> bool:
         """Whether there is such a process, hidden or not."""

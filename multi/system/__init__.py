@@ -302,11 +302,11 @@ class System(Place):
         if self._procfs:
             from multi.system import linux
 
-            rows = linux.rows(time.clock_gettime(time.CLOCK_BOOTTIME))
+            rows, settled = linux.table(time.clock_gettime(time.CLOCK_BOOTTIME))
         else:
             from multi.system import portable
 
-            rows = portable.rows()
+            rows, settled = portable.table()
         ours = {os.getpid(), self._launcher} - {0}
         outer = os.environ.get("MULTI_INSTANCE", "")
         for pid, row in rows.items():
@@ -315,7 +315,7 @@ class System(Place):
             inherited = row.instance is not None and row.instance.token == outer and row.seen.ppid in ours
             if pid in ours or inherited:
                 rows[pid] = Row(row.seen, None, row.cpu, row.rss)
-        return Census(at, wall, rows)
+        return Census(at, wall, rows, settled)
 
     def _birth(self, pid: int) -> str | None:
         if self._procfs:

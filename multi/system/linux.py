@@ -176,7 +176,12 @@ def instance_of(env: dict[bytes, bytes]) -> Instance | None:
 
 
 def rows(boottime: float) -> dict[int, Row]:
-    """Every process that can be seen.
+    """Every process that can be seen."""
+    return table(boottime)[0]
+
+
+def table(boottime: float) -> tuple[dict[int, Row], bool]:
+    """Every process that can be seen, and whether the table is settled: see `multi.machine.Census`.
 
     One that ends between the listing and the look at it may have forked before, and its child may be in no listing
     yet: a family that never stands still would not be seen at all. So while any has ended, or is about to, list again
@@ -206,8 +211,8 @@ def rows(boottime: float) -> dict[int, Row]:
             time.sleep(_EXEC_PAUSE)
             new = in_exec
         if not ended:
-            break
-    return found
+            return found, True
+    return found, False
 
 
 def cmdline(pid: int) -> tuple[str, ...]:

@@ -68,7 +68,12 @@ def birth(pid: int) -> str | None:
 
 
 def rows() -> dict[int, Row]:
-    """Every process that can be seen. It is listed again while any has ended, see `linux.rows`."""
+    """Every process that can be seen."""
+    return table()[0]
+
+
+def table() -> tuple[dict[int, Row], bool]:
+    """Every process that can be seen, and whether the table is settled. It is listed again as in `linux.table`."""
     found: dict[int, Row] = {}
     for _ in range(LISTINGS):
         ended = False
@@ -84,8 +89,8 @@ def rows() -> dict[int, Row]:
             else:
                 ended = ended or row.seen.gone
         if not ended:
-            break
-    return found
+            return found, True
+    return found, False
 
 
 def cmdline(pid: int) -> tuple[str, ...]:
