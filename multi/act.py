@@ -368,6 +368,7 @@ class _Walker:
         self._census: Census | None = None
         self._remnants: tuple[Remnant, ...] = ()
         self._undo = False
+        self._given_up = "its last start was given up"
 
     def walk(self) -> Walk:
         """Lock, look, decide, do. True when what was asked for is true of the node."""
@@ -717,6 +718,7 @@ class _Walker:
                     return proc
                 case LaunchFailed(_, why, hint, errno):
                     code = EXIT_PERMISSION if errno in {_EPERM, _EACCES} else EXIT_FAILED
+                    self._given_up = why
                     yield Failed(self._key, None, _joined(why, hint), exit_code=code)
                     return None
                 case Ended(_, proc, status):
@@ -783,7 +785,7 @@ class _Walker:
         """A process that stands at the gate must not execute: the start was given up before it was on record."""
         self._machine.shut_gate(self._key)
         try:
-            self._unwrite("its last start was given up")
+            self._unwrite(self._given_up)
         except MachineError:
             return  # what cannot be removed names a process that is gone: the next look sees that
 

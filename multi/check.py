@@ -38,9 +38,13 @@ def obstacles(node: Node, machine: Machine) -> tuple[Obstacle, ...]:
 def _obstacles(node: Node, machine: Machine) -> Iterator[Obstacle]:
     if node.uid is not None:
         try:
-            machine.uid_of(node.uid)
+            uid = machine.uid_of(node.uid)
         except MachineError as error:
-            yield Obstacle(node.name, f"uid {node.uid}", error.why, error.hint)
+            yield Obstacle(node.name, f"uid {node.uid}", "is no user of this machine", error.hint)
+        else:
+            if machine.me().uid not in {0, uid}:
+                why = "is another user, whom only root can start a node as"
+                yield Obstacle(node.name, f"uid {node.uid}", why, "run multi as root, or leave uid out")
     if node.workdir is not None and machine.kind(node.workdir) != "directory":
         yield Obstacle(node.name, node.workdir, "is no directory", "create it, or correct workdir")
     paths = {"pidfile": node.pidfile, **({"logfile": node.logfile} if node.logs_to_file else {})}

@@ -3,6 +3,8 @@
     |          | Down    | Up         | Stopping        | Dead       | Lost           | Unsure |
     | start    | Spawn   | Skip       | AwaitEnd, Clear,| Clear,     | Adopt          | Refuse |
     |          |         |            | Spawn           | Spawn      |                |        |
+    | run      | Spawn   | Refuse     | AwaitEnd, Clear,| Clear,     | Refuse         | Refuse |
+    |          |         |            | Spawn           | Spawn      |                |        |
     | stop     | Skip    | Signal     | Skip            | Clear      | Adopt, Signal  | Refuse |
     | stopwait | Skip    | Stop,      | Stop, Clear     | Clear      | Adopt, Stop,   | Refuse |
     |          |         | Clear      |                 |            | Clear          |        |
@@ -118,6 +120,17 @@ def _start(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
             return (Adopt(proc, why),)
         case Unsure(why):
             return (Refuse(why),)
+
+
+def _run(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
+    if (isinstance(sighting, Up) and sighting.ready) or isinstance(sighting, Lost):
+        return (Refuse(runs_elsewhere(node.name)),)  # somebody else's, and none of ours to stay with and to stop
+    return _start(wish, sighting, node)
+
+
+def runs_elsewhere(name: str) -> str:
+    """Why a node that runs already cannot be run in the foreground."""
+    return f"{ALREADY_RUNNING}; 'multi stopwait {name}' stops it, then it can be run here"
 
 
 def _stop(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
@@ -270,6 +283,7 @@ def proc_of(sighting: Sighting) -> Proc | None:
 
 _ROWS = {
     "start": _start,
+    "run": _run,
     "stop": _stop,
     "stopwait": _stopwait,
     "restart": _restart,
@@ -281,3 +295,4 @@ _ROWS = {
     "up": _up,
     "down": _down,
 }
+COMMANDS = frozenset(_ROWS)

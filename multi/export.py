@@ -52,7 +52,7 @@ def refuse(form: str) -> NoReturn:
     """Say that this is no form."""
     from multi.document import nearest
 
-    raise UsageError(form, "is no form that nodes can be exported to", f"{nearest(form, FORMS)}")
+    raise UsageError(form or "''", "is no form that nodes can be exported to", f"{nearest(form, FORMS)}")
 
 
 # --- what the forms share -------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from multi import act, observe, ready
 from multi import record as records
-from multi.decide import Wish
+from multi.decide import Wish, runs_elsewhere
 from multi.event import Adopted, Event, Failed, Gone, Interrupted, Refused, Signalled, Skipped
 from multi.machine import Ended, Interruption, Locked, MachineError
 from multi.schedule import signal_name
@@ -46,7 +46,7 @@ def stay(nodes: Sequence[Node], manner: act.Manner, machine: Machine) -> Iterato
             case Skipped(name, pid, _, True) | Adopted(name, pid):
                 del mine[name]  # somebody else's, and none of ours to stop
                 sound = False
-                yield Failed(name, pid, f"already running; 'multi stopwait {name}' stops it, then it can be run here")
+                yield Failed(name, pid, runs_elsewhere(name))
             case Interrupted(signum):
                 stop = _wish(signum)
                 sound = False

@@ -127,7 +127,10 @@ def _judge_recorded(node: Node, record: Record, proc: Proc, evidence: Evidence, 
     pid = _pid_of(evidence.pidfile)
     other = census.rows.get(pid) if isinstance(pid, int) and pid != proc.pid else None
     if other is not None and not other.seen.gone and _looks_like(node, evidence.cmdline):
-        return Unsure(f"{node.pidfile} names pid {pid}, {node.recordfile} names pid {proc.pid}, and both run")
+        return Unsure(
+            f"{node.pidfile} names pid {pid}, {node.recordfile} names pid {proc.pid}, and both run; "
+            "end one of them by hand"
+        )
     if record.desired != records.WANTED_UP:
         return Stopping(proc, sent=record.signalled)
     if pid is None:
@@ -161,7 +164,7 @@ def _judge_unrecorded(  # noqa: PLR0911, PLR0913, PLR0917 -- the evidence in its
     if record is not None:
         return _dead(record, record.failure or _last_words(record, census), census)
     if isinstance(pid, str):
-        return Unsure(f"{node.pidfile} names no process: {pid}")
+        return Unsure(f"{node.pidfile} names no process: {pid}; look at it, and remove it if the node does not run")
     if damage:
         return Dead(f"the record {node.recordfile} is damaged: {damage}")
     return _down_or_somebodys(node, evidence.node_uid, census, me)
@@ -207,11 +210,13 @@ def _judge_foreign(  # noqa: PLR0911 -- one return a case
     """
     assert isinstance(evidence.pidfile, File)  # noqa: S101 -- only a file holds a pid; this is for the type checker
     if pid <= 1 or pid == me.pid:
-        return Unsure(f"{node.pidfile} names pid {pid}, which no node can be")
+        return Unsure(f"{node.pidfile} names pid {pid}, which no node can be; look at it, and remove it")
     row = census.rows.get(pid)
     if row is None:
         if evidence.exists:
-            return Unsure(f"{node.pidfile} names pid {pid}, which runs but may not be looked at by this user")
+            return Unsure(
+                f"{node.pidfile} names pid {pid}, which runs but may not be looked at by this user; run multi as root"
+            )
         return Dead(f"pid {pid} is gone")
     if row.seen.gone:
         return Dead(f"pid {pid} is gone")
@@ -349,7 +354,7 @@ def _distrust(path: str, file: File | Unreadable | None, node_uid: int | None, m
     if file is None:
         return ""
     if isinstance(file, Unreadable):
-        return f"{path} cannot be read: {file.why}"
+        return f"{path} cannot be read: {file.why}; run multi as its owner, or look at it and remove it"
     trusted = {0, me.uid} if node_uid is None else {0, me.uid, node_uid}
     if file.uid not in trusted:
         return (

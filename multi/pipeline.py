@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from multi.errors import ConfigError, MultiError, NotPermittedError, UsageError
 from multi.node import Node, Ready
+from multi.schedule import signal_name
 from multi.sighting import Dead, Lost, Sighting, Stopping, Unsure, Up
 from multi.spec import Given, Spec
 from multi.value import dataclass, field, replace
@@ -37,11 +38,20 @@ if TYPE_CHECKING:
     from multi.step import Route, Step
 
 PURE = frozenset({"names", "expand", "get", "show", "check", "export"})
-SIGNALLING = frozenset({"stop", "stopwait", "restart", "signal"})
+SIGNALLING = frozenset({"stop", "stopwait", "restart", "kill", "signal"})
 SPAWNING = frozenset({"start", "restart", "ensure", "apply", "run"})
 _NEEDS_COMMAND = frozenset({"start", "run", "show", "get", "check", "export", "apply", "diff"})
 _FRESH = frozenset({"start", "run"})  # what is said now counts, not what is on record
-_ALIASES = {"stop_verify": "stopwait"}
+_KILL = 9  # SIGKILL has this number on every system, signal(7)
+_ALIASES = {"stop_verify": "stopwait", "wait": "up"}
+_TRY = {  # for a pure command that was told of no node; of some the first word is none
+    "names": "try 'multi names w1 w2'",
+    "expand": "try 'multi expand %n.log w1 w2'",
+    "get": "name the one among the others, as in 'multi get w1 w1 w2'",
+    "show": "try 'multi show w1 w2'",
+    "check": "try 'multi check w1 w2'",
+    "export": "try 'multi export systemd w1 w2'",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,8 +169,12 @@ class _Selector:
             or "celery"
         )
         self._load = presets.load
-        grammar = parse.grammar(self.preset(str(said)), signals=command in SIGNALLING)
-        self.spec = parse.parse(words, grammar)
+        self.grammar = parse.grammar(self.preset(str(said)), signals=command in SIGNALLING)
+        self.spec = parse.parse(words, self.grammar)
+        if command == "kill" and self.spec.signum not in {None, _KILL}:
+            signal = signal_name(self.spec.signum or 0)
+            why = "is not what kill sends: it sends KILL, to the whole tree"
+            raise UsageError(f"-{signal}", why, f"try 'multi stopwait -{signal}', or 'multi signal {signal}'")
 
     @property
     def origin(self) -> str:
@@ -199,6 +213,8 @@ class _Selector:
         return made
 
     def selection(self, expansion: Expansion, nodes: tuple[Node, ...] | None = None) -> Selection:
+        if not self.spec.names:
+            self._refuse_swallowed(expansion.nodes)
         nodes = expansion.nodes if nodes is None else nodes
         path = self.origin
         return Selection(
@@ -211,12 +227,21 @@ class _Selector:
             config=self.config.path,
         )
 
+    def _refuse_swallowed(self, nodes: Sequence[Node]) -> None:
+        """All nodes are meant when none is named, so ``stop -x w1`` would stop them all: ``-x`` may take a value."""
+        names = {word for node in nodes for word in (node.name, node.short)}
+        for given in self.spec.options:
+            if given.value in names and not given.joined and self.grammar.takes_value(given.name) is None:
+                raise UsageError(
+                    f"{given.name} {given.value}",
+                    f"has taken {given.value} for the value of {given.name}, so no node is named",
+                    "name the nodes first, or write it after -- if it is meant so",
+                )
+
     def pure(self) -> Selection:
         """Ride as far as expand."""
         if not self.spec.names and not _has_nodes(self.config):
-            raise UsageError(
-                "", f"{self.command} needs nodes, and none is named or configured", f"try 'multi {self.command} w1 w2'"
-            )
+            raise UsageError("", f"{self.command} needs nodes, and none is named or configured", _TRY[self.command])
         selection = self.selection(self.expand(self.spec))
         return self._with_fallbacks(selection) if self.command == "export" else selection
 
@@ -566,6 +591,10 @@ def _errands(command: str, selection: Selection, machine: Machine) -> list[tuple
 
     command = _ALIASES.get(command, command)
     if command not in {"apply", "diff"}:
+        if command not in decide.COMMANDS:
+            from multi.document import nearest
+
+            raise UsageError(command, "is nothing that is done to nodes", nearest(command, decide.COMMANDS))
         wish = decide.Wish(command, selection.spec.signum)
         return [(node, wish) for node in selection.nodes]
     errands: list[tuple[Node, Wish]] = []
@@ -711,17 +740,33 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
 
 
 def save(files: Mapping[str, str], directory: str) -> Iterator[str]:
-    """Write files into a directory, which is made; yields their paths. Raises `UsageError` for one that is there."""
+    """Write files into a directory, which is made; yields their paths.
+
+    Raises `UsageError` for one that is there, before any is written, and `MachineError` for what cannot be written.
+    """
+    from multi.machine import MachineError
     from multi.system.place import Place
 
     place = Place()
-    for name, text in files.items():
-        path = f"{directory.rstrip('/')}/{name}"
-        if not place.create(path, text.encode("utf-8", "surrogateescape")):
-            raise UsageError(
-                path, "is there already, and may have been changed by hand", "remove it, or give another --output"
-            )
+    paths = {f"{directory.rstrip('/')}/{name}": text for name, text in files.items()}
+    for path in paths:
+        if place.kind(path):
+            raise _is_there(path)
+    for path, text in paths.items():
+        try:
+            made = place.create(path, text.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise MachineError(f"cannot write {path}", why, "give another --output", error.errno or 0) from error
+        if not made:  # it was put there meanwhile, or is a link that leads nowhere
+            raise _is_there(path)
         yield path
+
+
+def _is_there(path: str) -> UsageError:
+    return UsageError(
+        path, "is there already, and may have been changed by hand", "remove it, or give another --output"
+    )
 
 
 def _verb(steps: tuple[Step, ...], *, removed: bool) -> str:
@@ -840,9 +885,18 @@ def _weaker(selection: Selection, machine: Machine) -> Mapping[str, Weaker]:
             note = f"its log is {node.logfile}, which cannot be read again, so OK only means that it stayed alive"
             weaker[node.name] = Weaker(ALIVE, _FALLBACK_SECONDS, note)
         fallback = selection.fallbacks.get(node.preset)
-        if node.ready.kind == "notify" and fallback and not machine.notifies(node.argv[0], node.uid, node.gid):
+        if node.ready.kind == "notify" and fallback and not _notifies(node, machine):
             weaker[node.name] = Weaker(fallback[0], _FALLBACK_SECONDS, fallback[1])
     return weaker
+
+
+def _notifies(node: Node, machine: Machine) -> bool:
+    from multi.machine import MachineError
+
+    try:
+        return machine.notifies(node.argv[0], node.uid, node.gid)
+    except MachineError:
+        return True  # no such user: the start of this node says so, and holds up no other
 
 
 _FALLBACK_SECONDS = 5.0  # Celery imports the app and connects in this time, or has died of it

@@ -99,7 +99,7 @@ def parse_signal(word: str) -> int:
     found = find_signal(word)
     if found is None:
         raise UsageError(
-            word, "is not a signal of this system", "try -TERM, -SIGTERM, -term or -15; 'kill -l' lists them"
+            word or "''", "is not a signal of this system", "try -TERM, -SIGTERM, -term or -15; 'kill -l' lists them"
         )
     return found
 

@@ -301,6 +301,7 @@ def test_unknown_command_that_is_near_to_none() -> None:
     assert result.code == 2
     assert result.err.startswith("multi: xyzzy: is not a command; it can be start, ")
     assert result.err.count("\n") == 1
+    assert run("").err == result.err.replace("xyzzy", "''")
 
 
 def test_export_prints_its_files() -> None:
@@ -315,6 +316,8 @@ def test_export_writes_its_files_where_it_is_told() -> None:
     """With --output the files are written, and their paths are what is printed."""
     line = FakeLine()
     assert run("export", "cron", "w1", "--output", "there", line=line).out == "there/nodes.conf\n"
+    assert json.loads(run("export", "cron", "w1", "--output", "there", "--json").out) == ["there/nodes.conf"]
+    assert json.loads(run("export", "cron", "w1", "--json").out) == {"nodes.conf": "cron of 2\n"}
     assert ("save", "there", "nodes.conf") in line.asked
 
 
@@ -367,6 +370,14 @@ def test_windows() -> None:
         ),
         (("wait", "--up", "--down"), "--up --down: contradict each other; give one of them"),
         (("logs", "--lines=all"), "--lines=all: is not a number of lines; write it like --lines=100"),
+        (
+            ("help", "start", "stop"),
+            "help start stop: tells about one command, not 2; try 'multi help start'",
+        ),
+        (
+            ("signal", "", "w1"),
+            "'': is not a signal of this system; try -TERM, -SIGTERM, -term or -15; 'kill -l' lists them",
+        ),
         (("completion",), "completion: needs one shell, not 0; it can be bash, zsh, fish"),
         (("completion", "csh"), "csh: is not a shell that multi can teach; it can be bash, zsh, fish"),
     ],
@@ -396,6 +407,11 @@ def test_seconds_are_plain_digits(seconds: str) -> None:
             "multi: /etc/multi/multi.toml: Permission denied",
         ),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "multi: No space left on device"),
+        (
+            ImportError("x.so: cannot open shared object file: Too many open files"),
+            1,
+            "multi: Too many open files; raise 'ulimit -n'",
+        ),
         (MachineError("read /proc", "is not mounted", "mount it"), 1, "multi: read /proc: is not mounted; mount it"),
         (MachineError("open /run/x", "denied", errno=errno.EACCES), 77, "multi: open /run/x: denied"),
     ],
@@ -688,6 +704,7 @@ def test_get() -> None:
     assert run("get", "w2", "w1", "w2") == Result(0, "python -m celery worker -n w2@host\n", "")
     assert run("get", "w2@host", "w1", "w2") == run("get", "w2", "w1", "w2")
     assert run("get", "w9", "w1", "w2") == Result(1, "", "multi: w9: there is no such node; the nodes are: w1 w2\n")
+    assert run("get", "", "w1", "w2") == Result(1, "", "multi: '': there is no such node; the nodes are: w1 w2\n")
     assert json.loads(run("get", "w1", "w1", "--json").out) == {"node": "w1@host", "command": list(W1.argv)}
 
 
@@ -736,18 +753,21 @@ def test_status_quiet() -> None:
     assert run("status", "-q", line=FakeLine(views=VIEWS[:1])) == Result(0, "", "")
 
 
-NOBODY = "multi: there are no nodes: none is named, none is configured, none is recorded in /run/multi"
+NOBODY = (
+    "multi: there are no nodes: none is named, none is configured, none is recorded in /run/multi; "
+    "name some, as in 'multi {} w1 w2', or say with --pidfile where they are\n"
+)
 
 
 def test_status_of_nobody() -> None:
     """Where there is no node at all, `status` says where it looked and exits 3."""
-    assert run("status", line=FakeLine(nodes=())) == Result(3, "", f"{NOBODY}\n")
+    assert run("status", line=FakeLine(nodes=())) == Result(3, "", NOBODY.format("status"))
 
 
 @pytest.mark.parametrize("command", ["stop", "stopwait", "kill"])
 def test_nobody_to_stop(command: str) -> None:
     """To stop nobody is done at once: init scripts stop what is not there."""
-    assert run(command, line=FakeLine(nodes=())) == Result(0, "", f"{NOBODY}\n")
+    assert run(command, line=FakeLine(nodes=())) == Result(0, "", NOBODY.format(command))
     assert run(command, "--quiet", line=FakeLine(nodes=())) == Result(0, "", "")
 
 
@@ -755,7 +775,7 @@ def test_nobody_to_stop(command: str) -> None:
 def test_nobody_to_start(words: tuple[str, ...]) -> None:
     """To start nobody is a mistake, exit 2."""
     line = FakeLine(nodes=())
-    assert run(*words, line=line) == Result(2, "", f"{NOBODY}; name some, as in 'multi {words[0]} w1 w2'\n")
+    assert run(*words, line=line) == Result(2, "", NOBODY.format(words[0]))
 
 
 def test_nobody_is_down() -> None:
@@ -968,7 +988,7 @@ def test_page(row: commands.Command) -> None:
         assert run(*words, line=line) == page
     assert run(row.name, "w1", "-c", "4", "--help", line=line) == page
     assert line.asked == []
-    assert row.takes_nodes == ("--stop-schedule" in page.out)
+    assert row.takes_nodes == ("--stop-schedule" in page.out) == ("--json" in page.out)
 
 
 @pytest.mark.parametrize("row", commands.COMMANDS, ids=lambda row: row.name)

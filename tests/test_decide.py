@@ -38,6 +38,7 @@ from world import node_of
 COLUMNS = ("Down", "Up", "Stopping", "Dead", "Lost", "Unsure")
 TABLE = """
 start    | Spawn   | Skip               | AwaitEnd, Clear, Spawn | Clear, Spawn         | Adopt                     | Refuse
+run      | Spawn   | Refuse             | AwaitEnd, Clear, Spawn | Clear, Spawn         | Refuse                    | Refuse
 stop     | Skip    | Signal             | Skip                   | Clear                | Adopt, Signal             | Refuse
 stopwait | Skip    | Stop, Clear        | Stop, Clear            | Clear                | Adopt, Stop, Clear        | Refuse
 restart  | Spawn   | Stop, Clear, Spawn | Stop, Clear, Spawn     | Clear, Spawn         | Adopt, Stop, Clear, Spawn | Refuse

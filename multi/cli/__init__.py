@@ -128,6 +128,8 @@ def _refusal(error: Exception) -> str | None:
 
     if isinstance(error, MachineError):
         return printable(str(error))
+    if isinstance(error, ImportError) and os.strerror(errno.EMFILE) in str(error):
+        return f"{os.strerror(errno.EMFILE)}; raise 'ulimit -n'"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return printable(f"{where}{error.strerror or error}")

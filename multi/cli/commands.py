@@ -200,7 +200,7 @@ def status(order: Order, session: Session) -> int:
     if order.has(JSON):
         screen.say(report.to_json([report.view_json(view) for view in views]))
     elif not views:
-        screen.complain(remark(_no_nodes(selection)))
+        screen.complain(remark(str(_no_nodes(order, selection))))
     else:
         shown = [view for view in views if not order.has(QUIET) or report.status_code(view.sighting)]
         if shown:
@@ -253,7 +253,7 @@ def get(order: Order, session: Session) -> int:
     if node is None:
         known = " ".join(node.short for node in nodes[:_MOST_NAMES]) + (" ..." if len(nodes) > _MOST_NAMES else "")
         hint = f"the nodes are: {known}" if nodes else "there are no nodes at all"
-        session.screen.complain(remark(str(UsageError(wanted, "there is no such node", hint))))
+        session.screen.complain(remark(str(UsageError(wanted or "''", "there is no such node", hint))))
         return EXIT_FAILED
     if order.has(JSON):
         from multi import report
@@ -303,7 +303,7 @@ def logs(order: Order, session: Session) -> int:
     selection = _select(order, session)
     screen = session.screen
     if not selection.nodes:
-        raise UsageError("", _no_nodes(selection), "name some, as in 'multi logs w1 w2'")
+        raise _no_nodes(order, selection)
     count = _lines(order.given[LINES.name] or "") if order.has(LINES) else _LAST_LINES
     for node, why in session.line().unreadable_logs(selection):
         screen.complain(remark(report.printable(f"{node.name}: {why}")))
@@ -332,12 +332,20 @@ def export(order: Order, session: Session) -> int:
         forms.refuse(form)
     selection = _select(order, session, words, foreground=form in forms.FOREGROUND)
     files = session.line().export(form, selection)
-    if not order.has(OUTPUT):
+    if order.has(OUTPUT):
+        paths = session.line().save(files, order.given[OUTPUT.name] or ".")
+        if order.has(JSON):
+            _print_list(order, session, list(paths))
+        else:
+            for path in paths:
+                session.screen.say(path)
+    elif order.has(JSON):
+        from multi import report
+
+        session.screen.say(report.to_json(dict(files)))
+    else:
         for path, text in files.items():
             session.screen.say(*([f"# ---- {path}"] if len(files) > 1 else []), text.rstrip("\n"))
-        return 0
-    for path in session.line().save(files, order.given[OUTPUT.name] or "."):
-        session.screen.say(path)
     return 0
 
 
@@ -352,8 +360,12 @@ def show_help(order: Order, session: Session) -> int:
     """``help [COMMAND]``."""
     from multi.cli import manual
 
-    word = next((word for word in order.words if word != "--"), None)
-    session.screen.say(manual.overview() if word is None else manual.page(find(word)))
+    words = [word for word in order.words if word != "--"]
+    if len(words) > 1:
+        raise UsageError(
+            f"help {' '.join(words)}", f"tells about one command, not {len(words)}", f"try 'multi help {words[0]}'"
+        )
+    session.screen.say(manual.page(find(words[0])) if words else manual.overview())
     return 0
 
 
@@ -395,11 +407,12 @@ def _print_list(order: Order, session: Session, texts: list[str]) -> None:
         session.screen.say(*texts)
 
 
-def _no_nodes(selection: Selection) -> str:
-    from multi.report import printable
-
-    recorded = f", none is recorded in {printable(selection.rundir)}" if selection.rundir else ""
-    return f"there are no nodes: none is named, none is configured{recorded}"
+def _no_nodes(order: Order, selection: Selection) -> UsageError:
+    hint = f"name some, as in 'multi {order.command.name} w1 w2'"
+    if not selection.rundir:
+        return UsageError("", "there are no nodes: none is named, none is configured", hint)
+    why = f"there are no nodes: none is named, none is configured, none is recorded in {selection.rundir}"
+    return UsageError("", why, f"{hint}, or say with --pidfile where they are")
 
 
 def _act(order: Order, session: Session, selection: Selection, wish: str = "") -> int:
@@ -410,9 +423,9 @@ def _act(order: Order, session: Session, selection: Selection, wish: str = "") -
     manner = _manner(order, screen)
     if not (selection.nodes or selection.removed):
         if order.command.needs_nodes and not order.has(DOWN):
-            raise UsageError("", _no_nodes(selection), f"name some, as in 'multi {order.command.name} w1 w2'")
+            raise _no_nodes(order, selection)
         if not (order.has(QUIET) or order.command.terse):
-            screen.complain(remark(_no_nodes(selection)))
+            screen.complain(remark(str(_no_nodes(order, selection))))
         return 0
     if order.has(DRY_RUN):
         routes = session.line().plan(wish or order.command.name, selection)
@@ -541,7 +554,7 @@ COMMANDS: tuple[Command, ...] = (
             "'multi start' does the same when C_FAKEFORK is set in its environment.",
         ),
         examples=("multi run w1 -A proj", "multi run --preset exec --cmd 'python worker.py' web"),
-        options=(KEEP_UNREADY,),
+        options=(DRY_RUN, KEEP_UNREADY),
         needs_nodes=True,
     ),
     Command(
@@ -598,7 +611,10 @@ COMMANDS: tuple[Command, ...] = (
         name="kill",
         summary="send KILL to every process of the nodes, and confirm",
         ride=act,
-        about=("The whole tree is killed: children in other sessions and process groups too. Running tasks are lost.",),
+        about=(
+            "The whole tree is killed: children in other sessions and process groups too. Running tasks are lost.",
+            "Another signal goes by 'multi signal', or by stop and stopwait.",
+        ),
         examples=("multi kill w1",),
         options=(DRY_RUN,),
         announced=True,
@@ -731,8 +747,11 @@ COMMANDS: tuple[Command, ...] = (
         name="export",
         summary="print the same nodes for another supervisor",
         ride=export,
-        usage="systemd|sysv|cron|supervisord|kubernetes|compose|launchd|procfile [NODES] [--output DIR] [OPTIONS]",
-        about=("What the other supervisor cannot say is said in a comment. sysv and cron go on using multi.",),
+        usage="FORM [NODES] [--output DIR] [OPTIONS]",
+        about=(
+            "FORM is systemd, sysv, cron, supervisord, kubernetes, compose, launchd or procfile.",
+            "What the other supervisor cannot say is said in a comment. sysv and cron go on using multi.",
+        ),
         examples=("multi export systemd w1 w2 -A proj", "multi export compose --output deploy"),
         options=(OUTPUT,),
     ),
@@ -768,4 +787,5 @@ def find(word: str) -> Command:
         return _BY_NAME[word]
     from multi.document import nearest
 
-    raise UsageError(word, "is not a command", f"{nearest(word, _BY_NAME)} ('multi help' tells what each does)")
+    hint = f"{nearest(word, _BY_NAME)} ('multi help' tells what each does)"
+    raise UsageError(word or "''", "is not a command", hint)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from multi.cli.commands import COMMANDS, CONFIG, GLOBAL, STRICT, VERSION, Command
+from multi.cli.commands import COMMANDS, CONFIG, GLOBAL, HELP, STRICT, VERSION, Command
 from multi.cli.words import Option
 from multi.settings import SETTINGS, Setting
 
@@ -17,6 +17,7 @@ _EXIT_CODES = (
     ("75", "another multi holds a node longer than --lock-timeout"),
     ("77", "no permission, or not safe to do as root"),
     ("130", "interrupted; what was started lives on"),
+    ("status", "has codes of its own, see 'multi help status'"),
 )
 _EXAMPLES = (
     "multi start w1 w2 -A proj -c:w2 4",
@@ -53,9 +54,9 @@ def page(command: Command) -> str:
     summary = command.summary[0].upper() + command.summary[1:] + "."
     aliases = [f"Another name of it is {', '.join(command.aliases)}."] if command.aliases else []
     _paragraphs(page, [summary, *command.about, *aliases])
-    grammar = (STRICT, CONFIG) if command.takes_nodes else ()
+    others = (STRICT, CONFIG, *GLOBAL) if command.takes_nodes else (HELP,)
     with page.section("Options"):
-        page.write_dl(_rows((*command.options, *grammar, *GLOBAL)))
+        page.write_dl(_rows((*command.options, *others)))
     if command.takes_nodes:
         with page.section("Settings (for some nodes only: --opt:w1=VALUE, --opt:1-3=VALUE)"):
             page.write_dl([(_setting(setting), setting.help.replace("`", "")) for setting in SETTINGS.values()])

@@ -546,7 +546,9 @@ class System(Place):
             self._queue.append(LaunchFailed(key, f"{error.what}: {error.why}", error.hint, error.errno))
             return
         except OSError as error:
-            self._queue.append(LaunchFailed(key, f"cannot start a process: {error.strerror}", "", error.errno or 0))
+            code = error.errno or 0
+            hint = _FORK_HINTS.get(code, "") or files_hint(code)
+            self._queue.append(LaunchFailed(key, f"cannot start a process: {error.strerror}", hint, code))
             return
         ident = self._next_child
         self._next_child += 1
@@ -658,7 +660,12 @@ class System(Place):
         with warnings.catch_warnings():
             # Python 3.12 warns when an embedding program has threads; the launcher touches no lock of theirs.
             warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError:
+                ours.close()
+                theirs.close()
+                raise
         if pid == 0:
             ours.close()
             launcher.serve(theirs, self._limits)

@@ -399,9 +399,12 @@ def tail(path: str, offset: int, limit: int) -> bytes:
         os.close(fd)
 
 
+_DENIED = (
+    "make it writable for this user, run multi as the one whose node it is, or give --pidfile and --logfile elsewhere"
+)
 _HINTS = {
-    errno.EACCES: "make it writable for this user, or give --pidfile and --logfile elsewhere",
-    errno.EPERM: "make it writable for this user, or give --pidfile and --logfile elsewhere",
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
     errno.ENOSPC: "free some space on that disk",
     errno.EDQUOT: "free some space within the quota",
     errno.EROFS: "choose a path on a file system that can be written",
@@ -409,6 +412,8 @@ _HINTS = {
     errno.EMFILE: "raise 'ulimit -n', or name fewer nodes at once",
     errno.ENAMETOOLONG: "choose a shorter path",
     errno.ENOTDIR: "choose another path",
+    errno.EISDIR: "look at it, and remove it",
+    errno.EFBIG: "raise 'ulimit -f'",
 }
 
 

@@ -405,6 +405,10 @@ def find_program(word: bytes, env: dict[bytes, bytes]) -> bytes:
             OSError(errno.EACCES, "it is not executable for this user"),
             f"chmod +x {os.fsdecode(denied)}, or check --uid",
         )
+    if not where and os.path.isdir(word):
+        raise StepError(
+            f"cannot execute {shown}", OSError(errno.EISDIR, "it is a directory"), "check --cmd and --executable"
+        )
     raise StepError(
         f"cannot find the program {shown!r}{where}",
         OSError(errno.ENOENT, "no such file"),

@@ -33,10 +33,12 @@ class Place:
                 "change to one that exists",
                 error.errno or 0,
             ) from error
+        home = os.path.expanduser("~")
         return Surroundings(
             environ=dict(os.environ),
             cwd=cwd,
-            home=os.path.expanduser("~"),
+            # Where none is known, Debian's name for that: nothing can be made there, and who tries is told what to say.
+            home=home if home.startswith("/") else "/nonexistent",
             hostname=os.uname().nodename,
             python=sys.executable,
             uid=os.geteuid(),

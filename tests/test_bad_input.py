@@ -1,0 +1,166 @@
+"""G9 on real processes: words and places that cannot be meant. Nothing is half done, each answer says what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import time
+from pathlib import Path
+
+import pytest
+
+from multi import pipeline
+from multi.check import obstacles
+from multi.errors import UsageError
+from multi.machine import Launch, LaunchFailed
+from multi.system import System
+from multi.system.place import Place
+from real import NOBODY, Real
+from world import World, node_of
+
+
+def test_g9_kill_takes_no_other_signal(real: Real) -> None:
+    """`kill -TERM w1` does not send KILL instead, and `kill -9 w1` is about w1 alone."""
+    real.start("a", "b").ok()
+    done = real.multi("kill", "-TERM", "a").exits(2)
+    assert done.err == (
+        "multi: -TERM: is not what kill sends: it sends KILL, to the whole tree; "
+        "try 'multi stopwait -TERM', or 'multi signal TERM'\n"
+    )
+    assert real.state("a", "b") == {"a": "running", "b": "running"}
+    real.multi("kill", "-9", "a").ok()
+    assert real.state("a", "b") == {"a": "stopped", "b": "running"}
+
+
+@pytest.mark.parametrize("command", ["stop", "stopwait", "kill", "restart", "status"])
+def test_g9_an_option_that_took_the_only_name(real: Real, command: str) -> None:
+    """`stop -x a` is not taken for a stop of all nodes, because `-x` may take a value."""
+    real.start("a", "b").ok()
+    pids = {name: real.pid(name) for name in ("a", "b")}
+    done = real.multi(command, "-x", "a").exits(2)
+    assert done.err == (
+        "multi: -x a: has taken a for the value of -x, so no node is named; "
+        "name the nodes first, or write it after -- if it is meant so\n"
+    )
+    assert {name: real.pid(name) for name in ("a", "b")} == pids
+    assert real.state("a", "b") == {"a": "running", "b": "running"}
+
+
+def test_g9_an_option_that_took_a_configured_name(real: Real) -> None:
+    """The same where the nodes are those of the configuration; a value that names no node is a value."""
+    (real.base / "multi.toml").write_text('[defaults]\npreset = "exec"\ncmd = "sleep 600"\n[nodes.a]\n[nodes.b]\n')
+    assert "so no node is named" in real.multi("start", "-x", "b").exits(2).err
+    assert real.raw("show", "-x", "c").ok().out == "sleep 600 -x c\n" * 2
+
+
+def test_g9_run_says_what_it_would_do(real: Real) -> None:
+    """G10: `run --dry-run` says it, also that a node which runs already cannot be run here."""
+    words = ("run", f"--pidfile={real.run}/%n.pid", "--preset=exec", "--cmd=sleep 600", "a", "--dry-run")
+    assert real.raw(*words).ok().out.endswith(": start: sleep 600\n")
+    assert not real.run.exists()
+    real.start("a").ok()
+    assert "already running; 'multi stopwait a@" in real.raw(*words).exits(1).out
+
+
+def test_g9_an_unknown_user_of_one_node(real: Real) -> None:
+    """A user that does not exist fails the nodes that want it, each by its name, and not the whole command."""
+    words = ("a", "b", "c", f"--pidfile={real.run}/%n.pid", f"--logfile={real.log}/%n.log", "--root=allow")
+    done = real.raw("start", *words, "--uid=nosuchuser", "--preset:c=exec", "--cmd:c=sleep 600").exits(1)
+    told = sorted(line.partition("@")[0] for line in done.err.splitlines())
+    assert told == ["a", "b", "c"]
+    assert done.err.count("cannot find the user 'nosuchuser'") == 3
+
+
+def test_g9_check_knows_users(real: Real) -> None:
+    """`check` says that a user does not exist, and that only root can become another one."""
+    words = ("a", f"--pidfile={real.base}/a.pid", f"--logfile={real.base}/a.log", "--preset=exec", "--cmd=sleep 1")
+    err = real.raw("check", "--quiet", *words, "--uid=nosuchuser").exits(2).err
+    assert "uid nosuchuser is no user of this machine; check --uid and --gid" in err
+    told = [str(each) for each in obstacles(node_of(uid="0"), World().fake(uid=NOBODY))]
+    assert any("uid 0 is another user, whom only root can start a node as; run multi as root" in one for one in told)
+    for uid in (0, NOBODY):
+        told = [str(each) for each in obstacles(node_of(uid=str(NOBODY)), World().fake(uid=uid))]
+        assert not any("uid" in one for one in told)
+
+
+def test_g9_an_export_is_not_half_written(real: Real) -> None:
+    """Where one of the files is there already, none is written."""
+    there = real.base / "out"
+    there.mkdir()
+    (there / "multi-b.service").write_text("mine")
+    words = ("export", "systemd", "a", "b", "--preset=exec", "--cmd=sleep 1", "--output")
+    assert "is there already" in real.raw(*words, str(there)).exits(2).err
+    assert [path.name for path in there.iterdir()] == ["multi-b.service"]
+    (real.base / "file").write_text("")
+    err = real.raw(*words, str(real.base / "file")).exits(1).err
+    assert err.startswith(f"multi: cannot write {real.base}/file/multi-a.service: ")
+    assert err.endswith("; give another --output\n")
+
+
+@pytest.mark.parametrize(
+    ("cmd", "line"),
+    [
+        ("/", "cannot execute /: it is a directory; check --cmd and --executable"),
+        ("/no/such", "cannot find the program '/no/such': no such file; check --cmd and --executable"),
+    ],
+)
+def test_g9_what_is_no_program(real: Real, cmd: str, line: str) -> None:
+    """A directory is not said to be missing."""
+    assert line in real.start("a", cmd=cmd).exits(1).err
+
+
+def test_g9_why_a_start_failed_stays_on_record(real: Real) -> None:
+    """`status` tells why the last start came to nothing, in the words of that start."""
+    real.start("a").ok()
+    real.multi("stop", "a").ok()
+    real.multi("wait", "a", "--down").ok()
+    real.start("a", cmd="nosuchprogram").exits(1)
+    assert "cannot find the program 'nosuchprogram'" in real.multi("status").exits(1).out
+
+
+def test_g9_a_directory_in_the_place_of_the_lock(real: Real) -> None:
+    """What lies where the lock should be is named, with what to do about it."""
+    (real.run / "a.lock").mkdir(parents=True)
+    assert f"cannot lock {real.run}/a.lock: Is a directory; look at it, and remove it" in real.start("a").exits(1).err
+
+
+def test_g9_no_process_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the user's processes are used up before the launcher is there, that is what is said."""
+
+    def refused() -> int:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    with System() as system:
+        monkeypatch.setattr(os, "fork", refused)
+        system.launch("a", Launch(argv=("true",), env=(), logfile="/dev/null"))
+        (failed,) = system.wait(time.monotonic())
+        assert isinstance(failed, LaunchFailed)
+        assert "raise 'ulimit -u'" in failed.hint
+
+
+@pytest.mark.parametrize("said", [None, "not/absolute"])
+def test_g9_a_user_without_a_home(said: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of a user without a home do not land in a directory ``~`` below the current one."""
+
+    def unknown(uid: int) -> pwd.struct_passwd:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    if said is None:
+        monkeypatch.delenv("HOME", raising=False)
+    else:
+        monkeypatch.setenv("HOME", said)
+    assert Place().surroundings().home == "/nonexistent"
+
+
+def test_g9_the_api_names_what_can_be_done(tmp_path: Path) -> None:
+    """`pipeline` refuses a command that does nothing to nodes in the words of a user error, and knows every alias."""
+    words = ["a", "--preset=exec", "--cmd=sleep 1", f"--pidfile={tmp_path}/%n.pid"]
+    for command in ("strat", "status", ""):
+        with pytest.raises(UsageError, match="is nothing that is done to nodes"):
+            list(pipeline.run(command, pipeline.select(command, words)))
+        with pytest.raises(UsageError):
+            pipeline.plan(command, pipeline.select(command, words))
+    (route,) = pipeline.plan("wait", pipeline.select("wait", words))
+    assert route == pipeline.plan("up", pipeline.select("up", words))[0]
