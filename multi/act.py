@@ -810,6 +810,9 @@ class _Walker:
         failed = Failed(self._key, proc.pid, _joined(verdict.why, verdict.hint), verdict.status, tail, node.logfile)
         if not verdict.ended and self._manner.keep_unready:
             yield replace(failed, why=failed.why + "; left running, as --keep-unready says")
+            if self._record is not None and verdict.said:
+                extra = {**self._record.extra, **_status(verdict.said)}  # who waits for it next needs the rest
+                yield from self._save(replace(self._record, extra=extra))
             return False
         yield failed
         if not verdict.launched:

@@ -42,13 +42,17 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Disproof:
-    """Not ready: `why`. `status` when the process has ended, `launched` false when it never executed."""
+    """Not ready: `why`. `status` when the process has ended, `launched` false when it never executed.
+
+    `said` is what one that lives said of itself last.
+    """
 
     why: str
     status: int | None = None
     ended: bool = False
     launched: bool = True
     hint: str = ""
+    said: str = ""
 
 
 Verdict: TypeAlias = Proof | Disproof
@@ -147,7 +151,7 @@ def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
             if course.proof is not None and now >= course.executed + node.startsecs:
                 return course.proof
         if course.proof is None and now >= course.deadline:
-            return Disproof(_late(node, course))
+            return Disproof(_late(node, course), said=course.status)
         happening = yield Pause(_next_look(node, course, now), "ready", proc.pid, began, note=course.said)
         if happening is None:
             course.pause = min(course.pause * 1.5, _MOST)

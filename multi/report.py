@@ -662,8 +662,19 @@ def _row(view: View) -> tuple[str, ...]:
         "-" if view.children is None else str(view.children),
         "-" if view.restarts is None else str(view.restarts),
         printable(view.node.logfile) or "-",
-        printable("; ".join(text for text in (_why(view.sighting), view.status_text) if text)),
+        printable(_note(view)),
     )
+
+
+def _note(view: View) -> str:
+    """Why it is as it is, and what it says of itself; of one that is gone, that these were its last words."""
+    why, said = _why(view.sighting) or "", view.status_text
+    if isinstance(view.sighting, Dead) and said:
+        said = "" if _LAST_WORDS in why else f"{_LAST_WORDS} {said}"
+    return "; ".join(text for text in (why, said) if text)
+
+
+_LAST_WORDS = "it last said:"
 
 
 def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:

@@ -434,6 +434,25 @@ def test_g4_not_ready_is_stopped_by_the_schedule(real: Real) -> None:
     assert real.family() == []
 
 
+def test_what_one_that_is_not_ready_said_is_shown(real: Real) -> None:
+    """`status` of a node that was left running has its last word; when it has died since, as its last word."""
+    code = SAY + "say('STATUS=asking the oracle')" + STAY
+    told = ("a", "--ready=notify", "--ready-timeout=1", "--keep-unready")
+    real.start(*told, cmd=real.shell_words(code)).exits(1)
+    assert real.state("a") == {"a": "starting"}
+    assert real.inside("status", "a").out.splitlines()[1].endswith("  asking the oracle")
+    os.kill(real.pid("a"), signal.SIGKILL)
+    until(lambda: real.state("a") == {"a": "dead"}, "it is dead")
+    assert real.inside("status", "a").out.splitlines()[1].endswith(" is gone; it last said: asking the oracle")
+
+
+def test_last_words_are_told_once(real: Real) -> None:
+    """The reason of a start that failed has them already."""
+    code = SAY + "say('STATUS=asking the oracle')" + STAY
+    real.start("a", "--ready=notify", "--ready-timeout=0.7", cmd=real.shell_words(code)).exits(1)
+    assert real.inside("status", "a").out.count("it last said: asking the oracle") == 1
+
+
 def test_keep_unready(real: Real) -> None:
     """`--keep-unready` leaves it running for a look at it; the command fails all the same, `stopwait` ends it."""
     done = real.start("a", "--ready=notify", "--ready-timeout=0.5", "--keep-unready").exits(1)
