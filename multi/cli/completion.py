@@ -133,6 +133,20 @@ def _options(options: Sequence[Option]) -> Iterator[Candidate]:
         yield Candidate(option.flags[0], option.help)
 
 
+def _forms() -> Iterable[str]:
+    from multi.export import FORMS
+
+    return FORMS
+
+
+def _presets() -> Iterable[str]:
+    from multi import config, presets
+    from multi.system.place import Place
+
+    here = Place().surroundings()
+    return presets.available(config.preset_directories(here.environ, here.home))
+
+
 def _signals() -> Iterator[Candidate]:
     import signal
 
@@ -143,6 +157,7 @@ def _signals() -> Iterator[Candidate]:
 _FIRST_WORDS: Mapping[str, Callable[[], Iterable[Candidate]]] = {
     "completion": lambda: map(Candidate, SHELLS),
     "expand": lambda: (),
+    "export": lambda: map(Candidate, _forms()),
     "help": lambda: (Candidate(row.name, row.summary) for row in COMMANDS),
     "signal": _signals,
 }
@@ -159,8 +174,9 @@ def _value_of(option: str, incomplete: str) -> list[Candidate] | None:
         return None
     if setting.name == "workdir":
         return [Candidate(incomplete, kind="dir")]
-    if setting.choices:
-        return _fitting([Candidate(choice) for choice in setting.choices], incomplete)
+    choices = _presets() if setting.name == "preset" else setting.choices
+    if choices:
+        return _fitting([Candidate(choice) for choice in choices], incomplete)
     return [Candidate(incomplete, kind="file")] if setting.kind == "path" else []
 
 

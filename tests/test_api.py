@@ -1,0 +1,103 @@
+"""What other programs rely on: the Python API as docs/design.md tells it, and JSON as docs/operating.md does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from multi import pipeline, report
+from multi.event import (
+    Adopted,
+    Cleared,
+    Event,
+    Failed,
+    Gone,
+    Halted,
+    Interrupted,
+    Readied,
+    Refused,
+    Signalled,
+    Skipped,
+    Spawned,
+    Survived,
+    Waiting,
+)
+from multi.pipeline import View
+from multi.proc import Proc
+from multi.sighting import Up
+from multi.system import System
+from real import Real
+from world import node_of
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+EVENTS: tuple[Event, ...] = (
+    Spawned("w1@h", 1, ("sleep",)),
+    Readied("w1@h", 1, 1.0, "alive"),
+    Signalled("w1@h", 1, 15, 0.0),
+    Gone("w1@h", 1, 1.0),
+    Survived("w1@h", 1, 1.0, (1,)),
+    Cleared("w1@h", ""),
+    Adopted("w1@h", 1, "why"),
+    Skipped("w1@h", 1, "why"),
+    Failed("w1@h", 1, "why"),
+    Refused("w1@h", "why"),
+    Interrupted(2),
+    Halted((), (), (), ()),
+)
+
+
+def test_all_events_are_here() -> None:
+    """The list above has each event but `Waiting`, which is no fact."""
+    assert {type(event) for event in EVENTS} | {Waiting} == set(Event.__args__)
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_the_page_has_each_event_with_its_keys(event: Event) -> None:
+    """docs/operating.md has a row for each event, with exactly the keys that it has."""
+    fact = report.event_json(event)
+    assert fact is not None
+    page = (DOCS / "operating.md").read_text()
+    row = re.search(rf"^\| `{fact['event']}` \| .* \| (.*) \|$", page, re.MULTILINE)
+    assert row is not None
+    keys = re.sub(r"\([^)]*\)", "", row.group(1))
+    assert re.findall(r"`(\w+)`", keys) == [key for key in fact if key not in {"event", "node", "pid"}]
+
+
+def test_the_page_has_the_keys_of_status() -> None:
+    """docs/operating.md names each key of `status --json`, and no other."""
+    view = report.view_json(View(node=node_of(), sighting=Up(Proc(2, "b:1"))))
+    page = (DOCS / "operating.md").read_text()
+    paragraph = re.search(r"`status --json` has .*?\n\n", page, re.DOTALL)
+    assert paragraph is not None
+    without_remarks = re.sub(r"\([^)]*\)", "", paragraph.group()).replace("`status --json`", "")
+    assert re.findall(r"`(\w+)`", without_remarks) == list(view)
+
+
+def test_the_page_has_every_state() -> None:
+    """The states that the page names are those that there are."""
+    page = (DOCS / "operating.md").read_text()
+    states = re.search(r"`state` \(([^)]*)\)", page)
+    assert states is not None
+    assert set(re.findall(r"`(\w+)`", states.group(1))) == set(report._STATE_COLOUR)  # noqa: SLF001 -- all there are
+
+
+def test_the_example_with_another_machine(real: Real) -> None:
+    """The page's machine that sends no signal is one: the node lives on, and the stop is a failure."""
+    real.start("w1").ok()
+    page = (DOCS / "design.md").read_text()
+    (block,) = (text for text in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "class Hesitant" in text)
+    told: list[object] = []
+    words = ["w1", f"--pidfile={real.run}/%n.pid"]
+    code = block.replace('["w1"]', repr(words))
+    names: dict[str, object] = {"pipeline": pipeline, "System": System, "print": told.append}
+    exec(compile(code, "design.md", "exec"), names)  # noqa: S102 -- the page's own example
+    events = names["events"]
+    assert isinstance(events, list)
+    assert report.exit_code(events) == 77
+    assert told == [f"would send 15 to {real.pid('w1')}"]
+    assert real.state("w1") == {"w1": "stopping"}
+    for name in ("exit_code", "event_lines", "event_json", "state"):
+        assert f"`{name}(" in page
+        assert callable(getattr(report, name))
