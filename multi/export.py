@@ -103,7 +103,7 @@ def _remarks(order: Order, node: Node, *missing: str, proof: bool = False, kille
     if between or (killed and not kills and _patience(node) != FOREVER):
         found.append(f"of the stop schedule {node.stop} only the first signal and KILL can be said here")
     if not proof and node.ready.kind != "alive":
-        found.append(f"nobody waits here for ready = {node.ready}")
+        found.append(f"ready = {node.ready} is not waited for here")
     if node.env_read:
         found.append(f"{' '.join(node.env_read)}: as {' '.join(node.env_files)} had it when this was made")
     if node.name in order.remarks:

@@ -273,6 +273,31 @@ def test_a_task_that_is_sent_during_a_restart_is_not_lost(celery_app: Project) -
     assert celery_app.processes() == []
 
 
+def test_a_log_that_is_renamed_is_begun_anew(celery_app: Project) -> None:
+    """Logrotate's `create`: a Celery worker goes on in the new file by itself, and after `reload`; its pid stays."""
+    celery_app.multi("start", "w1", "-A", "tasks", "-c", "1", "-l", "INFO")
+    before = celery_app.nodes()["w1"]["pid"]
+    log = celery_app.directory / "log" / "w1.log"
+
+    def rotate(number: int, text: str) -> None:
+        log.rename(log.with_suffix(f".{number}"))
+        log.touch()
+        if number == 1:
+            celery_app.drive("call", "add", "2", "3")
+        else:
+            celery_app.multi("reload", "w1")
+        end = time.monotonic() + PATIENCE
+        while text not in celery_app.log("w1"):
+            assert time.monotonic() < end, celery_app.logs()
+            time.sleep(0.05)
+
+    rotate(1, "succeeded in")
+    rotate(2, " ready.")
+    assert celery_app.nodes()["w1"]["pid"] == before
+    celery_app.multi("stopwait")
+    assert celery_app.processes() == []
+
+
 def test_an_uninterruptible_task_is_ended_by_the_schedule(celery_app: Project) -> None:
     """G5: a pool process that is deaf to TERM and QUIT is gone, with its whole tree, when the schedule has ended."""
     celery_app.multi("start", "w1", "-A", "tasks", "-c", "1", "-l", "INFO")

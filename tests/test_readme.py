@@ -36,22 +36,29 @@ def plain(lines: list[str]) -> list[str]:
     out: list[str] = []
     for line in lines:
         text = re.sub(r"@[\w.-]+", "@HOST", line)
-        text = re.sub(r"\S*/examples/celery_app/", "/", text)
+        text = re.sub(r"\S*/examples/\w+/", "/", text)
         text = re.sub(r"(?<![\w/])\d+(\.\d+)?(?=[smhMG%)]?(\W|$))", "N", text)
         out.append(" ".join(text.split()))
     return sorted(out)
 
 
-@pytest.mark.parametrize("steps", sessions("README.md"), ids=lambda steps: steps[0][0].split()[0])
-def test_sessions_of_the_readme(steps: list[tuple[str, list[str]]], tmp_path: Path) -> None:
-    """G4, G5: pasted into a checkout, the README's session prints what the README shows, and leaves no process."""
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param(steps, id=f"{page} {number}")
+        for page in ("README.md", "docs/operating.md")
+        for number, steps in enumerate(sessions(page), start=1)
+    ],
+)
+def test_sessions_of_the_pages(steps: list[tuple[str, list[str]]], tmp_path: Path) -> None:
+    """G4, G5: pasted into a checkout, a session prints what the page shows under each command."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("data", "run", "log"))
     script = "".join(f"{command}\necho {_MARK!r}\n" for command, _ in steps)
     bin_directory = str(Path(sys.executable).parent)
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("MULTI_", "CELERY", "XDG_"))
     }
-    environment |= {"PATH": f"{bin_directory}:{environment['PATH']}", "HOME": str(tmp_path)}
+    environment |= {"PATH": f"{bin_directory}:{environment['PATH']}", "HOME": str(tmp_path), "C_FORCE_ROOT": "1"}
     try:
         done = subprocess.run(
             ["bash", "-c", script],
@@ -65,7 +72,7 @@ def test_sessions_of_the_readme(steps: list[tuple[str, list[str]]], tmp_path: Pa
         )
     finally:
         subprocess.run(
-            ["bash", "-c", "cd examples/celery_app && multi kill --pidfile=run/%n.pid"],
+            ["bash", "-c", "cd examples/celery_app; multi kill --pidfile=run/%n.pid; cd ../project; multi kill"],
             cwd=tmp_path,
             env=environment,
             capture_output=True,
