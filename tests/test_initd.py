@@ -433,6 +433,27 @@ def _settings(settings: dict[str, str], **more: str) -> str:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in {**settings, **more}.items())
 
 
+def test_where_and_with_which_home(host: Host, shell: str) -> None:
+    """As with Celery's script: in the root directory, or at home after a login; HOME is the user's, root's too."""
+    passwd = host.path("/etc/passwd")
+    passwd.write_text(passwd.read_text().replace(f":{USER_ID}::/nonexistent:", f":{USER_ID}::/srv/home:"))
+    host.write("/srv/home/.profile", "")
+    program = "/srv/roots/multi"
+    host.write(program, f'#!/bin/sh\necho "$(id -un) in $(pwd), HOME=$HOME" >>{RECORDED}\n', mode=0o755)
+    settings = {"CELERY_BIN": "", "MULTI_BIN": program, "CELERY_APP": "tasks"}
+    for user, arguments, expected in (
+        (USER, "", f"{USER} in /, HOME=/srv/home"),
+        (USER, "-s /bin/sh -l", f"{USER} in /srv/home, HOME=/srv/home"),
+        (USER, "-s /bin/sh --login", f"{USER} in /srv/home, HOME=/srv/home"),
+        ("root", "", "root in /, HOME=/root"),
+    ):
+        host.write(RECORDED, "", mode=0o666)
+        more = {"CELERYD_USER": user, "CELERYD_SU_ARGS": arguments}
+        host.write("/etc/default/celeryd", _settings(settings, **more))
+        service(host, "stop", shell=shell).ok()
+        assert recorded(host) == [expected], arguments
+
+
 def test_directories_are_not_made_through_what_others_planted(host: Host, shell: str) -> None:
     """G8: below a directory of the workers' user that user makes directories; a planted link gains nothing."""
     host.app()

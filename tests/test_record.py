@@ -352,7 +352,7 @@ def test_asking() -> None:
 
 
 def test_asking_another_process() -> None:
-    """A record of an earlier process is about the one that is asked now, and says nothing of how the earlier one fared."""
+    """A record of an earlier process is about the one that is asked now, and forgets how that one fared."""
     other = Proc(4001, "boot:2")
     failed = replace(SOUND, proc=None, phase=records.STARTING, failure="it died")
     asked = failed.asking(records.RESTARTING, other)
