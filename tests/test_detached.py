@@ -62,8 +62,10 @@ def is_detached(real: Real, pid: int) -> None:
     assert found.pgrp == pid, "it is not in a group of its own"
     assert descriptors(pid) == {0: "/dev/null", 1: str(real.logfile("a")), 2: str(real.logfile("a"))}
     facts = status(pid)
+    # What glibc keeps for itself nobody can set; a caller that was made by its posix_spawn(3) ignores 32 and 33.
+    ours = ~(1 << 31 | 1 << 32)
     for mask in ("SigIgn", "SigCgt", "SigBlk", "SigPnd", "ShdPnd"):
-        assert int(facts[mask], 16) == 0, f"{mask} is {facts[mask]}"
+        assert int(facts[mask], 16) & ours == 0, f"{mask} is {facts[mask]}"
 
 
 CALLERS = {
