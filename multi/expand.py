@@ -118,11 +118,6 @@ def expand(  # noqa: PLR0913 -- the stop's inputs, each a value of its own
     )
 
 
-def names(spec: Spec, config: Config, host: Host) -> tuple[str, ...]:
-    """The full names alone, without looking at settings or presets."""
-    return tuple(name.full for name in naming.names(spec, config, host.name))
-
-
 def find(nodes: Iterable[Node], word: str) -> Node | None:
     """The node with that full name, or else the first with that short name; None when there is none."""
     by_short = None

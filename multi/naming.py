@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multi.config import MOST_NODES
 from multi.errors import ConfigError, UsageError
 from multi.value import dataclass, replace
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from multi.config import Config, Layer
     from multi.spec import Spec
 
-MOST_NODES = 10_000
 _LONGEST_SHORT = 200  # bytes; with the suffix of a temporary file it must fit in the 255 of a file name
 _LONGEST_NAME = 255
 _NO_HOST = ('""', "''")  # how celery multi spells "without a host"

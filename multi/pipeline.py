@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from multi.errors import ConfigError, MultiError, NotPermittedError, UsageError
 from multi.node import Node, Ready
-from multi.schedule import signal_name
+from multi.schedule import KILL, signal_name
 from multi.sighting import Dead, Lost, Sighting, Stopping, Unsure, Up
 from multi.spec import Given, Spec
 from multi.value import dataclass, field, replace
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from multi.event import Event
     from multi.expand import Expansion, Host
     from multi.logs import LogLine
-    from multi.machine import Census, Ground, Machine
+    from multi.machine import Census, Ground, Machine, Surroundings
     from multi.observe import Observation
     from multi.presets import Preset
     from multi.ready import Weaker
@@ -42,7 +42,6 @@ SIGNALLING = frozenset({"stop", "stopwait", "restart", "kill", "signal"})
 SPAWNING = frozenset({"start", "restart", "ensure", "apply", "run"})
 _NEEDS_COMMAND = frozenset({"start", "run", "show", "get", "check", "export", "apply", "diff"})
 _FRESH = frozenset({"start", "run"})  # what is said now counts, not what is on record
-_KILL = 9  # SIGKILL has this number on every system, signal(7)
 _ALIASES = {"stop_verify": "stopwait", "wait": "up"}
 _TRY = {  # for a pure command that was told of no node; of some the first word is none
     "names": "try 'multi names w1 w2'",
@@ -121,6 +120,24 @@ def select(
         return _Selector(command, words, system).with_records(system)
 
 
+def presets(*, machine: Machine | None = None) -> tuple[str, ...]:
+    """The names of the presets of the user, of the system, and of those that come with `multi`."""
+    from multi import config
+    from multi import presets as room
+
+    here = _surroundings(machine or _ground())
+    return room.available(config.preset_directories(here.environ, here.home))
+
+
+def _surroundings(ground: Ground) -> Surroundings:
+    from multi.machine import MachineError
+
+    try:
+        return ground.surroundings()
+    except MachineError as error:
+        raise MultiError("", str(error)) from error
+
+
 def _ground() -> Ground:
     from multi.system.place import Place
 
@@ -133,12 +150,8 @@ class _Selector:
     def __init__(self, command: str, words: Sequence[str], ground: Ground, *, foreground: bool = False) -> None:
         from multi import config, parse, presets
         from multi.expand import Host
-        from multi.machine import MachineError
 
-        try:
-            here = ground.surroundings()
-        except MachineError as error:
-            raise MultiError("", str(error)) from error
+        here = _surroundings(ground)
         words, self.strict = _without_strict(words)
         self.command = command
         self.foreground = foreground or command == "run"
@@ -171,7 +184,7 @@ class _Selector:
         self._load = presets.load
         self.grammar = parse.grammar(self.preset(str(said)), signals=command in SIGNALLING)
         self.spec = parse.parse(words, self.grammar)
-        if command == "kill" and self.spec.signum not in {None, _KILL}:
+        if command == "kill" and self.spec.signum not in {None, KILL}:
             signal = signal_name(self.spec.signum or 0)
             why = "is not what kill sends: it sends KILL, to the whole tree"
             raise UsageError(f"-{signal}", why, f"try 'multi stopwait -{signal}', or 'multi signal {signal}'")

@@ -30,7 +30,7 @@ from multi.event import (
 from multi.logs import LogLine
 from multi.node import Node
 from multi.pipeline import Difference, Selection, View
-from multi.schedule import signal_name
+from multi.schedule import KILL, signal_name
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
 from multi.step import (
     Adopt,
@@ -77,7 +77,6 @@ _STATE_COLOUR = {
     "lost": "magenta",
     "unsure": "magenta",
 }
-_KILL = 9  # SIGKILL has this number on every system, signal(7)
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -257,7 +256,7 @@ def _failed_lines(event: Failed, style: Style) -> tuple[str, ...]:
     lines += [f"    {style.paint('dim', '|')} {printable(line)}" for line in event.log_tail]
     if event.logfile:
         lines.append(f"    log: {printable(event.logfile)}")
-    if event.exit_status == -_KILL:
+    if event.exit_status == -KILL:
         lines.append("    hint: a KILL that nobody sent is often the kernel short of memory: see dmesg")
     elif event.logfile and not event.log_tail and not event.logfile.startswith(("/dev/", "/proc/")):
         lines.append("    hint: it printed nothing: try by hand what 'multi show' prints, with the same options")

@@ -15,6 +15,7 @@ from multi.errors import UsageError
 from multi.value import dataclass
 
 FOREVER = math.inf
+KILL = int(signal.SIGKILL)
 _EXAMPLE = "write it like TERM/90/QUIT/10/KILL/5, or TERM/forever"
 
 

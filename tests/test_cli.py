@@ -103,6 +103,10 @@ class FakeLine:
             settings={"w1@host": {"umask": 18}},
         )
 
+    def presets(self) -> tuple[str, ...]:
+        """Some."""
+        return ("celery", "exec")
+
     def look(self, selection: Selection) -> tuple[View, ...]:
         """The views."""
         self.asked.append(("look", len(selection.nodes)))
@@ -1036,7 +1040,10 @@ def test_never_a_traceback(words: list[str], terminal: bool, empty: bool) -> Non
 
 def complete(*words: str, nodes: Sequence[str] = ("w1@host", "w2@host", "image@host")) -> list[str]:
     """The candidates for the last word."""
-    return [one.value for one in candidates(words[:-1], words[-1], lambda _: nodes)]
+    return [
+        one.value
+        for one in candidates(words[:-1], words[-1], lambda _: nodes, lambda: ("celery", "celery-beat", "exec"))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -1084,8 +1091,8 @@ def test_candidates(words: tuple[str, ...], values: list[str]) -> None:
 @pytest.mark.parametrize("words", [("start", "--multi-config", "x"), ("--multi-config", "x"), ("start", "-p", "x")])
 def test_candidates_that_the_shell_knows_better(words: tuple[str, ...]) -> None:
     """Files and directories are the shell's own business."""
-    assert candidates(words[:-1], words[-1], lambda _: ()) == [Candidate("x", kind="file")]
-    assert candidates(["start", "--workdir"], "x", lambda _: ()) == [Candidate("x", kind="dir")]
+    assert candidates(words[:-1], words[-1], lambda _: (), lambda: ()) == [Candidate("x", kind="file")]
+    assert candidates(["start", "--workdir"], "x", lambda _: (), lambda: ()) == [Candidate("x", kind="dir")]
 
 
 def test_candidates_look_where_the_words_say() -> None:
@@ -1096,14 +1103,14 @@ def test_candidates_look_where_the_words_say() -> None:
         asked.append(list(places))
         return ()
 
-    candidates(["--multi-config", "m.toml", "stop", "w1", "-c", "4", "--pidfile=/run/%n.pid"], "", nodes)
+    candidates(["--multi-config", "m.toml", "stop", "w1", "-c", "4", "--pidfile=/run/%n.pid"], "", nodes, tuple)
     assert asked == [["--multi-config", "m.toml", "--pidfile=/run/%n.pid"]]
 
 
 @given(st.lists(WORDS | st.text(max_size=4), max_size=5), st.text(max_size=4) | WORDS)
 def test_candidates_fit(words: list[str], incomplete: str) -> None:
     """Any words can be completed, and whatever is offered begins with what was typed."""
-    for one in candidates(words, incomplete, lambda _: ("w1@host",)):
+    for one in candidates(words, incomplete, lambda _: ("w1@host",), tuple):
         assert one.value.startswith(incomplete)
 
 

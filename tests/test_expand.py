@@ -73,9 +73,8 @@ def full(words: str | list[str], config: Config = EMPTY) -> list[str]:
     ],
 )
 def test_names(words: str | list[str], names: list[str]) -> None:
-    """As in celery multi; and `names` alone says the same without looking at settings."""
+    """As in celery multi."""
     assert full(words) == names
-    assert expand.names(read(words), EMPTY, ROOT) == tuple(names)
 
 
 def test_no_names_and_no_configuration_are_no_nodes() -> None:

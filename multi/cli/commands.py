@@ -70,6 +70,10 @@ class Line(Protocol):
         """Words -> nodes."""
         ...
 
+    def presets(self) -> tuple[str, ...]:
+        """The names of all presets."""
+        ...
+
     def look(self, selection: Selection) -> tuple[View, ...]:
         """Nodes -> what is seen of them."""
         ...

@@ -52,25 +52,29 @@ def answer(question: str, session: Session) -> int:
         return EXIT_FAILED
     from click.shell_completion import CompletionItem
 
-    found = candidates(words, incomplete, lambda places: _node_names(session, places))
+    found = candidates(words, incomplete, lambda places: _node_names(session, places), lambda: _presets(session))
     items = [CompletionItem(one.value, type=one.kind, help=one.help or None) for one in found]
     session.screen.say(*(asked.format_completion(item) for item in items))
     return 0
 
 
 def candidates(
-    words: Sequence[str], incomplete: str, nodes: Callable[[Sequence[str]], Sequence[str]]
+    words: Sequence[str],
+    incomplete: str,
+    nodes: Callable[[Sequence[str]], Sequence[str]],
+    presets: Callable[[], Sequence[str]],
 ) -> list[Candidate]:
     """What can stand in the place of `incomplete`, after `words`.
 
     `nodes` tells the full names of the nodes there are; its argument are the words that say where they are recorded.
+    `presets` tells the names of the presets.
     """
     if "--" in words:
         return []  # what follows is the worker's, which knows best
     parts = split(words, is_command)
     last = words[-1] if words else ""
     if parts.command is None:
-        return _value_of(last, incomplete) or _fitting(_beginnings(incomplete), incomplete)
+        return _value_of(last, incomplete, presets) or _fitting(_beginnings(incomplete), incomplete)
     if not is_command(parts.command):
         return []
     command = find(parts.command)
@@ -78,7 +82,7 @@ def candidates(
         return _fitting(_FIRST_WORDS[command.name](), incomplete)
     if not command.takes_nodes:
         return []
-    value = _value_of(last, incomplete)
+    value = _value_of(last, incomplete, presets)
     return _fitting(_in_grammar(command, words, incomplete, nodes), incomplete) if value is None else value
 
 
@@ -139,14 +143,6 @@ def _forms() -> Iterable[str]:
     return FORMS
 
 
-def _presets() -> Iterable[str]:
-    from multi import config, presets
-    from multi.system.place import Place
-
-    here = Place().surroundings()
-    return presets.available(config.preset_directories(here.environ, here.home))
-
-
 def _signals() -> Iterator[Candidate]:
     import signal
 
@@ -163,7 +159,7 @@ _FIRST_WORDS: Mapping[str, Callable[[], Iterable[Candidate]]] = {
 }
 
 
-def _value_of(option: str, incomplete: str) -> list[Candidate] | None:
+def _value_of(option: str, incomplete: str, presets: Callable[[], Sequence[str]]) -> list[Candidate] | None:
     """What may be the value of `option`, the word before; None when it takes none, or it is not known here."""
     from multi.settings import BY_FLAG
 
@@ -174,7 +170,7 @@ def _value_of(option: str, incomplete: str) -> list[Candidate] | None:
         return None
     if setting.name == "workdir":
         return [Candidate(incomplete, kind="dir")]
-    choices = _presets() if setting.name == "preset" else setting.choices
+    choices = presets() if setting.name == "preset" else setting.choices
     if choices:
         return _fitting([Candidate(choice) for choice in choices], incomplete)
     return [Candidate(incomplete, kind="file")] if setting.kind == "path" else []
@@ -196,3 +192,11 @@ def _node_names(session: Session, places: Sequence[str]) -> Sequence[str]:
         return [node.name for node in session.line().select("status", places).nodes]
     except (MultiError, OSError):
         return []
+
+
+def _presets(session: Session) -> Sequence[str]:
+    """The names of the presets; none when they cannot be known."""
+    try:
+        return session.line().presets()
+    except (MultiError, OSError):
+        return ()

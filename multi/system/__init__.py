@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 
 LINUX = sys.platform == "linux"
 _LOOK_FIRST, _LOOK_MOST = 0.01, 0.1  # seconds between two looks where the kernel cannot wake us
-_STATUS_GRACE = 1.0  # seconds that the launcher may take to tell an exit status after the end itself was seen
 _FILES_A_NODE = 4  # open files while we work on a node: lock, gate, notification socket or probe, pidfd
 _FILES_A_TREE = 64  # the same while we end it with its children, each held by a pidfd; more where the limit allows
 _FILES_BESIDE = 160  # what is open besides: what our caller left us, and files being written
