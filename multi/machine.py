@@ -55,13 +55,15 @@ class Draft:
 class Instance:
     """What a process carries in its environment when `multi` started it or one of its ancestors.
 
-    `pid` is the pid of the main process: the carrier is the main process when it is its own.
+    `pid` is the pid of the main process: the carrier is the main process when it is its own. A main process that runs
+    `elsewhere` has it in another PID namespace, as of a container: that number means nothing here.
     """
 
     token: str
     pid: int
     node: str
     pidfile: str
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,8 @@ def _judge(node: Node, evidence: Evidence, census: Census, me: Me) -> Observatio
             doubt = _wrong_owner(node.recordfile, evidence.record, row, me)
             sighting = Unsure(doubt) if doubt else _judge_recorded(node, record, record.proc, evidence, census)
             return Observation(sighting, record)
-    sighting = _judge_unrecorded(node, record, damage, evidence, census, me)
+    elsewhere = _elsewhere(node, census, evidence.node_uid, me)
+    sighting = elsewhere or _judge_unrecorded(node, record, damage, evidence, census, me)
     left = remnants(node, record, census, evidence.node_uid, me) if isinstance(sighting, (Dead, Down)) else ()
     if left:
         sighting = _with_remnants(sighting, sum(len(remnant.rows) for remnant in left))
@@ -120,6 +121,18 @@ def _somebody_else(node: Node, other: str, pid: int) -> Unsure:
     short, _, host = other.partition("@")
     way = f"give --hostname={host}" if short == node.short else "give this node another --pidfile"
     return Unsure(f"{node.pidfile} belongs to {other}, which runs as pid {pid}; stop that one first, or {way}")
+
+
+def _elsewhere(node: Node, census: Census, node_uid: int | None, me: Me) -> Unsure | None:
+    """Pidfile and record are shared with a container, and the node runs there: their numbers mean nothing here."""
+    user = me.uid if node_uid is None else node_uid
+    for row, instance in _carriers(node, census, me):
+        if instance.elsewhere and row.seen.uid == user:
+            return Unsure(
+                f"pid {row.seen.proc.pid} says that it is {instance.node}, in another PID namespace, as of a container;"
+                " run multi there, or give this node another --pidfile"
+            )
+    return None
 
 
 def _judge_recorded(node: Node, record: Record, proc: Proc, evidence: Evidence, census: Census) -> Sighting:

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from multi.proc import Proc
 from multi.system import System
 from private_machine import BIN, CHECKOUT, USER, USER_ID, Host, machine, need
 from private_machine import Done as HostDone
-from real import Done, Real, alive, stat
+from real import Done, Real, alive, environ_of, pids, stat, until, words_of
 
 ACTING = ("stop", "stopwait", "kill", "restart", "signal", "start")
 EXITS = {0, 1, 2, 3, 4, 75, 77}
@@ -176,6 +177,54 @@ def test_g1_another_boot(real: Real) -> None:
     assert real.state("a") == {"a": "dead"}
     act(real, "kill")
     assert other.poll() is None
+
+
+# --- other namespaces -------------------------------------------------------------------------------
+
+
+def in_a_container(real: Real, enter: str) -> int:
+    """Run the node ``a`` as a container would, in namespaces of its own; its pid out here. `enter` is done before."""
+    real.run.mkdir(exist_ok=True)
+    words = [sys.executable, "-m", "multi", "run", *real.start_words("a")[1:]]
+    real.popen(
+        *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+        *("sh", "-euc", f'{enter}\nexec "$@"', "sh", *words),
+    )
+
+    def main() -> int | None:
+        found = (pid for pid in pids() if environ_of(pid).get("MULTI_INSTANCE_PIDFILE") == str(real.pidfile("a")))
+        return next((pid for pid in found if words_of(pid) == ["sleep", "600"]), None)
+
+    return until(main, "it runs")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("command", ["start", "stopwait", "kill", "restart"])
+def test_g1_a_container_with_the_same_paths(real: Real, command: str) -> None:
+    """A node in a container whose pidfile has the same path is another node: nothing is done to it from outside."""
+    inside = in_a_container(real, f"mount -t tmpfs container {real.run}")
+    assert real.state(*real.start_words("a")[1:]) == {"a": "stopped"}
+    if command == "start":
+        real.inside_raw(*real.start_words("a")).ok()
+        assert real.pid("a") != inside
+        real.inside("kill", "a").ok()
+    else:
+        act(real, command, *real.start_words("a")[1:])
+    assert alive(inside)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("command", [*ACTING, "status"])
+def test_g1_a_container_with_the_same_run_directory(real: Real, command: str) -> None:
+    """Its pids mean nothing out here: a node that runs there is refused, not killed and not started once more (G2)."""
+    inside = in_a_container(real, ":")
+    before = real.pidfile("a").read_bytes()
+    words = ("-USR1", *real.start_words("a")[1:]) if command == "signal" else real.start_words("a")[1:]
+    done = real.begin(command, *words).done().exits(4 if command == "status" else 1)
+    assert f"pid {inside} says that it is a@" in done.out + done.err
+    assert "in another PID namespace, as of a container" in done.out + done.err
+    assert alive(inside)
+    assert real.pidfile("a").read_bytes() == before
 
 
 # --- pidfiles of other tools ------------------------------------------------------------------------

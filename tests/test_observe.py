@@ -464,6 +464,22 @@ HOSTILE = [
         why="its main process is gone",
     ),
     running(
+        name="a main process in a container that shares the run directory",
+        is_true=Unsure,
+        record=recordfile(Proc(7, "boot:1")),
+        pidfile=pidfile(7),
+        rows=(row(instance=Instance(TOKEN, 7, NODE.name, NODE.pidfile, elsewhere=True)),),
+        why="pid 4000 says that it is w1@host, in another PID namespace, as of a container; run multi there",
+    ),
+    running(
+        name="a stranger that says so is not believed",
+        is_true=Down,
+        record=None,
+        pidfile=None,
+        node_uid=WORKER,
+        rows=(row(uid=MALLORY, instance=Instance(TOKEN, 7, NODE.name, NODE.pidfile, elsewhere=True)),),
+    ),
+    running(
         name="our own pid says that it is the node: multi was started from it",
         is_true=Down,
         pidfile=None,

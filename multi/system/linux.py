@@ -18,6 +18,7 @@ LISTINGS = 8  # of the process table for one census; on a busy machine some proc
 _EXEC_SECONDS, _EXEC_PAUSE = 0.5, 0.0005  # for all who are in execve(2) in one census; one may hang on a slow disk
 _EXITING = 0x4  # PF_EXITING in field 9 of proc_pid_stat(5), include/linux/sched.h
 _NO_WORDS_YET = b"0"  # the end of its environment, field 51, until execve(2) has put one there
+_PATH_MAX = 4096  # no path of ours is longer
 _PREFIX = INSTANCE.encode()  # of the names of all that we give a process to carry
 _MARK = _PREFIX + b"="
 
@@ -141,24 +142,53 @@ def _instance(pid: int, raw: bytes) -> Instance | None:
     if _MARK not in raw:
         return None
     found = instance_of(dict(word.partition(b"=")[::2] for word in raw.split(b"\0") if word.startswith(_PREFIX)))
-    if found is None or found.pid != pid or _has_our_root(pid):
-        return found
-    return replace(found, pidfile=f"/proc/{pid}/root{found.pidfile}")
+    if found is None:
+        return None
+    if not _means_ours(pid, found.pidfile):
+        return replace(found, pidfile=f"/proc/{pid}/root{found.pidfile}")
+    if _place(f"/proc/{pid}/ns/pid") not in {None, _our("ns/pid")} and _innermost_pid(pid) == found.pid:
+        return replace(found, elsewhere=True)
+    return found
 
 
-def _has_our_root(pid: int) -> bool:
-    """Whether its paths mean what ours mean: in a container or chroot, the same pidfile is another file."""
-    try:
-        root = os.stat(f"/proc/{pid}/root")
-    except OSError:
+def _means_ours(pid: int, path: str) -> bool:
+    """Whether the path of a file means to that process what it means to us: in a container it is another file.
+
+    Where roots or mounts differ, the directories tell: the file itself may be gone.
+    """
+    root, mounts = _place(f"/proc/{pid}/root"), _place(f"/proc/{pid}/ns/mnt")
+    if root in {None, _our("root")} and mounts in {None, _our("ns/mnt")}:
         return True
-    return (root.st_dev, root.st_ino) == _our_root()
+    at = path
+    while at not in {"", "/"} and len(at) < _PATH_MAX:
+        at = os.path.dirname(at)
+        ours, theirs = _place(at), _place(f"/proc/{pid}/root{at}")
+        if ours is not None or theirs is not None:
+            return ours == theirs
+    return False
+
+
+def _place(path: str) -> tuple[int, int] | None:
+    """What tells a file or a namespace from all others; None where there is nothing that we may see."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @cache
-def _our_root() -> tuple[int, int]:
-    root = os.stat("/")
-    return root.st_dev, root.st_ino
+def _our(what: str) -> tuple[int, int] | None:
+    return _place(f"/proc/self/{what}")
+
+
+def _innermost_pid(pid: int) -> int:
+    """The pid that it has in its own namespace (NSpid in proc_pid_status(5))."""
+    try:
+        raw = _slurp(f"/proc/{pid}/status", _STAT_BYTES)
+        return int(raw[raw.index(b"\nNSpid:") + 1 :].partition(b"\n")[0].split()[-1])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def instance_of(env: dict[bytes, bytes]) -> Instance | None:
