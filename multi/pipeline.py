@@ -175,14 +175,16 @@ class _Selector:
         self.environment: Layer = config.environment(here.environ)
         self.directories = config.preset_directories(here.environ, here.home)
         self._presets: dict[str, Preset] = {}
-        said = (
-            parse.prescan(words, "--preset")
-            or self.environment.values.get("preset")
-            or self.config.defaults.values.get("preset")
-            or "celery"
-        )
         self._load = presets.load
-        self.grammar = parse.grammar(self.preset(str(said)), signals=command in SIGNALLING)
+        said, where = parse.prescan(words, "--preset"), ""
+        for layer in (self.environment, self.config.defaults):
+            if not said:
+                said, where = str(layer.values.get("preset", "")), layer.origin("preset")
+        try:
+            preset = self.preset(said or "celery")
+        except presets.NoPresetError as error:
+            raise error.named_in(where) from None
+        self.grammar = parse.grammar(preset, signals=command in SIGNALLING)
         self.spec = parse.parse(words, self.grammar)
         if command == "kill" and self.spec.signum not in {None, KILL}:
             signal = signal_name(self.spec.signum or 0)
@@ -667,7 +669,7 @@ def diff(selection: Selection, *, machine: Machine | None = None) -> tuple[Diffe
             changes = (
                 _changes(wish.recorded, node) if wish.recorded is not None and verb in {"restart", "update"} else ()
             )
-            why = getattr(sighting, "why", "")
+            why = getattr(sighting, "why", "") or (decide.STANDS_STILL if verb == "update" and not changes else "")
             if wish.command == "stopwait":
                 place = next((one.pidfile for one in selection.nodes if one.name == node.name), "")
                 why = f"its pidfile is {place} now" if place else "it is not configured any more"
@@ -790,7 +792,7 @@ def _verb(steps: tuple[Step, ...], *, removed: bool) -> str:
         return "" if kinds == {"Skip"} else "clear" if kinds == {"Clear"} else "stop"
     if "Spawn" in kinds:
         return "restart" if "Stop" in kinds else "start"
-    return "update" if kinds & {"Rewrite", "Adopt"} else ""
+    return "update" if kinds & {"Rewrite", "Adopt", "Wake"} else ""
 
 
 _SETTING_OF = {"argv": "command", "stop": "stop_schedule", "rlimits": "rlimit", "env_files": "env_file"}
