@@ -592,7 +592,7 @@ def _view(node: Node, seen: Observation, census: Census, machine: Machine) -> Vi
                 memory=main.rss + sum(row.rss for row in others),
                 children=len(others),
                 restarts=restarts,
-                status_text=said,
+                status_text=said if record is not None and record.proc == proc else "",  # else an earlier one's words
             )
     return View(node=node, sighting=seen.sighting, restarts=restarts, status_text=said)
 

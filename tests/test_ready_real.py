@@ -110,6 +110,19 @@ def test_g4_notify(real: Real) -> None:
     assert "serving 7 tenants" in real.inside("status", "a").out
 
 
+def test_what_a_node_said_of_itself_is_true_of_that_process_only(real: Real) -> None:
+    """Another tool has started the node since; that process has said nothing."""
+    code = SAY + "'NOTIFY_SOCKET' in os.environ and say('READY=1\\nSTATUS=serving 7 tenants')" + STAY
+    cmd = real.shell_words(code)
+    real.start("a", "--ready=notify", LONG, cmd=cmd).ok()
+    os.kill(real.pid("a"), signal.SIGKILL)
+    until(lambda: not alive(real.pid("a")), "a is gone")
+    other = real.popen(*shlex.split(cmd))
+    real.pidfile("a").write_text(f"{other.pid}\n", encoding="ascii")
+    (view,) = json.loads(real.inside("status", "--json", "a").out)
+    assert (view["state"], view["pid"], view["status_text"]) == ("running", other.pid, None)
+
+
 def test_g4_nobody_said_ready(real: Real) -> None:
     """Not ready in time: failed with what was said last, and stopped again."""
     code = SAY + "print('still on it', flush=True); say('STATUS=asking the oracle\\nERRNO=111')" + STAY
