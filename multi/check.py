@@ -36,15 +36,7 @@ def obstacles(node: Node, machine: Machine) -> tuple[Obstacle, ...]:
 
 
 def _obstacles(node: Node, machine: Machine) -> Iterator[Obstacle]:
-    if node.uid is not None:
-        try:
-            uid = machine.uid_of(node.uid)
-        except MachineError as error:
-            yield Obstacle(node.name, f"uid {node.uid}", "is no user of this machine", error.hint)
-        else:
-            if machine.me().uid not in {0, uid}:
-                why = "is another user, whom only root can start a node as"
-                yield Obstacle(node.name, f"uid {node.uid}", why, "run multi as root, or leave uid out")
+    yield from _strangers(node, machine)
     if node.workdir is not None and machine.kind(node.workdir) != "directory":
         yield Obstacle(node.name, node.workdir, "is no directory", "create it, or correct workdir")
     paths = {"pidfile": node.pidfile, **({"logfile": node.logfile} if node.logs_to_file else {})}
@@ -57,6 +49,24 @@ def _obstacles(node: Node, machine: Machine) -> Iterator[Obstacle]:
     if program and not _found(program, path, node.workdir or machine.surroundings().cwd, machine):
         where = "" if "/" in program else f" in PATH={path}"
         yield Obstacle(node.name, program, f"is no program{where}", "correct cmd or executable")
+
+
+def _strangers(node: Node, machine: Machine) -> Iterator[Obstacle]:
+    """User and group whom there is none of, or whom we may not become."""
+    if node.uid is not None:
+        try:
+            uid = machine.uid_of(node.uid)
+        except MachineError as error:
+            yield Obstacle(node.name, f"uid {node.uid}", "is no user of this machine", error.hint)
+        else:
+            if machine.me().uid not in {0, uid}:
+                why = "is another user, whom only root can start a node as"
+                yield Obstacle(node.name, f"uid {node.uid}", why, "run multi as root, or leave uid out")
+    if node.gid is not None:
+        try:
+            machine.gid_of(node.gid)
+        except MachineError as error:
+            yield Obstacle(node.name, f"gid {node.gid}", "is no group of this machine", error.hint)
 
 
 def _found(program: str, path: str, base: str, machine: Machine) -> bool:

@@ -287,6 +287,9 @@ class Machine(Ground, Protocol):
     def uid_of(self, user: str) -> int:
         """User name or number -> uid. Raises `MachineError` for an unknown user."""
 
+    def gid_of(self, group: str) -> int:
+        """Group name or number -> gid. Raises `MachineError` for an unknown group."""
+
     def read(self, path: str, limit: int) -> File | Unreadable | None:
         """A regular file's content, no link followed, at most `limit` bytes; None when nothing is there."""
 

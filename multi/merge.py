@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 from multi import parse, settings
+from multi.presets import NoPresetError
 from multi.value import dataclass
 
 if TYPE_CHECKING:
@@ -118,15 +119,19 @@ class Merger:
     def _preset(self, layers: Sequence[Layer], scoped: Sequence[_Value]) -> tuple[Preset, Grammar]:
         """The preset must be known before the rest: it is a layer itself."""
         setting = settings.SETTINGS["preset"]
-        name = setting.default
+        name, where = setting.default, ""
         for layer in layers:
-            name = layer.values.get("preset", name)
+            if "preset" in layer.values:
+                name, where = layer.values["preset"], layer.origin("preset")
         for value in (*self._values, *scoped):
             if value.setting is setting:
-                name = value.value
+                name, where = value.value, ""
         chosen = cast("str", name)
         if chosen not in self._grammars:
-            preset = self._presets(chosen)
+            try:
+                preset = self._presets(chosen)
+            except NoPresetError as error:
+                raise error.named_in(where) from None
             self._grammars[chosen] = preset, parse.grammar(preset)
         return self._grammars[chosen]
 

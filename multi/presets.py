@@ -67,8 +67,12 @@ class Preset:
     source: str = ""
 
 
-class _NoPresetError(ConfigError):
+class NoPresetError(ConfigError):
     """No file answers to the name; where another preset asked for it, that one is at fault."""
+
+    def named_in(self, where: str) -> ConfigError:
+        """The same with the place that names it; nothing is added where that is the command line."""
+        return ConfigError(f"{where}: {self.word}", self.why, self.hint) if where else self
 
 
 def read_file(path: str) -> bytes:
@@ -121,12 +125,12 @@ def _load(name: str, directories: Sequence[str], read: Callable[[str], bytes], s
                 raise ConfigError(path, why, "make it readable, or move it away") from None
             return _extended(document.read(text, path), name, directories, read, seen | {path})
     if around:
-        raise _NoPresetError(f"preset {document.quoted(name)}", "extends itself in a circle", "take one 'extends' out")
+        raise NoPresetError(f"preset {document.quoted(name)}", "extends itself in a circle", "take one 'extends' out")
     known = available(directories)
     hint = document.nearest(name, known)
     everything = f"there are {', '.join(known)}"
     hint = f"{hint} {everything}" if hint.startswith("did") else everything
-    raise _NoPresetError(f"preset {document.quoted(name)}", "does not exist", hint)
+    raise NoPresetError(f"preset {document.quoted(name)}", "does not exist", hint)
 
 
 def _extended(
@@ -140,7 +144,7 @@ def _extended(
     if "extends" in doc.values:
         try:
             parent = _load(_text(doc, "extends", ""), directories, read, seen)
-        except _NoPresetError as error:
+        except NoPresetError as error:
             raise doc.error(("extends",), f"{error.word} {error.why}", error.hint) from None
     rows = _rows(doc)
     flags = frozenset(word for kind in ("flags", "dropped", "leading_flags") for row in rows[kind] for word in row)

@@ -301,10 +301,32 @@ def test_check_as_json(real: Real) -> None:
 
 
 @pytest.mark.root
-def test_check_of_a_user_that_is_not_there(real: Real) -> None:
-    """An unknown user is found before anything is started."""
-    done = real.raw(*check_words(real, "a", "--cmd=sleep 600", "--uid=nobody-of-that-name")).exits(2)
-    assert "nobody-of-that-name" in done.err
+def test_check_of_a_user_and_a_group_that_are_not_there(real: Real) -> None:
+    """Both are found before anything is started, each in a line of its own."""
+    told = ("a", "--cmd=sleep 600", "--uid=no-such-user", "--gid=no-such-group")
+    lines = real.raw(*check_words(real, *told)).exits(2).err.splitlines()
+    assert [line.partition(": uid")[2] or line.partition(": gid")[2] for line in lines] == [
+        " no-such-user is no user of this machine; check --uid and --gid",
+        " no-such-group is no group of this machine; check --uid and --gid",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "place"),
+    [
+        ("[defaults]", "[defaults]"),
+        ('[nodes.a]\ncmd = "sleep 600"', "[nodes.a]"),
+        ("[groups.g]\ncount = 1", "[groups.g]"),
+    ],
+)
+def test_g9_a_preset_that_is_not_there_is_named_with_its_place(real: Real, table: str, place: str) -> None:
+    """G9: the file and the table that name it are in the message."""
+    config = real.base / "multi.toml"
+    config.write_text(f'{table}\npreset = "exce"\n', encoding="utf-8")
+    (line,) = real.raw("check", *(["a"] if place == "[defaults]" else [])).exits(2).err.splitlines()
+    assert line.startswith(f"multi: {config} {place}: preset 'exce': does not exist; did you mean 'exec'?")
+    (line,) = real.raw("check", "a", "--preset=exce").exits(2).err.splitlines()
+    assert line.startswith("multi: preset 'exce': does not exist; did you mean 'exec'?")
 
 
 def test_what_check_promises_start_keeps(real: Real) -> None:

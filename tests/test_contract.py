@@ -635,6 +635,9 @@ def test_us(bench: Bench) -> None:
     assert machine.uid_of("root") == machine.uid_of("0") == 0
     with pytest.raises(MachineError, match="there is none"):
         machine.uid_of("nobody-has-this-name")
+    assert machine.gid_of("root") == machine.gid_of("0") == 0
+    with pytest.raises(MachineError, match="cannot find the group"):
+        machine.gid_of("nobody-has-this-name")
 
 
 # --- files ----------------------------------------------------------------------------------------------

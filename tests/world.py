@@ -564,6 +564,15 @@ class Fake:
             raise MachineError(f"cannot find the user {user!r}", "there is none", "check --uid and --gid", errno.ENOENT)
         return self.world.users[user]
 
+    def gid_of(self, group: str) -> int:
+        """Group name or number -> gid; each user has a group of that name. Raises `MachineError`."""
+        if group.isdigit():
+            return int(group)
+        if group not in self.world.users:
+            why = f"cannot find the group {group!r}"
+            raise MachineError(why, "there is none", "check --uid and --gid", errno.ENOENT)
+        return self.world.users[group]
+
     def read(self, path: str, limit: int) -> File | Unreadable | None:
         """A file."""
         self._call("read", path)

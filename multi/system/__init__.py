@@ -283,6 +283,10 @@ class System(Place):
         """User name or number -> uid. Raises `MachineError`."""
         return self._identity(user, None)[0]
 
+    def gid_of(self, group: str) -> int:
+        """Group name or number -> gid. Raises `MachineError`."""
+        return self._identity(None, group)[1]
+
     def read(self, path: str, limit: int) -> File | Unreadable | None:
         """See `files.read`."""
         return files.read(path, limit)
