@@ -5,14 +5,19 @@ from __future__ import annotations
 import gc
 import sys
 
+_INTERRUPTED = 130  # as `multi.errors` has it, which may be what could not be imported any more
 _OBJECTS = 100_000  # made before the collector looks for cycles; a usual command makes fewer altogether
 
 
 def main() -> int:
     """Run the command line of this process; its exit code. `multi.cli.main` is the same for callers from Python."""
     gc.set_threshold(_OBJECTS)
-    from multi.cli import main as run
-
+    try:
+        from multi.cli import main as run
+    except KeyboardInterrupt:  # Ctrl-C this early is no bug, and there was no time for anything yet
+        if sys.stderr is not None:
+            sys.stderr.write("multi: interrupted before anything was done\n")
+        return _INTERRUPTED
     code = run()
     gc.freeze()  # or else the interpreter looks through all objects once more before it ends
     return code

@@ -299,6 +299,27 @@ def test_unknown_command(words: tuple[str, ...]) -> None:
     assert run(*words) == Result(2, "", f"multi: strat: is not a command; {hint}\n")
 
 
+def test_interrupted_while_it_is_imported() -> None:
+    """G9: Ctrl-C before the command line is there is one line and exit 130."""
+    code = textwrap.dedent(
+        """
+        import sys
+
+        class Interrupted:
+            def find_spec(self, name, path=None, target=None):
+                if name == "multi.cli":
+                    raise KeyboardInterrupt
+
+        sys.meta_path.insert(0, Interrupted())
+        from multi.__main__ import main
+
+        sys.exit(main())
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "multi: interrupted before anything was done\n")
+
+
 def test_unknown_command_that_is_near_to_none() -> None:
     """Where no command is near, all are named."""
     result = run("xyzzy")
