@@ -62,7 +62,7 @@ class Selection:
     values themselves. `recorded` are the names of the nodes that were taken from their record, `configured` those
     that the configuration has. `removed` are nodes that this configuration started and does not have any more, for
     ``apply`` and ``diff``. `rundir` is where records were looked for when no node was named, `config` the
-    configuration file that was read.
+    configuration file that was read, and `found` says why it was that one.
     """
 
     nodes: tuple[Node, ...]
@@ -76,6 +76,7 @@ class Selection:
     fallbacks: Mapping[str, tuple[Ready, str]] = field(default_factory=dict)
     rundir: str = ""
     config: str | None = None
+    found: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +171,7 @@ class _Selector:
         self.config: Config = config.EMPTY
         explicit = parse.prescan(words, "--multi-config")
         source = config.locate(explicit, here.environ, here.cwd, here.home, ground.load, ground.peek)
+        self.found = "" if source is None else source.why
         if source is not None:
             self.config = config.parse_config(source.text, source.path, here.environ, ground.load, ground.find)
         self.environment: Layer = config.environment(here.environ)
@@ -240,6 +242,7 @@ class _Selector:
             settings=expansion.settings,
             configured=expansion.configured,
             config=self.config.path,
+            found=self.found,
         )
 
     def _refuse_swallowed(self, nodes: Sequence[Node]) -> None:

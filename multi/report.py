@@ -730,7 +730,8 @@ def _shown_changes(difference: Difference) -> dict[str, list[str]]:
 
 def check_lines(selection: Selection, style: Style = PLAIN) -> tuple[str, ...]:
     """What ``check`` says: the file that is read, then each node with its settings and where they are from."""
-    lines = [f"configuration: {printable(selection.config)}" if selection.config else "configuration: none was found"]
+    why = f" ({selection.found})" if selection.found else ""
+    lines = [f"configuration: {printable(selection.config or 'none was found')}{why}"]
     for node in selection.nodes:
         lines.append(style.paint("bold", printable(node.name)))
         lines.append(f"    command = {printable(shell(node.argv))}")

@@ -84,6 +84,20 @@ def test_g9_check_knows_users(real: Real) -> None:
         assert not any("uid" in one for one in told)
 
 
+def test_g9_check_says_why_it_reads_that_file(real: Real) -> None:
+    """Who does not know which file counts is told which, and why that one."""
+    path = real.base / "multi.toml"
+    path.write_text('[nodes.a]\npreset = "exec"\ncmd = "sleep 1"\npidfile = "a.pid"\nlogfile = "a.log"\n')
+    for words, env, why in (
+        ((), {}, "in the current directory"),
+        ((f"--multi-config={path}",), {}, "--multi-config"),
+        ((), {"MULTI_CONFIG": str(path)}, "MULTI_CONFIG"),
+    ):
+        out = real.raw("check", *words, env=env).ok().out
+        assert out.startswith(f"configuration: {path} ({why})\n")
+    assert real.raw("check", "a", "--multi-config=/dev/null").exits(2).out == ""
+
+
 def test_g9_an_export_is_not_half_written(real: Real) -> None:
     """Where one of the files is there already, none is written."""
     there = real.base / "out"
