@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from real import Real
 
 ROOT = Path(__file__).resolve().parent.parent
 _PATIENCE = 240.0  # seconds for a whole session on a busy machine
@@ -82,6 +86,23 @@ def test_sessions_of_the_pages(steps: list[tuple[str, list[str]]], tmp_path: Pat
     printed = done.stdout.split(_MARK + "\n")
     for (command, shown), output in zip(steps, printed, strict=False):
         assert plain(output.splitlines()) == plain(shown), command
+
+
+STARTS = [
+    (page, found)
+    for page in ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+    for found in re.findall(r"^    multi start (.*)$", (ROOT / page).read_text(), re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize(("page", "words"), STARTS)
+def test_a_start_that_a_page_shows_is_understood(page: str, words: str, real: Real) -> None:
+    """Each `multi start` of a page makes the nodes that it names, and nobody has to warn of a word in it."""
+    told = shlex.split(words)
+    names = list(itertools.takewhile(lambda word: not word.startswith("-"), told))
+    count = int(names[0]) if names[0].isdigit() else len(names)
+    done = real.raw("show", *told).ok()
+    assert (done.err, len(done.out.splitlines())) == ("", count), page
 
 
 def test_every_command_is_in_the_readme() -> None:
