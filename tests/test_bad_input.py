@@ -54,6 +54,14 @@ def test_g9_an_option_that_took_a_configured_name(real: Real) -> None:
     assert real.raw("show", "-x", "c").ok().out == "sleep 600 -x c\n" * 2
 
 
+def test_g9_a_value_before_the_command_is_no_node(real: Real) -> None:
+    """An option before the command takes the word after it, and that is not started as a node beside the others."""
+    assert real.raw("--novel", "value", "names", "w1").ok().out.startswith("w1@")
+    assert real.raw("--novel", "value", "show", "w1", "--preset=exec", "--cmd=sleep 1").ok().out == (
+        "sleep 1 --novel=value\n"
+    )
+
+
 def test_g9_run_says_what_it_would_do(real: Real) -> None:
     """G10: `run --dry-run` says it, also that a node which runs already cannot be run here."""
     words = ("run", f"--pidfile={real.run}/%n.pid", "--preset=exec", "--cmd=sleep 600", "a", "--dry-run")

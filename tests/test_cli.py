@@ -210,6 +210,8 @@ def run(
         (["-q", "strat", "w1"], Split(("-q",), "strat", ("w1",))),
         (["-Aproj", "strat", "w1"], Split(("-Aproj",), "strat", ("w1",))),
         (["--novel", "value", "start"], Split(("--novel", "value"), "start", ())),
+        (["-x", "value", "start"], Split(("-x", "value"), "start", ())),
+        (["--rolling", "2", "restart", "w1"], Split(("--rolling", "2"), "restart", ("w1",))),
         (["--novel", "start", "w1"], Split(("--novel",), "start", ("w1",))),
         (["--multi-config", "start", "status"], Split(("--multi-config", "start"), "status", ())),
         (["--json", "status"], Split(("--json",), "status", ())),
@@ -223,6 +225,22 @@ def run(
 def test_split(words: list[str], parts: Split) -> None:
     """The command is the first word that is neither an option nor the value of one."""
     assert split(words, commands.is_command) == parts
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (("--novel", "value", "start", "w1"), ("start", "--novel=value", "w1")),
+        (("--novel=a", "--app", "b", "-x", "c", "start", "w1"), ("start", "--novel=a", "--app", "b", "-x", "c", "w1")),
+        (("--novel", "--other", "", "start", "w1"), ("start", "--novel", "--other=", "w1")),
+        (("-q", "--lines", "5", "logs", "w1"), ("logs", "w1")),
+    ],
+)
+def test_values_before_the_command(words: tuple[str, ...], asked: tuple[str, ...]) -> None:
+    """G11: what an option before the command has taken stays its value, and does not become the name of a node."""
+    line = FakeLine()
+    run(*words, line=line)
+    assert line.asked[0] == ("select", *asked)
 
 
 @given(st.lists(st.text() | st.sampled_from(["start", "-A", "--", "-q", "--x"])))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from multi import __version__
 from multi.cli import commands
 from multi.cli.screen import Screen, complete_streams
-from multi.cli.words import split, take
+from multi.cli.words import joined, split, take
 from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PERMISSION, EXIT_USAGE, MultiError
 from multi.value import replace
 
@@ -112,7 +112,7 @@ def _order(words: Sequence[str], screen: Screen) -> commands.Order | None:
     command = commands.find(parts.command)
     # To look is to run dry, so `show` takes the flag out of the words as `start` does.
     options = (*commands.GLOBAL, commands.DRY_RUN, *command.options)
-    leading = take(parts.leading, (*options, commands.SHORT_HELP, commands.VERSION))
+    leading = take(joined(parts.leading), (*options, commands.SHORT_HELP, commands.VERSION))
     first = take(parts.rest[:1], (commands.SHORT_HELP,))
     rest = take((*first.words, *parts.rest[1:]), options)
     given = {**leading.given, **first.given, **rest.given}

@@ -48,6 +48,22 @@ def split(words: Sequence[str], is_command: Callable[[str], bool]) -> Split:
     return Split(tuple(words), None, ())
 
 
+def joined(leading: Sequence[str]) -> list[str]:
+    """The words before the command, a long option that is not known here as one word with the value that it took.
+
+    There each word without a dash is a value. Among the words of the grammar it would be the name of a node.
+    """
+    words: list[str] = []
+    for word in leading:
+        before = words[-1] if words else ""
+        novel = before.startswith("--") and "=" not in before and before not in LEADING_WITH_VALUE
+        if novel and not word.startswith("-"):
+            words[-1] = f"{before}={word}"
+        else:
+            words.append(word)
+    return words
+
+
 def _takes(option: str, word: str, is_command: Callable[[str], bool]) -> bool:
     """Whether `word` is the value of `option`, which stands before it."""
     if option in LEADING_FLAGS or "=" in option or _is_glued(option):
