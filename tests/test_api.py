@@ -1,4 +1,4 @@
-"""What other programs rely on: the Python API as docs/design.md tells it, and JSON as docs/operating.md does."""
+"""What others rely on: the rooms and the Python API as docs/design.md tells them, JSON as docs/operating.md does."""
 
 from __future__ import annotations
 
@@ -81,6 +81,16 @@ def test_the_page_has_every_state() -> None:
     states = re.search(r"`state` \(([^)]*)\)", page)
     assert states is not None
     assert set(re.findall(r"`(\w+)`", states.group(1))) == set(report._STATE_COLOUR)  # noqa: SLF001 -- all there are
+
+
+def test_the_design_has_every_room() -> None:
+    """docs/design.md has a row for each module and package of `multi`."""
+    rooms = Path(report.__file__).parent
+    names = [
+        f"{room.name}/" if room.is_dir() else room.name for room in rooms.iterdir() if not room.name.startswith("_")
+    ]
+    page = (DOCS / "design.md").read_text()
+    assert [name for name in names if f"`{name}`" not in page and name != "py.typed"] == []
 
 
 def test_the_example_with_another_machine(real: Real) -> None:
