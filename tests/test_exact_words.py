@@ -41,6 +41,18 @@ WORDS = [
     "x" * 5000,
 ]  # fmt: skip
 TAME = [word for word in WORDS if "%" not in word]  # outside of `--` a percent sign begins a template
+UNICODE = [word for word in WORDS if not any("\ud800" <= char <= "\udfff" for char in word)]
+# Where backslashes, quotes and percent signs meet, formats disagree most.
+KNOTS = [
+    "\\%", "%\\", "\\\\%%", "a\\%b", "\\'%", "\\\\", "\\\\\\",
+    "' ;#", "a ;b #c", "\t;d", ";", "#", "%(here)s %%(ENV_HOME)s",
+    "$", "$$", "$(HOME)", "$$(HOME)", "${HOME}", "a'b", '"\'"', "=", "-u", "A=B",
+]  # fmt: skip
+VALUES = {
+    f"MY_{number}": word
+    for number, word in enumerate([*WORDS, *KNOTS])
+    if len(word) < 100 and not any("\ud800" <= char <= "\udfff" for char in word)
+}
 
 
 def exact(words: list[str]) -> list[bytes]:

@@ -24,36 +24,12 @@ from multi.export import FORMS, words
 from multi.node import Node
 from private_machine import BIN, USER, USER_ID, machine, need
 from real import Real, alive, as_argv, current_directory, descriptors, environ_of, run, status, until, words_of
-from test_exact_words import WORDS, exact
+from test_exact_words import KNOTS, UNICODE, VALUES, WORDS, exact
 
 yaml: Any = pytest.importorskip("yaml")
 
-UNICODE = [word for word in WORDS if not any("\ud800" <= char <= "\udfff" for char in word)]
 LINES = [word for word in UNICODE if not set("\n\r") & set(word)]
 NO_XML = re.compile("[\x00-\x08\x0b-\x1f]")  # in a property list there are none of these
-# Where backslashes, quotes and percent signs meet, formats disagree most.
-KNOTS = [
-    *(
-        "\\%",
-        "%\\",
-        "\\\\%%",
-        "a\\%b",
-        "\\'%",
-        "' ;#",
-        "a ;b #c",
-        "\t;d",
-        "%(here)s %%(ENV_HOME)s",
-        ";",
-        "#",
-        "$$(HOME)",
-    ),
-    *("$", "$$", "$(HOME)", "${HOME}", "a'b", '"\'"', "\\\\", "\\\\\\", "=", "-u", "A=B"),
-]
-VALUES = {
-    f"MY_{number}": word
-    for number, word in enumerate([*WORDS, *KNOTS])
-    if len(word) < 100 and not any("\ud800" <= char <= "\udfff" for char in word)
-}
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +104,20 @@ def test_what_a_form_cannot_say_is_said_in_a_comment(form: str) -> None:
     if form not in {"sysv", "cron"}:  # where multi does the work itself nothing is lost
         assert any("INT/7/TERM/3/KILL/2" in remark for remark in remarks), text
         assert any("log:^up$" in remark for remark in remarks), text
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_an_env_file_holds_is_read_again_or_said_to_be_old(form: str, tmp_path: Path) -> None:
+    """Where `multi` does the work it reads the file at each start; elsewhere a remark says whose values these are."""
+    file = tmp_path / "secrets.env"
+    file.write_text("TOKEN=hunter2\n", encoding="utf-8")
+    text = only(form, "a", "--preset=exec", "--cmd=sleep 600", f"--env-file={file}")
+    if form in {"sysv", "cron"}:
+        assert f"--env-file={file}" in text
+        assert "hunter2" not in text
+    else:
+        assert f"TOKEN: as {file} had it when this was made" in text
+        assert "hunter2" in text
 
 
 @pytest.mark.parametrize("form", FORMS)

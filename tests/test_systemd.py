@@ -15,8 +15,7 @@ import pytest
 from private_machine import BIN, CHECKOUT, USER, USER_ID, Host, need
 from real import as_argv, stays, until
 from system_machine import Booted, machine
-from test_exact_words import exact
-from test_export import KNOTS, UNICODE, VALUES
+from test_exact_words import KNOTS, UNICODE, VALUES, exact
 
 UNITS = CHECKOUT / "config/systemd"
 SERVICES = (
