@@ -34,7 +34,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.prefix) / "bin"
 USER, USER_ID = "celery", 5550
 STRANGER, STRANGER_ID = "mallory", 5551
-PATIENCE = 60.0  # seconds; a deadline, not a wait
+PATIENCE = 180.0  # seconds; a deadline, not a wait
 PROJECT = "/srv/proj"  # where the example app lies, inside
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -40,8 +40,8 @@ from pathlib import Path
 from typing import TypeVar
 from unittest import mock
 
-PATIENCE = 20.0  # seconds that a condition may take on a busy machine; a deadline, never a wait
-COMMAND_PATIENCE = 60.0  # seconds that one command may take
+PATIENCE = 60.0  # seconds that a condition may take on a busy machine; a deadline, never a wait
+COMMAND_PATIENCE = 180.0  # seconds that one command may take
 WORKER = str(Path(__file__).with_name("worker_child.py"))
 NOBODY = 65534
 _MARK = "MULTI_TEST_MARK"

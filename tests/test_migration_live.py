@@ -22,7 +22,7 @@ EXAMPLE = Path(__file__).parent.parent / "examples/celery_app"
 APP = ("-A", "tasks", "-l", "INFO")
 # Workers that notice a stop within seconds: with this broker, a prefork pool takes longer to end than to start.
 QUICK = ("-P", "solo", "--without-gossip", "--without-mingle", "--without-heartbeat")
-PATIENCE = 60.0  # seconds; a deadline, not a wait
+PATIENCE = 180.0  # seconds; a deadline, not a wait
 
 
 @pytest.fixture
