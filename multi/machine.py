@@ -32,9 +32,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Something is at that path, but it cannot or may not be read; `why` says so."""
+    """Something is at that path, but it cannot or may not be read; `why` says so, `hint` what to try."""
 
     why: str
+    hint: str = "look at it, and remove it"
 
 
 @dataclass(frozen=True, slots=True)

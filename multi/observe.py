@@ -367,7 +367,7 @@ def _distrust(path: str, file: File | Unreadable | None, node_uid: int | None, m
     if file is None:
         return ""
     if isinstance(file, Unreadable):
-        return f"{path} cannot be read: {file.why}; run multi as its owner, or look at it and remove it"
+        return f"{path} cannot be read: {file.why}; {file.hint}"
     trusted = {0, me.uid} if node_uid is None else {0, me.uid, node_uid}
     if file.uid not in trusted:
         return (

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from bystander import bystander, end, reaping
+from fault import limited
 from multi.proc import Proc
 from multi.system import System
 from private_machine import BIN, CHECKOUT, USER, USER_ID, Host, machine, need
@@ -398,6 +399,29 @@ def test_g1_what_is_no_file(real: Real, which: str, kind: str) -> None:
     assert not (real.base / "nowhere").exists()
     assert real.processes("a") == []
     (path.rmdir if kind == "directory" else path.unlink)()
+
+
+def test_g1_a_pidfile_that_cannot_be_opened_now_is_not_to_be_removed(real: Real) -> None:
+    """Without a descriptor nothing is known of a node: the hint says how to get one, and not to remove its files."""
+    import resource
+
+    real.start("a").ok()
+    codes: list[int] = []
+    while 0 not in codes:
+        ended = limited(real.env, resource.RLIMIT_NOFILE, 6 + len(codes), *real.start_words("a"))
+        codes.append(ended.code)
+        assert "remove it" not in ended.err, ended
+    assert 1 < len(codes) < 40
+
+
+@pytest.mark.parametrize("kind", ["dangling", "fifo"])
+def test_g1_a_lock_that_is_no_file_has_a_remedy(real: Real, kind: str) -> None:
+    """It is refused in the same words and with the same code, whatever it is."""
+    real.run.mkdir()
+    path = real.run / "a.lock"
+    path.symlink_to("nowhere") if kind == "dangling" else os.mkfifo(path)
+    done = real.start("a").exits(77)
+    assert done.err.endswith("; look at it, and remove it\n")
 
 
 @pytest.mark.root

@@ -215,7 +215,7 @@ def test_g8_directories_of_strangers(real: Real) -> None:
     home.chmod(0o777)
     os.chown(home, 0, 0)
     done = real.raw("start", "a", *words, f"--pidfile={home}/%n.pid").exits(77)
-    assert f"everybody may write in {home}; chmod o-w" in done.err
+    assert f"cannot use the directory {home}: everybody may write in {home}; chmod o-w" in done.err
     home.chmod(0o775)
     os.chown(home, 0, NOBODY)
     done = real.raw("start", "a", *words, f"--pidfile={home}/%n.pid").exits(77)

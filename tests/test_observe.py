@@ -408,14 +408,14 @@ HOSTILE = [
     foreign(
         name="pidfile is a link",
         is_true=Unsure,
-        why=r"/run/w1\.pid cannot be read: it is a symbolic link",
+        why=r"/run/w1\.pid cannot be read: it is a symbolic link; look at it, and remove it$",
         pidfile=Unreadable("it is a symbolic link"),
     ),
     running(
         name="record may not be read",
         is_true=Unsure,
-        why=r"/run/w1\.json cannot be read: Permission denied",
-        record=Unreadable("Permission denied"),
+        why=r"/run/w1\.json cannot be read: Permission denied; run multi as its owner, or as root$",
+        record=Unreadable("Permission denied", "run multi as its owner, or as root"),
     ),
     running(
         name="planted pidfile",

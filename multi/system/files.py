@@ -53,13 +53,21 @@ def read(path: str, limit: int) -> File | Unreadable | None:
             return Unreadable("it is a symbolic link")
         if error.errno == errno.ENXIO:
             return Unreadable("it is a socket")
-        return Unreadable(error.strerror or str(error))
+        return _unreadable(error)
     try:
         return _content(fd, limit)
     except OSError as error:
-        return Unreadable(error.strerror or str(error))
+        return _unreadable(error)
     finally:
         os.close(fd)
+
+
+def _unreadable(error: OSError) -> Unreadable:
+    """What cannot be read just now may well be sound: nobody must be told to remove it."""
+    hint = error.hint if isinstance(error, way.UnsafeError) else ""
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        hint = hint or "run multi as its owner, or as root"
+    return Unreadable(error.strerror or str(error), hint or _HINTS.get(error.errno or 0) or "check that disk")
 
 
 def _content(fd: int, limit: int) -> File | Unreadable:
@@ -285,7 +293,9 @@ def make_directory(path: str, owner: Owner | None) -> None:
     except OSError as error:
         if error.errno == errno.ENOENT:  # it was not there, and above it is nothing that directories can be made in
             error = OSError(errno.ENOENT, "nothing can be made there")
-        raise _cannot("make the directory", path, error) from error
+        raise _cannot(
+            "use" if isinstance(error, way.UnsafeError) else "make", f"the directory {path}", error
+        ) from error
 
 
 def open_lock(path: str, owner: Owner | None) -> int:
@@ -420,9 +430,9 @@ _HINTS = {
 def _cannot(verb: str, path: str, error: OSError) -> MachineError:
     code = error.errno or 0
     why = error.strerror or str(error)
-    if code in {errno.ELOOP, errno.EMLINK}:
-        why = "it is a symbolic link"
     hint = error.hint if isinstance(error, way.UnsafeError) else _HINTS.get(code, "")
-    if verb == "make the directory" and code == errno.ENOENT:
+    if code in {errno.ELOOP, errno.EMLINK}:
+        why, hint, code = "it is a symbolic link", hint or "look at it, and remove it", errno.EPERM
+    if verb == "make" and code == errno.ENOENT:
         hint = "choose a path elsewhere"
     return MachineError(f"cannot {verb} {path}", why, hint, code)
