@@ -22,5 +22,5 @@ def test_g1_g2_g3_nothing_goes_wrong_in_a_storm(real: Real, seed: int, capsys: p
         print("", *account.lines(), sep="\n")  # noqa: T201 -- the counts are the result, and are to be seen
     assert account.commands_killed
     assert account.nodes_killed
-    assert account.clean
+    assert account.clean, "\n".join(account.lines())
     assert not account.remarks
