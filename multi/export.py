@@ -458,7 +458,9 @@ def _program_section(order: Order, name: str, node: Node) -> str:
     if _logs_itself(node) and node.logs_to_file:
         # supervisord opens it as root, and a worker of another user could not open it any more.
         lines.append("; the worker opens its log itself; what it prints besides is in a log of supervisord's")
-    elif node.logs_to_file or node.logfile == "/dev/null":
+    elif node.logfile == "/dev/null":
+        lines.append("stdout_logfile=NONE")  # `supervisorctl clear` removes what is named here, and runs as root
+    elif node.logs_to_file:
         lines += [f"stdout_logfile={_supervisor_text(node, node.logfile)}", "stdout_logfile_maxbytes=0"]
     lines += [
         "redirect_stderr=true",

@@ -399,6 +399,13 @@ def test_g6_systemd_gives_the_first_stage_whole(schedule: str, lines: list[str])
 # --- supervisord --------------------------------------------------------------------------------------------
 
 
+def test_supervisord_is_not_told_of_dev_null() -> None:
+    """`supervisorctl clear` removes what is named as a log, and a supervisord of root's may do so to a device."""
+    text = only("supervisord", "a", "--preset=exec", "--cmd=sleep 600", "--logfile=/dev/null")
+    assert "stdout_logfile=NONE\n" in text
+    assert "/dev/null" not in text
+
+
 def test_g11_supervisord_runs_it_with_the_exact_words(real: Real) -> None:
     """G11: from a real supervisord's parser to the worker: words, variables, umask and directory are exact."""
     need("supervisord", "supervisorctl", root=False)
