@@ -8,7 +8,7 @@ What is counted is told by the processes themselves, not by `multi`:
   the same time: **double instances**;
 - bystanders write down every signal they get, some of them on the pids of nodes that have died: **wrong signals**;
 - when all is over, each node must be found and stopped by its name. A process that is left is an **orphan**, a
-  node that no command brings up again is **lost**.
+  node that no command brings up again, or that stands still although it was started, is **lost**.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class Account:
     commands: int = 0
     commands_killed: int = 0
     nodes_killed: int = 0
+    nodes_stopped: int = 0
     files_removed: int = 0
     pids_taken: int = 0
     wrong_signals: int = 0
@@ -81,7 +82,7 @@ class Account:
         """For a person."""
         yield (
             f"stress: {self.commands} commands, {self.commands_killed} of them killed; "
-            f"{self.nodes_killed} nodes killed, {self.files_removed} files removed, "
+            f"{self.nodes_killed} nodes killed, {self.nodes_stopped} stopped, {self.files_removed} files removed, "
             f"{self.pids_taken} pids of dead nodes taken by bystanders"
         )
         yield (
@@ -143,6 +144,8 @@ class Storm:
             self.kill_a_node()
         elif chance < 0.75:
             self.remove_a_file()
+        elif chance < 0.8:
+            self.stop_a_node()
         now = time.monotonic()
         for process, dies in list(self.running):
             if process.poll() is None and now >= dies:
@@ -191,6 +194,13 @@ class Storm:
             os.kill(living[0], signal.SIGKILL)
             self.account.nodes_killed += 1
             self.take_pid(living[0])
+
+    def stop_a_node(self) -> None:
+        """As somebody does who debugs it, and forgets it."""
+        for pid in self.real.processes(self.random.choice(self.names))[:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                self.account.nodes_stopped += 1
 
     def take_pid(self, pid: int) -> None:
         """Make a bystander that has the pid of a dead node, where the kernel lets us."""
@@ -244,11 +254,15 @@ class Storm:
                 account.lost_nodes += not living
                 account.double_instances += len(living) > 1
                 account.remarks.append(f"{name} has the processes {living} after the last start:\n{up}")
+            still = [pid for pid in living if (seen := stat(pid)) is not None and seen.state == "T"]
+            if still:
+                account.lost_nodes += 1
+                account.remarks.append(f"{name} stands still after the last start: {still}\n{up}")
         down = self.real.raw("stopwait", *self.names, *self.words)
         if down.code:
             account.remarks.append(f"the last stopwait failed:\n{down}")
         with contextlib.suppress(AssertionError):
-            until(lambda: not self.strays(), "nothing is left", 5.0)
+            until(lambda: not self.strays(), "nothing is left")
         for pid in self.strays():
             account.orphans += 1
             account.remarks.append(f"pid {pid} is left: {stat(pid)} {sorted(environ_of(pid).items())}"[:2000])

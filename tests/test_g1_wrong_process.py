@@ -21,7 +21,7 @@ from multi.proc import Proc
 from multi.system import System
 from private_machine import BIN, CHECKOUT, USER, USER_ID, Host, machine, need
 from private_machine import Done as HostDone
-from real import Done, Real, alive, environ_of, pids, stat, until, words_of
+from real import COMMAND_PATIENCE, PATIENCE, Done, Real, alive, environ_of, pids, stat, until, words_of
 
 ACTING = ("stop", "stopwait", "kill", "restart", "signal", "start")
 EXITS = {0, 1, 2, 3, 4, 75, 77}
@@ -71,7 +71,7 @@ def act(real: Real, command: str, *words: str) -> Done:
         done = real.inside(command, *leading, "a", *(() if command in {"status", "signal"} else (SCHEDULE,)), *words)
     assert done.code in EXITS, done
     assert "Traceback" not in done.err, done
-    assert time.monotonic() - began < 15, done
+    assert time.monotonic() - began < COMMAND_PATIENCE, done
     return done
 
 
@@ -240,7 +240,7 @@ def test_g1_foreign_pidfile_of_the_node(real: Real) -> None:
     assert real.state("a", *words) == {"a": "running"}
     assert "already running" in real.inside_raw(*real.start_words("a")).ok().out
     act(real, "stopwait", *words).ok()
-    assert worker.wait(5) == -signal.SIGTERM
+    assert worker.wait(PATIENCE) == -signal.SIGTERM
     assert not real.pidfile("a").exists()
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bystander import end
-from real import NOBODY, alive, status, until, words_of
+from real import NOBODY, PATIENCE, alive, status, until, words_of
 
 if TYPE_CHECKING:
     from real import Real
@@ -130,7 +130,7 @@ def test_g8_what_a_strangers_process_says_is_not_run(real: Real, command: str) -
     assert liar.poll() is None
     assert status(liar.pid)["Uid"].split() == [str(NOBODY)] * 4
     real.multi("kill", "a", "--uid=nobody").ok()
-    assert liar.wait(5) < 0
+    assert liar.wait(PATIENCE) < 0
 
 
 @pytest.mark.parametrize("how", ["hard link", "link", "owned"])

@@ -18,7 +18,7 @@ from multi.event import Cleared, Event, Gone, Readied, Skipped
 from multi.machine import Row
 from multi.node import Node
 from multi.system import System, linux, portable
-from real import Real, until
+from real import PATIENCE, Real, until
 from world import node_of
 
 TERM = int(signal.SIGTERM)
@@ -164,6 +164,7 @@ def test_who_is_in_the_middle_of_execve_is_looked_at_again(real: Real, monkeypat
     """For a moment a process has neither words nor environment; a look waits until it tells whose it is (G2, G5)."""
     real.start("a").ok()
     pid = real.pid("a")
+    monkeypatch.setattr(linux, "_EXEC_SECONDS", PATIENCE)
     monkeypatch.setattr(linux, "_slurp", without_words(pid, 9))
     row = linux.rows(0.0)[pid]
     assert row.instance is not None
