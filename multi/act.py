@@ -1061,7 +1061,15 @@ def _draft_of(record: Record) -> Draft:
     # A record that root writes stays root's: it may ask for what only root can grant, so its owner is its authority.
     # It holds the environment that was configured, so it is nobody's else to read.
     node = record.node
-    return Draft(node.recordfile, records.encode(record), node.uid, node.gid, private=True)
+    data = records.encode(record)
+    if len(data) > records.RECORD_LIMIT:  # nobody would believe it, and so nobody could stop the node
+        why = (
+            f"its command and environment take {len(data)} bytes there, and {records.RECORD_LIMIT} at most can be read"
+        )
+        raise MachineError(
+            f"cannot put {node.name} on record", why, "let the worker read some of it from a file itself"
+        )
+    return Draft(node.recordfile, data, node.uid, node.gid, private=True)
 
 
 def _status(text: str) -> dict[str, str]:

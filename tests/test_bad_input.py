@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from multi.errors import UsageError
 from multi.machine import Launch, LaunchFailed
 from multi.system import System
 from multi.system.place import Place
+from private_machine import need
 from real import NOBODY, Real
 from world import World, node_of
 
@@ -145,6 +148,58 @@ def test_g9_a_directory_in_the_place_of_the_lock(real: Real) -> None:
     """What lies where the lock should be is named, with what to do about it."""
     (real.run / "a.lock").mkdir(parents=True)
     assert f"cannot lock {real.run}/a.lock: Is a directory; look at it, and remove it" in real.start("a").exits(1).err
+
+
+def test_g9_a_record_that_nobody_could_read(real: Real) -> None:
+    """G3: what is too long for a record is not started: the node could not be stopped any more."""
+    (real.base / "big.env").write_text("".join(f"V{number}={'y' * 1000}\n" for number in range(1200)))
+    done = real.start("a", f"--env-file={real.base}/big.env").exits(1)
+    assert ": failed: cannot put a@" in done.err
+    assert done.err.endswith("; let the worker read some of it from a file itself\n")
+    assert not real.pidfile("a").exists()
+    assert real.state("a") == {"a": "stopped"}
+    real.start("a").ok()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        (("--mount", "--propagation=private"), "it is not mounted"),
+        (("--pid", "--fork", "--kill-child"), "it shows those of another pid namespace"),
+    ],
+    ids=["none", "of others"],
+)
+def test_g9_a_proc_that_does_not_show_us(real: Real, how: tuple[str, ...], why: str) -> None:
+    """G1, G2: who sees no process, or others than the pids mean, takes no node for gone, starts and signals none."""
+    need("unshare")
+    real.start("a").ok()
+    pid = real.pid("a")
+    hide = "mount -t tmpfs none /proc && " if "--mount" in how else ""
+    for command, code in (("stopwait", 1), ("start", 1), ("status", 4)):
+        words = (
+            sys.executable,
+            "-m",
+            "multi",
+            command,
+            "a",
+            f"--pidfile={real.run}/%n.pid",
+            "--preset=exec",
+            "--cmd=sleep 9",
+        )
+        done = subprocess.run(
+            ["unshare", *how, "sh", "-c", f'{hide}"$@"', "sh", *words],
+            env=real.env,
+            cwd=real.base,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (code, ""), done.stderr
+        assert done.stderr == f"multi: cannot look at processes in /proc: {why}; try 'mount -t proc proc /proc'\n"
+    assert real.state("a") == {"a": "running"}
+    assert real.pid("a") == pid
 
 
 def test_g9_no_process_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:

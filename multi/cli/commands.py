@@ -197,10 +197,15 @@ def wait(order: Order, session: Session) -> int:
 def status(order: Order, session: Session) -> int:
     """Ride as far as observe: a line a node."""
     from multi import report
+    from multi.machine import MachineError
 
     selection = _select(order, session)
-    views = session.line().look(selection) if selection.nodes else ()
     screen = session.screen
+    try:
+        views = session.line().look(selection) if selection.nodes else ()
+    except MachineError as error:
+        screen.complain(remark(report.printable(str(error))))
+        return report.STATUS_UNKNOWN
     if order.has(JSON):
         screen.say(report.to_json([report.view_json(view) for view in views]))
     elif not views:

@@ -305,6 +305,7 @@ class System(Place):
         if self._procfs:
             from multi.system import linux
 
+            _prove_procfs()
             rows, settled = linux.table(time.clock_gettime(time.CLOCK_BOOTTIME))
         else:
             from multi.system import portable
@@ -1180,6 +1181,20 @@ class System(Place):
         if self._pidfd:
             return False
         return any(held.watches or (held.probe and held.probe.process) for held in self._held.values())
+
+
+def _prove_procfs() -> None:
+    """Raise `MachineError` where /proc does not show the processes whose pids are ours to use (pid_namespaces(7)).
+
+    To one that shows none, each node would be gone; in one of another namespace, a pid is another process.
+    """
+    try:
+        ours = os.readlink("/proc/self")
+    except OSError:
+        ours = ""
+    if ours != str(os.getpid()):
+        why = "it shows those of another pid namespace" if ours else "it is not mounted"
+        raise MachineError("cannot look at processes in /proc", why, "try 'mount -t proc proc /proc'")
 
 
 def _has_pidfds() -> bool:
