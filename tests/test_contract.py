@@ -263,6 +263,12 @@ def row_of(machine: Machine, pid: int) -> Row | None:
     return row if row is not None and not row.seen.gone else None
 
 
+def is_gone(machine: Machine, proc: Proc) -> bool:
+    """Whether a process is in no process table any more. Its pid may be another process's by now."""
+    row = row_of(machine, proc.pid)
+    return row is None or row.seen.proc != proc
+
+
 def launch(bench: Bench, kind: str, *, key: str = KEY, machine: Machine | None = None, **more: str | None) -> None:
     """Ask for a process of that kind."""
     machine = machine or bench.machine
@@ -363,7 +369,7 @@ def test_shut_gate(bench: Bench) -> None:
     machine.shut_gate(KEY)
     ended = hear(machine, Ended)
     assert (ended.key, ended.proc) == (KEY, proc)
-    assert row_of(machine, proc.pid) is None
+    assert is_gone(machine, proc)
     assert machine.tail(f"{bench.run}/w1.log", 0, 100) == b""
 
 
@@ -373,7 +379,7 @@ def test_release_shuts_the_gate(bench: Bench) -> None:
     launch(bench, "prints")
     proc = hear(machine, Prepared).proc
     machine.release(KEY)
-    eventually(machine, lambda: row_of(machine, proc.pid) is None, "it is gone")
+    eventually(machine, lambda: is_gone(machine, proc), "it is gone")
     nothing(machine)
     assert machine.tail(f"{bench.run}/w1.log", 0, 100) == b""
 
@@ -416,7 +422,7 @@ def test_signal_and_end(bench: Bench, kind: str, signum: int, status: int) -> No
     assert hear(machine, Ended) == Ended(KEY, proc, status)
     nothing(machine)
     assert machine.signal(proc, signum) == "gone"
-    assert row_of(machine, proc.pid) is None
+    assert is_gone(machine, proc)
 
 
 def test_exit_by_itself(bench: Bench) -> None:
@@ -555,7 +561,7 @@ def test_our_child_ends_unasked(bench: Bench) -> None:
     machine.release(KEY)
     machine.signal(proc, TERM)
     nothing(machine, 0.3)
-    eventually(machine, lambda: row_of(machine, proc.pid) is None, "it has ended")
+    eventually(machine, lambda: is_gone(machine, proc), "it has ended")
     machine.watch("another key", proc)
     assert hear(machine, Ended) == Ended("another key", proc, 3)
 
@@ -597,7 +603,7 @@ def test_family(bench: Bench) -> None:
     for row in rows:
         machine.signal(row.seen.proc, KILL)
     for row in rows:
-        eventually(machine, partial(lambda row: row_of(machine, row.seen.proc.pid) is None, row), "all can be ended")
+        eventually(machine, partial(is_gone, machine, row.seen.proc), "all can be ended")
 
 
 def test_zombie(bench: Bench) -> None:
