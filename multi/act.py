@@ -807,7 +807,8 @@ class _Walker:
         """The start failed: stop what is left of it, keep on record why, show what it printed."""
         node, machine = self._node, self._machine
         tail = _last_lines(machine.tail(node.logfile, offset, _TAIL_BYTES))
-        failed = Failed(self._key, proc.pid, _joined(verdict.why, verdict.hint), verdict.status, tail, node.logfile)
+        log = node.logfile if verdict.launched else ""  # what never ran has said nothing there
+        failed = Failed(self._key, proc.pid, _joined(verdict.why, verdict.hint), verdict.status, tail, log)
         if not verdict.ended and self._manner.keep_unready:
             yield replace(failed, why=failed.why + "; left running, as --keep-unready says")
             if self._record is not None and verdict.said:

@@ -143,7 +143,10 @@ def _read(path: str, read: Read) -> bytes | None:
         return None
     except (OSError, ValueError) as error:  # ValueError: a NUL, or a character that no file name can have
         why = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise ConfigError(path, why, "make it readable, or name another with --multi-config") from None
+        hint = "make it readable, or name another with --multi-config"
+        if isinstance(error, PermissionError):  # of a directory that is closed nobody can tell whether it has one
+            hint = "go to another directory, make it readable, or name another with --multi-config"
+        raise ConfigError(path, why, hint) from None
 
 
 def _has_table(text: bytes, path: str) -> bool:

@@ -135,6 +135,16 @@ def test_g9_what_is_no_program(real: Real, cmd: str, line: str) -> None:
     assert line in real.start("a", cmd=cmd).exits(1).err
 
 
+def test_g9_what_cannot_be_executed(real: Real) -> None:
+    """What was never executed has printed nothing, so no log is shown for it: the reason is the one line there is."""
+    script = real.base / "script"
+    script.write_text("no first line\n")
+    script.chmod(0o755)
+    err = real.start("a", cmd=str(script)).exits(1).err
+    assert "Exec format error; a script needs a first line such as #!/bin/sh (pid " in err
+    assert err.count("\n") == 1
+
+
 def test_g9_why_a_start_failed_stays_on_record(real: Real) -> None:
     """`status` tells why the last start came to nothing, in the words of that start."""
     real.start("a").ok()

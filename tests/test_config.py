@@ -516,8 +516,14 @@ def test_a_file_that_was_asked_for_must_exist() -> None:
     assert str(caught.value) == "--multi-config: needs the path of a file; leave it out to search the usual places"
 
 
-@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), IsADirectoryError(21, "Is a directory")])
-def test_a_file_that_cannot_be_read_is_an_error_and_not_skipped(error: OSError) -> None:
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (PermissionError(13, "Permission denied"), "go to another directory, "),
+        (IsADirectoryError(21, "Is a directory"), ""),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_an_error_and_not_skipped(error: OSError, hint: str) -> None:
     """Also where nobody asked for it: the next one would be another configuration."""
 
     def read(path: str) -> bytes:
@@ -528,7 +534,7 @@ def test_a_file_that_cannot_be_read_is_an_error_and_not_skipped(error: OSError) 
     with pytest.raises(ConfigError) as caught:
         config.locate(None, {}, "/w", HOME, read)
     assert str(caught.value) == (
-        f"/w/multi.toml: cannot be read: {error.strerror}; make it readable, or name another with --multi-config"
+        f"/w/multi.toml: cannot be read: {error.strerror}; {hint}make it readable, or name another with --multi-config"
     )
 
 

@@ -511,7 +511,9 @@ def _follow(order: Order, screen: Screen, events: Iterator[Event]) -> int:
 
 def _show_progress(screen: Screen, style: Style, progress: Progress) -> Progress:
     if screen.wants_redraw():
-        screen.redraw(style.paint("cyan", progress.line(screen.width - 1)))  # a full line would wrap on some terminals
+        screen.redraw(
+            style.paint("cyan", progress.line(max(1, screen.width - 1)))
+        )  # a full line would wrap on some terminals
     elif not screen.redraws and progress.due:
         screen.say(progress.line())
         return progress.told()

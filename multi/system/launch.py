@@ -210,7 +210,8 @@ def _become(request: Request, gate_fd: int) -> None:
         except StepError as error:
             _say_failed(gate, error)
         except OSError as error:
-            _say_failed(gate, StepError("cannot set the process up", error, ""))
+            where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
+            _say_failed(gate, StepError(f"cannot set the process up{where}", error, ""))
         except Exception as error:  # noqa: BLE001 -- whatever it is, it must be told, and must not run the caller's code
             _say_failed(gate, StepError(f"cannot set the process up: {error}", None, "", errno.EINVAL))
 
