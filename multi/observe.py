@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from multi.machine import Census, Instance, Machine, Me, Row
     from multi.node import Node
 
-_OLDER = 0.1  # seconds: the coarse clock that file times are taken from, and the rounding of start ticks
+_OLDER = 0.02  # seconds: two ticks of the slowest clock that file times are taken from (CONFIG_HZ=100)
+_HALF_A_TICK = 0.005  # seconds; starts are counted in hundredths, so less is no difference
 _OTHERS_WRITE = 0o022
 
 
@@ -233,6 +234,9 @@ def _judge_foreign(  # noqa: PLR0911 -- one return a case
         return Dead(f"pid {pid} is gone")
     if row.seen.gone:
         return Dead(f"pid {pid} is gone")
+    child = _older_child(node, row, evidence, census, me)
+    if child is not None:
+        return Dead(f"pid {pid} is another process now: pid {child} came of this node's and is older")
     looks_right = _looks_like(node, evidence.cmdline)
     if census.wall - row.seen.age > evidence.pidfile.mtime + _OLDER:
         late = f"it started after {node.pidfile} was written"
@@ -251,6 +255,20 @@ def _judge_foreign(  # noqa: PLR0911 -- one return a case
             "remove the file if that process is another one"
         )
     return Up(row.seen.proc)
+
+
+def _older_child(node: Node, row: Row, evidence: Evidence, census: Census, me: Me) -> int | None:
+    """A process that says that this pid was its main process, and that is older than what bears the pid now.
+
+    No child is older than its mother, and nobody sets the clock of start ticks. As with remnants, only the processes of
+    the node's user are believed.
+    """
+    user = me.uid if evidence.node_uid is None else evidence.node_uid
+    for other, instance in _carriers(node, census, me):
+        claims = instance.pid == row.seen.proc.pid and other.seen.uid == user
+        if claims and other.seen.age > row.seen.age + _HALF_A_TICK:
+            return other.seen.proc.pid
+    return None
 
 
 def _looks_like(node: Node, cmdline: tuple[str, ...]) -> bool:

@@ -48,9 +48,17 @@ def row(
     return Row(Seen(proc=Proc(pid, birth), **where, uid=uid, gone=gone, age=age, still=still), instance, 0.0, 0)
 
 
-def carrier(pid: int = PID, *, main: int | None = None, node: Node = NODE, token: str = TOKEN, uid: int = ROOT) -> Row:
+def carrier(
+    pid: int = PID,
+    *,
+    main: int | None = None,
+    node: Node = NODE,
+    token: str = TOKEN,
+    uid: int = ROOT,
+    age: float = 100.0,
+) -> Row:
     """A process that says in its environment what it is: the main process, unless it names another one."""
-    return row(pid, uid=uid, instance=Instance(token, pid if main is None else main, node.name, node.pidfile))
+    return row(pid, uid=uid, age=age, instance=Instance(token, pid if main is None else main, node.name, node.pidfile))
 
 
 def file(data: bytes, *, uid: int = ROOT, mode: int = 0o644, age: float = 50.0) -> File:
@@ -280,7 +288,22 @@ FOREIGN = [
         why="started after",
         rows=(row(age=10.0),),
     ),
-    foreign(name="as old as the file, as coarse clocks have it", rows=(row(age=49.95),)),
+    foreign(name="as old as the file, as coarse clocks have it", rows=(row(age=49.99),)),
+    foreign(
+        name="got the pid at once, and has a child of the node to betray it",
+        is_true=Dead,
+        why=r"pid 4000 is another process now: pid 4001 came of this node's and is older; 1 process of its tree still",
+        rows=(row(age=50.0), carrier(4001, main=PID, age=50.01)),
+        cmdline=LOOKS_WRONG,
+    ),
+    foreign(
+        name="has a child of its own age",
+        rows=(row(age=50.1), carrier(4001, main=PID, age=50.1)),
+    ),
+    foreign(
+        name="another user's process says that it is older",
+        rows=(row(age=60.0), carrier(4001, main=PID, age=70.0, uid=MALLORY)),
+    ),
     foreign(
         name="got the pid soon after the file was written",
         is_true=Dead,
