@@ -92,6 +92,20 @@ def _mend_restart() -> None:
         sys.argv[:1] = ["-m", "celery"]
 
 
+def _forget_restart() -> None:
+    """Let a stop that comes while a worker restarts itself in place be a stop.
+
+    On HUP Celery registers its restart for the end of the process, and a TERM that comes before that end does not take
+    it back: the worker would start again, with nobody left to tell it to stop.
+    """
+    import atexit
+    import sys
+
+    restart = getattr(sys.modules.get("celery.apps.worker"), "_reload_current_worker", None)
+    if restart is not None:
+        atexit.unregister(restart)
+
+
 def _reason(record: object) -> bool:
     """A logging filter that lets everything pass; what goes wrong becomes the status."""
     import contextlib
@@ -122,6 +136,7 @@ def _queues(consumer: object) -> str:
 
 def _on_shutting_down(how: str = "", **_: object) -> None:
     """Warm or cold shutdown has begun; runs inside a signal handler."""
+    _forget_restart()
     notify(STOPPING="1", STATUS=f"{how.lower()} shutdown".strip())
 
 

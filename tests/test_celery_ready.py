@@ -21,6 +21,7 @@ import click.testing
 import pytest
 
 from multi import celery_ready
+from real import until
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "celery_app"
 PATIENCE = 60.0  # seconds; a deadline, not a wait
@@ -119,6 +120,13 @@ class Stage:
         )
         return done.stdout
 
+    def begin_to_sleep(self, seconds: float) -> None:
+        """Send a task that sleeps so long; back when a worker has begun with it."""
+        drive = [sys.executable, "drive.py", "begin", "sleep_for", str(seconds)]
+        subprocess.run(
+            drive, cwd=EXAMPLE, env=self.environment(None), capture_output=True, timeout=PATIENCE, check=True
+        )
+
     def log(self) -> str:
         """Return what all of them printed."""
         return (self.directory / "log").read_text(encoding="utf-8", errors="replace")
@@ -160,6 +168,20 @@ def test_a_worker_that_gets_hup_restarts_in_place(pool: str, stage: Stage, ear: 
     assert "= 5" in stage.result_of_add()
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(PATIENCE) == 0
+
+
+def test_g6_a_stop_while_a_worker_restarts_in_place_is_a_stop(stage: Stage, ear: Ear) -> None:
+    """G6: TERM after HUP ends the worker when its task is done; Celery alone would forget it and start again."""
+    worker = stage.worker("-P", "threads", "-c", "1", ear=ear)
+    ear.hear_until("READY")
+    stage.begin_to_sleep(3)
+    worker.send_signal(signal.SIGHUP)
+    until(lambda: "Restarting celery worker" in stage.log(), "the worker is about to restart")
+    worker.send_signal(signal.SIGTERM)
+    ear.hear_until("STOPPING")
+    assert worker.wait(PATIENCE) == 0
+    assert ear.hear(0) is None
+    assert stage.log().count("[queues]") == 1, "it has not started again"
 
 
 def test_a_cold_shutdown_says_so(stage: Stage, ear: Ear) -> None:
