@@ -374,6 +374,8 @@ def _record_of(node: Node, file: File | Unreadable | None) -> tuple[Record | Non
         record = records.decode(file.data)
     except DamagedError as error:
         return None, str(error)
+    if not naming.is_full_name(record.node.name):
+        return None, "its name is none that a node can have"
     if record.node.pidfile != node.pidfile:
         # A copy or a link from elsewhere says nothing about what belongs here.
         return None, f"it is about the pidfile {record.node.pidfile}"

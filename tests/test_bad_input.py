@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import pwd
 import subprocess
@@ -169,6 +170,20 @@ def test_g9_a_record_that_nobody_could_read(real: Real) -> None:
     assert not real.pidfile("a").exists()
     assert real.state("a") == {"a": "stopped"}
     real.start("a").ok()
+
+
+@pytest.mark.parametrize("name", ["../x@host", "\x1b[31m", "@host", ""])
+def test_g9_a_record_with_a_name_that_is_none(real: Real, name: str) -> None:
+    """A node is not called by what no node can be called: its record is damaged, and is written anew."""
+    real.start("a").ok()
+    real.recordfile("a").write_text(json.dumps({**real.record("a"), "name": name}))
+    real.recordfile("a").chmod(0o600)
+    (seen,) = json.loads(real.multi("status", "a", "--json").ok().out)
+    assert (seen["name"], seen["state"], seen["node"].partition("@")[0]) == ("a", "lost", "a")
+    assert "damaged: its name is none that a node can have" in seen["why"]
+    real.start("a").ok()
+    assert real.state("a") == {"a": "running"}
+    real.multi("stopwait", "a").ok()
 
 
 @pytest.mark.root
