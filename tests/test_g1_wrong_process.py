@@ -183,14 +183,14 @@ def test_g1_another_boot(real: Real) -> None:
 # --- other namespaces -------------------------------------------------------------------------------
 
 
-def in_a_container(real: Real, enter: str) -> int:
+PIDS_TOO = ("--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+def in_a_container(real: Real, enter: str, namespaces: tuple[str, ...] = PIDS_TOO) -> int:
     """Run the node ``a`` as a container would, in namespaces of its own; its pid out here. `enter` is done before."""
     real.run.mkdir(exist_ok=True)
     words = [sys.executable, "-m", "multi", "run", *real.start_words("a")[1:]]
-    real.popen(
-        *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
-        *("sh", "-euc", f'{enter}\nexec "$@"', "sh", *words),
-    )
+    real.popen("unshare", "--mount", *namespaces, "sh", "-euc", f'{enter}\nexec "$@"', "sh", *words)
 
     def main() -> int | None:
         found = (pid for pid in pids() if environ_of(pid).get("MULTI_INSTANCE_PIDFILE") == str(real.pidfile("a")))
@@ -200,10 +200,11 @@ def in_a_container(real: Real, enter: str) -> int:
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("namespaces", [PIDS_TOO, ()], ids=["mounts and pids", "mounts"])
 @pytest.mark.parametrize("command", ["start", "stopwait", "kill", "restart"])
-def test_g1_a_container_with_the_same_paths(real: Real, command: str) -> None:
+def test_g1_a_container_with_the_same_paths(real: Real, command: str, namespaces: tuple[str, ...]) -> None:
     """A node in a container whose pidfile has the same path is another node: nothing is done to it from outside."""
-    inside = in_a_container(real, f"mount -t tmpfs container {real.run}")
+    inside = in_a_container(real, f"mount -t tmpfs container {real.run}", namespaces)
     assert real.state(*real.start_words("a")[1:]) == {"a": "stopped"}
     if command == "start":
         real.inside_raw(*real.start_words("a")).ok()

@@ -77,7 +77,7 @@ def _look(pid: int, boottime: float, *, with_instance: bool = True) -> tuple[Row
             fields = _stat(pid)
             in_exec = fields[20] != b"0" and fields[48:49] == [_NO_WORDS_YET] and not cmdline(pid)
             environ = _environ(pid)
-        instance = _instance(pid, environ or b"")
+        instance = _instance(environ or b"")
     if uid == 0 and has_memory and with_instance and (instance is not None or os.geteuid() != 0):
         seen = replace(seen, uid=_effective_uid(pid))
     return Row(seen, instance, cpu, int(fields[21]) * _PAGE), bool(int(fields[6]) & _EXITING), in_exec
@@ -137,18 +137,33 @@ def _environ_of_a_thread(pid: int) -> bytes | None:
     return next(filter(None, (_environ(f"{pid}/task/{thread}") for thread in threads)), None)
 
 
-def _instance(pid: int, raw: bytes) -> Instance | None:
+def _instance(raw: bytes) -> Instance | None:
     """What the process carries of ours in its environment."""
     if _MARK not in raw:
         return None
-    found = instance_of(dict(word.partition(b"=")[::2] for word in raw.split(b"\0") if word.startswith(_PREFIX)))
-    if found is None:
-        return None
-    if not _means_ours(pid, found.pidfile):
-        return replace(found, pidfile=f"/proc/{pid}/root{found.pidfile}")
-    if _place(f"/proc/{pid}/ns/pid") not in {None, _our("ns/pid")} and _innermost_pid(pid) == found.pid:
-        return replace(found, elsewhere=True)
-    return found
+    return instance_of(dict(word.partition(b"=")[::2] for word in raw.split(b"\0") if word.startswith(_PREFIX)))
+
+
+def _put_in_place(rows: dict[int, Row]) -> None:
+    """What carriers say of themselves, as it is seen from here. Who came of a main process is where that one is."""
+    carriers = [(pid, row, row.instance) for pid, row in rows.items() if row.instance is not None]
+    for pid, row, instance in carriers:
+        if instance.pid == pid:
+            rows[pid] = _seen_from_here(pid, row, instance)
+    for pid, row, instance in carriers:
+        main = rows.get(instance.pid) if instance.pid != pid else row
+        if main is None or main.instance is None or main.instance.token != instance.token:
+            rows[pid] = _seen_from_here(pid, row, instance)
+        elif instance.pid != pid and main.instance.pidfile != instance.pidfile:
+            rows[pid] = replace(row, instance=replace(instance, pidfile=main.instance.pidfile))
+
+
+def _seen_from_here(pid: int, row: Row, instance: Instance) -> Row:
+    if not _means_ours(pid, instance.pidfile):
+        return replace(row, instance=replace(instance, pidfile=f"/proc/{pid}/root{instance.pidfile}"))
+    if _link(f"/proc/{pid}/ns/pid") not in {"", _our("ns/pid")} and _innermost_pid(pid) == instance.pid:
+        return replace(row, instance=replace(instance, elsewhere=True))
+    return row
 
 
 def _means_ours(pid: int, path: str) -> bool:
@@ -156,8 +171,7 @@ def _means_ours(pid: int, path: str) -> bool:
 
     Where roots or mounts differ, the directories tell: the file itself may be gone.
     """
-    root, mounts = _place(f"/proc/{pid}/root"), _place(f"/proc/{pid}/ns/mnt")
-    if root in {None, _our("root")} and mounts in {None, _our("ns/mnt")}:
+    if _link(f"/proc/{pid}/ns/mnt") in {"", _our("ns/mnt")} and _place(f"/proc/{pid}/root") in {None, _our_root()}:
         return True
     at = path
     while at not in {"", "/"} and len(at) < _PATH_MAX:
@@ -169,7 +183,7 @@ def _means_ours(pid: int, path: str) -> bool:
 
 
 def _place(path: str) -> tuple[int, int] | None:
-    """What tells a file or a namespace from all others; None where there is nothing that we may see."""
+    """What tells a file from all others; None where there is nothing that we may see."""
     try:
         found = os.stat(path)
     except OSError:
@@ -177,9 +191,22 @@ def _place(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def _link(path: str) -> str:
+    """The number of a namespace, in words; empty where we may not see it."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
 @cache
-def _our(what: str) -> tuple[int, int] | None:
-    return _place(f"/proc/self/{what}")
+def _our_root() -> tuple[int, int] | None:
+    return _place("/")
+
+
+@cache
+def _our(what: str) -> str:
+    return _link(f"/proc/self/{what}")
 
 
 def _innermost_pid(pid: int) -> int:
@@ -220,6 +247,7 @@ def table(boottime: float) -> tuple[dict[int, Row], bool]:
     """
     found: dict[int, Row] = {}
     patience = time.monotonic() + _EXEC_SECONDS
+    ended = True
     for _ in range(LISTINGS):
         new = [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in found]
         ended = False
@@ -241,8 +269,9 @@ def table(boottime: float) -> tuple[dict[int, Row], bool]:
             time.sleep(_EXEC_PAUSE)
             new = in_exec
         if not ended:
-            return found, True
-    return found, False
+            break
+    _put_in_place(found)
+    return found, not ended
 
 
 def cmdline(pid: int) -> tuple[str, ...]:
