@@ -34,6 +34,7 @@ so only under a stop that was asked for, and otherwise says that it does not wor
 
 from __future__ import annotations
 
+from signal import SIGHUP
 from typing import TYPE_CHECKING
 
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
@@ -66,6 +67,7 @@ NOT_RUNNING = "not running"
 ALREADY_RUNNING = "already running"
 ALREADY_STOPPING = "already stopping"
 STOPPED_ON_PURPOSE = "stopped on purpose"
+ENDS_ON_HUP = "another tool started it, and HUP would end it; 'multi restart' with the worker's options takes it over"
 STANDS_STILL = "it stands still, because somebody sent it STOP; 'multi start' lets it go on"
 
 
@@ -235,13 +237,15 @@ def needs_restart(running: Node, wanted: Node) -> tuple[str, ...]:
     return tuple(name for name in _RESTARTING if getattr(running, name) != getattr(wanted, name))
 
 
-def _signal(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
+def _signal(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:  # noqa: PLR0911 -- one return a case
     signum = wish.signum if wish.signum is not None else node.reload_signal
     if signum is None:
         return (Refuse(f"the preset {node.preset!r} has no reload signal; set reload_signal, or use 'multi signal'"),)
     match sighting:
         case Down():
             return (Refuse(NOT_RUNNING),)
+        case Up(ends_on_hup=True) if wish.command == "reload" and signum == SIGHUP:
+            return (Refuse(ENDS_ON_HUP),)
         case Up(proc) | Stopping(proc):
             return (Signal(proc, signum),)
         case Dead(why):

@@ -254,7 +254,13 @@ def _judge_foreign(  # noqa: PLR0911 -- one return a case
             f"{node.pidfile} names pid {pid}, which does not look like {node.name} ({words}); "
             "remove the file if that process is another one"
         )
-    return Up(row.seen.proc)
+    return Up(row.seen.proc, ends_on_hup=_ends_on_hup(evidence.cmdline))
+
+
+def _ends_on_hup(cmdline: tuple[str, ...]) -> bool:
+    """Whether it is Celery as a module, as celery multi starts it, without what multi mends (see `celery_ready`)."""
+    _, module, *_ = (*cmdline[cmdline.index("-m") :], "") if "-m" in cmdline else ("", "")
+    return module == "celery"
 
 
 def _older_child(node: Node, row: Row, evidence: Evidence, census: Census, me: Me) -> int | None:

@@ -17,12 +17,14 @@ class Down:
 class Up:
     """The process runs. `ready` is false while nobody has yet seen it ready (state ``starting``).
 
-    `still`, here and below: it was stopped by a signal, and does nothing until it is let go on.
+    `still`, here and below: it was stopped by a signal, and does nothing until it is let go on. `ends_on_hup`: another
+    tool started it in a way that HUP ends it, instead of starting it again in place.
     """
 
     proc: Proc
     ready: bool = True
     still: bool = False
+    ends_on_hup: bool = False
 
 
 @dataclass(frozen=True, slots=True)

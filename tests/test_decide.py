@@ -232,6 +232,17 @@ def test_signal() -> None:
     assert "has no reload signal" in refused.why
 
 
+def test_g6_reload_ends_nobody() -> None:
+    """Who would end on HUP is not reloaded by it; another signal, or HUP where that itself is asked for, is sent."""
+    fragile = Up(PROC, ends_on_hup=True)
+    (refused,) = steps("reload", fragile)
+    assert isinstance(refused, Refuse)
+    assert refused.why.startswith("another tool started it, and HUP would end it; ")
+    usr1 = replace(NODE, reload_signal=int(signal.SIGUSR1))
+    assert route(Wish("reload"), fragile, usr1).steps == (Signal(PROC, int(signal.SIGUSR1)),)
+    assert steps("signal", fragile, int(signal.SIGHUP)) == (Signal(PROC, int(signal.SIGHUP)),)
+
+
 def test_signal_to_nobody() -> None:
     """There is nobody to signal, and the reason is told."""
     assert steps("signal", Down(), TERM) == (Refuse("not running"),)

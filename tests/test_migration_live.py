@@ -141,6 +141,20 @@ def test_a_restart_without_words_does_not_lose_them(live: Real) -> None:
     assert all(alive(pid) for pid in pids.values())
 
 
+def test_g6_what_celery_multi_started_is_not_ended_by_a_reload(live: Real) -> None:
+    """G6: HUP ends a worker that celery multi started, so a reload is refused and says so; a signal is a signal."""
+    pids = started_by_celery(live)
+    for words in (("reload", "w1", "w2"), ("reload", "--dry-run", "w1", "w2")):
+        done = live.multi(*words).exits(1)
+        assert (done.out + done.err).count("HUP would end it") == 2
+    assert all(alive(pid) for pid in pids.values())
+    live.multi("restart", "w1", *APP, logged(live), *QUICK).ok()
+    live.multi("reload", "w1").ok()
+    live.multi("signal", "-HUP", "w2").ok()
+    live.multi("wait", "--down", "--timeout=60", "w2").ok()
+    live.multi("kill", "w1").ok()
+
+
 def test_what_celery_multi_started_is_stopped_whole(live: Real) -> None:
     """G5: stopwait ends the workers of celery multi with their pool processes, and clears their pidfiles."""
     celery_multi(live, "start", *APP, logged(live), "-c", "2")

@@ -129,6 +129,21 @@ OURS = [
         record=recordfile(desired=records.WANTED_STOPPED),
         facts={"sent": False},
     ),
+    foreign(
+        name="Celery's worker, as celery multi starts it",
+        cmdline=("/v/bin/python", "-m", "celery", "-A", "proj", "worker", "-n", NODE.name),
+        facts={"ends_on_hup": True},
+    ),
+    foreign(
+        name="Celery's worker, started by its program",
+        cmdline=("/v/bin/python", "/v/bin/celery", "-A", "proj", "worker", "-n", NODE.name),
+        facts={"ends_on_hup": False},
+    ),
+    running(
+        name="Celery's worker, as multi starts it",
+        cmdline=("/v/bin/python", "-m", "celery", "-A", "proj", "worker", "-n", NODE.name),
+        facts={"ends_on_hup": False},
+    ),
     running(name="being restarted", is_true=Stopping, record=recordfile(desired=records.RESTARTING)),
     running(name="it goes on", facts={"still": False}),
     running(name="stands still", rows=(row(still=True),), facts={"still": True, "ready": True}),
