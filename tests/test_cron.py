@@ -76,7 +76,10 @@ def calls(host: Host, *words: str) -> list[str]:
 def pid(host: Host, name: str) -> int:
     """The pid in a node's pidfile, 0 when there is none."""
     pidfile = f"{PROJECT}/run/{name}.pid"
-    return host.pid(pidfile) if host.exists(pidfile) else 0
+    try:
+        return host.pid(pidfile)
+    except FileNotFoundError:
+        return 0
 
 
 def runs(host: Host, name: str, *besides: int) -> bool:

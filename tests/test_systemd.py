@@ -97,7 +97,10 @@ def journal(host: Host) -> str:
 
 def pid_of(host: Host, name: str) -> int:
     """The pid in a node's pidfile, 0 when there is none."""
-    return host.pid(f"/run/celery/{name}.pid") if host.exists(f"/run/celery/{name}.pid") else 0
+    try:
+        return host.pid(f"/run/celery/{name}.pid")
+    except FileNotFoundError:
+        return 0
 
 
 def members(host: Host, unit: str) -> set[int]:

@@ -22,12 +22,13 @@ _FLUSHERS = 8  # threads that wait for the disk besides our own
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 _CHANGE = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_MODE = 0o644  # every tool may read a pidfile, only its owner may write it
+_DEVICE = Unreadable("it is a device", "choose another --pidfile")  # root made it; /dev/null must not be removed
 _KINDS = (
-    (stat.S_ISDIR, "a directory"),
-    (stat.S_ISFIFO, "a FIFO"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
+    (stat.S_ISDIR, Unreadable("it is a directory")),
+    (stat.S_ISFIFO, Unreadable("it is a FIFO")),
+    (stat.S_ISSOCK, Unreadable("it is a socket")),
+    (stat.S_ISCHR, _DEVICE),
+    (stat.S_ISBLK, _DEVICE),
 )
 
 
@@ -72,9 +73,9 @@ def _unreadable(error: OSError) -> Unreadable:
 
 def _content(fd: int, limit: int) -> File | Unreadable:
     found = os.fstat(fd)
-    for is_kind, name in _KINDS:
+    for is_kind, refused in _KINDS:
         if is_kind(found.st_mode):
-            return Unreadable(f"it is {name}")
+            return refused
     if found.st_nlink > 1:
         return Unreadable("it has a second name, so another user may have linked it here")
     if found.st_size > limit:
