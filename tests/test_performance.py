@@ -21,7 +21,7 @@ import pytest
 
 from multi import pipeline
 from multi.event import Event, Failed
-from multi.machine import Census
+from multi.machine import Census, File
 from multi.system import System
 from private_machine import need
 from real import Real, until
@@ -111,6 +111,23 @@ def test_one_process_table_for_all(real: Real, monkeypatch: pytest.MonkeyPatch) 
             looks[command] = machine.looks
     assert looks["start"] == looks["status"] == 1
     assert looks["stopwait"] <= MANY / 4, looks
+
+
+def mappings() -> int:
+    """How many mappings this process has; a fork copies each."""
+    return len(Path("/proc/self/maps").read_text(encoding="utf-8").splitlines())
+
+
+def test_what_is_read_leaves_no_mapping_behind(tmp_path: Path) -> None:
+    """A fork copies every mapping, so the small files of many nodes are read without one of its own for each."""
+    paths = [tmp_path / f"n{number}.json" for number in range(MANY)]
+    for path in paths:
+        path.write_bytes(b"{}")
+    with System() as machine:
+        before = mappings()
+        kept = [machine.read(str(path), 1 << 20) for path in paths]
+        assert mappings() - before < MANY / 4
+    assert [one.data for one in kept if isinstance(one, File)] == [b"{}"] * MANY
 
 
 # --- woken, not waking up -------------------------------------------------------------------------------

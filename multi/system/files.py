@@ -80,7 +80,10 @@ def _content(fd: int, limit: int) -> File | Unreadable:
         return Unreadable("it has a second name, so another user may have linked it here")
     if found.st_size > limit:
         return Unreadable(f"it is {found.st_size} bytes long, {limit} at most make sense")
-    data = os.read(fd, limit + 1)
+    # A buffer as large as the limit would stay a mapping of its own for each file, and a fork copies each mapping.
+    data = os.read(fd, found.st_size + 1)
+    if len(data) > found.st_size:  # it grows
+        data += os.read(fd, limit + 1 - len(data))
     if len(data) > limit:
         return Unreadable(f"it is longer than {limit} bytes")
     return File(data, found.st_uid, stat.S_IMODE(found.st_mode), found.st_mtime)
