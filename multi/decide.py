@@ -210,7 +210,7 @@ def _ensure(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:  
             if on_purpose:
                 return (Skip(STOPPED_ON_PURPOSE),)
             if patience > 0:
-                return (Skip(f"{why}; it is left alone for {patience:.0f}s more, because it keeps failing", met=False),)
+                return (Skip(f"{why}; it is tried again in {patience:.0f}s", met=False),)
             return Clear(why, keep=True), Spawn()
         case Lost(proc, why):
             return (Adopt(proc, why),)

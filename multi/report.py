@@ -571,7 +571,7 @@ def state(sighting: Sighting) -> str:
 def _why(sighting: Sighting) -> str | None:
     match sighting:
         case Dead(why, _, patience) if patience > 0:
-            return f"{why}; 'multi ensure' leaves it alone for {duration(patience)} more, because it keeps failing"
+            return f"{why}; 'multi ensure' tries again in {duration(patience)}"
         case Dead(why) | Lost(_, why) | Unsure(why):
             return why or None
         case Up(still=True):

@@ -791,5 +791,5 @@ def test_settings_are_shown_as_they_are_written(name: str, value: object, text: 
 def test_status_of_a_node_that_keeps_dying() -> None:
     """Why a node is dead says how long `ensure` still leaves it alone."""
     view = View(node=node(), sighting=Dead("it exited with status 1", patience=40.0))
-    why = "it exited with status 1; 'multi ensure' leaves it alone for 40s more, because it keeps failing"
+    why = "it exited with status 1; 'multi ensure' tries again in 40s"
     assert report.view_json(view)["why"] == why
