@@ -107,10 +107,10 @@ class Host:
         path.chmod(mode)
 
     def read(self, inside: str) -> str:
-        """A file's text; empty when it is not there."""
+        """A file's text; empty when it is not there, or is about a process that ends while it is read."""
         try:
             return self.path(inside).read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return ""
 
     def exists(self, inside: str) -> bool:
