@@ -323,9 +323,12 @@ class Real:
         """Wait until the tiny workers on record hear signals, or are gone."""
         if not STARTING.isdisjoint(done.words):
             for pid in self._recorded_pids():
-                # In the middle of execve(2) a process shows no words, and then for a moment no environment.
-                until(lambda pid=pid: not alive(pid) or (words_of(pid) and environ_of(pid)), f"{pid} has executed")  # type: ignore[misc]
-                if WORKER in words_of(pid) and environ_of(pid).get(_UP) == str(self.up):
+                until(lambda pid=pid: not alive(pid) or words_of(pid), f"{pid} has executed")  # type: ignore[misc]
+                if WORKER not in words_of(pid):
+                    continue
+                # In the middle of execve(2) a process shows its words for a moment before its environment.
+                until(lambda pid=pid: not alive(pid) or environ_of(pid), f"{pid} shows its environment")  # type: ignore[misc]
+                if environ_of(pid).get(_UP) == str(self.up):
                     until(lambda pid=pid: not alive(pid) or (self.up / str(pid)).exists(), f"{pid} is set up")  # type: ignore[misc]
         return done
 
