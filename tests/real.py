@@ -521,6 +521,7 @@ def place() -> Iterator[Real]:
     env.update(
         {
             _MARK: mark,
+            _UP: str(base / "up"),
             "HOME": str(base / "home"),
             "XDG_STATE_HOME": str(base / "state"),
             "XDG_CONFIG_HOME": str(base / "config"),

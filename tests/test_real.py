@@ -22,6 +22,13 @@ def test_start_and_stop(real: Real) -> None:
     assert real.launchers() == []
 
 
+def test_a_start_is_done_when_its_tiny_workers_hear_signals(real: Real) -> None:
+    """Each of them has said so, whether multi was a process of its own or within this one."""
+    real.start("a", "b", cmd=real.worker()).ok()
+    real.inside_raw(*real.start_words("c", cmd=real.worker())).ok()
+    assert {path.name for path in real.up.iterdir()} == {str(real.pid(name)) for name in ("a", "b", "c")}
+
+
 def test_it_ends_what_is_on_record() -> None:
     """Nodes that a test leaves running are ended with it, their children too."""
     with place() as real:
