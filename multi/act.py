@@ -364,6 +364,7 @@ class _Walker:
         self._machine = machine
         self._record: Record | None = None  # what is on disk now
         self._before: Record | None = None  # what was there when we looked
+        self._unasked: Record | None = None  # what was there before we wrote down a stop of which nobody knows yet
         self._token = ""
         self._census: Census | None = None
         self._remnants: tuple[Remnant, ...] = ()
@@ -531,9 +532,22 @@ class _Walker:
         except MachineError:
             if desired != records.WANTED_STOPPED:
                 raise
+        else:
+            self._unasked = record
+
+    def _take_back(self) -> Generator[Save, Answer, None]:
+        """What is on record as asked for could not be asked: the node goes on as before, and so does its record."""
+        if self._unasked is None:
+            return
+        try:
+            yield from self._save(self._unasked)
+        except MachineError:
+            return  # the failure to tell of is the one that led here
+        self._unasked = None
 
     def _note_signalled(self) -> None:
         """The signal that was asked for is sent. Whoever finds the record need not wonder, and not send it again."""
+        self._unasked = None
         record = self._record
         if record is None or record.desired == records.WANTED_UP or record.signalled:
             return
@@ -606,8 +620,7 @@ class _Walker:
                 yield Gone(self._key, proc.pid, 0.0) if stop else Refused(self._key, "it has just ended")
                 return stop
             case _:
-                yield self._denied(proc, signum)
-                return False
+                return (yield from self._denied(proc, signum))
 
     def _wake(self, proc: Proc) -> Walk:
         """Let the main process and its tree go on. One that has ended meanwhile is for the next step to find."""
@@ -619,8 +632,7 @@ class _Walker:
         woken = self._let_go_on(others)
         match self._machine.signal(proc, _CONT):
             case "denied":
-                yield self._denied(proc, _CONT)
-                return False
+                return (yield from self._denied(proc, _CONT))
             case "sent":
                 yield Signalled(self._key, proc.pid, _CONT, 0.0, woken)
         return True
@@ -643,13 +655,11 @@ class _Walker:
             return self._record.token
         return observe.adopted_token(proc, self._census) if self._census is not None else ""
 
-    def _denied(self, proc: Proc, signum: int) -> Failed:
-        return Failed(
-            self._key,
-            proc.pid,
-            f"may not send {signal_name(signum)} to pid {proc.pid}; run multi as the user of that process, or as root",
-            exit_code=EXIT_PERMISSION,
-        )
+    def _denied(self, proc: Proc, signum: int) -> Walk:
+        yield from self._take_back()
+        why = f"may not send {signal_name(signum)} to pid {proc.pid}; run multi as the user of that process, or as root"
+        yield Failed(self._key, proc.pid, why, exit_code=EXIT_PERMISSION)
+        return False
 
     # -- starting --------------------------------------------------------------------------------
 
@@ -878,8 +888,7 @@ class _Walker:
                     frozen = (*(yield from self._freeze(tree, with_main=True)), proc)
                 match self._send(proc, moment.signum, frozen):
                     case "denied":
-                        yield self._denied(proc, moment.signum)
-                        return False
+                        return (yield from self._denied(proc, moment.signum))
                     case "sent":
                         self._note_signalled()
                         hit = sum(machine.signal(other, moment.signum) == "sent" for other in frozen[:-1])
