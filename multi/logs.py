@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
+from multi.errors import EXIT_FAILED, EXIT_PERMISSION
 from multi.machine import Interruption, MachineError
 from multi.value import dataclass
 
@@ -26,6 +28,15 @@ class LogLine:
 
     names: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """A node of whose log nothing will be seen, or not yet, and `why`; with `exit_code` 0 that is no failure."""
+
+    node: Node
+    why: str
+    exit_code: int = EXIT_FAILED
 
 
 @dataclass(slots=True)
@@ -70,20 +81,21 @@ def read(nodes: Sequence[Node], count: int, machine: Machine, *, follow: bool) -
             return
 
 
-def unreadable(nodes: Sequence[Node], machine: Machine) -> tuple[tuple[Node, str], ...]:
+def unreadable(nodes: Sequence[Node], machine: Machine) -> tuple[Unseen, ...]:
     """The nodes of whose logs nothing will be seen, or not yet, each with the reason."""
-    found = ((node, _obstacle(node, machine)) for node in nodes)
-    return tuple((node, why) for node, why in found if why)
+    found = (_unseen(node, machine) for node in nodes)
+    return tuple(each for each in found if each is not None)
 
 
-def _obstacle(node: Node, machine: Machine) -> str:
+def _unseen(node: Node, machine: Machine) -> Unseen | None:
     if not node.logs_to_file:
-        return f"logs to {node.logfile}, which cannot be read again"
+        return Unseen(node, f"logs to {node.logfile}, which cannot be read again")
     try:
         machine.log_begin(node.logfile, node.logfile, 0)
     except MachineError as error:
-        return str(error)
-    return "" if machine.kind(node.logfile) else f"has no log yet at {node.logfile}"
+        denied = error.errno in {errno.EPERM, errno.EACCES}
+        return Unseen(node, str(error), EXIT_PERMISSION if denied else EXIT_FAILED)
+    return None if machine.kind(node.logfile) else Unseen(node, f"has no log yet at {node.logfile}", 0)
 
 
 def _tail(path: str, count: int, machine: Machine) -> bytes:

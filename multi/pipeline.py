@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from multi.decide import Wish
     from multi.event import Event
     from multi.expand import Expansion, Host
-    from multi.logs import LogLine
+    from multi.logs import LogLine, Unseen
     from multi.machine import Census, Ground, Machine, Surroundings
     from multi.observe import Observation
     from multi.presets import Preset
@@ -709,8 +709,8 @@ def logs(
         yield from room.read(selection.nodes, lines, system, follow=follow)
 
 
-def unreadable_logs(selection: Selection, *, machine: Machine | None = None) -> tuple[tuple[Node, str], ...]:
-    """The nodes of whose logs nothing will be seen, each with the reason. Reads only."""
+def unreadable_logs(selection: Selection, *, machine: Machine | None = None) -> tuple[Unseen, ...]:
+    """The nodes of whose logs nothing will be seen, or not yet, each with the reason. Reads only."""
     from multi import logs as room
 
     if machine is not None:

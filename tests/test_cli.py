@@ -36,7 +36,7 @@ from multi.cli.screen import Screen
 from multi.cli.words import LEADING_FLAGS, LEADING_WITH_VALUE, Option, Split, Taken, split, take
 from multi.errors import ConfigError, NotPermittedError, UsageError
 from multi.event import Event, Failed, Gone, Interrupted, Readied, Refused, Signalled, Skipped, Spawned, Waiting
-from multi.logs import LogLine
+from multi.logs import LogLine, Unseen
 from multi.machine import MachineError
 from multi.node import Node
 from multi.pipeline import Difference, Selection, View
@@ -79,7 +79,7 @@ class FakeLine:
     obstacles: tuple[Obstacle, ...] = ()
     removed: tuple[Node, ...] = ()
     log: tuple[LogLine, ...] = ()
-    unreadable: tuple[tuple[Node, str], ...] = ()
+    unreadable: tuple[Unseen, ...] = ()
     files: tuple[str, ...] = ("nodes.conf",)
     events: Sequence[Event | BaseException] = ()
     warnings: tuple[str, ...] = ()
@@ -138,7 +138,7 @@ class FakeLine:
         for name in files:
             yield f"{directory}/{name}"
 
-    def unreadable_logs(self, selection: Selection) -> tuple[tuple[Node, str], ...]:
+    def unreadable_logs(self, selection: Selection) -> tuple[Unseen, ...]:
         """The nodes with such logs."""
         self.asked.append(("unreadable_logs", len(selection.nodes)))
         return self.unreadable
@@ -972,10 +972,14 @@ def test_logs_options(words: tuple[str, ...], lines: int, follow: bool) -> None:
 
 
 def test_logs_that_cannot_be_read() -> None:
-    """Where nothing will be seen of a log, that is said."""
+    """Where nothing will be seen of a log, that is said; a plain failure hides a lack of permission."""
     why = "logs to /dev/stderr, which cannot be read again"
-    result = run("logs", line=FakeLine(unreadable=((W1, why),), log=LOG[:1]))
-    assert result == Result(0, "w1 | plain\n", "multi: w1@host: logs to /dev/stderr, which cannot be read again\n")
+    result = run("logs", line=FakeLine(unreadable=(Unseen(W1, why),), log=LOG[:1]))
+    assert result == Result(1, "w1 | plain\n", "multi: w1@host: logs to /dev/stderr, which cannot be read again\n")
+    later, denied = Unseen(W1, "has no log yet", 0), Unseen(W2, "Permission denied", 77)
+    assert run("logs", line=FakeLine(unreadable=(later,))).code == 0
+    assert run("logs", "--follow", line=FakeLine(unreadable=(later, denied))).code == 77
+    assert run("logs", line=FakeLine(unreadable=(denied, Unseen(W1, why)))).code == 1
     assert run("logs", line=FakeLine(nodes=())).code == 2
 
 

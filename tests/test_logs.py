@@ -99,9 +99,9 @@ def test_a_log_that_comes_later(real: Real) -> None:
 
 
 def test_a_log_that_is_no_file(real: Real) -> None:
-    """A log on a device cannot be read again; the command says so."""
+    """A log on a device cannot be read again; the command says so, and fails."""
     real.raw(*real.start_words("a"), "--logfile=/dev/null").ok()
-    assert "cannot be read again" in real.multi("logs", "a").err
+    assert "cannot be read again" in real.multi("logs", "a").exits(1).err
 
 
 def test_a_worker_that_is_not_told_of_the_rotation(real: Real) -> None:
@@ -176,15 +176,16 @@ def test_json(real: Real) -> None:
 
 
 def test_nothing_to_see_is_said(real: Real) -> None:
-    """A log that is not there, or is no file, is named with the reason; the others are shown."""
+    """A log that is not there, or is no file, is named and the others are shown; the second alone is a failure."""
     real.start("a", "b", "c").ok()
     real.logfile("a").unlink()
     real.logfile("b").unlink()
     real.logfile("b").mkdir()
     real.logfile("c").write_text("fine\n")
-    done = real.multi("logs", "a", "b", "c").ok()
+    done = real.multi("logs", "a", "b", "c").exits(1)
     assert done.out == "c | fine\n"
     assert f"a@{_host(done.err)}: has no log yet at {real.logfile('a')}" in done.err
+    real.multi("logs", "a", "c").ok()
     assert f"cannot read the log {real.logfile('b')}: it is no regular file" in done.err
 
 
@@ -194,18 +195,25 @@ def _host(text: str) -> str:
 
 @pytest.mark.root
 def test_a_log_that_may_not_be_read(real: Real) -> None:
-    """Another user gets the reason, not silence."""
-    real.start("a").ok()
-    real.recordfile("a").chmod(0o644)
+    """Another user gets the reason and what others see, and exit 77; a log that is no file makes that 1."""
+    real.start("a", "b", "c").ok()
+    for name in ("a", "b", "c"):
+        real.recordfile(name).chmod(0o644)
+    real.logfile("b").chmod(0o644)
+    real.logfile("b").write_text("for all\n")
+    real.logfile("c").unlink()
+    real.logfile("c").mkdir()
     real.logfile("a").chmod(0o600)
     real.logfile("a").write_text("for its owner\n")
     assert real.inside("logs", "a").ok().out == "a | for its owner\n"  # and all modules are there, also for nobody
     os.seteuid(NOBODY)
     try:
-        done = real.inside("logs", "a")
+        done, worse = real.inside("logs", "a", "b"), real.inside("logs", "a", "b", "c")
     finally:
         os.seteuid(0)
-    assert f"cannot read the log {real.logfile('a')}: Permission denied" in done.ok().err
+    assert f"cannot read the log {real.logfile('a')}: Permission denied" in done.exits(77).err
+    assert done.out == "b | for all\n"
+    assert f"cannot read the log {real.logfile('c')}: it is no regular file" in worse.exits(1).err
 
 
 def test_a_flood_keeps_nobody_waiting(real: Real) -> None:

@@ -18,8 +18,7 @@ if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it d
     from multi.act import Manner
     from multi.check import Obstacle
     from multi.event import Event
-    from multi.logs import LogLine
-    from multi.node import Node
+    from multi.logs import LogLine, Unseen
     from multi.pipeline import Difference, Selection, View
     from multi.report import Progress, Style
     from multi.step import Route
@@ -98,7 +97,7 @@ class Line(Protocol):
         """Files -> their paths, once they are written."""
         ...
 
-    def unreadable_logs(self, selection: Selection) -> tuple[tuple[Node, str], ...]:
+    def unreadable_logs(self, selection: Selection) -> tuple[Unseen, ...]:
         """Nodes -> those of whose logs nothing will be seen, and why."""
         ...
 
@@ -173,11 +172,13 @@ def act(order: Order, session: Session) -> int:
 
 
 def send_signal(order: Order, session: Session) -> int:
-    """``signal SIG NODES``: SIG is handed on as ``-SIG``, the way the node grammar has it."""
+    """``signal SIG NODES``: SIG is handed on as ``-SIG``, the way the node grammar has it; ``dump`` is the preset's."""
     from multi.schedule import find_signal, parse_signal
 
     if not order.words:
         raise UsageError("signal", "no signal is named", "try 'multi signal USR1 w1'")
+    if order.words[0].lower() == DUMP:
+        return _act(order, session, _select(order, session, order.words[1:]), DUMP)
     signum = find_signal(order.words[0])
     words = order.words if signum is None else (f"-{signum}", *order.words[1:])
     if not any(word.startswith("-") and find_signal(word) is not None for word in words):
@@ -306,7 +307,7 @@ def check(order: Order, session: Session) -> int:
 
 
 def logs(order: Order, session: Session) -> int:
-    """The nodes' logs, merged."""
+    """The nodes' logs, merged; exit 1 when one of them cannot be read, 77 when that is only not permitted."""
     from multi import report
 
     selection = _select(order, session)
@@ -314,8 +315,8 @@ def logs(order: Order, session: Session) -> int:
     if not selection.nodes:
         raise _no_nodes(order, selection)
     count = _lines(order.given[LINES.name] or "") if order.has(LINES) else _LAST_LINES
-    for node, why in session.line().unreadable_logs(selection):
-        screen.complain(remark(report.printable(f"{node.name}: {why}")))
+    unseen = session.line().unreadable_logs(selection)
+    screen.complain(*(remark(report.printable(f"{each.node.name}: {each.why}")) for each in unseen))
     style = report.Style(screen.colour)
     colours: dict[str, int] = {}
     for line in session.line().logs(selection, lines=count, follow=order.has(FOLLOW)):
@@ -325,7 +326,7 @@ def logs(order: Order, session: Session) -> int:
             screen.say(report.log_line(line, colours.setdefault(line.names, len(colours)), style))
         if screen.deaf:
             break
-    return 0
+    return report.Ledger(frozenset(each.exit_code for each in unseen) - {0}).exit_code
 
 
 def export(order: Order, session: Session) -> int:
@@ -695,8 +696,11 @@ COMMANDS: tuple[Command, ...] = (
         summary="send a signal to the main process of the nodes",
         ride=send_signal,
         usage="SIG [NODES] [OPTIONS]",
-        about=("SIG is a name or a number: USR1, SIGUSR1, usr1, 10, each with or without a dash.",),
-        examples=("multi signal USR1 w1",),
+        about=(
+            "SIG is a name or a number: USR1, SIGUSR1, usr1, 10, each with or without a dash.",
+            "dump is the signal at which workers of the preset write their stacks to the log: USR1 for Celery.",
+        ),
+        examples=("multi signal USR1 w1", "multi signal dump w1"),
         options=(DRY_RUN,),
         needs_nodes=True,
     ),
@@ -722,6 +726,7 @@ COMMANDS: tuple[Command, ...] = (
         summary="print the last lines of the nodes' logs, each with its node's name",
         ride=logs,
         usage="[NODES] [--follow] [--lines N] [OPTIONS]",
+        about=("Exits 1 when a log cannot be read, 77 when that is only not permitted; the others are shown.",),
         examples=("multi logs", "multi logs w1 w2 --follow", "multi logs --lines=100"),
         options=(FOLLOW, LINES),
     ),
