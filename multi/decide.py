@@ -237,10 +237,18 @@ def needs_restart(running: Node, wanted: Node) -> tuple[str, ...]:
     return tuple(name for name in _RESTARTING if getattr(running, name) != getattr(wanted, name))
 
 
+_NO_SIGNAL = {
+    "reload": "the preset {!r} has no reload signal; set reload_signal, or use 'multi signal'",
+    "dump": "the preset {!r} has no signal that dumps stacks; name the signal, as in 'multi signal USR1'",
+}
+
+
 def _signal(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:  # noqa: PLR0911 -- one return a case
-    signum = wish.signum if wish.signum is not None else node.reload_signal
+    signum = wish.signum
     if signum is None:
-        return (Refuse(f"the preset {node.preset!r} has no reload signal; set reload_signal, or use 'multi signal'"),)
+        signum = node.dump_signal if wish.command == "dump" else node.reload_signal
+    if signum is None:
+        return (Refuse(_NO_SIGNAL[wish.command].format(node.preset)),)
     match sighting:
         case Down():
             return (Refuse(NOT_RUNNING),)
@@ -296,6 +304,7 @@ _ROWS = {
     "apply": _apply,
     "signal": _signal,
     "reload": _signal,
+    "dump": _signal,
     "up": _up,
     "down": _down,
 }

@@ -107,7 +107,7 @@ def test_the_example_with_another_machine(real: Real) -> None:
     assert isinstance(events, list)
     assert report.exit_code(events) == 77
     assert told == [f"would send 15 to {real.pid('w1')}"]
-    assert real.state("w1") == {"w1": "stopping"}
+    assert real.state("w1") == {"w1": "running"}
     for name in ("exit_code", "event_lines", "event_json", "state"):
         assert f"`{name}(" in page
         assert callable(getattr(report, name))

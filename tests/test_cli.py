@@ -517,6 +517,7 @@ def test_words_reach_the_grammar(words: tuple[str, ...], asked: tuple[str, ...])
         (("kill",), "kill"),
         (("reload",), "reload"),
         (("signal", "HUP"), "signal"),
+        (("signal", "dump"), "dump"),
         (("wait",), "up"),
         (("wait", "--up"), "up"),
         (("wait", "--down"), "down"),

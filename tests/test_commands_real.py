@@ -131,6 +131,22 @@ def test_reload_where_there_is_no_signal_for_it(real: Real) -> None:
     heard(real, "a", "USR1")
 
 
+def test_signal_dump_is_what_the_preset_says(real: Real) -> None:
+    """The stack-dump signal is on record; a preset that has none is told, and a second signal is an error."""
+    presets = real.base / "config" / "multi" / "presets"
+    presets.mkdir(parents=True)
+    (presets / "talker.toml").write_text('cmd = "true"\ndump_signal = "USR2"\n')
+    real.start("a", "--preset=talker", cmd=counting(real)).ok()
+    real.start("b", cmd=counting(real)).ok()
+    assert send(real, "dump", "a").ok().out.splitlines()[0].endswith(f"sent USR2 to pid {real.pid('a')}")
+    heard(real, "a", "USR2")
+    done = send(real, "dump", "b").exits(1)
+    assert "the preset 'exec' has no signal that dumps stacks; name the signal, as in 'multi signal USR1'" in done.err
+    done = send(real, "dump", "a", "-9").exits(2)
+    assert "-KILL: is a second signal beside 'dump'; give one of them" in done.err
+    assert alive(real.pid("a"))
+
+
 # --- wait ---------------------------------------------------------------------------------------------------
 
 

@@ -119,7 +119,7 @@ def test_the_design_has_the_same_table() -> None:
 
 def test_every_command_has_a_row() -> None:
     """Nothing is decided outside the table, and nothing is in it that is not decided."""
-    assert {command for command, _ in PAGE} | {"reload"} == set(decide._ROWS)  # noqa: SLF001 -- the table itself
+    assert {command for command, _ in PAGE} | {"reload", "dump"} == set(decide._ROWS)  # noqa: SLF001 -- the table itself
     with pytest.raises(KeyError):
         route(Wish("no such command"), Down(), NODE)
 
@@ -224,12 +224,17 @@ def test_ensure_has_patience_only_with_what_died() -> None:
 
 
 def test_signal() -> None:
-    """A signal that is no stop is the one that was given, or the preset's to reload; without either it is refused."""
+    """A signal that is no stop is the one that was given, or the preset's to reload or to dump stacks; else refused."""
     assert steps("signal", Up(PROC), QUIT) == (Signal(PROC, QUIT),)
     assert steps("reload", Up(PROC)) == (Signal(PROC, int(signal.SIGHUP)),)
     (refused,) = route(Wish("reload"), Up(PROC), replace(NODE, reload_signal=None)).steps
     assert isinstance(refused, Refuse)
     assert "has no reload signal" in refused.why
+    dumps = replace(NODE, dump_signal=int(signal.SIGUSR1))
+    assert route(Wish("dump"), Up(PROC), dumps).steps == (Signal(PROC, int(signal.SIGUSR1)),)
+    (refused,) = route(Wish("dump"), Up(PROC), replace(NODE, dump_signal=None)).steps
+    assert isinstance(refused, Refuse)
+    assert "has no signal that dumps stacks" in refused.why
 
 
 def test_g6_reload_ends_nobody() -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it d
     from multi.report import Progress, Style
     from multi.step import Route
 
+DUMP = "dump"  # stands in the place of a signal's name
+
 JSON = Option(flags=("--json",), help="print JSON: one event a line, or one array")
 QUIET = Option(flags=("--quiet", "-q"), help="print failures only")
 VERBOSE = Option(flags=("--verbose",), help="print more: the commands that are run, how a node proved ready")
@@ -173,12 +175,16 @@ def act(order: Order, session: Session) -> int:
 
 def send_signal(order: Order, session: Session) -> int:
     """``signal SIG NODES``: SIG is handed on as ``-SIG``, the way the node grammar has it; ``dump`` is the preset's."""
-    from multi.schedule import find_signal, parse_signal
+    from multi.schedule import find_signal, parse_signal, signal_name
 
     if not order.words:
         raise UsageError("signal", "no signal is named", "try 'multi signal USR1 w1'")
     if order.words[0].lower() == DUMP:
-        return _act(order, session, _select(order, session, order.words[1:]), DUMP)
+        selection = _select(order, session, order.words[1:])
+        if selection.spec.signum is not None:
+            typed = f"-{signal_name(selection.spec.signum)}"
+            raise UsageError(typed, f"is a second signal beside {DUMP!r}", "give one of them")
+        return _act(order, session, selection, DUMP)
     signum = find_signal(order.words[0])
     words = order.words if signum is None else (f"-{signum}", *order.words[1:])
     if not any(word.startswith("-") and find_signal(word) is not None for word in words):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from multi.cli.commands import COMMANDS, CONFIG, GLOBAL, STRICT, VERSION, Command, Session, find, is_command
+from multi.cli.commands import COMMANDS, CONFIG, DUMP, GLOBAL, STRICT, VERSION, Command, Session, find, is_command
 from multi.cli.words import Option, split
 from multi.errors import EXIT_FAILED, MultiError, UsageError
 from multi.value import dataclass
@@ -146,6 +146,7 @@ def _forms() -> Iterable[str]:
 def _signals() -> Iterator[Candidate]:
     import signal
 
+    yield Candidate(DUMP, "the preset's signal to dump stacks")
     for member in sorted(signal.Signals):
         yield Candidate(member.name.removeprefix("SIG"))
 
