@@ -206,7 +206,7 @@ class Notified:
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """A readiness probe (``tcp``, ``exec``) has ended: `ok`, or `why` not."""
+    """A readiness probe (``tcp``, ``exec``) has ended: `ok`, or `why` not, with the last line that it printed."""
 
     key: str
     ok: bool
@@ -393,6 +393,9 @@ class Machine(Ground, Protocol):
 
     def probe(self, key: str, kind: str, what: str, launch: Launch) -> None:
         """Begin one ``tcp`` or ``exec`` probe: `Probed` follows. A command runs as the node does, see `launch`."""
+
+    def probe_says(self, key: str) -> str:
+        """The last line that the ``exec`` probe under way has printed, cut short; empty when there is none."""
 
     def terminal_gone(self) -> bool:
         """Whether we had a controlling terminal when we were made, and have lost it since: it was hung up."""

@@ -84,6 +84,9 @@ class Bench(Protocol):
     def answers(self, kind: str) -> tuple[str, str]:
         """Something to probe that says yes, and something that says no."""
 
+    def prints(self, text: str, *, ends: bool) -> str:
+        """Give a command that prints a line and this text, and then fails or never `ends`."""
+
 
 # Kind of program -> its nature in the made-up world, and the words that make it in the real one.
 KINDS: Mapping[str, tuple[Nature, tuple[str, ...]]] = {
@@ -155,6 +158,13 @@ class FakeBench:
         """Answers are made up, too."""
         self.world.answers[f"{kind} yes"] = 0.0
         return f"{kind} yes", f"{kind} no"
+
+    def prints(self, text: str, *, ends: bool) -> str:
+        """What is printed is made up, too."""
+        if not ends:
+            self.world.probe_takes = 1e6
+        self.world.probe_prints["talks"] = text
+        return "talks"
 
 
 @dataclass
@@ -233,6 +243,11 @@ class RealBench:
         with socket.create_server(("127.0.0.1", 0)) as closed:
             free = closed.getsockname()[1]
         return f"127.0.0.1:{listening.getsockname()[1]}", f"127.0.0.1:{free}"
+
+    def prints(self, text: str, *, ends: bool) -> str:
+        """A shell, which prints to both outputs."""
+        line = f"echo first; echo {shlex.quote(text)} >&2; {'exit 1' if ends else 'exec sleep 599'}"
+        return shlex.join(("sh", "-c", line))
 
 
 SYSTEMS: Mapping[str, Callable[[], System]] = {
@@ -958,6 +973,23 @@ def test_probe(bench: Bench, kind: str) -> None:
     nothing(machine)
     machine.probe(KEY, kind, good, _LIKE)
     assert hear(machine, Probed) == Probed(KEY, ok=True, why="")
+
+
+def test_probe_that_talks(bench: Bench) -> None:
+    """The last line of a command that fails is in the reason; that of one that does not end can be asked for."""
+    machine = bench.machine
+    assert machine.probe_says(KEY) == ""
+    machine.probe(KEY, "exec", bench.prints("no such table", ends=True), _LIKE)
+    assert hear(machine, Probed).why.endswith(": no such table")
+    machine.probe(KEY, "exec", bench.prints("is locked", ends=False), _LIKE)
+
+    def said() -> bool:
+        nothing(machine)
+        return machine.probe_says(KEY) == "is locked"
+
+    until(said, "what it prints is read while it runs")
+    machine.release(KEY)
+    assert machine.probe_says(KEY) == ""
 
 
 def test_probe_forgotten(bench: Bench) -> None:

@@ -294,6 +294,17 @@ def test_probe_without_end() -> None:
     assert len(fake.effects("probe")) == 1
 
 
+def test_a_probe_that_talks() -> None:
+    """The last line of a probe that fails, or that does not end in time, is in the reason."""
+    world = World()
+    world.probe_prints["ask"] = "no such table"
+    event = failed(world, node_of(ready="exec:ask", ready_timeout=10.0))
+    assert event.why == "not ready after 10s (ready = exec:ask): ask: Connection refused: no such table"
+    world.probe_takes = 1000.0
+    event = failed(world, node_of("w2", ready="exec:ask", ready_timeout=10.0))
+    assert event.why == "not ready after 10s (ready = exec:ask): its probe did not end; it last said: no such table"
+
+
 def test_a_node_that_dies_while_it_is_probed() -> None:
     """The end of the node is heard at once, not after its time."""
     world = World()

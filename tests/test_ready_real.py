@@ -406,6 +406,25 @@ def test_g4_exec_says_no(real: Real) -> None:
     assert "No such file or directory" in done.err
 
 
+def test_g4_exec_says_why(real: Real) -> None:
+    """The last line that the command printed is in the reason, and nowhere else."""
+    probe = "sh -c 'echo first; echo no such table >&2; exit 7'"
+    done = real.start("a", f"--ready=exec:{probe}", "--ready-timeout=2").exits(1)
+    assert "exit 7': exit status 7: no such table (pid " in done.err
+    assert "table" not in done.out
+    assert "table" not in real.logfile("a").read_text(encoding="utf-8")
+    silent = real.start("b", "--ready=exec:false", "--ready-timeout=2").exits(1)
+    assert "false: exit status 1 (pid " in silent.err
+
+
+def test_g4_exec_is_late_and_says_why(real: Real) -> None:
+    """The last line of a command that is still at it when the time is over is in the reason."""
+    probe = "sh -c 'echo waiting for the database; exec sleep 599'"
+    done = real.start("a", f"--ready=exec:{probe}", "--ready-timeout=2").exits(1)
+    assert "its probe did not end; it last said: waiting for the database (pid " in done.err
+    assert real.family() == []
+
+
 def test_g5_a_probe_that_hangs_goes_with_its_children(real: Real) -> None:
     """A command that never ends is no reason to wait longer, and nothing of it is left."""
     done = real.start("a", "--ready=exec:sh -c 'sleep 599; true'", "--ready-timeout=0.6").exits(1)

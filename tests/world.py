@@ -222,6 +222,7 @@ class World:
         self.nature = Nature()  # of every other node
         self.answers: dict[str, float] = {}  # what a probe asks for -> from when on the answer is yes
         self.probe_takes = 0.001
+        self.probe_prints: dict[str, str] = {}  # what a probe asks for -> the last line that it prints meanwhile
         self.users = {"root": 0, "nobody": 65534, "worker": 1000, "mallory": 1666}
         self.environ: dict[str, str] = {}
         self.celery_notifies = False
@@ -439,7 +440,7 @@ class Fake:
         self._launched: list[Launched] = []
         self._watched: dict[tuple[str, Proc], None] = {}
         self._ears: dict[str, str] = {}  # key -> address
-        self._probes: dict[str, object] = {}
+        self._probes: dict[str, tuple[object, str]] = {}  # by key: which one it is, and what it asks for
         self._read: dict[str, tuple[str, int]] = {}  # key -> log, and bytes that were read of it
 
     def effects(self, *names: str) -> list[tuple[str, ...]]:
@@ -918,14 +919,21 @@ class Fake:
     def probe(self, key: str, kind: str, what: str, launch: Launch) -> None:  # noqa: ARG002 -- no program runs here
         """Ask a port or a command."""
         self._call("probe", kind, what)
-        self._probes[key] = ticket = object()
+        ticket = object()
+        self._probes[key] = ticket, what
         self.world.after(self.world.probe_takes, partial(self._answer, key, what, ticket))
 
+    def probe_says(self, key: str) -> str:
+        """What the probe under way prints."""
+        return self.world.probe_prints.get(self._probes[key][1], "") if key in self._probes else ""
+
     def _answer(self, key: str, what: str, ticket: object) -> None:
-        if self._probes.get(key) is ticket:
+        if key in self._probes and self._probes[key][0] is ticket:
+            said = self.probe_says(key)
             del self._probes[key]
             ok = self.world.time >= self.world.answers.get(what, float("inf"))
-            self.heard.append(Probed(key, ok=ok, why="" if ok else f"{what}: Connection refused"))
+            why = f"{what}: Connection refused" + (f": {said}" if said else "")
+            self.heard.append(Probed(key, ok=ok, why="" if ok else why))
 
     def terminal_gone(self) -> bool:
         """Nobody here has one."""

@@ -16,7 +16,7 @@ import sys
 import time
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from multi.machine import (
     Census,
@@ -59,6 +59,9 @@ _FILES_A_NODE = 4  # open files while we work on a node: lock, gate, notificatio
 _FILES_A_TREE = 64  # the same while we end it with its children, each held by a pidfd; more where the limit allows
 _FILES_BESIDE = 160  # what is open besides: what our caller left us, and files being written
 _ID_DIGITS, _NO_ID = 10, (1 << 32) - 1
+_SOME_OUTPUT, _WHOLE_PIPE = 1 << 16, 1 << 20  # bytes of what a probe prints that are read at once; a pipe holds less
+_KEPT_OUTPUT = 4096  # bytes of it that its last line is looked for in
+_LONGEST_LINE = 200  # characters of that line that are shown
 
 
 @dataclass(slots=True)
@@ -102,15 +105,21 @@ class _Held:
 @dataclass(slots=True)
 class _Probe:
     what: str
-    socket: socket.socket | None = None
+    sockets: list[socket.socket] = field(default_factory=list)  # one for each address that has not answered yet
+    refusals: list[str] = field(default_factory=list)  # what the others have answered
+    lookup: int = -1  # a pipe that ends when the addresses of a name are known
     process: _Process | None = None
     pidfd: int = -1
+    output: int = -1  # the pipe that it prints to
+    printed: bytes = b""  # the end of what it has printed
 
 
 if TYPE_CHECKING:
     from subprocess import Popen
 
     _Process = Popen[bytes]
+    _Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+    _Addresses: TypeAlias = Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, _Address]]
 
 
 class System(Place):
@@ -495,7 +504,14 @@ class System(Place):
                 except OSError:
                     return
 
-        Thread(target=sleep_in_flock, daemon=True, name=f"multi waits for {lock.path}").start()
+        try:
+            Thread(target=sleep_in_flock, daemon=True, name=f"multi waits for {lock.path}").start()
+        except RuntimeError as error:
+            self._of(key).lock = None
+            os.close(lock.fd)
+            code = errno.EAGAIN
+            why = "another multi has it, and no thread can be started to wait for it"
+            raise MachineError(f"cannot lock {lock.path}", why, _FORK_HINTS[code], code) from error
 
     def _lock_arrived(self, key: str, lock: _Lock) -> None:
         held = self._held.get(key)
@@ -731,9 +747,14 @@ class System(Place):
             self._drop_source(self._control.fileno())
             self._control.close()
             self._control = None
+        from multi.system.launch import ELSEWHERE
+
         code = self._given_up
         why = f"the launcher gave up: {os.strerror(code)}" if code else "the launcher was killed"
         hint = (files_hint(code) if code else "") or "try again"
+        if code == ELSEWHERE:
+            code, why = 0, "processes that multi starts would be in another pid namespace than multi is"
+            hint = "give --fork to 'unshare --pid', and no --no-fork to nsenter"
         for child in self._children.values():
             if child.ended:
                 continue
@@ -1000,34 +1021,106 @@ class System(Place):
 
         host, _, port = what.rpartition(":")
         host = host.strip("[]") or "127.0.0.1"
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        probe = socket.socket(family, socket.SOCK_STREAM)
-        probe.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
+        self._of(key).probe = probe = _Probe(what)
         try:
-            code = probe.connect_ex((host, int(port)))
-        except OSError as error:  # the name cannot be looked up
-            probe.close()
-            self._queue.append(Probed(key, ok=False, why=f"{what}: {error.strerror or error}"))
-            return
-        if code not in {0, errno.EINPROGRESS}:
-            probe.close()
-            self._queue.append(Probed(key, ok=False, why=f"{what}: {os.strerror(code)}"))
-            return
-        self._of(key).probe = _Probe(what, socket=probe)
-        self._add_source(probe.fileno(), lambda: self._tcp_answered(key, what), select.POLLOUT)
+            name = host.encode() if host.isascii() else host.encode("idna")
+            look_up = partial(socket.getaddrinfo, name, int(port), type=socket.SOCK_STREAM)
+            try:
+                addresses = look_up(flags=socket.AI_NUMERICHOST)
+            except socket.gaierror:
+                self._look_up_host(key, probe, look_up)
+            else:
+                self._connect(key, probe, addresses)
+        except (OSError, ValueError, RuntimeError) as error:  # it can be no name, or no descriptor or thread is left
+            self._refused(key, probe, error)
 
-    def _tcp_answered(self, key: str, what: str) -> None:
+    def _look_up_host(self, key: str, probe: _Probe, look_up: Callable[[], _Addresses]) -> None:
+        """Ask for the addresses of a name in a thread: a DNS server that is slow must keep nobody else waiting.
+
+        The thread does nothing but getaddrinfo(3): it holds no lock that the launcher could miss after its fork, since
+        those of the C library are made anew there. It closes a pipe that is its own, so it may be late without harm.
+        """
+        from threading import Thread
+
+        listening, telling = os.pipe()
+        answers: list[_Addresses | OSError] = []
+
+        def ask() -> None:
+            try:
+                answers.append(look_up())
+            except OSError as error:
+                answers.append(error)
+            finally:
+                os.close(telling)
+
+        try:
+            Thread(target=ask, daemon=True, name=f"multi looks up {probe.what}").start()
+        except RuntimeError:
+            os.close(listening)
+            os.close(telling)
+            raise
+        probe.lookup = listening
+        self._add_source(listening, lambda: self._host_found(key, probe, answers))
+
+    def _host_found(self, key: str, probe: _Probe, answers: list[_Addresses | OSError]) -> None:
+        if self._of(key).probe is not probe or not answers:
+            return
+        self._close_lookup(probe)
+        (answer,) = answers
+        if isinstance(answer, OSError):
+            self._refused(key, probe, answer)
+        else:
+            self._connect(key, probe, answer)
+
+    def _connect(self, key: str, probe: _Probe, addresses: _Addresses) -> None:
+        """Try all addresses at once: one that gives no answer must not hide another one that does."""
         import socket
 
-        probe = self._of(key).probe
-        if probe is None or probe.socket is None:
+        for family, kind, protocol, _, address in addresses:
+            try:
+                one = socket.socket(family, kind, protocol)
+            except OSError as error:  # the kernel has no such addresses, or no descriptor is left
+                probe.refusals.append(_reason(error))
+                continue
+            one.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
+            code = one.connect_ex(address)
+            if code in {0, errno.EINPROGRESS}:
+                probe.sockets.append(one)
+                self._add_source(one.fileno(), partial(self._tcp_answered, key, probe, one), select.POLLOUT)
+            else:
+                one.close()
+                probe.refusals.append(os.strerror(code))
+        if not probe.sockets:
+            self._refused(key, probe)
+
+    def _tcp_answered(self, key: str, probe: _Probe, one: socket.socket) -> None:
+        import socket
+
+        if self._of(key).probe is not probe or one not in probe.sockets:
             return
-        code = probe.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code == 0 and probe.socket.getsockname() == probe.socket.getpeername():
+        code = one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        try:
             # Where nobody listens on a port that the kernel gives to clients, a client can meet itself.
-            code = errno.ECONNREFUSED
+            if code == 0 and one.getsockname() == one.getpeername():
+                code = errno.ECONNREFUSED
+        except OSError as error:  # it was accepted, and thrown out at once
+            code = error.errno or errno.ENOTCONN
+        if code == 0:
+            self._end_probe(key)
+            self._queue.append(Probed(key, ok=True, why=""))
+            return
+        self._drop_source(one.fileno())
+        one.close()
+        probe.sockets.remove(one)
+        probe.refusals.append(os.strerror(code))
+        if not probe.sockets:
+            self._refused(key, probe)
+
+    def _refused(self, key: str, probe: _Probe, error: Exception | None = None) -> None:
+        """No address is left to try, or none was found."""
+        reasons = [*probe.refusals, *([] if error is None else [_reason(error)])]
         self._end_probe(key)
-        self._queue.append(Probed(key, ok=code == 0, why="" if code == 0 else f"{what}: {os.strerror(code)}"))
+        self._queue.append(Probed(key, ok=False, why=f"{probe.what}: {', '.join(dict.fromkeys(reasons))}"))
 
     def _probe_exec(self, key: str, what: str, launch: Launch) -> None:
         """Run it as the node's user and where the node runs: root must not run what another user may have written."""
@@ -1045,41 +1138,80 @@ class System(Place):
                 group=gid,
                 extra_groups=groups if os.geteuid() == 0 else None,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         except (OSError, ValueError, subprocess.SubprocessError, MachineError) as error:
             self._queue.append(Probed(key, ok=False, why=f"{what}: {error}"))
             return
         probe = self._of(key).probe = _Probe(what, process=process)
+        assert process.stdout is not None  # noqa: S101 -- it is a pipe
+        probe.output = process.stdout.fileno()
+        os.set_blocking(probe.output, False)
+        self._add_source(probe.output, lambda: self._hear_output(probe, _SOME_OUTPUT))
         self._looking = _LOOK_FIRST
         if self._pidfd:
             probe.pidfd = os.pidfd_open(process.pid)  # our own child, unreaped: the pid cannot be used again
             self._add_source(probe.pidfd, lambda: self._exec_answered(key))
+
+    def _hear_output(self, probe: _Probe, limit: int) -> None:
+        """Read what a probe prints, so that it is never held up, and keep the end of it."""
+        if probe.output < 0:
+            return
+        try:
+            data = os.read(probe.output, limit)
+        except BlockingIOError:
+            return
+        probe.printed = (probe.printed + data)[-_KEPT_OUTPUT:]
+        if not data:
+            self._close_output(probe)
 
     def _exec_answered(self, key: str) -> None:
         probe = self._of(key).probe
         if probe is None or probe.process is None:
             return
         status = probe.process.wait()
+        # Once: a child that has the pipe from it may print for ever.
+        self._hear_output(probe, _WHOLE_PIPE)
         self._end_probe(key)
-        self._queue.append(Probed(key, ok=status == 0, why="" if status == 0 else f"{probe.what}: {_end_of(status)}"))
+        said = _last_line(probe.printed)
+        why = f"{probe.what}: {_end_of(status)}" + (f": {said}" if said else "")
+        self._queue.append(Probed(key, ok=status == 0, why="" if status == 0 else why))
+
+    def probe_says(self, key: str) -> str:
+        """The last line that the probe has printed so far."""
+        held = self._held.get(key)
+        return "" if held is None or held.probe is None else _last_line(held.probe.printed)
 
     def _end_probe(self, key: str) -> None:
         held = self._held.get(key)
         if held is None or held.probe is None:
             return
         probe, held.probe = held.probe, None
-        if probe.socket is not None:
-            self._drop_source(probe.socket.fileno())
-            probe.socket.close()
+        self._close_lookup(probe)
+        for one in probe.sockets:
+            self._drop_source(one.fileno())
+            one.close()
         if probe.pidfd >= 0:
             self._drop_source(probe.pidfd)
             os.close(probe.pidfd)
         if probe.process is not None and probe.process.returncode is None:
             os.killpg(probe.process.pid, signal.SIGKILL)  # what a hanging shell waits for goes with it
             probe.process.wait()
+        self._close_output(probe)
+
+    def _close_lookup(self, probe: _Probe) -> None:
+        if probe.lookup >= 0:
+            self._drop_source(probe.lookup)
+            os.close(probe.lookup)
+            probe.lookup = -1
+
+    def _close_output(self, probe: _Probe) -> None:
+        if probe.output >= 0 and probe.process is not None and probe.process.stdout is not None:
+            self._drop_source(probe.output)
+            probe.process.stdout.close()
+            probe.output = -1
 
     def terminal_gone(self) -> bool:
         """Whether the terminal that we caught signals on was hung up."""
@@ -1202,7 +1334,11 @@ def _has_pidfds() -> bool:
     if not hasattr(os, "pidfd_open") or not hasattr(signal, "pidfd_send_signal"):
         return False
     try:
-        os.close(os.pidfd_open(os.getpid()))
+        fd = os.pidfd_open(os.getpid())
+        try:
+            signal.pidfd_send_signal(fd, 0)
+        finally:
+            os.close(fd)
     except OSError as error:
         return error.errno not in {errno.ENOSYS, errno.EPERM, errno.EACCES}
     return True
@@ -1235,6 +1371,18 @@ def _close_received(ancillary: list[tuple[int, int, bytes]]) -> None:
             numbers = memoryview(data[: len(data) // 4 * 4]).cast("i")
             for fd in numbers:
                 os.close(fd)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _last_line(printed: bytes) -> str:
+    """The last line that says anything, fit to stand within another one."""
+    lines = [line.strip() for line in printed.decode("utf-8", "replace").splitlines()]
+    last = next((line for line in reversed(lines) if line), "")
+    shown = "".join(c if c.isprintable() else "?" for c in last[:_LONGEST_LINE])
+    return shown + "..." if len(last) > _LONGEST_LINE else shown
 
 
 def _end_of(status: int) -> str:

@@ -1,0 +1,219 @@
+"""The probes of readiness that ask a port or a command, on the real machine: whatever they meet, nobody else waits."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import threading
+from collections.abc import Iterator
+from unittest import mock
+
+import pytest
+
+from multi.machine import Launch, Probed
+from multi.system import System
+from real import PATIENCE, Real, alive, until
+from test_contract import SYSTEMS
+
+KEY = "w1@host"
+LIKE = Launch(argv=("node",), env=(), logfile="/dev/null")
+
+
+@pytest.fixture(params=SYSTEMS)
+def machine(request: pytest.FixtureRequest) -> Iterator[System]:
+    """Give the real machine, with all it has and with less."""
+    with SYSTEMS[request.param]() as system:
+        yield system
+
+
+def answer(machine: System) -> Probed:
+    """Wait for the answer of the probe."""
+    deadline = machine.now() + PATIENCE
+    while machine.now() < deadline:
+        for happening in machine.wait(deadline):
+            assert isinstance(happening, Probed)
+            return happening
+    raise AssertionError("no answer")
+
+
+def ask(machine: System, kind: str, what: str) -> Probed:
+    """Probe once."""
+    machine.probe(KEY, kind, what, LIKE)
+    return answer(machine)
+
+
+def said_by_shell(machine: System, line: str) -> Probed:
+    """Probe once with a shell."""
+    return ask(machine, "exec", shlex.join(("sh", "-c", line)))
+
+
+# --- exec -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flood", ["yes | head -c 3000000", "yes | head -c 3000000 | tr -d '\\n' >&2"])
+def test_g9_a_command_that_prints_much(machine: System, flood: str) -> None:
+    """However much it prints it is not held up, and what is shown of it is short."""
+    assert said_by_shell(machine, flood).ok
+    why = said_by_shell(machine, f"{flood}; exit 3").why
+    assert "exit status 3: y" in why
+    assert len(why) < 400
+
+
+def test_g9_a_command_that_prints_for_ever(machine: System) -> None:
+    """It is read while it runs, others are heard meanwhile, and it can be ended."""
+    machine.probe(KEY, "exec", "yes", LIKE)
+
+    def said() -> bool:
+        began = machine.now()
+        machine.wait(began)
+        return machine.probe_says(KEY) == "y"
+
+    until(said, "what it prints is read")
+    machine.probe("w2", "exec", "true", LIKE)
+    assert answer(machine) == Probed("w2", ok=True, why="")
+    machine.release(KEY)
+    assert machine.probe_says(KEY) == ""
+
+
+@pytest.mark.parametrize("prints", ["sleep 599", "yes"])
+def test_g9_a_command_whose_child_has_its_output(machine: System, real: Real, prints: str) -> None:
+    """A command that is done is done, whoever it has left behind with its output."""
+    left = real.base / "left"
+    line = f"{prints} & echo $! > {left}; exit 5"
+    assert "exit status 5" in said_by_shell(machine, line).why
+    pid = int(left.read_text(encoding="ascii"))
+    real.expect_left(pid)
+    if prints == "yes":
+        until(lambda: not alive(pid), "who writes to nobody ends")
+
+
+@pytest.mark.parametrize(
+    ("printed", "shown"),
+    [
+        ("", ""),
+        ("\\n \\n", ""),
+        ("one\\ntwo\\n \\n\\n", ": two"),
+        ("10%%\\r20%%", ": 20%"),
+        ("no end", ": no end"),
+        ("\\033[31mred\\tbell\\007\\377", ": ?[31mred?bell?\ufffd"),
+        ("ä" * 300, ": " + "ä" * 200 + "..."),
+    ],
+)
+def test_the_last_line_of_a_command(printed: str, shown: str) -> None:
+    """The last line that says anything, short and fit for a terminal, is in the reason."""
+    with System() as machine:
+        line = f"printf '{printed}'; exit 1"
+        why = said_by_shell(machine, line).why
+        assert why == f"{shlex.join(('sh', '-c', line))}: exit status 1{shown}"
+
+
+# --- tcp ------------------------------------------------------------------------------------------------
+
+
+def addresses(*found: tuple[str, int]) -> list[tuple[int, int, int, str, tuple[str | int, ...]]]:
+    """What getaddrinfo(3) would say."""
+    kinds = ((socket.AF_INET6, (0, 0)) if ":" in host else (socket.AF_INET, ()) for host, _ in found)
+    return [
+        (family, socket.SOCK_STREAM, 6, "", (*address, *rest))
+        for (family, rest), address in zip(kinds, found, strict=True)
+    ]
+
+
+@pytest.fixture
+def names() -> Iterator[mock.Mock]:
+    """Give what answers for a DNS server; addresses are themselves."""
+    real = socket.getaddrinfo
+    server = mock.Mock()
+
+    def look_up(host: bytes, port: int, *, type: int, flags: int = 0) -> object:  # noqa: A002 -- the original's own
+        return real(host, port, type=type, flags=flags) if flags else server(host, port)
+
+    with mock.patch("socket.getaddrinfo", look_up):
+        yield server
+
+
+@pytest.fixture
+def free() -> int:
+    """Give a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_a_slow_dns_server_keeps_nobody_waiting(machine: System, names: mock.Mock) -> None:
+    """While a name is looked up, other nodes are heard and every wait ends; then the answer comes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        there = server.getsockname()[:2]
+        answers = threading.Event()
+        names.side_effect = lambda *_: addresses(there) if answers.wait(PATIENCE) else []
+        machine.probe(KEY, "tcp", f"db.example:{there[1]}", LIKE)
+        assert not machine.wait(machine.now() + 0.05)
+        machine.probe("w2", "exec", "true", LIKE)
+        assert answer(machine) == Probed("w2", ok=True, why="")
+        answers.set()
+        assert answer(machine) == Probed(KEY, ok=True, why="")
+    names.assert_called_once_with(b"db.example", there[1])
+
+
+def test_a_dns_server_that_answers_too_late(names: mock.Mock) -> None:
+    """An answer that nobody waits for any more harms nobody, not even when the machine is closed."""
+    answers, said = threading.Event(), threading.Event()
+
+    def late(*_: object) -> object:
+        answers.wait(PATIENCE)
+        said.set()
+        return []
+
+    names.side_effect = late
+    with System() as machine:
+        machine.probe(KEY, "tcp", "db.example:80", LIKE)
+        machine.release(KEY)
+        machine.probe(KEY, "tcp", "db.example:80", LIKE)
+    before = threading.active_count()
+    answers.set()
+    until(lambda: threading.active_count() <= before - 2, "who asked is done")
+    assert said.is_set()
+
+
+def test_all_addresses_of_a_name_are_tried(machine: System, names: mock.Mock, free: int) -> None:
+    """One that refuses, and one that gives no answer, hide none that accepts; else each reason is shown once."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        there, silent = server.getsockname()[:2], full.getsockname()[:2]
+        with socket.socket() as first:
+            first.connect(silent)  # so the next one has to wait
+            names.return_value = addresses(("127.0.0.1", free), ("::1", free), silent, there)
+            assert ask(machine, "tcp", "db.example:80") == Probed(KEY, ok=True, why="")
+    names.return_value = addresses(("127.0.0.1", free), ("127.0.0.2", free))
+    assert ask(machine, "tcp", "db.example:80").why == "db.example:80: Connection refused"
+    names.return_value = []
+    assert not ask(machine, "tcp", "db.example:80").ok
+
+
+def test_localhost(machine: System, free: int) -> None:
+    """The name that all machines know."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert ask(machine, "tcp", f"localhost:{server.getsockname()[1]}").ok
+    assert "Connection refused" in ask(machine, "tcp", f"localhost:{free}").why
+
+
+@pytest.mark.parametrize("name", ["a..b", "x" * 70, "ü" * 70, "b\udcff", "[not:an:address]", "fe80::1%nowhere", " "])
+def test_g9_a_name_that_is_none(machine: System, name: str) -> None:
+    """It is a reason like any other."""
+    probed = ask(machine, "tcp", f"{name}:80")
+    assert not probed.ok
+    assert probed.why.startswith(f"{name}:80: ")
+    assert len(probed.why) > len(f"{name}:80: ")
+
+
+def test_g9_no_thread_is_left(machine: System) -> None:
+    """Where no thread can be made, that is the reason."""
+    with mock.patch("threading.Thread.start", side_effect=RuntimeError("can't start new thread")):
+        probed = ask(machine, "tcp", "db.example:80")
+    assert probed == Probed(KEY, ok=False, why="db.example:80: can't start new thread")
+
+
+def test_a_kernel_without_ipv6(machine: System) -> None:
+    """Such an address is none that can be asked."""
+    gone = OSError(97, "Address family not supported by protocol")
+    with mock.patch("socket.socket", side_effect=gone):
+        probed = ask(machine, "tcp", "[::1]:80")
+    assert probed == Probed(KEY, ok=False, why="[::1]:80: Address family not supported by protocol")
