@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from multi import template
 from multi.errors import UsageError
-from multi.schedule import FOREVER, signal_name
+from multi.schedule import FOREVER, seconds_text, signal_name
 from multi.value import dataclass, field
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _unit(order: Order, node: Node) -> str:
     service = [
         *(f"# {remark}" for remark in _remarks(order, node, proof=notify, killed=False)),
         f"Type={'notify' if notify else 'exec'}",
-        *(["NotifyAccess=all", f"TimeoutStartSec={max(node.ready_timeout, 1):g}"] if notify else []),
+        *(["NotifyAccess=all", f"TimeoutStartSec={seconds_text(max(node.ready_timeout, 1))}"] if notify else []),
         "ExecStart=" + " ".join(_unit_word(word, command=True) for word in _unit_command(node)),
         *([f"WorkingDirectory={_unit_text(node, node.workdir)}"] if node.workdir else []),
         *([f"User={_unit_text(node, node.uid)}"] if node.uid else []),
@@ -322,9 +322,9 @@ def _flags(node: Node) -> _Flags:
         "--stop-schedule": str(node.stop),
         "--kill-mode": node.kill_mode,
         "--ready": template.literal_path(proof) if node.ready.kind == "file" else template.literal(proof),
-        "--ready-timeout": f"{node.ready_timeout:g}",
-        "--startsecs": f"{node.startsecs:g}",
-        "--lock-timeout": f"{node.lock_timeout:g}",
+        "--ready-timeout": seconds_text(node.ready_timeout),
+        "--startsecs": seconds_text(node.startsecs),
+        "--lock-timeout": seconds_text(node.lock_timeout),
         "--reload-signal": signal_name(node.reload_signal) if node.reload_signal is not None else None,
     }
     own = [(name, value) for name, value in node.env if name not in node.env_read]

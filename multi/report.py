@@ -30,7 +30,7 @@ from multi.event import (
 from multi.logs import LogLine
 from multi.node import Node
 from multi.pipeline import Difference, Selection, View
-from multi.schedule import KILL, signal_name
+from multi.schedule import KILL, seconds_text, signal_name
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
 from multi.step import (
     Adopt,
@@ -767,11 +767,11 @@ def _setting_text(name: str, value: object) -> str:  # noqa: PLR0911 -- one case
         case "rlimit", tuple():
             return " ".join(f"{limit}={_limit(soft)}:{_limit(hard)}" for limit, soft, hard in value)
         case "env", tuple():
-            return shell(tuple(key if text is None else f"{key}={text}" for key, text in value))
+            return shell(tuple(f"{key}-" if text is None else f"{key}={text}" for key, text in value))
         case _, tuple():
             return shell(tuple(str(item) for item in value))
         case _, float():
-            return f"{value:g}"
+            return seconds_text(value)
     return str(value)
 
 

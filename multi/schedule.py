@@ -69,16 +69,20 @@ class Schedule:
         """The notation that `parse` reads."""
         words: list[str] = []
         for stage in self.stages:
-            words += [signal_name(stage.signum), _seconds_text(stage.seconds)]
+            words += [signal_name(stage.signum), seconds_text(stage.seconds)]
         return "/".join(words)
 
 
-def _seconds_text(seconds: float) -> str:
-    """What `_parse_seconds` reads: exact, and never with an exponent."""
+def seconds_text(seconds: float) -> str:
+    """Seconds as text that is read again: exact, and never with an exponent; infinity is ``forever``."""
     if seconds == FOREVER:
         return "forever"
     text = repr(seconds)
-    return f"{seconds:.10f}".rstrip("0") if "e" in text else text.removesuffix(".0")
+    if "e" in text:
+        from decimal import Decimal
+
+        return f"{Decimal(text):f}"
+    return text.removesuffix(".0")
 
 
 def signal_name(signum: int) -> str:

@@ -222,7 +222,8 @@ def test_g11_words_make_the_same_nodes(ready: str, tmp_path: Path) -> None:
         *("--env:a=A=100% %n", "--env:a=B=", "--env:b=GONE-", "--env-file:b=100%%%% vars.env", "--env:b=OVER=said"),
         *("--workdir:c=/", "--nice:c=-5", "--rlimit:a=NOFILE=1:unlimited", "--rlimit:a=CORE=0", f"--ready:a={ready}"),
         *("--uid:c=nobody", "--gid:c=nogroup", "--stop-schedule:a=INT/0.5/KILL/3", "--kill-mode:b=process"),
-        *("--ready-timeout:a=7.5", "--startsecs:b=0", "--lock-timeout:c=3", "--", *WORDS, *KNOTS),
+        *("--ready-timeout:a=7.5", "--startsecs:b=0", "--lock-timeout:c=3", "--ready-timeout:b=1234567"),
+        *("--lock-timeout:a=1000000000", "--startsecs:c=0.000000000015", "--", *WORDS, *KNOTS),
     ]
     made = nodes(*said)
     again = pipeline.select("show", words(made)).nodes
@@ -394,6 +395,12 @@ def test_g6_systemd_gives_the_first_stage_whole(schedule: str, lines: list[str])
     text = only("systemd", "a", "--preset=exec", "--cmd=sleep 600", f"--stop-schedule={schedule}")
     found = [line for line in text.splitlines() if line.startswith(("KillSignal", "TimeoutStop", "SendSIG"))]
     assert sorted(found) == sorted(lines)
+
+
+def test_systemd_reads_how_long_a_start_may_take() -> None:
+    """A ready_timeout of many days is written in plain digits: systemd knows no exponents, and would take its own."""
+    said = ("a", "--preset=exec", "--cmd=sleep 600", "--ready=notify", "--ready-timeout=1234567")
+    assert "TimeoutStartSec=1234567" in only("systemd", *said).splitlines()
 
 
 # --- supervisord --------------------------------------------------------------------------------------------
