@@ -228,7 +228,7 @@ class _Ride:
     def _admit(self) -> None:
         while self._waiting and not self._stopped_admitting() and len(self._active) < self._room:
             node, wish = self._waiting.popleft()
-            active = _Active(node, _Walker(node, wish, self._manner, self._machine).walk(), deque())
+            active = _Active(node, _way(node, wish, self._manner, self._machine), deque())
             self._active[node.name] = active
             self._advance(active, None)
 
@@ -338,6 +338,18 @@ class _Ride:
                 left = None if pause.next_at is None or pause.next_at == FOREVER else max(0.0, pause.next_at - now)
                 since, signum = now - pause.since, pause.next_signum
                 yield Waiting(active.node.name, pause.pid, pause.what, since, signum, left, pause.note)
+
+
+def _way(node: Node, wish: Wish, manner: Manner, machine: Machine) -> Walk:
+    """The walk of a node; but first it is stopped with the pidfiles that it is to have no more: it is never two."""
+    for old in wish.moved:
+        if not (yield from _Walker(old, decide.Wish("stopwait"), manner, machine).walk()):
+            if wish.command == "apply":
+                why = "not started with its new pidfile, because it still runs with the old one"
+                yield Skipped(node.name, None, why, met=False)
+            return False
+        machine.release(node.name)
+    return (yield from _Walker(node, wish, manner, machine).walk())
 
 
 @dataclass(slots=True)

@@ -75,12 +75,13 @@ STANDS_STILL = "it stands still, because somebody sent it STOP; 'multi start' le
 class Wish:
     """What is asked of a node: the command, and the signal given with it (``-SIG``).
 
-    `recorded` is the node as it was started, for ``apply``.
+    `recorded` is the node as it was started, for ``apply``, and `moved` the node with other pidfiles that it still has.
     """
 
     command: str
     signum: int | None = None
     recorded: Node | None = None
+    moved: tuple[Node, ...] = ()
 
 
 def route(wish: Wish, sighting: Sighting, node: Node) -> Route:

@@ -850,31 +850,20 @@ def run(
     if command in SPAWNING:
         manner = replace(manner, weaker=_weaker(selection, machine))
     errands = _errands(command, selection, machine)
-    if command == "apply":
-        yield from _converge(errands, manner, machine)
-    else:
-        yield from act.walk(errands, manner, machine)
+    yield from act.walk(_one_each(errands) if command == "apply" else errands, manner, machine)
 
 
-def _converge(errands: Sequence[tuple[Node, Wish]], manner: Manner, machine: Machine) -> Iterator[Event]:
-    """Ride with all, but first stop what is to have another pidfile: a node is never two processes."""
-    from multi import act
-    from multi.event import Failed, Interrupted, Refused, Skipped, Survived
-
-    wanted = {node.name for node, wish in errands if wish.command == "apply"}
-    moved = [(node, wish) for node, wish in errands if wish.command != "apply" and node.name in wanted]
-    rest = [errand for errand in errands if errand not in moved]
-    stuck: set[str] = set()
-    for event in act.walk(moved, replace(manner, width=None), machine):
-        yield event
-        match event:
-            case Interrupted():
-                return
-            case Failed(name) | Refused(name) | Survived(name):
-                stuck.add(name)
-    for name in stuck:
-        yield Skipped(name, None, "not started with its new pidfile, because it still runs with the old one", met=False)
-    yield from act.walk([(node, wish) for node, wish in rest if node.name not in stuck], manner, machine)
+def _one_each(errands: Sequence[tuple[Node, Wish]]) -> list[tuple[Node, Wish]]:
+    """One errand a node: those that are about it with other pidfiles become a part of its first one."""
+    moved: dict[str, list[Node]] = {}
+    first: list[tuple[Node, Wish]] = []
+    for node, wish in errands:
+        if node.name in moved:
+            moved[node.name].append(node)
+        else:
+            moved[node.name] = []
+            first.append((node, wish))
+    return [(node, replace(wish, moved=tuple(moved[node.name]))) for node, wish in first]
 
 
 def _caught(command: str, manner: Manner) -> tuple[int, ...]:

@@ -201,6 +201,23 @@ def test_one_that_does_not_leave_its_old_pidfile_is_not_started_again(project: P
     assert len(project.real.family()) == 1
 
 
+def test_pidfiles_that_were_moved_are_moved_one_after_another(project: Project) -> None:
+    """With --rolling a node leaves its old pidfile when it is its turn, so a bad release takes no other one down."""
+    project.says("[groups.web]\ncount = 3\ncmd = 'sleep 600'\n")
+    project.do("apply").ok()
+    before = project.pids()
+    project.says("[groups.web]\ncount = 3\ncmd = 'false'\nstartsecs = 5\npidfile = 'elsewhere/%n.pid'\n")
+    done = project.do("apply", "--rolling").exits(1)
+    assert "web2@" in done.err.partition("as before: ")[2]
+    assert [alive(before[name]) for name in ("web1", "web2", "web3")] == [False, True, True]
+    project.says("[groups.web]\ncount = 3\ncmd = 'sleep 601'\npidfile = 'elsewhere/%n.pid'\n")
+    events = project.do("apply", "--rolling", "--json").ok().events
+    order = [(one["event"], str(one["node"]).partition("@")[0]) for one in events if one["event"] in {"gone", "ready"}]
+    assert order == [("ready", "web1"), ("gone", "web2"), ("ready", "web2"), ("gone", "web3"), ("ready", "web3")]
+    assert len(project.real.family()) == 3
+    project.do("diff").ok()
+
+
 def test_the_file_by_another_name_is_the_same_file(project: Project) -> None:
     """However the configuration is named, its nodes are known again."""
     project.says("[nodes.a]\ncmd = 'sleep 600'\n[nodes.b]\ncmd = 'sleep 600'\n")
