@@ -1039,6 +1039,16 @@ def test_page(row: commands.Command) -> None:
     assert row.takes_nodes == ("--stop-schedule" in page.out) == ("--json" in page.out)
 
 
+@pytest.mark.parametrize(
+    "flag", ["--hostname, -n=", "--suffix=", "--prefix=", "--range-prefix=", "--strict", "--multi-config="]
+)
+def test_page_has_what_the_node_grammar_keeps(flag: str) -> None:
+    """The page of a command with nodes has each option that no worker gets: all others, it says, are the worker's."""
+    for row in commands.COMMANDS:
+        page = run("help", row.name).out
+        assert row.takes_nodes == (f"\n  {flag}" in page) == ("Every other option" in page)
+
+
 @pytest.mark.parametrize("row", commands.COMMANDS, ids=lambda row: row.name)
 def test_examples_of_the_help_are_orders(row: commands.Command) -> None:
     """Each example is a command line that is understood, of its own command."""
@@ -1106,6 +1116,7 @@ def complete(*words: str, nodes: Sequence[str] = ("w1@host", "w2@host", "image@h
         (("start", "--pidfile:i"), ["--pidfile:image"]),
         (("start", "--dr"), ["--dry-run"]),
         (("start", "--stop-s"), ["--stop-schedule"]),
+        (("start", "--range"), ["--range-prefix"]),
         (("restart", "--roll"), ["--rolling"]),
         (("start", "--roll"), []),
         (("start", "--kill-mode", ""), ["mixed", "process"]),

@@ -62,6 +62,19 @@ OUTPUT = Option(
 # Words of the node grammar that are nobody's setting; the pipeline reads them, help and completion show them.
 STRICT = Option(flags=("--strict",), help="a scoped option that hits no node is an error, not a warning")
 CONFIG = Option(flags=("--multi-config",), help="read this file instead of the first multi.toml found", metavar="FILE")
+HOSTNAME = Option(
+    flags=("--hostname", "-n"),
+    help="the host of nodes named without one, this machine's when not given",
+    metavar="HOST",
+)
+SUFFIX = Option(flags=("--suffix",), help="the same; it goes before --hostname", metavar="HOST")
+PREFIX = Option(
+    flags=("--prefix",), help="put before names without a host, but not before counted ones", metavar="TEXT"
+)
+RANGE_PREFIX = Option(
+    flags=("--range-prefix",), help="put before the numbers of counted nodes, celery when not given", metavar="TEXT"
+)
+GRAMMAR = (HOSTNAME, SUFFIX, PREFIX, RANGE_PREFIX, STRICT, CONFIG)
 
 
 class Line(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from multi.cli.commands import COMMANDS, CONFIG, DUMP, GLOBAL, STRICT, VERSION, Command, Session, find, is_command
+from multi.cli.commands import COMMANDS, CONFIG, DUMP, GLOBAL, GRAMMAR, VERSION, Command, Session, find, is_command
 from multi.cli.words import Option, split
 from multi.errors import EXIT_FAILED, MultiError, UsageError
 from multi.value import dataclass
@@ -127,7 +127,7 @@ def _beginnings(incomplete: str) -> Iterator[Candidate]:
 def _flags(command: Command) -> Iterator[Candidate]:
     from multi.settings import SETTINGS
 
-    yield from _options((*command.options, STRICT, CONFIG, *GLOBAL))
+    yield from _options((*command.options, *GRAMMAR, *GLOBAL))
     for setting in SETTINGS.values():
         yield Candidate(setting.flags[0], setting.help.partition(";")[0].replace("`", ""))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from multi.cli.commands import COMMANDS, CONFIG, GLOBAL, HELP, STRICT, VERSION, Command
+from multi.cli.commands import COMMANDS, GLOBAL, GRAMMAR, HELP, VERSION, Command
 from multi.cli.words import Option
 from multi.settings import SETTINGS, Setting
 
@@ -54,7 +54,7 @@ def page(command: Command) -> str:
     summary = command.summary[0].upper() + command.summary[1:] + "."
     aliases = [f"Another name of it is {', '.join(command.aliases)}."] if command.aliases else []
     _paragraphs(page, [summary, *command.about, *aliases])
-    others = (STRICT, CONFIG, *GLOBAL) if command.takes_nodes else (HELP,)
+    others = (*GRAMMAR, *GLOBAL) if command.takes_nodes else (HELP,)
     with page.section("Options"):
         page.write_dl(_rows((*command.options, *others)))
     if command.takes_nodes:
