@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import pwd
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -239,6 +241,26 @@ def test_g9_no_process_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
         (failed,) = system.wait(time.monotonic())
         assert isinstance(failed, LaunchFailed)
         assert "raise 'ulimit -u'" in failed.hint
+
+
+def test_g9_no_thread_can_be_made_to_wait_for_a_lock(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the user's processes are used up, one node that is locked is a failure of that node, and of no other."""
+
+    def refused(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    real.start("a", "b").ok()
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with (real.run / "a.lock").open("rb+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = real.inside("kill", "a", "b").exits(1)
+    assert done.err == (
+        f"a@{os.uname().nodename}: failed: cannot lock {real.run}/a.lock: another multi has it, "
+        "and no thread can be started to wait for it; the user's limit of processes is reached: "
+        "raise 'ulimit -u' or pids.max, or start fewer nodes\n"
+    )
+    assert real.state("a", "b") == {"a": "running", "b": "stopped"}
+    assert real.inside("kill", "a").ok()
 
 
 @pytest.mark.parametrize("said", [None, "not/absolute"])

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -227,6 +228,28 @@ def test_g1_a_container_with_the_same_run_directory(real: Real, command: str) ->
     assert "in another PID namespace, as of a container" in done.out + done.err
     assert alive(inside)
     assert real.pidfile("a").read_bytes() == before
+
+
+@pytest.mark.root
+def test_g1_children_are_born_into_another_pid_namespace(real: Real) -> None:
+    """There, a node says a pid that out here is some other process: it is not started, and nothing is on record."""
+    done = subprocess.run(
+        ["unshare", "--pid", sys.executable, "-m", "multi", *real.start_words("a", "b")],
+        env=real.env,
+        cwd=real.base,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    for name in ("a", "b"):
+        assert (
+            f"{name}@{os.uname().nodename}: failed: processes that multi starts would be in another pid namespace "
+            "than multi is; give --fork to 'unshare --pid', and no --no-fork to nsenter\n"
+        ) in done.stderr
+        assert not real.pidfile(name).exists()
+        assert not real.pidfile(name).with_suffix(".json").exists()
 
 
 # --- pidfiles of other tools ------------------------------------------------------------------------

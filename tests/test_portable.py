@@ -116,9 +116,10 @@ def test_a_whole_life(real: Real, system: Callable[[], System]) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.EPERM, errno.EACCES])
-def test_pidfds_that_are_forbidden(real: Real, code: int) -> None:
-    """A kernel that has no pidfds, or a sandbox that forbids them, is found out before anything depends on them."""
-    with mock.patch("os.pidfd_open", side_effect=OSError(code, os.strerror(code))):
+@pytest.mark.parametrize("call", ["os.pidfd_open", "signal.pidfd_send_signal"])
+def test_pidfds_that_are_forbidden(real: Real, call: str, code: int) -> None:
+    """A kernel that has no pidfds, or a sandbox that forbids a part, is found out before anything depends on them."""
+    with mock.patch(call, side_effect=OSError(code, os.strerror(code))):
         assert isinstance(ride(real, "start")[-1], Readied)
         until((real.base / "touched").exists, "the family is complete")
         assert isinstance(ride(real, "stopwait")[-1], Cleared)

@@ -32,6 +32,7 @@ from multi.system import way
 HEADER = struct.Struct("=II")  # bytes of the request, id of the launch
 ENDED = struct.Struct("=cIi")  # kind, id of the launch, status or errno
 KIND_ENDED, KIND_FORK_FAILED, KIND_GIVEN_UP = b"x", b"f", b"g"
+ELSEWHERE = -1  # in the place of an errno: what we fork is born into another pid namespace than multi's
 GO = b"g"
 PREPARED = "prepared"
 FAILED = "failed"
@@ -85,6 +86,14 @@ def _serve(  # noqa: C901 -- what is set up once, and one branch a source
     control: socket.socket, limits: tuple[int, int] | None
 ) -> None:
     os.setsid()
+    if os.getppid() == 0:
+        # As after 'unshare --pid' without --fork (pid_namespaces(7)). A node would say a pid that to multi is that of
+        # some other process, and would end with us.
+        control.sendall(ENDED.pack(KIND_GIVEN_UP, 0, ELSEWHERE))
+        control.shutdown(socket.SHUT_WR)
+        while control.recv(1 << 16):
+            pass  # until multi has heard of it, which it does not where its requests are refused
+        return
     # The nodes inherit the launcher's signals, so they are put in order once, here.
     for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
         try:
