@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from multi.observe import Observation, Remnant
     from multi.proc import Proc
 
+STILL_THERE = "not started with its new pidfile, because it still runs with the old one"
 _KILL, _STOP, _CONT = int(signal.SIGKILL), int(signal.SIGSTOP), int(signal.SIGCONT)
 _FREEZE_SECONDS = 1.0  # for all of a tree to stand still; one that still grows after that is killed while it grows
 _KILL_GRACE = 5.0  # seconds for the kernel to end what was sent KILL
@@ -345,8 +346,7 @@ def _way(node: Node, wish: Wish, manner: Manner, machine: Machine) -> Walk:
     for old in wish.moved:
         if not (yield from _Walker(old, decide.Wish("stopwait"), manner, machine).walk()):
             if wish.command == "apply":
-                why = "not started with its new pidfile, because it still runs with the old one"
-                yield Skipped(node.name, None, why, met=False)
+                yield Skipped(node.name, None, STILL_THERE, met=False)
             return False
         machine.release(node.name)
     return (yield from _Walker(node, wish, manner, machine).walk())

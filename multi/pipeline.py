@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from multi.errors import ConfigError, MultiError, NotPermittedError, UsageError
 from multi.node import Node, Ready
 from multi.schedule import KILL, signal_name
-from multi.sighting import Dead, Lost, Sighting, Stopping, Unsure, Up
+from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
 from multi.spec import Given, Spec
 from multi.value import dataclass, field, replace
 
@@ -335,12 +335,12 @@ class _Selector:
         for path, rows in machine.census().by_pidfile.items():
             if any(row.seen.uid in users for row in rows):
                 rundirs[path.rpartition("/")[0]] = None
-        wanted = {node.pidfile for node in everything.nodes}
+        wanted = {node.pidfile: node.short for node in everything.nodes}
         removed = [
             record.node
             for rundir in rundirs
             for record in observe.recorded(rundir, machine)
-            if record.node.origin == self.origin and record.node.pidfile not in wanted
+            if record.node.origin == self.origin and wanted.get(record.node.pidfile) != record.node.short
         ]
         if self.spec.names:
             named = {node.name for node in selection.nodes}
@@ -633,8 +633,17 @@ def plan(command: str, selection: Selection, *, machine: Machine | None = None) 
     from multi import decide
 
     errands = _errands(command, selection, machine)
+    seen = _foresee(errands, machine)
+    return tuple(decide.route(wish, sighting, node) for (node, wish), sighting in zip(errands, seen, strict=True))
+
+
+def _foresee(errands: Sequence[tuple[Node, Wish]], machine: Machine) -> Iterator[Sighting]:
+    """What is true of each node when it is its turn: a pidfile that another node had is free by then."""
+    freed = {node.pidfile for node, wish in errands if wish.command == "stopwait"}
     census = machine.census()
-    return tuple(decide.route(wish, _observe(node, census, machine).sighting, node) for node, wish in errands)
+    for node, wish in errands:
+        left = wish.command == "apply" and node.pidfile in freed
+        yield Down() if left else _observe(node, census, machine).sighting
 
 
 @dataclass(frozen=True, slots=True)
@@ -662,10 +671,8 @@ def diff(selection: Selection, *, machine: Machine | None = None) -> tuple[Diffe
     from multi import decide
 
     errands = _errands("diff", selection, machine)
-    census = machine.census()
     found: list[Difference] = []
-    for node, wish in errands:
-        sighting = _observe(node, census, machine).sighting
+    for (node, wish), sighting in zip(errands, _foresee(errands, machine), strict=True):
         route = decide.route(wish, sighting, node)
         verb = _verb(route.steps, removed=wish.command == "stopwait")
         if verb:
@@ -850,7 +857,32 @@ def run(
     if command in SPAWNING:
         manner = replace(manner, weaker=_weaker(selection, machine))
     errands = _errands(command, selection, machine)
-    yield from act.walk(_one_each(errands) if command == "apply" else errands, manner, machine)
+    if command == "apply":
+        yield from _converge(errands, manner, machine)
+    else:
+        yield from act.walk(errands, manner, machine)
+
+
+def _converge(errands: Sequence[tuple[Node, Wish]], manner: Manner, machine: Machine) -> Iterator[Event]:
+    """First stop who has a pidfile that another node is to have, then ride with the rest."""
+    from multi import act
+    from multi.event import Failed, Interrupted, Refused, Skipped, Survived
+
+    wanted = {node.pidfile: node.name for node, wish in errands if wish.command == "apply"}
+    ahead = [(node, wish) for node, wish in errands if wish.command != "apply" and node.pidfile in wanted]
+    stuck: dict[str, None] = {}
+    for event in act.walk(_one_each(ahead), replace(manner, width=None), machine):
+        yield event
+        match event:
+            case Interrupted():
+                return
+            case Failed(name) | Refused(name) | Survived(name):
+                stuck[name] = None
+    for name in stuck:
+        if name in wanted.values():
+            yield Skipped(name, None, act.STILL_THERE, met=False)
+    rest = [errand for errand in errands if errand not in ahead and errand[0].name not in stuck]
+    yield from act.walk(_one_each(rest), manner, machine)
 
 
 def _one_each(errands: Sequence[tuple[Node, Wish]]) -> list[tuple[Node, Wish]]:

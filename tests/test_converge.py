@@ -218,6 +218,45 @@ def test_pidfiles_that_were_moved_are_moved_one_after_another(project: Project) 
     project.do("diff").ok()
 
 
+@pytest.mark.parametrize("rolling", [(), ("--rolling",)], ids=["at once", "rolling"])
+@pytest.mark.parametrize(
+    ("text", "verbs"),
+    [
+        ("[nodes.a]\npidfile = 'run/b.pid'\n[nodes.b]\npidfile = 'run/a.pid'\n", {"a": "stop", "b": "stop"}),
+        ("[nodes.a]\npidfile = 'run/b.pid'\n[nodes.b]\npidfile = 'run/c.pid'\n", {"a": "stop", "b": "stop"}),
+        ("[nodes.c]\npidfile = 'run/a.pid'\n[nodes.b]\n", {"c": "start", "a": "stop"}),
+    ],
+    ids=["swapped", "one after the other", "another name"],
+)
+def test_pidfiles_that_other_nodes_had(
+    project: Project, text: str, verbs: dict[str, str], rolling: tuple[str, ...]
+) -> None:
+    """G2: who has a pidfile that another node is to have leaves it first, and is then one process, not two."""
+    project.says("[nodes.a]\ncmd = 'sleep 600'\n[nodes.b]\ncmd = 'sleep 600'\n")
+    project.do("apply").ok()
+    before = project.pids()
+    project.says(text.replace("\n[", "\ncmd = 'sleep 600'\n[") + "cmd = 'sleep 600'\n")
+    assert project.verbs() == verbs
+    assert "Refuse" not in project.do("apply", "--dry-run", *rolling).ok().out
+    project.do("apply", *rolling).ok()
+    after = project.pids()
+    assert len(project.real.family()) == len(after) == 2
+    assert [name for name in before if before[name] in after.values()] == ([] if "c" not in after else ["b"])
+    project.do("diff").ok()
+
+
+def test_a_pidfile_that_its_node_does_not_leave(project: Project) -> None:
+    """G2: where the node that has it outlives its schedule, the one that is to have it is refused; exit 1."""
+    worker = project.real.worker("--ignore", "TERM").replace("'", "\\'")
+    project.says(f"[nodes.a]\ncmd = {json.dumps(worker)}\nstop_schedule = 'TERM/0.3'\nstartsecs = 0.3\n")
+    project.do("apply").ok()
+    before = project.pids()["a"]
+    project.says("[nodes.b]\ncmd = 'sleep 600'\npidfile = 'run/a.pid'\n")
+    assert "belongs to a@" in project.do("apply").exits(1).err
+    assert alive(before)
+    assert len(project.real.family()) == 1
+
+
 def test_the_file_by_another_name_is_the_same_file(project: Project) -> None:
     """However the configuration is named, its nodes are known again."""
     project.says("[nodes.a]\ncmd = 'sleep 600'\n[nodes.b]\ncmd = 'sleep 600'\n")
