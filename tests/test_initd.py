@@ -223,6 +223,13 @@ EXIT_CODES = (
     ("", "explode", 2, "usage:"),
     ("CELERYD_USER=nobody-here", "start", 6, "there is no user nobody-here"),
     ("CELERYD_USER=nobody-here", "status", 4, "there is no user nobody-here"),
+    ("CELERYD_SU=false", "start", 6, "cannot become celery"),
+    ("CELERYD_SU=false", "restart", 6, "cannot become celery"),
+    ("CELERYD_SU=false", "try-restart", 6, "cannot become celery"),
+    ("CELERYD_SU=false", "reload", 6, "cannot become celery"),
+    ("CELERYD_SU=false", "status", 4, "cannot become celery"),
+    ("CELERYD_SU=/nowhere/su", "stop", 6, "cannot become celery"),
+    ("CELERYD_GROUP=no-such-group", "stop", 6, "cannot become celery"),
     ("CELERYD_OPTS='-c:9 4'", "start", 6, "-c:9"),
     ("CELERYD_OPTS='-c:9 4'", "status", 4, "-c:9"),
     ("CELERYD_ULIMIT='-n nonsense'", "start", 6, "CELERYD_ULIMIT='-n nonsense'"),
@@ -429,6 +436,19 @@ def test_a_service_of_root_runs_nothing_of_others(host: Host, shell: str, what: 
     assert recorded(host) == []
 
 
+def test_g8_a_link_does_not_lead_a_service_of_root_to_programs_of_others(host: Host, shell: str) -> None:
+    """G8: with CELERYD_USER=root, the multi and the Python beside what CELERY_BIN links to must be root's, too."""
+    for what in ("multi", "python"):
+        record_everything(host, f"/srv/{what}/bin/{what}")
+        host.shell(
+            f"cd /srv/{what}/bin; chown root .; cp /bin/true celery; ln -s /srv/{what}/bin/celery /srv/{what}"
+        ).ok()
+        settings = {"CELERY_BIN": f"/srv/{what}/celery", "CELERYD_USER": "root", "CELERY_APP": "tasks"}
+        host.write("/etc/default/celeryd", _settings(settings))
+        done = service(host, "start", shell=shell).exits(6)
+        assert f"/srv/{what}/bin/{what} would run as root" in done.err
+
+
 def _settings(settings: dict[str, str], **more: str) -> str:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in {**settings, **more}.items())
 
@@ -619,8 +639,23 @@ def test_the_configuration_can_be_named(host: Host) -> None:
     assert "[start] [other]" in recorded(host)[0]
 
 
+def test_users_and_groups_by_number(host: Host, shell: str) -> None:
+    """CELERYD_USER and CELERYD_GROUP may be numbers, although su and runuser know names only."""
+    host.app()
+    for number in (USER_ID, STRANGER_ID):
+        host.write("/etc/default/celeryd", f"{QUICK}\nCELERYD_NODES=w1 CELERYD_USER={USER_ID} CELERYD_GROUP={number}\n")
+        service(host, "start", shell=shell).ok()
+        found = host.status(pids(host)["w1"])
+        assert (found["Uid"].split()[0], found["Gid"].split()[0]) == (str(USER_ID), str(number))
+        service(host, "kill", shell=shell).ok()
+        host.shell("rm -r /run/celery /var/log/celery").ok()  # the next group shall have them
+
+
 def test_which_multi_and_which_python(host: Host, shell: str) -> None:
-    """The multi beside Celery is used, or else the one on PATH, told which Python has Celery; MULTI_BIN decides."""
+    """The multi beside Celery is used, or else the one on PATH, told which Python has Celery; MULTI_BIN decides.
+
+    A link to Celery means the environment that it leads to.
+    """
     record_everything(
         host,
         *(f"/srv/proj/venv/bin/{name}" for name in ("multi", "celery", "python")),
@@ -629,7 +664,17 @@ def test_which_multi_and_which_python(host: Host, shell: str) -> None:
         RECORDER,
     )
     there = "export PATH=/srv/path:$PATH"
+    host.shell("mkdir /srv/links; ln -s ../proj/venv/bin/celery /srv/links").ok()
+    host.shell("mkdir /srv/both; ln -s ../bare/celery ../path/multi /srv/both; ln -s /bin/true /srv/both/python").ok()
+    host.shell("mkdir -p /srv/env/bin; cd /srv/env; touch pyvenv.cfg; ln -s /srv/path/multi /srv/bare/python3 bin").ok()
     for config, used in (
+        ("CELERY_BIN=/srv/links/celery", "/srv/proj/venv/bin/multi [start] [w1] [w2] [--keep"),
+        (
+            f"CELERY_BIN=/srv/links/celery MULTI_BIN={RECORDER}",
+            f"{RECORDER} [start] [w1] [w2] [--executable=/srv/proj/venv/bin/python] [--",
+        ),
+        ("CELERY_BIN='/srv/env/bin/python3 -m celery'", "/srv/env/bin/multi [start] [w1] [w2] [--keep"),
+        ("CELERY_BIN=/srv/both/celery", "/srv/both/multi [start] [w1] [w2] [--executable=/srv/bare/python3] [--"),
         ("CELERY_BIN=/srv/proj/venv/bin/celery", "/srv/proj/venv/bin/multi [start] [w1] [w2] [--keep"),
         ("CELERY_BIN='/srv/proj/venv/bin/python -m celery'", "/srv/proj/venv/bin/multi [start] [w1] [w2] [--keep"),
         ("CELERY_BIN=venv/bin/celery", "/srv/proj/venv/bin/multi [start] [w1] [w2] [--keep"),
