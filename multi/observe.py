@@ -32,14 +32,16 @@ _OTHERS_WRITE = 0o022
 class Evidence:
     """Everything that `judge` may know of one node.
 
-    `cmdline` and `exists` are about the process that the pidfile names, `node_uid` is the user the node
-    is to run as (None: whoever starts it).
+    `cmdline` and `exists` are about the process that the pidfile names, `hidden` is whether there is one with the pid
+    that the record names which the census cannot see. `node_uid` is the user the node is to run as (None: whoever
+    starts it).
     """
 
     pidfile: File | Unreadable | None
     record: File | Unreadable | None
     cmdline: tuple[str, ...] = ()
     exists: bool = False
+    hidden: bool = False
     node_uid: int | None = None
 
 
@@ -73,8 +75,13 @@ def look_at(node: Node, census: Census, machine: Machine) -> Observation:
         if isinstance(pid, int) and pid > 1:
             cmdline = machine.cmdline(pid)
             exists = pid in census.rows or machine.exists(pid)
+    before, _ = _record_of(node, record)
+    proc = None if before is None else before.proc
+    hidden = proc is not None and proc.pid not in census.rows and machine.exists(proc.pid)
     node_uid = machine.uid_of(node.uid) if node.uid is not None else None
-    evidence = Evidence(pidfile=pidfile, record=record, cmdline=cmdline, exists=exists, node_uid=node_uid)
+    evidence = Evidence(
+        pidfile=pidfile, record=record, cmdline=cmdline, exists=exists, hidden=hidden, node_uid=node_uid
+    )
     return judge(node, evidence, census, me)
 
 
@@ -104,6 +111,8 @@ def _judge(node: Node, evidence: Evidence, census: Census, me: Me) -> Observatio
             return Observation(sighting, record)
     elsewhere = _elsewhere(node, census, evidence.node_uid, me)
     sighting = elsewhere or _judge_unrecorded(node, record, damage, evidence, census, me)
+    if isinstance(sighting, Dead) and evidence.hidden and record is not None and record.proc is not None:
+        sighting = _hidden(node, record.proc, census, me) or sighting
     left = remnants(node, record, census, evidence.node_uid, me) if isinstance(sighting, (Dead, Down)) else ()
     if left:
         sighting = _with_remnants(sighting, sum(len(remnant.rows) for remnant in left))
@@ -134,6 +143,19 @@ def _elsewhere(node: Node, census: Census, node_uid: int | None, me: Me) -> Unsu
                 " run multi there, or give this node another --pidfile"
             )
     return None
+
+
+def _hidden(node: Node, proc: Proc, census: Census, me: Me) -> Unsure | None:
+    """The recorded process may well run: /proc hides some even from their own user (hidepid, PR_SET_DUMPABLE).
+
+    One of another boot does not, which births begin with.
+    """
+    mine = census.rows.get(me.pid)
+    if mine is not None and mine.seen.proc.birth.partition(":")[0] != proc.birth.partition(":")[0]:
+        return None
+    return Unsure(
+        f"{node.recordfile} names pid {proc.pid}, which runs but may not be looked at by this user; run multi as root"
+    )
 
 
 def _judge_recorded(node: Node, record: Record, proc: Proc, evidence: Evidence, census: Census) -> Sighting:

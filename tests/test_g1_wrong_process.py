@@ -336,6 +336,36 @@ def test_g1_denied(host: Host) -> None:
     multi(host, *on_a("kill"), user=None).ok()
 
 
+_NOT_DUMPABLE = "import ctypes, time; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); open('up', 'w'); time.sleep(600)"
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("hidepid", [1, 2])
+def test_g2_a_process_that_proc_hides_from_its_own_user(hidepid: int) -> None:
+    """G1, G2: with hidepid a program that forbids to be looked at is not taken for gone: nothing is started or lost."""
+    need("unshare", "nsenter", "setpriv")
+    with machine() as host:
+        host.shell(f"mount -o remount,hidepid={hidepid} /proc; mkdir /run/w; chown {USER} /run/w").ok()
+        words = (
+            "--preset=exec",
+            "--startsecs=0",
+            "--workdir=/run/w",
+            f'--cmd=/usr/bin/env python3 -c "{_NOT_DUMPABLE}"',
+        )
+        multi(host, *on_a("start", *words)).ok()
+        until(lambda: host.exists("/run/w/up"), "it may not be looked at")
+        pid = host.pid("/run/w/a.pid")
+        for command in ("start", "ensure", "stopwait", "restart", "status"):
+            done = multi(host, *on_a(command, *(words if command == "start" else ())))
+            assert done.code == (4 if command == "status" else 1), done
+            why = f"/run/w/a.json names pid {pid}, which runs but may not be looked at by this user; run multi as root"
+            assert why in done.out + done.err
+        assert host.pid("/run/w/a.pid") == pid
+        assert host.alive(pid)
+        multi(host, *on_a("stopwait", f"--uid={USER}"), user=None).ok()
+        assert not host.alive(pid)
+
+
 # --- hostile contents ---------------------------------------------------------------------------------
 
 CONTENTS = {

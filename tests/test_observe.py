@@ -95,6 +95,7 @@ class Case:
     rows: tuple[Row, ...] = ()
     cmdline: tuple[str, ...] = LOOKS_RIGHT
     exists: bool | None = None  # None: what the table says
+    hidden: bool = False
     node_uid: int | None = None
     me: int = ROOT
     proc: Proc = PROC
@@ -163,6 +164,38 @@ OURS = [
         facts={"still": True},
     ),
     running(name="process gone", is_true=Dead, why="pid 4000 is gone", rows=()),
+    running(
+        name="process hidden from us",
+        is_true=Unsure,
+        why=r"w1\.json names pid 4000, which runs but may not be looked at",
+        rows=(row(ME),),
+        hidden=True,
+    ),
+    running(
+        name="process hidden from us, pidfile gone",
+        is_true=Unsure,
+        why=r"w1\.json names pid 4000, which runs but may not be looked at",
+        pidfile=None,
+        rows=(),
+        hidden=True,
+    ),
+    running(
+        name="process of an earlier boot, its pid hidden from us",
+        is_true=Dead,
+        why="pid 4000 is gone",
+        record=recordfile(Proc(PID, "earlier:1")),
+        rows=(row(ME),),
+        hidden=True,
+    ),
+    running(
+        name="pid that is hidden from us was the node's before it lost its files",
+        is_true=Lost,
+        why="is gone",
+        record=recordfile(Proc(4001, PROC.birth)),
+        pidfile=None,
+        rows=(carrier(),),
+        hidden=True,
+    ),
     running(name="process is a zombie", is_true=Dead, why="pid 4000 is gone", rows=(row(gone=True),)),
     running(
         name="pid belongs to another process",
@@ -536,7 +569,12 @@ def test_judge(case: Case) -> None:
     if exists is None:
         exists = named is not None and int(named[1]) in census.rows
     evidence = Evidence(
-        pidfile=case.pidfile, record=case.record, cmdline=case.cmdline, exists=exists, node_uid=case.node_uid
+        pidfile=case.pidfile,
+        record=case.record,
+        cmdline=case.cmdline,
+        exists=exists,
+        hidden=case.hidden,
+        node_uid=case.node_uid,
     )
     seen = judge(NODE, evidence, census, Me(case.me, ME)).sighting
     assert type(seen) is case.is_true, seen
