@@ -80,25 +80,26 @@ def expand(  # noqa: PLR0913 -- the stop's inputs, each a value of its own
     presets: Callable[[str], Preset],
     environment: Layer,
     *,
-    read_env_files: Callable[[Sequence[str]], Sequence[tuple[str, str]]] = no_env_files,
+    read_env_files: Callable[[Sequence[str]], Sequence[tuple[str, str]]] | None = no_env_files,
     strict: bool = False,
     starts: bool = True,
     recorded: bool = False,
 ) -> Expansion:
     """Make the nodes that `spec` names, or all nodes of `config` when it names none.
 
-    `presets` finds a preset by name, `read_env_files` reads the absolute paths of ``env_file``. With
-    `strict` a scope that no node has is an error instead of a warning. `starts` is false for a command
-    that can start nothing: then a node whose command nobody said has an empty argv, and env files are
-    not read. `recorded` is true when the names are from records, which say where the nodes' files are:
-    then it is no error that the pidfile said now would be one file for two of them. Raises `MultiError`.
+    `presets` finds a preset by name, `read_env_files` reads the absolute paths of ``env_file``; it is
+    None for a command that starts nothing, and so needs no variables. With `strict` a scope that no
+    node has is an error instead of a warning. `starts` is false for a command that starts nothing, or
+    only what is on record: then a node whose command nobody said has an empty argv. `recorded` is true
+    when the names are from records, which say where the nodes' files are: then it is no error that the
+    pidfile said now would be one file for two of them. Raises `MultiError`.
     """
     wanted = naming.names(spec, config, host.name)
     if not wanted:
         return Expansion(warnings=spec.hints)
     scopes = Scopes(wanted, host.name, strict=strict)
     merger = Merger(spec, environment, presets, scopes.find)
-    maker = _Maker(host, spec.passthrough, read_env_files if starts else None)
+    maker = _Maker(host, spec.passthrough, read_env_files, starts=starts)
     nodes: list[Node] = []
     sources: dict[str, Mapping[str, str]] = {}
     merged: dict[str, Mapping[str, object]] = {}
@@ -157,7 +158,7 @@ def rundir(spec: Spec, config: Config, host: Host, presets: Callable[[str], Pres
     """
     unscoped = replace(spec, settings=tuple(given for given in spec.settings if given.scope is None), options=())
     plan = Merger(unscoped, environment, presets, lambda _: None).plan(0, (config.defaults,))
-    maker = _Maker(host, (), None)
+    maker = _Maker(host, (), None, starts=False)
     one, other = (maker.rundir(naming.plain(word), plan) for word in ("a@a", "b@b"))
     if one != other:
         why = f"gives each node a directory of its own, like {one}, so nodes cannot be found by it"
@@ -168,18 +169,21 @@ def rundir(spec: Spec, config: Config, host: Host, presets: Callable[[str], Pres
 class _Maker:
     """A name and what was said for it -> a `Node`."""
 
-    __slots__ = ("_env", "_host", "_passthrough", "_read_env_files", "warnings")
+    __slots__ = ("_env", "_host", "_passthrough", "_read_env_files", "_starts", "warnings")
 
     def __init__(
         self,
         host: Host,
         passthrough: Sequence[str],
         read_env_files: Callable[[Sequence[str]], Sequence[tuple[str, str]]] | None,
+        *,
+        starts: bool,
     ) -> None:
-        """Without `read_env_files` the nodes are not for starting."""
+        """See `expand`."""
         self._host = host
         self._passthrough = passthrough
         self._read_env_files = read_env_files
+        self._starts = starts
         self._env: dict[tuple[str, ...], Sequence[tuple[str, str]]] = {}
         self.warnings: list[str] = []
 
@@ -303,7 +307,7 @@ class _Maker:
     def _command(self, plan: Plan, name: Name, base: str) -> list[str]:
         words = [self._filled(word, name, "--cmd") for word in cast("tuple[str, ...]", plan.settings["cmd"] or ())]
         if not words:
-            if self._read_env_files is None:
+            if not self._starts:
                 return []
             why = f"preset {plan.preset.name} has no command of its own, and none was given for {name.full}"
             raise UsageError("--cmd", why, "write --cmd='PROGRAM WORDS...'")

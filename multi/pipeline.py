@@ -42,6 +42,7 @@ SIGNALLING = frozenset({"stop", "stopwait", "restart", "kill", "signal"})
 SPAWNING = frozenset({"start", "restart", "ensure", "apply", "run"})
 _NEEDS_COMMAND = frozenset({"start", "run", "show", "get", "check", "export", "apply", "diff"})
 _FRESH = frozenset({"start", "run"})  # what is said now counts, not what is on record
+_DISTURBS = SIGNALLING | {"reload"}  # what runs
 _ALIASES = {"stop_verify": "stopwait", "wait": "up"}
 _TRY = {  # for a pure command that was told of no node; of some the first word is none
     "names": "try 'multi names w1 w2'",
@@ -210,13 +211,16 @@ class _Selector:
         """Make the nodes. Those on record have their files apart already, wherever the words would put them."""
         from multi import config, expand
 
+        def read(paths: Sequence[str]) -> Sequence[tuple[str, str]]:
+            return config.read_env_files(paths, self.ground.load)
+
         made = expand.expand(
             spec,
             self.config,
             self.host,
             self.preset,
             self.environment,
-            read_env_files=lambda paths: config.read_env_files(paths, self.ground.load),
+            read_env_files=read if self.command in _NEEDS_COMMAND | SPAWNING else None,
             strict=self.strict or self.command == "check",
             starts=self.command in _NEEDS_COMMAND,
             recorded=recorded,
@@ -246,10 +250,16 @@ class _Selector:
         )
 
     def _refuse_swallowed(self, nodes: Sequence[Node]) -> None:
-        """All nodes are meant when none is named, so ``stop -x w1`` would stop them all: ``-x`` may take a value."""
+        """All nodes are meant when none is named, so ``stop -x w1`` would stop them all: ``-x`` may take a value.
+
+        Where nodes are stopped or signalled any word counts as a name: that of a node which is down is on no record.
+        """
         names = {word for node in nodes for word in (node.name, node.short)}
+        names.update(group.name for group in self.config.groups)
         for given in self.spec.options:
-            if given.value in names and not given.joined and self.grammar.takes_value(given.name) is None:
+            if given.value is None or given.joined or self.grammar.takes_value(given.name) is not None:
+                continue
+            if given.value in names or self.command in _DISTURBS:
                 raise UsageError(
                     f"{given.name} {given.value}",
                     f"has taken {given.value} for the value of {given.name}, so no node is named",

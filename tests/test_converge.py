@@ -169,6 +169,41 @@ def test_an_env_file_that_changed_is_a_change(project: Project) -> None:
     assert environ_of(project.pids()["a"])["A"] == "2"
 
 
+@pytest.mark.parametrize("command", ["start", "restart", "ensure", "apply"])
+def test_env_files_are_read_by_all_that_starts(project: Project, command: str) -> None:
+    """Whatever starts a configured node gives it what its env file says now; a second `apply` has nothing to do."""
+    file = project.real.base / "vars.env"
+    file.write_text("A=1\n")
+    project.says("[nodes.a]\ncmd = 'sleep 600'\nenv_file = 'vars.env'\nenv = { B = '2' }\n")
+    project.do("apply").ok()
+    file.write_text("A=3\n")
+    if command != "restart":
+        pid = project.pids()["a"]
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not alive(pid), "it is gone")
+    project.do(command, "--env=C=4").ok()
+    variables = environ_of(project.pids()["a"])
+    assert [variables.get(name) for name in "ABC"] == ["3", "2", "4"]
+    if command == "ensure":
+        project.do("restart").ok()
+        project.do("diff").ok()
+
+
+def test_an_env_file_that_is_given_with_restart(real: Real) -> None:
+    """It is read, and read again by the next `restart`, which does not name it; so are those named before it."""
+    one, two = real.base / "one.env", real.base / "two.env"
+    one.write_text("A=1\n")
+    two.write_text("B=2\n")
+    real.start("a", f"--env-file={one}").ok()
+    real.multi("restart", "a", f"--env-file={two}").ok()
+    assert [environ_of(real.pid("a")).get(name) for name in "AB"] == ["1", "2"]
+    two.write_text("B=3\n")
+    real.multi("restart", "a").ok()
+    assert [environ_of(real.pid("a")).get(name) for name in "AB"] == ["1", "3"]
+    real.multi("restart", "a", f"--env-file={two}", "--preset=exec", "--cmd=sleep 601", "--startsecs=0").ok()
+    assert [environ_of(real.pid("a")).get(name) for name in "AB"] == [None, "3"]
+
+
 def test_a_node_whose_pidfile_was_moved_is_not_two(project: Project) -> None:
     """G2: the process with the old pidfile is stopped before one with the new pidfile is started."""
     project.says("[nodes.a]\ncmd = 'sleep 600'\n[nodes.b]\ncmd = 'sleep 600'\n")

@@ -361,7 +361,7 @@ def test_devices_stay_as_they_are(log: str) -> None:
     assert (f"--logfile={log}" in one.argv) is (log == "/dev/null")
 
 
-def test_env_files_are_read_once_and_only_to_start() -> None:
+def test_env_files_are_read_once_and_only_where_asked_for() -> None:
     """What they say goes before the preset's variables and after `env`."""
     asked: list[tuple[str, ...]] = []
 
@@ -373,7 +373,7 @@ def test_env_files_are_read_once_and_only_to_start() -> None:
     made = expand.expand(spec, EMPTY, ROOT, PRESETS.__getitem__, NO_VARIABLES, read_env_files=reader)
     assert asked == [("/srv/a.env", "/b.env")]
     assert dict(made.nodes[1].env) == {"A": "file", "B": "said", "SPT_NOENV": "1"}
-    made = expand.expand(spec, EMPTY, ROOT, PRESETS.__getitem__, NO_VARIABLES, read_env_files=reader, starts=False)
+    made = expand.expand(spec, EMPTY, ROOT, PRESETS.__getitem__, NO_VARIABLES, read_env_files=None)
     assert len(asked) == 1
     assert dict(made.nodes[0].env) == {"B": "said", "SPT_NOENV": "1"}
     with pytest.raises(ConfigError, match="hand in read_env_files"):
