@@ -280,7 +280,12 @@ def _judge_foreign(  # noqa: PLR0911 -- one return a case
 
 
 def _ends_on_hup(cmdline: tuple[str, ...]) -> bool:
-    """Whether it is Celery as a module, as celery multi starts it, without what multi mends (see `celery_ready`)."""
+    """Whether it is Celery as a module, as celery multi starts it, without what multi mends (see `celery_ready`).
+
+    Where setproctitle is installed, a worker's title is all that it shows, and that does not tell how it was started.
+    """
+    if " ".join(cmdline).startswith("[celeryd: "):
+        return True
     _, module, *_ = (*cmdline[cmdline.index("-m") :], "") if "-m" in cmdline else ("", "")
     return module == "celery"
 

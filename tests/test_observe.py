@@ -136,6 +136,11 @@ OURS = [
         facts={"ends_on_hup": True},
     ),
     foreign(
+        name="Celery's worker, as celery multi starts it, with a title of setproctitle's in the place of its words",
+        cmdline=(f"[celeryd: {NODE.name}:MainProcess] -active- (-A proj worker -n {NODE.name})",),
+        facts={"ends_on_hup": True},
+    ),
+    foreign(
         name="Celery's worker, started by its program",
         cmdline=("/v/bin/python", "/v/bin/celery", "-A", "proj", "worker", "-n", NODE.name),
         facts={"ends_on_hup": False},
