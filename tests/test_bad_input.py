@@ -53,10 +53,24 @@ def test_g9_an_option_that_took_the_only_name(real: Real, command: str) -> None:
     assert real.state("a", "b") == {"a": "running", "b": "running"}
 
 
+@pytest.mark.parametrize("words", [("stop",), ("stopwait",), ("kill",), ("restart",), ("signal", "-USR1"), ("reload",)])
+def test_g9_an_option_that_took_the_name_of_a_node_that_is_gone(real: Real, words: tuple[str, ...]) -> None:
+    """`kill -v c` touches no other node when c, which was stopped before, is not on record any more."""
+    real.start("a", "b").ok()
+    pids = {name: real.pid(name) for name in ("a", "b")}
+    done = real.multi(*words, "-v", "c").exits(2)
+    assert "-v c: has taken c for the value of -v, so no node is named" in done.err
+    assert {name: real.pid(name) for name in ("a", "b")} == pids
+    assert real.state("a", "b") == {"a": "running", "b": "running"}
+
+
 def test_g9_an_option_that_took_a_configured_name(real: Real) -> None:
     """The same where the nodes are those of the configuration; a value that names no node is a value."""
-    (real.base / "multi.toml").write_text('[defaults]\npreset = "exec"\ncmd = "sleep 600"\n[nodes.a]\n[nodes.b]\n')
+    (real.base / "multi.toml").write_text(
+        '[defaults]\npreset = "exec"\ncmd = "sleep 600"\n[nodes.a]\n[groups.g]\nnodes = ["b"]\n'
+    )
     assert "so no node is named" in real.multi("start", "-x", "b").exits(2).err
+    assert "so no node is named" in real.multi("start", "-x", "g").exits(2).err
     assert real.raw("show", "-x", "c").ok().out == "sleep 600 -x c\n" * 2
 
 
