@@ -7,6 +7,7 @@ nothing may be done to it.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from multi import naming
@@ -399,12 +400,18 @@ def _pid_of(file: File | Unreadable | None) -> int | str | None:
         return str(error)
 
 
+@lru_cache(maxsize=1)
+def _decoded(data: bytes) -> Record:
+    """The one that was looked at is the next that is judged, so it is read once."""
+    return records.decode(data)
+
+
 def _record_of(node: Node, file: File | Unreadable | None) -> tuple[Record | None, str]:
     """The sound record in the file, or what is wrong with it."""
     if not isinstance(file, File):
         return None, ""
     try:
-        record = records.decode(file.data)
+        record = _decoded(file.data)
     except DamagedError as error:
         return None, str(error)
     if not naming.is_full_name(record.node.name):
