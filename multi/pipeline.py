@@ -255,6 +255,13 @@ class _Selector:
         Where nodes are stopped or signalled any word counts as a name: that of a node which is down is on no record.
         """
         names = {word for node in nodes for word in (node.name, node.short)}
+        host = self.spec.hostname
+        if host in names:  # -n names a worker on the command line of Celery itself
+            raise UsageError(
+                f"--hostname {host}",
+                "is a node's name where a host is needed, so no node is named",
+                "write the name without it",
+            )
         names.update(group.name for group in self.config.groups)
         for given in self.spec.options:
             if given.value is None or given.joined or self.grammar.takes_value(given.name) is not None:
@@ -359,7 +366,7 @@ class _Selector:
 
     def _says_anew(self, node: Node, expansion: Expansion) -> bool:
         """Whether the words or the configuration, not the record, say how the node runs from now on."""
-        if node.name in expansion.configured:
+        if node.name in expansion.configured and node.argv:
             return True
         return self.command in {"restart", "ensure"} and self.spec.says_command
 

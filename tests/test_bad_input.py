@@ -64,6 +64,19 @@ def test_g9_an_option_that_took_the_name_of_a_node_that_is_gone(real: Real, word
     assert real.state("a", "b") == {"a": "running", "b": "running"}
 
 
+@pytest.mark.parametrize("command", ["stop", "kill", "restart", "status"])
+@pytest.mark.parametrize("option", ["-n", "--hostname"])
+def test_g9_a_name_that_was_given_as_the_host(real: Real, command: str, option: str) -> None:
+    """`stop -n a` is no stop of all nodes: `-n` is a worker's name to Celery, and the host of all nodes here."""
+    real.start("a", "b").ok()
+    pids = {name: real.pid(name) for name in ("a", "b")}
+    done = real.multi(command, option, "a").exits(2)
+    assert done.err == (
+        "multi: --hostname a: is a node's name where a host is needed, so no node is named; write the name without it\n"
+    )
+    assert {name: real.pid(name) for name in ("a", "b")} == pids
+
+
 def test_g9_an_option_that_took_a_configured_name(real: Real) -> None:
     """The same where the nodes are those of the configuration; a value that names no node is a value."""
     (real.base / "multi.toml").write_text(
@@ -274,7 +287,7 @@ def test_g9_no_thread_can_be_made_to_wait_for_a_lock(real: Real, monkeypatch: py
         "raise 'ulimit -u' or pids.max, or start fewer nodes\n"
     )
     assert real.state("a", "b") == {"a": "running", "b": "stopped"}
-    assert real.inside("kill", "a").ok()
+    real.inside("kill", "a").ok()
 
 
 @pytest.mark.parametrize("said", [None, "not/absolute"])
