@@ -68,6 +68,7 @@ ALREADY_RUNNING = "already running"
 ALREADY_STOPPING = "already stopping"
 STOPPED_ON_PURPOSE = "stopped on purpose"
 ENDS_ON_HUP = "another tool started it, and HUP would end it; 'multi restart' with the worker's options takes it over"
+NO_COMMAND = "nobody said what command it is; give the worker's options, as for 'multi start'"
 STANDS_STILL = "it stands still, because somebody sent it STOP; 'multi start' lets it go on"
 
 
@@ -197,7 +198,7 @@ def _kill(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:
             return (Refuse(why),)
 
 
-def _ensure(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:  # noqa: PLR0911 -- one case a column
+def _ensure(_wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:  # noqa: PLR0911 -- one case a column
     match sighting:
         case Down():
             return (Skip(NOT_RUNNING),)
@@ -207,16 +208,22 @@ def _ensure(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:  
             return (Skip(ALREADY_RUNNING),) if ready else (AwaitReady(proc),)
         case Stopping():
             return (Skip(ALREADY_STOPPING),)
-        case Dead(why, on_purpose, patience):
-            if on_purpose:
-                return (Skip(STOPPED_ON_PURPOSE),)
-            if patience > 0:
-                return (Skip(f"{why}; it is tried again in {patience:.0f}s", met=False),)
-            return Clear(why, keep=True), Spawn()
+        case Dead():
+            return _come_back(sighting, node)
         case Lost(proc, why):
             return (Adopt(proc, why),)
         case Unsure(why):
             return (Refuse(why),)
+
+
+def _come_back(dead: Dead, node: Node) -> tuple[Step, ...]:
+    if dead.on_purpose:
+        return (Skip(STOPPED_ON_PURPOSE),)
+    if dead.patience > 0:
+        return (Skip(f"{dead.why}; it is tried again in {dead.patience:.0f}s", met=False),)
+    if not node.argv:
+        return (Refuse(f"{dead.why}, and {NO_COMMAND}"),)
+    return Clear(dead.why, keep=True), Spawn()
 
 
 def _apply(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:

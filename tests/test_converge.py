@@ -204,6 +204,33 @@ def test_an_env_file_that_is_given_with_restart(real: Real) -> None:
     assert [environ_of(real.pid("a")).get(name) for name in "AB"] == [None, "3"]
 
 
+@pytest.mark.parametrize("command", ["ensure", "restart"])
+def test_a_command_that_only_start_was_told(project: Project, command: str) -> None:
+    """A configured node whose command the file does not say comes back with the one on record, else as configured."""
+    project.says("[nodes.a]\numask = '027'\nenv = { X = '1' }\n[nodes.b]\ncmd = 'sleep 600'\n")
+    project.do("start", "--cmd:a=sleep 601").ok()
+    before = project.pids()
+    project.says("[nodes.a]\numask = '027'\nenv = { X = '2' }\n[nodes.b]\ncmd = 'sleep 600'\n")
+    if command == "ensure":
+        os.kill(before["a"], signal.SIGKILL)
+        until(lambda: not alive(before["a"]), "it is gone")
+    project.do(command).ok()
+    after = project.pids()
+    assert after["a"] != before["a"]
+    assert project.real.record("a")["command"] == ["sleep", "601"]
+    assert environ_of(after["a"])["X"] == "2"
+    assert (after["b"] == before["b"]) is (command == "ensure")
+
+
+def test_a_node_without_any_command_is_not_started_again(project: Project) -> None:
+    """Neither the file nor a record says what it is, so `ensure` says that and touches nothing."""
+    project.says("[nodes.a]\n")
+    project.real.run.mkdir(exist_ok=True)
+    project.real.pidfile("a").write_text("4194000\n", encoding="ascii")
+    assert "nobody said what command it is" in project.do("ensure").exits(1).err
+    assert project.real.pidfile("a").exists()
+
+
 def test_a_node_whose_pidfile_was_moved_is_not_two(project: Project) -> None:
     """G2: the process with the old pidfile is stopped before one with the new pidfile is started."""
     project.says("[nodes.a]\ncmd = 'sleep 600'\n[nodes.b]\ncmd = 'sleep 600'\n")
