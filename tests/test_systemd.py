@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from private_machine import BIN, CHECKOUT, USER, USER_ID, Host, need
+from private_machine import BIN, CHECKOUT, STRANGER, STRANGER_ID, USER, USER_ID, Host, need
 from real import as_argv, stays, until
 from system_machine import Booted, machine
 from test_exact_words import KNOTS, UNICODE, VALUES, exact
@@ -308,6 +308,37 @@ def test_a_dead_node_is_started_again_by_the_timer(booted: Booted) -> None:
     host.run("systemctl", "stop", "multi").ok()
     assert show(host, "multi-ensure.timer", "ActiveState") == "inactive"
     stays(lambda: host.processes() == [], "what was stopped on purpose stays down", seconds=2)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        f"User={STRANGER}\nGroup=\nWorkingDirectory=-/srv",
+        f"User={STRANGER_ID}\nGroup={USER}\nWorkingDirectory=/srv",
+        f"User={STRANGER}\nGroup={USER}\nWorkingDirectory=~",
+    ],
+)
+def test_a_dead_node_of_another_user_is_started_again_by_the_timer(booted: Booted, settings: str) -> None:
+    """Who changes user and directory of multi.service need not change them in multi-ensure.service again."""
+    host = booted.host
+    host.write("/etc/systemd/system/multi-ensure.timer.d/soon.conf", "[Timer]\nOnCalendar=\nOnCalendar=*:*:0/1\n")
+    host.write("/etc/systemd/system/multi.service.d/theirs.conf", f"[Service]\n{settings}\n")
+    host.app("/srv/site", owner=STRANGER_ID)
+    host.shell(f"mv /srv/site/* /srv; rm -r {PROJECT}; chown {STRANGER} /srv /run/celery /var/log/celery").ok()
+    passwd = host.read("/etc/passwd")
+    host.write("/etc/passwd", re.sub(rf"^({STRANGER}:.*):/nonexistent:", r"\1:/srv:", passwd, flags=re.MULTILINE))
+    host.write("/etc/conf.d/celery", CONFIG.replace("/run/celery/%n", "../run/celery/%n"))
+    host.run("systemctl", "daemon-reload").ok()
+    host.run("systemctl", "enable", "multi-ensure.timer").ok()
+    host.run("systemctl", "start", "multi").ok()
+    first = pid_of(host, "w1")
+    kill(host, first)
+    until(lambda: runs(host, "w1", first), "w1 lives again")
+    found = host.status(pid_of(host, "w1"))
+    assert found["Uid"].split() == [str(STRANGER_ID)] * 4
+    assert found["Gid"].split() == [str(USER_ID if f"Group={USER}" in settings else STRANGER_ID)] * 4
+    environment = host.read(f"/proc/{pid_of(host, 'w1')}/environ").split("\0")
+    assert {"HOME=/srv", f"USER={STRANGER}", f"LOGNAME={STRANGER}"} <= set(environment)
 
 
 def test_a_reboot(booted: Booted) -> None:
