@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from unittest import mock
@@ -15,7 +16,7 @@ import pytest
 from multi.act import Manner, walk
 from multi.decide import Wish
 from multi.event import Cleared, Event, Gone, Readied, Skipped
-from multi.machine import Row
+from multi.machine import MachineError, Row
 from multi.node import Node
 from multi.system import System, linux, portable
 from real import PATIENCE, Real, until
@@ -38,7 +39,11 @@ def test_psutil_sees_what_linux_sees(real: Real) -> None:
     real.start("a", cmd=worker).ok()
     until(touched.exists, "the family is complete")
     ours = {*real.family(), real.pid("a")}
-    zombies = {pid for pid, row in linux.rows(0.0).items() if row.seen.ppid == real.pid("a") and row.seen.gone}
+    mother = real.pid("a")
+    zombies = until(
+        lambda: {pid for pid, row in linux.rows(0.0).items() if row.seen.ppid == mother and row.seen.gone},
+        "the zombie has closed its files, and is gone after that",
+    )
     assert len(zombies) == 1
     rows, others = linux.rows(0.0), portable.rows()
     for pid in ours | zombies:
@@ -116,10 +121,9 @@ def test_a_whole_life(real: Real, system: Callable[[], System]) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.EPERM, errno.EACCES])
-@pytest.mark.parametrize("call", ["os.pidfd_open", "signal.pidfd_send_signal"])
-def test_pidfds_that_are_forbidden(real: Real, call: str, code: int) -> None:
-    """A kernel that has no pidfds, or a sandbox that forbids a part, is found out before anything depends on them."""
-    with mock.patch(call, side_effect=OSError(code, os.strerror(code))):
+def test_pidfds_that_are_forbidden(real: Real, code: int) -> None:
+    """A kernel that has no pidfds, or a sandbox that forbids them, is found out before anything depends on them."""
+    with mock.patch("os.pidfd_open", side_effect=OSError(code, os.strerror(code))):
         assert isinstance(ride(real, "start")[-1], Readied)
         until((real.base / "touched").exists, "the family is complete")
         assert isinstance(ride(real, "stopwait")[-1], Cleared)
@@ -170,6 +174,37 @@ def test_who_is_in_the_middle_of_execve_is_looked_at_again(real: Real, monkeypat
     row = linux.rows(0.0)[pid]
     assert row.instance is not None
     assert row.instance.pid == pid
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+@pytest.mark.parametrize("machine", [System, NO_PIDFD], ids=["pidfd", "no pidfd"])
+def test_who_cannot_be_looked_at_just_now_is_not_gone(
+    real: Real, machine: Callable[[], System], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where descriptors or memory have run out, that is an error, and not the end of a process (G1, G3)."""
+    real.start("a").ok()
+    with machine() as system:
+        proc = system.census().rows[real.pid("a")].seen.proc
+        monkeypatch.setattr(linux, "_slurp", refusing(proc.pid, code))
+        with pytest.raises(OSError, match=os.strerror(code)):
+            system.census()
+        with pytest.raises(MachineError, match=os.strerror(code)):
+            system.signal(proc, TERM)
+        with nullcontext() if machine is NO_PIDFD else pytest.raises(MachineError, match=os.strerror(code)):
+            system.watch("a", proc)
+        assert system.wait(system.now() + 0.05) == []
+
+
+def refusing(pid: int, code: int) -> Callable[[str, int], bytes]:
+    """A `_slurp` to which that process cannot be shown."""
+    slurp = linux._slurp  # noqa: SLF001 -- the one place where the files of /proc are read
+
+    def refused(path: str, limit: int) -> bytes:
+        if path.startswith(f"/proc/{pid}/"):
+            raise OSError(code, os.strerror(code))
+        return slurp(path, limit)
+
+    return refused
 
 
 def test_who_hangs_in_the_middle_of_execve_holds_up_nobody(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -784,7 +784,13 @@ class System(Place):
             return
         match marshal.loads(data):  # noqa: S302 -- written by our own child before it executed anything
             case ("prepared", int() as pid):
-                birth = self._birth(pid)
+                try:
+                    birth = self._birth(pid)
+                except OSError as error:
+                    child.failed, code = True, error.errno or 0
+                    why = f"cannot look at process {pid}: {os.strerror(code)}"
+                    self._queue.append(LaunchFailed(child.key, why, files_hint(code), code))
+                    return
                 if birth is not None:
                     child.proc = Proc(pid, birth)
                     self._born[child.proc] = ident
@@ -841,17 +847,32 @@ class System(Place):
                 error.errno or 0,
             ) from error
         # Opened first, verified after: from here on the descriptor cannot come to mean another process.
-        if self._birth(proc.pid) != proc.birth:
+        try:
+            same = self._is(proc)
+        except MachineError:
+            os.close(fd)
+            raise
+        if not same:
             os.close(fd)
             return None
         return fd
+
+    def _is(self, proc: Proc) -> bool:
+        """Whether it runs. Raises `MachineError` where that cannot be told just now: then it is not gone."""
+        try:
+            return self._birth(proc.pid) == proc.birth
+        except OSError as error:
+            code = error.errno or 0
+            raise MachineError(
+                f"cannot look at process {proc.pid}", os.strerror(code), files_hint(code), code
+            ) from error
 
     def signal(self, proc: Proc, signum: int) -> str:
         """Signal exactly this process."""
         if proc.pid <= 1 or proc.pid == os.getpid():
             return "denied"
         if not self._pidfd:
-            if self._birth(proc.pid) != proc.birth:
+            if not self._is(proc):
                 return "gone"
             return _sent(partial(os.kill, proc.pid, signum))
         known = self._pidfds.get(proc)
@@ -912,8 +933,11 @@ class System(Place):
         """The portable way: look at each watched process."""
         for key, held in list(self._held.items()):
             for proc, fd in list(held.watches.items()):
-                if fd < 0 and self._birth(proc.pid) != proc.birth:
-                    self._watched_ended(key, proc)
+                try:
+                    if fd < 0 and not self._is(proc):
+                        self._watched_ended(key, proc)
+                except MachineError:
+                    continue  # the next look may tell
             if held.probe is not None and held.probe.process is not None and held.probe.process.poll() is not None:
                 self._exec_answered(key)
 
@@ -1003,7 +1027,10 @@ class System(Place):
         if self._procfs:
             from multi.system import linux
 
-            return linux.look(pid, time.clock_gettime(time.CLOCK_BOOTTIME))
+            try:
+                return linux.look(pid, time.clock_gettime(time.CLOCK_BOOTTIME))
+            except OSError:
+                return None  # it cannot be told just now
         from multi.system import portable
 
         return portable.look(pid)
@@ -1334,11 +1361,7 @@ def _has_pidfds() -> bool:
     if not hasattr(os, "pidfd_open") or not hasattr(signal, "pidfd_send_signal"):
         return False
     try:
-        fd = os.pidfd_open(os.getpid())
-        try:
-            signal.pidfd_send_signal(fd, 0)
-        finally:
-            os.close(fd)
+        os.close(os.pidfd_open(os.getpid()))
     except OSError as error:
         return error.errno not in {errno.ENOSYS, errno.EPERM, errno.EACCES}
     return True

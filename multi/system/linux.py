@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from functools import cache
@@ -32,6 +33,11 @@ def boot_id() -> str:
         return "boot"  # hidden, as by ProcSubset=pid of systemd: ticks alone still tell the processes of one boot apart
 
 
+def _tells_nothing(error: OSError) -> bool:
+    """Whether a process that could not be looked at may well be there: it is we who have run out of something."""
+    return error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
 def _slurp(path: str, limit: int) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -41,10 +47,12 @@ def _slurp(path: str, limit: int) -> bytes:
 
 
 def look(pid: int, boottime: float, *, with_instance: bool = True) -> Row | None:
-    """One process, or None when there is none. `boottime` is CLOCK_BOOTTIME now, seconds."""
+    """One process, or None when there is none. `boottime` is CLOCK_BOOTTIME now, seconds. May raise `OSError`."""
     try:
         row, _, _ = _look(pid, boottime, with_instance=with_instance)
-    except OSError:
+    except OSError as error:
+        if _tells_nothing(error):
+            raise
         return None
     return row
 
@@ -113,7 +121,7 @@ def is_thread(pid: int) -> bool:
 
 
 def birth(pid: int) -> str | None:
-    """The birth of a process that is not gone, or None."""
+    """The birth of a process that is not gone, or None. May raise `OSError`."""
     row = look(pid, 0.0, with_instance=False)
     return None if row is None or row.seen.gone else row.seen.proc.birth
 
@@ -258,7 +266,9 @@ def table(boottime: float) -> tuple[dict[int, Row], bool]:
                     found[pid], ending, executing = _look(pid, boottime)
                 except PermissionError:  # as by hidepid=1, proc(5): it is there, and not for us to see
                     continue
-                except OSError:
+                except OSError as error:
+                    if _tells_nothing(error):
+                        raise
                     found.pop(pid, None)
                     ending, executing = True, False
                 ended = ended or ending
