@@ -85,6 +85,7 @@ if TYPE_CHECKING:
 
 STILL_THERE = "not started with its new pidfile, because it still runs with the old one"
 _KILL, _STOP, _CONT = int(signal.SIGKILL), int(signal.SIGSTOP), int(signal.SIGCONT)
+_GIVEN_UP = "its last start was given up"  # by whoever asked for it; nothing is wrong with the node
 _FREEZE_SECONDS = 1.0  # for all of a tree to stand still; one that still grows after that is killed while it grows
 _KILL_GRACE = 5.0  # seconds for the kernel to end what was sent KILL
 _MOST_DOUBTS = 10  # looks in a row that find nobody while others end all the time, until nobody is believed to be there
@@ -381,7 +382,7 @@ class _Walker:
         self._census: Census | None = None
         self._remnants: tuple[Remnant, ...] = ()
         self._undo = False
-        self._given_up = "its last start was given up"
+        self._given_up = _GIVEN_UP
 
     def walk(self) -> Walk:
         """Lock, look, decide, do. True when what was asked for is true of the node."""
@@ -819,8 +820,10 @@ class _Walker:
         if self._before is None:
             self._machine.remove(self._node.recordfile)
         else:
-            # At once, not as a `Save`: this is also for a walk that is being closed, and so cannot wait any more.
             before = replace(self._before, proc=None, desired=records.WANTED_UP, failure=why)
+            if why != _GIVEN_UP:  # it failed, as one does that dies at once, and `ensure` must not try it for ever
+                before = replace(before, failures=self._history().failures + 1, failed=self._machine.wall())
+            # At once, not as a `Save`: this is also for a walk that is being closed, and so cannot wait any more.
             (error,) = self._machine.write([_draft_of(before)])
             if error is not None:
                 raise error

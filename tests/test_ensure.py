@@ -122,6 +122,39 @@ def test_it_comes_back_as_it_was_started(real: Real) -> None:
     assert real.record("a")["settings"]["stop_schedule"] == "TERM/1/KILL/5"  # type: ignore[index]  # a JSON object
 
 
+@pytest.mark.parametrize("what", ["its directory", "its interpreter"])
+def test_what_cannot_even_run_is_left_alone_for_a_growing_while(real: Real, what: str) -> None:
+    """A start that fails before the program runs counts as well: cron is not told of it every minute for ever."""
+    place = real.base / "there"
+    place.mkdir()
+    program = place / "program"
+    program.write_text("#!/bin/sh\nexec sleep 600\n", encoding="ascii")
+    program.chmod(0o755)
+    real.start("a", f"--workdir={place}", cmd=str(program)).ok()
+    kill(real, "a")
+    if what == "its directory":
+        place.rename(real.base / "elsewhere")
+    else:
+        program.write_text("#!/nonexistent/sh\n", encoding="ascii")
+    began = time.time()
+    ensure(real).exits(1)
+    assert (real.record("a")["failures"], float(str(real.record("a")["failed"])) >= began - 1) == (2, True)
+    change(real, "a", failed=time.time() + 7200)  # so that the pause is not over before it is looked at
+    assert "'multi ensure' tries again in" in real.multi("status", "a").out
+    silent(ensure(real), 1)
+    change(real, "a", failed=time.time() - 7200)
+    assert ensure(real).exits(1).err
+    assert real.record("a")["failures"] == 3
+    change(real, "a", failed=time.time() + 7200)
+    if what == "its directory":
+        (real.base / "elsewhere").rename(place)
+    else:
+        program.write_text("#!/bin/sh\nexec sleep 600\n", encoding="ascii")
+    silent(ensure(real), 1)
+    real.multi("start", "a", f"--workdir={place}", f"--cmd={program}", "--preset=exec").ok()
+    assert real.record("a")["failures"] == 0
+
+
 def test_g9_half_a_command_is_no_command(real: Real) -> None:
     """G9: words that say the command anew, and do not say it, are a mistake: one line, exit 2, nothing is done."""
     real.start("a").ok()
