@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from multi.errors import EXIT_FAILED, EXIT_PERMISSION
@@ -24,7 +25,7 @@ _LONGEST = 1 << 16  # bytes of a line that is shown although it has no end yet
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line of one log. `names` are the short names of the nodes that share it."""
+    """One line of one log. `names` are those of the nodes that share it: short ones, where they tell nodes apart."""
 
     names: str
     text: str
@@ -115,11 +116,12 @@ def _tail(path: str, count: int, machine: Machine) -> bytes:
 
 
 def _sources(nodes: Sequence[Node]) -> list[_Source]:
+    alike = Counter(node.short for node in nodes)
     names: dict[str, list[str]] = {}
     for node in nodes:
         if node.logs_to_file:
-            names.setdefault(node.logfile, []).append(node.short)
-    return [_Source(",".join(shorts), path) for path, shorts in names.items()]
+            names.setdefault(node.logfile, []).append(node.short if alike[node.short] == 1 else node.name)
+    return [_Source(",".join(some), path) for path, some in names.items()]
 
 
 def _last(data: bytes, count: int) -> bytes:

@@ -56,6 +56,17 @@ def test_last_lines_behind_their_node(real: Real) -> None:
     assert done.out.splitlines() == ["a | line 18", "a | line 19", "b | not \ufffd utf-8", "b | no end"]
 
 
+def test_nodes_that_differ_by_their_host_alone(real: Real) -> None:
+    """Lines of `w1@a` and `w1@b` can be told apart: they have the whole names, and others go on with short ones."""
+    real.log.mkdir()
+    for name in ("w1@a", "w1@b", "w2@a"):
+        add(real.log / f"{name}.log", f"from {name}\n")
+    words = ("logs", "w1@a", "w1@b", "w2@a", f"--pidfile={real.run}/%h.pid", f"--logfile={real.log}/%h.log")
+    assert real.raw(*words).ok().out == "w1@a | from w1@a\nw1@b | from w1@b\nw2 | from w2@a\n"
+    told = [json.loads(line)["nodes"] for line in real.raw(*words, "--json").ok().out.splitlines()]
+    assert told == [["w1@a"], ["w1@b"], ["w2"]]
+
+
 def test_following_survives_rotation_and_truncation(real: Real) -> None:
     """Lines that come after a rename with a new file, and after copytruncate, are shown; none is shown twice."""
     real.start("a").ok()
