@@ -367,6 +367,25 @@ def test_g3_a_disk_that_is_really_full(real: Real) -> None:
         subprocess.run(["umount", "-l", str(real.run)], check=True, timeout=10)
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("command", ["stop", "stopwait", "kill"])
+def test_g3_a_disk_that_is_really_read_only(real: Real, command: str) -> None:
+    """A run directory that became read-only keeps no node running, and `restart` stops none that it cannot start."""
+    real.run.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "multi-test", str(real.run)], check=True, timeout=10)
+    try:
+        real.start("a").ok()
+        pid = real.pid("a")
+        subprocess.run(["mount", "-o", "remount,ro", str(real.run)], check=True, timeout=10)
+        for starting in (real.inside("restart", "a"), real.inside_raw(*real.start_words("b"))):
+            assert "Read-only file system" in starting.exits(77).err
+        assert real.state("a") == {"a": "running"}
+        real.inside(command, "a").exits(0 if command == "stop" else 77)
+        until(lambda: not alive(pid), "it is gone")
+    finally:
+        subprocess.run(["umount", "-l", str(real.run)], check=True, timeout=10)
+
+
 def test_g3_descriptors_run_out(real: Real) -> None:
     """With too few descriptors a start fails with the reason, wherever they run out; with enough it works."""
     import resource

@@ -328,6 +328,11 @@ def _open_or_make(at: way.Way, base: str, owner: Owner | None) -> int:
             return os.open(name, _CHANGE, dir_fd=at.fd)
         except FileNotFoundError:
             pass
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            # A disk that became read-only must keep nobody from ending a node; a lock needs no writing, flock(2).
+            return os.open(name, _READ, dir_fd=at.fd)
         try:
             # Alone, or not at all: what somebody put there meanwhile must not be given to anybody.
             fd = os.open(name, _CHANGE | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=at.fd)
