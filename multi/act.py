@@ -367,13 +367,11 @@ class _Walker:
     """The way of one node."""
 
     def __init__(self, node: Node, wish: Wish, manner: Manner, machine: Machine) -> None:
-        self._node = node
-        weaker = manner.weaker.get(node.name)
+        self._manner = manner
+        self._be(node)
         self._noted = float("-inf")  # when a status was put on record last
-        self._tried = node if weaker is None else weaker.instead(node)  # how it proves that it is ready
         self._key = node.name
         self._wish = wish
-        self._manner = manner
         self._machine = machine
         self._record: Record | None = None  # what is on disk now
         self._before: Record | None = None  # what was there when we looked
@@ -388,7 +386,7 @@ class _Walker:
         """Lock, look, decide, do. True when what was asked for is true of the node."""
         try:
             seen = yield from self._survey()
-            if seen is None:
+            if seen is None or not (yield from self._catch_up()):
                 return False
             for step in decide.route(self._wish, seen.sighting, self._node).steps:
                 if not (yield from self._do(step, decide.proc_of(seen.sighting))):
@@ -412,6 +410,29 @@ class _Walker:
             # The run directory was removed under it; now that it is there again there is a lock to take.
             return (yield from self._look()) if (yield from self._lock()) else None
         return seen
+
+    def _catch_up(self) -> Walk:
+        """What was on record when the node was chosen may have been replaced while we waited for the lock.
+
+        Then the new record counts: who restarts a node as it was does not bring back what another has just replaced.
+        """
+        before = self._wish.recorded
+        record = observe.recall(self._node, self._machine) if before is not None else None
+        if record is None or record.node == before:
+            return True
+        if self._wish.command == "apply":
+            self._wish = replace(self._wish, recorded=record.node)
+        elif self._node == before and (record.node.name, record.node.preset) == (self._key, self._node.preset):
+            self._be(record.node)
+        else:
+            yield Refused(self._key, "another multi has changed how it runs meanwhile; look at it, and say it again")
+            return False
+        return True
+
+    def _be(self, node: Node) -> None:
+        self._node = node
+        weaker = self._manner.weaker.get(node.name)
+        self._tried = node if weaker is None else weaker.instead(node)  # how it proves that it is ready
 
     def _made_rundir(self) -> bool:
         node = self._node

@@ -76,7 +76,8 @@ STANDS_STILL = "it stands still, because somebody sent it STOP; 'multi start' le
 class Wish:
     """What is asked of a node: the command, and the signal given with it (``-SIG``).
 
-    `recorded` is the node as it was started, for ``apply``, and `moved` the node with other pidfiles that it still has.
+    `recorded` is the node as it was on record when it was chosen, for ``apply``, ``restart`` and ``ensure``. `moved` is
+    the node with other pidfiles that it still has.
     """
 
     command: str

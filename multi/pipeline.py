@@ -60,10 +60,10 @@ class Selection:
 
     `warnings` are sentences for the user. `sources` tells, per node and setting, where its value comes from
     (``built in``, ``preset celery``, ``multi.toml [defaults]``, ``MULTI_UMASK``, ``command line``), `settings` the
-    values themselves. `recorded` are the names of the nodes that were taken from their record, `configured` those
-    that the configuration has. `removed` are nodes that this configuration started and does not have any more, for
-    ``apply`` and ``diff``. `rundir` is where records were looked for when no node was named, `config` the
-    configuration file that was read, and `found` says why it was that one.
+    values themselves. `recorded` is what was on record of the nodes that were taken from their record, by name, and
+    `configured` are the names of those that the configuration has. `removed` are nodes that this configuration started
+    and does not have any more, for ``apply`` and ``diff``. `rundir` is where records were looked for when no node was
+    named, `config` the configuration file that was read, and `found` says why it was that one.
     """
 
     nodes: tuple[Node, ...]
@@ -71,7 +71,7 @@ class Selection:
     warnings: tuple[str, ...] = ()
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    recorded: frozenset[str] = frozenset()
+    recorded: Mapping[str, Node] = field(default_factory=dict)
     configured: frozenset[str] = frozenset()
     removed: tuple[Node, ...] = ()
     fallbacks: Mapping[str, tuple[Ready, str]] = field(default_factory=dict)
@@ -297,7 +297,7 @@ class _Selector:
         if self.command in _FRESH:
             return self.selection(expansion)
         nodes: list[Node] = []
-        recorded: set[str] = set()
+        recorded: dict[str, Node] = {}
         for node in expansion.nodes:
             try:
                 record = observe.recall(node, machine)
@@ -308,8 +308,8 @@ class _Selector:
                 continue
             explicit = _explicit(expansion.sources[node.name])
             nodes.append(self._read_again(observe.with_explicit(record.node, node, explicit)))
-            recorded.add(node.name)
-        return replace(self.selection(expansion, tuple(nodes)), recorded=frozenset(recorded))
+            recorded[nodes[-1].name] = record.node
+        return replace(self.selection(expansion, tuple(nodes)), recorded=recorded)
 
     def _repeats(self, node: Node, expansion: Expansion) -> bool:
         """Whether the node is to be started by a command that neither the words nor the configuration say."""
@@ -399,7 +399,7 @@ class _Selector:
             for node in asked.nodes
         )
         selection = self.selection(asked, merged)
-        return replace(selection, warnings=(*selection.warnings, *warnings), recorded=frozenset(nodes), rundir=rundir)
+        return replace(selection, warnings=(*selection.warnings, *warnings), recorded=nodes, rundir=rundir)
 
     def _read_again(self, node: Node) -> Node:
         """What is on record of env files is what they held at the last start; the next one takes what they hold now."""
@@ -630,8 +630,9 @@ def _errands(command: str, selection: Selection, machine: Machine) -> list[tuple
             from multi.document import nearest
 
             raise UsageError(command, "is nothing that is done to nodes", nearest(command, decide.COMMANDS))
-        wish = decide.Wish(command, selection.spec.signum)
-        return [(node, wish) for node in selection.nodes]
+        known = selection.recorded if command in {"restart", "ensure"} else {}
+        signum = selection.spec.signum
+        return [(node, decide.Wish(command, signum, known.get(node.name))) for node in selection.nodes]
     errands: list[tuple[Node, Wish]] = []
     for node in selection.nodes:
         record = observe.recall(node, machine)

@@ -35,7 +35,7 @@ from multi.event import (
     Survived,
     Waiting,
 )
-from multi.machine import INSTANCE, MachineError
+from multi.machine import INSTANCE, Draft, MachineError
 from multi.node import Node
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Up
 from world import REFUSABLE, Body, Child, Crowd, Entry, Fake, KilledError, Nature, World, node_of
@@ -856,6 +856,51 @@ def test_a_locked_node_is_waited_for() -> None:
 
     world.after(5.0, go_on)
     assert ride(world, "start", fake=second) == [Skipped("w1@host", spawned.pid, "already running")]
+
+
+def ride_late(world: World, wish: Wish, node: Node, meanwhile: Node) -> list[Event]:
+    """A command that knows what was on record, when another one has put something else there since."""
+    fake = world.fake()
+    assert fake.write(
+        [Draft(node.recordfile, records.encode(replace(record_of(world, node), node=meanwhile)), None, None)]
+    )
+    events = list(walk([(node, wish)], Manner(), fake))
+    fake.close()
+    return events
+
+
+@pytest.mark.parametrize("command", ["restart", "ensure"])
+def test_g2_what_another_one_put_on_record_meanwhile_is_started(command: str) -> None:
+    """G2: the node that was chosen before the wait for the lock was that of the record, so it is the new record's."""
+    world = World()
+    node, other = node_of(), replace(node_of(), argv=("program", "new"))
+    body = running(world, None, node)
+    if command == "ensure":
+        world.end(body, 1)
+    events = ride_late(world, Wish(command, recorded=node), node, other)
+    assert [event.argv for event in only(events, Spawned)] == [("program", "new")]
+    assert record_of(world).node == other
+
+
+def test_g2_words_beside_a_record_that_has_changed_are_refused() -> None:
+    """G2: what was typed for the old command is not mixed with the new one; nothing is touched."""
+    world = World()
+    node, other = node_of(), replace(node_of(), argv=("program", "new"))
+    body = running(world, None, node)
+    events = ride_late(world, Wish("restart", recorded=node), replace(node, startsecs=7.0), other)
+    (refused,) = events
+    assert isinstance(refused, Refused)
+    assert "another multi has changed" in refused.why
+    assert not body.gone
+
+
+def test_g2_apply_sees_what_another_apply_has_done_meanwhile() -> None:
+    """G2: two at once restart a changed node once."""
+    world = World()
+    old, node = replace(node_of(), argv=("program", "old")), node_of()
+    running(world, None, node)
+    events = ride_late(world, Wish("apply", recorded=old), node, node)
+    assert kinds(events) == ["Skipped"]
 
 
 def test_lock_time_out() -> None:

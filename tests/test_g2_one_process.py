@@ -9,7 +9,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from real import alive, descriptors, run, until
+from real import alive, descriptors, run, until, words_of
 
 if TYPE_CHECKING:
     from real import Real
@@ -65,6 +65,23 @@ def test_g2_a_lock_held_too_long_is_exit_75_and_names_the_holder(real: Real) -> 
     os.kill(real.pid("w1"), signal.SIGKILL)
     slow.done().ok()
     assert not real.processes("w1")
+
+
+def test_g2_a_restart_that_waits_for_another_one_starts_what_that_put_on_record(real: Real) -> None:
+    """G2: the second does not bring back the command that the first one has just replaced."""
+    real.start("w1", cmd=real.worker("--ignore", "TERM"), startsecs=0.3).ok()
+    real.start("w2", cmd=real.worker()).ok()
+    before = real.pid("w2")
+    new = f"--cmd={real.worker('--ignore', 'HUP')}"
+    words = ("restart", f"--pidfile={real.run}/%n.pid", "--preset=exec", "--startsecs=0", "w1")
+    slow = real.begin(*words, new, f"--logfile={real.log}/%n.log", "--stop-schedule=TERM/60/KILL/5")
+    until(lambda: real.state("w1") == {"w1": "stopping"}, "the stop is under way")
+    second = real.begin("restart", f"--pidfile={real.run}/%n.pid", "w1", "w2")
+    until(lambda: real.pidfile("w2").exists() and real.pid("w2") != before, "the second has chosen what to start")
+    os.kill(real.pid("w1"), signal.SIGKILL)
+    slow.done().ok()
+    second.done().ok()
+    assert words_of(real.pid("w1"))[-2:] == ["--ignore", "HUP"]
 
 
 def test_g2_the_lock_of_a_killed_command_is_no_obstacle(real: Real) -> None:
