@@ -112,6 +112,8 @@ def _judge(node: Node, evidence: Evidence, census: Census, me: Me) -> Observatio
             return Observation(sighting, record)
     elsewhere = _elsewhere(node, census, evidence.node_uid, me)
     sighting = elsewhere or _judge_unrecorded(node, record, damage, evidence, census, me)
+    if damage and isinstance(sighting, Dead):
+        sighting = _by_another_way(node, evidence.record, census) or sighting
     if isinstance(sighting, Dead) and evidence.hidden and record is not None and record.proc is not None:
         sighting = _hidden(node, record.proc, census, me) or sighting
     left = remnants(node, record, census, evidence.node_uid, me) if isinstance(sighting, (Dead, Down)) else ()
@@ -157,6 +159,28 @@ def _hidden(node: Node, proc: Proc, census: Census, me: Me) -> Unsure | None:
     return Unsure(
         f"{node.recordfile} names pid {proc.pid}, which runs but may not be looked at by this user; run multi as root"
     )
+
+
+def _by_another_way(node: Node, file: File | Unreadable | None, census: Census) -> Unsure | None:
+    """The record is of a process that runs and has the same pidfile, but for the way to it: as /var/run and /run."""
+    try:
+        record = _decoded(file.data) if isinstance(file, File) else None
+    except DamagedError:
+        return None
+    if record is None or record.proc is None:
+        return None
+    other = record.node.pidfile
+    row = census.rows.get(record.proc.pid)
+    if row is None or row.seen.gone or row.seen.proc != record.proc or _base(other) != _base(node.pidfile):
+        return None
+    return Unsure(
+        f"{node.recordfile} says that {record.node.name} runs as pid {record.proc.pid} with the pidfile {other}; "
+        f"give --pidfile={other}, or remove {node.recordfile} if it is a copy"
+    )
+
+
+def _base(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _judge_recorded(node: Node, record: Record, proc: Proc, evidence: Evidence, census: Census) -> Sighting:

@@ -84,6 +84,20 @@ def test_g2_a_restart_that_waits_for_another_one_starts_what_that_put_on_record(
     assert words_of(real.pid("w1"))[-2:] == ["--ignore", "HUP"]
 
 
+def test_g2_a_run_directory_by_another_name(real: Real) -> None:
+    """G2: /var/run is /run on most machines; by the other name no second process is started for a lost pidfile."""
+    real.start("w1").ok()
+    before = real.pid("w1")
+    real.pidfile("w1").unlink()
+    (real.base / "other").symlink_to(real.run)
+    words = real.start_words("w1")
+    done = real.raw(*(word.replace(f"--pidfile={real.run}/", f"--pidfile={real.base}/other/") for word in words))
+    assert f" runs as pid {before} with the pidfile {real.run}/w1.pid; " in done.exits(1).err
+    assert f"give --pidfile={real.run}/w1.pid" in done.err
+    real.start("w1").ok()
+    assert real.pid("w1") == before
+
+
 def test_g2_the_lock_of_a_killed_command_is_no_obstacle(real: Real) -> None:
     """G2, G3: the kernel gives a lock back when its holder dies; the file that is left means nothing."""
     real.start("w1", cmd=real.worker("--ignore", "TERM"), startsecs=0.3).ok()

@@ -304,10 +304,26 @@ OURS = [
         rows=(carrier(4001, main=PID), carrier(4002, main=PID)),
     ),
     running(
-        name="a record that was copied from elsewhere",
+        name="a record by another way to the same directory, or copied from elsewhere, of a process that runs",
+        is_true=Unsure,
+        why=r"/run/w1\.json says that w1@host runs as pid 4000 with the pidfile /elsewhere/w1\.pid; "
+        r"give --pidfile=/elsewhere/w1\.pid, or remove /run/w1\.json if it is a copy$",
+        record=recordfile(node=replace(NODE, pidfile="/elsewhere/w1.pid")),
+        pidfile=None,
+    ),
+    running(
+        name="a record that was copied from elsewhere, of a process that is gone",
         is_true=Dead,
         why=r"it is about the pidfile /elsewhere/w1\.pid",
         record=recordfile(node=replace(NODE, pidfile="/elsewhere/w1.pid")),
+        pidfile=None,
+        rows=(),
+    ),
+    running(
+        name="a record that was copied from another node's",
+        is_true=Dead,
+        why=r"it is about the pidfile /run/w2\.pid",
+        record=recordfile(node=replace(NODE, pidfile="/run/w2.pid")),
         pidfile=None,
     ),
     running(
