@@ -13,7 +13,7 @@ below `Real.run`; `Real.start` adds the rest of what a bare ``start`` needs.
 
 A command that starts nodes is done for `Real.raw`, `Real.multi`, `Real.start` and `Real.inside` when those of them that
 are tiny workers are set up: Python takes a while until it hears a signal, and a test that sends one before that tests
-nothing. `Real.begin` does not wait.
+nothing. `Real.begin` does not wait; `Real.settle` does so for it.
 
 At the end of a test each process that came of it is found by a mark in its environment or words, and KILLed. Nodes that
 are on record, and their children, may be left for that. Anything else that is still there is an orphan or a part of
@@ -320,17 +320,20 @@ class Real:
         return self._settled(Done(words, code, out.getvalue(), err.getvalue(), time.monotonic() - began))
 
     def _settled(self, done: Done) -> Done:
-        """Wait until the tiny workers on record hear signals, or are gone."""
         if not STARTING.isdisjoint(done.words):
-            for pid in self._recorded_pids():
-                until(lambda pid=pid: not alive(pid) or words_of(pid), f"{pid} has executed")  # type: ignore[misc]
-                if WORKER not in words_of(pid):
-                    continue
-                # In the middle of execve(2) a process shows its words for a moment before its environment.
-                until(lambda pid=pid: not alive(pid) or environ_of(pid), f"{pid} shows its environment")  # type: ignore[misc]
-                if environ_of(pid).get(_UP) == str(self.up):
-                    until(lambda pid=pid: not alive(pid) or (self.up / str(pid)).exists(), f"{pid} is set up")  # type: ignore[misc]
+            self.settle()
         return done
+
+    def settle(self) -> None:
+        """Wait until the tiny workers on record hear signals, or are gone; what `begin` has started, too."""
+        for pid in self._recorded_pids():
+            until(lambda pid=pid: not alive(pid) or words_of(pid), f"{pid} has executed")  # type: ignore[misc]
+            if WORKER not in words_of(pid):
+                continue
+            # In the middle of execve(2) a process shows its words for a moment before its environment.
+            until(lambda pid=pid: not alive(pid) or environ_of(pid), f"{pid} shows its environment")  # type: ignore[misc]
+            if environ_of(pid).get(_UP) == str(self.up):
+                until(lambda pid=pid: not alive(pid) or (self.up / str(pid)).exists(), f"{pid} is set up")  # type: ignore[misc]
 
     @property
     def _pidfile(self) -> str:

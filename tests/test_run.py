@@ -27,9 +27,10 @@ def begin(real: Real, *words: str, cmd: str, **env: str) -> Begun:
 
 
 def up(real: Real, *names: str) -> dict[str, int]:
-    """Wait until all run and are seen to; their pids."""
+    """Wait until all run, are seen to, and hear signals; their pids."""
     until(lambda: all(real.pidfile(name).exists() for name in names), f"{names} have pidfiles")
     until(lambda: set(real.state(*names).values()) == {"running"}, f"{names} run")
+    real.settle()
     return {name: real.pid(name) for name in names}
 
 
