@@ -20,7 +20,7 @@ from multi.decide import Wish, runs_elsewhere
 from multi.event import Adopted, Event, Failed, Gone, Interrupted, Refused, Signalled, Skipped
 from multi.machine import Ended, Interruption, Locked, MachineError
 from multi.schedule import signal_name
-from multi.sighting import Lost, Stopping, Up
+from multi.sighting import Lost, Stopping, Unsure, Up
 from multi.value import replace
 
 if TYPE_CHECKING:
@@ -163,6 +163,9 @@ class _Watch:
             match seen.sighting:
                 case Up(proc) | Stopping(proc) | Lost(proc):
                     self._watch(name, proc)
+                case Unsure(why) if seen.record is None:
+                    self._over = True
+                    yield Failed(name, None, why, logfile=self.nodes[name].logfile)
                 case _ if seen.record is None or seen.record.desired == records.WANTED_STOPPED:
                     del self.nodes[name]
                     yield Gone(name, 0, 0.0)

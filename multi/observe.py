@@ -456,7 +456,8 @@ def _distrust(path: str, file: File | Unreadable | None, node_uid: int | None, m
     if file.uid not in trusted:
         return (
             f"{path} belongs to uid {file.uid}, not to this node's user; "
-            f"give --uid {file.uid} if it is that user's node, or remove the file if it was planted"
+            f"give --uid {file.uid} if it is that user's node; if it was until now, 'multi stopwait --uid={file.uid}' "
+            "stops it; remove the file if it was planted"
         )
     if me.uid == 0 and file.mode & _OTHERS_WRITE:
         return f"{path} can be written by others (mode {file.mode:04o}); look at it, then chmod go-w {path}"

@@ -320,6 +320,20 @@ def test_g3_a_restart_that_is_cut_off_is_finished_by_run(real: Real) -> None:
     assert real.family() == []
 
 
+@pytest.mark.root
+def test_files_that_cannot_be_believed_are_no_stop(real: Real) -> None:
+    """G4: where nobody can tell whether the node was stopped or restarted, it says so, exit 1."""
+    begun = begin(real, "a", cmd=real.worker("--ignore", "TERM"))
+    (pid,) = up(real, "a").values()
+    slow = real.begin("restart", f"--pidfile={real.run}/%n.pid", "a", "--stop-schedule=TERM/60/KILL/5")
+    until(lambda: real.state("a") == {"a": "stopping"}, "the restart is under way")
+    real.pidfile("a").chmod(0o666)
+    slow.process.kill()
+    slow.done()
+    os.kill(pid, signal.SIGKILL)
+    assert f"{real.pidfile('a')} can be written by others (mode 0666)" in begun.done().exits(1).err
+
+
 def test_a_pidfile_that_vanishes_does_not_end_it(real: Real) -> None:
     """Lost files are no death; the node is still stopped in the end."""
     begun = begin(real, "a", cmd="sleep 600")
