@@ -5,7 +5,9 @@
         other.untouched()
 
 A pid is chosen by telling the kernel which it gave last (``/proc/sys/kernel/ns_last_pid``, root only). Another process
-may be faster, so it is tried again until it works. `reaping` makes sure that a pid is free as soon as its process ends.
+may be faster, so it is tried again until it works. What else is started meanwhile gets pids near it, which others have
+only just given up; so the kernel is told at once afterwards to go on from where it was. `reaping` makes sure that a pid
+is free as soon as its process ends.
 """
 
 from __future__ import annotations
@@ -67,12 +69,11 @@ def bystander(directory: Path, *, pid: int | None = None, words: Sequence[str] =
 def _fork_as(pid: int | None, argv: Sequence[str]) -> int:
     deadline = time.monotonic() + _SECONDS
     while True:
-        if pid is not None:
-            LAST_PID.write_text(str(pid - 1), encoding="ascii")
         wait, go = os.pipe()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # the tests' other threads hold nothing that it needs
-            got = os.fork()
+            with next_pid(pid):
+                got = os.fork()
         if got == 0:
             os.close(go)
             if os.read(wait, 1):
@@ -86,6 +87,21 @@ def _fork_as(pid: int | None, argv: Sequence[str]) -> int:
         os.close(go)
         os.waitpid(got, 0)
         assert time.monotonic() < deadline, f"pid {pid} cannot be had"
+
+
+@contextlib.contextmanager
+def next_pid(pid: int | None) -> Iterator[None]:
+    """What is forked next, by whoever is first, gets this pid if it is free; root only. Nothing is done for None."""
+    if pid is None:
+        yield
+        return
+    ours, last = os.getpid(), LAST_PID.read_text(encoding="ascii")
+    LAST_PID.write_text(str(pid - 1), encoding="ascii")
+    try:
+        yield
+    finally:
+        if os.getpid() == ours:  # not what was forked
+            LAST_PID.write_text(last, encoding="ascii")
 
 
 @contextlib.contextmanager

@@ -24,12 +24,10 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from bystander import reaping
+from bystander import LAST_PID, next_pid, reaping
 from real import Real, environ_of, place, stat, until
 
-LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
 COMMANDS = ("start", "start", "stopwait", "restart", "restart", "stop", "kill", "ensure", "status")
 _NODE = """
 import fcntl, os, signal, sys, time
@@ -211,8 +209,9 @@ class Storm:
         with contextlib.suppress(AssertionError):
             until(lambda: stat(pid) is None, "the pid is free", 2.0)
             for _ in range(3):  # another process may be faster
-                LAST_PID.write_text(str(pid - 1), encoding="ascii")
-                if self.more_bystanders(1) == pid:
+                with next_pid(pid):
+                    got = self.more_bystanders(1)
+                if got == pid:
                     self.account.pids_taken += 1
                     break
 
