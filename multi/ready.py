@@ -151,8 +151,9 @@ def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
             if course.proof is not None and now >= course.executed + node.startsecs:
                 return course.proof
         if course.proof is None and now >= course.deadline:
-            said = machine.probe_says(node.name) if course.probing else ""
-            course.why = f"its probe did not end; it last said: {said}" if said else course.why
+            if course.probing and not course.why:  # an answer that an earlier one gave says more
+                said = machine.probe_says(node.name)
+                course.why = f"its probe did not end; it last said: {said}" if said else ""
             return Disproof(_late(node, course), said=course.status)
         happening = yield Pause(_next_look(node, course, now), "ready", proc.pid, began, note=course.said)
         if happening is None:

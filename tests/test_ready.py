@@ -303,6 +303,9 @@ def test_a_probe_that_talks() -> None:
     world.probe_takes = 1000.0
     event = failed(world, node_of("w2", ready="exec:ask", ready_timeout=10.0))
     assert event.why == "not ready after 10s (ready = exec:ask): its probe did not end; it last said: no such table"
+    world.probe_takes = 7.0  # one answers, the next one is cut off
+    event = failed(world, node_of("w3", ready="exec:ask", ready_timeout=10.0))
+    assert event.why == "not ready after 10s (ready = exec:ask): ask: Connection refused: no such table"
 
 
 def test_a_node_that_dies_while_it_is_probed() -> None:

@@ -400,9 +400,9 @@ def test_g4_exec(real: Real) -> None:
 
 def test_g4_exec_says_no(real: Real) -> None:
     """The command, and what became of it, are the reason."""
-    done = real.start("a", "--ready=exec:sh -c 'exit 7'", "--ready-timeout=0.6").exits(1)
+    done = real.start("a", "--ready=exec:sh -c 'exit 7'", "--ready-timeout=2").exits(1)
     assert "sh -c 'exit 7': exit status 7" in done.err
-    done = real.start("b", "--ready=exec:/nonexistent/probe", "--ready-timeout=0.6").exits(1)
+    done = real.start("b", "--ready=exec:/nonexistent/probe", "--ready-timeout=2").exits(1)
     assert "No such file or directory" in done.err
 
 
