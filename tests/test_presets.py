@@ -26,7 +26,7 @@ from multi.node import Ready
 from multi.presets import Preset
 from multi.schedule import Schedule
 from multi.settings import BY_FLAG
-from workers import fake_redis, started, text, wait_for, wanted
+from workers import redis_server, started, text, wait_for, wanted
 
 SHIPPED = ("celery", "celery-beat", "dramatiq", "exec", "gunicorn", "huey", "rq")
 
@@ -194,29 +194,29 @@ def pattern(preset: Preset) -> re.Pattern[str]:
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[int]:
-    """Port of a Redis that lives as long as the test."""
-    with fake_redis(tmp_path / "redis") as port:
-        yield port
+def redis() -> Iterator[str]:
+    """URL of a Redis that lives as long as the test."""
+    with redis_server() as url:
+        yield url
 
 
-def test_rq_says_when_it_listens_and_stops_on_term(tmp_path: Path, redis: int) -> None:
+def test_rq_says_when_it_listens_and_stops_on_term(tmp_path: Path, redis: str) -> None:
     """The log line that means ready is printed, and the first signal of the schedule is a clean end."""
     wanted("rq")
     preset = presets.load("rq")
-    words = [sys.executable, *preset.cmd, "--url", f"redis://127.0.0.1:{redis}", "high", "low"]
+    words = [sys.executable, *preset.cmd, "--url", redis, "high", "low"]
     with started(words, tmp_path) as process:
         wait_for(lambda: bool(pattern(preset).search(text(tmp_path / "out"))), process)
         assert stopped(preset, process) == 0
     assert "warm shut down requested" in text(tmp_path / "out")
 
 
-def test_rq_refuses_the_name_of_a_killed_worker(tmp_path: Path, redis: int) -> None:
+def test_rq_refuses_the_name_of_a_killed_worker(tmp_path: Path, redis: str) -> None:
     """The reason why the preset gives no name: a killed worker could not be started again."""
     wanted("rq")
     preset = presets.load("rq")
     assert preset.name_option == ""
-    words = [sys.executable, *preset.cmd, "--url", f"redis://127.0.0.1:{redis}", "--name", "w1", "high"]
+    words = [sys.executable, *preset.cmd, "--url", redis, "--name", "w1", "high"]
     with started(words, tmp_path) as process:
         wait_for(lambda: bool(pattern(preset).search(text(tmp_path / "out"))), process)
         process.kill()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from workers import fake_redis, wanted
+from workers import redis_server, wanted
 
 Multi = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -50,7 +50,7 @@ options = ["--processes=1", "--threads=1", "dproj"]
 [groups.rq]
 count = 2
 preset = "rq"
-options = ["--url=redis://127.0.0.1:${REDIS:-0}", "high", "low"]
+options = ["--url=${REDIS:-unset}", "high", "low"]
 
 [groups.celery]
 count = 1
@@ -95,10 +95,10 @@ def multi(tmp_path: Path) -> Iterator[Multi]:
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[int]:
-    """Port of a Redis that lives as long as the test."""
-    with fake_redis(tmp_path / "redis") as port:
-        yield port
+def redis() -> Iterator[str]:
+    """URL of a Redis that lives as long as the test."""
+    with redis_server() as url:
+        yield url
 
 
 def states(multi: Multi, *names: str, **more: str) -> dict[str, str]:
@@ -129,10 +129,10 @@ def test_a_preset_rides_from_start_to_stopwait(multi: Multi, group: str, package
     assert states(multi, group) == dict.fromkeys(names, "stopped")
 
 
-def test_rq_rides_from_start_to_stopwait(multi: Multi, redis: int) -> None:
+def test_rq_rides_from_start_to_stopwait(multi: Multi, redis: str) -> None:
     """The same with the server that it needs; a worker that was killed can be started again."""
     wanted("rq")
-    server = {"REDIS": str(redis)}
+    server = {"REDIS": redis}
     done = multi("start", "rq", **server)
     assert done.returncode == 0, done.stdout + done.stderr
     assert multi("kill", "rq1", **server).returncode == 0

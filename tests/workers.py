@@ -8,13 +8,15 @@ import importlib.util
 import os
 import socket
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from private_machine import find, need
 
 
 def wanted(name: str) -> ModuleType:
@@ -68,19 +70,19 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], se
 
 
 @contextlib.contextmanager
-def fake_redis(home: Path) -> Iterator[int]:
-    """Port of a Redis that lives in a Python process, with its files in `home`."""
-    wanted("fakeredis")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    code = f"import fakeredis; fakeredis.TcpFakeServer(('127.0.0.1', {port})).serve_forever()"
-    home.mkdir()
-    with started([sys.executable, "-c", code], home) as process:
+def redis_server() -> Iterator[str]:
+    """URL of a redis-server that answers at a socket of its own, and is gone when the block is left."""
+    need("redis-server", root=False)
+    with tempfile.TemporaryDirectory(prefix="multi-redis-") as made:  # short, because the path of a socket has to be
+        home = Path(made)
+        server = find("redis-server")
+        assert server is not None
+        words = [server, "--port", "0", "--unixsocket", str(home / "socket"), "--save", "", "--appendonly", "no"]
 
         def listening() -> bool:
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
+            with socket.socket(socket.AF_UNIX) as probe:
+                return probe.connect_ex(str(home / "socket")) == 0
 
-        wait_for(listening, process)
-        yield port
+        with started(words, home) as process:
+            wait_for(listening, process)
+            yield f"unix://{home}/socket"
