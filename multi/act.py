@@ -51,6 +51,7 @@ from multi.machine import (
     Notified,
     Prepared,
 )
+from multi.node import Known
 from multi.pause import Look, Pause
 from multi.record import Record
 from multi.schedule import FOREVER, Schedule, Stage, signal_name
@@ -640,7 +641,7 @@ class _Walker:
         words = self._machine.cmdline(proc.pid)
         if self._wish.command in _SAYING or not words or " " in words[0]:
             return self._node
-        return replace(self._node, argv=words, preset="exec", ready=ready.ALIVE)
+        return replace(self._node, command=Known(words), preset="exec", ready=ready.ALIVE)
 
     def _signal(self, proc: Proc, signum: int, *, stop: bool) -> Walk:
         if stop:
@@ -720,7 +721,7 @@ class _Walker:
         self._undo = False
         self._token = token
         machine.open_gate(self._key)
-        yield Spawned(self._key, proc.pid, node.argv)
+        yield Spawned(self._key, proc.pid, node.words)
         verdict = yield from self._prove(proc, began, there, executed=False)
         match verdict:
             case ready.Proof(how, note):
@@ -814,7 +815,7 @@ class _Walker:
             ("NOTIFY_SOCKET", notify),
         )
         return Launch(
-            argv=node.argv,
+            argv=node.words,
             env=env,
             logfile=node.logfile,
             workdir=node.workdir,

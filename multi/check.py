@@ -44,9 +44,9 @@ def _obstacles(node: Node, machine: Machine) -> Iterator[Obstacle]:
         why = machine.cannot_create(path)
         if why:
             yield Obstacle(node.name, path, why, f"make it writable, or correct {setting}")
-    program = node.argv[0] if node.argv else ""
+    program = node.words[0]
     path = dict(node.env).get("PATH") or machine.surroundings().environ.get("PATH", _DEFAULT_PATH)
-    if program and not _found(program, path, node.workdir or machine.surroundings().cwd, machine):
+    if not _found(program, path, node.workdir or machine.surroundings().cwd, machine):
         where = "" if "/" in program else f" in PATH={path}"
         yield Obstacle(node.name, program, f"is no program{where}", "correct cmd or executable")
 

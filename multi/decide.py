@@ -37,6 +37,7 @@ from __future__ import annotations
 from signal import SIGHUP
 from typing import TYPE_CHECKING
 
+from multi.node import Unknown
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
 from multi.step import (
     Adopt,
@@ -68,7 +69,7 @@ ALREADY_RUNNING = "already running"
 ALREADY_STOPPING = "already stopping"
 STOPPED_ON_PURPOSE = "stopped on purpose"
 ENDS_ON_HUP = "another tool started it, and HUP would end it; 'multi restart' with the worker's options takes it over"
-NO_COMMAND = "nobody said what command it is; give the worker's options, as for 'multi start'"
+SAY_IT = "give the worker's options, as for 'multi start'"
 STANDS_STILL = "it stands still, because somebody sent it STOP; 'multi start' lets it go on"
 
 
@@ -89,6 +90,9 @@ class Wish:
 def route(wish: Wish, sighting: Sighting, node: Node) -> Route:
     """The way from what is to what is wished for. Raises `KeyError` for an unknown command."""
     steps = _ROWS[wish.command](wish, sighting, node)
+    if isinstance(node.command, Unknown) and any(isinstance(step, Spawn) for step in steps):
+        dead = f"{sighting.why}, and " if isinstance(sighting, Dead) else ""
+        return Route(node, (Refuse(f"{dead}{node.command.why}; {SAY_IT}"),))
     return Route(node, (*_wake(wish, sighting), *steps))
 
 
@@ -199,7 +203,7 @@ def _kill(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:
             return (Refuse(why),)
 
 
-def _ensure(_wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:  # noqa: PLR0911 -- one case a column
+def _ensure(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:  # noqa: PLR0911 -- one case a column
     match sighting:
         case Down():
             return (Skip(NOT_RUNNING),)
@@ -210,20 +214,18 @@ def _ensure(_wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:  #
         case Stopping():
             return (Skip(ALREADY_STOPPING),)
         case Dead():
-            return _come_back(sighting, node)
+            return _come_back(sighting)
         case Lost(proc, why):
             return (Adopt(proc, why),)
         case Unsure(why):
             return (Refuse(why),)
 
 
-def _come_back(dead: Dead, node: Node) -> tuple[Step, ...]:
+def _come_back(dead: Dead) -> tuple[Step, ...]:
     if dead.on_purpose:
         return (Skip(STOPPED_ON_PURPOSE),)
     if dead.patience > 0:
         return (Skip(f"{dead.why}; it is tried again in {dead.patience:.0f}s", met=False),)
-    if not node.argv:
-        return (Refuse(f"{dead.why}, and {NO_COMMAND}"),)
     return Clear(dead.why, keep=True), Spawn()
 
 
@@ -238,7 +240,7 @@ def _apply(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
     return (*adopt, *rewrite, *await_ready) or (Skip("as configured"),)
 
 
-_RESTARTING = ("argv", "logfile", "workdir", "uid", "gid", "umask", "nice", "env", "rlimits")
+_RESTARTING = ("command", "logfile", "workdir", "uid", "gid", "umask", "nice", "env", "rlimits")
 
 
 def needs_restart(running: Node, wanted: Node) -> tuple[str, ...]:

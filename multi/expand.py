@@ -1,4 +1,4 @@
-"""`Spec` + configuration + host -> nodes, every path and argv final; no two nodes share a file.
+"""`Spec` + configuration + host -> nodes, every path and command final; no two nodes share a file.
 
 The grammar of names, scopes and templates is that of ``celery multi``; docs/migrating.md lists what
 differs. Settings are merged by one rule: scoped on the command line > command line > environment >
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from multi import naming, parse, template
 from multi.errors import ConfigError, UsageError
 from multi.merge import Merger
-from multi.node import Node, Ready
+from multi.node import Command, Known, Node, Ready, Unknown
 from multi.scope import Scopes, is_number
 from multi.value import dataclass, field, replace
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from multi.schedule import Schedule
     from multi.spec import Given, Spec
 
+NOBODY_SAID = "nobody said what command it is"
 _OWN_SUFFIXES = (".json", ".lock")
 
 
@@ -90,7 +91,7 @@ def expand(  # noqa: PLR0913 -- the stop's inputs, each a value of its own
     `presets` finds a preset by name, `read_env_files` reads the absolute paths of ``env_file``; it is
     None for a command that starts nothing, and so needs no variables. With `strict` a scope that no
     node has is an error instead of a warning. `starts` is false for a command that starts nothing, or
-    only what is on record: then a node whose command nobody said has an empty argv. `recorded` is true
+    only what is on record: then the command that nobody said is `Unknown`. `recorded` is true
     when the names are from records, which say where the nodes' files are: then it is no error that the
     pidfile said now would be one file for two of them. Raises `MultiError`.
     """
@@ -148,7 +149,7 @@ def command_line(node: Node) -> str:
     """What ``show`` and ``get`` print: the command as one line that a shell can run as it is."""
     import shlex
 
-    return shlex.join(node.argv)
+    return shlex.join(node.words)
 
 
 def rundir(spec: Spec, config: Config, host: Host, presets: Callable[[str], Preset], environment: Layer) -> str:
@@ -202,7 +203,7 @@ class _Maker:
             short=name.short,
             host=name.host,
             preset=plan.preset.name,
-            argv=self._argv(plan, name, base, made),
+            command=self._command(plan, name, base, made),
             pidfile=pidfile,
             logfile=logfile,
             workdir=base if said["workdir"] is not None else None,
@@ -282,10 +283,10 @@ class _Maker:
             raise UsageError("--pidfile", f"{pidfile} cannot hold a pid", "write a file, like --pidfile=%n.pid")
         return pidfile
 
-    def _argv(self, plan: Plan, name: Name, base: str, log: str) -> tuple[str, ...]:
-        cmd = self._command(plan, name, base)
+    def _command(self, plan: Plan, name: Name, base: str, log: str) -> Command:
+        cmd = self._cmd(plan, name, base)
         if not cmd:
-            return ()
+            return Unknown(NOBODY_SAID)
         preset = plan.preset
         leading: list[str] = []
         rest: list[str] = []
@@ -302,9 +303,9 @@ class _Maker:
             rest += [f"{preset.log_option}={path}"] if preset.log_option.startswith("--") else [preset.log_option, path]
         append = cast("tuple[str, ...]", plan.settings["append"])
         last = [self._filled(word, name, "--append") for word in append]
-        return (*cmd[:place], *leading, *cmd[place:], *rest, *self._passthrough, *last)
+        return Known((*cmd[:place], *leading, *cmd[place:], *rest, *self._passthrough, *last))
 
-    def _command(self, plan: Plan, name: Name, base: str) -> list[str]:
+    def _cmd(self, plan: Plan, name: Name, base: str) -> list[str]:
         words = [self._filled(word, name, "--cmd") for word in cast("tuple[str, ...]", plan.settings["cmd"] or ())]
         if not words:
             if not self._starts:

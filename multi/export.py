@@ -147,7 +147,7 @@ def _means_log(word: str, logfile: str) -> bool:
 
 def _logs_itself(node: Node) -> bool:
     """Whether the worker opens the log that its node has."""
-    return any(_means_log(word, node.logfile) for word in node.argv)
+    return any(_means_log(word, node.logfile) for word in node.words)
 
 
 def _with_env(node: Node, names: Iterable[str] | None = None) -> tuple[str, ...]:
@@ -155,7 +155,7 @@ def _with_env(node: Node, names: Iterable[str] | None = None) -> tuple[str, ...]
     wanted = None if names is None else frozenset(names)
     told = [f"{name}={value}" for name, value in _set_env(node) if wanted is None or name in wanted]
     unset = [word for name in _unset_env(node) for word in ("-u", name)]
-    return ("env", *unset, *told, *node.argv) if told or unset else node.argv
+    return ("env", *unset, *told, *node.words) if told or unset else node.words
 
 
 # --- systemd ----------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ def _unit(order: Order, node: Node) -> str:
         *([f"Nice={node.nice}"] if node.nice is not None else []),
         *(f"Limit{name.upper()}={_unit_limit(soft)}:{_unit_limit(hard)}" for name, soft, hard in node.rlimits),
         *(f"Environment={_unit_variable(node, name, value)}" for name, value in _set_env(node)),
-        *(_TELL if notify and any("celery" in word for word in (node.preset, *node.argv)) else ()),
+        *(_TELL if notify and any("celery" in word for word in (node.preset, *node.words)) else ()),
         *(f"UnsetEnvironment={name}" for name in _unset_env(node)),
         *_unit_log(node),
         f"KillSignal=SIG{signal_name(node.stop.first)}",
@@ -211,7 +211,7 @@ _TELL = ("# lets the plug-in that multi has in Celery say READY=1", "Environment
 
 def _unit_command(node: Node) -> Sequence[str]:
     """A program with quotes, backslashes or signs of systemd's own in its name is for a shell: systemd takes none."""
-    argv = node.argv
+    argv = node.words
     for word in filter(_undecodable, argv):
         raise _refuse(node, word, "systemctl cannot show what is not UTF-8")
     plain = argv[0].isprintable() and not set(argv[0]) & set("\"'\\$") and argv[0][:1] not in "-@:+!|"
@@ -314,7 +314,7 @@ def _flags(node: Node) -> _Flags:
 
     proof = str(node.ready)
     one = {
-        "--cmd": template.literal(shlex.join(node.argv)),
+        "--cmd": template.literal(shlex.join(node.words)),
         "--logfile": template.literal_path(node.logfile),
         "--workdir": template.literal_path(node.workdir) if node.workdir is not None else None,
         "--umask": f"{node.umask:03o}" if node.umask is not None else None,
@@ -516,7 +516,7 @@ def _compose(order: Order) -> Mapping[str, str]:
             f"  {json.dumps(name)}:",
             *(f"    # {remark}" for remark in _remarks(order, node, *missing)),
             "    image: ${MULTI_IMAGE:?the image with the worker}",
-            f"    command: {_compose_text(node, list(node.argv))}",
+            f"    command: {_compose_text(node, list(node.words))}",
             "    init: true",
             f"    stop_signal: SIG{signal_name(node.stop.first)}",
             f"    stop_grace_period: {_whole_patience(node)}s",
@@ -573,7 +573,7 @@ def _deployment(order: Order, name: str, node: Node) -> str:
     container: dict[str, object] = {
         "name": name,
         "image": "IMAGE",
-        "command": [_kubernetes_word(word) for word in node.argv],
+        "command": [_kubernetes_word(word) for word in node.words],
     }
     if node.workdir:
         container["workingDir"] = node.workdir
@@ -647,7 +647,7 @@ def _plist(order: Order, name: str, node: Node) -> str:
 
     job: dict[str, object] = {
         "Label": f"multi.{name}",
-        "ProgramArguments": list(node.argv),
+        "ProgramArguments": list(node.words),
         "RunAtLoad": True,
         "KeepAlive": {"SuccessfulExit": False},
         "ExitTimeOut": _whole_patience(node),

@@ -1,10 +1,12 @@
-"""The noun wanted: a frozen `Node`, every path and argv final.
+"""The noun wanted: a frozen `Node`, every path and command final.
 
 Nothing here is resolved any further: no template, no default, no file name relative to anything.
-argv is a tuple of words, never a joined string.
+A command is a tuple of words, never a joined string.
 """
 
 from __future__ import annotations
+
+from typing import TypeAlias
 
 from multi.schedule import Schedule
 from multi.value import dataclass, field
@@ -26,13 +28,29 @@ class Ready:
         return f"{self.kind}:{self.what}" if self.what else self.kind
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A command: one word at least. The first is the program, looked up in the node's PATH when it holds no slash."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nobody can tell the command, so it must not be run. `why` is a clause for people."""
+
+    why: str
+
+
+Command: TypeAlias = Known | Unknown
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """One worker that was asked for; at most one process at any moment.
 
-    `name` is the full name ``w1@host``, `short` is ``w1``. `argv[0]` is the program, looked up in
-    the node's PATH when it holds no slash. `pidfile` and `logfile` are absolute, or, for the log,
-    one of the descriptors of ours that `multi.system` knows (``/dev/stderr`` and its like).
+    `name` is the full name ``w1@host``, `short` is ``w1``. `pidfile` and `logfile` are absolute, or, for the log, one
+    of the descriptors of ours that `multi.system` knows (``/dev/stderr`` and its like).
     `env` holds what is added to the caller's environment; a value None takes the variable away. Its names in `env_read`
     have their values from the `env_files`, which are read again at the next start.
     Durations are seconds. `umask` and the limits are None or empty when inherited. `origin` is the configuration
@@ -43,7 +61,7 @@ class Node:
     short: str
     host: str
     preset: str
-    argv: tuple[str, ...]
+    command: Command
     pidfile: str
     logfile: str
     workdir: str | None = None
@@ -66,6 +84,15 @@ class Node:
     startsecs: float = 1.0
     lock_timeout: float = 120.0
     origin: str = ""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of a command that is known; whoever asks has made sure. Raises `ValueError` otherwise."""
+        match self.command:
+            case Known(words):
+                return words
+            case Unknown(why):
+                raise ValueError(f"{self.name}: {why}")
 
     @property
     def stem(self) -> str:

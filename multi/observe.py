@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from multi import naming
 from multi import record as records
 from multi.machine import File, MachineError, Unreadable
+from multi.node import Known
 from multi.proc import Proc
 from multi.record import DamagedError, Record
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
@@ -337,7 +338,9 @@ def _looks_like(node: Node, cmdline: tuple[str, ...]) -> bool:
     """
     if any(_names(word, node.name) or _names(word, node.pidfile) for word in cmdline):
         return True
-    ours = [word for word in node.argv if not word.startswith("--logfile")]
+    if not isinstance(node.command, Known) or not cmdline:
+        return False
+    ours = [word for word in node.command.words if not word.startswith("--logfile")]
     theirs = [word for word in cmdline if not word.startswith("--logfile")]
     if len(theirs) == len(ours):
         return theirs[1:] == ours[1:] and _same_program(theirs[0], ours[0])

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from multi.errors import ConfigError, MultiError, NotPermittedError, UsageError
-from multi.node import Node, Ready
+from multi.node import Command, Known, Node, Ready, Unknown
 from multi.schedule import KILL, signal_name
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
 from multi.spec import Given, Spec
@@ -323,7 +323,7 @@ class _Selector:
         """
         pid = _lost_pid(node, machine.census(), machine)
         if pid is not None:
-            return replace(node, argv=machine.cmdline(pid) or node.argv)
+            return replace(node, command=_shown(pid, machine))
         if machine.read(node.pidfile, 0) is not None and machine.read(node.recordfile, 0) is None:
             raise UsageError(
                 node.name,
@@ -366,7 +366,7 @@ class _Selector:
 
     def _says_anew(self, node: Node, expansion: Expansion) -> bool:
         """Whether the words or the configuration, not the record, say how the node runs from now on."""
-        if node.name in expansion.configured and node.argv:
+        if node.name in expansion.configured and isinstance(node.command, Known):
             return True
         return self.command in {"restart", "ensure"} and self.spec.says_command
 
@@ -419,14 +419,14 @@ class _Selector:
             return None
         node = replace(expansion.nodes[0], pidfile=pidfile)
         pid = _lost_pid(node, census, machine)
-        return None if pid is None else replace(node, argv=machine.cmdline(pid) or node.argv)
+        return None if pid is None else replace(node, command=_shown(pid, machine))
 
     def _checked(self, selection: Selection) -> Selection:
         """What only matters to commands that start something."""
         if self.command not in SPAWNING:
             return selection
         for node in selection.nodes:
-            if not node.argv and (self.command == "restart" or self.spec.says_command):
+            if isinstance(node.command, Unknown) and (self.command == "restart" or self.spec.says_command):
                 raise UsageError(
                     node.name,
                     "has no recorded command to start again",
@@ -489,6 +489,12 @@ def _lost_pid(node: Node, census: Census, machine: Machine) -> int | None:
         return None
     rows = observe.main_carriers(node, census, uid, machine.me())
     return rows[0].seen.proc.pid if rows else None
+
+
+def _shown(pid: int, machine: Machine) -> Command:
+    """The command that a process shows."""
+    words = machine.cmdline(pid)
+    return Known(words) if words else Unknown(f"pid {pid} shows no command line")
 
 
 def _without_strict(words: Sequence[str]) -> tuple[tuple[str, ...], bool]:
@@ -771,7 +777,7 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
             nodes=[
                 replace(
                     node,
-                    argv=(place.program(node.argv[0], dict(node.env).get("PATH") or path), *node.argv[1:]),
+                    command=Known((place.program(node.words[0], dict(node.env).get("PATH") or path), *node.words[1:])),
                     workdir=node.workdir or here.cwd,
                     uid=node.uid or me,
                 )
@@ -823,7 +829,7 @@ def _verb(steps: tuple[Step, ...], *, removed: bool) -> str:
     return "update" if kinds & {"Rewrite", "Adopt", "Wake"} else ""
 
 
-_SETTING_OF = {"argv": "command", "stop": "stop_schedule", "rlimits": "rlimit", "env_files": "env_file"}
+_SETTING_OF = {"stop": "stop_schedule", "rlimits": "rlimit", "env_files": "env_file"}
 
 
 def _changes(running: Node, wanted: Node) -> tuple[tuple[str, object, object], ...]:
@@ -951,7 +957,7 @@ def _notifies(node: Node, machine: Machine) -> bool:
     from multi.machine import MachineError
 
     try:
-        return machine.notifies(node.argv[0], node.uid, node.gid)
+        return machine.notifies(node.words[0], node.uid, node.gid)
     except MachineError:
         return True  # no such user: the start of this node says so, and holds up no other
 

@@ -221,7 +221,7 @@ def _whole_lines(log: bytes) -> bytes:
 
 def _setting(node: Node) -> Launch:
     """What a command that asks for the node's health runs in: the node's own user, directory and environment."""
-    return Launch(argv=node.argv, env=node.env, logfile=node.logfile, workdir=node.workdir, uid=node.uid, gid=node.gid)
+    return Launch(argv=node.words, env=node.env, logfile=node.logfile, workdir=node.workdir, uid=node.uid, gid=node.gid)
 
 
 def _heard(node: Node, proc: Proc, course: _Course, happening: Happening, now: float) -> Verdict | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from multi import schedule
 from multi.errors import MultiError
-from multi.node import Node, Ready
+from multi.node import Command, Known, Node, Ready, Unknown
 from multi.proc import Proc
 from multi.value import dataclass, field, replace
 
@@ -129,7 +129,7 @@ def encode(record: Record) -> bytes:
         "failures": record.failures,
         "failed": record.failed,
         "failure": record.failure,
-        "command": list(node.argv),
+        "command": _command_json(node.command),
         "settings": {
             "short": node.short,
             "host": node.host,
@@ -163,6 +163,15 @@ def encode(record: Record) -> bytes:
     return ("{\n" + ",\n".join(f" {encoded(key)}: {encoded(value)}" for key, value in out.items()) + "\n}\n").encode(
         "ascii"
     )
+
+
+def _command_json(command: Command) -> object:
+    """Words are a list. A command that is not known is an object, so that no reader takes it for words."""
+    match command:
+        case Known(words):
+            return list(words)
+        case Unknown(why):
+            return {"unknown": why}
 
 
 @lru_cache(maxsize=4096)
@@ -250,10 +259,7 @@ class _Fields:
 def _from_json(raw: _Fields) -> Record:
     if raw.whole("version") != VERSION:
         raise DamagedError(f"it is of version {raw.whole('version')}, this multi reads version {VERSION}")
-    command = raw.words("command")
-    if not command:
-        raise DamagedError("its command is empty")
-    node = _node(raw.text("name"), command, raw.fields("settings"))
+    node = _node(raw.text("name"), _command(raw), raw.fields("settings"))
     pid, birth = raw.whole_or_none("pid", 2, _LAST_PID), raw.text_or_none("birth")
     if (pid is None) != (birth is None):
         raise DamagedError("it has a pid without a birth, or the other way round")
@@ -275,13 +281,22 @@ def _from_json(raw: _Fields) -> Record:
     )
 
 
-def _node(name: str, command: tuple[str, ...], raw: _Fields) -> Node:
+def _command(raw: _Fields) -> Command:
+    if isinstance(raw.raw.get("command"), dict):
+        return Unknown(raw.fields("command").text("unknown"))
+    words = raw.words("command")
+    if not words:
+        raise DamagedError("its command is empty")
+    return Known(words)
+
+
+def _node(name: str, command: Command, raw: _Fields) -> Node:
     return Node(
         name=name,
         short=raw.text("short"),
         host=raw.text("host"),
         preset=raw.text("preset"),
-        argv=command,
+        command=command,
         pidfile=_absolute(raw, "pidfile"),
         logfile=_absolute(raw, "logfile"),
         workdir=raw.text_or_none("workdir"),

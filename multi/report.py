@@ -28,7 +28,7 @@ from multi.event import (
     Waiting,
 )
 from multi.logs import LogLine
-from multi.node import Node
+from multi.node import Known, Node, Unknown
 from multi.pipeline import Difference, Selection, View
 from multi.schedule import KILL, seconds_text, signal_name
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
@@ -475,7 +475,7 @@ def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911, PLR0912
         case Refuse(why):
             return f"refused: {why}"
         case Spawn():
-            return f"start: {shell(route.node.argv)}"
+            return f"start: {shell(route.node.words)}"
         case AwaitReady(proc):
             return f"wait until pid {proc.pid} is ready"
         case AwaitUp():
@@ -516,7 +516,7 @@ def _step_json(  # noqa: C901, PLR0911, PLR0912 -- one case a step is the table
         case Refuse(why):
             return {"step": "refuse", "why": why}
         case Spawn():
-            return {"step": "spawn", "command": list(route.node.argv)}
+            return {"step": "spawn", "command": list(route.node.words)}
         case AwaitReady(proc):
             return {"step": "await-ready", "pid": proc.pid}
         case AwaitUp():
@@ -625,7 +625,7 @@ def view_json(view: View) -> dict[str, object]:
         "status_text": view.status_text or None,
         "pidfile": view.node.pidfile,
         "logfile": view.node.logfile,
-        "command": list(view.node.argv),
+        "command": list(view.node.words) if isinstance(view.node.command, Known) else None,
     }
 
 
@@ -734,7 +734,7 @@ def check_lines(selection: Selection, style: Style = PLAIN) -> tuple[str, ...]:
     lines = [f"configuration: {printable(selection.config or 'none was found')}{why}"]
     for node in selection.nodes:
         lines.append(style.paint("bold", printable(node.name)))
-        lines.append(f"    command = {printable(shell(node.argv))}")
+        lines.append(f"    command = {printable(shell(node.words))}")
         shown = _settings(selection, node)
         width = max((len(name) for name, _, _ in shown), default=0)
         lines += [f"    {name:<{width}} = {text}  ({printable(source)})" for name, text, source in shown]
@@ -760,6 +760,10 @@ def _setting_text(name: str, value: object) -> str:  # noqa: PLR0911 -- one case
     match name, value:
         case _, None:
             return "-"
+        case _, Known(words):
+            return shell(words)
+        case _, Unknown(why):
+            return f"not known: {why}"
         case "umask", int():
             return f"{value:03o}"
         case "reload_signal", int():
@@ -786,7 +790,7 @@ def check_json(selection: Selection, obstacles: Sequence[Obstacle]) -> dict[str,
         "nodes": [
             {
                 "node": node.name,
-                "command": list(node.argv),
+                "command": list(node.words),
                 "settings": {name: [text, source or None] for name, text, source in _settings(selection, node)},
             }
             for node in selection.nodes

@@ -873,7 +873,7 @@ def ride_late(world: World, wish: Wish, node: Node, meanwhile: Node) -> list[Eve
 def test_g2_what_another_one_put_on_record_meanwhile_is_started(command: str) -> None:
     """G2: the node that was chosen before the wait for the lock was that of the record, so it is the new record's."""
     world = World()
-    node, other = node_of(), replace(node_of(), argv=("program", "new"))
+    node, other = node_of(), node_of(argv=("program", "new"))
     body = running(world, None, node)
     if command == "ensure":
         world.end(body, 1)
@@ -885,7 +885,7 @@ def test_g2_what_another_one_put_on_record_meanwhile_is_started(command: str) ->
 def test_g2_words_beside_a_record_that_has_changed_are_refused() -> None:
     """G2: what was typed for the old command is not mixed with the new one; nothing is touched."""
     world = World()
-    node, other = node_of(), replace(node_of(), argv=("program", "new"))
+    node, other = node_of(), node_of(argv=("program", "new"))
     body = running(world, None, node)
     events = ride_late(world, Wish("restart", recorded=node), replace(node, startsecs=7.0), other)
     (refused,) = events
@@ -897,7 +897,7 @@ def test_g2_words_beside_a_record_that_has_changed_are_refused() -> None:
 def test_g2_apply_sees_what_another_apply_has_done_meanwhile() -> None:
     """G2: two at once restart a changed node once."""
     world = World()
-    old, node = replace(node_of(), argv=("program", "old")), node_of()
+    old, node = node_of(argv=("program", "old")), node_of()
     running(world, None, node)
     events = ride_late(world, Wish("apply", recorded=old), node, node)
     assert kinds(events) == ["Skipped"]
@@ -1172,7 +1172,7 @@ def is_sound(world: World, node: Node | None = None) -> None:
     assert len(mains) <= 1
     found = proc_of(sight(world, node))
     assert found == (mains[0].proc if mains else None)
-    at_the_gate = [body for body in world.bodies.values() if body.argv == node.argv and not body.ran and not body.gone]
+    at_the_gate = [body for body in world.bodies.values() if body.argv == node.words and not body.ran and not body.gone]
     assert at_the_gate == []
     assert world.flocks == {}
 

@@ -38,7 +38,7 @@ from multi.errors import ConfigError, NotPermittedError, UsageError
 from multi.event import Event, Failed, Gone, Interrupted, Readied, Refused, Signalled, Skipped, Spawned, Waiting
 from multi.logs import LogLine, Unseen
 from multi.machine import MachineError
-from multi.node import Node
+from multi.node import Known, Node
 from multi.pipeline import Difference, Selection, View
 from multi.proc import Proc
 from multi.schedule import parse
@@ -58,7 +58,7 @@ def node(name: str, *argv: str) -> Node:
         short=short,
         host=host,
         preset="celery",
-        argv=argv or ("python", "-m", "celery", "worker", "-n", name),
+        command=Known(argv or ("python", "-m", "celery", "worker", "-n", name)),
         pidfile=f"/run/{short}.pid",
         logfile=f"/log/{short}.log",
         stop=parse("TERM/90/KILL/5"),
@@ -740,7 +740,7 @@ def test_show_is_for_a_shell() -> None:
         ["sh", "-c", result.out.splitlines()[0]], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == "a b\n"
-    assert json.loads(run("show", "--json").out)[0] == {"node": "w1@host", "command": list(W1.argv)}
+    assert json.loads(run("show", "--json").out)[0] == {"node": "w1@host", "command": list(W1.words)}
 
 
 def test_get() -> None:
@@ -749,7 +749,7 @@ def test_get() -> None:
     assert run("get", "w2@host", "w1", "w2") == run("get", "w2", "w1", "w2")
     assert run("get", "w9", "w1", "w2") == Result(1, "", "multi: w9: there is no such node; the nodes are: w1 w2\n")
     assert run("get", "", "w1", "w2") == Result(1, "", "multi: '': there is no such node; the nodes are: w1 w2\n")
-    assert json.loads(run("get", "w1", "w1", "--json").out) == {"node": "w1@host", "command": list(W1.argv)}
+    assert json.loads(run("get", "w1", "w1", "--json").out) == {"node": "w1@host", "command": list(W1.words)}
 
 
 def test_get_names_a_few_of_many_nodes() -> None:
@@ -902,7 +902,7 @@ def test_check_json() -> None:
     assert json.loads(result.out) == {
         "config": None,
         "nodes": [
-            {"node": "w1@host", "command": list(W1.argv), "settings": {"umask": ["022", "MULTI_UMASK"]}},
+            {"node": "w1@host", "command": list(W1.words), "settings": {"umask": ["022", "MULTI_UMASK"]}},
         ],
         "obstacles": [
             {

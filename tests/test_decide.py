@@ -13,6 +13,7 @@ import pytest
 
 from multi import decide
 from multi.decide import Wish, needs_restart, proc_of, route
+from multi.node import Known, Unknown
 from multi.proc import Proc
 from multi.schedule import parse
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
@@ -284,6 +285,24 @@ def test_ensure_of_what_stands_still() -> None:
     assert skip.why == "it stands still, because somebody sent it STOP; 'multi start' lets it go on"
 
 
+# --- a command that is not known ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seen", SEEN.values(), ids=str)
+@pytest.mark.parametrize("command", sorted(decide.COMMANDS))
+def test_what_nobody_can_tell_is_not_started(command: str, seen: Sighting) -> None:
+    """A route to a start of a node whose command is not known is refused before its first step; others are as ever."""
+    wish = Wish(command, TERM if command == "signal" else None)
+    known = route(wish, seen, NODE).steps
+    steps = route(wish, seen, replace(NODE, command=Unknown("nobody knows it"))).steps
+    if any(isinstance(step, Spawn) for step in known):
+        (refusal,) = steps
+        assert isinstance(refusal, Refuse)
+        assert refusal.why.endswith("nobody knows it; give the worker's options, as for 'multi start'")
+    else:
+        assert steps == known
+
+
 # --- apply ------------------------------------------------------------------------------------------------------
 
 
@@ -296,7 +315,7 @@ def apply(recorded: object, seen: Sighting) -> str:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("argv", ("other",)),
+        ("command", Known(("other",))),
         ("logfile", "/log/other.log"),
         ("workdir", "/srv"),
         ("uid", "worker"),

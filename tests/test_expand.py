@@ -12,7 +12,7 @@ from grammar_tools import NO_VARIABLES, PRESETS, ROOT, expand_words, read
 from multi import expand, schedule
 from multi.config import EMPTY, Config, Group, Layer
 from multi.errors import ConfigError, MultiError, UsageError
-from multi.node import Node, Ready
+from multi.node import Node, Ready, Unknown
 from multi.value import replace
 
 HOST = ROOT.name
@@ -146,7 +146,7 @@ def test_a_group_is_a_scope_too() -> None:
     """Where no node has that name."""
     expansion = expand_words("-c:web 9 --nice:mail=9", config=FLEET)
     assert expansion.warnings == ()
-    assert [one.short for one in expansion.nodes if "9" in one.argv] == ["w1", "w2"]
+    assert [one.short for one in expansion.nodes if "9" in one.words] == ["w1", "w2"]
     assert [one.short for one in expansion.nodes if one.nice == 9] == ["w2", "m1"]
 
 
@@ -197,23 +197,23 @@ def test_what_adds_up_names_all_its_sources() -> None:
 
 def test_precedence_of_options() -> None:
     """Option by option, in whichever spelling; what nobody overrides stays."""
-    assert node("w1", config=FLEET).argv[3:7] == ("-A", "proj", "worker", "-Q")
-    assert node("w1", config=FLEET).argv[6:9] == ("-Q", "web", "--concurrency=4")
-    assert node("w2", "w2", FLEET).argv[3:10] == ("-A", "proj", "worker", "-Q", "web", "-c", "2")
-    assert node("m1", "m1", FLEET).argv[5:8] == ("worker", "-c", "1")
-    words = node("w1 --app=other -c 9 -E", config=FLEET).argv
+    assert node("w1", config=FLEET).words[3:7] == ("-A", "proj", "worker", "-Q")
+    assert node("w1", config=FLEET).words[6:9] == ("-Q", "web", "--concurrency=4")
+    assert node("w2", "w2", FLEET).words[3:10] == ("-A", "proj", "worker", "-Q", "web", "-c", "2")
+    assert node("m1", "m1", FLEET).words[5:8] == ("worker", "-c", "1")
+    words = node("w1 --app=other -c 9 -E", config=FLEET).words
     assert words[3:11] == ("--app=other", "worker", "-Q", "web", "-c", "9", "-E", "-n")
-    assert node("w1 w2 -c 9 -c:w1 8", config=FLEET).argv[6:10] == ("-Q", "web", "-c", "8")
+    assert node("w1 w2 -c 9 -c:w1 8", config=FLEET).words[6:10] == ("-Q", "web", "-c", "8")
 
 
 def test_a_node_may_have_another_preset() -> None:
     """From the configuration or by scope; its options are then read by it."""
     beat = node("w1 beat", "beat", FLEET)
     assert beat.preset == "celery-beat"
-    assert beat.argv[:6] == ("/usr/bin/python3", "-m", "celery", "-A", "proj", "beat")
+    assert beat.words[:6] == ("/usr/bin/python3", "-m", "celery", "-A", "proj", "beat")
     mixed = expand_words(["a", "b", "--preset:b=exec", "--cmd:b=sleep 9", "-E:a"])
     assert [one.preset for one in mixed.nodes] == ["celery", "exec"]
-    assert mixed.nodes[1].argv == ("sleep", "9")
+    assert mixed.nodes[1].words == ("sleep", "9")
     assert mixed.nodes[1].stop == schedule.parse("TERM/90/KILL/5")
     assert mixed.nodes[1].pidfile == "/var/run/multi/b.pid"
 
@@ -227,15 +227,15 @@ def test_options_for_workers_of_another_type() -> None:
         ("x", Layer("m [nodes.x]", {"preset": "exec", "cmd": ("sleep", "9")})),
     )
     config = Config("m", defaults, nodes=nodes)
-    assert node("w1", "w1", config).argv[3:9] == ("-A", "proj", "worker", "-c", "4", "-E")
-    assert node("beat", "beat", config).argv[3:6] == ("-A", "proj", "beat")
-    assert "-c" not in node("beat", "beat", config).argv
-    assert node("x", "x", config).argv == ("sleep", "9")
+    assert node("w1", "w1", config).words[3:9] == ("-A", "proj", "worker", "-c", "4", "-E")
+    assert node("beat", "beat", config).words[3:6] == ("-A", "proj", "beat")
+    assert "-c" not in node("beat", "beat", config).words
+    assert node("x", "x", config).words == ("sleep", "9")
 
 
 def test_a_short_flag_of_the_worker_goes_before_ours() -> None:
     """``-p`` is the pidfile in celery multi, and the number of processes of dramatiq."""
-    assert "-p" in node("w1 --preset=dramatiq -p 4 -- mod").argv
+    assert "-p" in node("w1 --preset=dramatiq -p 4 -- mod").words
     assert node("w1 -p /x/m.pid").pidfile == "/x/m.pid"
 
 
@@ -253,7 +253,7 @@ def test_an_option_of_the_configuration_that_is_none() -> None:
 def test_what_people_really_write() -> None:
     """One line with everything that init scripts and units hold."""
     one = node("-A proj w1 -c4 -Ofair:w1 -D -B --opt --logfile=/proc/self/fd/2 --pidfile=/x/m.pid -b redis://h:6379/0")
-    assert one.argv == (
+    assert one.words == (
         "/usr/bin/python3", "-m", "celery", "-A", "proj", "-b", "redis://h:6379/0", "worker",
         "-c4", "-Ofair", "-B", "--opt", "-n", f"w1@{HOST}",
     )  # fmt: skip
@@ -275,8 +275,8 @@ def test_a_bare_command() -> None:
     nodes = expand_words(
         ["a", "b", "--preset", "exec", "--cmd", "python worker.py --name %n 'x y'", "-v:b", "--", "z"]
     ).nodes
-    assert nodes[0].argv == ("python", "worker.py", "--name", "a", "x y", "z")
-    assert nodes[1].argv == ("python", "worker.py", "--name", "b", "x y", "-v", "z")
+    assert nodes[0].words == ("python", "worker.py", "--name", "a", "x y", "z")
+    assert nodes[1].words == ("python", "worker.py", "--name", "b", "x y", "-v", "z")
     assert nodes[0].preset == "exec"
 
 
@@ -287,18 +287,18 @@ def test_a_command_is_needed_only_for_starting() -> None:
     assert str(caught.value) == (
         f"--cmd: preset exec has no command of its own, and none was given for a@{HOST}; write --cmd='PROGRAM WORDS...'"
     )
-    assert expand_words("a --preset exec", starts=False).nodes[0].argv == ()
+    assert expand_words("a --preset exec", starts=False).nodes[0].command == Unknown("nobody said what command it is")
 
 
 def test_a_preset_with_options_for_name_and_log() -> None:
     """A long one is joined; what the user says himself is not said again; codes are all filled in."""
-    assert node("w1 --preset gunicorn").argv[3:] == ("-n", f"w1@{HOST}")
-    assert node("c%n --preset gunicorn", "c%n").argv[4] == f"c%n@{HOST}"  # only Celery's worker fills in its name
+    assert node("w1 --preset gunicorn").words[3:] == ("-n", f"w1@{HOST}")
+    assert node("c%n --preset gunicorn", "c%n").words[4] == f"c%n@{HOST}"  # only Celery's worker fills in its name
     beat = node("b --preset celery-beat --logfile=/l%%/%n%I.log", "b")
-    assert (beat.argv[-1], beat.logfile) == ("--logfile=/l%/b.log", "/l%/b.log")
+    assert (beat.words[-1], beat.logfile) == ("--logfile=/l%/b.log", "/l%/b.log")
     other = replace(PRESETS["gunicorn"], name="other", cmd=("other", "worker"), log_option="--log")
     made = expand.expand(read("c --logfile=/l/%n%I.log"), EMPTY, ROOT, lambda _: other, NO_VARIABLES)
-    assert made.nodes[0].argv[-1] == "--log=/l/c.log"
+    assert made.nodes[0].words[-1] == "--log=/l/c.log"
     preset = replace(
         PRESETS["exec"], name="logs", cmd=("prog",), name_option="--name", log_option="-L", valued=frozenset()
     )
@@ -307,7 +307,7 @@ def test_a_preset_with_options_for_name_and_log() -> None:
     def argv_of(option: str, spec: str = "w1") -> tuple[str, ...]:
         kind = replace(preset, log_option=option)
         made = expand.expand(replace(words, names=(spec,)), EMPTY, ROOT, lambda _: kind, NO_VARIABLES)
-        return made.nodes[0].argv
+        return made.nodes[0].words
 
     assert argv_of("-L") == ("prog", "--name=mine", "-L", "/l/w1-0.log")
     assert argv_of("--log") == ("prog", "--name=mine", "--log=/l/w1-0.log")
@@ -327,10 +327,10 @@ def test_paths_and_other_texts_are_filled_in() -> None:
         ]
     )
     assert one.workdir == "/srv/w1"
-    assert one.argv[0] == f"/srv/w1/bin/{HOST}/python"
-    assert one.argv[-2:] == ("w1", f"a w1@{HOST}")
+    assert one.words[0] == f"/srv/w1/bin/{HOST}/python"
+    assert one.words[-2:] == ("w1", f"a w1@{HOST}")
     assert one.ready == Ready("file", "/srv/w1/run/w1.ok")
-    assert one.argv[4:6] == ("-Q", "w1")
+    assert one.words[4:6] == ("-Q", "w1")
     assert node(["w1", "--ready=log:%n is up"]).ready == Ready("log", "w1 is up")
     assert node(["w1", "--ready=exec:test -e %n"]).ready == Ready("exec", "test -e w1")
     assert node(["w1", "--env", "X=100%z"]).env[-1] == ("X", "100%z")  # a value is data
@@ -358,7 +358,7 @@ def test_devices_stay_as_they_are(log: str) -> None:
     """The null device is a file to the worker, a descriptor is not."""
     one = node(["w1", f"--logfile={log}", "--workdir=/srv"])
     assert one.logfile == log
-    assert (f"--logfile={log}" in one.argv) is (log == "/dev/null")
+    assert (f"--logfile={log}" in one.words) is (log == "/dev/null")
 
 
 def test_env_files_are_read_once_and_only_where_asked_for() -> None:
@@ -456,8 +456,8 @@ def test_any_words_give_nodes_or_one_line(words: list[str]) -> None:
     for one in nodes:
         assert one.pidfile.startswith("/")
         assert one.logfile.startswith("/")
-        assert one.argv
-        assert "\0" not in "".join((*one.argv, one.pidfile, one.logfile))
+        assert one.words
+        assert "\0" not in "".join((*one.words, one.pidfile, one.logfile))
 
 
 @given(st.text(st.characters(exclude_characters="\0%"), max_size=30))
@@ -466,12 +466,12 @@ def test_any_value_reaches_argv_exactly(value: str) -> None:
     config = Config(None, Layer("d", {"options": (f"--conf={value}",)}))
     spaced = ["-Q", value] if not value.startswith("-") else []
     one = node(["w1", f"--opt={value}", f"--own:w1={value}", *spaced, "--", value], config=config)
-    assert one.argv[4:-3] == (f"--conf={value}", f"--opt={value}", f"--own={value}", *spaced, "-n")
-    assert one.argv[-1] == value
-    assert tuple(shlex.split(expand.command_line(one))) == one.argv
+    assert one.words[4:-3] == (f"--conf={value}", f"--opt={value}", f"--own={value}", *spaced, "-n")
+    assert one.words[-1] == value
+    assert tuple(shlex.split(expand.command_line(one))) == one.words
 
 
 @given(st.text(st.characters(exclude_characters="\0"), max_size=30))
 def test_any_percent_sign_can_be_written(value: str) -> None:
     """Doubled, as the messages say."""
-    assert node(["w1", f"--opt={value.replace('%', '%%')}"]).argv[4] == f"--opt={value}"
+    assert node(["w1", f"--opt={value.replace('%', '%%')}"]).words[4] == f"--opt={value}"

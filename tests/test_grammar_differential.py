@@ -52,7 +52,7 @@ def decoded(words: Sequence[str]) -> dict[str, str | None]:
 
 def ours(node: Node, words: Sequence[str], appended: int) -> Told:
     """One of our nodes in the terms of the oracle: python -m celery APP worker OPTIONS -n NAME --logfile=LOG REST."""
-    argv = node.argv
+    argv = node.words
     assert argv[1:3] == ("-m", "celery")
     passthrough = tuple(words[words.index("--") + 1 :]) if "--" in words else ()
     end = len(argv) - len(passthrough) - appended
@@ -158,7 +158,7 @@ def test_documented_examples(line: str, shown: Sequence[str]) -> None:
         words = ["--hostname=myhost", *words]
     nodes = expand_words(words).nodes
     for node, command in zip(nodes, shown, strict=False):
-        assert decoded(node.argv[4:-1]) == decoded(command.split()[2:])
+        assert decoded(node.words[4:-1]) == decoded(command.split()[2:])
     assert not shown or len(shown) == len(nodes)
 
 

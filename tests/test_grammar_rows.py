@@ -22,7 +22,7 @@ def worker_words(words: str | list[str], short: str = "w1") -> list[str]:
     """What the node's worker gets, without Python, the name and the log."""
     node = expand.find(expand_words(words).nodes, short)
     assert node is not None
-    argv = list(node.argv)
+    argv = list(node.words)
     assert argv[:3] == ["/usr/bin/python3", "-m", "celery"]
     place = argv.index("-n")
     return argv[3:place] + argv[place + 3 :]
@@ -356,7 +356,7 @@ def test_d15_a_range_takes_what_fits_and_warns() -> None:
     assert expansion.warnings == (
         f"-c:2-9: the range 2-9 reaches beyond the nodes; the nodes are 1 celery1@{HOST}, 2 celery2@{HOST}",
     )
-    assert [("-c" in node.argv) for node in expansion.nodes] == [False, True]
+    assert [("-c" in node.words) for node in expansion.nodes] == [False, True]
     assert refused("2 -c:2-9 4", strict=True) == expansion.warnings[0]
     assert len(expand_words("2 -c:0-1 4").warnings) == 1
     assert expand_words("2 -c:1-2 4").warnings == ()
@@ -421,7 +421,7 @@ def test_d18_only_h_is_filled_in_in_names() -> None:
     words = ["a@%h", "b@%%h", "c%n", "d@x%-"]
     nodes = expand_words([*words, "--pidfile=/x/%h.pid"]).nodes
     assert [node.name for node in nodes] == [f"a@{HOST}", f"b@{HOST}", f"c%n@{HOST}", "d@x%-"]
-    argv = nodes[2].argv
+    argv = nodes[2].words
     assert argv[argv.index("-n") + 1] == f"c%%n@{HOST}"
     assert nodes[2].pidfile == f"/x/c%n@{HOST}.pid"
     assert expand.render("%n-%d", nodes[2]) == f"c%n-{HOST}"
@@ -538,7 +538,7 @@ def test_d23_cmd_is_a_program_or_a_module() -> None:
 
     def argv(*words: str) -> list[str]:
         node = expand_words(["w1", "-A", "proj", "-c", "4", *words]).nodes[0]
-        return list(node.argv[: node.argv.index("-n")])
+        return list(node.words[: node.words.index("-n")])
 
     python = "/usr/bin/python3"
     assert argv() == [python, "-m", "celery", "-A", "proj", "worker", "-c", "4"]
@@ -569,7 +569,7 @@ def test_d24_the_worker_gets_its_name_and_its_log() -> None:
     node = expand_words(
         "w1 --pidfile=/x/%n.pid --uid=u --gid=g --umask=22 --workdir=/srv --logfile=log/%n%I.log"
     ).nodes[0]
-    assert node.argv == (
+    assert node.words == (
         "/usr/bin/python3",
         "-m",
         "celery",
@@ -583,7 +583,7 @@ def test_d24_the_worker_gets_its_name_and_its_log() -> None:
     for log in ("/dev/stdout", "/dev/stderr", "/proc/self/fd/2", "/dev/fd/2", "/proc/1/fd/1"):
         node = expand_words(["w1", f"--logfile={log}"]).nodes[0]
         assert node.logfile == log
-        assert node.argv[-1] == f"w1@{HOST}"
+        assert node.words[-1] == f"w1@{HOST}"
 
 
 def test_d25_app_options_keep_their_order() -> None:
@@ -603,7 +603,7 @@ def test_d26_where_the_files_are() -> None:
     user = replace(ROOT, root=False, home="/home/u", state_dir="/home/u/%n state")
     node = expand_words(["w1"], host=user).nodes[0]
     assert (node.pidfile, node.logfile) == ("/home/u/%n state/multi/run/w1.pid", "/home/u/%n state/multi/log/w1.log")
-    assert node.argv[-1] == "--logfile=/home/u/%%n state/multi/log/w1%I.log"
+    assert node.words[-1] == "--logfile=/home/u/%%n state/multi/log/w1%I.log"
     node = expand_words("w1 --workdir=srv --pidfile=run/%n.pid --logfile=./%n.log").nodes[0]
     assert (node.workdir, node.pidfile, node.logfile) == ("/cwd/srv", "/cwd/srv/run/w1.pid", "/cwd/srv/w1.log")
     node = expand_words("w1 --pidfile=%n.pid --logfile=~/l/%n.log").nodes[0]
@@ -638,6 +638,6 @@ def test_d28_settings_of_multi_are_its_own() -> None:
     assert theirs("w1 --ready-timeout=5") == {"--ready-timeout": "5"}
     expansion = expand_words("w1 w2 --ready-timeout=5 --ready-timeout:w2=7 -- --ready-timeout=9")
     assert [node.ready_timeout for node in expansion.nodes] == [5, 7]
-    assert [node.argv[-1] for node in expansion.nodes] == ["--ready-timeout=9"] * 2
+    assert [node.words[-1] for node in expansion.nodes] == ["--ready-timeout=9"] * 2
     assert theirs("w1 w2 --append:w1=x") == {"--append": "x"}
-    assert [node.argv[-1] for node in expand_words("w1 w2 --append:w1=x --append=y").nodes] == ["x", "y"]
+    assert [node.words[-1] for node in expand_words("w1 w2 --append:w1=x --append=y").nodes] == ["x", "y"]

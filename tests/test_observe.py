@@ -14,7 +14,7 @@ import pytest
 from multi import observe
 from multi import record as records
 from multi.machine import Census, File, Instance, Me, Row, Unreadable
-from multi.node import Node
+from multi.node import Known, Node
 from multi.observe import Evidence, judge
 from multi.proc import Proc, Seen
 from multi.record import Record
@@ -79,7 +79,7 @@ def recordfile(
     return file(records.encode(record), uid=uid, mode=mode)
 
 
-LOOKS_RIGHT = NODE.argv
+LOOKS_RIGHT = NODE.words
 LOOKS_WRONG = ("/usr/sbin/sshd", "-D")
 
 
@@ -639,7 +639,7 @@ def test_what_another_node_left_is_no_history() -> None:
 def test_a_command_that_looks_alike(argv: tuple[str, ...], cmdline: tuple[str, ...], expected: bool) -> None:
     """Without its name in the words, the program and all words after it must be the node's own."""
     evidence = Evidence(pidfile=pidfile(), record=None, cmdline=cmdline, exists=True)
-    seen = judge(replace(NODE, argv=argv), evidence, Census(0.0, WALL, {PID: row()}), Me(ROOT, ME)).sighting
+    seen = judge(replace(NODE, command=Known(argv)), evidence, Census(0.0, WALL, {PID: row()}), Me(ROOT, ME)).sighting
     assert isinstance(seen, Up if expected else Unsure)
 
 

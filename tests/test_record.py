@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from multi import record as records
-from multi.node import Node, Ready
+from multi.node import Known, Node, Ready, Unknown
 from multi.proc import Proc
 from multi.record import DamagedError, Record, decode, decode_pid, encode, encode_pid
 from multi.schedule import FOREVER, Schedule, Stage
@@ -87,13 +87,14 @@ READY = st.one_of(
     st.sampled_from([Ready("alive"), Ready("notify"), Ready("log", "^ready"), Ready("tcp", "127.0.0.1:80")]),
     st.sampled_from([Ready("tcp", "[::1]:8080"), Ready("file", "/run/ready"), Ready("exec", "ping 'a b'")]),
 )
+COMMAND = st.builds(Known, st.lists(WORD, min_size=1, max_size=5).map(tuple)) | st.builds(Unknown, WORD)
 NODE = st.builds(
     Node,
     name=WORD,
     short=WORD,
     host=WORD,
     preset=WORD,
-    argv=st.lists(WORD, min_size=1, max_size=5).map(tuple),
+    command=COMMAND,
     pidfile=PATH,
     logfile=PATH,
     workdir=st.none() | PATH,

@@ -29,7 +29,7 @@ from multi.event import (
     Survived,
     Waiting,
 )
-from multi.node import Node, Ready
+from multi.node import Known, Node, Ready
 from multi.pipeline import Selection, View
 from multi.proc import Proc
 from multi.schedule import parse
@@ -65,7 +65,7 @@ def node(name: str = N, **changes: object) -> Node:
         short=short,
         host=host,
         preset="celery",
-        argv=("python", "-m", "celery", "worker", "-n", name, "-l", "two words"),
+        command=Known(("python", "-m", "celery", "worker", "-n", name, "-l", "two words")),
         pidfile=f"/run/{short}.pid",
         logfile=f"/log/{short}.log",
         stop=parse("TERM/90/KILL/5"),
@@ -555,7 +555,7 @@ STEPS: list[tuple[Step, str, dict[str, object]]] = [
     ),
     (Refuse("not a file"), "refused: not a file", {"step": "refuse", "why": "not a file"}),
     (Wake(PROC), "let pid 4711 go on: it stands still", {"step": "wake", "pid": 4711}),
-    (Spawn(), f"start: {COMMAND}", {"step": "spawn", "command": list(node().argv)}),
+    (Spawn(), f"start: {COMMAND}", {"step": "spawn", "command": list(node().words)}),
     (AwaitReady(PROC), "wait until pid 4711 is ready", {"step": "await-ready", "pid": 4711}),
     (AwaitUp(), "wait until it is up", {"step": "await-up"}),
     (AwaitDown(PROC), "wait until pid 4711 ends by itself", {"step": "await-down", "pid": 4711}),
@@ -785,7 +785,7 @@ def test_settings_are_shown_as_they_are_written(name: str, value: object, text: 
     settings = {} if text is None else {name: [text, "multi.toml [defaults]"]}
     assert report.check_json(selection, ()) == {
         "config": "/m.toml",
-        "nodes": [{"node": N, "command": list(node().argv), "settings": settings}],
+        "nodes": [{"node": N, "command": list(node().words), "settings": settings}],
         "obstacles": [],
     }
 

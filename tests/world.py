@@ -54,7 +54,7 @@ from multi.machine import (
     Surroundings,
     Unreadable,
 )
-from multi.node import Node, Ready
+from multi.node import Known, Node, Ready
 from multi.proc import Proc, Seen
 from multi.schedule import parse as schedule
 
@@ -90,7 +90,14 @@ class KilledError(BaseException):
     """KILL hit `multi`: nothing of the program can catch it, or do anything after it."""
 
 
-def node_of(short: str = "w1", *, stop: str = "TERM/10/KILL/5", ready: str = "alive", **traits: object) -> Node:
+def node_of(
+    short: str = "w1",
+    *,
+    stop: str = "TERM/10/KILL/5",
+    ready: str = "alive",
+    argv: tuple[str, ...] | None = None,
+    **traits: object,
+) -> Node:
     """A node of this world: ``w1@host``, its files in ``/run`` and ``/log``. `ready` is as in the setting."""
     kind, _, what = ready.partition(":")
     given: dict[str, object] = {
@@ -98,7 +105,7 @@ def node_of(short: str = "w1", *, stop: str = "TERM/10/KILL/5", ready: str = "al
         "short": short,
         "host": "host",
         "preset": "exec",
-        "argv": ("program", short),
+        "command": Known(argv or ("program", short)),
         "pidfile": f"/run/{short}.pid",
         "logfile": f"/log/{short}.log",
         **traits,

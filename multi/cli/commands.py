@@ -263,7 +263,7 @@ def show(order: Order, session: Session) -> int:
     if order.has(JSON):
         from multi import report
 
-        commands = [{"node": node.name, "command": list(node.argv)} for node in nodes]
+        commands = [{"node": node.name, "command": list(node.words)} for node in nodes]
         session.screen.say(report.to_json(commands))
     else:
         session.screen.say(*(expansion.command_line(node) for node in nodes))
@@ -287,7 +287,7 @@ def get(order: Order, session: Session) -> int:
     if order.has(JSON):
         from multi import report
 
-        session.screen.say(report.to_json({"node": node.name, "command": list(node.argv)}))
+        session.screen.say(report.to_json({"node": node.name, "command": list(node.words)}))
     else:
         session.screen.say(expansion.command_line(node))
     return 0
