@@ -254,6 +254,15 @@ def test_exit_codes(host: Host, shell: str) -> None:
         assert host.processes() == [], config
 
 
+def test_a_limit_that_the_user_may_not_have(host: Host, shell: str) -> None:
+    """G4: no worker runs with a lower limit than CELERYD_ULIMIT says, where su takes away what root has set."""
+    host.write("/srv/bin/su", '#!/bin/sh\nulimit -n 100\nexec su -s /bin/sh "$@"\n', mode=0o755)
+    host.write("/etc/default/celeryd", f"{WORKERS}\nCELERYD_SU=/srv/bin/su\nCELERYD_ULIMIT='-n 5000'\n")
+    done = service(host, "start", shell=shell).exits(6)
+    assert "celery cannot have the limit '-n 5000'" in done.err
+    assert host.processes() == []
+
+
 def test_too_many_words_are_a_mistake(host: Host, shell: str) -> None:
     """More options of the worker are one argument; more arguments are refused, not dropped."""
     host.write("/etc/default/celeryd", WORKERS)
@@ -543,6 +552,8 @@ VARIABLES = (
     ("CELERYD_PID_FILE=", "start", "[--pidfile=/var/run/celery/%n.pid]"),
     ("CELERYD_LOG_FILE=", "start", "[--logfile=/var/log/celery/%n%I.log]"),
     ("CELERYD_ULIMIT='-n 77'", "start", "nofile=77 "),
+    ("CELERYD_ULIMIT='-n 5000'", "start", "nofile=5000 "),  # pam_limits resets a soft limit above 1024
+    ("CELERYD_ULIMIT='-n 5000' CELERYD_SU=su", "restart", "nofile=5000 "),
     ("CELERYD_USER=mallory CELERYD_GROUP=", "start", f"uid={STRANGER_ID} gid={STRANGER_ID} "),
     ("CELERYD_GROUP=daemon", "start", f"uid={USER_ID} gid=1 "),
     ("CELERYD_GROUP=", "start", f"uid={USER_ID} gid={USER_ID} "),
