@@ -11,6 +11,7 @@ the others wait for.
 
 from __future__ import annotations
 
+import errno
 import heapq
 import signal
 from collections import deque
@@ -292,10 +293,15 @@ class _Ride:
         """One process table for all who asked for one. Its cost bounds how often it is read."""
         self._look_asked = None
         began = self._machine.now()
-        census = self._machine.census()
+        census: Census | None = None
+        refusal: MachineError | None = None
+        try:
+            census = self._machine.census()
+        except OSError as error:
+            refusal = _as_refusal(error)
         self._look_cost = max(_DOUBLE_SWEEP, self._machine.now() - began)
         for active in [active for active in self._active.values() if active.looking]:
-            self._advance(active, census)
+            self._advance(active, census, refusal)
 
     def _save_for_all(self) -> None:
         """One round of flushes for all who have something to write. Its cost bounds how often there is one."""
@@ -392,7 +398,8 @@ class _Walker:
             for step in decide.route(self._wish, seen.sighting, self._node).steps:
                 if not (yield from self._do(step, decide.proc_of(seen.sighting))):
                     return False
-        except MachineError as error:
+        except (MachineError, OSError) as error:
+            yield from self._take_back()  # as long as nothing was sent, nothing was asked of the node
             yield self._failed_by(error)
             return False
         finally:
@@ -454,9 +461,9 @@ class _Walker:
         self._remnants = seen.remnants
         return seen
 
-    def _failed_by(self, error: MachineError, pid: int | None = None) -> Failed:
+    def _failed_by(self, error: MachineError | OSError, pid: int | None = None) -> Failed:
         code = EXIT_PERMISSION if error.errno in {_EPERM, _EACCES, _EROFS} else EXIT_FAILED
-        return Failed(self._key, pid, str(error), exit_code=code)
+        return Failed(self._key, pid, str(_as_refusal(error)), exit_code=code)
 
     # -- the lock --------------------------------------------------------------------------------
 
@@ -652,6 +659,7 @@ class _Walker:
                 yield Signalled(self._key, proc.pid, signum, 0.0)
                 return True
             case "gone":
+                self._unasked = None  # it needs no telling any more, and what is on record stays
                 yield Gone(self._key, proc.pid, 0.0) if stop else Refused(self._key, "it has just ended")
                 return stop
             case _:
@@ -761,8 +769,8 @@ class _Walker:
             match (yield Pause(began + node.ready_timeout, "ready", 0, began)):
                 case Prepared(_, proc):
                     return proc
-                case LaunchFailed(_, why, hint, errno):
-                    code = EXIT_PERMISSION if errno in {_EPERM, _EACCES} else EXIT_FAILED
+                case LaunchFailed(_, why, hint, number):
+                    code = EXIT_PERMISSION if number in {_EPERM, _EACCES} else EXIT_FAILED
                     self._given_up = why
                     yield Failed(self._key, None, _joined(why, hint), exit_code=code)
                     return None
@@ -962,6 +970,8 @@ class _Walker:
         finally:
             if answer == "denied":
                 self._let_go_on(frozen)
+        if answer == "gone":
+            self._unasked = None  # it needs no telling any more, and what is on record stays
         return answer
 
     def _see(self, tree: _Tree) -> Generator[Want, Answer, set[Proc]]:
@@ -1117,6 +1127,17 @@ def _draft_of(record: Record) -> Draft:
             f"cannot put {node.name} on record", why, "let the worker read some of it from a file itself"
         )
     return Draft(node.recordfile, data, node.uid, node.gid, private=True)
+
+
+def _as_refusal(error: MachineError | OSError) -> MachineError:
+    """What to tell of a system call that failed where none is expected to, as under a sandbox."""
+    if isinstance(error, MachineError):
+        return error
+    what = f"cannot go on at {error.filename}" if error.filename else "cannot go on"
+    hint = "see whether a sandbox, as of a container or a systemd unit, forbids a system call"
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        hint = "raise 'ulimit -n', or name fewer nodes at once"
+    return MachineError(what, error.strerror or str(error), hint, error.errno or 0)
 
 
 def _status(text: str) -> dict[str, str]:

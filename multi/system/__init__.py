@@ -874,15 +874,15 @@ class System(Place):
         if not self._pidfd:
             if not self._is(proc):
                 return "gone"
-            return _sent(partial(os.kill, proc.pid, signum))
+            return _sent(proc, partial(os.kill, proc.pid, signum))
         known = self._pidfds.get(proc)
         if known is not None:
-            return _sent(partial(signal.pidfd_send_signal, known, signum))
+            return _sent(proc, partial(signal.pidfd_send_signal, known, signum))
         fd = self._open_pidfd(proc)
         if fd is None:
             return "gone"
         try:
-            return _sent(partial(signal.pidfd_send_signal, fd, signum))
+            return _sent(proc, partial(signal.pidfd_send_signal, fd, signum))
         finally:
             os.close(fd)
 
@@ -1357,13 +1357,20 @@ def _prove_procfs() -> None:
 
 
 def _has_pidfds() -> bool:
-    """Whether there are pidfds here: Python may be built without, the kernel too old, a sandbox may forbid them."""
+    """Whether there are pidfds here: Python may be built without, the kernel too old, a sandbox may forbid them.
+
+    Both calls are tried: a sandbox may know the one of Linux 5.3 and not that of 5.1, or forbid one of them.
+    """
     if not hasattr(os, "pidfd_open") or not hasattr(signal, "pidfd_send_signal"):
         return False
     try:
-        os.close(os.pidfd_open(os.getpid()))
+        fd = os.pidfd_open(os.getpid())
+        try:
+            signal.pidfd_send_signal(fd, 0)  # sends nothing, as with kill(2)
+        finally:
+            os.close(fd)
     except OSError as error:
-        return error.errno not in {errno.ENOSYS, errno.EPERM, errno.EACCES}
+        return error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
     return True
 
 
@@ -1375,13 +1382,20 @@ def _has_terminal() -> bool:
     return True
 
 
-def _sent(send: Callable[[], None]) -> str:
+def _sent(proc: Proc, send: Callable[[], None]) -> str:
     try:
         send()
     except ProcessLookupError:
         return "gone"
     except PermissionError:
         return "denied"
+    except OSError as error:
+        raise MachineError(
+            f"cannot signal process {proc.pid}",
+            error.strerror or str(error),
+            "see whether a sandbox, as of a container or a systemd unit, forbids it",
+            error.errno or 0,
+        ) from error
     return "sent"
 
 
