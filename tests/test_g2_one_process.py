@@ -5,11 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import shlex
+import shutil
 import signal
 import sys
 from typing import TYPE_CHECKING
 
-from real import alive, descriptors, run, until, words_of
+import pytest
+
+from real import alive, descriptors, environ_of, run, until, words_of
 
 if TYPE_CHECKING:
     from real import Real
@@ -140,6 +143,47 @@ def test_g2_the_whole_run_directory_is_deleted(real: Real) -> None:
     assert real.pid("w1") == pids[0]
     real.multi("stopwait").ok()
     assert not any(map(alive, pids))
+
+
+_LARGE = """
+import os, sys, time
+where = int(sys.argv[1])
+env = dict(os.environb)
+if where:
+    marks = {name: env.pop(name) for name in list(env) if name.startswith(b"MULTI_INSTANCE")}
+    env = {name: value for name, value in env.items() if not name.startswith(b"LARGE")}
+    while (room := where - sum(len(name) + len(value) + 2 for name, value in env.items())) > 0:
+        env[f"PAD{len(env):04}".encode()] = b"x" * max(0, min(room - 9, 100_000))
+    words = [sys.executable, "-I", "-S", "-c", sys.orig_argv[sys.orig_argv.index("-c") + 1], "0"]
+    os.execve(sys.executable, words, {**env, **marks})
+if os.fork() == 0:
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    time.sleep(600)
+os.wait()
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("where", [0, (1 << 18) - 40, 1_000_000], ids=["first", "across", "last"])
+def test_g2_g5_a_large_environment(real: Real, where: int) -> None:
+    """G2, G5: 400 kB of variables hide no process and no child, wherever among them those are that say whose it is."""
+    large = {f"LARGE{number}": "x" * 100_000 for number in range(4)}
+    words = real.start_words("w1", cmd=real.shell_words(_LARGE, str(where)))
+    real.raw(*words, env=large).ok()
+    pid = real.pid("w1")
+    family = until(lambda: len(found := real.family()) == 2 and found, "the child is there")
+    environ = environ_of(pid)
+    marks = [name for name in environ if name.startswith("MULTI_INSTANCE")]
+    assert len(marks) == 4
+    assert list(environ)[: None if where else 4][-4:] == marks
+    shutil.rmtree(real.run)
+    assert real.state("w1") == {"w1": "lost"}
+    real.raw(*words, env=large).ok()
+    assert real.processes("w1") == [pid]
+    real.multi("stopwait", "w1").ok()
+    assert not [one for one in (*family, *real.family()) if alive(one)]
 
 
 def test_g2_restarts_at_once_leave_one_process(real: Real) -> None:

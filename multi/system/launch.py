@@ -26,7 +26,7 @@ import socket
 import struct
 from typing import NoReturn
 
-from multi.machine import INSTANCE_PID
+from multi.machine import INSTANCE, INSTANCE_PID
 from multi.system import way
 
 HEADER = struct.Struct("=II")  # bytes of the request, id of the launch
@@ -269,7 +269,9 @@ def _prepare(request: Request) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
     for fd in {null, log} - {0, 1, _STDERR}:
         os.close(fd)
     env[INSTANCE_PID.encode()] = b"%d" % os.getpid()
-    return program, argv, env
+    # What says whose it is comes first: whoever looks at it need not read all of a large environment.
+    marks = {name: value for name, value in env.items() if name.startswith(INSTANCE.encode())}
+    return program, argv, {**marks, **env}
 
 
 def _limits(rlimits: list[tuple[int, int, int]], nice: int | None) -> None:

@@ -14,7 +14,8 @@ from multi.value import replace
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _STAT_BYTES = 4096
-_ENVIRON_BYTES = 1 << 18
+_ENVIRON_BYTES = 1 << 18  # more than most have
+_MOST_ENVIRON = 6 << 20  # no environment is longer: fs/exec.c takes three quarters of _STK_LIM
 LISTINGS = 8  # of the process table for one census; on a busy machine some process ends all the time
 _EXEC_SECONDS, _EXEC_PAUSE = 0.5, 0.0005  # for all who are in execve(2) in one census; one may hang on a slow disk
 _EXITING = 0x4  # PF_EXITING in field 9 of proc_pid_stat(5), include/linux/sched.h
@@ -22,6 +23,7 @@ _NO_WORDS_YET = b"0"  # the end of its environment, field 51, until execve(2) ha
 _PATH_MAX = 4096  # no path of ours is longer
 _PREFIX = INSTANCE.encode()  # of the names of all that we give a process to carry
 _MARK = _PREFIX + b"="
+_MARKS = [f"\0{name}=".encode() for name in (INSTANCE, INSTANCE_PID, INSTANCE_NODE, INSTANCE_PIDFILE)]
 
 
 @cache
@@ -127,9 +129,18 @@ def birth(pid: int) -> str | None:
 
 
 def _environ(pid: int | str) -> bytes | None:
-    """The environment it was executed with, empty also while it has none; None when we may not read it."""
+    """The environment it was executed with, empty also while it has none; None when we may not read it.
+
+    Of a large one the beginning is enough where our marks stand there. A shell hands them on in an order of its own.
+    """
+    path = f"/proc/{pid}/environ"
     try:
-        return _slurp(f"/proc/{pid}/environ", _ENVIRON_BYTES)
+        raw = _slurp(path, _ENVIRON_BYTES)
+        if len(raw) < _ENVIRON_BYTES:
+            return raw
+        whole = b"\0" + raw[: raw.rfind(b"\0") + 1]
+        # In one read(2), so that no execve(2) comes between two halves.
+        return raw if all(mark in whole for mark in _MARKS) else _slurp(path, _MOST_ENVIRON)
     except (FileNotFoundError, ProcessLookupError):
         return b""
     except OSError:
