@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from real import Real, place
+from real import CLEARED, Real, place
+
+# Where multi looks when nobody says where; what the nodes of this machine have there is no part of a test.
+_DEFAULTS = ("/etc/multi", "/var/run/celery", "/var/run/multi", "/var/log/celery", "/var/log/multi")
+_CLONE_NEWNS = 0x00020000  # linux/sched.h; os.unshare is Python 3.12's
 
 # Two busy cores are no reason to fail a property, and a failure is to be seen again on the next machine.
 settings.register_profile("multi", deadline=None, print_blob=True)
 settings.load_profile("multi")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide what the machine and its user have set for `multi`; the processes of pytest-xdist inherit it."""
+    if hasattr(config, "workerinput"):
+        return
+    for name in [name for name in os.environ if name.startswith(CLEARED) and name != "MULTI_TEST_ALL"]:
+        del os.environ[name]
+    there = [path for path in _DEFAULTS if Path(path).is_dir()]
+    if there and sys.platform == "linux" and os.geteuid() == 0 and not ctypes.CDLL(None).unshare(_CLONE_NEWNS):
+        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+        for path in there:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", path], check=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,11 +4,11 @@ r"""A machine of one's own for tests that need users, /etc, daemons and root: na
         host.write("/etc/default/celeryd", "CELERY_APP=tasks\n")
         host.run("/etc/init.d/celeryd", "start").ok()
 
-Inside, /etc is a copy, /run, /srv, /var/log, /var/spool and /dev/shm are empty, and two users more exist: `USER`, who
-runs workers, and `STRANGER`. The interpreter of the tests, its environment and the checkout lie where they are outside,
-and every user may read them, also when they lie below a directory that is closed to others outside. Nothing outside
-changes, and every process is gone when the block is left: the kernel ends a process namespace as a whole
-(pid_namespaces(7)).
+Inside, /root, /run, /srv, /var/log, /var/spool and /dev/shm are empty, and /etc holds only what programs need to run at
+all: no user, service or setting of the machine that runs the tests. Besides root there are `USER`, who runs workers,
+and `STRANGER`. The interpreter of the tests, its environment and the checkout lie where they are outside, and every
+user may read them, also when they lie below a directory that is closed to others outside. Nothing outside changes, and
+every process is gone when the block is left: the kernel ends a process namespace as a whole (pid_namespaces(7)).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 import psutil
 import pytest
@@ -40,7 +41,17 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # The first process inherits all orphans. It ignores SIGCHLD, so the kernel reaps them, wait(2).
 _INIT = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); [signal.pause() for _ in iter(int, 1)]"
-_EMPTY = {"/run": 755, "/srv": 755, "/var/log": 755, "/var/spool": 755, "/dev/shm": 1777}
+_EMPTY = {"/root": 755, "/run": 755, "/srv": 755, "/var/log": 755, "/var/spool": 755, "/dev/shm": 1777}
+
+# Of /etc: where libraries, alternatives and certificates are, the local time, and what su asks for.
+_ETC = (
+    *("alternatives", "debian_version", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "login.defs"),
+    *("os-release", "pam.conf", "pam.d", "security", "ssl", "terminfo"),
+)
+# A machine may set limits for the very user who runs workers; pam_limits wants a file.
+NO_LIMITS = "rm -rf {etc}/security/limits.d; mkdir -p {etc}/security; : >{etc}/security/limits.conf"
+_USERS = {"root": 0, "daemon": 1, "messagebus": 104, "nobody": 65534, USER: USER_ID, STRANGER: STRANGER_ID}
+_GROUPS = {**_USERS, "tty": 5, "crontab": 105, "nogroup": 65534}
 
 
 def need(*tools: str, root: bool = True) -> None:
@@ -140,22 +151,16 @@ class Host:
         return self.run("sh", "-c", text, user=user, env=env)
 
     def begin(self, *words: str, user: str | None = None, env: Mapping[str, str] | None = None) -> Begun:
-        """Run a program inside, in the background."""
+        """Run a program inside, in the background; used as a block, it is ended where the block is left."""
         return Begun(words, self._popen(words, user, env, subprocess.PIPE))
 
     @contextlib.contextmanager
     def daemon(self, *words: str, env: Mapping[str, str] | None = None) -> Iterator[None]:
         """A program of root's that runs inside until the block is left. What it prints is lost."""
-        process = self._popen(words, None, env, subprocess.DEVNULL)
-        try:
+        with Begun(words, self._popen(words, None, env, subprocess.DEVNULL)) as begun:
             yield
-            assert process.poll() is None, f"{shlex.join(words)} has ended, exit code {process.returncode}"
-        finally:
-            for forked in psutil.Process(process.pid).children():  # nsenter is not the program itself
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    forked.kill()
-            process.kill()
-            process.wait(PATIENCE)
+            code = begun.process.poll()
+            assert code is None, f"{shlex.join(words)} has ended, exit code {code}"
 
     def _popen(
         self, words: Sequence[str], user: str | None, env: Mapping[str, str] | None, output: int
@@ -204,6 +209,7 @@ class Host:
             os.chown(path, owner, owner)
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Begun:
     """A program that runs inside."""
@@ -216,13 +222,30 @@ class Begun:
         try:
             out, err = self.process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired as late:
+            raise AssertionError(f"{shlex.join(self.words)} hangs: {late.stdout!r} {late.stderr!r}") from None
+        finally:
+            self.end()
+        return Done(self.words, self.process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+
+    def end(self) -> None:
+        """KILL it, if it still runs."""
+        if self.process.poll() is None:  # else its pid may be somebody else's by now
+            for forked in psutil.Process(self.process.pid).children():  # nsenter is not the program itself
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    forked.kill()
             self.process.kill()
             self.process.wait(PATIENCE)
-            for stream in (self.process.stdout, self.process.stderr):
-                if stream is not None:
-                    stream.close()  # not read to its end, which a child that lives on may never let it have
-            raise AssertionError(f"{shlex.join(self.words)} hangs: {late.stdout!r} {late.stderr!r}") from None
-        return Done(self.words, self.process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()  # not read to its end, which a child that lives on may never let it have
+
+    def __enter__(self) -> Begun:
+        """Give itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it, also when an assertion has failed."""
+        self.end()
 
 
 @contextlib.contextmanager
@@ -247,7 +270,7 @@ def machine() -> Iterator[Host]:
         outer.stdout.close()
         (first,) = psutil.Process(outer.pid).children()
         host = Host(first.pid)
-        add_users(host.path("/etc"))
+        write_users(host.path("/etc"))
         yield host
     finally:
         for process in psutil.Process(outer.pid).children() if outer.poll() is None else ():
@@ -262,26 +285,32 @@ def machine() -> Iterator[Host]:
 def setup_lines(base: Path) -> list[str]:
     """The lines of sh that make the machine out of a fresh mount namespace. `base` is an empty directory."""
     etc = f"{base}/etc"
-    copy = (
+    own = (
         f"mkdir {etc}",
         f"mount -t tmpfs -o mode=755 tmpfs {etc}",
-        f"cp -a /etc/. {etc}",
+        f"for name in {' '.join(_ETC)}; do [ ! -e /etc/$name ] || cp -a /etc/$name {etc}; done",
+        f"mkdir {etc}/cron.d {etc}/default {etc}/init.d",
+        NO_LIMITS.format(etc=etc),
         f"mount --move {etc} /etc",
     )
-    return ["mount --make-rprivate /", *cover_lines(base), *copy]
+    return ["mount --make-rprivate /", *cover_lines(base), *own]
 
 
-def add_users(etc: Path) -> None:
-    """Add the users, none of whom can log in, to the files that are there."""
-    for name, uid in ((USER, USER_ID), (STRANGER, STRANGER_ID)):
-        for file, line in (
-            ("passwd", f"{name}:x:{uid}:{uid}::/nonexistent:/usr/sbin/nologin"),
-            ("group", f"{name}:x:{uid}:"),
-            ("shadow", f"{name}:*:20000:0:99999:7:::"),
-        ):
-            path = etc / file
-            if path.exists():
-                path.write_text(path.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
+def write_users(etc: Path) -> None:
+    """Make the users and groups: those of this module, whoever else there is on the machine that runs the tests."""
+    homes = {
+        name: ("/root", "/bin/sh") if uid == 0 else ("/nonexistent", "/usr/sbin/nologin")
+        for name, uid in _USERS.items()
+    }
+    lines = {
+        "passwd": [f"{name}:x:{uid}:{uid}::{':'.join(homes[name])}" for name, uid in _USERS.items()],
+        "group": [f"{name}:x:{gid}:" for name, gid in _GROUPS.items()],
+        "shadow": [f"{name}:*:20000:0:99999:7:::" for name in _USERS],
+        "nsswitch.conf": ["passwd: files", "group: files", "shadow: files", "hosts: files dns"],
+        "hosts": [f"127.0.0.1 localhost {os.uname().nodename}"],
+    }
+    for name, content in lines.items():
+        (etc / name).write_text("".join(f"{line}\n" for line in content), encoding="ascii")
 
 
 def cover_lines(base: Path) -> list[str]:

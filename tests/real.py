@@ -47,7 +47,7 @@ NOBODY = 65534
 _MARK = "MULTI_TEST_MARK"
 _UP = "MULTI_TEST_UP"
 STARTING = frozenset({"start", "restart", "ensure", "apply", "stop_verify"})
-_CLEARED = ("MULTI_", "CELERY", "C_FORCE", "XDG_", "NOTIFY_", "NO_COLOR", "HOSTNAME")
+CLEARED = ("MULTI_", "CELERY", "C_FORCE", "XDG_", "NOTIFY_", "NO_COLOR", "HOSTNAME")
 T = TypeVar("T")
 
 
@@ -520,7 +520,7 @@ def place() -> Iterator[Real]:
     base = Path(tempfile.mkdtemp(prefix="multi-test-"))
     base.chmod(0o755)
     mark = secrets.token_hex(12)
-    env = {name: value for name, value in os.environ.items() if not name.startswith(_CLEARED)}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(CLEARED)}
     env.update(
         {
             _MARK: mark,

@@ -23,14 +23,13 @@ from pathlib import Path
 
 import psutil
 
-from private_machine import CHECKOUT, PATIENCE, Host, add_users
+from private_machine import CHECKOUT, PATIENCE, Host, write_users
 from real import until
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _REBOOT = 133  # what systemd-nspawn --keep-unit exits with when the container reboots
 _SPACES = ("--mount", "--pid", "--uts", "--ipc", "--net")
 _LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib32": "usr/lib32", "lib64": "usr/lib64"}
-_DBUS = "messagebus"  # dbus.service runs as this user in Debian
 
 
 @dataclass(slots=True)
@@ -140,8 +139,4 @@ def _furnish(root: Path) -> None:
             (root / name).symlink_to(target)
     shutil.copy("/etc/os-release", root / "etc/os-release")
     (root / "etc/machine-id").touch()
-    users = f"root:x:0:0:root:/root:/bin/sh\n{_DBUS}:x:104:104::/nonexistent:/usr/sbin/nologin\n"
-    (root / "etc/passwd").write_text(users)
-    (root / "etc/group").write_text(f"root:x:0:\n{_DBUS}:x:104:\n")
-    (root / "etc/shadow").write_text(f"root:*:20000:0:99999:7:::\n{_DBUS}:*:20000:0:99999:7:::\n")
-    add_users(root / "etc")
+    write_users(root / "etc")

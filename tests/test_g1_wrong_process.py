@@ -307,7 +307,7 @@ def on_a(command: str, *words: str) -> tuple[str, ...]:
 def test_g1_eperm_is_alive_and_not_ours(host: Host, command: str) -> None:
     """An unprivileged user's pidfile that names root's process: refused, the pidfile stays, nothing is started."""
     host.shell(f"rm -rf /run/w; mkdir /run/w; chown {USER} /run/w").ok()
-    with host.begin("sleep", "610").process as sleeper:
+    with host.begin("sleep", "610"):
         pid = int(host.run("pgrep", "-n", "-x", "sleep").ok().out)
         host.write("/run/w/a.pid", f"{pid}\n", owner=USER_ID)
         done = multi(host, *on_a(command, "--preset=exec", "--cmd=sleep 610"))
@@ -317,7 +317,6 @@ def test_g1_eperm_is_alive_and_not_ours(host: Host, command: str) -> None:
         assert host.pid("/run/w/a.pid") == pid
         assert host.alive(pid)
         assert host.processes() == []
-        sleeper.kill()
 
 
 @pytest.mark.root

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from private_machine import BIN, CHECKOUT, STRANGER, STRANGER_ID, USER, USER_ID, Host, need
+from private_machine import BIN, CHECKOUT, NO_LIMITS, STRANGER, STRANGER_ID, USER, USER_ID, Host, need
 from real import as_argv, stays, until
 from system_machine import Booted, machine
 from test_exact_words import KNOTS, UNICODE, VALUES, exact
@@ -263,6 +263,7 @@ def test_an_init_script_as_a_unit(booted: Booted) -> None:
     host = booted.host
     for path in ("pam.d", "security", "login.defs"):
         host.copy(f"/etc/{path}")
+    host.shell(NO_LIMITS.format(etc="/etc")).ok()
     host.install("scripts/init.d/multid", "/etc/init.d/multid")
     host.write("/etc/default/celeryd", f"{CONFIG}\nCELERYD_CHDIR={PROJECT}\n")
     host.run("systemctl", "daemon-reload").ok()
