@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -43,6 +44,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("root") is not None:
             item.add_marker(pytest.mark.skip(reason="needs root: it changes users, owners or mounts"))
+
+
+@pytest.fixture(autouse=True)
+def _ends_what_it_began() -> Iterator[None]:
+    """KILL the children that a test has left, because it failed before it ended them; after all other fixtures."""
+    before = _children()
+    yield
+    for pid in _children() - before:
+        os.kill(pid, signal.SIGKILL)  # a child is a zombie at worst: its pid is nobody else's
+        os.waitpid(pid, 0)
+
+
+def _children() -> set[int]:
+    lists = Path("/proc/self/task").glob("*/children")  # Linux's; elsewhere none are found
+    return {int(word) for path in lists for word in path.read_text(encoding="ascii").split()}
 
 
 @pytest.fixture

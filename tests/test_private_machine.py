@@ -119,13 +119,17 @@ def test_what_a_failing_test_began_inside_ends_with_its_block() -> None:
 
 
 def test_a_test_that_hangs_fails_by_its_name_and_leaves_nothing(real: Real, tmp_path: Path) -> None:
-    """The limit of time that holds for every test ends it, and its fixtures end the node that it has started."""
+    """The limit of time that holds for every test ends it, and what it began is ended; so it is for one that fails."""
     told = tmp_path / "told"
     (tmp_path / "test_it.py").write_text(
-        "import pathlib, signal, time\n"
+        "import pathlib, signal, subprocess, time\n"
+        f"told = pathlib.Path({str(told)!r})\n"
+        "def test_fails():\n"
+        "    told.write_text(str(subprocess.Popen(['sleep', '610']).pid))\n"
+        "    assert not told.exists()\n"
         "def test_hangs(real):\n"
         "    real.start('a').ok()\n"
-        f"    pathlib.Path({str(told)!r}).write_text(str(real.pid('a')))\n"
+        "    told.write_text(told.read_text() + ' ' + str(real.pid('a')))\n"
         "    signal.setitimer(signal.ITIMER_REAL, 0.1)\n"  # the limit's own clock: it need not take that long here
         "    time.sleep(600)\n"
     )
@@ -136,5 +140,6 @@ def test_a_test_that_hangs_fails_by_its_name_and_leaves_nothing(real: Real, tmp_
     )  # fmt: skip
     assert begun.wait(SOON * 2) == 1
     out = (tmp_path / "out").read_text()
+    assert re.search(r"^FAILED .*::test_fails - AssertionError", out, re.MULTILINE), out
     assert re.search(r"^FAILED .*::test_hangs - Failed: Timeout \(>120.0s\)", out, re.MULTILINE), out
-    assert not alive(int(told.read_text()))
+    assert not [pid for pid in map(int, told.read_text().split()) if alive(pid)]
