@@ -875,7 +875,7 @@ class _Walker:
             self._unwrite(verdict.why)
             return False
         if verdict.ended:
-            yield from self._sweep(_Tree(proc, self._token, {proc}), machine.now(), _KILL_GRACE)
+            yield from self._sweep(_Tree(proc, self._token_of(proc), {proc}), machine.now(), _KILL_GRACE)
         elif not (yield from self._end(proc, node.stop, first_sent=False)):
             return False  # it survived its own stop: its files must go on naming it
         yield from self._fell(verdict.why)
@@ -917,7 +917,7 @@ class _Walker:
     def _end(self, proc: Proc, schedule: Schedule, *, first_sent: bool, whole: bool = False) -> Walk:
         """Walk the schedule until the tree is gone. `whole` sends every signal to the whole tree."""
         node, machine = self._node, self._machine
-        token = self._token or (self._record.token if self._record is not None else "")
+        token = self._token_of(proc)
         tree = _Tree(proc, token, {proc})
         machine.watch(self._key, proc)
         if node.ready.kind == "notify" and token:

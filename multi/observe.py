@@ -572,9 +572,17 @@ def tree(main: Proc, token: str, census: Census, me: Me, known: Iterable[Proc] =
 
 
 def adopted_token(proc: Proc, census: Census) -> str:
-    """The instance token that a process carries, empty when it carries none."""
+    """The instance token that a process carries, empty when it carries none.
+
+    Empty also when another process with that token names another main process: a token can be stolen, and who carries
+    it is killed.
+    """
     row = census.rows.get(proc.pid)
-    return row.instance.token if row is not None and row.seen.proc == proc and row.instance is not None else ""
+    if row is None or row.seen.proc != proc or row.instance is None:
+        return ""
+    carriers = census.by_token.get(row.instance.token, ())
+    own = all(one.instance is not None and one.instance.pid == proc.pid for one in carriers)
+    return row.instance.token if own else ""
 
 
 def with_explicit(recorded_node: Node, asked: Node, explicit: frozenset[str]) -> Node:

@@ -379,6 +379,21 @@ def test_a_start_that_was_cut_off_is_waited_for() -> None:
     assert sight(world, node) == Up(body.proc)
 
 
+def test_a_start_that_was_cut_off_dies_with_children() -> None:
+    """What a start leaves running that somebody else began is ended by who waited for it (G5)."""
+    world = World()
+    world.nature = replace(FAMILY, lives=20.0, status=1)
+    node = node_of(ready="file:/run/ready")
+    first = world.fake()
+    events = walk([(node, Wish("start"))], Manner(), first)
+    assert isinstance(next(events), Spawned)
+    with pytest.raises(KilledError):
+        first.die()
+    world.rest(0.0)
+    assert kinds(ride(world, "start", node)) == ["Failed", "Signalled"]
+    assert [body for body in world.offspring() if body.instance is not None] == []
+
+
 # --- stop -----------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from bystander import reaping
 from multi.system import System
-from real import alive, pids, stat, until
+from real import NOBODY, alive, pids, stat, until
 
 if TYPE_CHECKING:
     from real import Real
@@ -149,6 +149,37 @@ def test_g5_children_of_a_main_process_that_died(real: Real) -> None:
     until(lambda: not alive(pid), "the main process is gone")
     real.start("a").ok()
     assert not alive(child)
+
+
+_OTHER_USER = """
+import os, sys, time
+os.setuid(int(sys.argv[1]))
+if os.fork() == 0:
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    open(sys.argv[2], "w").close()
+    time.sleep(600)
+os.wait()
+time.sleep(600)
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("command", ["stopwait", "kill", "restart"])
+def test_g5_a_worker_that_changed_its_user_and_lost_its_record(real: Real, command: str) -> None:
+    """G5: the running process itself tells the token by which its children in other sessions are found."""
+    touched = real.base / "open" / "touched"
+    touched.parent.mkdir()
+    touched.parent.chmod(0o1777)
+    cmd = real.shell_words(_OTHER_USER, str(NOBODY), str(touched))
+    real.start("a", cmd=cmd).ok()
+    until(touched.exists, "the child is there")
+    before = set(real.family())
+    real.recordfile("a").unlink()
+    touched.unlink()
+    real.multi(command, "a", "--preset=exec", f"--cmd={cmd}").ok()
+    assert not [pid for pid in before if alive(pid)]
 
 
 _LEADERLESS = """

@@ -715,6 +715,13 @@ def test_adopted_token() -> None:
     assert observe.adopted_token(Proc(1, "boot:1"), census) == ""
 
 
+def test_g8_a_stolen_token() -> None:
+    """G8: who carries the token of another node is none of whose tree it says; it would be killed with it."""
+    child, thief = carrier(4001, main=PID), carrier(5000, uid=MALLORY)
+    census = Census(0.0, WALL, {one.seen.proc.pid: one for one in (child, thief)})
+    assert observe.adopted_token(thief.seen.proc, census) == ""
+
+
 # --- what is recorded in a directory ------------------------------------------------------------------------
 
 
