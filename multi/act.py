@@ -43,6 +43,7 @@ from multi.machine import (
     Census,
     Draft,
     Ended,
+    File,
     Happening,
     Interruption,
     Launch,
@@ -52,7 +53,7 @@ from multi.machine import (
     Notified,
     Prepared,
 )
-from multi.node import Known
+from multi.node import Known, Unknown
 from multi.pause import Look, Pause
 from multi.record import Record
 from multi.schedule import FOREVER, Schedule, Stage, signal_name
@@ -623,8 +624,11 @@ class _Walker:
         old = self._record
         known = old.token if old is not None and old.proc == proc else ""
         self._token = observe.adopted_token(proc, self._census) or known
+        node = self._as_it_runs(proc) if old is None else old.node
+        if isinstance(node.command, Unknown):
+            return (yield from self._adopt_unknown(proc, why))
         record = Record(
-            node=self._as_it_runs(proc) if old is None else old.node,
+            node=node,
             proc=proc,
             token=self._token,
             started=self._census.wall - row.seen.age,
@@ -639,16 +643,38 @@ class _Walker:
         yield Adopted(self._key, proc.pid, why)
         return True
 
+    def _adopt_unknown(self, proc: Proc, why: str) -> Walk:
+        """Give the process its pidfile again. A record would have to make up a command, and a start would run that."""
+        node, data = self._node, records.encode_pid(proc.pid)
+        there = self._machine.read(node.pidfile, records.PIDFILE_LIMIT)
+        if isinstance(there, File) and there.data == data:
+            if self._wish.command in _RUNNING:
+                yield Skipped(self._key, proc.pid, decide.ALREADY_RUNNING)
+            return True
+        try:
+            yield Save((Draft(node.pidfile, data, node.uid, node.gid),))
+        except MachineError:
+            if self._wish.command not in _ENDING:
+                raise
+            return True
+        yield Adopted(self._key, proc.pid, why)
+        return True
+
     def _as_it_runs(self, proc: Proc) -> Node:
         """The node of a process that lost its record: its words are the kernel's to tell, its preset nobody's.
 
-        A bare command is ready when it lives. A command that says how the node shall run is believed instead, and so is
-        anything rather than a title that the process gave itself.
+        A bare command is ready when it lives. What says how the node shall run from now on goes before the kernel where
+        it is all that such a command does, and else where the process shows a title.
         """
-        words = self._machine.cmdline(proc.pid)
-        if self._wish.command in _SAYING or not words or " " in words[0]:
+        said = self._wish.says and self._wish.command in _RUNNING
+        if said and self._wish.command in _SAYING:
             return self._node
-        return replace(self._node, command=Known(words), preset="exec", ready=ready.ALIVE)
+        command = observe.command_of(proc.pid, self._machine)
+        match command:
+            case Known():
+                return replace(self._node, command=command, preset="exec", ready=ready.ALIVE)
+            case Unknown():
+                return self._node if said else replace(self._node, command=command)
 
     def _signal(self, proc: Proc, signum: int, *, stop: bool) -> Walk:
         if stop:
@@ -1110,6 +1136,7 @@ class _Walker:
 
 _MAKES_DIRECTORIES = frozenset({"start", "restart", "apply"})
 _WITHOUT_LOCK = frozenset({"up", "down"})
+_RUNNING = frozenset({"start", "apply", "restart", "ensure"})  # a node shall run, whether it did or not
 _SAYING = frozenset({"start", "apply"})
 _ENDING = frozenset({"stop", "stopwait", "kill"})  # no file that cannot be written keeps a node running
 

@@ -78,13 +78,14 @@ class Wish:
     """What is asked of a node: the command, and the signal given with it (``-SIG``).
 
     `recorded` is the node as it was on record when it was chosen, for ``apply``, ``restart`` and ``ensure``. `moved` is
-    the node with other pidfiles that it still has.
+    the node with other pidfiles that it still has. `says` is whether the words or the configuration say the command.
     """
 
     command: str
     signum: int | None = None
     recorded: Node | None = None
     moved: tuple[Node, ...] = ()
+    says: bool = True
 
 
 def route(wish: Wish, sighting: Sighting, node: Node) -> Route:

@@ -59,7 +59,7 @@ class Expansion:
 
     `sources` tells, by node and setting, where the value comes from; `settings` holds the merged
     typed values themselves. `warnings` are sentences for the user. `configured` are the full names
-    of those nodes that the configuration has.
+    of those nodes that the configuration has, `unsaid` of those whose command nobody but the preset says.
     """
 
     nodes: tuple[Node, ...] = ()
@@ -67,6 +67,7 @@ class Expansion:
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     configured: frozenset[str] = frozenset()
+    unsaid: frozenset[str] = frozenset()
 
 
 def no_env_files(paths: Sequence[str]) -> Sequence[tuple[str, str]]:
@@ -104,11 +105,14 @@ def expand(  # noqa: PLR0913 -- the stop's inputs, each a value of its own
     nodes: list[Node] = []
     sources: dict[str, Mapping[str, str]] = {}
     merged: dict[str, Mapping[str, object]] = {}
+    unsaid: set[str] = set()
     for position, name in enumerate(wanted):
         plan = merger.plan(position, name.layers)
         nodes.append(maker.node(name, plan))
         sources[name.full] = plan.sources
         merged[name.full] = plan.settings
+        if not (spec.says_command or name.configured or plan.options or _is_said(plan.sources, "cmd")):
+            unsaid.add(name.full)
     if not recorded:
         _refuse_shared_files(nodes)
     return Expansion(
@@ -117,7 +121,12 @@ def expand(  # noqa: PLR0913 -- the stop's inputs, each a value of its own
         settings=merged,
         warnings=(*spec.hints, *scopes.warnings, *maker.warnings),
         configured=frozenset(name.full for name in wanted if name.configured),
+        unsaid=frozenset(unsaid),
     )
+
+
+def _is_said(sources: Mapping[str, str], setting: str) -> bool:
+    return not sources.get(setting, "built in").startswith(("built in", "preset"))
 
 
 def find(nodes: Iterable[Node], word: str) -> Node | None:

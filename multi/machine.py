@@ -306,6 +306,9 @@ class Machine(Ground, Protocol):
     def cmdline(self, pid: int) -> tuple[str, ...]:
         """Its words; empty when they cannot be read."""
 
+    def executed(self, pid: int) -> tuple[str, ...]:
+        """The words it was executed with; empty when it shows something else by now, as a title, or they are hidden."""
+
     def size(self, path: str) -> int:
         """Bytes of a file, 0 when it is not there or no regular file."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from multi import naming
 from multi import record as records
 from multi.machine import File, MachineError, Unreadable
-from multi.node import Known
+from multi.node import Known, Unknown
 from multi.proc import Proc
 from multi.record import DamagedError, Record
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from multi.machine import Census, Instance, Machine, Me, Row
-    from multi.node import Node
+    from multi.node import Command, Node
 
 _OLDER = 0.02  # seconds: two ticks of the slowest clock that file times are taken from (CONFIG_HZ=100)
 _HALF_A_TICK = 0.005  # seconds; starts are counted in hundredths, so less is no difference
@@ -583,6 +583,12 @@ def adopted_token(proc: Proc, census: Census) -> str:
     carriers = census.by_token.get(row.instance.token, ())
     own = all(one.instance is not None and one.instance.pid == proc.pid for one in carriers)
     return row.instance.token if own else ""
+
+
+def command_of(pid: int, machine: Machine) -> Command:
+    """The command of a process that has no record: its words, but never a title that it gave itself."""
+    words = machine.executed(pid)
+    return Known(words) if words else Unknown(f"no record tells its command, and pid {pid} shows a title in its place")
 
 
 def with_explicit(recorded_node: Node, asked: Node, explicit: frozenset[str]) -> Node:

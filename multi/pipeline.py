@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from multi.errors import ConfigError, MultiError, NotPermittedError, UsageError
-from multi.node import Command, Known, Node, Ready, Unknown
+from multi.node import Known, Node, Ready, Unknown
 from multi.schedule import KILL, signal_name
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
 from multi.spec import Given, Spec
@@ -61,9 +61,10 @@ class Selection:
     `warnings` are sentences for the user. `sources` tells, per node and setting, where its value comes from
     (``built in``, ``preset celery``, ``multi.toml [defaults]``, ``MULTI_UMASK``, ``command line``), `settings` the
     values themselves. `recorded` is what was on record of the nodes that were taken from their record, by name, and
-    `configured` are the names of those that the configuration has. `removed` are nodes that this configuration started
-    and does not have any more, for ``apply`` and ``diff``. `rundir` is where records were looked for when no node was
-    named, `config` the configuration file that was read, and `found` says why it was that one.
+    `configured` are the names of those that the configuration has, `unsaid` of those whose command nobody but the
+    preset says. `removed` are nodes that this configuration started and does not have any more, for ``apply`` and
+    ``diff``. `rundir` is where records were looked for when no node was named, `config` the configuration file that was
+    read, and `found` says why it was that one.
     """
 
     nodes: tuple[Node, ...]
@@ -73,6 +74,7 @@ class Selection:
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     recorded: Mapping[str, Node] = field(default_factory=dict)
     configured: frozenset[str] = frozenset()
+    unsaid: frozenset[str] = frozenset()
     removed: tuple[Node, ...] = ()
     fallbacks: Mapping[str, tuple[Ready, str]] = field(default_factory=dict)
     rundir: str = ""
@@ -178,6 +180,7 @@ class _Selector:
         self.environment: Layer = config.environment(here.environ)
         self.directories = config.preset_directories(here.environ, here.home)
         self._presets: dict[str, Preset] = {}
+        self._census: Census | None = None
         self._load = presets.load
         said, where = parse.prescan(words, "--preset"), ""
         for layer in (self.environment, self.config.defaults):
@@ -207,6 +210,12 @@ class _Selector:
             found = self._presets[name] = self._load(name, self.directories, self.ground.load)
         return found
 
+    def census(self, machine: Machine) -> Census:
+        """The process table, read once however many nodes are looked for in it."""
+        if self._census is None:
+            self._census = machine.census()
+        return self._census
+
     def expand(self, spec: Spec, *, recorded: bool = False) -> Expansion:
         """Make the nodes. Those on record have their files apart already, wherever the words would put them."""
         from multi import config, expand
@@ -231,7 +240,12 @@ class _Selector:
             scope = None if len(names) == len(made.nodes) else ",".join(names)
             given = Given("--logfile", "/dev/stderr", scope=scope, joined=True)
             return self.expand(replace(spec, settings=(*spec.settings, given)))
-        return made
+        if self.command in _NEEDS_COMMAND | {"restart"}:
+            return made
+        # What runs already has words of its own. A bare worker is what `start` and `restart` begin where nothing runs.
+        unknown = Unknown(expand.NOBODY_SAID)
+        nodes = (replace(node, command=unknown) if node.name in made.unsaid else node for node in made.nodes)
+        return replace(made, nodes=tuple(nodes))
 
     def selection(self, expansion: Expansion, nodes: tuple[Node, ...] | None = None) -> Selection:
         if not self.spec.names:
@@ -245,6 +259,7 @@ class _Selector:
             sources=expansion.sources,
             settings=expansion.settings,
             configured=expansion.configured,
+            unsaid=expansion.unsaid,
             config=self.config.path,
             found=self.found,
         )
@@ -303,7 +318,7 @@ class _Selector:
                 record = observe.recall(node, machine)
             except MachineError:
                 record = None  # an unknown user: the command itself says so
-            if record is None or self._says_anew(node, expansion):
+            if record is None or self._says_anew(node, expansion, record.node):
                 nodes.append(self._without_record(node, machine) if self._repeats(node, expansion) else node)
                 continue
             explicit = _explicit(expansion.sources[node.name])
@@ -318,12 +333,14 @@ class _Selector:
     def _without_record(self, node: Node, machine: Machine) -> Node:
         """A node that is to be restarted as it was, and whose record does not say how that is.
 
-        A process that `multi` started still shows its command. That of another tool may show a title instead, so a
-        good worker would be stopped for one that is started without its options.
+        A process that `multi` started still shows its command, unless it shows a title instead. That of another tool is
+        not ours to tell, so a good worker would be stopped for one that is started without its options.
         """
-        pid = _lost_pid(node, machine.census(), machine)
+        from multi import observe
+
+        pid = _lost_pid(node, self.census(machine), machine)
         if pid is not None:
-            return replace(node, command=_shown(pid, machine))
+            return replace(node, command=observe.command_of(pid, machine))
         if machine.read(node.pidfile, 0) is not None and machine.read(node.recordfile, 0) is None:
             raise UsageError(
                 node.name,
@@ -349,7 +366,7 @@ class _Selector:
             pass  # each node has a directory of its own, so there is none to look into for others
         # Where the configuration has moved a pidfile, the node still runs with the old one.
         users = {machine.me().uid, *_uids(everything.nodes, machine)}
-        for path, rows in machine.census().by_pidfile.items():
+        for path, rows in self.census(machine).by_pidfile.items():
             if any(row.seen.uid in users for row in rows):
                 rundirs[path.rpartition("/")[0]] = None
         wanted = {node.pidfile: node.short for node in everything.nodes}
@@ -364,11 +381,14 @@ class _Selector:
             removed = [node for node in removed if node.name in named]
         return replace(selection, removed=tuple(removed))
 
-    def _says_anew(self, node: Node, expansion: Expansion) -> bool:
+    def _says_anew(self, node: Node, expansion: Expansion, recorded: Node) -> bool:
         """Whether the words or the configuration, not the record, say how the node runs from now on."""
         if node.name in expansion.configured and isinstance(node.command, Known):
             return True
-        return self.command in {"restart", "ensure"} and self.spec.says_command
+        if self.command not in {"restart", "ensure"} or not self.spec.says_command:
+            return False
+        # A preset that has no command of its own says none, it only says again which preset the recorded one is of.
+        return isinstance(node.command, Known) or self.spec.says_words or recorded.preset != node.preset
 
     def _from_rundir(self, machine: Machine) -> Selection:
         """No node is named anywhere: all that are recorded in the run directory, or run with a pidfile in it."""
@@ -377,7 +397,7 @@ class _Selector:
         rundir = expand.rundir(self.spec, self.config, self.host, self.preset, self.environment)
         records = observe.recorded(rundir, machine)
         nodes = {record.node.name: record.node for record in records}
-        census = machine.census()
+        census = self.census(machine)
         for pidfile, rows in census.by_pidfile.items():
             if pidfile.rpartition("/")[0] != rundir:
                 continue
@@ -390,16 +410,18 @@ class _Selector:
         warnings = (_name_them(rundir, foreign),) if foreign and self.command != "ensure" else ()
         if not nodes:
             return Selection(nodes=(), spec=self.spec, warnings=warnings, rundir=rundir, config=self.config.path)
-        if self.spec.says_command and self.command in SPAWNING:
-            anew = self.selection(self.expand(replace(self.spec, names=tuple(nodes))))
-            return replace(anew, warnings=(*anew.warnings, *warnings), rundir=rundir)
-        asked = self.expand(replace(self.spec, names=tuple(nodes)), recorded=True)
+        may_say_anew = self.spec.says_command and self.command in SPAWNING
+        asked = self.expand(replace(self.spec, names=tuple(nodes)), recorded=not may_say_anew)
+        anew = {node.name for node in asked.nodes if self._says_anew(node, asked, nodes[node.name])}
         merged = tuple(
-            self._read_again(observe.with_explicit(nodes[node.name], node, _explicit(asked.sources[node.name])))
+            node
+            if node.name in anew
+            else self._read_again(observe.with_explicit(nodes[node.name], node, _explicit(asked.sources[node.name])))
             for node in asked.nodes
         )
         selection = self.selection(asked, merged)
-        return replace(selection, warnings=(*selection.warnings, *warnings), recorded=nodes, rundir=rundir)
+        recorded = {name: node for name, node in nodes.items() if name not in anew}
+        return replace(selection, warnings=(*selection.warnings, *warnings), recorded=recorded, rundir=rundir)
 
     def _read_again(self, node: Node) -> Node:
         """What is on record of env files is what they held at the last start; the next one takes what they hold now."""
@@ -417,19 +439,23 @@ class _Selector:
             expansion = self.expand(replace(self.spec, names=(name,)))
         except MultiError:
             return None
+        from multi import observe
+
         node = replace(expansion.nodes[0], pidfile=pidfile)
         pid = _lost_pid(node, census, machine)
-        return None if pid is None else replace(node, command=_shown(pid, machine))
+        return None if pid is None else replace(node, command=observe.command_of(pid, machine))
 
     def _checked(self, selection: Selection) -> Selection:
         """What only matters to commands that start something."""
         if self.command not in SPAWNING:
             return selection
         for node in selection.nodes:
-            if isinstance(node.command, Unknown) and (self.command == "restart" or self.spec.says_command):
+            # Of nodes that nobody named, one whose command is not known is refused alone.
+            named = self.command == "restart" and self.spec.names
+            if isinstance(node.command, Unknown) and (named or self.spec.says_command):
                 raise UsageError(
                     node.name,
-                    "has no recorded command to start again",
+                    f"has no recorded command to start again: {node.command.why}",
                     "give the worker's options, as for 'multi start'",
                 )
         selection = self._with_fallbacks(selection)
@@ -489,12 +515,6 @@ def _lost_pid(node: Node, census: Census, machine: Machine) -> int | None:
         return None
     rows = observe.main_carriers(node, census, uid, machine.me())
     return rows[0].seen.proc.pid if rows else None
-
-
-def _shown(pid: int, machine: Machine) -> Command:
-    """The command that a process shows."""
-    words = machine.cmdline(pid)
-    return Known(words) if words else Unknown(f"pid {pid} shows no command line")
 
 
 def _without_strict(words: Sequence[str]) -> tuple[tuple[str, ...], bool]:
@@ -638,7 +658,10 @@ def _errands(command: str, selection: Selection, machine: Machine) -> list[tuple
             raise UsageError(command, "is nothing that is done to nodes", nearest(command, decide.COMMANDS))
         known = selection.recorded if command in {"restart", "ensure"} else {}
         signum = selection.spec.signum
-        return [(node, decide.Wish(command, signum, known.get(node.name))) for node in selection.nodes]
+        return [
+            (node, decide.Wish(command, signum, known.get(node.name), says=node.name not in selection.unsaid))
+            for node in selection.nodes
+        ]
     errands: list[tuple[Node, Wish]] = []
     for node in selection.nodes:
         record = observe.recall(node, machine)
@@ -956,6 +979,8 @@ def _weaker(selection: Selection, machine: Machine) -> Mapping[str, Weaker]:
 def _notifies(node: Node, machine: Machine) -> bool:
     from multi.machine import MachineError
 
+    if isinstance(node.command, Unknown):
+        return True  # it is not started
     try:
         return machine.notifies(node.words[0], node.uid, node.gid)
     except MachineError:

@@ -46,5 +46,10 @@ class Spec:
     @property
     def says_command(self) -> bool:
         """Whether anything here is about the worker's command: then a recorded one is not reused."""
-        command = {"--cmd", "--append", "--preset", "--executable"}
+        return self.says_words or any(given.name == "--preset" for given in self.settings)
+
+    @property
+    def says_words(self) -> bool:
+        """Whether anything here is a part of the worker's command itself, which a preset alone need not be."""
+        command = {"--cmd", "--append", "--executable"}
         return bool(self.options or self.passthrough or any(given.name in command for given in self.settings))

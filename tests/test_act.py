@@ -36,12 +36,13 @@ from multi.event import (
     Waiting,
 )
 from multi.machine import INSTANCE, Draft, MachineError
-from multi.node import Node
+from multi.node import Node, Unknown
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Up
 from world import REFUSABLE, Body, Child, Crowd, Entry, Fake, KilledError, Nature, World, node_of
 
 E = TypeVar("E")
 TERM, QUIT, KILL, USR1, HUP = (int(getattr(signal, f"SIG{name}")) for name in ("TERM", "QUIT", "KILL", "USR1", "HUP"))
+WINCH = int(signal.SIGWINCH)  # ends nobody
 DEAF = Nature(ignores=frozenset({TERM, QUIT}))
 STUCK = Nature(stuck=True)
 FAMILY = Nature(
@@ -823,6 +824,35 @@ def test_a_stop_under_way_stays_one_when_its_pidfile_is_lost() -> None:
     assert kinds(ride(world, "start")) == ["Gone", "Cleared", "Spawned", "Readied"]
 
 
+@pytest.mark.parametrize("command", ["signal", "stop", "ensure", "start"])
+def test_a_title_is_not_put_on_record(command: str) -> None:
+    """A worker that lost its record and shows a title gets its pidfile again; its command stays unknown."""
+    world = World()
+    body = running(world, Nature(title=TITLE, ends={TERM: (60.0, 0)}))
+    for path in files(world):
+        del world.files[path]
+    for adopted in ("Adopted", ""):
+        fake = world.fake()
+        wish = Wish(command, WINCH if command == "signal" else None, says=False)
+        events = list(walk([(node_of() if command == "start" else UNTOLD, wish)], Manner(), fake))
+        fake.close()
+        expected = {"signal": ["Signalled"], "stop": ["Signalled"]}.get(command, [] if adopted else ["Skipped"])
+        assert kinds(events) == [*([adopted] if adopted else []), *expected]
+        assert files(world) == ["/run/w1.pid"]
+        assert sight(world) == Lost(body.proc, "its record /run/w1.json is gone")
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_what_a_start_finds_running_is_on_record_as_it_runs(says: bool) -> None:
+    """Who says how a node shall run is believed. Where nobody does, the kernel tells how it runs."""
+    world = World()
+    running(world)
+    del world.files["/run/w1.json"]
+    other = node_of(argv=("program", "bare"))
+    assert kinds(walk([(other, Wish("start", says=says))], Manner(), world.fake())) == ["Adopted"]
+    assert record_of(world).node.words == ("program", "bare" if says else "w1")
+
+
 def test_foreign_pidfile_is_stopped() -> None:
     """A node that another tool started is stopped and restarted like one of ours."""
     for command in ("stopwait", "restart", "kill"):
@@ -1126,7 +1156,9 @@ def refusing(which: Callable[[tuple[str, ...]], bool]) -> Callable[[int, tuple[s
     return trap
 
 
-LIVELY = replace(FAMILY, ends={TERM: (2.0, 0)})
+TITLE = "busy"  # a worker that shows it has no words that anybody could start again
+LIVELY = replace(FAMILY, ends={TERM: (2.0, 0)}, title=TITLE)
+UNTOLD = node_of(command=Unknown("nobody said what command it is"))
 
 
 def down(_world: World) -> None:
@@ -1187,6 +1219,8 @@ def is_sound(world: World, node: Node | None = None) -> None:
     assert len(mains) <= 1
     found = proc_of(sight(world, node))
     assert found == (mains[0].proc if mains else None)
+    if node.recordfile in world.files:
+        assert record_of(world, node).node.command == node.command, "a command was made up"
     at_the_gate = [body for body in world.bodies.values() if body.argv == node.words and not body.ran and not body.gone]
     assert at_the_gate == []
     assert world.flocks == {}
@@ -1206,10 +1240,10 @@ def is_mended(world: World, node: Node | None = None) -> None:
     assert files(world) == []
 
 
-def attempt(world: World, command: str, fake: Fake) -> list[Event]:
+def attempt(world: World, command: str, fake: Fake, node: Node | None = None) -> list[Event]:
     """One command that may be hit by KILL; the events until then."""
     events: list[Event] = []
-    ridden = walk([(node_of(), Wish(command))], Manner(), fake)
+    ridden = walk([(node or node_of(), Wish(command, WINCH if command == "signal" else None))], Manner(), fake)
     try:
         for event in ridden:
             events.append(event)  # noqa: PERF402 -- those before the end are wanted
@@ -1245,6 +1279,37 @@ def test_killed_anywhere(command: str, situation: Callable[[World], None]) -> No
         if not fake.dead:
             break
     assert calls > 4
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize("command", ["signal", "stop", "stopwait", "restart", "kill", "ensure"])
+def test_a_command_that_nobody_tells_is_not_made_up(command: str, situation: Callable[[World], None]) -> None:
+    """A title and no words: KILL of `multi` or not, no record pretends a command, and nothing is stopped to restart."""
+    calls = 0
+    while True:
+        calls += 1
+        world = World()
+        situation(world)
+        world.rest(0.001)
+        mains = world.mains("/run/w1.pid")
+        fake = world.fake()
+
+        def trap(number: int, _call: tuple[str, ...], fake: Fake = fake, calls: int = calls) -> None:
+            if number == calls:
+                fake.die()
+
+        fake.trap = trap
+        events = attempt(world, command, fake, UNTOLD)
+        is_sound(world)
+        if command in {"restart", "ensure", "signal"}:
+            assert world.mains("/run/w1.pid") == mains
+        if not fake.dead:
+            assert ("Refused" in kinds(events)) is (command == "restart") or command in {"signal", "ensure"}
+            assert mains == [] or command not in {"stopwait", "kill"} or mains[0].gone
+        is_mended(world)
+        if not fake.dead:
+            break
+    assert calls > 2
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
@@ -1364,8 +1429,9 @@ def test_a_crowd(seed: int) -> None:
 def test_a_crowd_with_a_vandal(seed: int) -> None:
     """Somebody removes lock files, pidfiles and records meanwhile: still never two processes, and none lost (G2)."""
     world = World()
-    world.nature = Nature(ends={TERM: (0.5, 0)})
+    world.nature = Nature(ends={TERM: (0.5, 0)}, title=TITLE if seed % 2 else "")
     node = node_of(startsecs=0.2)
+    untold = replace(node, command=UNTOLD.command)
     dice = random.Random(seed)
 
     def vandalise() -> None:
@@ -1377,7 +1443,11 @@ def test_a_crowd_with_a_vandal(seed: int) -> None:
     for _ in range(40):
         world.after(dice.random() * 1.5, vandalise)
     commands = ["start", *(dice.choice(["start", "restart", "stopwait", "ensure"]) for _ in range(4))]
-    Crowd(world, seed, check).run([(world.fake(), _runner(command, [node])) for command in commands])
+    runs = [
+        _runner(command, [untold if number and dice.random() < 0.4 else node])
+        for number, command in enumerate(commands)
+    ]
+    Crowd(world, seed, check).run([(world.fake(), run) for run in runs])
     world.rest(2.0)
     is_sound(world, node)
     is_mended(world, node)
@@ -1403,6 +1473,7 @@ def _any_nature(dice: random.Random) -> Nature:
         setup_takes=dice.choice([0.0, 0.0, 0.5, 30.0]),
         setup_fails=None if dice.random() < 0.9 else ("cannot find the program", "", 2),
         exec_fails=None if dice.random() < 0.9 else ("cannot execute", "", 8),
+        title=dice.choice(["", TITLE]),
     )
 
 

@@ -95,6 +95,8 @@ KINDS: Mapping[str, tuple[Nature, tuple[str, ...]]] = {
     "ends with 3 on TERM": (Nature(ends={TERM: (0.05, 3)}), ("--exit", "3", "--finish", "0.05")),
     "exits with 4": (Nature(lives=0.0, status=4), ("--exit", "4")),
     "says": (Nature(says=((0.0, {"READY": "1", "STATUS": "fine"}),)), ("--notify", "READY=1\nSTATUS=fine\nnonsense")),
+    "shows a title": (Nature(title="[worker: busy]"), ("--title", "[worker: busy]")),
+    "shows one word": (Nature(title="busy"), ("--title", "busy")),
     "prints": (Nature(prints=((0.0, b"hello\n"),)), ("--print", "hello")),
     "has children": (
         Nature(
@@ -376,6 +378,16 @@ def test_launch_and_gate(bench: Bench) -> None:
     assert isinstance(machine.read(f"{bench.run}/w1.log", 100), File)
 
 
+@pytest.mark.parametrize("kind", ["shows a title", "shows one word"])
+def test_a_title_is_no_command(bench: Bench, kind: str) -> None:
+    """What a process was executed with is told as long as it shows it, and not once it shows a title."""
+    machine = bench.machine
+    plain, titled = running(bench, "lives"), running(bench, kind, key="another")
+    assert eventually(machine, lambda: machine.executed(plain.pid), "it has words") == machine.cmdline(plain.pid)
+    eventually(machine, lambda: KINDS[kind][0].title in machine.cmdline(titled.pid)[:1], "it shows its title")
+    assert machine.executed(titled.pid) == ()
+
+
 def test_shut_gate(bench: Bench) -> None:
     """A process that is sent away executes nothing, and its end is told."""
     machine = bench.machine
@@ -643,6 +655,7 @@ def test_what_does_not_exist(bench: Bench) -> None:
     for pid in (0, -1, 2**22 + 1, 2**31 - 1, 10**9):
         assert not bench.machine.exists(pid)
         assert bench.machine.cmdline(pid) == ()
+        assert bench.machine.executed(pid) == ()
         assert pid == 0 or pid not in bench.machine.census().rows
 
 

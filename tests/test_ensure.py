@@ -159,9 +159,10 @@ def test_g9_half_a_command_is_no_command(real: Real) -> None:
     """G9: words that say the command anew, and do not say it, are a mistake: one line, exit 2, nothing is done."""
     real.start("a").ok()
     kill(real, "a")
-    done = ensure(real, "a", "--preset=exec").exits(2)
+    done = ensure(real, "a", "--preset=exec", "--append=x").exits(2)
     assert done.err.endswith(
-        ": has no recorded command to start again; give the worker's options, as for 'multi start'\n"
+        ": has no recorded command to start again: nobody said what command it is; "
+        "give the worker's options, as for 'multi start'\n"
     )
     assert real.state("a") == {"a": "dead"}
 

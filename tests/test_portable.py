@@ -49,12 +49,14 @@ def test_psutil_sees_what_linux_sees(real: Real) -> None:
     for pid in ours | zombies:
         assert same(others[pid], rows[pid])
         assert portable.cmdline(pid) == linux.cmdline(pid)
+        assert portable.executed(pid) == linux.executed(pid) == linux.cmdline(pid)
         assert (portable.birth(pid) is None) == (linux.birth(pid) is None) == (pid in zombies)
     assert abs(others[real.pid("a")].seen.age - linux.rows(_boottime())[real.pid("a")].seen.age) < 5
     for nobody in (2**22 + 1, 2**31 - 1, 10**9, -1):
         assert portable.look(nobody) is None
         assert portable.birth(nobody) is None
         assert portable.cmdline(nobody) == ()
+        assert portable.executed(nobody) == ()
 
 
 def _boottime() -> float:

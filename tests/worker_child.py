@@ -6,6 +6,7 @@
     --words FILE          write the words after a lone ``--`` to FILE as they came, each with a NUL behind it
     --touch FILE          make FILE when everything else is set up
     --notify TEXT         send TEXT to $NOTIFY_SOCKET when everything else is set up (sd_notify(3))
+    --title TEXT          show TEXT in place of these words, as setproctitle does
     --ignore SIG          ignore a signal; may be repeated
     --tally FILE          append a line ``PID SIG`` to FILE for each TERM, QUIT, HUP, USR1 and USR2, and go on
     --finish SECONDS      take so long to end after TERM (then exit 0)
@@ -57,6 +58,8 @@ def main(words: list[str]) -> int:  # noqa: C901 -- one branch an option
             os.write(1, os.fsencode(value) + b"\n")
         elif name == "--words":
             write(value, b"".join(os.fsencode(word) + b"\0" for word in rest))
+        elif name == "--title":
+            show(value)
         elif name == "--child":
             have_child(value, given.get("--mark", ""))
     say_up()
@@ -96,6 +99,18 @@ def write(path: str, data: bytes) -> None:
     with open(path + ".part", "wb") as file:  # noqa: PTH123 -- as above
         file.write(data)
     os.rename(path + ".part", path)  # noqa: PTH104 -- as above
+
+
+def show(title: str) -> None:
+    """Write it over the words that the kernel shows, proc_pid_cmdline(5), filled up with NULs."""
+    import ctypes
+
+    with open("/proc/self/stat", "rb") as file:  # noqa: PTH123 -- as above
+        fields = file.read().rpartition(b")")[2].split()
+    begin, end = int(fields[45]), int(fields[46])
+    text = os.fsencode(title)[: end - begin - 1]
+    ctypes.memset(begin, 0, end - begin)
+    ctypes.memmove(begin, text, len(text))
 
 
 def say_up() -> None:

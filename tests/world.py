@@ -135,7 +135,8 @@ class Nature:
     `ends` maps a signal to (seconds until the end, exit status). After `lives` seconds it ends by itself with `status`.
     `says`, `prints` and `makes` are (seconds after it began to run, what): notifications, output, files. One that is
     `stuck` does not even obey KILL, as in uninterruptible sleep. One that is `unreaped` stays as a zombie. `heirs`
-    further processes come one after the other, each when the one before it ends.
+    further processes come one after the other, each when the one before it ends. One with a `title` shows that
+    in place of its words.
     """
 
     ignores: frozenset[int] = frozenset()
@@ -149,6 +150,7 @@ class Nature:
     stuck: bool = False
     unreaped: bool = False
     heirs: int = 0
+    title: str = ""
     setup_takes: float | None = 0.0  # seconds until it stands at the gate, None for never
     setup_fails: tuple[str, str, int] | None = None  # why, hint, errno
     exec_fails: tuple[str, str, int] | None = None
@@ -637,7 +639,14 @@ class Fake:
     def cmdline(self, pid: int) -> tuple[str, ...]:
         """The words of a process."""
         body = self.world.bodies.get(pid)
-        return () if body is None or body.gone or body.hidden else body.argv
+        if body is None or body.gone or body.hidden:
+            return ()
+        return (body.nature.title,) if body.ran and body.nature.title else body.argv
+
+    def executed(self, pid: int) -> tuple[str, ...]:
+        """The words of a process that shows no title."""
+        body = self.world.bodies.get(pid)
+        return () if body is None or (body.ran and body.nature.title) else self.cmdline(pid)
 
     def size(self, path: str) -> int:
         """Bytes of a file."""

@@ -366,6 +366,16 @@ class System(Place):
 
         return portable.cmdline(pid)
 
+    def executed(self, pid: int) -> tuple[str, ...]:
+        """The words of a process that shows no title."""
+        if self._procfs:
+            from multi.system import linux
+
+            return linux.executed(pid)
+        from multi.system import portable
+
+        return portable.executed(pid)
+
     def size(self, path: str) -> int:
         """See `files.size`."""
         return files.size(path)

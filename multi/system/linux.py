@@ -302,3 +302,26 @@ def cmdline(pid: int) -> tuple[str, ...]:
     except OSError:
         return ()
     return tuple(os.fsdecode(word) for word in raw.removesuffix(b"\0").split(b"\0")) if raw else ()
+
+
+def executed(pid: int) -> tuple[str, ...]:
+    """Its words if they are those of its execve(2), empty for a title (setproctitle) and when nobody can tell."""
+    try:
+        program, base = os.readlink(f"/proc/{pid}/exe"), os.readlink(f"/proc/{pid}/cwd")
+        variables = dict(each.partition(b"=")[::2] for each in (_environ(pid) or b"").split(b"\0"))
+    except OSError:
+        return ()
+    path = os.fsdecode(variables.get(b"PATH", b"")) or os.environ.get("PATH", os.defpath)
+    return without_title(cmdline(pid), program.removesuffix(" (deleted)"), base, path)
+
+
+def without_title(words: tuple[str, ...], program: str, base: str, path: str) -> tuple[str, ...]:
+    """The words, or none unless the first means the program that runs, and the last is more than padding.
+
+    A title is written over the words, and filled up with NULs to their length: to the kernel these are empty words.
+    """
+    if not words or not words[-1]:
+        return ()
+    places = [""] if "/" in words[0] else path.split(":")
+    files = (os.path.realpath(os.path.join(base, place, words[0])) for place in places)
+    return words if os.path.realpath(program) in files else ()

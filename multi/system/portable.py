@@ -14,7 +14,7 @@ import psutil
 
 from multi.machine import Instance, Row
 from multi.proc import Proc, Seen
-from multi.system.linux import LISTINGS, instance_of
+from multi.system.linux import LISTINGS, instance_of, without_title
 
 
 def look(pid: int) -> Row | None:
@@ -97,5 +97,15 @@ def cmdline(pid: int) -> tuple[str, ...]:
     """Its words, empty when unreadable."""
     try:
         return tuple(psutil.Process(pid).cmdline())
+    except (psutil.Error, ValueError, OverflowError):  # as above
+        return ()
+
+
+def executed(pid: int) -> tuple[str, ...]:
+    """Its words if they are those of its execve(2), empty for a title and when nobody can tell."""
+    try:
+        process = psutil.Process(pid)
+        path = process.environ().get("PATH") or os.environ.get("PATH", os.defpath)
+        return without_title(cmdline(pid), process.exe(), process.cwd(), path)
     except (psutil.Error, ValueError, OverflowError):  # as above
         return ()
