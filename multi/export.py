@@ -17,7 +17,7 @@ from multi.schedule import FOREVER, seconds_text, signal_name
 from multi.value import dataclass, field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from multi.node import Node
 
@@ -46,6 +46,18 @@ def export(form: str, order: Order) -> Mapping[str, str]:
     if form not in FORMS:
         refuse(form)
     return FORMS[form](order)
+
+
+def mode(form: str, *, secret: bool) -> int:
+    """The permissions of a file of `form`, which is `secret` when it holds values of variables."""
+    rights = 0o755 if form == "sysv" else 0o644
+    return rights & 0o700 if secret else rights
+
+
+def values(form: str, node: Node) -> list[tuple[str, str]]:
+    """The variables whose values are in the files of `form`."""
+    read_again = node.env_read if form in {"sysv", "cron"} else ()
+    return [(name, value) for name, value in _set_env(node) if name not in read_again]
 
 
 def refuse(form: str) -> NoReturn:
@@ -189,12 +201,15 @@ def _unit(order: Order, node: Node) -> str:
         *_unit_patience(node),
         *([reload] if reload else []),
         "Restart=on-failure",
+        "RestartSec=10",
+        "OOMPolicy=continue",
     ]
     return "\n".join(
         [
             "[Unit]",
             f"Description={_one_line(node.name).replace('%', '%%')}",
             "After=network.target",
+            "StartLimitIntervalSec=0",
             "",
             "[Service]",
             *service,
@@ -350,8 +365,13 @@ def _sysv(order: Order) -> Mapping[str, str]:
 
     names = _one_line(" ".join(node.name for node in order.nodes))
     remarks = "".join(f"# {_one_line(f'{name}: {remark}')}\n" for name, remark in order.remarks.items())
-    start = " \\\n        ".join(shlex.quote(word) for word in words(order.nodes))
-    others = " \\\n        ".join(shlex.quote(word) for word in whereabouts(order.nodes))
+    program = shlex.join(order.program)
+    deaf = [node.name for node in order.nodes if node.reload_signal is None]
+    hearing = [node for node in order.nodes if node.reload_signal is not None]
+    skipped = f"echo {shlex.quote('left as it is, because it has no reload signal: ' + ' '.join(deaf))} >&2"
+    reload = 'echo "$0: these nodes have no reload signal; use restart" >&2; exit 3'
+    if hearing:
+        reload = "\n    ".join([*([skipped] if deaf else []), _sysv_command(program, "reload", whereabouts(hearing))])
     return {
         "multi-nodes": f"""#!/bin/sh
 ### BEGIN INIT INFO
@@ -366,26 +386,48 @@ def _sysv(order: Order) -> Mapping[str, str]:
 cd / || exit 1 # python -m looks into the current directory first
 
 up() {{
-    {shlex.join(order.program)} "$1" \\
-        {start}
+    {_sysv_command(program, '"$1"', words(order.nodes))}
 }}
 
 known() {{
-    {shlex.join(order.program)} "$1" \\
-        {others}
+    {_sysv_command(program, '"$@"', _with_logs(order.nodes))}
+}}
+
+reload() {{
+    {reload}
+}}
+
+try_restart() {{
+    states=$(known status --json)
+    code=$?
+    case $code in 0 | 1 | 3 | 4) ;; *) exit "$code" ;; esac
+    if printf '%s' "$states" | grep -E -q '"state": *"(running|starting|stopping|lost)"'; then up restart; fi
 }}
 
 case "${{1:-}}" in
     start) up start ;;
     stop) known stopwait ;;
     restart | force-reload) up restart ;;
-    try-restart) if known status >/dev/null 2>&1; then up restart; fi ;;
-    reload) known reload ;;
+    try-restart) try_restart ;;
+    reload) reload ;;
     status) known status ;;
     *) echo "usage: $0 start|stop|restart|force-reload|try-restart|reload|status" >&2; exit 2 ;;
 esac
 """
     }
+
+
+def _sysv_command(program: str, command: str, told: Sequence[str]) -> str:
+    """A command of sh, a word a line."""
+    import shlex
+
+    return " \\\n        ".join([f"{program} {command}", *(shlex.quote(word) for word in told)])
+
+
+def _with_logs(nodes: Sequence[Node]) -> tuple[str, ...]:
+    """The whereabouts, and the logs for `status`, also of nodes that are not on record."""
+    logs = [("--logfile", (template.literal_path(node.logfile),)) for node in nodes]
+    return _said(nodes, [(*_known_flags(node), log) for node, log in zip(nodes, logs, strict=True)])
 
 
 _CRON_LINE = 998  # characters: the longest command that every cron takes
@@ -464,13 +506,22 @@ def _program_section(order: Order, name: str, node: Node) -> str:
         lines += [f"stdout_logfile={_supervisor_text(node, node.logfile)}", "stdout_logfile_maxbytes=0"]
     lines += [
         "redirect_stderr=true",
-        f"startsecs={math.ceil(node.startsecs)}",
+        f"startsecs={_supervisor_patience(node)}",
+        "startretries=10",
         f"stopsignal={signal_name(node.stop.first)}",
         f"stopwaitsecs={_whole_patience(node)}",
         f"killasgroup={'true' if node.kill_mode == 'mixed' else 'false'}",
         "autorestart=unexpected",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _supervisor_patience(node: Node) -> int:
+    """Seconds that a start must last: supervisord believes no other proof, and with 0 it believes every start.
+
+    A worker that has a proof of its own may take its time to fail.
+    """
+    return max(1 if node.ready.kind == "alive" else 10, math.ceil(node.startsecs))
 
 
 def _supervisor_command(node: Node, argv: Sequence[str]) -> str:
@@ -583,13 +634,8 @@ def _deployment(order: Order, name: str, node: Node) -> str:
     if probe:
         container["readinessProbe"] = probe
     spec: dict[str, object] = {"terminationGracePeriodSeconds": _whole_patience(node), "containers": [container]}
-    security = {
-        key: int(value)
-        for key, value in (("runAsUser", node.uid), ("runAsGroup", node.gid))
-        if value and value.isascii() and value.isdigit()
-    }
-    if security:
-        spec["securityContext"] = security
+    if node.uid is not None:
+        spec["securityContext"] = _security(node, node.uid)
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -601,7 +647,8 @@ def _deployment(order: Order, name: str, node: Node) -> str:
             "template": {"metadata": {"labels": {"app": name}}, "spec": spec},
         },
     }
-    missing = ("umask", "nice", "rlimit", "env", "logfile", "kill_mode", "reload_signal")
+    lone_group = () if node.uid else ("gid",)  # a container engine takes a group beside a user only
+    missing = ("umask", "nice", "rlimit", "env", "logfile", "kill_mode", "reload_signal", *lone_group)
     remarks = [
         "IMAGE is the image that holds the worker's program.",
         *_remarks(order, node, *missing, proof=bool(probe)),
@@ -609,15 +656,36 @@ def _deployment(order: Order, name: str, node: Node) -> str:
           if signal_name(node.stop.first) != "TERM" else []),
         *(["the probe connects to the pod's own address: listen there, not on localhost alone"]
           if node.ready.kind == "tcp" else []),
-        *(["user and group are numbers in Kubernetes; these are names: " + f"{node.uid or ''} {node.gid or ''}".strip()]
-          if len(security) < sum(value is not None for value in (node.uid, node.gid)) else []),
     ]  # fmt: skip
     return "".join(f"# {remark}\n" for remark in remarks) + _yaml(node, deployment, indent=2) + "\n"
 
 
+def _security(node: Node, uid: str) -> dict[str, object]:
+    """Who the pod runs as. The kubelet itself refuses to run it as root where that was not asked for."""
+    user = _number(node, "user", "uid", uid)
+    group = {} if node.gid is None else {"runAsGroup": _number(node, "group", "gid", node.gid)}
+    return {"runAsUser": user, **group, "runAsNonRoot": user != 0}
+
+
+def _number(node: Node, kind: str, setting: str, word: str) -> int:
+    if word == "root":
+        return 0
+    if word.isascii() and word.isdigit():
+        return int(word)
+    raise UsageError(
+        node.name,
+        f"has the {kind} {word!r}, and Kubernetes takes numbers alone",
+        f"say the number that it has in the image, as in --{setting}=1000",
+    )
+
+
 def _kubernetes_word(text: str) -> str:
-    """``$(NAME)`` would be a variable, and ``$$`` is one dollar sign."""
-    return text.replace("$", "$$")
+    """``$(NAME)`` would be a variable, and ``$$`` is one dollar sign.
+
+    The kubelet breaks a character of several bytes after any other dollar sign. What needs no escape gets none: not all
+    that play such files take it away again.
+    """
+    return re.sub(r"\$(?=[$(]|[^\x00-\x7f])", "$$", text)
 
 
 def _probe(node: Node) -> dict[str, object]:
@@ -628,10 +696,12 @@ def _probe(node: Node) -> dict[str, object]:
         case "tcp":
             return {"tcpSocket": {"port": int(what.rpartition(":")[2])}}
         case "file":
-            return {"exec": {"command": ["test", "-e", what]}}
+            command = ["test", "-e", what]
         case "exec":
-            return {"exec": {"command": shlex.split(what)}}
-    return {}
+            command = shlex.split(what)
+        case _:
+            return {}
+    return {"exec": {"command": [_kubernetes_word(word) for word in command]}}
 
 
 # --- launchd and Procfile --------------------------------------------------------------------------------------
@@ -680,12 +750,27 @@ def _plist(order: Order, name: str, node: Node) -> str:
     if lost:
         remarks.append(f"not exported, because there is no word for it here: rlimit {' '.join(dict.fromkeys(lost))}")
     try:
+        if any("\r" in text for text in _strings(job)):
+            raise ValueError  # noqa: TRY301 -- plistlib would write LF in its place
         text = plistlib.dumps(job, sort_keys=False).decode("utf-8")
     except (ValueError, UnicodeError):
         why = "has a character in its settings that a property list cannot hold"
         raise UsageError(node.name, why, "take it out, or export it to sysv") from None
     head, newline, rest = text.partition("\n")
     return head + newline + "".join(f"<!-- {remark.replace('--', '- -')} -->\n" for remark in remarks) + rest
+
+
+def _strings(value: object) -> Iterator[str]:
+    """All that a property list is made of."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
 
 
 _LAUNCHD_LIMITS = {

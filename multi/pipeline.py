@@ -13,7 +13,7 @@ ride: `select` ends after expand, `look` after observe, `plan` after decide, `ru
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from multi.errors import ConfigError, MultiError, NotPermittedError, UsageError
 from multi.node import Known, Node, Ready, Unknown
@@ -811,7 +811,22 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
     return room.export(form, order)
 
 
-def save(files: Mapping[str, str], directory: str) -> Iterator[str]:
+def export_mode(form: str, selection: Selection) -> int:
+    """The permissions of files that `export` makes: what a preset sets may be read by all, what a user sets may not."""
+    from multi import export as room
+
+    shipped = {
+        name: cast("tuple[object, ...]", selection.settings[name]["env"])
+        for name, sources in selection.sources.items()
+        if _nobody_said("env", sources)
+    }
+    secret = any(
+        variable not in shipped.get(node.name, ()) for node in selection.nodes for variable in room.values(form, node)
+    )
+    return room.mode(form, secret=secret)
+
+
+def save(files: Mapping[str, str], directory: str, mode: int) -> Iterator[str]:
     """Write files into a directory, which is made; yields their paths.
 
     Raises `UsageError` for one that is there, before any is written, and `MachineError` for what cannot be written.
@@ -826,7 +841,7 @@ def save(files: Mapping[str, str], directory: str) -> Iterator[str]:
             raise _is_there(path)
     for path, text in paths.items():
         try:
-            made = place.create(path, text.encode("utf-8", "surrogateescape"))
+            made = place.create(path, text.encode("utf-8", "surrogateescape"), mode)
         except OSError as error:
             why = error.strerror or str(error)
             raise MachineError(f"cannot write {path}", why, "give another --output", error.errno or 0) from error

@@ -132,9 +132,14 @@ class FakeLine:
         self.asked.append(("export", form, len(selection.nodes)))
         return dict.fromkeys(self.files, f"{form} of {len(selection.nodes)}\n")
 
-    def save(self, files: Mapping[str, str], directory: str) -> Iterator[str]:
+    def export_mode(self, form: str, selection: Selection) -> int:
+        """Nodes -> the permissions of these files."""
+        self.asked.append(("export_mode", form, selection))
+        return 0o600
+
+    def save(self, files: Mapping[str, str], directory: str, mode: int) -> Iterator[str]:
         """The paths, with nothing written."""
-        self.asked.append(("save", directory, *files))
+        self.asked.append(("save", directory, mode, *files))
         for name in files:
             yield f"{directory}/{name}"
 
@@ -361,7 +366,7 @@ def test_export_writes_its_files_where_it_is_told() -> None:
     assert run("export", "cron", "w1", "--output", "there", line=line).out == "there/nodes.conf\n"
     assert json.loads(run("export", "cron", "w1", "--output", "there", "--json").out) == ["there/nodes.conf"]
     assert json.loads(run("export", "cron", "w1", "--json").out) == {"nodes.conf": "cron of 2\n"}
-    assert ("save", "there", "nodes.conf") in line.asked
+    assert ("save", "there", 0o600, "nodes.conf") in line.asked
 
 
 def test_export_needs_a_form() -> None:

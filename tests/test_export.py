@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -91,10 +92,11 @@ EXOTIC = (
 @pytest.mark.parametrize("form", FORMS)
 def test_what_a_form_cannot_say_is_said_in_a_comment(form: str) -> None:
     """Every setting of a node is in what is exported, as a word of the form or by its name in a remark."""
-    text = "\n".join(exported(form, *EXOTIC).values())
+    said = [word.replace("nobody", "65534").replace("nogroup", "65533") for word in EXOTIC]  # Kubernetes has no names
+    text = "\n".join(exported(form, *said).values())
     remarks = re.findall(r"^ *(?:[#;] |<!-- )(.*)", text, re.MULTILINE)
     everywhere = {  # each by its value, or by its name in a remark
-        "uid": r"nobody|\buid\b", "gid": r"nogroup|\bgid\b", "umask": r"027|23|(?i:umask)", "nice": r"(?i)nice",
+        "uid": r"65534|\buid\b", "gid": r"65533|\bgid\b", "umask": r"027|23|(?i:umask)", "nice": r"(?i)nice",
         "rlimit": r"128|rlimit", "env": r"it.{1,5}s 100\\?%", "env-": "GONE", "stop": r"INT",
         "kill_mode": r"(?i)process|kill_mode|killasgroup=f",
         "reload": r"HUP|reload_signal", "log": r"/var/log/x|logfile", "ready": r"log:\^up\$",
@@ -141,6 +143,7 @@ def test_names_that_a_form_cannot_tell_apart(form: str) -> None:
         ("cron", "a\nb"), ("cron", "x" * 1000), ("procfile", "a\nb"), ("procfile", "a\x0cb"),
         ("supervisord", "a\nb"), ("supervisord", "a\rb"), ("supervisord", "\udcff"), ("systemd", "\udcff"),
         ("kubernetes", "\udcff"), ("compose", "\udcff"), ("launchd", "\x01"), ("launchd", "\udcff"),
+        ("launchd", "a\rb"), ("launchd", "a\r\nb"),
     ],
 )  # fmt: skip
 def test_g11_what_a_form_cannot_hold_is_refused(form: str, word: str) -> None:
@@ -151,11 +154,17 @@ def test_g11_what_a_form_cannot_hold_is_refused(form: str, word: str) -> None:
     assert error.value.hint
 
 
-@pytest.mark.parametrize("form", ["systemd", "supervisord"])
-def test_g11_paths_that_a_form_cannot_hold(form: str) -> None:
-    """G11: so are directories."""
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ("systemd", "--workdir=/srv/a\nb"), ("supervisord", "--workdir=/srv/a\nb"),
+        ("launchd", "--workdir=/srv/a\rb"), ("launchd", "--env=A=a\rb"), ("launchd", "--logfile=/var/log/a\rb"),
+    ],
+)  # fmt: skip
+def test_g11_settings_that_a_form_cannot_hold(form: str, said: str) -> None:
+    """G11: so are directories, and values of variables; a property list would hold LF in the place of CR."""
     with pytest.raises(UsageError, match="in its settings"):
-        exported(form, "a", "--preset=exec", "--cmd=sleep 600", "--workdir=/srv/a\nb")
+        exported(form, "a", "--preset=exec", "--cmd=sleep 600", said)
 
 
 def test_g9_a_form_that_is_none(real: Real) -> None:
@@ -172,6 +181,27 @@ def test_output_overwrites_nothing(real: Real) -> None:
     done = real.raw("export", "systemd", *said, f"--output={path.parent}").exits(2)
     assert "is there already" in done.err
     assert path.read_text(encoding="utf-8") == "changed\n"
+
+
+AGAIN = ("sysv", "cron")  # read an env file at each start, so its values are not in theirs
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("where", ["nowhere", "command line", "file"])
+def test_g8_who_may_read_what_is_exported(real: Real, form: str, where: str) -> None:
+    """G8: a file with values of variables is for its owner alone, the others are as such files are; scripts can run."""
+    file = real.base / "secrets.env"
+    file.write_text("TOKEN=hunter2\n", encoding="utf-8")
+    said = {"nowhere": (), "command line": ("--env=TOKEN=hunter2",), "file": (f"--env-file={file}",)}[where]
+    before = os.umask(0o022)
+    try:
+        (path,) = save(real, form, "a", "-A", "proj", f"--executable={sys.executable}", *said)
+    finally:
+        os.umask(before)
+    secret = "hunter2" in path.read_text(encoding="utf-8")
+    assert secret == (where == "command line" or (where == "file" and form not in AGAIN))
+    rights = 0o755 if form == "sysv" else 0o644
+    assert stat.S_IMODE(path.stat().st_mode) == (rights & 0o700 if secret else rights)
 
 
 @pytest.mark.parametrize("form", ["systemd", "sysv", "cron", "supervisord", "launchd"])
@@ -305,6 +335,61 @@ def test_an_init_script_says_dead_before_stopped(real: Real, script: Path) -> No
     until(lambda: service(real, script, "status").returncode == 1, "a is dead with a pidfile, b is stopped")
 
 
+def test_try_restart_with_a_dead_one_among_four(real: Real) -> None:
+    """As long as one of the nodes runs, `try-restart` restarts them; a dead one is no reason to leave them alone."""
+    names = ("a", "b", "c", "d")
+    files = (f"--pidfile={real.run}/%n.pid", f"--logfile={real.log}/%n.log")
+    (script,) = save(real, "sysv", *names, "--preset=exec", "--cmd=sleep 600", *files, "--startsecs=0.1")
+    assert service(real, script, "start").returncode == 0
+    first = {name: real.pid(name) for name in names}
+    os.kill(first["b"], signal.SIGKILL)
+    until(lambda: service(real, script, "status").returncode == 1, "b is dead with a pidfile")
+    done = service(real, script, "try-restart")
+    assert done.returncode == 0, done
+    second = {name: real.pid(name) for name in names}
+    assert not set(first.values()) & set(second.values())
+    for pid in second.values():
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not any(map(alive, second.values())), "all are dead")
+    assert service(real, script, "try-restart").returncode == 0
+    assert real.family() == []
+
+
+def test_reload_of_a_set_with_one_that_cannot(real: Real) -> None:
+    """Nodes that know a reload get it, one that does not is named; where none does it is not implemented, exit 3."""
+    files = (f"--pidfile={real.run}/%n.pid", f"--logfile={real.log}/%n.log")
+    worker = real.worker("--tally", f"{real.base}/tally-%n", "--touch", f"{real.base}/up-%n")
+    said = ("--preset=exec", f"--cmd={worker}", *files, "--startsecs=0.1", "--stop-schedule=KILL/5")
+    (script,) = save(real, "sysv", "w1", "beat", *said, "--reload-signal:w1=HUP")
+    assert service(real, script, "start").returncode == 0
+    for name in ("w1", "beat"):
+        until((real.base / f"up-{name}").exists, f"{name} is up")
+    done = service(real, script, "reload")
+    assert done.returncode == 0, done
+    assert done.stderr.startswith(b"left as it is, because it has no reload signal: beat@")
+    assert b"preset" not in done.stderr
+    heard = f"{real.pid('w1')} HUP\n"
+    tally = real.base / "tally-w1"
+    until(lambda: tally.exists() and tally.read_text() == heard, "w1 hears it")
+    assert not (real.base / "tally-beat").exists()
+    service(real, script, "stop")
+    script.unlink()
+    (script,) = save(real, "sysv", "beat", *said)
+    done = service(real, script, "reload")
+    assert done.returncode == 3, done
+    assert b"no reload signal; use restart" in done.stderr
+
+
+def test_status_after_stop_names_the_log_that_was_written(real: Real, script: Path) -> None:
+    """The script says where the logs are, so the table is the same whether a node is on record or not."""
+    assert service(real, script, "start").returncode == 0
+    assert service(real, script, "stop").returncode == 0
+    done = service(real, script, "status")
+    assert done.returncode == 3
+    for name in ("a", "b"):
+        assert f"{real.log}/{name}.log".encode() in done.stdout, done
+
+
 def test_g8_an_init_script_runs_nothing_of_the_directory_it_is_called_in(real: Real, script: Path) -> None:
     """G8: `python -m multi` would take a multi.py that lies where root happens to be."""
     (real.base / "home" / "multi.py").write_text("raise SystemExit(99)\n", encoding="ascii")
@@ -403,7 +488,76 @@ def test_systemd_reads_how_long_a_start_may_take() -> None:
     assert "TimeoutStartSec=1234567" in only("systemd", *said).splitlines()
 
 
+SHIPPED = Path(__file__).resolve().parent.parent / "config"
+
+
+def test_g3_systemd_never_gives_a_node_up() -> None:
+    """An exported unit tries again for ever, and outlives a child that ran out of memory, as the shipped ones do."""
+    settings = ("StartLimitIntervalSec=", "Restart=", "RestartSec=", "OOMPolicy=")
+
+    def found(text: str) -> list[str]:
+        return sorted(line for line in text.splitlines() if line.startswith(settings))
+
+    ours = found(only("systemd", "w1", "-A", "proj", f"--executable={sys.executable}"))
+    assert len(ours) == len(settings)
+    for unit in ("multi@.service", "multi-run@.service"):
+        assert found((SHIPPED / "systemd" / unit).read_text(encoding="utf-8")) == ours, unit
+
+
 # --- supervisord --------------------------------------------------------------------------------------------
+
+
+def supervisor(real: Real, section: Path) -> Path:
+    """The configuration of a supervisord of our own."""
+    config = real.base / "supervisord.conf"
+    config.write_text(
+        f"[supervisord]\nnodaemon=true\nlogfile={real.base}/d.log\npidfile={real.base}/d.pid\n"
+        f"childlogdir={real.base}\n[unix_http_server]\nfile={real.base}/d.sock\n"
+        "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
+        f"[supervisorctl]\nserverurl=unix://{real.base}/d.sock\n[include]\nfiles={section}\n",
+        encoding="utf-8",
+    )
+    return config
+
+
+def test_g4_supervisord_gives_up_what_never_works(real: Real) -> None:
+    """G4: a worker that fails while it starts, as with a broken application, ends as FATAL and never seems to run."""
+    need("supervisord", "supervisorctl", root=False)
+    said = ("--preset=exec", "--ready=notify", "--startsecs=0", "--cmd=sh -c 'sleep 1.5; exit 1'")
+    (section,) = save(real, "supervisord", "w1", *said)
+    text = section.read_text(encoding="utf-8")
+    assert "\nstartretries=10\n" in text
+    section.write_text(text.replace("startretries=10", "startretries=2"), encoding="utf-8")  # each takes longer to come
+    config = supervisor(real, section)
+    environment = {"PYTHONWARNINGS": "ignore"}
+    daemon = real.popen("supervisord", "-n", "-c", str(config), env=environment)
+    log = real.base / "d.log"
+
+    def fatal() -> bool:
+        assert daemon.poll() is None
+        return log.exists() and "gave up: w1 entered FATAL state" in log.read_text(encoding="utf-8")
+
+    until(fatal, "supervisord has given it up", 120)
+    assert "RUNNING state" not in log.read_text(encoding="utf-8")
+    done = run(["supervisorctl", "-c", str(config), "status"], {**real.env, **environment})
+    assert done.stdout.split()[1] == b"FATAL"
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [((), 1), (("--startsecs=0",), 1), (("--startsecs=2.5",), 3), (("--ready=notify",), 10),
+     (("--ready=tcp:80", "--startsecs=12"), 12)],
+)  # fmt: skip
+def test_supervisord_believes_no_start_at_once(said: tuple[str, ...], seconds: int) -> None:
+    """G4: a start counts after `startsecs`, and never at once; later where the node would have a better proof."""
+    text = only("supervisord", "a", "--preset=exec", "--cmd=sleep 600", *said)
+    assert f"\nstartsecs={seconds}\n" in text
+
+
+def test_supervisord_tries_as_often_as_the_shipped_one() -> None:
+    """What is exported gives up as late as the shipped configuration."""
+    (shipped,) = re.findall("^startretries=.*$", (SHIPPED / "supervisord/multi.conf").read_text(), re.MULTILINE)
+    assert shipped in only("supervisord", "a", "--preset=exec", "--cmd=sleep 600").splitlines()
 
 
 def test_supervisord_is_not_told_of_dev_null() -> None:
@@ -422,14 +576,7 @@ def test_g11_supervisord_runs_it_with_the_exact_words(real: Real) -> None:
     said = [f"--env={name}={value}" for name, value in values.items()]
     said += [f"--workdir={real.base}", "--umask=027", "--env=GONE-", f"--logfile={real.base}/x.log"]
     (section,) = save(real, "supervisord", "a", "--preset=exec", f"--cmd={worker}", *said, "--", *told)
-    config = real.base / "supervisord.conf"
-    config.write_text(
-        f"[supervisord]\nnodaemon=true\nlogfile={real.base}/d.log\npidfile={real.base}/d.pid\n"
-        f"childlogdir={real.base}\n[unix_http_server]\nfile={real.base}/d.sock\n"
-        "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
-        f"[supervisorctl]\nserverurl=unix://{real.base}/d.sock\n[include]\nfiles={section}\n",
-        encoding="utf-8",
-    )
+    config = supervisor(real, section)
     environment = {"GONE": "here", "PYTHONWARNINGS": "ignore"}
     daemon = real.popen("supervisord", "-n", "-c", str(config), env=environment)
     until(lambda: (real.base / "touched").exists() or daemon.poll() is not None, "supervisord has started the node", 60)
@@ -450,8 +597,19 @@ def test_g11_supervisord_runs_it_with_the_exact_words(real: Real) -> None:
 
 
 def kubernetes_says(text: str) -> str:
-    """What a container gets for a word: ``$$`` is ``$``, and ``$(NAME)`` a variable; any other ``$`` is itself."""
-    return re.sub(r"\$\$|\$\((\w+)\)", lambda found: "$" if found[0] == "$$" else f"<{found[1]}>", text)
+    """What a container gets for a word: ``$$`` is ``$``, and ``$(...)`` a variable.
+
+    After any other ``$`` the kubelet takes one byte for a character (its package expansion does), so of a longer one it
+    makes something else.
+    """
+
+    def fill(found: re.Match[bytes]) -> bytes:
+        after = found[1]
+        if after == b"$":
+            return b"$"
+        return b"<variable>" if after.startswith(b"(") and after != b"(" else b"$" + after.decode("latin-1").encode()
+
+    return re.sub(rb"\$(\([^)]*\)|.)", fill, text.encode(), flags=re.DOTALL).decode()
 
 
 def compose_says(text: str) -> str:
@@ -478,7 +636,7 @@ def test_g11_kubernetes_has_the_exact_words(real: Real) -> None:
     assert {one["name"]: kubernetes_says(one["value"]) for one in container["env"]} == VALUES
     assert container["workingDir"] == "/srv/x y"
     assert container["readinessProbe"] == {"tcpSocket": {"port": 8000}}
-    assert pod["securityContext"] == {"runAsUser": 1000, "runAsGroup": 1001}
+    assert pod["securityContext"] == {"runAsUser": 1000, "runAsGroup": 1001, "runAsNonRoot": True}
     assert pod["terminationGracePeriodSeconds"] == 30
     assert found["spec"]["strategy"] == {"type": "Recreate"}
     assert found["spec"]["selector"]["matchLabels"] == found["spec"]["template"]["metadata"]["labels"]
@@ -487,6 +645,67 @@ def test_g11_kubernetes_has_the_exact_words(real: Real) -> None:
         assert done.returncode == 0, done
         again = json.loads(done.stdout)
         assert again["spec"]["template"]["spec"]["containers"][0]["command"] == container["command"]
+
+
+DOLLARS = (
+    *("$", "$$", "$$$", "a$", "$a", "${A}", "$\n", "$\u00e9", "$$\u00e9"),
+    *("$(A)", "$$(A)", "$$$(A)", "$(", "$(A", "$$("),
+)
+
+
+def test_g11_a_dollar_sign_that_means_nothing_stays_as_it_is() -> None:
+    """G11: only what the kubelet would expand is escaped, because not all that play such files expand."""
+    word = "$HOME costs 5$ a$b ${A} $"
+    pod = yaml.safe_load(only("kubernetes", "a", "--preset=exec", "--cmd=sleep 600", "--", word))
+    assert pod["spec"]["template"]["spec"]["containers"][0]["command"][-1] == word
+
+
+@pytest.mark.parametrize("kind", ["exec", "file"])
+def test_g11_probes_are_escaped_as_commands_are(kind: str) -> None:
+    """G11: the kubelet expands words, variables and probes alike, so each of them is what was typed."""
+    for word in DOLLARS:
+        ready = f"exec:test -n {shlex.quote(word)}" if kind == "exec" else f"file:/tmp/{word}"
+        said = ("a", "--preset=exec", "--cmd=sleep 600", f"--env=A={word}", f"--ready={ready}", "--", word)
+        pod = yaml.safe_load(only("kubernetes", *said))["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        command = [kubernetes_says(each) for each in container["readinessProbe"]["exec"]["command"]]
+        assert command == (["test", "-n", word] if kind == "exec" else ["test", "-e", f"/tmp/{word}"])
+        assert kubernetes_says(container["command"][-1]) == word
+        assert kubernetes_says(container["env"][0]["value"]) == word
+
+
+@pytest.mark.parametrize(
+    ("said", "context"),
+    [
+        ((), None),
+        (("--uid=1000",), {"runAsUser": 1000, "runAsNonRoot": True}),
+        (("--uid=1000", "--gid=0"), {"runAsUser": 1000, "runAsGroup": 0, "runAsNonRoot": True}),
+        (("--uid=0",), {"runAsUser": 0, "runAsNonRoot": False}),
+        (("--uid=root", "--gid=root"), {"runAsUser": 0, "runAsGroup": 0, "runAsNonRoot": False}),
+    ],
+)
+def test_g8_kubernetes_runs_it_as_the_user_that_was_asked_for(
+    said: tuple[str, ...], context: Mapping[str, object] | None
+) -> None:
+    """G8: and not as root, where it was not asked to."""
+    pod = yaml.safe_load(only("kubernetes", "a", "--preset=exec", "--cmd=sleep 600", *said))["spec"]["template"]["spec"]
+    assert pod.get("securityContext") == context
+
+
+@pytest.mark.parametrize(("said", "what"), [("--uid=daemon", "user 'daemon'"), ("--gid=daemon", "group 'daemon'")])
+def test_g8_kubernetes_takes_no_names(real: Real, said: str, what: str) -> None:
+    """G8: what number a name has is the image's business, and a worker must not run as root for want of one; exit 2."""
+    words = ("a", "--preset=exec", "--cmd=sleep 600", *(() if "uid" in said else ("--uid=1000",)), said)
+    done = real.raw("export", "kubernetes", *words).exits(2)
+    assert f"has the {what}, and Kubernetes takes numbers alone; say the number that it has in the image" in done.err
+    assert done.out == ""
+
+
+def test_a_group_without_a_user_is_said_in_a_comment() -> None:
+    """Container engines take a group beside a user only."""
+    text = only("kubernetes", "a", "--preset=exec", "--cmd=sleep 600", "--gid=daemon")
+    assert "securityContext" not in text
+    assert "there is no word for it here: gid\n" in text
 
 
 def test_kubernetes_refuses_a_name_that_is_too_long() -> None:

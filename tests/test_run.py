@@ -183,6 +183,21 @@ def test_systemd_does_not_hear_ready_of_a_failed_start(real: Real) -> None:
     assert real.family() == []
 
 
+def test_a_health_check_names_its_nodes(real: Real) -> None:
+    """As docs/daemonizing.md has it: `status w1` is 0 where w1 runs, `status` is 3 where the file names more nodes."""
+    (real.base / "multi.toml").write_text(
+        f"[defaults]\npreset = 'exec'\ncmd = 'sleep 600'\npidfile = '{real.run}/%n.pid'\n[nodes.w1]\n[nodes.w2]\n",
+        encoding="utf-8",
+    )
+    config = f"--multi-config={real.base}/multi.toml"
+    begun = real.begin("run", "w1", config, "--startsecs=0")
+    up(real, "w1")
+    real.raw("status", "w1", config).ok()
+    real.raw("status", config).exits(3)
+    begun.process.send_signal(signal.SIGTERM)
+    begun.done().ok()
+
+
 # --- ends ------------------------------------------------------------------------------------------------
 
 

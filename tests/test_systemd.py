@@ -420,6 +420,22 @@ def test_an_exported_unit(booted: Booted) -> None:
         assert host.processes() == []
 
 
+def test_g3_an_exported_unit_is_never_given_up(booted: Booted) -> None:
+    """A node that fails at once is tried more often than systemd's own limit of starts, and comes up when it can."""
+    host = booted.host
+    host.write("/srv/worker", "#!/bin/sh\ntest -e /srv/go && exec sleep 600\n", mode=0o755)
+    said = ("a", "--preset=exec", "--cmd=/srv/worker", "--logfile=/dev/stderr", f"--uid={USER}", "--workdir=/")
+    host.run(str(BIN / "multi"), "export", "systemd", *said, "--output=/etc/systemd/system").ok()
+    assert "RestartSec=10\n" in host.read("/etc/systemd/system/multi-a.service")
+    host.write("/etc/systemd/system/multi-a.service.d/soon.conf", "[Service]\nRestartSec=0.1\n")
+    host.run("systemctl", "daemon-reload").ok()
+    host.run("systemctl", "start", "multi-a")
+    until(lambda: int(show(host, "multi-a", "NRestarts")) > 8, "systemd goes on trying", 60)
+    host.write("/srv/go", "")
+    until(lambda: show(host, "multi-a", "SubState") == "running", "it runs", 30)
+    host.run("systemctl", "stop", "multi-a").ok()
+
+
 def test_g11_an_exported_unit_has_the_exact_words(booted: Booted) -> None:
     """G11: a real systemd gives the worker words, variables, umask, limits and directory as they were typed."""
     host = booted.host

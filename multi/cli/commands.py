@@ -108,7 +108,11 @@ class Line(Protocol):
         """Nodes -> files for another supervisor."""
         ...
 
-    def save(self, files: Mapping[str, str], directory: str) -> Iterator[str]:
+    def export_mode(self, form: str, selection: Selection) -> int:
+        """Nodes -> the permissions of these files."""
+        ...
+
+    def save(self, files: Mapping[str, str], directory: str, mode: int) -> Iterator[str]:
         """Files -> their paths, once they are written."""
         ...
 
@@ -362,7 +366,8 @@ def export(order: Order, session: Session) -> int:
     selection = _select(order, session, words, foreground=form in forms.FOREGROUND)
     files = session.line().export(form, selection)
     if order.has(OUTPUT):
-        paths = session.line().save(files, order.given[OUTPUT.name] or ".")
+        line = session.line()
+        paths = line.save(files, order.given[OUTPUT.name] or ".", line.export_mode(form, selection))
         if order.has(JSON):
             _print_list(order, session, list(paths))
         else:

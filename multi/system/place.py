@@ -89,11 +89,12 @@ class Place:
 
         return glob(pattern)
 
-    def create(self, path: str, data: bytes) -> bool:
+    def create(self, path: str, data: bytes, mode: int) -> bool:
         """Write a new file, its directory made; False when something is there already. Raises `OSError`."""
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         try:
-            with open(path, "xb") as file:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            with open(fd, "wb") as file:
                 file.write(data)
         except FileExistsError:
             return False
