@@ -396,7 +396,11 @@ class _Walker:
             seen = yield from self._survey()
             if seen is None or not (yield from self._catch_up()):
                 return False
-            for step in decide.route(self._wish, seen.sighting, self._node).steps:
+            steps = decide.route(self._wish, seen.sighting, self._node).steps
+            if any(isinstance(step, Spawn) for step in steps):
+                # What root has put on record may be more than we can start: then what runs must go on.
+                self._machine.may_launch(self._launch_of(self._node.env))
+            for step in steps:
                 if not (yield from self._do(step, decide.proc_of(seen.sighting))):
                     return False
         except (MachineError, OSError) as error:
@@ -516,7 +520,7 @@ class _Walker:
                 return met
             case Rewrite():
                 if self._record is not None:
-                    yield from self._save(replace(self._record, node=self._node))
+                    yield from self._save(replace(self._record, node=self._node, owner=None))  # as configured, by us
                 yield Skipped(
                     self._key, proc.pid if proc is not None else None, "runs on, with its new settings on record"
                 )
@@ -633,6 +637,7 @@ class _Walker:
             token=self._token,
             started=self._census.wall - row.seen.age,
             restarts=0 if old is None else old.restarts,
+            owner=None if old is None else old.owner,
         )
         try:
             yield from self._save(record, proc.pid)
@@ -815,7 +820,14 @@ class _Walker:
     def _history(self) -> Record:
         """A record of this start, with what is known from the starts before it."""
         before, wall = self._before, self._machine.wall()
-        record = Record(node=self._node, proc=None, started=wall, restarts=0 if before is None else before.restarts + 1)
+        again = before is not None and self._wish.command in _AGAIN and self._wish.recorded is not None
+        record = Record(
+            node=self._node,
+            proc=None,
+            started=wall,
+            restarts=0 if before is None else before.restarts + 1,
+            owner=before.owner if before is not None and again else None,
+        )
         if before is None or self._wish.command != "ensure":
             return record
         counted = before if before.proc is None else before.fallen(wall, "it died")
@@ -848,6 +860,10 @@ class _Walker:
             (INSTANCE_PIDFILE, node.pidfile),
             ("NOTIFY_SOCKET", notify),
         )
+        return self._launch_of(env)
+
+    def _launch_of(self, env: tuple[tuple[str, str | None], ...]) -> Launch:
+        node = self._node
         return Launch(
             argv=node.words,
             env=env,
@@ -1138,12 +1154,17 @@ _MAKES_DIRECTORIES = frozenset({"start", "restart", "apply"})
 _WITHOUT_LOCK = frozenset({"up", "down"})
 _RUNNING = frozenset({"start", "apply", "restart", "ensure"})  # a node shall run, whether it did or not
 _SAYING = frozenset({"start", "apply"})
+_AGAIN = frozenset({"restart", "ensure"})  # they start what is on record, where it was taken from there
 _ENDING = frozenset({"stop", "stopwait", "kill"})  # no file that cannot be written keeps a node running
 
 
 def _draft_of(record: Record) -> Draft:
-    # A record that root writes stays root's: it may ask for what only root can grant, so its owner is its authority.
-    # It holds the environment that was configured, so it is nobody's else to read.
+    """The file of a record; it holds the environment that was configured, so it is nobody's else to read.
+
+    The owner of a record is its authority: root's may ask for what only root can grant. So one that the node's user
+    wrote stays that user's, whoever writes it again, and one that is root's stays root's, for the user's own group to
+    read. The group that the node runs with may be none of the user's.
+    """
     node = record.node
     data = records.encode(record)
     if len(data) > records.RECORD_LIMIT:  # nobody would believe it, and so nobody could stop the node
@@ -1153,7 +1174,9 @@ def _draft_of(record: Record) -> Draft:
         raise MachineError(
             f"cannot put {node.name} on record", why, "let the worker read some of it from a file itself"
         )
-    return Draft(node.recordfile, data, node.uid, node.gid, private=True)
+    if record.owner:
+        return Draft(node.recordfile, data, str(record.owner), None, private=True)
+    return Draft(node.recordfile, data, node.uid, None, private=True, ours=True)
 
 
 def _as_refusal(error: MachineError | OSError) -> MachineError:

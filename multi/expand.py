@@ -162,7 +162,21 @@ def command_line(node: Node) -> str:
 
 
 def rundir(spec: Spec, config: Config, host: Host, presets: Callable[[str], Preset], environment: Layer) -> str:
-    """The directory of the pidfile for a command that names no node.
+    """The directory of the pidfile for a command that names no node, see `unnamed`."""
+    return unnamed(spec, config, host, presets, environment).rundir
+
+
+@dataclass(frozen=True, slots=True)
+class Unnamed:
+    """What is said of nodes that nobody names: their run directory, whether anybody said it, and their user."""
+
+    rundir: str
+    said: bool
+    uid: str | None
+
+
+def unnamed(spec: Spec, config: Config, host: Host, presets: Callable[[str], Preset], environment: Layer) -> Unnamed:
+    """What a command that names no node says of where to find them.
 
     Raises `UsageError` when each node has a directory of its own: then they cannot be found there.
     """
@@ -173,7 +187,14 @@ def rundir(spec: Spec, config: Config, host: Host, presets: Callable[[str], Pres
     if one != other:
         why = f"gives each node a directory of its own, like {one}, so nodes cannot be found by it"
         raise UsageError("--pidfile", why, "name the nodes, or write %n only after the last '/'")
-    return one
+    return Unnamed(one, plan.settings["pidfile"] is not None, cast("str | None", plan.settings["uid"]))
+
+
+def default_rundirs(host: Host, dirnames: Iterable[str]) -> tuple[str, ...]:
+    """Where pidfiles lie when nobody says it; `dirnames` are those of all presets."""
+    if not host.root:
+        return (f"{host.state_dir}/multi/run",)
+    return tuple(f"/var/run/{name}" for name in dirnames)
 
 
 class _Maker:

@@ -42,7 +42,8 @@ class Unreadable:
 class Draft:
     """A file that is to be: what shall stand at `path`, and who shall own it (None: whoever we are).
 
-    One that is `private` stays ours, and of all others only that user's group may read it.
+    One that is `private` is not for others to read. One that is `ours` too does not change its owner: that user's group
+    may read it.
     """
 
     path: str
@@ -50,6 +51,7 @@ class Draft:
     user: str | None
     group: str | None
     private: bool = False
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +260,9 @@ class Ground(Protocol):
     def load(self, path: str) -> bytes:
         """A configuration file. Raises `OSError`, and `NotPermittedError` for one that root must not believe."""
 
+    def load_as(self, path: str, uid: int) -> bytes:
+        """A file that another user named, as that user where we are root. Raises `OSError`."""
+
     def peek(self, path: str) -> bytes:
         """The same of whatever anybody wrote, only to see whether it says anything of ours. Raises `OSError`."""
 
@@ -372,6 +377,9 @@ class Machine(Ground, Protocol):
         """Give the lock back, or the wait for it up."""
 
     # -- processes -------------------------------------------------------------------------------
+
+    def may_launch(self, launch: Launch) -> None:
+        """Raise `MachineError` for what of it only root could grant, and we are not root. Nothing is done."""
 
     def launch(self, key: str, launch: Launch) -> None:
         """Ask for a process: `Prepared` or `LaunchFailed` follows. Its end is reported as `Ended` with a status."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _OLDER = 0.02  # seconds: two ticks of the slowest clock that file times are taken from (CONFIG_HZ=100)
 _HALF_A_TICK = 0.005  # seconds; starts are counted in hundredths, so less is no difference
 _OTHERS_WRITE = 0o022
+_OUR_OUTPUT = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")  # a log there is an open descriptor of ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -446,7 +447,7 @@ def _record_of(node: Node, file: File | Unreadable | None) -> tuple[Record | Non
     if record.node.pidfile != node.pidfile:
         # A copy or a link from elsewhere says nothing about what belongs here.
         return None, f"it is about the pidfile {record.node.pidfile}"
-    return record, ""
+    return replace(record, owner=file.uid), ""
 
 
 def _distrust(path: str, file: File | Unreadable | None, node_uid: int | None, me: Me) -> str:
@@ -495,23 +496,37 @@ def recall(node: Node, machine: Machine) -> Record | None:
     return _believed(record, file, node.uid, machine)
 
 
-def recorded(rundir: str, machine: Machine) -> tuple[Record, ...]:
-    """The records in a run directory, by file name. What is damaged or not to be trusted is passed over."""
+def recorded(rundir: str, machine: Machine, asked: str | None = None) -> tuple[Record, ...]:
+    """The records in a run directory, by file name. What is damaged or not to be trusted is passed over.
+
+    `asked` is the user whose nodes are asked for.
+    """
+    return survey(rundir, machine, asked)[0]
+
+
+def survey(rundir: str, machine: Machine, asked: str | None = None) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
+    """The records in a run directory that are believed, and those that are sound, but not to be trusted."""
     found: list[Record] = []
+    doubted: list[Record] = []
     for path in machine.listing(rundir, ".json"):
         file = machine.read(path, records.RECORD_LIMIT)
         if not isinstance(file, File):
             continue
         try:
-            record = records.decode(file.data)
+            record = replace(records.decode(file.data), owner=file.uid)
             if record.node.recordfile != path or not naming.is_full_name(record.node.name):
                 continue  # copied from elsewhere, or written by hand
-            believed = _believed(record, file, None, machine)
-        except (DamagedError, MachineError):
+        except DamagedError:
             continue
+        try:
+            believed = _believed(record, file, asked, machine)
+        except MachineError:
+            believed = None  # it names a user whom there is none of
         if believed is not None:
             found.append(believed)
-    return tuple(found)
+        else:
+            doubted.append(record)
+    return tuple(found), tuple(doubted)
 
 
 def _believed(record: Record, file: File | Unreadable | None, asked: str | None, machine: Machine) -> Record | None:
@@ -531,8 +546,13 @@ def _believed(record: Record, file: File | Unreadable | None, asked: str | None,
 
 
 def _as_asked_by(user: str, node: Node, machine: Machine) -> Node:
-    """The node without what only root could have granted: a group, limits, a niceness, a directory made somewhere."""
-    there = node.logfile.startswith(("/dev/", "/proc/")) or machine.kind(node.logfile.rpartition("/")[0]) == "directory"
+    """The node without what only root could have granted: a group, limits, a niceness, a directory made somewhere.
+
+    Nor does it get root's own output, of which a terminal can be read as well.
+    """
+    ours = node.logfile.startswith(_OUR_OUTPUT)
+    elsewhere = node.logfile.startswith(("/dev/", "/proc/"))
+    there = not ours and (elsewhere or machine.kind(node.logfile.rpartition("/")[0]) == "directory")
     return replace(
         node,
         uid=user,

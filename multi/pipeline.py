@@ -178,9 +178,11 @@ class _Selector:
         if source is not None:
             self.config = config.parse_config(source.text, source.path, here.environ, ground.load, ground.find)
         self.environment: Layer = config.environment(here.environ)
+        self._defaults: tuple[str, ...] | None = None  # the default run directories
+        self._listings: dict[str, frozenset[str]] = {}
+        self._census: Census | None = None
         self.directories = config.preset_directories(here.environ, here.home)
         self._presets: dict[str, Preset] = {}
-        self._census: Census | None = None
         self._load = presets.load
         said, where = parse.prescan(words, "--preset"), ""
         for layer in (self.environment, self.config.defaults):
@@ -310,10 +312,17 @@ class _Selector:
         from multi.machine import MachineError
 
         if self.command in _FRESH:
+            for node in expansion.nodes:
+                self._refuse_namesake(node, expansion.sources[node.name], machine)
             return self.selection(expansion)
         nodes: list[Node] = []
         recorded: dict[str, Node] = {}
-        for node in expansion.nodes:
+        for one in expansion.nodes:
+            if self.command in SPAWNING and self._says_anew(one, expansion, None):
+                self._refuse_namesake(one, expansion.sources[one.name], machine)
+                node = one
+            else:
+                node = self._found(one, expansion, machine)
             try:
                 record = observe.recall(node, machine)
             except MachineError:
@@ -322,9 +331,71 @@ class _Selector:
                 nodes.append(self._without_record(node, machine) if self._repeats(node, expansion) else node)
                 continue
             explicit = _explicit(expansion.sources[node.name])
-            nodes.append(self._read_again(observe.with_explicit(record.node, node, explicit)))
+            nodes.append(self._read_again(observe.with_explicit(record.node, node, explicit), record.owner, one))
             recorded[nodes[-1].name] = record.node
         return replace(self.selection(expansion, tuple(nodes)), recorded=recorded)
+
+    # Where a node is, when nobody says it: a preset has a default run directory of its own.
+
+    def _namesakes(self, node: Node, sources: Mapping[str, str]) -> list[Node]:
+        """The node as it would be in the default run directories of other presets."""
+        if not _nobody_said("pidfile", sources):
+            return []
+        base = node.pidfile.rpartition("/")[2]
+        return [replace(node, pidfile=f"{rundir}/{base}") for rundir in self._rundirs() if rundir != node.rundir]
+
+    def _rundirs(self) -> tuple[str, ...]:
+        if self._defaults is None:
+            from multi import expand, presets
+
+            self._defaults = expand.default_rundirs(
+                self.host, presets.dirnames(self.directories, self.ground.load) if self.host.root else ()
+            )
+        return self._defaults
+
+    def _lies_there(self, node: Node, machine: Machine) -> bool:
+        """Whether there is a pidfile or record of that name."""
+        rundir = node.rundir
+        if rundir not in self._listings:
+            self._listings[rundir] = frozenset(machine.listing(rundir, ""))
+        return not self._listings[rundir].isdisjoint((node.pidfile, node.recordfile))
+
+    def _found(self, node: Node, expansion: Expansion, machine: Machine) -> Node:
+        """The node with the pidfile that it has. One that may be either of two is nobody's to choose."""
+        others = self._namesakes(node, expansion.sources[node.name])
+        if not others:
+            return node
+        there = [one for one in (node, *others) if self._lies_there(one, machine)]
+        if not there:  # they may run on without their files
+            carried = self.census(machine).by_pidfile
+            there = [one for one in (node, *others) if one.pidfile in carried and self._runs(one, machine)]
+        said = not _nobody_said("preset", expansion.sources[node.name])
+        if not there or (said and node in there):
+            return node
+        if len(there) > 1:
+            why = f"may be the one of {there[0].pidfile} or the one of {there[1].pidfile}"
+            raise UsageError(node.short, why, f"give --pidfile={there[0].rundir}/%n.pid, or the other")
+        return there[0]
+
+    def _refuse_namesake(self, node: Node, sources: Mapping[str, str], machine: Machine) -> None:
+        """A node that runs with the pidfile of another preset is not started beside it."""
+        for one in self._namesakes(node, sources):
+            if self._lies_there(one, machine) and self._runs(one, machine):
+                why = f"runs already, with the pidfile {one.pidfile}, and would be started with {node.pidfile}"
+                hint = f"stop that one first, or give --pidfile={node.rundir}/%n.pid if it is another node"
+                raise UsageError(node.short, why, hint)
+
+    def _runs(self, node: Node, machine: Machine) -> bool:
+        """Whether it runs as this user's, or as that of the user whom the record there says."""
+        from multi import decide, observe
+        from multi.machine import MachineError
+
+        try:
+            record = observe.recall(node, machine)
+            there = node if record is None else record.node
+            return decide.proc_of(observe.look_at(there, self.census(machine), machine).sighting) is not None
+        except MachineError:
+            return False  # no such user: the command itself says so
 
     def _repeats(self, node: Node, expansion: Expansion) -> bool:
         """Whether the node is to be started by a command that neither the words nor the configuration say."""
@@ -361,7 +432,8 @@ class _Selector:
         everything = selection if not self.spec.names else self.selection(self.expand(replace(self.spec, names=())))
         rundirs = dict.fromkeys(node.rundir for node in everything.nodes)
         try:
-            rundirs[expand.rundir(self.spec, self.config, self.host, self.preset, self.environment)] = None
+            where = expand.unnamed(self.spec, self.config, self.host, self.preset, self.environment)
+            rundirs.update(dict.fromkeys((where.rundir, *(() if where.said else self._rundirs()))))
         except UsageError:
             pass  # each node has a directory of its own, so there is none to look into for others
         # Where the configuration has moved a pidfile, the node still runs with the old one.
@@ -381,57 +453,110 @@ class _Selector:
             removed = [node for node in removed if node.name in named]
         return replace(selection, removed=tuple(removed))
 
-    def _says_anew(self, node: Node, expansion: Expansion, recorded: Node) -> bool:
+    def _says_anew(self, node: Node, expansion: Expansion, recorded: Node | None) -> bool:
         """Whether the words or the configuration, not the record, say how the node runs from now on."""
         if node.name in expansion.configured and isinstance(node.command, Known):
             return True
         if self.command not in {"restart", "ensure"} or not self.spec.says_command:
             return False
         # A preset that has no command of its own says none, it only says again which preset the recorded one is of.
-        return isinstance(node.command, Known) or self.spec.says_words or recorded.preset != node.preset
+        another = recorded is not None and recorded.preset != node.preset
+        return isinstance(node.command, Known) or self.spec.says_words or another
 
     def _from_rundir(self, machine: Machine) -> Selection:
-        """No node is named anywhere: all that are recorded in the run directory, or run with a pidfile in it."""
+        """No node is named anywhere: all that are recorded in the run directories, or run with a pidfile in one."""
         from multi import expand, observe
 
-        rundir = expand.rundir(self.spec, self.config, self.host, self.preset, self.environment)
-        records = observe.recorded(rundir, machine)
-        nodes = {record.node.name: record.node for record in records}
-        census = self.census(machine)
-        for pidfile, rows in census.by_pidfile.items():
-            if pidfile.rpartition("/")[0] != rundir:
-                continue
-            for name in sorted({row.instance.node for row in rows if row.instance is not None} - set(nodes)):
-                lost = self._lost(name, pidfile, census, machine)
-                if lost is not None:
-                    nodes[name] = lost
-        known = {node.pidfile for node in nodes.values()}
-        foreign = [path for path in machine.listing(rundir, ".pid") if path not in known]
-        warnings = (_name_them(rundir, foreign),) if foreign and self.command != "ensure" else ()
+        where = expand.unnamed(self.spec, self.config, self.host, self.preset, self.environment)
+        rundirs = tuple(dict.fromkeys((where.rundir, *(() if where.said else self._rundirs()))))
+        surveys = [observe.survey(rundir, machine, where.uid) for rundir in rundirs]
+        doubted = [record for _, others in surveys for record in others]
+        nodes: dict[str, Node] = {}
+        owners: dict[str, int | None] = {}
+        for record in (record for believed, _ in surveys for record in believed):
+            self._add(nodes, record.node)
+            owners[record.node.name] = record.owner
+        self._add_lost(nodes, rundirs, machine)
+        doubted = [record for record in doubted if record.node.name not in nodes]
+        strangers = self._strangers(doubted)
+        known = {node.pidfile for node in nodes.values()} | {record.node.pidfile for record in doubted}
+        warnings: tuple[str, ...] = ()
+        if self.command != "ensure":
+            foreign = {path: [one for one in machine.listing(path, ".pid") if one not in known] for path in rundirs}
+            warnings = tuple(_name_them(rundir, paths) for rundir, paths in foreign.items() if paths)
+            warnings += (_name_strangers(doubted),) if doubted and not strangers else ()
+        shown = " or ".join(rundirs)
         if not nodes:
-            return Selection(nodes=(), spec=self.spec, warnings=warnings, rundir=rundir, config=self.config.path)
+            return Selection(nodes=strangers, spec=self.spec, warnings=warnings, rundir=shown, config=self.config.path)
         may_say_anew = self.spec.says_command and self.command in SPAWNING
         asked = self.expand(replace(self.spec, names=tuple(nodes)), recorded=not may_say_anew)
         anew = {node.name for node in asked.nodes if self._says_anew(node, asked, nodes[node.name])}
+        for node in asked.nodes:
+            if node.name in anew and node.pidfile != nodes[node.name].pidfile:
+                self._refuse_namesake(node, asked.sources[node.name], machine)
         merged = tuple(
             node
             if node.name in anew
-            else self._read_again(observe.with_explicit(nodes[node.name], node, _explicit(asked.sources[node.name])))
+            else self._read_again(
+                observe.with_explicit(nodes[node.name], node, _explicit(asked.sources[node.name])),
+                owners.get(node.name),
+                node,
+            )
             for node in asked.nodes
         )
-        selection = self.selection(asked, merged)
+        selection = self.selection(asked, (*merged, *strangers))
         recorded = {name: node for name, node in nodes.items() if name not in anew}
-        return replace(selection, warnings=(*selection.warnings, *warnings), recorded=recorded, rundir=rundir)
+        return replace(selection, warnings=(*selection.warnings, *warnings), recorded=recorded, rundir=shown)
 
-    def _read_again(self, node: Node) -> Node:
-        """What is on record of env files is what they held at the last start; the next one takes what they hold now."""
+    def _add_lost(self, nodes: dict[str, Node], rundirs: Sequence[str], machine: Machine) -> None:
+        """Add the nodes that run with a pidfile in one of these directories, and have no record there."""
+        census = self.census(machine)
+        for pidfile, rows in census.by_pidfile.items():
+            rundir = pidfile.rpartition("/")[0]
+            if rundir not in rundirs:
+                continue
+            here = {node.name for node in nodes.values() if node.rundir == rundir}
+            for name in sorted({row.instance.node for row in rows if row.instance is not None} - here):
+                lost = self._lost(name, pidfile, census, machine)
+                if lost is not None:
+                    self._add(nodes, lost)
+
+    @staticmethod
+    def _add(nodes: dict[str, Node], node: Node) -> None:
+        before = nodes.get(node.name, node)
+        if before.rundir != node.rundir:
+            why = f"may be the one of {before.pidfile} or the one of {node.pidfile}"
+            raise UsageError(node.short, why, f"give --pidfile={before.rundir}/%n.pid, or the other")
+        nodes[node.name] = node
+
+    def _strangers(self, doubted: Sequence[Record]) -> tuple[Node, ...]:
+        """Nodes whose records must not be believed: they are shown, and refused, with the reason.
+
+        Nothing of such a record counts but the name, so where the node logs is not known.
+        """
+        if self.command in SPAWNING | {"logs"}:
+            return ()
+        named = {record.node.name: record.node for record in doubted}
+        if not named:
+            return ()
+        made = self.expand(replace(self.spec, names=tuple(named)), recorded=True)
+        return tuple(replace(node, pidfile=named[node.name].pidfile, logfile="") for node in made.nodes)
+
+    def _read_again(self, node: Node, owner: int | None, asked: Node) -> Node:
+        """What is on record of env files is what they held at the last start; the next one takes what they hold now.
+
+        A file that only a user's record names is one for that user to open: root could be made to tell what is in any.
+        """
         if not node.env_files or self.command not in SPAWNING:
             return node
         from multi import config, expand
 
+        def read(path: str) -> bytes:
+            return self.ground.load_as(path, owner) if owner and path not in asked.env_files else self.ground.load(path)
+
         own = tuple(pair for pair in node.env if pair[0] not in node.env_read)
-        env, read = expand.with_read(own, config.read_env_files(node.env_files, self.ground.load))
-        return replace(node, env=env, env_read=read)
+        env, names = expand.with_read(own, config.read_env_files(node.env_files, read))
+        return replace(node, env=env, env_read=names)
 
     def _lost(self, name: str, pidfile: str, census: Census, machine: Machine) -> Node | None:
         """A node that lost its record: its name and pidfile from its environment, its command from the kernel."""
@@ -483,6 +608,13 @@ def _name_them(rundir: str, pidfiles: Sequence[str]) -> str:
     names = [path.rpartition("/")[2].removesuffix(".pid") for path in pidfiles[:_SHOWN]]
     more = " ..." if len(pidfiles) > _SHOWN else ""
     return f"{rundir} holds pidfiles of other tools, which are left alone unless named: {' '.join(names)}{more}"
+
+
+def _name_strangers(doubted: Sequence[Record]) -> str:
+    names = " ".join(record.node.short for record in doubted[:_SHOWN]) + (" ..." if len(doubted) > _SHOWN else "")
+    owners = {record.owner for record in doubted}
+    hint = f"--uid {doubted[0].owner}" if len(owners) == 1 else "--uid"
+    return f"left alone, because other users wrote their records: {names}; give {hint} if they are that user's nodes"
 
 
 _SHOWN = 10  # names, as many as still help in one line

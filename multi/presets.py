@@ -13,11 +13,12 @@ from types import MappingProxyType
 
 from multi import document, settings
 from multi.document import Document
-from multi.errors import ConfigError
+from multi.errors import ConfigError, MultiError
 from multi.node import Ready
 from multi.value import dataclass
 
 SHIPPED = os.path.join(os.path.dirname(__file__), "presets")  # noqa: PTH118, PTH120 -- pathlib costs 10 ms to import
+_SHIPPED_DIRNAMES = ("celery", "multi")  # said here, so that nobody reads all of those files to know
 _OPTIONS = ("flags", "valued", "dropped", "leading_flags", "leading_valued")
 _KEYS = (
     "summary",
@@ -91,6 +92,24 @@ def available(directories: Sequence[str] = ()) -> tuple[str, ...]:
             continue
         found.update(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
     return tuple(sorted(found))
+
+
+def dirnames(directories: Sequence[str] = (), read: Callable[[str], bytes] = read_file) -> tuple[str, ...]:
+    """Every `dirname`: those of the presets that come with `multi`, and of those in `directories`. See `load`."""
+    found = dict.fromkeys(_SHIPPED_DIRNAMES)
+    for directory in directories:
+        try:
+            names = os.listdir(directory)  # noqa: PTH208 -- pathlib costs 10 ms to import
+        except OSError:
+            continue
+        for name in sorted(names):
+            if not name.endswith(".toml"):
+                continue
+            try:
+                found[load(name.removesuffix(".toml"), directories, read).dirname] = None
+            except MultiError:
+                continue  # whoever asks for that preset is told
+    return tuple(found)
 
 
 def load(name: str, directories: Sequence[str] = (), read: Callable[[str], bytes] = read_file) -> Preset:

@@ -48,7 +48,7 @@ class Record:
     `proc` is None when the last start failed. `phase` is ``starting`` until somebody saw the node ready. `desired` is
     the last thing asked of it, `signalled` whether the signal of a stop that was asked for is sent. `started` is
     wall-clock seconds, for people only. `failures` counts the ends in a row that nobody asked for, `failed` is the last
-    one's wall-clock second.
+    one's wall-clock second. `owner` is the uid of the file that it was read from, None for a new one; no bytes hold it.
     """
 
     node: Node
@@ -63,6 +63,7 @@ class Record:
     failed: float = 0.0
     failure: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
+    owner: int | None = field(default=None, compare=False)
 
     def patience(self, wall: float) -> float:
         """Seconds that `ensure` still leaves the node alone: a capped exponential of its failures in a row."""

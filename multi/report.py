@@ -624,7 +624,7 @@ def view_json(view: View) -> dict[str, object]:
         "restarts": view.restarts,
         "status_text": view.status_text or None,
         "pidfile": view.node.pidfile,
-        "logfile": view.node.logfile,
+        "logfile": view.node.logfile or None,
         "command": list(view.node.words) if isinstance(view.node.command, Known) else None,
     }
 

@@ -81,7 +81,7 @@ def test_g8_a_users_record_does_only_what_the_user_could(real: Real) -> None:
     assert os.getpriority(os.PRIO_PROCESS, pid) == 0
     assert not evil.exists()
     assert real.processes("a") == [pid]
-    assert real.recordfile("a").stat().st_uid == 0
+    assert real.recordfile("a").stat().st_uid == NOBODY  # and so it stays the word of that user
     real.multi("stopwait", "a").ok()
 
 

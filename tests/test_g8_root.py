@@ -7,6 +7,8 @@ import os
 import pwd
 import shlex
 import shutil
+import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from real import NOBODY, alive, status, until
+from real import NOBODY, alive, descriptors, environ_of, status, until, words_of
 
 if TYPE_CHECKING:
     from real import Real
@@ -56,10 +58,10 @@ def python() -> str:
     pytest.skip("needs a Python 3.10 that an unprivileged user may run")
 
 
-def as_nobody(real: Real, python: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """``multi WORDS`` as an unprivileged user."""
+def as_nobody(real: Real, python: str, *words: str, code: str = "") -> subprocess.CompletedProcess[str]:
+    """``multi WORDS`` as an unprivileged user; `code` is Python that does something before."""
     return subprocess.run(
-        [python, "-m", "multi", *words, f"--pidfile={real.run}/%n.pid"],
+        [python, *(("-c", code) if code else ("-m", "multi")), *words, f"--pidfile={real.run}/%n.pid"],
         user=NOBODY,
         group=NOBODY,
         extra_groups=[],
@@ -70,6 +72,23 @@ def as_nobody(real: Real, python: str, *words: str) -> subprocess.CompletedProce
         timeout=60,
         check=False,
     )
+
+
+def begin_as_nobody(real: Real, python: str, *words: str) -> int:
+    """Let an unprivileged user start the node ``a``, in directories that are its own; return its pid."""
+    for path in (real.run, real.log):
+        path.mkdir(exist_ok=True)
+        os.chown(path, NOBODY, NOBODY)
+    given = (f"--logfile={real.log}/%n.log", "--preset=exec", "--cmd=sleep 600", "--startsecs=0")
+    done = as_nobody(real, python, "start", "a", *given, *words)
+    assert done.returncode == 0, done.stderr
+    return real.pid("a")
+
+
+def owner_and_mode(path: Path) -> tuple[int, int, int]:
+    """Owner, group and permissions."""
+    found = path.stat()
+    return found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)
 
 
 def test_g8_privileges_are_dropped_for_good(real: Real, python: str) -> None:
@@ -232,3 +251,131 @@ def test_g8_a_run_directory_that_is_somebody_elses_link(real: Real) -> None:
     assert done.code != 0
     assert list(target.iterdir()) == []
     until(lambda: not real.family(), "nothing runs")
+
+
+def test_g8_a_users_record_stays_the_users(real: Real, python: str) -> None:
+    """G8: whatever root does to a user's node leaves the record to that user, who stops and starts on with it."""
+    theirs = (NOBODY, pwd.getpwuid(NOBODY).pw_gid, 0o600)
+    stubborn = "sh -c 'trap \"\" TERM; exec sleep 616'"
+    pid = begin_as_nobody(real, python, "--stop-schedule=TERM/60/KILL/5", f"--cmd={stubborn}")
+    until(lambda: words_of(pid) == ["sleep", "616"], "it ignores TERM")
+    for command in (("stop",), ("signal", "CONT"), ("stop",)):
+        real.raw(*command, "a", "--uid=nobody", f"--pidfile={real.run}/%n.pid").ok()
+        assert owner_and_mode(real.recordfile("a")) == theirs, command
+    looked = as_nobody(real, python, "status", "a")
+    assert "stopping" in looked.stdout, looked
+    real.multi("restart", "a", "--uid=nobody", "--stop-schedule=KILL/5").ok()
+    assert not alive(pid)
+    assert owner_and_mode(real.recordfile("a")) == theirs
+    os.kill(real.pid("a"), signal.SIGKILL)
+    until(lambda: not real.processes("a"), "it is gone")
+    real.multi("ensure", "a", "--uid=nobody").ok()
+    assert owner_and_mode(real.recordfile("a")) == theirs
+    looked = as_nobody(real, python, "status", "a")
+    assert looked.returncode == 0, looked
+    pid = real.pid("a")
+    stopped = as_nobody(real, python, "kill", "a")
+    assert stopped.returncode == 0, stopped
+    assert not alive(pid)
+
+
+@pytest.mark.parametrize("command", ["stop", "restart", "apply"])
+def test_g8_root_does_not_make_a_users_record_its_own(real: Real, python: str, command: str) -> None:
+    """G8: what a user's record says is not root's word after root has written it, so nothing of it runs as root."""
+    real.run.mkdir()
+    real.run.chmod(0o1777)
+    real.log.mkdir()
+    os.chown(real.log, NOBODY, NOBODY)
+    words = (f"--logfile={real.log}/%n.log", "--preset=exec", "--cmd=sleep 615", "--startsecs=0")
+    started = as_nobody(real, python, "start", "a", *words)
+    assert started.returncode == 0, started
+    record = real.record("a")
+    if command == "apply":  # root's own configuration makes it root's, and says all of it
+        config = real.base / "multi.toml"
+        text = f"uid='nobody'\npreset='exec'\ncmd='sleep 615'\nlogfile='{real.log}/%n.log'\nstartsecs=0\nnice=3\n"
+        config.write_text(f"[nodes.a]\n{text}", encoding="utf-8")
+        real.multi("apply", f"--multi-config={config}").ok()
+        assert owner_and_mode(real.recordfile("a"))[0] == 0
+    else:
+        real.multi(command, "a", "--uid=nobody").ok()
+        assert owner_and_mode(real.recordfile("a"))[0] == NOBODY
+    if command == "stop":
+        until(lambda: not real.processes("a"), "it is gone")
+    real.multi("restart", "a")
+    for pid in real.processes("a"):
+        assert status(pid)["Uid"].split() == [str(NOBODY)] * 4
+    assert record["settings"]["uid"] is None  # type: ignore[index]  # the record is JSON
+    real.multi("kill", "a", "--uid=nobody").ok()
+
+
+def test_g8_a_group_of_its_own_leaves_the_record_to_the_user(real: Real, python: str) -> None:
+    """G8: with `--gid` the group of the record is the user's own, so the user looks at the node and stops it."""
+    real.base.chmod(0o755)
+    real.start("a", "--uid=nobody", "--gid=daemon").ok()
+    assert owner_and_mode(real.recordfile("a")) == (0, pwd.getpwuid(NOBODY).pw_gid, 0o640)
+    pid = real.pid("a")
+    looked = as_nobody(real, python, "status", "a")
+    assert looked.returncode == 0, looked
+    os.chown(real.run, NOBODY, NOBODY)
+    stopped = as_nobody(real, python, "stopwait", "a")
+    assert stopped.returncode == 0, stopped
+    assert not alive(pid)
+
+
+@pytest.mark.parametrize(
+    ("granted", "says"),
+    [
+        ("--gid=daemon", "cannot start with the group daemon"),
+        ("--nice=-5", "cannot set the niceness -5"),
+        ("--rlimit=core=4096", "cannot set the limit CORE: only root can raise the hard limit, which is 0"),
+    ],
+)
+def test_g8_a_user_restarts_no_node_that_only_root_can_start(real: Real, python: str, granted: str, says: str) -> None:
+    """G8, G9: what the record has from root and the user cannot give again is said before the node is stopped."""
+    real.base.chmod(0o755)
+    real.start("a", "--uid=nobody", granted).ok()
+    os.chown(real.run, NOBODY, NOBODY)
+    pid = real.pid("a")
+    limited = "import resource, runpy; resource.setrlimit(resource.RLIMIT_CORE, (0, 0));"
+    limited += "runpy.run_module('multi', run_name='__main__')"
+    done = as_nobody(real, python, "restart", "a", code=limited)
+    assert done.returncode == 77, done
+    assert says in done.stderr
+    assert "run multi as root" in done.stderr
+    assert real.processes("a") == [pid]
+    assert owner_and_mode(real.recordfile("a"))[0] == 0
+    real.multi("restart", "a").ok()  # root's record still says so
+
+
+@pytest.mark.parametrize("whose", ["root's", "the user's"])
+def test_g8_an_env_file_of_a_users_record_is_read_as_the_user(real: Real, python: str, whose: str) -> None:
+    """G8: root's `restart` reads what a user's record names as that user: its own file, and none of root's."""
+    path = real.base / "env"
+    path.write_text("WORD=before\n", encoding="ascii")
+    path.chmod(0o600)
+    os.chown(path, NOBODY, NOBODY)
+    real.base.chmod(0o755)
+    pid = begin_as_nobody(real, python, f"--env-file={path}")
+    path.write_text("WORD=after\n", encoding="ascii")
+    if whose == "root's":
+        os.chown(path, 0, 0)
+        done = real.multi("restart", "a", "--uid=nobody")
+        assert done.code == 2, done
+        assert f"env_file {path}: cannot be read: Permission denied" in done.err
+        assert real.processes("a") == [pid]
+    else:
+        real.multi("restart", "a", "--uid=nobody").ok()
+        assert environ_of(real.pid("a"))["WORD"] == "after"
+    real.multi("kill", "a", "--uid=nobody").ok()
+
+
+def test_g8_a_users_record_does_not_get_roots_output(real: Real, python: str) -> None:
+    """G8: a log that is a descriptor of root's, perhaps of a terminal, is not handed to a node on a user's word."""
+    begin_as_nobody(real, python)
+    log = str(real.logfile("a"))
+    record = real.recordfile("a")
+    record.write_text(record.read_text(encoding="ascii").replace(log, "/dev/stderr"), encoding="ascii")
+    assert owner_and_mode(record)[0] == NOBODY
+    real.multi("restart", "a", "--uid=nobody").ok()
+    assert descriptors(real.pid("a"))[2] == str(real.run / "a.log")
+    real.multi("kill", "a", "--uid=nobody").ok()

@@ -528,6 +528,13 @@ class Fake:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
         return entry.data
 
+    def load_as(self, path: str, uid: int) -> bytes:
+        """A file's content for that user; raises `OSError`."""
+        entry = self.world.files.get(path)
+        if entry is not None and uid not in {0, entry.uid} and not entry.mode & 0o004:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return self.load(path)
+
     def peek(self, path: str) -> bytes:
         """The same."""
         return self.load(path)
@@ -715,8 +722,9 @@ class Fake:
             self._enter(draft.path, "write")
         except MachineError as error:
             return error
-        owner = self.uid if draft.private else self._owner(draft.user)
-        mode = 0o600 if draft.private and draft.user is None else 0o644  # here a user's group is the user alone
+        owner = self.uid if draft.ours else self._owner(draft.user)
+        shared = draft.ours and draft.user is not None  # here a user's group is the user alone
+        mode = 0o600 if draft.private and not shared else 0o644
         self.world.files[draft.path] = Entry(draft.data, owner, mode, self.world.wall)
         return None
 
@@ -797,6 +805,13 @@ class Fake:
                 fake.heard.append(Locked(waiting))  # the file was replaced while it slept: it begins again
 
     # -- starting ------------------------------------------------------------------------------------
+
+    def may_launch(self, launch: Launch) -> None:
+        """Raise `MachineError` for what only root could grant."""
+        if self.uid not in {0, self._owner(launch.uid)}:
+            hint = "run multi as root, or leave --uid and --gid out"
+            why = "only root can start a node as another user"
+            raise MachineError(f"cannot start as {launch.uid}", why, hint, errno.EPERM)
 
     def launch(self, key: str, launch: Launch) -> None:
         """Fork a process that sets itself up and comes to the gate."""

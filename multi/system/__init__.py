@@ -445,7 +445,7 @@ class System(Place):
         for number, draft in enumerate(drafts):
             try:
                 owner = self._owner(draft.user, draft.group)
-                pages.append(files.Page(draft.path, draft.data, owner, draft.private))
+                pages.append(files.Page(draft.path, draft.data, owner, draft.private, draft.ours))
                 known.append(number)
             except MachineError as error:
                 answers[number] = error
@@ -563,6 +563,36 @@ class System(Place):
 
     # -- starting --------------------------------------------------------------------------------
 
+    def may_launch(self, launch: Launch) -> None:
+        """Raise `MachineError` for what of it only root could grant: another user, a group, limits, a niceness."""
+        if os.geteuid() == 0:
+            return
+        import resource
+
+        self._setting(launch)
+        for name, soft, most_wanted in launch.rlimits:
+            which, _, hard = _limit(name, soft, most_wanted)
+            most = resource.getrlimit(which)[1]
+            if most != resource.RLIM_INFINITY and (hard == resource.RLIM_INFINITY or hard > most):
+                why = f"only root can raise the hard limit, which is {most}"
+                raise MachineError(f"cannot set the limit {name}", why, "run multi as root, or lower it", errno.EPERM)
+        if launch.nice is not None and launch.nice < self._least_niceness():
+            why = "only root can go below the current one"
+            hint = "run multi as root, or give a higher --nice"
+            raise MachineError(f"cannot set the niceness {launch.nice}", why, hint, errno.EPERM)
+
+    @staticmethod
+    def _least_niceness() -> int:
+        """The current one, or where the limit of niceness is, setpriority(2)."""
+        import resource
+
+        here = os.getpriority(os.PRIO_PROCESS, 0)
+        limit = getattr(resource, "RLIMIT_NICE", None)
+        if limit is None:
+            return here
+        granted = resource.getrlimit(limit)[0]
+        return min(here, -20 if granted == resource.RLIM_INFINITY else 20 - granted)
+
     def launch(self, key: str, launch: Launch) -> None:
         """Ask the launcher for a process. It forks while we go on: nobody waits here until it takes the request."""
         import marshal
@@ -655,11 +685,18 @@ class System(Place):
         additions = dict(launch.env)
         if launch.uid is not None or launch.gid is not None:
             uid, gid, groups, login, home = self._identity(launch.uid, launch.gid)
-            if os.geteuid() != 0 and (uid != os.geteuid() or gid not in {os.getegid(), *os.getgroups()}):
+            if os.geteuid() not in {0, uid}:
                 raise MachineError(
                     f"cannot start as {launch.uid or launch.gid}",
                     "only root can start a node as another user",
                     "run multi as root, or leave --uid and --gid out",
+                    errno.EPERM,
+                )
+            if os.geteuid() != 0 and gid not in {os.getegid(), *os.getgroups()}:
+                raise MachineError(
+                    f"cannot start with the group {launch.gid or gid}",
+                    "only root can give a node a group that its user is not in",
+                    "run multi as root, or give a --gid that this user has",
                     errno.EPERM,
                 )
             if os.geteuid() == 0 or gid != os.getegid():

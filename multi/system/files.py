@@ -39,6 +39,7 @@ class Page(NamedTuple):
     data: bytes
     owner: Owner | None
     private: bool
+    ours: bool
 
 
 def read(path: str, limit: int) -> File | Unreadable | None:
@@ -240,9 +241,9 @@ def _write_temporary(at: way.Way, base: str, page: Page) -> int:
         while view:
             view = view[os.write(fd, view) :]
         if page.owner is not None:
-            os.fchown(fd, -1 if page.private else page.owner.uid, page.owner.gid)
-        shared = 0o600 if page.owner is None else 0o640
-        os.fchmod(fd, shared if page.private else _FILE_MODE)
+            os.fchown(fd, -1 if page.ours else page.owner.uid, page.owner.gid)
+        shared = page.ours and page.owner is not None
+        os.fchmod(fd, _FILE_MODE if not page.private else 0o640 if shared else 0o600)
     except OSError:
         os.close(fd)
         raise
