@@ -480,8 +480,7 @@ class _Walker:
             machine.make_directory(node.rundir, node.uid, node.gid)
         elif machine.read(node.rundir, 0) is None:
             return True  # no directory, so no lock and no files; the census still tells whether it runs
-        holder = machine.lock(self._key, node.lockfile, node.uid, node.gid)
-        if holder is None:
+        if machine.lock(self._key, node.lockfile, node.uid, node.gid) is None:
             return True
         began = machine.now()
         until = began + node.lock_timeout
@@ -490,14 +489,14 @@ class _Walker:
             if isinstance(happening, Locked):
                 return True
             if happening is None:
-                who = f" ({holder.text})" if holder.text else ""
-                yield Failed(
-                    self._key,
-                    None,
-                    f"another multi{who} is at work on this node, and still was after {node.lock_timeout:g}s; "
-                    "wait for it, or give a longer --lock-timeout",
-                    exit_code=EXIT_BUSY,
-                )
+                who = machine.holder(self._key).text
+                what = f"another multi ({who}) is at work on this node, and still was"
+                hint = "wait for it"
+                if not who:  # as flock(1), which writes nothing, or from within a container
+                    what = f"another process holds the lock {node.lockfile}, and still did"
+                    hint = f"see 'fuser -v {node.lockfile}'"
+                why = f"{what} after {node.lock_timeout:g}s; {hint}, or give a longer --lock-timeout"
+                yield Failed(self._key, None, why, exit_code=EXIT_BUSY)
                 return False
 
     def _taken_over(self) -> bool:
@@ -612,7 +611,7 @@ class _Walker:
             began = machine.now()
             left = yield from self._sweep(tree, began, _KILL_GRACE)
             if left:
-                yield Survived(self._key, remnant.main.pid, machine.now() - began, left)
+                yield Survived(self._key, remnant.main.pid, machine.now() - began, left, killed=True)
                 return False
         if not self._taken_over():
             machine.remove(self._node.pidfile)
@@ -993,13 +992,14 @@ class _Walker:
             if (yield from self._ended(proc, pause)):
                 break
         else:
-            yield Survived(node.name, proc.pid, machine.now() - began, (proc.pid,))
+            killed = schedule.stages[-1].signum == _KILL
+            yield Survived(node.name, proc.pid, machine.now() - began, (proc.pid,), killed=killed)
             return False
         if node.kill_mode == "mixed" or whole:
             last = schedule.stages[-1]
             left = yield from self._sweep(tree, began, max(_KILL_GRACE, last.seconds if last.signum == _KILL else 0))
             if left:
-                yield Survived(node.name, proc.pid, machine.now() - began, left)
+                yield Survived(node.name, proc.pid, machine.now() - began, left, killed=True)
                 return False
         yield Gone(node.name, proc.pid, machine.now() - began)
         return True

@@ -55,12 +55,13 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Survived:
-    """The schedule has ended and these `pids` still run."""
+    """The schedule has ended and these `pids` still run; `killed` when they were sent KILL."""
 
     node: str
     pid: int
     after: float
     pids: tuple[int, ...]
+    killed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,6 +257,9 @@ class Ground(Protocol):
     def home_of(self, user: str) -> str | None:
         """Another user's home directory, None when there is no such user."""
 
+    def user_name(self, uid: int) -> str:
+        """The login name of a user, or else the number."""
+
     def load(self, path: str) -> bytes:
         """A configuration file. Raises `OSError`, and `NotPermittedError` for one that root must not believe."""
 
@@ -368,7 +371,13 @@ class Machine(Ground, Protocol):
         """Remove it; fine when it is not there. Raises `MachineError`."""
 
     def lock(self, key: str, path: str, user: str | None, group: str | None) -> Holder | None:
-        """Take the lock now (None), or be told who holds it and get `Locked` later. Raises `MachineError`."""
+        """Take the lock now (None), or be told who holds it and get `Locked` later. Raises `MachineError`.
+
+        See `holder` for who it is in the end.
+        """
+
+    def holder(self, key: str) -> Holder:
+        """Who holds the lock that is waited for, now; empty when it is no `multi` that can be seen."""
 
     def holds(self, key: str) -> bool:
         """Whether the lock is ours and still excludes anybody: somebody may have removed or replaced its file."""

@@ -17,10 +17,10 @@ from multi.node import Known, Unknown
 from multi.proc import Proc
 from multi.record import DamagedError, Record
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
-from multi.value import dataclass, replace
+from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from multi.machine import Census, Instance, Machine, Me, Row
     from multi.node import Command, Node
@@ -37,7 +37,7 @@ class Evidence:
 
     `cmdline` and `exists` are about the process that the pidfile names, `hidden` is whether there is one with the pid
     that the record names which the census cannot see. `node_uid` is the user the node is to run as (None: whoever
-    starts it).
+    starts it), `users` the names of others whom its files belong to.
     """
 
     pidfile: File | Unreadable | None
@@ -46,6 +46,7 @@ class Evidence:
     exists: bool = False
     hidden: bool = False
     node_uid: int | None = None
+    users: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,15 @@ def look_at(node: Node, census: Census, machine: Machine) -> Observation:
     proc = None if before is None else before.proc
     hidden = proc is not None and proc.pid not in census.rows and machine.exists(proc.pid)
     node_uid = machine.uid_of(node.uid) if node.uid is not None else None
+    owners = {file.uid for file in (pidfile, record) if isinstance(file, File)} - {0, me.uid, node_uid}
     evidence = Evidence(
-        pidfile=pidfile, record=record, cmdline=cmdline, exists=exists, hidden=hidden, node_uid=node_uid
+        pidfile=pidfile,
+        record=record,
+        cmdline=cmdline,
+        exists=exists,
+        hidden=hidden,
+        node_uid=node_uid,
+        users={uid: machine.user_name(uid) for uid in owners},
     )
     return judge(node, evidence, census, me)
 
@@ -100,7 +108,7 @@ def judge(node: Node, evidence: Evidence, census: Census, me: Me) -> Observation
 
 def _judge(node: Node, evidence: Evidence, census: Census, me: Me) -> Observation:
     for path, file in ((node.pidfile, evidence.pidfile), (node.recordfile, evidence.record)):
-        doubt = _distrust(path, file, evidence.node_uid, me)
+        doubt = _distrust(path, file, evidence, me)
         if doubt:
             return Observation(Unsure(doubt), None)
     record, damage = _record_of(node, evidence.record)
@@ -450,17 +458,18 @@ def _record_of(node: Node, file: File | Unreadable | None) -> tuple[Record | Non
     return replace(record, owner=file.uid), ""
 
 
-def _distrust(path: str, file: File | Unreadable | None, node_uid: int | None, me: Me) -> str:
+def _distrust(path: str, file: File | Unreadable | None, evidence: Evidence, me: Me) -> str:
     """Why the file must not be believed; empty when it may."""
     if file is None:
         return ""
     if isinstance(file, Unreadable):
         return f"{path} cannot be read: {file.why}; {file.hint}"
-    trusted = {0, me.uid} if node_uid is None else {0, me.uid, node_uid}
-    if file.uid not in trusted:
+    if file.uid not in {0, me.uid, evidence.node_uid}:
+        name = evidence.users.get(file.uid, "")
+        user, shown = (name, f" ({name})") if name and name != str(file.uid) else (str(file.uid), "")
         return (
-            f"{path} belongs to uid {file.uid}, not to this node's user; "
-            f"give --uid {file.uid} if it is that user's node; if it was until now, 'multi stopwait --uid={file.uid}' "
+            f"{path} belongs to uid {file.uid}{shown}, not to this node's user; "
+            f"give --uid {user} if it is that user's node; if it was until now, 'multi stopwait --uid={user}' "
             "stops it; remove the file if it was planted"
         )
     if me.uid == 0 and file.mode & _OTHERS_WRITE:

@@ -327,6 +327,8 @@ class _Selector:
                 record = observe.recall(node, machine)
             except MachineError:
                 record = None  # an unknown user: the command itself says so
+            if record is None and self.command == "logs":
+                self._refuse_strangers_log(node, machine)
             if record is None or self._says_anew(node, expansion, record.node):
                 nodes.append(self._without_record(node, machine) if self._repeats(node, expansion) else node)
                 continue
@@ -334,6 +336,16 @@ class _Selector:
             nodes.append(self._read_again(observe.with_explicit(record.node, node, explicit), record.owner, one))
             recorded[nodes[-1].name] = record.node
         return replace(self.selection(expansion, tuple(nodes)), recorded=recorded)
+
+    def _refuse_strangers_log(self, node: Node, machine: Machine) -> None:
+        """Where the node of another user logs, only that user's record tells."""
+        from multi.machine import File
+
+        file = machine.read(node.recordfile, 1 << 20)
+        if self.host.root and node.uid is None and isinstance(file, File) and file.uid not in {0, machine.me().uid}:
+            user = machine.user_name(file.uid)
+            why = f"has a record that belongs to {user}, which root does not believe"
+            raise UsageError(node.short, why, f"give --uid {user} if it is that user's node")
 
     # Where a node is, when nobody says it: a preset has a default run directory of its own.
 
@@ -470,7 +482,7 @@ class _Selector:
         where = expand.unnamed(self.spec, self.config, self.host, self.preset, self.environment)
         rundirs = tuple(dict.fromkeys((where.rundir, *(() if where.said else self._rundirs()))))
         surveys = [observe.survey(rundir, machine, where.uid) for rundir in rundirs]
-        doubted = [record for _, others in surveys for record in others]
+        doubted = [record for _, others in surveys for record in others] if self.host.root else []
         nodes: dict[str, Node] = {}
         owners: dict[str, int | None] = {}
         for record in (record for believed, _ in surveys for record in believed):
@@ -484,7 +496,8 @@ class _Selector:
         if self.command != "ensure":
             foreign = {path: [one for one in machine.listing(path, ".pid") if one not in known] for path in rundirs}
             warnings = tuple(_name_them(rundir, paths) for rundir, paths in foreign.items() if paths)
-            warnings += (_name_strangers(doubted),) if doubted and not strangers else ()
+            theirs = [record for record in doubted if record.owner] if not strangers else []
+            warnings += (_name_strangers(theirs, machine),) if theirs else ()
         shown = " or ".join(rundirs)
         if not nodes:
             return Selection(nodes=strangers, spec=self.spec, warnings=warnings, rundir=shown, config=self.config.path)
@@ -610,11 +623,13 @@ def _name_them(rundir: str, pidfiles: Sequence[str]) -> str:
     return f"{rundir} holds pidfiles of other tools, which are left alone unless named: {' '.join(names)}{more}"
 
 
-def _name_strangers(doubted: Sequence[Record]) -> str:
+def _name_strangers(doubted: Sequence[Record], machine: Machine) -> str:
     names = " ".join(record.node.short for record in doubted[:_SHOWN]) + (" ..." if len(doubted) > _SHOWN else "")
-    owners = {record.owner for record in doubted}
-    hint = f"--uid {doubted[0].owner}" if len(owners) == 1 else "--uid"
-    return f"left alone, because other users wrote their records: {names}; give {hint} if they are that user's nodes"
+    users = dict.fromkeys(machine.user_name(record.owner) for record in doubted if record.owner is not None)
+    hint = " or ".join(f"--uid {user}" for user in users)
+    return (
+        f"left alone: {names}, whose records belong to {' and '.join(users)}; give {hint} if they are that user's nodes"
+    )
 
 
 _SHOWN = 10  # names, as many as still help in one line

@@ -202,9 +202,14 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
             return (_line(node, text + (f" after {duration(after)}" if after >= 1 else ""), style),)
         case Gone(node, pid, after):
             return (_line(node, f"stopped, pid {pid} gone after {duration(after)}", style, "green"),)
-        case Survived(node, _, after, pids):
-            text = f"failed: {_pids(pids)} still there after {duration(after)}, the whole stop schedule"
-            return (_line(node, text, style, "red"), "    hint: 'multi kill' sends KILL to the whole tree")
+        case Survived(node, _, after, pids, killed):
+            schedule = "although KILL was sent" if killed else "the whole stop schedule"
+            text = f"failed: {_pids(pids)} still there after {duration(after)}, {schedule}"
+            hint = "'multi kill' sends KILL to the whole tree"
+            if killed:
+                shown = ",".join(map(str, pids[:10]))
+                hint = f"it is another user's, or waits in the kernel: see 'ps -o pid,user,stat,wchan -p {shown}'"
+            return (_line(node, text, style, "red"), f"    hint: {hint}")
         case Cleared(node, why):
             if why:
                 return (_line(node, f"cleared what was left behind: {printable(why)}", style, "yellow"),)
@@ -279,7 +284,7 @@ def event_json(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tabl
             return _fact("signalled", node, pid, signal=signal_name(signum), after=_number(after), others=others)
         case Gone(node, pid, after):
             return _fact("gone", node, pid, after=_number(after))
-        case Survived(node, pid, after, pids):
+        case Survived(node, pid, after, pids, _):
             return _fact("survived", node, pid, after=_number(after), pids=list(pids))
         case Cleared(node, why):
             return _fact("cleared", node, None, why=why or None)

@@ -261,6 +261,21 @@ def test_g7_environment(real: Real) -> None:
     assert "NOTIFY_SOCKET" not in env
 
 
+def test_g9_a_variable_without_a_name(real: Real) -> None:
+    """G9: a caller may have one in its environment, as execve(2) allows; Python can give it to nobody: it is dropped."""
+    words = [*MULTI, *real.start_words("a")]
+    nameless = """
+import ctypes, os, sys
+words = [os.fsencode(word) for word in sys.argv[1:]]
+pairs = [b"=nameless", *(b"=".join(pair) for pair in os.environb.items())]
+array = lambda items: (ctypes.c_char_p * (len(items) + 1))(*items, None)
+ctypes.CDLL(None).execve(words[0], array(words), array(pairs))
+"""
+    done = run([sys.executable, "-c", nameless, *words], real.env)
+    assert done.returncode == 0, done
+    assert words_of(real.pid("a")) == ["sleep", "600"]
+
+
 def test_g7_portable_path(real: Real) -> None:
     """G7: detaching is the same where there is no pidfd: the launcher does it, not the way of watching."""
     (real.base / "run").mkdir()

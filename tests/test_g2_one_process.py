@@ -70,6 +70,26 @@ def test_g2_a_lock_held_too_long_is_exit_75_and_names_the_holder(real: Real) -> 
     assert not real.processes("w1")
 
 
+def test_g2_a_lock_that_no_multi_holds_names_none(real: Real) -> None:
+    """G2, G9: the lock file still names the last `multi`; when somebody else holds the lock, the message does not."""
+    real.start("w1").ok()
+    pid = real.pid("w1")
+    lock = real.run / "w1.lock"
+    assert lock.read_text(encoding="utf-8").startswith("pid ")
+    with lock.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        refused = real.multi("restart", "w1", "--lock-timeout=0.3").exits(75)
+    assert f"another process holds the lock {lock}, and still did after 0.3s; see 'fuser -v {lock}'" in refused.err
+    assert "another multi" not in refused.err
+    # The pid in the file may be somebody else's by now; that one is younger than what the file says.
+    lock.write_text(f"pid {pid}: multi start w1\n", encoding="utf-8")
+    os.utime(lock, (1e9, 1e9))
+    with lock.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert "another multi" not in real.multi("restart", "w1", "--lock-timeout=0.3").exits(75).err
+    assert real.processes("w1") == [pid]
+
+
 def test_g2_a_restart_that_waits_for_another_one_starts_what_that_put_on_record(real: Real) -> None:
     """G2: the second does not bring back the command that the first one has just replaced."""
     real.start("w1", cmd=real.worker("--ignore", "TERM"), startsecs=0.3).ok()

@@ -309,6 +309,13 @@ def test_failures_are_what_quiet_still_prints() -> None:
                 "    hint: 'multi kill' sends KILL to the whole tree",
             ],
         ),
+        (
+            Survived(N, 100, 5.0, (100, 101), killed=True),
+            [
+                "w1@host: failed: pids 100, 101 still there after 5.0s, although KILL was sent",
+                "    hint: it is another user's, or waits in the kernel: see 'ps -o pid,user,stat,wchan -p 100,101'",
+            ],
+        ),
     ],
 )
 def test_failure_says_what_to_try(event: Event, lines: list[str]) -> None:

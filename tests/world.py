@@ -521,6 +521,10 @@ class Fake:
         """Everybody lives below /home."""
         return f"/home/{user}" if user in self.world.users else None
 
+    def user_name(self, uid: int) -> str:
+        """The login name, or else the number."""
+        return next((name for name, number in self.world.users.items() if number == uid), str(uid))
+
     def load(self, path: str) -> bytes:
         """A file's content; raises `OSError`."""
         entry = self.world.files.get(path)
@@ -761,8 +765,12 @@ class Fake:
         """Take it, or stand in line."""
         self._call("lock", path)
         self._enter(path, "lock")
-        holder = self._take(key, path, self._owner(user))
-        return None if holder is None else Holder(f"pid {holder.body.pid}: multi")
+        return None if self._take(key, path, self._owner(user)) is None else self.holder(key)
+
+    def holder(self, key: str) -> Holder:
+        """Who holds the lock that is waited for."""
+        flock = next((one for one in self.world.flocks.values() if (self, key) in one.queue), None)
+        return Holder() if flock is None else Holder(f"pid {flock.holder[0].body.pid}: multi")
 
     def _take(self, key: str, path: str, owner: int) -> Fake | None:
         """Have the lock (None), or stand in line behind somebody."""

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 LINUX = sys.platform == "linux"
 _LOOK_FIRST, _LOOK_MOST = 0.01, 0.1  # seconds between two looks where the kernel cannot wake us
+_CLOCK_SLACK = 1.0  # seconds that the wall clock may be off by between two looks at it
 _FILES_A_NODE = 4  # open files while we work on a node: lock, gate, notification socket or probe, pidfd
 _FILES_A_TREE = 64  # the same while we end it with its children, each held by a pidfd; more where the limit allows
 _FILES_BESIDE = 160  # what is open besides: what our caller left us, and files being written
@@ -479,7 +480,21 @@ class System(Place):
             self._sign(lock)
             return None
         self._wait_for_lock(key, lock)
-        return Holder(os.pread(fd, 200, 0).decode("utf-8", "replace").strip())
+        return self.holder(key)
+
+    def holder(self, key: str) -> Holder:
+        """What the lock file says of its holder, as long as that is true: flock(1) writes nothing."""
+        held = self._held.get(key)
+        if held is None or held.lock is None:
+            return Holder()
+        fd = held.lock.fd
+        text = os.pread(fd, 200, 0).decode("utf-8", "replace").strip()
+        pid = text.removeprefix("pid ").partition(":")[0]
+        if not (pid.isascii() and pid.isdecimal()) or not self.exists(int(pid)):
+            return Holder()
+        row = self.census_row(int(pid))  # none where others may not see it
+        born_later = row is not None and self.wall() - row.seen.age > os.fstat(fd).st_mtime + _CLOCK_SLACK
+        return Holder() if born_later else Holder(text)
 
     def _sign(self, lock: _Lock) -> None:
         """Say in the file who holds it, for the message of whoever waits. The lock itself is the kernel's."""
@@ -705,6 +720,7 @@ class System(Place):
                 for name, value in (("HOME", home), ("USER", login), ("LOGNAME", login)):  # as systemd's User= does
                     additions.setdefault(name, value)
         env = dict(os.environb)
+        env.pop(b"", None)  # a caller may have a variable without a name; Python executes nothing with it
         for name, text in additions.items():
             if text is None:
                 env.pop(os.fsencode(name), None)

@@ -13,7 +13,7 @@ from multi.machine import File, MachineError, Unreadable
 from multi.system import way
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from multi.system.way import Owner
 
@@ -315,10 +315,16 @@ def open_lock(path: str, owner: Owner | None) -> int:
             fd = _open_or_make(at, base, owner)
     except OSError as error:
         raise _cannot("lock", path, error) from error
-    why = _cannot_be_ours(os.fstat(fd), users)
+    found = os.fstat(fd)
+    why, hint = _cannot_be_ours(found), "look at it, and remove it"
+    if not why and found.st_uid not in {0, os.geteuid(), *users}:
+        # Not to be removed: that user's multi may hold it just now.
+        why = f"it belongs to uid {found.st_uid}"
+        whose = way.user_name(found.st_uid)
+        hint = f"run multi as {whose}, or as root" if os.geteuid() else f"give --uid {whose} if it is that user's node"
     if why:
         os.close(fd)
-        raise MachineError(f"cannot lock {path}", why, "look at it, and remove it", errno.EPERM)
+        raise MachineError(f"cannot lock {path}", why, hint, errno.EPERM)
     return fd
 
 
@@ -349,14 +355,12 @@ def _open_or_make(at: way.Way, base: str, owner: Owner | None) -> int:
         return fd
 
 
-def _cannot_be_ours(found: os.stat_result, users: Collection[int]) -> str:
+def _cannot_be_ours(found: os.stat_result) -> str:
     """Why a lock file is one that somebody planted: a link to a file that we would write into, or a trap to wait in."""
     if not stat.S_ISREG(found.st_mode):
         return "it is not a regular file"
     if found.st_nlink > 1:
         return "it has a second name, so another user may have linked it here"
-    if found.st_uid not in {0, os.geteuid(), *users}:
-        return f"it belongs to uid {found.st_uid}"
     return ""
 
 

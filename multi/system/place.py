@@ -51,12 +51,9 @@ class Place:
 
     def user_name(self, uid: int) -> str:
         """The login name of a user, or else the number."""
-        import pwd
+        from multi.system import way
 
-        try:
-            return pwd.getpwuid(uid).pw_name
-        except KeyError:
-            return str(uid)
+        return way.user_name(uid)
 
     def program(self, name: str, path: str) -> str:
         """Where a program is found by `path`; as it is when it is found nowhere."""

@@ -218,7 +218,7 @@ class _Walk:
             if not roots and found.st_uid not in self._users:
                 raise UnsafeError(
                     f"{self._shown} belongs to uid {found.st_uid}, who could replace what lies there",
-                    f"give --uid {found.st_uid}, or choose a directory of root's",
+                    f"give --uid {user_name(found.st_uid)}, or choose a directory of root's",
                 )
             if movers & stat.S_IWOTH:
                 raise UnsafeError(
@@ -236,6 +236,16 @@ class _Walk:
 def _steps(path: str) -> list[str]:
     """Its parts, the next one last."""
     return [part for part in reversed(path.split("/")) if part not in {"", "."}]
+
+
+def user_name(uid: int) -> str:
+    """The login name of a user, or else the number: what belongs behind ``--uid``."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def is_outside(uid: int) -> bool:
