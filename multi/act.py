@@ -40,6 +40,7 @@ from multi.machine import (
     INSTANCE,
     INSTANCE_NODE,
     INSTANCE_PIDFILE,
+    INSTANCE_PROBE,
     Census,
     Draft,
     Ended,
@@ -369,6 +370,7 @@ class _Tree:
     token: str
     known: set[Proc]
     settled: bool = True  # whether nobody can have been missing from the last look
+    probes: bool = False  # whether it is the tree of the node's probes alone
 
 
 class _Walker:
@@ -400,6 +402,7 @@ class _Walker:
             if any(isinstance(step, Spawn) for step in steps):
                 # What root has put on record may be more than we can start: then what runs must go on.
                 self._machine.may_launch(self._launch_of(self._node.env))
+            yield from self._end_probes(seen)
             for step in steps:
                 if not (yield from self._do(step, decide.proc_of(seen.sighting))):
                     return False
@@ -441,6 +444,14 @@ class _Walker:
             yield Refused(self._key, "another multi has changed how it runs meanwhile; look at it, and say it again")
             return False
         return True
+
+    def _end_probes(self, seen: Observation) -> Generator[Want, Answer, None]:
+        """End the probes that nobody waits for: who began them was killed, and the lock is ours now."""
+        if self._wish.command == "signal" or not self._machine.holds(self._key):
+            return
+        for left in seen.probes:
+            tree = _Tree(left.main, left.token, {row.seen.proc for row in left.rows}, probes=True)
+            yield from self._sweep(tree, self._machine.now(), _KILL_GRACE)
 
     def _be(self, node: Node) -> None:
         self._node = node
@@ -835,12 +846,14 @@ class _Walker:
     def _prove(
         self, proc: Proc, began: float, there: ready.Before, *, executed: bool
     ) -> Generator[Want, Answer, ready.Verdict]:
-        proof = ready.prove(self._tried, proc, self._machine, began=began, there=there, executed=executed)
+        token = self._token_of(proc)
+        proof = ready.prove(self._tried, proc, self._machine, token=token, began=began, there=there, executed=executed)
         sent: Happening | None = None
         while True:
             try:
                 pause = proof.send(sent)
             except StopIteration as stop:
+                self._machine.end_probe(self._key)  # before the tree is stopped, of which it is a part
                 verdict: ready.Verdict = stop.value
                 weaker = self._manner.weaker.get(self._key)
                 return replace(verdict, note=weaker.note) if weaker and isinstance(verdict, ready.Proof) else verdict
@@ -857,6 +870,7 @@ class _Walker:
             (INSTANCE, token),
             (INSTANCE_NODE, node.name),
             (INSTANCE_PIDFILE, node.pidfile),
+            (INSTANCE_PROBE, None),
             ("NOTIFY_SOCKET", notify),
         )
         return self._launch_of(env)
@@ -1020,7 +1034,7 @@ class _Walker:
         """Look who is in the tree now, the main process excluded, and remember them."""
         census = yield Look()
         assert isinstance(census, Census)  # noqa: S101 -- what a Look is answered with
-        rows = observe.tree(tree.main, tree.token, census, self._machine.me(), tree.known)
+        rows = observe.tree(tree.main, tree.token, census, self._machine.me(), tree.known, probes=tree.probes)
         there = {row.seen.proc for row in rows}
         tree.known |= there
         tree.settled = census.settled

@@ -16,6 +16,7 @@ INSTANCE = "MULTI_INSTANCE"
 INSTANCE_PID = "MULTI_INSTANCE_PID"
 INSTANCE_NODE = "MULTI_INSTANCE_NODE"
 INSTANCE_PIDFILE = "MULTI_INSTANCE_PIDFILE"
+INSTANCE_PROBE = "MULTI_INSTANCE_PROBE"
 
 # --- values -------------------------------------------------------------------------------------
 
@@ -59,7 +60,8 @@ class Instance:
     """What a process carries in its environment when `multi` started it or one of its ancestors.
 
     `pid` is the pid of the main process: the carrier is the main process when it is its own. A main process that runs
-    `elsewhere` has it in another PID namespace, as of a container: that number means nothing here.
+    `elsewhere` has it in another PID namespace, as of a container: that number means nothing here. A `probe` is a
+    command that asks for the node's health, or came of one: it is ended with the tree, and is no part of the worker.
     """
 
     token: str
@@ -67,6 +69,7 @@ class Instance:
     node: str
     pidfile: str
     elsewhere: bool = False
+    probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,6 +416,9 @@ class Machine(Ground, Protocol):
 
     def probe(self, key: str, kind: str, what: str, launch: Launch) -> None:
         """Begin one ``tcp`` or ``exec`` probe: `Probed` follows. A command runs as the node does, see `launch`."""
+
+    def end_probe(self, key: str) -> None:
+        """End the probe under way, a command with its process group; fine when there is none."""
 
     def probe_says(self, key: str) -> str:
         """The last line that the ``exec`` probe under way has printed, cut short; empty when there is none."""

@@ -60,11 +60,15 @@ class Remnant:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The sighting, the record behind it where there is a sound one, and what a dead node has left running."""
+    """The sighting, the record behind it where there is a sound one, and what a dead node has left running.
+
+    `probes` are commands that asked for the node's health; when no `multi` is at work on it, nobody waits for them.
+    """
 
     sighting: Sighting
     record: Record | None
     remnants: tuple[Remnant, ...] = ()
+    probes: tuple[Remnant, ...] = ()
 
 
 def look_at(node: Node, census: Census, machine: Machine) -> Observation:
@@ -93,7 +97,7 @@ def look_at(node: Node, census: Census, machine: Machine) -> Observation:
         node_uid=node_uid,
         users={uid: machine.user_name(uid) for uid in owners},
     )
-    return judge(node, evidence, census, me)
+    return replace(judge(node, evidence, census, me), probes=_probes(node, census, node_uid, me))
 
 
 def judge(node: Node, evidence: Evidence, census: Census, me: Me) -> Observation:
@@ -426,6 +430,17 @@ def remnants(node: Node, record: Record | None, census: Census, node_uid: int | 
     return tuple(found)
 
 
+def _probes(node: Node, census: Census, node_uid: int | None, me: Me) -> tuple[Remnant, ...]:
+    """What runs of the node's probes, whatever its `kill_mode` says of its children."""
+    user = me.uid if node_uid is None else node_uid
+    carriers = [(row, instance) for row, instance in _carriers(node, census, me) if instance.probe]
+    mains = {(instance.pid, instance.token) for row, instance in carriers if row.seen.uid == user}
+    return tuple(
+        Remnant(Proc(pid, ""), token, tree(Proc(pid, ""), token, census, me, probes=True))
+        for pid, token in sorted(mains)
+    )
+
+
 def _pid_of(file: File | Unreadable | None) -> int | str | None:
     """The pid in the file, the reason why there is none in it, or None without a file."""
     if not isinstance(file, File):
@@ -572,8 +587,10 @@ def _as_asked_by(user: str, node: Node, machine: Machine) -> Node:
     )
 
 
-def tree(main: Proc, token: str, census: Census, me: Me, known: Iterable[Proc] = ()) -> tuple[Row, ...]:
-    """The living processes of a node's tree, the main process excluded.
+def tree(  # noqa: PLR0913 -- what decides who belongs to it
+    main: Proc, token: str, census: Census, me: Me, known: Iterable[Proc] = (), *, probes: bool = False
+) -> tuple[Row, ...]:
+    """The living processes of a node's tree, the main process excluded; of its `probes` alone, when these are asked for.
 
     Members are the descendants of the main process and of every member known from before, the carriers
     of the instance token, and the process group of the main process while that group is provably still
@@ -582,7 +599,7 @@ def tree(main: Proc, token: str, census: Census, me: Me, known: Iterable[Proc] =
     rows = census.rows
     proved = {proc for proc in (main, *known) if proc.pid in rows and rows[proc.pid].seen.proc == proc}
     members = {proc.pid for proc in proved}
-    members.update(row.seen.proc.pid for row in census.by_token.get(token, ()) if token)
+    members.update(row.seen.proc.pid for row in census.by_token.get(token, ()) if token and (is_probe(row) or not probes))
     if any(rows[proc.pid].seen.pgrp == main.pid for proc in proved):
         members.update(row.seen.proc.pid for row in census.by_group.get(main.pid, ()))
     members.discard(me.pid)  # a worker may run multi on itself; what that starts is no part of the worker's tree
@@ -598,6 +615,11 @@ def tree(main: Proc, token: str, census: Census, me: Me, known: Iterable[Proc] =
     return tuple(
         rows[pid] for pid in sorted(members) if not rows[pid].seen.gone and pid > 1 and rows[pid].seen.proc != main
     )
+
+
+def is_probe(row: Row) -> bool:
+    """Whether it is a command that asks for a node's health, or came of one."""
+    return row.instance is not None and row.instance.probe
 
 
 def adopted_token(proc: Proc, census: Census) -> str:

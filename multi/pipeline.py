@@ -774,7 +774,7 @@ def _view(node: Node, seen: Observation, census: Census, machine: Machine) -> Vi
         case Up(proc) | Stopping(proc) | Lost(proc):
             main = census.rows[proc.pid]
             token = record.token if record is not None else observe.adopted_token(proc, census)
-            others = observe.tree(proc, token, census, machine.me())
+            others = [row for row in observe.tree(proc, token, census, machine.me()) if not observe.is_probe(row)]
             cpu = main.cpu + sum(row.cpu for row in others)
             age = main.seen.age
             return View(

@@ -10,7 +10,19 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, TypeAlias
 
-from multi.machine import Ended, Executed, Launch, LaunchFailed, Notified, Probed
+from multi.machine import (
+    INSTANCE,
+    INSTANCE_NODE,
+    INSTANCE_PID,
+    INSTANCE_PIDFILE,
+    INSTANCE_PROBE,
+    Ended,
+    Executed,
+    Launch,
+    LaunchFailed,
+    Notified,
+    Probed,
+)
 from multi.node import Ready
 from multi.pause import Pause
 from multi.schedule import signal_name
@@ -115,6 +127,7 @@ class _Course:
     executed: float | None
     began: float
     deadline: float
+    setting: Launch
     mark: str
     log: bytes
     unheard: float | None = None  # when a node that says nothing is taken for one that has said it
@@ -132,15 +145,22 @@ class _Course:
 
 
 def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
-    node: Node, proc: Proc, machine: Machine, *, began: float, there: Before, executed: bool
+    node: Node, proc: Proc, machine: Machine, *, token: str, began: float, there: Before, executed: bool
 ) -> Generator[Pause, Happening | None, Verdict]:
-    """Wait for the proof. `began` is when the start began, `there` what was there then.
+    """Wait for the proof. `token` is what the node carries, `began` when the start began, `there` what was there then.
 
     `executed` when another command started the process, and was cut off before it knew: what the node has said by now
     it said to nobody, so for ``notify`` it is enough that it lives, unless it says that it is not ready yet. The
     deadline is the node's `ready_timeout` after `began`; EXTEND_TIMEOUT_USEC moves it (sd_notify(3)).
     """
-    course = _Course(machine.now() if executed else None, began, began + node.ready_timeout, there.mark, there.log)
+    course = _Course(
+        machine.now() if executed else None,
+        began,
+        began + node.ready_timeout,
+        _setting(node, proc, token),
+        there.mark,
+        there.log,
+    )
     if executed and node.ready.kind == "notify":
         course.unheard = began + max(node.startsecs, _CUT_OFF_SECONDS)
     while True:
@@ -191,7 +211,7 @@ def _look(node: Node, machine: Machine, course: _Course, now: float) -> Proof | 
         case "tcp" | "exec":
             if not course.probing and now >= course.again:
                 course.probing = True
-                machine.probe(node.name, node.ready.kind, what, _setting(node))
+                machine.probe(node.name, node.ready.kind, what, course.setting)
     return None
 
 
@@ -219,9 +239,21 @@ def _whole_lines(log: bytes) -> bytes:
     return log if len(log) <= _LOG_WINDOW else log[-_LOG_WINDOW:].partition(b"\n")[2]
 
 
-def _setting(node: Node) -> Launch:
-    """What a command that asks for the node's health runs in: the node's own user, directory and environment."""
-    return Launch(argv=node.words, env=node.env, logfile=node.logfile, workdir=node.workdir, uid=node.uid, gid=node.gid)
+def _setting(node: Node, proc: Proc, token: str) -> Launch:
+    """What a command that asks for the node's health runs in: the node's own user, directory and environment.
+
+    It carries the node's token, so whatever becomes of us, the next command finds it and what came of it. Its word on
+    NOTIFY_SOCKET would be taken for the node's.
+    """
+    carried = (
+        (INSTANCE, token),
+        (INSTANCE_PID, str(proc.pid)),
+        (INSTANCE_NODE, node.name),
+        (INSTANCE_PIDFILE, node.pidfile),
+        (INSTANCE_PROBE, "1"),
+    )
+    env = (*node.env, *(carried if token else ()), ("NOTIFY_SOCKET", None))
+    return Launch(argv=node.words, env=env, logfile=node.logfile, workdir=node.workdir, uid=node.uid, gid=node.gid)
 
 
 def _heard(node: Node, proc: Proc, course: _Course, happening: Happening, now: float) -> Verdict | None:

@@ -962,6 +962,10 @@ class Fake:
         self._probes[key] = ticket, what
         self.world.after(self.world.probe_takes, partial(self._answer, key, what, ticket))
 
+    def end_probe(self, key: str) -> None:
+        """Nobody waits for it any more."""
+        self._probes.pop(key, None)
+
     def probe_says(self, key: str) -> str:
         """What the probe under way prints."""
         return self.world.probe_prints.get(self._probes[key][1], "") if key in self._probes else ""

@@ -1100,7 +1100,7 @@ class System(Place):
 
     def probe(self, key: str, kind: str, what: str, launch: Launch) -> None:
         """Begin one probe; its end is `Probed`."""
-        self._end_probe(key)
+        self.end_probe(key)
         if kind == "tcp":
             self._probe_tcp(key, what)
         else:
@@ -1196,7 +1196,7 @@ class System(Place):
         except OSError as error:  # it was accepted, and thrown out at once
             code = error.errno or errno.ENOTCONN
         if code == 0:
-            self._end_probe(key)
+            self.end_probe(key)
             self._queue.append(Probed(key, ok=True, why=""))
             return
         self._drop_source(one.fileno())
@@ -1209,7 +1209,7 @@ class System(Place):
     def _refused(self, key: str, probe: _Probe, error: Exception | None = None) -> None:
         """No address is left to try, or none was found."""
         reasons = [*probe.refusals, *([] if error is None else [_reason(error)])]
-        self._end_probe(key)
+        self.end_probe(key)
         self._queue.append(Probed(key, ok=False, why=f"{probe.what}: {', '.join(dict.fromkeys(reasons))}"))
 
     def _probe_exec(self, key: str, what: str, launch: Launch) -> None:
@@ -1264,7 +1264,7 @@ class System(Place):
         status = probe.process.wait()
         # Once: a child that has the pipe from it may print for ever.
         self._hear_output(probe, _WHOLE_PIPE)
-        self._end_probe(key)
+        self.end_probe(key)
         said = _last_line(probe.printed)
         why = f"{probe.what}: {_end_of(status)}" + (f": {said}" if said else "")
         self._queue.append(Probed(key, ok=status == 0, why="" if status == 0 else why))
@@ -1274,7 +1274,8 @@ class System(Place):
         held = self._held.get(key)
         return "" if held is None or held.probe is None else _last_line(held.probe.printed)
 
-    def _end_probe(self, key: str) -> None:
+    def end_probe(self, key: str) -> None:
+        """End the probe under way."""
         held = self._held.get(key)
         if held is None or held.probe is None:
             return
@@ -1287,7 +1288,10 @@ class System(Place):
             self._drop_source(probe.pidfd)
             os.close(probe.pidfd)
         if probe.process is not None and probe.process.returncode is None:
-            os.killpg(probe.process.pid, signal.SIGKILL)  # what a hanging shell waits for goes with it
+            try:
+                os.killpg(probe.process.pid, signal.SIGKILL)  # what a hanging shell waits for goes with it
+            except PermissionError:
+                probe.process.returncode = 0  # another user's by now, as of sudo(8): not ours to end, nor to wait for
             probe.process.wait()
         self._close_output(probe)
 
@@ -1353,7 +1357,7 @@ class System(Place):
         if held is None:
             return
         self.unlock(key)
-        self._end_probe(key)
+        self.end_probe(key)
         for proc, fd in held.watches.items():
             self._let_go(proc, fd)
         if held.child is not None:

@@ -7,7 +7,7 @@ import os
 import time
 from functools import cache
 
-from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PID, INSTANCE_PIDFILE, Instance, Row
+from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PID, INSTANCE_PIDFILE, INSTANCE_PROBE, Instance, Row
 from multi.proc import Proc, Seen
 from multi.value import replace
 
@@ -248,6 +248,7 @@ def instance_of(env: dict[bytes, bytes]) -> Instance | None:
         pid=int(pid),
         node=os.fsdecode(env.get(INSTANCE_NODE.encode(), b"")),
         pidfile=os.fsdecode(env.get(INSTANCE_PIDFILE.encode(), b"")),
+        probe=bool(env.get(INSTANCE_PROBE.encode())),
     )
 
 
