@@ -626,6 +626,7 @@ class _Walker:
                 return False
         if not self._taken_over():
             machine.remove(self._node.pidfile)
+            machine.remove(self._node.notifyfile)
             if not keep:
                 machine.remove(self._node.recordfile)
         yield Cleared(self._key, why)
@@ -919,11 +920,13 @@ class _Walker:
         tail = _last_lines(machine.tail(node.logfile, offset, _TAIL_BYTES))
         log = node.logfile if verdict.launched else ""  # what never ran has said nothing there
         failed = Failed(self._key, proc.pid, _joined(verdict.why, verdict.hint), verdict.status, tail, log)
+        if verdict.waits and not verdict.ended and self._wish.command == "ensure":
+            yield from self._note_unready(verdict)
+            yield Skipped(self._key, proc.pid, decide.waits_for(verdict.waits))
+            return True
         if not verdict.ended and self._manner.keep_unready:
             yield replace(failed, why=failed.why + "; left running, as --keep-unready says")
-            if self._record is not None and verdict.said:
-                extra = {**self._record.extra, **_status(verdict.said)}  # who waits for it next needs the rest
-                yield from self._save(replace(self._record, extra=extra))
+            yield from self._note_unready(verdict)
             return False
         yield failed
         if not verdict.launched:
@@ -936,11 +939,18 @@ class _Walker:
         yield from self._fell(verdict.why)
         return False
 
+    def _note_unready(self, verdict: ready.Disproof) -> Generator[Save, Answer, None]:
+        """It runs on: put on record what it said last."""
+        if self._record is not None and verdict.said:
+            extra = {**self._record.extra, **_status(verdict.said)}  # who waits for it next needs the rest
+            yield from self._save(replace(self._record, extra=extra))
+
     def _fell(self, why: str) -> Generator[Save, Answer, None]:
         """Remember a start that failed: no pidfile, and a record for `restart` and `ensure`."""
         if self._record is not None:
             yield from self._save(self._record.fallen(self._machine.wall(), why))
         self._machine.remove(self._node.pidfile)
+        self._machine.remove(self._node.notifyfile)
 
     def _await_ready_of(self, proc: Proc) -> Walk:
         """Another command started it and was cut off: go on where that one was."""
@@ -950,6 +960,9 @@ class _Walker:
         there = ready.recalled(node, self._record.extra if self._record is not None else {}, machine)
         machine.watch(self._key, proc)
         began = machine.now()
+        if node.ready.kind == "notify" and self._record is not None:
+            # From here on it is heard; what it said before it may have left.
+            there = replace(there, word=observe.word(node, self._record, machine))
         verdict = yield from self._prove(proc, began, there, executed=True)
         match verdict:
             case ready.Proof(how, note):

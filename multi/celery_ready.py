@@ -3,8 +3,16 @@
 Celery loads the entry point group ``celery.commands`` whenever its command line starts
 (https://docs.celeryq.dev/en/stable/userguide/extending.html#adding-new-celery-sub-commands). Loading this module
 connects a few of Celery's signals, and those become datagrams of the protocol of sd_notify(3): ``READY=1`` when the
-worker consumes or beat has its schedule, ``STOPPING=1`` when a shutdown begins, ``STATUS=`` with one line of text.
+worker consumes or beat has its schedule, ``STOPPING=1`` when a shutdown begins, ``STATUS=`` with one line of text,
+``X_MULTI_WAITS=broker`` with it while the broker cannot be reached.
 So OK means that the worker consumes, at any log level and with any pool, and the user's app stays as it is.
+
+A worker says ``READY=1`` in the first turn of its consumer's loop. By then every handler of ``worker_ready`` has
+returned, and a worker that dies of one is never ready. A prefork pool must have its processes, too: each says through
+a pipe that it has come up.
+
+Nobody may be listening. So what leads to ``READY=1`` is left in a file beside the pidfile, too, where the next command
+finds it. The instance token in it says which start it is about.
 
 The environment decides: without ``MULTI_INSTANCE``, which `multi` gives to what it starts, and ``NOTIFY_SOCKET``,
 nothing is connected. Both stay set, so that a worker that restarts itself in place (HUP) says ``READY=1`` again, and
@@ -14,7 +22,9 @@ signals in its main process alone. A worker never waits for a datagram and never
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from typing import Any
 
 import click
@@ -22,6 +32,9 @@ import click
 _UID = "multi.celery_ready"  # a receiver with a dispatch_uid is connected once, however often this is loaded
 _CONSUMER = "celery.worker.consumer.consumer"  # the logger of the part of a worker that connects to the broker
 _LONGEST = 400  # characters of a status; one datagram, one line
+_WAITS = {"X_MULTI_WAITS": "broker"}
+_LOOK_AGAIN = 0.01  # seconds between two looks at a pool whose processes are coming up
+_SLOW = 1.0  # seconds after which it is said what of the pool is missing
 
 
 def address(text: str) -> str | None:
@@ -51,12 +64,42 @@ def notify(**fields: str) -> bool:
     return True
 
 
+def report(**fields: str) -> None:
+    """`notify`, and leave the same beside the pidfile for a command that does not listen now."""
+    leave(**fields)  # first, so that who hears of it and removes the file does not do so too early
+    notify(**fields)
+
+
+def leave(**fields: str) -> None:
+    """Put into the file beside the pidfile, in one step, what this worker is doing; never raises an `OSError`.
+
+    A directory that the worker may not write to stays as it is.
+    """
+    pidfile = os.environ.get("MULTI_INSTANCE_PIDFILE", "")
+    path = os.path.splitext(pidfile)[0] + ".notify"
+    if not pidfile.startswith("/") or path == pidfile:
+        return
+    lines = {"MULTI_INSTANCE": os.environ.get("MULTI_INSTANCE", ""), "MONOTONIC_USEC": str(time.monotonic_ns() // 1000)}
+    text = "".join(f"{name}={_line(value)}\n" for name, value in {**lines, **fields}.items())
+    beside = path + ".new"
+    with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)  # of a worker that was killed just here
+        # Others may have made links in this directory: it must be a file of our own making that is written to.
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(fd, text.encode(errors="replace"))
+        finally:
+            os.close(fd)
+        os.replace(beside, path)
+
+
 def _line(text: str) -> str:
     return " ".join(text.split())[:_LONGEST]
 
 
 def connect() -> None:
-    """Connect Celery's signals to `notify`; a second call changes nothing."""
+    """Connect Celery's signals; a second call changes nothing."""
     from celery import signals
 
     signals.celeryd_after_setup.connect(_on_setup, weak=False, dispatch_uid=_UID)
@@ -65,7 +108,7 @@ def connect() -> None:
     signals.beat_init.connect(_on_beat, weak=False, dispatch_uid=_UID)
 
 
-def _on_setup(**_: object) -> None:
+def _on_setup(instance: object = None, **_: object) -> None:
     """Logging is set up and the broker comes next: from here on, its errors are the reason for not being ready.
 
     Celery has no signal for a connection that fails, it only logs. A filter on that one logger sees each record,
@@ -78,6 +121,80 @@ def _on_setup(**_: object) -> None:
     signals.beat_init.disconnect(_on_beat, dispatch_uid=_UID)
     _mend_restart()
     logging.getLogger(_CONSUMER).addFilter(_reason)
+    leave(STATUS="connecting to its broker", **_WAITS)
+    _pool.open(getattr(instance, "pool", None))
+
+
+class _Pool:
+    """A prefork pool's processes while they come up. Each says so through a pipe that it inherits.
+
+    Nobody else knows: where the broker has no event loop, the pool itself does not. The one pool of this worker.
+    """
+
+    def __init__(self) -> None:
+        self._reading = self._writing = -1
+        self._said = b""
+        self._since: float | None = None  # when it was first found incomplete
+        self._told = ""
+        self.given_up = False  # a shutdown has begun, so this worker is not going to be ready
+
+    def open(self, pool: object) -> None:
+        """The pool is about to start. One whose processes are no forks of this one cannot be asked."""
+        try:
+            if not _forks(pool):
+                return
+            from celery import signals
+
+            self._reading, self._writing = os.pipe()
+            for end in (self._reading, self._writing):
+                os.set_blocking(end, False)  # noqa: FBT003 -- the standard library's own signature
+            # The last handler to be connected is the last to be called: a process that dies of another has not come up.
+            signals.worker_process_init.connect(self.came_up, weak=False, dispatch_uid=_UID)
+        except Exception:  # noqa: BLE001 -- whatever it is, the worker must not fail for it
+            self.close()
+
+    def came_up(self, **_: object) -> None:
+        """In the new process: it is set up, and waits for tasks next."""
+        if self._writing >= 0:
+            with contextlib.suppress(OSError):
+                os.write(self._writing, b"%d\n" % os.getpid())
+            self.close()
+
+    def missing(self, pool: Any) -> str:  # noqa: ANN401 -- Celery is not typed
+        """What is still to come, for people; empty when the pool is complete, or cannot be asked."""
+        if self._reading < 0:
+            return ""
+        with contextlib.suppress(BlockingIOError):
+            self._said += os.read(self._reading, 1 << 16)
+        said = {int(pid) for pid in self._said.split()}
+        up = len(said.intersection(pool.info["processes"]))  # those that died are in it no more
+        return f"{up} of {pool.num_processes} pool processes have come up" if up < pool.num_processes else ""
+
+    def tell(self, missing: str) -> None:
+        """Report it, when it takes long and when it changes."""
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        if now >= self._since + _SLOW and missing != self._told:
+            self._told = missing
+            report(STATUS=missing)
+
+    def close(self) -> None:
+        """Nobody asks any more, and processes that come later tell nobody."""
+        ends, self._reading, self._writing = {self._reading, self._writing}, -1, -1
+        for end in ends - {-1}:
+            with contextlib.suppress(OSError):
+                os.close(end)
+
+
+def _forks(pool: Any) -> bool:  # noqa: ANN401 -- Celery is not typed
+    """Whether it is Celery's own prefork pool, whose processes inherit what this one has open."""
+    import billiard
+
+    ours = type(pool).__module__ == "celery.concurrency.prefork" and pool.forking_enable
+    return bool(ours) and billiard.get_start_method() == "fork"
+
+
+_pool = _Pool()
 
 
 def _mend_restart() -> None:
@@ -108,21 +225,50 @@ def _forget_restart() -> None:
 
 def _reason(record: object) -> bool:
     """A logging filter that lets everything pass; what goes wrong becomes the status."""
-    import contextlib
     import logging
 
     if isinstance(record, logging.LogRecord) and record.levelno >= logging.ERROR:
         with contextlib.suppress(Exception):  # a record with a wrong format is its handler's to report
-            notify(STATUS=record.getMessage())
+            report(STATUS=record.getMessage(), **_WAITS)
     return True
 
 
 def _on_ready(sender: object = None, **_: object) -> None:
-    """The worker consumes. `sender` is its consumer."""
+    """The worker is about to consume. `sender` is its consumer, whose loop turns when all handlers have returned."""
     import logging
 
     logging.getLogger(_CONSUMER).removeFilter(_reason)
-    notify(READY="1", STATUS=_queues(sender))
+    leave(STATUS="connected to its broker")
+    try:
+        consumer: Any = sender
+        consumer.call_soon(_on_turn, consumer)
+    except Exception:  # noqa: BLE001 -- a consumer of another make: what it says now is all that can be known
+        _consuming(sender)
+
+
+def _on_turn(consumer: Any) -> None:  # noqa: ANN401 -- Celery is not typed
+    """The consumer's loop turns. What is missing of the pool is looked for again; nobody waits for it here.
+
+    What the loop has not come to is also called at the end of a worker that dies before its first turn.
+    """
+    from celery.bootsteps import RUN
+
+    try:
+        if consumer.blueprint.state != RUN or _pool.given_up:
+            return
+        missing = _pool.missing(consumer.pool)
+        if missing:
+            _pool.tell(missing)
+            consumer.timer.call_after(_LOOK_AGAIN, _on_turn, (consumer,))
+            return
+    except Exception:  # noqa: BLE001, S110 -- a pool that cannot be asked is taken for one that has its processes
+        pass
+    _pool.close()
+    _consuming(consumer)
+
+
+def _consuming(consumer: object) -> None:
+    report(READY="1", STATUS=_queues(consumer))
 
 
 def _queues(consumer: object) -> str:
@@ -136,13 +282,14 @@ def _queues(consumer: object) -> str:
 
 def _on_shutting_down(how: str = "", **_: object) -> None:
     """Warm or cold shutdown has begun; runs inside a signal handler."""
+    _pool.given_up = True
     _forget_restart()
     notify(STOPPING="1", STATUS=f"{how.lower()} shutdown".strip())
 
 
 def _on_beat(**_: object) -> None:
     """Beat has made its scheduler and begins to tick; it has nothing better to show, the broker comes with a task."""
-    notify(READY="1", STATUS="scheduling")
+    report(READY="1", STATUS="scheduling")
 
 
 @click.command("multi-ready", hidden=True)

@@ -23,9 +23,10 @@
     | down     | Skip    | AwaitDown  | AwaitDown       | Skip       | AwaitDown      | Refuse |
 
 A `Stopping` whose signal was never sent, because whoever asked for the stop was cut off before, gets it from `start`
-and `stop` too. An `Up` that nobody has seen ready yet is waited for by `start`, `up`, `ensure` and `apply`. `up` and
-`down` are the two ways of `wait`, which touches nothing. `ensure` leaves alone what was stopped on purpose, and for a
-while what keeps failing. `apply` restarts an `Up` only when it runs otherwise than is configured now.
+and `stop` too. An `Up` that nobody has seen ready yet is waited for by `start`, `up`, `ensure` and `apply`; but `ensure`
+leaves alone one that says that it waits for its broker. `up` and `down` are the two ways of `wait`, which touches
+nothing. `ensure` leaves alone what was stopped on purpose, and for a while what keeps failing. `apply` restarts an `Up`
+only when it runs otherwise than is configured now.
 
 A process that stands still can neither work nor end when it is asked to. A stop that was cut off right before its KILL
 leaves it so, and so does anybody's STOP. Whoever wants it to work or to end by itself begins with `Wake`; `ensure` does
@@ -210,6 +211,8 @@ def _ensure(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:  
             return (Skip(NOT_RUNNING),)
         case Up(still=True):
             return (Skip(STANDS_STILL, met=False),)
+        case Up(ready=False, waits=waits) if waits:
+            return (Skip(waits_for(waits)),)
         case Up(proc, ready):
             return (Skip(ALREADY_RUNNING),) if ready else (AwaitReady(proc),)
         case Stopping():
@@ -220,6 +223,11 @@ def _ensure(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:  
             return (Adopt(proc, why),)
         case Unsure(why):
             return (Refuse(why),)
+
+
+def waits_for(what: str) -> str:
+    """Why one that is not ready is left alone: to stop it, or to start it again, would change nothing."""
+    return f"it runs, and waits for its {what}"
 
 
 def _come_back(dead: Dead) -> tuple[Step, ...]:

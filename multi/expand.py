@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from multi.spec import Given, Spec
 
 NOBODY_SAID = "nobody said what command it is"
-_OWN_SUFFIXES = (".json", ".lock")
+_OWN_SUFFIXES = (".json", ".lock", ".notify")
 
 
 def _nobody(user: str) -> str | None:  # noqa: ARG001 -- the signature of `Host.home_of`
@@ -252,6 +252,7 @@ class _Maker:
             ready=self._ready(ready, name, base),
             ready_timeout=cast("float", said["ready_timeout"]),
             startsecs=cast("float", said["startsecs"]),
+            startsecs_asked=not plan.sources["startsecs"].startswith(("built in", "preset")),
             lock_timeout=cast("float", said["lock_timeout"]),
         )
 
@@ -307,7 +308,7 @@ class _Maker:
         if last in {"", ".", ".."}:
             raise UsageError("--pidfile", f"{pidfile} is a directory", "write a file, like --pidfile=%n.pid")
         if pidfile.endswith(_OWN_SUFFIXES):
-            why = f"{pidfile} is the name of a record or lock, which lie beside the pidfile"
+            why = f"{pidfile} is the name of a file of multi's own, which lie beside the pidfile"
             raise UsageError("--pidfile", why, "write another suffix, like --pidfile=%n.pid")
         if _is_device(pidfile):
             raise UsageError("--pidfile", f"{pidfile} cannot hold a pid", "write a file, like --pidfile=%n.pid")

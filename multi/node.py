@@ -53,7 +53,8 @@ class Node:
     of the descriptors of ours that `multi.system` knows (``/dev/stderr`` and its like).
     `env` holds what is added to the caller's environment; a value None takes the variable away. Its names in `env_read`
     have their values from the `env_files`, which are read again at the next start.
-    Durations are seconds. `umask` and the limits are None or empty when inherited. `origin` is the configuration
+    Durations are seconds. With `startsecs_asked` somebody has said `startsecs`, and they count from the moment it is
+    ready; else from its start. `umask` and the limits are None or empty when inherited. `origin` is the configuration
     file that the node is from, empty when it was named on the command line alone.
     """
 
@@ -82,6 +83,7 @@ class Node:
     ready: Ready = Ready()
     ready_timeout: float = 60.0
     startsecs: float = 1.0
+    startsecs_asked: bool = False
     lock_timeout: float = 120.0
     origin: str = ""
 
@@ -110,6 +112,11 @@ class Node:
     def lockfile(self) -> str:
         """Path of the lock beside the pidfile."""
         return self.stem + ".lock"
+
+    @property
+    def notifyfile(self) -> str:
+        """Path of what the process itself leaves there of what it has said by sd_notify(3), for who did not hear it."""
+        return self.stem + ".notify"
 
     @property
     def logs_to_file(self) -> bool:

@@ -15,7 +15,7 @@ from multi import record as records
 from multi.machine import File, MachineError, Unreadable
 from multi.node import Known, Unknown
 from multi.proc import Proc
-from multi.record import DamagedError, Record
+from multi.record import DamagedError, Record, Word
 from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
 from multi.value import dataclass, field, replace
 
@@ -35,13 +35,15 @@ _OUR_OUTPUT = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")  # a 
 class Evidence:
     """Everything that `judge` may know of one node.
 
-    `cmdline` and `exists` are about the process that the pidfile names, `hidden` is whether there is one with the pid
+    `notify` is what the process itself has left of what it said, where a start has not heard it say READY. `cmdline` and
+    `exists` are about the process that the pidfile names, `hidden` is whether there is one with the pid
     that the record names which the census cannot see. `node_uid` is the user the node is to run as (None: whoever
     starts it), `users` the names of others whom its files belong to.
     """
 
     pidfile: File | Unreadable | None
     record: File | Unreadable | None
+    notify: File | Unreadable | None = None
     cmdline: tuple[str, ...] = ()
     exists: bool = False
     hidden: bool = False
@@ -84,6 +86,7 @@ def look_at(node: Node, census: Census, machine: Machine) -> Observation:
             cmdline = machine.cmdline(pid)
             exists = pid in census.rows or machine.exists(pid)
     before, _ = _record_of(node, record)
+    said = machine.read(node.notifyfile, records.NOTIFY_LIMIT) if before is not None and _unheard(before) else None
     proc = None if before is None else before.proc
     hidden = proc is not None and proc.pid not in census.rows and machine.exists(proc.pid)
     node_uid = machine.uid_of(node.uid) if node.uid is not None else None
@@ -91,6 +94,7 @@ def look_at(node: Node, census: Census, machine: Machine) -> Observation:
     evidence = Evidence(
         pidfile=pidfile,
         record=record,
+        notify=said,
         cmdline=cmdline,
         exists=exists,
         hidden=hidden,
@@ -116,6 +120,8 @@ def _judge(node: Node, evidence: Evidence, census: Census, me: Me) -> Observatio
         if doubt:
             return Observation(Unsure(doubt), None)
     record, damage = _record_of(node, evidence.record)
+    if record is not None and _unheard(record):
+        record = _heard(record, _word(record, evidence.notify, evidence.node_uid, me), census.at)
     if record is not None and record.proc is not None:
         row = census.rows.get(record.proc.pid)
         if row is not None and row.seen.proc == record.proc and not row.seen.gone:
@@ -135,6 +141,34 @@ def _judge(node: Node, evidence: Evidence, census: Census, me: Me) -> Observatio
         sighting = _with_remnants(sighting, sum(len(remnant.rows) for remnant in left))
     # What another node left behind in these files is cleared with them, but it is no history of this one.
     return Observation(sighting, record if record is not None and record.node.name == node.name else None, left)
+
+
+def _unheard(record: Record) -> bool:
+    return record.phase == records.STARTING and record.node.ready.kind == "notify" and record.token != ""
+
+
+def _word(record: Record, file: File | Unreadable | None, node_uid: int | None, me: Me) -> Word | None:
+    """What the process has left of what it said. Only a file of the node's user, or of root, is believed."""
+    if not isinstance(file, File) or _distrust(record.node.notifyfile, file, node_uid, me):
+        return None
+    return records.decode_word(file.data, record.token)
+
+
+def word(node: Node, record: Record, machine: Machine) -> Word | None:
+    """The same, read now. Raises `MachineError` when the node's user does not exist."""
+    node_uid = machine.uid_of(node.uid) if node.uid is not None else None
+    return _word(record, machine.read(node.notifyfile, records.NOTIFY_LIMIT), node_uid, machine.me())
+
+
+def _heard(record: Record, said: Word | None, now: float) -> Record:
+    """The record with what the process has said while nobody listened."""
+    if said is None:
+        return record
+    extra = {name: value for name, value in record.extra.items() if name not in {"status", "waits"}}
+    extra |= {name: text for name, text in (("status", said.status), ("waits", said.waits)) if text}
+    settled_at = said.settled_at(record.node)
+    ready = settled_at is not None and settled_at <= now
+    return replace(record, extra=extra, phase=records.UP if ready else record.phase)
 
 
 def _with_remnants(sighting: Sighting, number: int) -> Sighting:
@@ -214,7 +248,7 @@ def _judge_recorded(node: Node, record: Record, proc: Proc, evidence: Evidence, 
         return Lost(proc, f"its pidfile {node.pidfile} is damaged: {pid}")
     if pid != proc.pid:
         return Lost(proc, f"its pidfile {node.pidfile} names pid {pid} instead")
-    return Up(proc, ready=record.phase == records.UP)
+    return Up(proc, ready=record.phase == records.UP, waits=record.extra.get("waits", ""))
 
 
 def _judge_unrecorded(  # noqa: PLR0911, PLR0913, PLR0917 -- the evidence in its parts, one return a case
@@ -645,6 +679,8 @@ def command_of(pid: int, machine: Machine) -> Command:
 def with_explicit(recorded_node: Node, asked: Node, explicit: frozenset[str]) -> Node:
     """The recorded node with what was said explicitly now. Variables and limits add up, one by one."""
     changes = {name: getattr(asked, name) for name in explicit}
+    if "startsecs" in explicit:
+        changes["startsecs_asked"] = True
     if "env" in explicit:
         said = dict(asked.env)
         changes["env"] = tuple({**dict(recorded_node.env), **said}.items())

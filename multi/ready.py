@@ -25,6 +25,7 @@ from multi.machine import (
 )
 from multi.node import Ready
 from multi.pause import Pause
+from multi.record import NOTIFY_WAITS
 from multi.schedule import signal_name
 from multi.value import dataclass, replace
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from multi.machine import Happening, Machine
     from multi.node import Node
     from multi.proc import Proc
+    from multi.record import Word
 
 _FIRST_LOOK, _MOST = 0.02, 0.25  # seconds between two looks at what cannot wake us: a file, a port, a log
 ALIVE = Ready("alive")
@@ -56,7 +58,7 @@ class Proof:
 class Disproof:
     """Not ready: `why`. `status` when the process has ended, `launched` false when it never executed.
 
-    `said` is what one that lives said of itself last.
+    `said` is what one that lives said of itself last, `waits` what it says that it waits for.
     """
 
     why: str
@@ -65,6 +67,7 @@ class Disproof:
     launched: bool = True
     hint: str = ""
     said: str = ""
+    waits: str = ""
 
 
 Verdict: TypeAlias = Proof | Disproof
@@ -91,11 +94,13 @@ class Before:
     """What proves nothing because it was there before the node ran.
 
     `offset` is where its log began for it, `mark` what lay at the path of ``file:``, `log` what it has printed since.
+    `word` is what it has left of what it said to nobody since.
     """
 
     offset: int = 0
     mark: str = ""
     log: bytes = b""
+    word: Word | None = None
 
     def encoded(self) -> Mapping[str, str]:
         """The words for a record: when the start is cut off, another command goes on with them."""
@@ -130,6 +135,7 @@ class _Course:
     setting: Launch
     mark: str
     log: bytes
+    waits: str = ""
     unheard: float | None = None  # when a node that says nothing is taken for one that has said it
     status: str = ""
     probing: bool = False
@@ -137,6 +143,19 @@ class _Course:
     again: float = 0.0  # when the next probe may begin
     why: str = ""
     proof: Proof | None = None
+    until: float = 0.0  # when a node that has proved it must still be alive
+
+    def prove(self, proof: Proof | None, node: Node, now: float) -> None:
+        """It has proved that it is ready, if it has."""
+        begin = now if node.startsecs_asked or self.executed is None else self.executed
+        self.proof, self.until = proof, begin + node.startsecs
+
+    def take(self, word: Word, node: Node) -> None:
+        """It has left what it said."""
+        self.status, self.waits = word.status, word.waits
+        settled_at = word.settled_at(node)
+        if settled_at is not None:
+            self.proof, self.until = Proof("notify", word.status), settled_at
 
     @property
     def said(self) -> str:
@@ -150,8 +169,9 @@ def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
     """Wait for the proof. `token` is what the node carries, `began` when the start began, `there` what was there then.
 
     `executed` when another command started the process, and was cut off before it knew: what the node has said by now
-    it said to nobody, so for ``notify`` it is enough that it lives, unless it says that it is not ready yet. The
-    deadline is the node's `ready_timeout` after `began`; EXTEND_TIMEOUT_USEC moves it (sd_notify(3)).
+    it said to nobody, so for ``notify`` it is enough that it lives, unless it says, or has left, that it is not ready
+    yet. One that has left it is judged by that. The deadline is the node's `ready_timeout` after `began`;
+    EXTEND_TIMEOUT_USEC moves it (sd_notify(3)).
     """
     course = _Course(
         machine.now() if executed else None,
@@ -161,20 +181,23 @@ def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
         there.mark,
         there.log,
     )
-    if executed and node.ready.kind == "notify":
-        course.unheard = began + max(node.startsecs, _CUT_OFF_SECONDS)
+    if there.word is not None:
+        course.take(there.word, node)
+    elif executed and node.ready.kind == "notify":
+        course.unheard = began + min(max(node.startsecs, _CUT_OFF_SECONDS), node.ready_timeout)
     while True:
         now = machine.now()
         if course.executed is not None:
-            course.proof = course.proof or _look(node, machine, course, now)
+            if course.proof is None:
+                course.prove(_look(node, machine, course, now), node, now)
             # A proof alone is not enough: what says READY and dies of its first request was never up.
-            if course.proof is not None and now >= course.executed + node.startsecs:
+            if course.proof is not None and now >= course.until:
                 return course.proof
         if course.proof is None and now >= course.deadline:
             if course.probing and not course.why:  # an answer that an earlier one gave says more
                 said = machine.probe_says(node.name)
                 course.why = f"its probe did not end; it last said: {said}" if said else ""
-            return Disproof(_late(node, course), said=course.status)
+            return Disproof(_late(node, course), said=course.status, waits=course.waits)
         happening = yield Pause(_next_look(node, course, now), "ready", proc.pid, began, note=course.said)
         if happening is None:
             course.pause = min(course.pause * 1.5, _MOST)
@@ -182,12 +205,13 @@ def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
         verdict = _heard(node, proc, course, happening, machine.now())
         if isinstance(verdict, Disproof):
             return verdict
-        course.proof = course.proof or verdict
+        if course.proof is None:
+            course.prove(verdict, node, machine.now())
 
 
 def _next_look(node: Node, course: _Course, now: float) -> float:
     if course.executed is not None and course.proof is not None:
-        return course.executed + node.startsecs
+        return course.until
     if course.executed is None or course.probing or node.ready.kind == "notify":
         return min(course.deadline, course.deadline if course.unheard is None else course.unheard)
     return min(course.deadline, course.again if course.again > now else now + course.pause)
@@ -274,7 +298,8 @@ def _heard(node: Node, proc: Proc, course: _Course, happening: Happening, now: f
 
 
 def _notified(node: Node, course: _Course, fields: Mapping[str, str], now: float) -> Verdict | None:
-    course.status = fields.get("STATUS", course.status)
+    if "STATUS" in fields:
+        course.status, course.waits = fields["STATUS"], fields.get(NOTIFY_WAITS, "")
     course.unheard = None  # who speaks now can be believed when it says READY
     code = _number(fields.get("ERRNO", ""))
     if code:

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERSION = 1
+# Beside STATUS (sd_notify(3)): what the process waits for that is no fault of its own, as "broker".
+NOTIFY_WAITS = "X_MULTI_WAITS"
+NOTIFY_LIMIT = 1 << 14  # bytes: a few lines
 PIDFILE_LIMIT = 64  # bytes: a pid has at most ten digits
 RECORD_LIMIT = 1 << 20  # bytes: far above what argv and settings of one node take
 _PID_DIGITS = 10
+_MOST_DIGITS = 18  # of a time that somebody else wrote
 _LAST_PID, _LAST_PORT = 2**31 - 1, 65535
 _LAST = 2**63 - 1  # the largest number that any system call of ours takes
 _FIRST_PAUSE, _LONGEST_PAUSE = 10.0, 3600.0  # seconds that `ensure` waits after the first failure, and at most
@@ -111,6 +115,38 @@ def decode_pid(data: bytes) -> int:
     return int(digits)
 
 
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a process has left of what it said by sd_notify(3), for a command that did not hear it.
+
+    `waits` is what it waits for that is no fault of its own. `ready_at` is when it said that it is ready, in the
+    machine's own clock, None while it has not.
+    """
+
+    status: str = ""
+    waits: str = ""
+    ready_at: float | None = None
+
+    def settled_at(self, node: Node) -> float | None:
+        """When it counts as ready, None while it has not said that it is."""
+        if self.ready_at is None:
+            return None
+        return self.ready_at + (node.startsecs if node.startsecs_asked else 0.0)
+
+
+def decode_word(data: bytes, token: str) -> Word | None:
+    """The bytes of what a process has left -> what it said; None for what is cut off or of another start."""
+    if not data.endswith(b"\n") or b"\0" in data:
+        return None
+    lines = (line.partition("=") for line in data.decode("utf-8", "replace").split("\n"))
+    said = {name: value for name, equals, value in lines if equals}
+    if not token or said.get("MULTI_INSTANCE") != token:
+        return None
+    usec = said.get("MONOTONIC_USEC", "")
+    moment = int(usec) / 1e6 if usec.isascii() and usec.isdigit() and len(usec) <= _MOST_DIGITS else None
+    return Word(said.get("STATUS", ""), said.get(NOTIFY_WAITS, ""), moment if said.get("READY") == "1" else None)
+
+
 def encode(record: Record) -> bytes:
     """Record -> bytes."""
     import json
@@ -153,6 +189,7 @@ def encode(record: Record) -> bytes:
             "ready": [node.ready.kind, node.ready.what],
             "ready_timeout": node.ready_timeout,
             "startsecs": node.startsecs,
+            "startsecs_asked": int(node.startsecs_asked),
             "lock_timeout": node.lock_timeout,
             "origin": node.origin,
         },
@@ -316,6 +353,7 @@ def _node(name: str, command: Command, raw: _Fields) -> Node:
         ready=_ready(raw.words("ready")),
         ready_timeout=raw.number("ready_timeout"),
         startsecs=raw.number("startsecs"),
+        startsecs_asked=raw.whole_or_none("startsecs_asked") == 1,  # a record of before it does not have it
         lock_timeout=raw.number("lock_timeout"),
         origin=raw.text("origin"),
     )

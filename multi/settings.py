@@ -241,7 +241,8 @@ SETTINGS: Mapping[str, Setting] = _table(
         ("--startsecs",),
         "seconds",
         "SECONDS",
-        "how long a started node must stay alive to count as started",
+        "how long a started node must stay alive to count as started: from the moment it is ready where this is said, "
+        "else from its start",
         "1",
         default=1.0,
     ),

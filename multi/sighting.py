@@ -17,6 +17,7 @@ class Down:
 class Up:
     """The process runs. `ready` is false while nobody has yet seen it ready (state ``starting``).
 
+    `waits` is what it then says that it waits for, empty when it waits for nothing but itself.
     `still`, here and below: it was stopped by a signal, and does nothing until it is let go on. `ends_on_hup`: another
     tool started it in a way that HUP ends it, instead of starting it again in place.
     """
@@ -24,6 +25,7 @@ class Up:
     proc: Proc
     ready: bool = True
     still: bool = False
+    waits: str = ""
     ends_on_hup: bool = False
 
 

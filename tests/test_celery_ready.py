@@ -6,8 +6,10 @@ import contextlib
 import os
 import secrets
 import select
+import shutil
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -205,10 +207,141 @@ def test_g4_a_broker_that_is_down_is_the_status_and_nobody_is_ready(stage: Stage
     assert all(heard)
     for pid, fields in filter(None, heard):
         assert pid == worker.pid
-        assert list(fields) == ["STATUS"]
+        assert list(fields) == ["STATUS", "X_MULTI_WAITS"]
         assert f"127.0.0.1:{port}" in fields["STATUS"]
         assert "refused" in fields["STATUS"]
         assert "secret" not in fields["STATUS"]
+
+
+@pytest.fixture(params=["memory", "redis"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give the apps of this module a broker: the first has no event loop, so it has another kind of prefork pool."""
+    if request.param == "memory":
+        yield
+        return
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("there is no redis-server here")
+    path = f"/tmp/multi-{secrets.token_hex(8)}.socket"  # the path of a socket must be short
+    monkeypatch.setenv("BROKER", f"redis+socket://{path}")
+    server = subprocess.Popen(
+        [program, "--port", "0", "--unixsocket", path, "--save", "", "--dir", str(tmp_path)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        until(lambda: Path(path).exists(), "redis listens")
+        yield
+    finally:
+        server.kill()
+        server.wait(PATIENCE)
+        Path(path).unlink(missing_ok=True)
+
+
+_DIES = """
+import os, signal
+from celery import Celery, signals
+app = Celery("dies", broker=os.environ.get("BROKER", "memory://"))
+@signals.worker_ready.connect
+def die(**_):
+    {}
+"""
+
+
+@pytest.mark.parametrize("end", ["os._exit(7)", "os.kill(os.getpid(), signal.SIGSEGV)", "raise SystemExit(7)"])
+@pytest.mark.usefixtures("broker")
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent", "eventlet"])
+def test_g4_a_worker_that_dies_as_it_gets_ready_was_never_ready(pool: str, end: str, stage: Stage, ear: Ear) -> None:
+    """G4: a worker that an app's own `worker_ready` handler ends has not said READY=1 before."""
+    if pool in {"gevent", "eventlet"}:
+        pytest.importorskip(pool)
+    app = stage.app("dies", _DIES.format(end))
+    worker = stage.worker("-P", pool, "-c", "1", ear=ear, app=app, where=stage.directory)
+    assert worker.wait(PATIENCE) in {7, -signal.SIGSEGV}
+    assert ear.hear(0) is None
+
+
+@pytest.mark.usefixtures("broker")
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_g4_a_worker_that_is_stopped_before_its_loop_turns_is_never_ready(pool: str, stage: Stage, ear: Ear) -> None:
+    """G4: TERM while an app's `worker_ready` handler runs: STOPPING=1, and no READY=1 on the way out."""
+    app = stage.app("dies", _DIES.format("os.kill(os.getpid(), signal.SIGTERM)"))
+    worker = stage.worker("-P", pool, "-c", "1", ear=ear, app=app, where=stage.directory)
+    _, _, before = ear.hear_until("STOPPING")
+    assert before == []
+    assert worker.wait(PATIENCE) == 0
+    assert ear.hear(0) is None
+
+
+@pytest.mark.parametrize("pool", ["gevent", "eventlet"])
+def test_g4_a_green_worker_says_ready(pool: str, stage: Stage, ear: Ear) -> None:
+    """G4: with pools of green threads, too, the first turn of the loop says READY=1."""
+    pytest.importorskip(pool)
+    worker = stage.worker("-P", pool, "-c", "2", ear=ear)
+    pid, fields, before = ear.hear_until("READY")
+    assert (pid, fields["STATUS"], before) == (worker.pid, "consuming celery", [])
+
+
+_CHILDREN = """
+import os, pathlib, time
+from celery import Celery, signals
+app = Celery("children", broker=os.environ.get("BROKER", "memory://"))
+@signals.worker_process_init.connect
+def begin(**_):
+    {}
+"""
+
+
+@pytest.mark.usefixtures("broker")
+def test_g4_a_prefork_pool_is_ready_when_its_processes_are(stage: Stage, ear: Ear) -> None:
+    """G4: READY=1 waits for every process of the pool, and says what is missing when that takes long."""
+    app = stage.app("children", _CHILDREN.format("time.sleep(2.5); pathlib.Path(f'up-{os.getpid()}').touch()"))
+    worker = stage.worker("-P", "prefork", "-c", "2", ear=ear, app=app, where=stage.directory)
+    pid, _, before = ear.hear_until("READY")
+    assert pid == worker.pid
+    assert len(list(stage.directory.glob("up-*"))) == 2
+    assert before[0] == {"STATUS": "0 of 2 pool processes have come up"}
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(PATIENCE) == 0
+
+
+@pytest.mark.usefixtures("broker")
+def test_g4_a_prefork_pool_whose_processes_cannot_start_is_never_ready(stage: Stage, ear: Ear) -> None:
+    """G4: a worker whose children die as they start says so, if it lives, and never READY=1."""
+    app = stage.app("children", _CHILDREN.format("os._exit(3)"))
+    worker = stage.worker("-P", "prefork", "-c", "2", ear=ear, app=app, where=stage.directory)
+    until(lambda: worker.poll() is not None or stage.log().count("exitcode 3") > 8, "its children die", PATIENCE)
+    while heard := ear.hear(0):
+        assert heard[1] == {"STATUS": "0 of 2 pool processes have come up"}
+
+
+def test_g4_what_is_said_to_nobody_is_left_beside_the_pidfile(stage: Stage) -> None:
+    """G4: with no listener, the worker's word is in a file of its user that bears the token and nobody else can read."""
+    (stage.directory / "w.notify").symlink_to(stage.directory / "elsewhere")
+    words = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-P", "solo", "-l", "ERROR", "-n", "w@test"]
+    env = stage.environment(None, MULTI_INSTANCE="sesame", NOTIFY_SOCKET="@multi-nobody")
+    env["MULTI_INSTANCE_PIDFILE"] = str(stage.directory / "w.pid")
+    path = stage.directory / "w.notify"
+    with (stage.directory / "log").open("ab") as log:
+        stage.processes.append(
+            subprocess.Popen(words, cwd=EXAMPLE, env=env, stdout=log, stderr=log, start_new_session=True)
+        )
+    until(lambda: path.exists() and "READY=1" in path.read_text(encoding="utf-8"), "it is ready", PATIENCE)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "MULTI_INSTANCE=sesame"
+    assert 0 <= time.monotonic() - int(lines[1].removeprefix("MONOTONIC_USEC=")) / 1e6 < PATIENCE
+    assert lines[2:] == ["READY=1", "STATUS=consuming celery"]
+    assert path.lstat().st_mode == stat.S_IFREG | 0o600
+    assert not (stage.directory / "elsewhere").exists(), "no link was followed"
+    assert not (stage.directory / "w.notify.new").exists()
+
+
+@pytest.mark.parametrize("pidfile", ["", "relative.pid", "/nonexistent/w.pid", "/proc/w.pid", "w\0.pid"])
+def test_a_word_that_cannot_be_left_is_no_error(pidfile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker whose run directory it may not write to goes on."""
+    monkeypatch.setattr(os, "environ", {"MULTI_INSTANCE": "x", "MULTI_INSTANCE_PIDFILE": pidfile})
+    celery_ready.report(READY="1")
 
 
 def test_g4_an_app_that_dies_in_worker_init_is_never_ready(stage: Stage, ear: Ear) -> None:

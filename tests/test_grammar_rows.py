@@ -477,8 +477,9 @@ def test_d20_no_two_nodes_share_a_name_or_a_file() -> None:
     [
         ("a b --pidfile:a=/x/m.pid --pidfile:b=/x/m.run", "would be the record or lock beside the pidfile of both"),
         ("a b --pidfile:a=/x/m.pid --pidfile:b=/x/y/../m.pid", "would be the pidfile of both"),
-        ("a --pidfile=/x/m.json", "is the name of a record or lock"),
-        ("a --pidfile=/x/m.lock", "is the name of a record or lock"),
+        ("a --pidfile=/x/m.json", "is the name of a file of multi's own"),
+        ("a --pidfile=/x/m.lock", "is the name of a file of multi's own"),
+        ("a --pidfile=/x/m.notify", "is the name of a file of multi's own"),
         ("a --pidfile=/x/", "is a directory"),
         ("a --pidfile=/x/..", "is a directory"),
         ("a --pidfile=/dev/null", "cannot hold a pid"),

@@ -790,4 +790,6 @@ def test_recall_of_what_is_not_there() -> None:
 def test_with_explicit() -> None:
     """What was said now goes over what is on record, and nothing else does."""
     asked = replace(NODE, startsecs=9.0, lock_timeout=9.0)
-    assert observe.with_explicit(NODE, asked, frozenset({"startsecs"})) == replace(NODE, startsecs=9.0)
+    assert observe.with_explicit(NODE, asked, frozenset({"startsecs"})) == replace(
+        NODE, startsecs=9.0, startsecs_asked=True
+    )

@@ -32,6 +32,7 @@ app.conf.update(
     # A worker takes one message per free process, so that what it has not begun stays with the others.
     worker_prefetch_multiplier=1,
     result_extended=True,  # results tell which worker made them
+    worker_timer_precision=0.1,  # seconds; a worker that stops waits as long for its timer
     # No broadcast: this broker has nobody to clean up after a worker that was killed.
     worker_enable_remote_control=False,
     beat_schedule={"a-sum-now-and-then": {"task": "tasks.add", "schedule": 1.0, "args": (2, 2)}},
