@@ -7,7 +7,9 @@ nothing may be done to it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from multi import naming
@@ -20,7 +22,7 @@ from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
 from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from multi.machine import Census, Instance, Machine, Me, Row
     from multi.node import Command, Node
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 _OLDER = 0.02  # seconds: two ticks of the slowest clock that file times are taken from (CONFIG_HZ=100)
 _HALF_A_TICK = 0.005  # seconds; starts are counted in hundredths, so less is no difference
 _OTHERS_WRITE = 0o022
+_NO_USERS: Mapping[int, str] = MappingProxyType({})
 _OUR_OUTPUT = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")  # a log there is an open descriptor of ours
 
 
@@ -116,7 +119,7 @@ def judge(node: Node, evidence: Evidence, census: Census, me: Me) -> Observation
 
 def _judge(node: Node, evidence: Evidence, census: Census, me: Me) -> Observation:
     for path, file in ((node.pidfile, evidence.pidfile), (node.recordfile, evidence.record)):
-        doubt = _distrust(path, file, evidence, me)
+        doubt = _distrust(path, file, evidence.node_uid, me, evidence.users)
         if doubt:
             return Observation(Unsure(doubt), None)
     record, damage = _record_of(node, evidence.record)
@@ -507,14 +510,16 @@ def _record_of(node: Node, file: File | Unreadable | None) -> tuple[Record | Non
     return replace(record, owner=file.uid), ""
 
 
-def _distrust(path: str, file: File | Unreadable | None, evidence: Evidence, me: Me) -> str:
-    """Why the file must not be believed; empty when it may."""
+def _distrust(
+    path: str, file: File | Unreadable | None, node_uid: int | None, me: Me, users: Mapping[int, str] = _NO_USERS
+) -> str:
+    """Why the file must not be believed; empty when it may. `users` are the names of its possible owners."""
     if file is None:
         return ""
     if isinstance(file, Unreadable):
         return f"{path} cannot be read: {file.why}; {file.hint}"
-    if file.uid not in {0, me.uid, evidence.node_uid}:
-        name = evidence.users.get(file.uid, "")
+    if file.uid not in {0, me.uid, node_uid}:
+        name = users.get(file.uid, "")
         user, shown = (name, f" ({name})") if name and name != str(file.uid) else (str(file.uid), "")
         return (
             f"{path} belongs to uid {file.uid}{shown}, not to this node's user; "
@@ -633,7 +638,9 @@ def tree(  # noqa: PLR0913 -- what decides who belongs to it
     rows = census.rows
     proved = {proc for proc in (main, *known) if proc.pid in rows and rows[proc.pid].seen.proc == proc}
     members = {proc.pid for proc in proved}
-    members.update(row.seen.proc.pid for row in census.by_token.get(token, ()) if token and (is_probe(row) or not probes))
+    members.update(
+        row.seen.proc.pid for row in census.by_token.get(token, ()) if token and (is_probe(row) or not probes)
+    )
     if any(rows[proc.pid].seen.pgrp == main.pid for proc in proved):
         members.update(row.seen.proc.pid for row in census.by_group.get(main.pid, ()))
     members.discard(me.pid)  # a worker may run multi on itself; what that starts is no part of the worker's tree

@@ -1,6 +1,6 @@
 """A sandbox as of a container: the kernel refuses one system call to a process and all that it starts (seccomp(2)).
 
-    done = Popen(refusing(PIDFD_SEND_SIGNAL, errno.ENOSYS, sys.executable, "-m", "multi", "stop", "a"))
+done = Popen(refusing(PIDFD_SEND_SIGNAL, errno.ENOSYS, sys.executable, "-m", "multi", "stop", "a"))
 """
 
 from __future__ import annotations
