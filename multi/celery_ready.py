@@ -25,6 +25,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -76,22 +77,21 @@ def leave(**fields: str) -> None:
     A directory that the worker may not write to stays as it is.
     """
     pidfile = os.environ.get("MULTI_INSTANCE_PIDFILE", "")
-    path = os.path.splitext(pidfile)[0] + ".notify"
-    if not pidfile.startswith("/") or path == pidfile:
+    if not pidfile.startswith("/"):
         return
     lines = {"MULTI_INSTANCE": os.environ.get("MULTI_INSTANCE", ""), "MONOTONIC_USEC": str(time.monotonic_ns() // 1000)}
     text = "".join(f"{name}={_line(value)}\n" for name, value in {**lines, **fields}.items())
-    beside = path + ".new"
-    with contextlib.suppress(OSError, ValueError):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)  # of a worker that was killed just here
+    with contextlib.suppress(OSError, ValueError):  # ValueError: a path that no file can have
+        path = Path(pidfile).with_suffix(".notify")
+        beside = path.with_suffix(".notify.new")
+        beside.unlink(missing_ok=True)  # of a worker that was killed just here
         # Others may have made links in this directory: it must be a file of our own making that is written to.
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
             os.write(fd, text.encode(errors="replace"))
         finally:
             os.close(fd)
-        os.replace(beside, path)
+        beside.replace(path)
 
 
 def _line(text: str) -> str:
@@ -147,7 +147,7 @@ class _Pool:
 
             self._reading, self._writing = os.pipe()
             for end in (self._reading, self._writing):
-                os.set_blocking(end, False)  # noqa: FBT003 -- the standard library's own signature
+                os.set_blocking(end, False)
             # The last handler to be connected is the last to be called: a process that dies of another has not come up.
             signals.worker_process_init.connect(self.came_up, weak=False, dispatch_uid=_UID)
         except Exception:  # noqa: BLE001 -- whatever it is, the worker must not fail for it

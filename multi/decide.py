@@ -23,8 +23,8 @@
     | down     | Skip    | AwaitDown  | AwaitDown       | Skip       | AwaitDown      | Refuse |
 
 A `Stopping` whose signal was never sent, because whoever asked for the stop was cut off before, gets it from `start`
-and `stop` too. An `Up` that nobody has seen ready yet is waited for by `start`, `up`, `ensure` and `apply`; but `ensure`
-leaves alone one that says that it waits for its broker. `up` and `down` are the two ways of `wait`, which touches
+and `stop` too. An `Up` that nobody has seen ready yet is waited for by `start`, `up`, `ensure` and `apply`; but
+`ensure` leaves alone one that says that it waits for its broker. `up` and `down` are the two ways of `wait`, which touches
 nothing. `ensure` leaves alone what was stopped on purpose, and for a while what keeps failing. `apply` restarts an `Up`
 only when it runs otherwise than is configured now.
 

@@ -38,10 +38,10 @@ _OUR_OUTPUT = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")  # a 
 class Evidence:
     """Everything that `judge` may know of one node.
 
-    `notify` is what the process itself has left of what it said, where a start has not heard it say READY. `cmdline` and
-    `exists` are about the process that the pidfile names, `hidden` is whether there is one with the pid
-    that the record names which the census cannot see. `node_uid` is the user the node is to run as (None: whoever
-    starts it), `users` the names of others whom its files belong to.
+    `notify` is what the process itself has left of what it said, where a start has not heard it say READY. `cmdline`
+    and `exists` are about the process that the pidfile names, `hidden` is whether there is one with the pid that the
+    record names which the census cannot see. `node_uid` is the user the node is to run as (None: whoever starts it),
+    `users` the names of others whom its files belong to.
     """
 
     pidfile: File | Unreadable | None

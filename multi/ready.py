@@ -187,12 +187,8 @@ def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
         course.unheard = began + min(max(node.startsecs, _CUT_OFF_SECONDS), node.ready_timeout)
     while True:
         now = machine.now()
-        if course.executed is not None:
-            if course.proof is None:
-                course.prove(_look(node, machine, course, now), node, now)
-            # A proof alone is not enough: what says READY and dies of its first request was never up.
-            if course.proof is not None and now >= course.until:
-                return course.proof
+        if proof := _proved(node, machine, course, now):
+            return proof
         if course.proof is None and now >= course.deadline:
             if course.probing and not course.why:  # an answer that an earlier one gave says more
                 said = machine.probe_says(node.name)
@@ -207,6 +203,15 @@ def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
             return verdict
         if course.proof is None:
             course.prove(verdict, node, machine.now())
+
+
+def _proved(node: Node, machine: Machine, course: _Course, now: float) -> Proof | None:
+    """A proof that holds. A proof alone is not enough: what says READY and dies of its first request was never up."""
+    if course.executed is None:
+        return None
+    if course.proof is None:
+        course.prove(_look(node, machine, course, now), node, now)
+    return course.proof if now >= course.until else None
 
 
 def _next_look(node: Node, course: _Course, now: float) -> float:

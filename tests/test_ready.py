@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 from collections.abc import Mapping
@@ -11,12 +12,14 @@ from typing import cast
 
 import pytest
 
+from multi import observe
 from multi.act import Manner, walk
 from multi.decide import Wish
-from multi.event import Event, Failed, Readied, Spawned
+from multi.event import Cleared, Event, Failed, Readied, Skipped, Spawned
 from multi.machine import Notified
 from multi.node import Node
 from multi.ready import end_text
+from multi.sighting import Sighting, Up
 from world import Child, Entry, Fake, KilledError, Nature, World, node_of
 
 KILL = int(signal.SIGKILL)
@@ -89,6 +92,18 @@ def test_startsecs_hold_for_every_proof() -> None:
     assert failed(world, node_of(ready="notify", startsecs=2.0)).exit_status == 1
     world.nature = saying((0.5, READY))
     assert ready(world, node_of("w2", ready="notify", startsecs=2.0)).after == about(2.0, 0.01)
+
+
+def test_startsecs_that_are_asked_for_count_from_ready() -> None:
+    """G4: who asks for them wants to know that the node lives after it has said READY=1."""
+    world = World()
+    asked = node_of(ready="notify", startsecs=2.0, startsecs_asked=True)
+    world.nature = saying((3.0, READY), lives=4.9, status=1)
+    assert failed(world, asked).exit_status == 1
+    world.nature = saying((3.0, READY))
+    assert ready(world, replace(asked, name="w2@host", pidfile="/run/w2.pid")).after == about(5.0, 0.01)
+    unasked = node_of("w3", ready="notify", startsecs=2.0)
+    assert ready(world, unasked).after == about(3.0, 0.01), "else nobody waits longer for it"
 
 
 # --- notify -----------------------------------------------------------------------------------------------
@@ -372,6 +387,169 @@ def test_cut_off_before_it_could_be_heard() -> None:
     event = ready(world, node)
     assert (event.how, event.after) == ("alive", about(5.0, 0.01))
     assert "its start had been cut off" in event.note
+
+
+def leave(world: World, node: Node, *, said: str, age: float = 1.0, token: str = "", uid: int = 0) -> None:
+    """Put beside the pidfile what the node's process has said, `age` seconds ago."""
+    token = token or str(json.loads(world.files[node.recordfile].data)["token"])
+    usec = int((world.time - age) * 1e6)
+    text = f"MULTI_INSTANCE={token}\nMONOTONIC_USEC={usec}\n{said}"
+    world.files[node.notifyfile] = Entry(text.encode(), uid, 0o600)
+
+
+def begun(world: World, **traits: object) -> Node:
+    """A node that has just begun to run, and whose start was cut off; it says nothing that anybody hears."""
+    node = node_of(ready="notify", **traits)
+    cut_off(world, node)
+    world.rest(2.0)
+    return node
+
+
+def seen(world: World, node: Node) -> Sighting:
+    """What a look finds."""
+    fake = world.fake()
+    return observe.look_at(node, fake.census(), fake).sighting
+
+
+def ensure(world: World, node: Node) -> list[Event]:
+    """What `ensure` does with it."""
+    return list(walk([(node, Wish("ensure"))], Manner(), world.fake()))
+
+
+def test_g4_a_word_that_was_left_counts_at_once() -> None:
+    """G4: READY=1 that nobody heard, and that its process has left, is the proof; also for who only looks."""
+    world = World()
+    node = begun(world, startsecs=0.0)
+    leave(world, node, said="READY=1\nSTATUS=consuming\n")
+    up = seen(world, node)
+    assert isinstance(up, Up)
+    assert up.ready
+    assert [type(event) for event in ensure(world, node)] == [Skipped]
+    assert [type(event) for event in start(world, node)] == [Skipped]
+
+
+def test_g4_a_word_that_is_left_before_anybody_listens_is_heard() -> None:
+    """G4: one that says READY=1 between a look and the moment from which it is heard is ready."""
+    world = World()
+    node = begun(world, startsecs=0.0)
+    fake = world.fake()
+    listen = fake.notify_address
+
+    def late(key: str, token: str) -> str:
+        leave(world, node, said="READY=1\nSTATUS=consuming\n", age=0.0)
+        return listen(key, token)
+
+    fake.notify_address = late  # type: ignore[method-assign]  # it happens right before that
+    event = ready(world, node, fake)
+    assert (event.how, event.note, event.after) == ("notify", "consuming", about(0.0, 0.01))
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        {"said": "READY=1\n", "token": "another"},
+        {"said": "READY=1\n", "uid": 1666},
+        {"said": "READY=1"},
+        {"said": "READY=0\n"},
+        {"said": "STATUS=READY=1\n"},
+        {"said": "READY=1\n\0\n"},
+        {"said": "READY=1\n", "age": -5.0},
+        {"said": "MONOTONIC_USEC=never\nREADY=1\n"},
+        {"said": "MONOTONIC_USEC=" + "9" * 400 + "\nREADY=1\n"},
+        {"said": ""},
+    ],
+)
+def test_g8_what_is_not_its_word_is_not_believed(left: Mapping[str, object]) -> None:
+    """G8: a file of another start, of another user, cut off, or from the future makes no node ready."""
+    world = World()
+    node = begun(world)
+    leave(world, node, **left)  # type: ignore[arg-type]  # fields by name
+    up = seen(world, node)
+    assert isinstance(up, Up)
+    assert not up.ready
+
+
+@pytest.mark.parametrize("kind", ["directory", "symbolic link", "FIFO"])
+def test_g8_what_is_no_file_is_not_believed(kind: str) -> None:
+    """G8: whatever else lies there is not its word, and no obstacle."""
+    world = World()
+    node = begun(world, startsecs=0.0)
+    leave(world, node, said="READY=1\n")
+    world.files[node.notifyfile].kind = kind
+    up = seen(world, node)
+    assert isinstance(up, Up)
+    assert not up.ready
+    assert ready(world, node).how == "alive"
+
+
+def test_g4_startsecs_that_are_asked_for_hold_for_a_word_that_was_left() -> None:
+    """G4: it is `starting` until it has lived so long since it said READY=1, and the next start waits for just that."""
+    world = World()
+    node = begun(world, startsecs=10.0, startsecs_asked=True)
+    leave(world, node, said="READY=1\n", age=1.0)
+    up = seen(world, node)
+    assert isinstance(up, Up)
+    assert not up.ready
+    assert ready(world, node).after == about(9.0, 0.01)
+
+
+def test_g4_a_stopped_node_leaves_no_word() -> None:
+    """What it said is cleared with its pidfile."""
+    world = World()
+    node = begun(world)
+    leave(world, node, said="READY=1\n")
+    assert [type(event) for event in walk([(node, Wish("kill"))], Manner(), world.fake())][-1] is Cleared
+    assert node.notifyfile not in world.files
+
+
+_WAITS = "STATUS=cannot connect\nX_MULTI_WAITS=broker\n"
+
+
+def test_ensure_leaves_alone_who_waits_for_the_broker() -> None:
+    """A node that has left that it waits for its broker is neither stopped nor waited for."""
+    world = World()
+    node = begun(world, ready_timeout=1.0)
+    leave(world, node, said=_WAITS)
+    began = world.time
+    (event,) = ensure(world, node)
+    assert event == Skipped(node.name, event.pid, "it runs, and waits for its broker")  # type: ignore[union-attr]
+    assert world.time == about(began, 0.01)
+    assert len(world.mains(node.pidfile)) == 1
+    assert isinstance(start(world, node)[0], Failed), "start takes what it is told by: it is not ready in time"
+
+
+def test_ensure_leaves_running_what_it_has_started_and_what_waits_for_the_broker() -> None:
+    """A node that died comes back, and is not stopped again because there is no broker; it is `starting`."""
+    world = World()
+    node = node_of(ready="notify", ready_timeout=5.0)
+    world.nature = saying((0.5, READY), lives=3.0)
+    start(world, node)
+    world.rest(60.0)
+    world.nature = saying((0.5, {"STATUS": "cannot connect", "X_MULTI_WAITS": "broker"}))
+    events = ensure(world, node)
+    assert [type(event) for event in events] == [Cleared, Spawned, Skipped]
+    up = seen(world, node)
+    assert isinstance(up, Up)
+    assert not up.ready
+
+
+def test_ensure_stops_who_says_something_else() -> None:
+    """A node that is not ready in time, and says nothing of its broker any more, is stopped as ever."""
+    world = World()
+    node = begun(world, ready_timeout=5.0)
+    leave(world, node, said="STATUS=connected\n")
+    assert isinstance(ensure(world, node)[0], Failed)
+    assert world.mains(node.pidfile) == []
+
+
+@pytest.mark.parametrize("timeout", [1.0, 60.0])
+def test_ensure_does_not_stop_who_may_have_said_it_to_nobody(timeout: float) -> None:
+    """A node that leaves nothing and says nothing more: living on is enough, also when its time is short."""
+    world = World()
+    node = begun(world, ready_timeout=timeout, startsecs=0.0)
+    (event,) = ensure(world, node)
+    assert isinstance(event, Readied)
+    assert (event.how, event.after) == ("alive", about(min(timeout, 5.0), 0.01))
 
 
 def test_cut_off_and_then_dead() -> None:

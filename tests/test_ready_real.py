@@ -488,7 +488,7 @@ def test_last_words_are_told_once(real: Real) -> None:
 def test_keep_unready(real: Real) -> None:
     """`--keep-unready` leaves it running for a look at it; the command fails all the same, `stopwait` ends it."""
     done = real.start("a", "--ready=notify", "--ready-timeout=0.5", "--keep-unready").exits(1)
-    assert "left running, as --keep-unready says" in done.err
+    assert "left running, as --keep-unready says" in done.err, real.logfile("a").read_text(encoding="utf-8")
     assert alive(real.pid("a"))
     assert real.state("a") == {"a": "starting"}
     real.multi("stopwait", "a").ok()
@@ -599,3 +599,67 @@ def test_g4_what_was_said_to_nobody(real: Real) -> None:
     done = real.start("a", "--ready=notify", LONG, cmd=real.shell_words(code)).ok()
     assert time.monotonic() - began >= 5
     assert "its start had been cut off" in done.out
+
+
+# --- a Celery worker that gets ready when nobody listens ------------------------------------------------
+
+
+_SLOW = """
+import os, time
+from celery import Celery, signals
+app = Celery("slow", broker="memory://")
+@signals.worker_ready.connect
+def wait(**_):
+    while not os.path.exists("go"):
+        time.sleep(0.02)
+"""
+
+
+def start_worker(real: Real, *words: str, app: str = _SLOW) -> None:
+    """A Celery worker `a` that does not get ready in time, and is left running."""
+    (real.base / "slow.py").write_text(app, encoding="utf-8")
+    where = (f"--pidfile={real.run}/%n.pid", f"--logfile={real.log}/%n.log", f"--workdir={real.base}")
+    how = ("-A", "slow", "-P", "solo", "--keep-unready", "--env=C_FORCE_ROOT=1", "--env=PYTHONWARNINGS=default", *words)
+    done = real.raw("start", "a", *where, *how).exits(1)
+    assert "left running, as --keep-unready says" in done.err
+    assert real.state("a") == {"a": "starting"}
+
+
+def ends(real: Real) -> None:
+    """It is stopped, and nothing of what it said is left."""
+    real.multi("stopwait", "a", "--retry=QUIT/20/KILL/5").ok()
+    assert sorted(path.name for path in real.run.iterdir()) == ["a.lock"]
+
+
+def test_g4_a_worker_that_gets_ready_later_is_found_out(real: Real) -> None:
+    """G4: left running by --keep-unready, it is `running` when it consumes: for status, wait, ensure and start."""
+    start_worker(real, "--ready-timeout=3")
+    pid = real.pid("a")
+    real.multi("wait", "--up", "--timeout=0.2", "a").exits(1)
+    (real.base / "go").touch()
+    real.multi("wait", "--up", "--timeout=30", "a").ok()
+    assert real.state("a") == {"a": "running"}
+    assert "consuming celery" in real.inside("status", "a").out
+    done = real.multi("ensure").ok()
+    assert (done.out, done.err) == ("", "")
+    assert "already running" in real.multi("start", "a", "--preset=celery").ok().out
+    assert real.pid("a") == pid
+    ends(real)
+
+
+def test_ensure_leaves_alone_a_worker_that_waits_for_its_broker(real: Real) -> None:
+    """It is neither stopped nor started again while the broker refuses, however short its time to get ready is."""
+    app = f"from celery import Celery\napp = Celery('slow', broker='amqp://127.0.0.1:{free_port()}//')\n"
+    start_worker(real, "--ready-timeout=6", app=app)
+    pid = real.pid("a")
+    for _ in range(2):
+        done = real.multi("ensure").ok()
+        assert (done.out, done.err) == ("", "")
+    assert real.pid("a") == pid
+    assert real.state("a") == {"a": "starting"}
+    assert "refused" in real.inside("status", "a").out
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not alive(pid), "it is gone")
+    assert "cleared" in real.multi("ensure").ok().out
+    assert real.state("a") == {"a": "starting"}, "what was started again runs on, too"
+    ends(real)
