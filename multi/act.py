@@ -53,6 +53,7 @@ from multi.machine import (
     MachineError,
     Notified,
     Prepared,
+    Probed,
 )
 from multi.node import Known, Unknown
 from multi.pause import Look, Pause
@@ -859,8 +860,31 @@ class _Walker:
                 weaker = self._manner.weaker.get(self._key)
                 return replace(verdict, note=weaker.note) if weaker and isinstance(verdict, ready.Proof) else verdict
             answer = yield pause
+            if isinstance(answer, Probed) and answer.ok and answer.at is not None:
+                answer = yield from self._own(answer, answer.at, proc, there)
             assert not isinstance(answer, Census)  # noqa: S101 -- a Pause is never answered with a Census
             sent = answer
+
+    def _own(
+        self, probed: Probed, at: tuple[str, int], proc: Proc, there: ready.Before
+    ) -> Generator[Want, Answer, Probed]:
+        """A port that accepts proves something only when it is the node's own."""
+        census = yield Look()
+        assert isinstance(census, Census)  # noqa: S101 -- what a Look is answered with
+        rows = observe.tree(proc, self._token_of(proc), census, self._machine.me())
+        procs = (proc, *(row.seen.proc for row in rows if not observe.is_probe(row)))
+        match self._machine.listens(procs, at):
+            case "yes":
+                return probed
+            case "away":
+                return replace(probed, why=f"{at[0]} is no address of this machine, so whoever listens there counts")
+            case "unknown" if not there.taken:
+                return probed
+            case "unknown":
+                why = "somebody listened there before it started, and who does now cannot be told"
+            case _:
+                why = "somebody else listens there ('ss -ltnp' says who), not this node"
+        return replace(probed, ok=False, why=f"{self._tried.ready.what}: {why}")
 
     def _launch(self, token: str) -> Launch:
         node = self._node

@@ -211,11 +211,15 @@ class Notified:
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """A readiness probe (``tcp``, ``exec``) has ended: `ok`, or `why` not, with the last line that it printed."""
+    """A readiness probe (``tcp``, ``exec``) has ended: `ok`, or `why` not, with the last line that it printed.
+
+    `at` is the address and port that accepted, of ``tcp``.
+    """
 
     key: str
     ok: bool
     why: str
+    at: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,6 +420,15 @@ class Machine(Ground, Protocol):
 
     def probe(self, key: str, kind: str, what: str, launch: Launch) -> None:
         """Begin one ``tcp`` or ``exec`` probe: `Probed` follows. A command runs as the node does, see `launch`."""
+
+    def listens(self, procs: Sequence[Proc], at: tuple[str, int]) -> str:
+        """Whether one of these processes has the socket that a connection to this address goes to.
+
+        ``yes``; ``no``, somebody else has; ``away``, it is no address of this machine; ``unknown``, it cannot be told.
+        """
+
+    def taken(self, what: str) -> bool:
+        """Whether somebody listens at ``HOST:PORT`` of this machine, as far as that can be told at once."""
 
     def end_probe(self, key: str) -> None:
         """End the probe under way, a command with its process group; fine when there is none."""

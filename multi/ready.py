@@ -93,25 +93,28 @@ class Weaker:
 class Before:
     """What proves nothing because it was there before the node ran.
 
-    `offset` is where its log began for it, `mark` what lay at the path of ``file:``, `log` what it has printed since.
-    `word` is what it has left of what it said to nobody since.
+    `offset` is where its log began for it, `mark` what lay at the path of ``file:``, `log` what it has printed since,
+    `taken` whether somebody listened on the port of ``tcp:``. `word` is what it has left of what it said to nobody since.
     """
 
     offset: int = 0
     mark: str = ""
     log: bytes = b""
     word: Word | None = None
+    taken: bool = False
 
     def encoded(self) -> Mapping[str, str]:
         """The words for a record: when the start is cut off, another command goes on with them."""
-        return {"offset": str(self.offset), "mark": self.mark}
+        return {"offset": str(self.offset), "mark": self.mark, **({"taken": "1"} if self.taken else {})}
 
 
 def before(node: Node, machine: Machine) -> Before:
     """Look at what is there while the node stands at the gate, and begin to read its log. Raises `MachineError`."""
     if node.ready.kind == "log":
         machine.log_begin(node.name, node.logfile, 0)
-    return Before(machine.size(node.logfile), machine.mark(node.ready.what) if node.ready.kind == "file" else "")
+    kind, what = node.ready.kind, node.ready.what
+    mark = machine.mark(what) if kind == "file" else ""
+    return Before(machine.size(node.logfile), mark, taken=kind == "tcp" and machine.taken(what))
 
 
 def recalled(node: Node, extra: Mapping[str, str], machine: Machine) -> Before:
@@ -122,7 +125,7 @@ def recalled(node: Node, extra: Mapping[str, str], machine: Machine) -> Before:
         size = machine.size(node.logfile)
         # One that is shorter by now was truncated or replaced, so all of it is new.
         log = machine.log_begin(node.name, node.logfile, min(size - offset if offset <= size else size, _LOG_MOST))
-    return Before(offset, extra.get("mark", ""), log)
+    return Before(offset, extra.get("mark", ""), log, "taken" in extra)
 
 
 @dataclass(slots=True)
@@ -297,7 +300,7 @@ def _heard(node: Node, proc: Proc, course: _Course, happening: Happening, now: f
             return _notified(node, course, fields, now)
         case Probed(_, ok, why):
             if ok:
-                return Proof(str(node.ready))
+                return Proof(str(node.ready), why)
             course.probing, course.why, course.again = False, why, now + course.pause
     return None
 

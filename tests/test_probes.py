@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from unittest import mock
@@ -13,6 +14,7 @@ from unittest import mock
 import pytest
 
 from multi.machine import Launch, Probed
+from multi.proc import Proc
 from multi.system import System
 from real import PATIENCE, Real, alive, until
 from test_contract import SYSTEMS
@@ -152,7 +154,7 @@ def test_a_slow_dns_server_keeps_nobody_waiting(machine: System, names: mock.Moc
         machine.probe("w2", "exec", "true", LIKE)
         assert answer(machine) == Probed("w2", ok=True, why="")
         answers.set()
-        assert answer(machine) == Probed(KEY, ok=True, why="")
+        assert answer(machine) == Probed(KEY, ok=True, why="", at=there)
     names.assert_called_once_with(b"db.example", there[1])
 
 
@@ -183,11 +185,100 @@ def test_all_addresses_of_a_name_are_tried(machine: System, names: mock.Mock, fr
         with socket.socket() as first:
             first.connect(silent)  # so the next one has to wait
             names.return_value = addresses(("127.0.0.1", free), ("::1", free), silent, there)
-            assert ask(machine, "tcp", "db.example:80") == Probed(KEY, ok=True, why="")
+            assert ask(machine, "tcp", "db.example:80") == Probed(KEY, ok=True, why="", at=there)
     names.return_value = addresses(("127.0.0.1", free), ("127.0.0.2", free))
     assert ask(machine, "tcp", "db.example:80").why == "db.example:80: Connection refused"
     names.return_value = []
     assert not ask(machine, "tcp", "db.example:80").ok
+
+
+LISTENERS = [
+    ("127.0.0.1", "127.0.0.1"),
+    ("0.0.0.0", "127.0.0.1"),
+    ("0.0.0.0", "127.3.2.1"),
+    ("::", "127.0.0.1"),
+    ("::", "::1"),
+    ("::1", "::1"),
+    ("::ffff:127.0.0.1", "127.0.0.1"),
+    ("127.0.0.1", "::ffff:127.0.0.1"),
+]
+
+
+def listening(host: str, port: int = 0, kind: int = 0) -> socket.socket:
+    """A socket that listens; others of ours may listen there, too."""
+    server = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, kind)
+    try:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if server.family == socket.AF_INET6:
+            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        server.bind((host, port))
+        server.listen()
+    except OSError as error:
+        server.close()
+        pytest.skip(f"nobody can listen on {host} here: {error}")
+    return server
+
+
+def mine_and_another(machine: System, real: Real) -> tuple[Proc, Proc]:
+    """This process, and one that listens nowhere."""
+    other = real.popen("sleep", "600").pid
+    found = machine.census().rows
+    return found[os.getpid()].seen.proc, found[other].seen.proc
+
+
+@pytest.mark.parametrize(("host", "asked"), LISTENERS)
+def test_g4_whose_port_it_is(machine: System, real: Real, host: str, asked: str) -> None:
+    """Whoever has the socket, also by a wildcard or by the other family of addresses, is told from all others (G4)."""
+    me, other = mine_and_another(machine, real)
+    with listening(host) as server:
+        port = server.getsockname()[1]
+        probed = ask(machine, "tcp", f"[{asked}]:{port}" if ":" in asked else f"{asked}:{port}")
+        assert probed.ok
+        assert probed.at is not None
+        assert machine.listens((other, me), probed.at) == "yes"
+        assert machine.listens((other,), probed.at) == "no"
+        assert machine.taken(f"[{asked}]:{port}" if ":" in asked else f"{asked}:{port}")
+    assert not machine.taken(f"[{asked}]:{port}" if ":" in asked else f"{asked}:{port}")
+    assert machine.listens((me,), ("192.0.2.1", port)) == "away"
+    assert machine.listens((me,), ("2001:db8::1", port)) == "away"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/net")
+def test_g4_the_socket_that_names_the_address_gets_the_connection(real: Real) -> None:
+    """A node that listens everywhere has not got what a stranger gets who listens there, and the other way round (G4)."""
+    with System() as machine, listening("127.0.0.1") as server:
+        port = server.getsockname()[1]
+        code = (
+            "import socket, time; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)\n"
+            f"s.bind(('0.0.0.0', {port})); s.listen(); time.sleep(600)"
+        )
+        other = real.popen(sys.executable, "-I", "-S", "-c", code).pid
+        until(lambda: machine.taken(f"127.0.0.2:{port}"), "it listens")
+        found = machine.census().rows
+        me, another = found[os.getpid()].seen.proc, found[other].seen.proc
+        assert [machine.listens((one,), ("127.0.0.1", port)) for one in (me, another)] == ["yes", "no"]
+        assert [machine.listens((one,), ("127.0.0.2", port)) for one in (me, another)] == ["no", "yes"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs MPTCP, which is Linux's")
+def test_g4_a_listener_of_several_paths(real: Real) -> None:
+    """A socket of MPTCP, as Go makes them, belongs to whoever has it (G4)."""
+    with System() as machine, listening("127.0.0.1", kind=262) as server:
+        me, other = mine_and_another(machine, real)
+        where = ("127.0.0.1", server.getsockname()[1])
+        assert [machine.listens((one,), where) for one in (me, other)] == ["yes", "no"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_g4_nobody_can_tell_whose_port_it_is(real: Real) -> None:
+    """What may not be looked at is not known, and so is a port on which nobody here listens (G4)."""
+    with System() as machine, listening("127.0.0.1") as server:
+        me, other = mine_and_another(machine, real)
+        where = ("127.0.0.1", server.getsockname()[1])
+        with mock.patch("os.listdir", side_effect=PermissionError(13, "Permission denied")):
+            assert machine.listens((me, other), where) == "unknown"
+        server.close()
+        assert machine.listens((me, other), where) == "unknown"
 
 
 def test_localhost(machine: System, free: int) -> None:

@@ -274,6 +274,40 @@ def test_file_of_yesterday() -> None:
     assert ready(world, node_of("w2", ready="file:/run/ready")).after == about(2.0)
 
 
+# --- whose port it is -------------------------------------------------------------------------------------
+
+
+def test_g4_a_port_on_another_machine_is_worth_a_note() -> None:
+    """Nobody can tell whose it is; what accepts there counts, and the user is told (G4)."""
+    world = World()
+    world.listener = "away"
+    world.answers["10.0.0.1:80"] = 0.0
+    event = ready(world, node_of(ready="tcp:10.0.0.1:80"))
+    assert event.note == "10.0.0.1 is no address of this machine, so whoever listens there counts"
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_g4_a_port_of_which_nobody_can_tell_whose_it_is(taken: bool) -> None:  # noqa: FBT001 -- a case
+    """It proves something only where it was free before the start (G4)."""
+    world = World()
+    world.listener, world.taken = "unknown", taken
+    world.answers["10.0.0.1:80"] = 0.0
+    node = node_of(ready="tcp:10.0.0.1:80")
+    if not taken:
+        assert ready(world, node).note == ""
+    else:
+        assert "somebody listened there before it started" in failed(world, node).why
+
+
+def test_g4_the_port_of_a_stranger_may_become_the_node_s() -> None:
+    """It is asked again until it is the node's own (G4)."""
+    world = World()
+    world.listener = "no"
+    world.answers["10.0.0.1:80"] = 0.0
+    world.after(3.0, lambda: setattr(world, "listener", "yes"))
+    assert ready(world, node_of(ready="tcp:10.0.0.1:80")).after >= 3.0
+
+
 # --- tcp and exec -----------------------------------------------------------------------------------------
 
 

@@ -356,6 +356,46 @@ def test_g4_a_port_of_somebody_else_is_not_enough(real: Real) -> None:
     assert done.seconds < SOON
 
 
+def test_g4_a_port_of_a_stranger_proves_nothing(real: Real) -> None:
+    """The port that accepts is somebody else's: the node is not ready, and that is the reason."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = real.start("a", f"--ready=tcp:{port}", "--ready-timeout=0.8").exits(1)
+    assert f"127.0.0.1:{port}: somebody else listens there ('ss -ltnp' says who), not this node" in done.err
+    assert real.family() == []
+
+
+@pytest.mark.parametrize("who", ["a child in another session", "a sharer of the port"])
+def test_g4_a_port_that_is_the_node_s_own(real: Real, who: str) -> None:
+    """A child of the node may have it, and a stranger may have it as well."""
+    with socket.socket() as shared:
+        shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        shared.bind(("127.0.0.1", 0))
+        if "sharer" in who:
+            shared.listen()
+        port = shared.getsockname()[1]
+        code = (
+            "import os, socket, time\n"
+            + ("if os.fork(): time.sleep(600)\nos.setsid()\n" if "child" in who else "")
+            + "time.sleep(0.4); s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)\n"
+            + f"s.bind(('127.0.0.1', {port})); s.listen()"
+        )
+        done = real.start("a", f"--ready=tcp:{port}", LONG, "--json", cmd=real.shell_words(code + STAY)).ok()
+    assert float(str(event(done, "ready")["after"])) >= 0.4
+
+
+@pytest.mark.root
+def test_g4_a_port_of_a_node_that_is_another_user(real: Real) -> None:
+    """Root sees whose port it is, whomever the node runs as."""
+    python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
+    if python is None:
+        pytest.skip("needs a Python that every user may run")
+    port = free_port()
+    code = f"import socket, time; s = socket.create_server(('', {port}))" + STAY
+    cmd = shlex.join([python, "-I", "-S", "-c", code])
+    real.start("a", f"--ready=tcp:{port}", LONG, f"--uid={NOBODY}", cmd=cmd).ok()
+
+
 # --- file -----------------------------------------------------------------------------------------
 
 

@@ -235,6 +235,8 @@ class World:
         self.users = {"root": 0, "nobody": 65534, "worker": 1000, "mallory": 1666}
         self.environ: dict[str, str] = {}
         self.celery_notifies = False
+        self.listener = "yes"  # whose the ports are that accept, see `Machine.listens`
+        self.taken = False  # whether somebody listens on them before a node is started
         self.init_reaps = True
         self.restless = False  # somebody ends during each look at the process table
         self.next_pid = 1000
@@ -960,7 +962,7 @@ class Fake:
         self._call("probe", kind, what)
         ticket = object()
         self._probes[key] = ticket, what
-        self.world.after(self.world.probe_takes, partial(self._answer, key, what, ticket))
+        self.world.after(self.world.probe_takes, partial(self._answer, key, kind, what, ticket))
 
     def end_probe(self, key: str) -> None:
         """Nobody waits for it any more."""
@@ -970,13 +972,22 @@ class Fake:
         """What the probe under way prints."""
         return self.world.probe_prints.get(self._probes[key][1], "") if key in self._probes else ""
 
-    def _answer(self, key: str, what: str, ticket: object) -> None:
+    def listens(self, procs: Sequence[Proc], at: tuple[str, int]) -> str:  # noqa: ARG002 -- one port is as good as another
+        """Whose port it is."""
+        return self.world.listener
+
+    def taken(self, what: str) -> bool:  # noqa: ARG002 -- one port is as good as another
+        """Whether somebody listens there."""
+        return self.world.taken
+
+    def _answer(self, key: str, kind: str, what: str, ticket: object) -> None:
         if key in self._probes and self._probes[key][0] is ticket:
             said = self.probe_says(key)
             del self._probes[key]
             ok = self.world.time >= self.world.answers.get(what, float("inf"))
             why = f"{what}: Connection refused" + (f": {said}" if said else "")
-            self.heard.append(Probed(key, ok=ok, why="" if ok else why))
+            at = ("10.0.0.1", 80) if ok and kind == "tcp" else None
+            self.heard.append(Probed(key, ok=ok, why="" if ok else why, at=at))
 
     def terminal_gone(self) -> bool:
         """Nobody here has one."""

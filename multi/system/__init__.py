@@ -1106,6 +1106,18 @@ class System(Place):
         else:
             self._probe_exec(key, what, launch)
 
+    def listens(self, procs: Sequence[Proc], at: tuple[str, int]) -> str:
+        """See `ports.whose`."""
+        from multi.system import ports
+
+        return ports.whose(procs, at, self._is, procfs=self._procfs)
+
+    def taken(self, what: str) -> bool:
+        """See `ports.taken`."""
+        from multi.system import ports
+
+        return ports.taken(what)
+
     def _probe_tcp(self, key: str, what: str) -> None:
         import socket
 
@@ -1189,15 +1201,18 @@ class System(Place):
         if self._of(key).probe is not probe or one not in probe.sockets:
             return
         code = one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        at: tuple[str, int] | None = None
         try:
             # Where nobody listens on a port that the kernel gives to clients, a client can meet itself.
-            if code == 0 and one.getsockname() == one.getpeername():
+            if code == 0:
+                at = one.getpeername()[:2]
+            if code == 0 and one.getsockname()[:2] == at:
                 code = errno.ECONNREFUSED
         except OSError as error:  # it was accepted, and thrown out at once
             code = error.errno or errno.ENOTCONN
         if code == 0:
             self.end_probe(key)
-            self._queue.append(Probed(key, ok=True, why=""))
+            self._queue.append(Probed(key, ok=True, why="", at=at))
             return
         self._drop_source(one.fileno())
         one.close()
