@@ -891,7 +891,9 @@ class _Walker:
         # A NOTIFY_SOCKET of our own caller is not the node's: its READY would be taken for ours.
         notify = self._machine.notify_address(self._key, token) if self._tried.ready.kind == "notify" else None
         env = (
-            *node.env,  # first, so that nothing of it can stand for what says which node this is
+            ("WATCHDOG_USEC", None),  # our caller's, too: it is for us to answer
+            ("WATCHDOG_PID", None),
+            *node.env,  # before the rest, so that nothing of it can stand for what says which node this is
             (INSTANCE, token),
             (INSTANCE_NODE, node.name),
             (INSTANCE_PIDFILE, node.pidfile),

@@ -41,6 +41,7 @@ def stay(nodes: Sequence[Node], manner: act.Manner, machine: Machine) -> Iterato
     manner = replace(manner, deaf_to=(signal.SIGHUP,))  # who is being started or stopped has nothing to reload
     stop = Wish("stopwait")
     sound = True
+    machine.answer_watchdog()
     for event in act.walk([(node, Wish("start")) for node in nodes], manner, machine):
         match event:
             case Skipped(name, pid, _, True) | Adopted(name, pid):

@@ -442,6 +442,12 @@ class Machine(Ground, Protocol):
     def tell(self, text: str) -> None:
         """Notify whoever started us and gave us a NOTIFY_SOCKET (sd_notify(3)); nothing happens without one."""
 
+    def answer_watchdog(self) -> None:
+        """From now on, `wait` also tells whoever started us that we live, as often as they ask (sd_watchdog_enabled(3)).
+
+        What hangs elsewhere than in `wait` says nothing. Nothing happens where nobody asks.
+        """
+
     def make_room(self, nodes: int) -> int:
         """Get ready to hold so many nodes at once; how many there is room for, one at the least."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from real import Done, Real, alive, descriptors, environ_of, until
+from real import Done, Real, alive, descriptors, environ_of, stays, until
 
 SOON = 15.0  # seconds in which what is to happen at once has happened on a busy machine
 
@@ -206,6 +206,15 @@ def test_wait_gives_up(real: Real, way: str) -> None:
     assert line.startswith("a@")
     assert "0.5s" in line
     assert real.state("a") == {"a": "running" if way == "--down" else "stopped"}
+
+
+def test_g9_a_wait_longer_than_the_kernel_s_longest(real: Real) -> None:
+    """G9: poll(2) cannot wait for 25 days at once; who asks for more gets more, and no traceback."""
+    real.start("a").ok()
+    begun = real.begin("wait", "a", "--down", "--timeout=3000000", "--quiet", f"--pidfile={real.run}/%n.pid")
+    stays(lambda: begun.process.poll() is None, "it waits", 1)
+    real.multi("stopwait", "a").ok()
+    begun.done().ok()
 
 
 def test_wait_is_for_all_of_them(real: Real) -> None:

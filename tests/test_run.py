@@ -9,12 +9,13 @@ import shlex
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from real import Begun, Real, alive, environ_of, stat, stays, until
+from real import Begun, Real, alive, environ_of, stat, status, stays, until
 
 ALL = (signal.SIGINT, signal.SIGTERM)
 
@@ -196,6 +197,75 @@ def test_a_health_check_names_its_nodes(real: Real) -> None:
     real.raw("status", config).exits(3)
     begun.process.send_signal(signal.SIGTERM)
     begun.done().ok()
+
+
+class Heartbeats:
+    """What systemd would hear of a service with WatchdogSec, apart from all else."""
+
+    def __init__(self, heard: socket.socket) -> None:
+        self._heard = heard
+
+    def next(self, seconds: float) -> bool:
+        """Whether one comes within that time."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._heard.settimeout(left)
+            with contextlib.suppress(TimeoutError):
+                if self._heard.recv(1000) == b"WATCHDOG=1":
+                    return True
+        return False
+
+    def forget(self) -> None:
+        """Everything that was said so far."""
+        self._heard.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            while self._heard.recv(1000):
+                continue
+
+
+def test_systemd_s_watchdog_is_answered_as_long_as_the_loop_turns(real: Real) -> None:
+    """While nodes start, stay and stop it hears WATCHDOG=1; from a `multi` that hangs nothing; a node hears of none."""
+    with listener(real) as heard:
+        beats = Heartbeats(heard)
+        told = {"NOTIFY_SOCKET": str(real.base / "notify"), "WATCHDOG_USEC": "600000"}
+        go = real.base / "go"
+        worker = real.worker("--finish", "600", "--touch", f"{real.base}/a.up")
+        begun = begin(real, "a", f"--ready=file:{go}", "--env=MINE=1", cmd=worker, **told)
+        until(lambda: real.processes("a"), "it starts")
+        beats.forget()
+        assert all(beats.next(20) for _ in range(3)), "it starts"
+        go.touch()
+        until(lambda: real.state("a") == {"a": "running"}, "it is ready")
+        assert all(beats.next(20) for _ in range(3)), "it runs"
+        assert not {"WATCHDOG_USEC", "WATCHDOG_PID"} & set(environ_of(real.pid("a")))
+        os.kill(begun.process.pid, signal.SIGSTOP)
+        until(lambda: status(begun.process.pid)["State"][0] == "T", "it hangs")
+        beats.forget()
+        assert not beats.next(1.2), "it hangs"
+        os.kill(begun.process.pid, signal.SIGCONT)
+        until((real.base / "a.up").exists, "it is set up")
+        begun.process.send_signal(signal.SIGTERM)
+        until(lambda: real.state("a") == {"a": "stopping"}, "it is asked to stop")
+        beats.forget()
+        assert all(beats.next(20) for _ in range(3)), "it stops"
+        begun.process.send_signal(signal.SIGTERM)
+        begun.done()
+
+
+@pytest.mark.parametrize(
+    "told", [{"WATCHDOG_USEC": "100000", "WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "soon"}, {}]
+)
+def test_a_watchdog_that_is_not_ours_is_not_answered(real: Real, told: dict[str, str]) -> None:
+    """sd_watchdog_enabled(3): it is another process's, or there is none; then nothing wakes us either."""
+    with listener(real) as heard:
+        begun = begin(real, "a", cmd="sleep 600", NOTIFY_SOCKET=str(real.base / "notify"), **told)
+        up(real, "a")
+        assert not Heartbeats(heard).next(0.5)
+        before = status(begun.process.pid)["voluntary_ctxt_switches"]
+        assert not Heartbeats(heard).next(0.5)
+        assert status(begun.process.pid)["voluntary_ctxt_switches"] == before
+        begun.process.send_signal(signal.SIGTERM)
+        begun.done().ok()
 
 
 # --- ends ------------------------------------------------------------------------------------------------

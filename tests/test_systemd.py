@@ -402,6 +402,26 @@ def test_a_node_in_the_foreground(booted: Booted) -> None:
     assert "no_such_app" in journal(host)
 
 
+def test_a_watchdog_of_systemd_s_is_answered(booted: Booted) -> None:
+    """With `WatchdogSec=` a service that works is left alone, and one whose `multi run` hangs is started again."""
+    host = booted.host
+    command = f"{BIN}/multi run a --preset=exec --cmd='sleep 600' --pidfile=/run/celery/%%n.pid --startsecs=0"
+    host.write(
+        "/etc/systemd/system/watched.service",
+        f"[Service]\nType=notify\nUser={USER}\nExecStart={command}\nWatchdogSec=3\nRestart=on-failure\nRestartSec=0.1\n"
+        "KillMode=mixed\nTimeoutStopSec=5\n",
+    )
+    host.run("systemctl", "daemon-reload").ok()
+    host.run("systemctl", "start", "watched").ok()
+    main = show(host, "watched", "MainPID")
+    stays(lambda: show(host, "watched", "MainPID") == main, "it is left alone", 7)
+    host.run("kill", "-STOP", main).ok()
+    until(lambda: show(host, "watched", "NRestarts") == "1", "systemd starts it again", 60)
+    assert "Watchdog timeout" in journal(host)
+    host.run("systemctl", "kill", "-s", "CONT", "watched")
+    host.run("systemctl", "stop", "watched")
+
+
 def test_an_exported_unit(booted: Booted) -> None:
     """What multi export writes for a Celery node starts, says when it is ready, and can be stopped and started."""
     host = booted.host

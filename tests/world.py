@@ -997,6 +997,9 @@ class Fake:
         """Say it to whoever started this `multi`."""
         self._call("tell", text)
 
+    def answer_watchdog(self) -> None:
+        """Nobody here has one."""
+
     def interrupt(self, signum: int) -> None:
         """From the world: somebody wants this command to stop."""
         self.heard.append(Interruption(signum))

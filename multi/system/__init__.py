@@ -59,6 +59,8 @@ _CLOCK_SLACK = 1.0  # seconds that the wall clock may be off by between two look
 _FILES_A_NODE = 4  # open files while we work on a node: lock, gate, notification socket or probe, pidfd
 _FILES_A_TREE = 64  # the same while we end it with its children, each held by a pidfd; more where the limit allows
 _FILES_BESIDE = 160  # what is open besides: what our caller left us, and files being written
+_LONGEST_SLEEP = float(1 << 20)  # seconds at once: poll(2) counts milliseconds in an int
+_USEC_DIGITS = 15  # thirty years, which a float counts exactly
 _ID_DIGITS, _NO_ID = 10, (1 << 32) - 1
 _SOME_OUTPUT, _WHOLE_PIPE = 1 << 16, 1 << 20  # bytes of what a probe prints that are read at once; a pipe holds less
 _KEPT_OUTPUT = 4096  # bytes of it that its last line is looked for in
@@ -157,6 +159,8 @@ class System(Place):
         self._old_handlers: dict[int, object] = {}
         self._homes: dict[tuple[str | None, str | None], tuple[int, int, list[int], str, str]] = {}
         self._locked_by_thread: list[tuple[str, _Lock]] = []
+        self._watchdog = 0.0  # seconds between two signs of life that whoever started us wants, 0 for none
+        self._sign_due = 0.0  # when the next one is due
         self._limits: tuple[int, int] | None = None  # of open files, as our caller gave them, once we raised them
         if signals:
             self._catch(signals)
@@ -263,6 +267,7 @@ class System(Place):
 
     def _poll_for(self, left: float | None) -> list[tuple[int, int]]:
         """What is ready within that many seconds; None: as soon as anything is."""
+        left = None if left is None else min(left, _LONGEST_SLEEP)
         if LINUX:
             return self._poll.poll(-1 if left is None else left)
         return self._poll.poll(None if left is None else left * 1000)
@@ -1341,6 +1346,17 @@ class System(Place):
         except OSError:
             return
 
+    def answer_watchdog(self) -> None:
+        """Twice as often as is asked for, as sd_watchdog_enabled(3) has it."""
+        asked, whose = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+        if asked.isascii() and asked.isdigit() and len(asked) <= _USEC_DIGITS and whose in {"", str(os.getpid())}:
+            self._watchdog = int(asked) / 2e6
+
+    def _show_life(self) -> None:
+        if self._watchdog and time.monotonic() >= self._sign_due:
+            self.tell("WATCHDOG=1")
+            self._sign_due = time.monotonic() + self._watchdog
+
     # -- waiting ---------------------------------------------------------------------------------
 
     def make_room(self, nodes: int) -> int:
@@ -1401,8 +1417,10 @@ class System(Place):
 
     def wait(self, until: float | None) -> Sequence[Happening]:
         """Sleep until something happens or it is `until`."""
+        self._show_life()
         while not self._queue:
-            left = None if until is None else max(0.0, until - time.monotonic())
+            ends = [at for at in (until, self._sign_due if self._watchdog else None) if at is not None]
+            left = max(0.0, min(ends) - time.monotonic()) if ends else None
             looking = self._must_look()
             if looking:
                 left = self._looking if left is None else min(left, self._looking)
@@ -1413,6 +1431,7 @@ class System(Place):
             if looking:
                 self._look_for_ends()
                 self._looking = min(self._looking * 1.5, _LOOK_MOST)
+            self._show_life()
             if until is not None and time.monotonic() >= until:
                 break
         happenings, self._queue = self._queue, []
