@@ -125,7 +125,7 @@ def recalled(node: Node, extra: Mapping[str, str], machine: Machine) -> Before:
         size = machine.size(node.logfile)
         # One that is shorter by now was truncated or replaced, so all of it is new.
         log = machine.log_begin(node.name, node.logfile, min(size - offset if offset <= size else size, _LOG_MOST))
-    return Before(offset, extra.get("mark", ""), log, "taken" in extra)
+    return Before(offset, extra.get("mark", ""), log, taken="taken" in extra)
 
 
 @dataclass(slots=True)

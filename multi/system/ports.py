@@ -66,7 +66,11 @@ def _packed(host: str) -> bytes:
 
 def _is_here(host: str, address: bytes) -> bool:
     """Whether it is an address of this machine, or rather of this network namespace."""
-    if not any(address) or address == socket.inet_pton(socket.AF_INET6, "::1") or (len(address), address[0]) == (4, 127):
+    if (
+        not any(address)
+        or address == socket.inet_pton(socket.AF_INET6, "::1")
+        or (len(address), address[0]) == (4, 127)
+    ):
         return True
     import psutil
 
