@@ -1025,12 +1025,12 @@ class _Walker:
                 frozen: tuple[Proc, ...] = ()
                 if moment.signum == _KILL and (whole or node.kill_mode == "mixed"):
                     frozen = (*(yield from self._freeze(tree, with_main=True)), proc)
-                match self._send(proc, moment.signum, frozen):
+                answer, hit = self._send(proc, moment.signum, frozen)
+                match answer:
                     case "denied":
                         return (yield from self._denied(proc, moment.signum))
                     case "sent":
                         self._note_signalled()
-                        hit = sum(machine.signal(other, moment.signum) == "sent" for other in frozen[:-1])
                         yield Signalled(node.name, proc.pid, moment.signum, machine.now() - began, hit)
             # The schedule counts from the first signal, so a slow look does not put off the next one.
             until = began + (following.at if following is not None else schedule.total)
@@ -1057,30 +1057,46 @@ class _Walker:
         yield Gone(node.name, proc.pid, machine.now() - began)
         return True
 
-    def _send(self, proc: Proc, signum: int, frozen: Iterable[Proc]) -> str:
-        """Signal the main process. Who was stopped for that goes on again where it cannot be done."""
-        answer = "denied"
+    def _send(self, proc: Proc, signum: int, frozen: tuple[Proc, ...]) -> tuple[str, int]:
+        """Signal the main process, and before it all others who were stopped for that; how many of those it reached.
+
+        They go on again where it cannot be done. One that stands still becomes no other user's: whether the main
+        process may be signalled is known before anybody is killed.
+        """
+        machine, others = self._machine, frozen[:-1]
+        answer, hit = "denied", 0
         try:
-            answer = self._machine.signal(proc, signum)
+            found = machine.signal(proc, _STOP) if others else "sent"
+            if found == "sent":
+                hit = self._reach(others, signum)
+                found = machine.signal(proc, signum)
+            answer = found
         finally:
             if answer == "denied":
                 self._let_go_on(frozen)
         if answer == "gone":
             self._unasked = None  # it needs no telling any more, and what is on record stays
-        return answer
+        return answer, hit
 
-    def _see(self, tree: _Tree) -> Generator[Want, Answer, set[Proc]]:
-        """Look who is in the tree now, the main process excluded, and remember them."""
+    def _reach(self, them: Iterable[Proc], signum: int) -> int:
+        """Signal them in this order; how many it reached."""
+        return sum([self._machine.signal(one, signum) == "sent" for one in them])
+
+    def _see(self, tree: _Tree) -> Generator[Want, Answer, tuple[Proc, ...]]:
+        """Look who is in the tree now, the main process excluded, and remember them; in the order of their KILL."""
         census = yield Look()
         assert isinstance(census, Census)  # noqa: S101 -- what a Look is answered with
         rows = observe.tree(tree.main, tree.token, census, self._machine.me(), tree.known, probes=tree.probes)
-        there = {row.seen.proc for row in rows}
-        tree.known |= there
+        there = observe.kill_order(rows, census)
+        tree.known.update(there)
         tree.settled = census.settled
         return there
 
-    def _freeze(self, tree: _Tree, *, with_main: bool = False) -> Generator[Want, Answer, set[Proc]]:
+    def _freeze(self, tree: _Tree, *, with_main: bool = False) -> Generator[Want, Answer, tuple[Proc, ...]]:
         """Stop (SIGSTOP, which nobody can ignore) the whole tree before KILL; return all of it but the main process.
+
+        They come in the order in which they are to be killed (see `observe.kill_order`), and the main process after
+        them.
 
         Who stands still makes no further children, and is still the mother of those that were made before, so they are
         found even with an empty environment and a session of their own. It is done when a look shows nobody new.
@@ -1089,7 +1105,7 @@ class _Walker:
         """
         machine = self._machine
         deadline = machine.now() + _FREEZE_SECONDS
-        there: set[Proc] = set()
+        there: tuple[Proc, ...] = ()
         frozen: set[Proc] = set()
         done = False
         try:
@@ -1097,12 +1113,11 @@ class _Walker:
                 machine.signal(tree.main, _STOP)
             while not done:
                 there = yield from self._see(tree)
-                new = there - frozen
+                new = [one for one in there if one not in frozen]
                 done = not new or machine.now() >= deadline
                 if not done:
-                    frozen |= new
-                    for one in new:
-                        machine.signal(one, _STOP)
+                    frozen.update(new)
+                    self._reach(new, _STOP)
         finally:
             if not done:
                 self._let_go_on(frozen)

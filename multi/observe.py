@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from multi.machine import Census, Instance, Machine, Me, Row
     from multi.node import Command, Node
+    from multi.proc import Seen
 
 _OLDER = 0.02  # seconds: two ticks of the slowest clock that file times are taken from (CONFIG_HZ=100)
 _HALF_A_TICK = 0.005  # seconds; starts are counted in hundredths, so less is no difference
@@ -661,6 +662,46 @@ def tree(  # noqa: PLR0913 -- what decides who belongs to it
 def is_probe(row: Row) -> bool:
     """Whether it is a command that asks for a node's health, or came of one."""
     return row.instance is not None and row.instance.probe
+
+
+def kill_order(rows: Iterable[Row], census: Census) -> tuple[Proc, ...]:
+    """The order in which to kill a tree that stands still, so that nobody in it wakes up.
+
+    A process that exits can leave process groups orphaned: those of its children, and its own where it was the last
+    tie to the rest of the session, a parent in another group. The kernel sends HUP and CONT to one that has a stopped
+    member (_exit(3p), kernel/exit.c), and a handler of HUP then runs. So children come before parents, and in a group
+    who is no tie comes before who is one. Nobody's end is waited for: what was stopped and then sent KILL never runs
+    again, whichever of them dies first.
+    """
+    tree = {row.seen.proc.pid: row.seen for row in rows}
+    loose: dict[int, list[int]] = {}  # by group
+    for pid, seen in tree.items():
+        if not _ties(seen, census):
+            loose.setdefault(seen.pgrp, []).append(pid)
+    order: dict[int, Proc] = {}
+    begun: set[int] = set()
+    pending = list(tree)
+    while pending:  # depth first: each comes when all who must come before it have come
+        pid = pending[-1]
+        if pid in begun:
+            order.setdefault(pid, tree[pid].proc)
+            pending.pop()
+            continue
+        begun.add(pid)
+        children = [row.seen for row in census.by_parent.get(pid, ())]
+        first = [child.proc.pid for child in children if child.proc.pid in tree]
+        zombies = [child for child in children if child.gone]  # for the kernel, each is a tie until its parent ends
+        for tie in (tree[pid], *zombies):
+            if _ties(tie, census):
+                first += loose.get(tie.pgrp, ())
+        pending += [other for other in first if other not in begun]
+    return tuple(order.values())
+
+
+def _ties(seen: Seen, census: Census) -> bool:
+    """Whether it is what keeps its group from being orphaned: its parent is in another group of the same session."""
+    parent = census.rows.get(seen.ppid)
+    return parent is not None and parent.seen.session == seen.session and parent.seen.pgrp != seen.pgrp
 
 
 def adopted_token(proc: Proc, census: Census) -> str:

@@ -492,6 +492,34 @@ def test_the_whole_tree_goes(command: str) -> None:
     assert told == ([(TERM, True, 1), (KILL, False, 7)] if command == "stopwait" else [(KILL, True, 8)])
 
 
+ESCAPE = Child(nature=DEAF, session=True, orphan=True, bare=True)
+WAKING = Nature(ignores=DEAF.ignores, bears={HUP: ESCAPE})
+JOB = replace(
+    WAKING, children=(Child(nature=WAKING), Child(nature=WAKING, orphan=True), Child(nature=WAKING, group=True))
+)
+
+
+@pytest.mark.parametrize("command", ["stopwait", "kill", "restart", "dead", "start"])
+def test_nobody_wakes_up_while_a_tree_is_killed(command: str) -> None:
+    """Stopped groups that lose their parents get HUP and CONT: children are killed first, the main process last (G5)."""
+    world = World()
+    nature = Nature(children=(Child(nature=JOB, group=True), *JOB.children))
+    if command == "start":
+        world.nature = nature
+        ride(world, "start", node_of(ready="file:/run/ready", ready_timeout=5.0, stop="KILL/5"))
+    else:
+        running(world, nature)
+        assert len(world.offspring()) == 8
+    if command == "dead":
+        world.end(world.mains("/run/w1.pid")[0], -KILL)
+        ride(world, "stopwait")
+    elif command != "start":
+        world.natures["w1@host"] = Nature()
+        ride(world, command)
+    assert world.offspring() == world.mains("/run/w1.pid")
+    assert len(world.offspring()) == (command == "restart")
+
+
 def test_strangers_are_spared() -> None:
     """Other nodes, processes of other users and whoever runs `multi` are never signalled (G1)."""
     world = World()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from bystander import reaping
 from multi.system import System
-from real import NOBODY, alive, pids, stat, until
+from real import NOBODY, WORKER, alive, pids, stat, until
 
 if TYPE_CHECKING:
     from real import Real
@@ -229,6 +230,91 @@ def test_g5_a_child_whose_first_thread_has_ended(real: Real, command: str) -> No
     finally:
         if "S" in threads(child):
             os.kill(child, signal.SIGKILL)
+
+
+_JOBS = """
+import os, signal, sys
+widths = sys.argv[1:]
+worker, mark = os.environ["ESCAPE"], os.environ["MULTI_TEST_MARK"]
+done, tell = os.pipe()
+def escape(*_):
+    if os.fork() == 0:
+        os.setsid()
+        os.execve(sys.executable, [sys.executable, "-I", "-S", worker, "--ignore", "HUP", "--mark", mark], {})
+def run(depth):  # as a shell with job control: each child has a group of its own, and the child of a child that is gone
+    for number in range(int(widths[depth]) if depth < len(widths) else 0):
+        if os.fork() == 0:
+            os.setpgid(0, 0)
+            signal.signal(signal.SIGHUP, escape)
+            run(depth + 1)
+            between = os.fork()
+            if between == 0:
+                if os.fork() == 0:
+                    os.write(tell, b"x")
+                    rest()
+                os._exit(0)
+            os.waitpid(between, 0)
+            os.write(tell, b"x")
+            rest()
+def rest():
+    while True:
+        signal.pause()
+run(0)
+count = 0
+for width in reversed(widths):
+    count = int(width) * (2 + count)
+while count:
+    count -= len(os.read(done, count))
+open("up", "w").close()
+rest()
+"""
+
+
+@pytest.mark.parametrize("command", ["kill", "stopwait", "restart", "dead", "start"])
+@pytest.mark.parametrize("widths", [("40",), ("6", "4")], ids=["wide", "deep"])
+def test_g5_nobody_wakes_up_while_a_tree_is_killed(real: Real, widths: tuple[str, ...], command: str) -> None:
+    """G5: the kernel wakes stopped groups that lose their parents; so children are killed before parents."""
+    up = real.base / "up-with-jobs"
+    up.mkdir()
+    words = real.start_words("a", f"--workdir={up}", cmd=real.shell_words(_JOBS, *widths))
+    escape = {"ESCAPE": WORKER}
+    if command == "start":
+        never = (f"--ready=file:{up}/never", "--ready-timeout=1", "--stop-schedule=KILL/10")
+        real.raw(*words, *never, env=escape).exits(1)
+    else:
+        real.raw(*words, env=escape).ok()
+        until((up / "up").exists, "the family is there")
+    if command == "dead":
+        os.kill(real.pid("a"), signal.SIGKILL)
+        real.multi("stopwait", "a").ok()
+    elif command != "start":
+        real.multi(command, "a", *(["--preset=exec", "--cmd=sleep 600"] if command == "restart" else [])).ok()
+    assert real.family() == ([real.pid("a")] if command == "restart" else [])
+
+
+_JOB_CONTROL = """
+set -m
+for job in 1 2 3 4 5; do
+    bash -c 'trap "env -i setsid $ESCAPE &" HUP; echo up >>up; while :; do sleep 600 & wait $!; done' &
+done
+wait
+while :; do sleep 600; done
+"""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash: job control")
+@pytest.mark.parametrize("command", ["kill", "stopwait"])
+def test_g5_jobs_of_a_shell(real: Real, command: str) -> None:
+    """G5: what a shell with job control runs is killed before it wakes up, where a handler of HUP would escape."""
+    script = real.base / "jobs.sh"
+    script.write_text(_JOB_CONTROL)
+    ups = real.base / "up-of-jobs"
+    ups.mkdir()
+    words = real.start_words("a", f"--workdir={ups}", cmd=f"bash {script}")
+    real.raw(*words, env={"ESCAPE": real.worker()}).ok()
+    until(lambda: (ups / "up").exists() and (ups / "up").read_text().count("up") == 5, "the jobs run")
+    real.multi(command, "a", "--stop-schedule=KILL/10").ok()
+    assert not real.family()
 
 
 _RESPAWNING = """

@@ -707,6 +707,36 @@ def test_tree_without_a_token() -> None:
     assert members(rows, token="") == {4001}
 
 
+def order(*there: Row) -> list[int]:
+    """In which order a tree is killed; all but zombies are in it."""
+    rows = {one.seen.proc.pid: one for one in (row(1, session=0), MAIN, *there)}
+    tree = [one for one in there if not one.seen.gone]
+    return [proc.pid for proc in observe.kill_order(tree, Census(0.0, WALL, rows))]
+
+
+def test_g5_children_are_killed_before_parents() -> None:
+    """G5: whatever their pids, groups and sessions are."""
+    rows = [row(30, ppid=PID), row(10, ppid=30), row(20, ppid=10, pgrp=10), row(40, ppid=20, session=40)]
+    assert order(*rows) == [40, 20, 10, 30]
+    assert order(*reversed(rows)) == [40, 20, 10, 30]
+
+
+def test_g5_an_orphan_is_killed_before_what_ties_its_group_to_the_session() -> None:
+    """G5: a job whose grandchild was orphaned keeps that one's group from being so, and a zombie does as well."""
+    job, orphan = row(10, ppid=PID), row(20, ppid=1, pgrp=10)
+    assert order(job, orphan) == order(orphan, job) == [20, 10]
+    shell, zombie = row(5, ppid=PID), row(10, ppid=5, gone=True)
+    assert order(shell, zombie, orphan) == order(orphan, zombie, shell) == [20, 5]
+
+
+def test_g5_a_kill_order_has_everybody_once() -> None:
+    """G5: a table of several moments may show a circle of parents, and a chain may be long."""
+    circle = [row(10, ppid=20), row(20, ppid=10)]
+    assert sorted(order(*circle)) == [10, 20]
+    chain = [row(5000 + number, ppid=PID if number == 0 else 4999 + number) for number in range(5000)]
+    assert order(*chain) == [9999 - number for number in range(5000)]
+
+
 def test_adopted_token() -> None:
     """The token is that of this very process, never of another one under its pid."""
     census = Census(0.0, WALL, {PID: MAIN})

@@ -132,7 +132,8 @@ class Child:
 class Nature:
     """How a process behaves. One without traits lives until the first deadly signal, and dies of it at once.
 
-    `ends` maps a signal to (seconds until the end, exit status). After `lives` seconds it ends by itself with `status`.
+    `ends` maps a signal to (seconds until the end, exit status), `bears` one to a child that its handler makes. After
+    `lives` seconds it ends by itself with `status`.
     `says`, `prints` and `makes` are (seconds after it began to run, what): notifications, output, files. One that is
     `stuck` does not even obey KILL, as in uninterruptible sleep. One that is `unreaped` stays as a zombie. `heirs`
     further processes come one after the other, each when the one before it ends. One with a `title` shows that
@@ -141,6 +142,7 @@ class Nature:
 
     ignores: frozenset[int] = frozenset()
     ends: Mapping[int, tuple[float, int]] = field(default_factory=dict)
+    bears: Mapping[int, Child] = field(default_factory=dict)
     lives: float | None = None
     status: int = 0
     children: tuple[Child, ...] = ()
@@ -388,16 +390,21 @@ class World:
 
     def _obey(self, body: Body, signum: int) -> None:
         nature = body.nature
-        if signum == KILL or (signum not in nature.ends and signum not in nature.ignores | HARMLESS):
+        handled = nature.ignores | HARMLESS | nature.bears.keys()
+        if signum == KILL or (signum not in nature.ends and signum not in handled):
             self.end(body, -signum)
+        elif signum in nature.bears:
+            self._bear(body, nature.bears[signum])
         elif signum in nature.ends:
             after, status = nature.ends[signum]
             self.after(after, partial(self.end, body, status))
 
     def end(self, body: Body, status: int) -> None:
-        """A process ends: its children go to init, whoever watches it hears of it."""
+        """A process ends: its children go to init, whoever watches it hears of it, and who it held asleep wakes up."""
         if body.gone:
             return
+        held = [other for other in self.bodies.values() if other.ppid == body.pid or other is body]
+        groups = dict.fromkeys(other.pgrp for other in held if self._ties(other))
         body.gone = True
         for other in self.bodies.values():
             if other.ppid == body.pid:
@@ -410,6 +417,21 @@ class World:
             del self.bodies[body.pid]
         for fake in self.fakes:
             fake.ended(body.proc, status)
+        for group in groups:
+            self._wake_orphans(group)
+
+    def _ties(self, body: Body) -> bool:
+        """Whether it keeps its group from being orphaned: its parent is in another group of the same session."""
+        parent = self.bodies.get(body.ppid)
+        return parent is not None and parent.session == body.session and parent.pgrp != body.pgrp
+
+    def _wake_orphans(self, group: int) -> None:
+        """HUP and CONT for a group that is orphaned, if one in it is stopped, as in kernel/exit.c."""
+        members = [body for body in self.bodies.values() if body.pgrp == group and not body.gone]
+        if any(body.still for body in members) and not any(self._ties(body) for body in members):
+            for signum in (signal.SIGHUP, signal.SIGCONT):
+                for body in members:
+                    self.signal(body, signum)
 
     def recycle(self, body: Body, *, argv: tuple[str, ...] = ("stranger",), uid: int = 0) -> Body:
         """The process ends, and another one gets its pid."""
