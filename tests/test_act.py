@@ -501,7 +501,7 @@ JOB = replace(
 
 @pytest.mark.parametrize("command", ["stopwait", "kill", "restart", "dead", "start"])
 def test_nobody_wakes_up_while_a_tree_is_killed(command: str) -> None:
-    """Stopped groups that lose their parents get HUP and CONT: children are killed first, the main process last (G5)."""
+    """Stopped groups that lose their parents get HUP and CONT: children first, the main process last (G5)."""
     world = World()
     nature = Nature(children=(Child(nature=JOB, group=True), *JOB.children))
     if command == "start":
