@@ -23,10 +23,10 @@
     | down     | Skip    | AwaitDown  | AwaitDown       | Skip       | AwaitDown      | Refuse |
 
 A `Stopping` whose signal was never sent, because whoever asked for the stop was cut off before, gets it from `start`
-and `stop` too. An `Up` that nobody has seen ready yet is waited for by `start`, `up`, `ensure` and `apply`; but
-`ensure` leaves alone one that says that it waits for its broker. `up` and `down` are the two ways of `wait`, which touches
-nothing. `ensure` leaves alone what was stopped on purpose, and for a while what keeps failing. `apply` restarts an `Up`
-only when it runs otherwise than is configured now.
+and `stop` too. An `Up` that nobody has seen ready yet is waited for by `start`, `up`, `ensure` and `apply`; but one
+that says that it waits for its broker is left alone by `ensure`. `up` and `down` are the two ways of `wait`, which
+touches nothing. `ensure` leaves alone what was stopped on purpose, and for a while what keeps failing. `apply` restarts
+an `Up` only when it runs otherwise than is configured now.
 
 A process that stands still can neither work nor end when it is asked to. A stop that was cut off right before its KILL
 leaves it so, and so does anybody's STOP. Whoever wants it to work or to end by itself begins with `Wake`; `ensure` does

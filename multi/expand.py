@@ -446,7 +446,7 @@ def _refuse_shared_files(nodes: Sequence[Node]) -> None:
 
     owners: dict[str, Node] = {}
     for node in nodes:
-        for path in (node.pidfile, node.recordfile, node.lockfile):
+        for path in (node.pidfile, node.recordfile, node.lockfile, node.notifyfile):
             plain = normpath(path)
             owner = owners.setdefault(plain, node)
             if owner is not node:

@@ -487,6 +487,7 @@ def test_d20_no_two_nodes_share_a_name_or_a_file() -> None:
         ("a --logfile=/x/", "is a directory"),
         ("a --pidfile=/x/a.pid --logfile=/x/a.pid", "is the log of a@"),
         ("a b --pidfile=/x/%n.pid --logfile=/x/b.json", "is the log of a@"),
+        ("a b --pidfile=/x/%n.pid --logfile=/x/b.notify", "is the log of a@"),
     ],
 )
 def test_d20_a_file_that_cannot_be_a_nodes_own_is_refused(words: str, why: str) -> None:

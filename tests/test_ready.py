@@ -433,7 +433,7 @@ def leave(world: World, node: Node, *, said: str, age: float = 1.0, token: str =
 
 def begun(world: World, **traits: object) -> Node:
     """A node that has just begun to run, and whose start was cut off; it says nothing that anybody hears."""
-    node = node_of(ready="notify", **traits)
+    node = node_of(ready="notify", **traits)  # type: ignore[arg-type]  # fields by name
     cut_off(world, node)
     world.rest(2.0)
     return node
