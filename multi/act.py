@@ -1259,7 +1259,7 @@ def _as_refusal(error: MachineError | OSError) -> MachineError:
 
 
 def _status(text: str) -> dict[str, str]:
-    return {"status": text} if text else {}
+    return {"status": text.replace("\0", "?")} if text else {}  # no record holds a NUL, which a datagram may
 
 
 def _joined(why: str, hint: str) -> str:

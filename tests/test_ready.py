@@ -19,6 +19,7 @@ from multi.event import Cleared, Event, Failed, Readied, Skipped, Spawned
 from multi.machine import Notified
 from multi.node import Node
 from multi.ready import end_text
+from multi.record import decode
 from multi.sighting import Sighting, Up
 from world import Child, Entry, Fake, KilledError, Nature, World, node_of
 
@@ -141,6 +142,15 @@ def test_what_is_not_ready(fields: dict[str, str]) -> None:
     world = World()
     world.nature = saying((1.0, fields), (2.0, {}))
     assert "not ready after 10s" in failed(world, node_of(ready="notify", ready_timeout=10.0)).why
+
+
+def test_g9_a_status_with_a_nul_damages_no_record() -> None:
+    """G9: whatever a node says of itself, its record can be read again."""
+    world = World()
+    world.nature = saying((1.0, {**READY, "STATUS": "a\0b"}))
+    node = node_of(ready="notify", startsecs=0.0)
+    ready(world, node)
+    assert decode(world.files[node.recordfile].data).extra["status"] == "a?b"
 
 
 def test_a_notify_node_says_nothing() -> None:
