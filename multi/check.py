@@ -46,7 +46,7 @@ def _obstacles(node: Node, machine: Machine) -> Iterator[Obstacle]:
             yield Obstacle(node.name, path, why, f"make it writable, or correct {setting}")
     program = node.words[0]
     path = dict(node.env).get("PATH") or machine.surroundings().environ.get("PATH", _DEFAULT_PATH)
-    if not _found(program, path, node.workdir or machine.surroundings().cwd, machine):
+    if not _found(program, path, node.workdir or machine.surroundings().cwd or ".", machine):
         where = "" if "/" in program else f" in PATH={path}"
         yield Obstacle(node.name, program, f"is no program{where}", "correct cmd or executable")
 

@@ -99,14 +99,20 @@ def locate(  # noqa: PLR0913, PLR0917 -- where to look, and by what
         raise ConfigError("--multi-config", "needs the path of a file", "leave it out to search the usual places")
     for path, why in ((explicit, "--multi-config"), (environ.get("MULTI_CONFIG"), "MULTI_CONFIG")):
         if path:
+            if not cwd and not path.startswith("/"):
+                gone = "is relative, and the current directory has been removed"
+                raise ConfigError(f"{why} {quoted(path, 200)}", gone, "write the whole path")
             full = posixpath.join(cwd, path)
             text = _read(full, read)
             if text is None:
                 raise ConfigError(f"{why} {quoted(path, 200)}", "does not exist", "name an existing file")
             return Source(full, text, why)
-    for path, why in (
+    here = (
         (posixpath.join(cwd, "multi.toml"), "in the current directory"),
         (posixpath.join(cwd, "pyproject.toml"), "[tool.multi] in the current directory"),
+    )
+    for path, why in (
+        *(here if cwd else ()),  # one that is gone holds no file
         (posixpath.join(_user(environ, home), "multi.toml"), "in your configuration directory"),
         (posixpath.join(_SYSTEM, "multi.toml"), "of the system"),
     ):

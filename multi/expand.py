@@ -40,7 +40,7 @@ class Host:
     """What the nodes' names, paths and commands depend on.
 
     `name` is the hostname, `root` whether we are root, `home` our home directory, `state_dir` the
-    user's state directory (``$XDG_STATE_HOME``), `cwd` the current directory, `python` the running
+    user's state directory (``$XDG_STATE_HOME``), `cwd` the current directory, empty when it is gone, `python` the running
     Python. `home_of` returns another user's home directory for ``~user``, None when there is none.
     """
 
@@ -197,6 +197,14 @@ def default_rundirs(host: Host, dirnames: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"/var/run/{name}" for name in dirnames)
 
 
+def _below(base: str, path: str, where: str) -> str:
+    """A relative path as an absolute one; `base` is empty when it is the current directory, and that is gone."""
+    if not base:
+        why = f"{path} is relative, and the current directory has been removed"
+        raise UsageError(where, why, "change to a directory that exists, or write the whole path")
+    return f"{base}/{path}"
+
+
 class _Maker:
     """A name and what was said for it -> a `Node`."""
 
@@ -293,7 +301,7 @@ class _Maker:
         made = template.path(text, name=name.full, short=name.short, host=name.host, where=where)
         if text.startswith("~"):
             made = self._at_home(made, where)
-        return _tidy(made if made.startswith("/") else f"{base}/{made}")
+        return _tidy(made if made.startswith("/") else _below(base, made, where))
 
     def _at_home(self, path: str, where: str) -> str:
         user, slash, rest = path[1:].partition("/")
@@ -363,7 +371,7 @@ class _Maker:
             word = self._at_home(word, where)
         if "/" not in word or word.startswith("/"):
             return word
-        return _tidy(f"{base}/{word}")
+        return _tidy(_below(base, word, where))
 
     def _words(self, given: Given, name: Name) -> Sequence[str]:
         if given.value is None:

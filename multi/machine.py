@@ -120,7 +120,7 @@ class Census:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What parsing and expanding need to know of where they happen."""
+    """What parsing and expanding need to know of where they happen. `cwd` is empty when it has been removed."""
 
     environ: Mapping[str, str]
     cwd: str
@@ -259,7 +259,7 @@ class Ground(Protocol):
     """The part of the door that parsing and expanding need: no process, nothing that acts."""
 
     def surroundings(self) -> Surroundings:
-        """Where we are. Raises `MachineError` when the current directory is gone."""
+        """Where we are."""
 
     def home_of(self, user: str) -> str | None:
         """Another user's home directory, None when there is no such user."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from multi.event import Event
     from multi.expand import Expansion, Host
     from multi.logs import LogLine, Unseen
-    from multi.machine import Census, Ground, Machine, Surroundings
+    from multi.machine import Census, Ground, Machine
     from multi.observe import Observation
     from multi.presets import Preset
     from multi.ready import Weaker
@@ -129,17 +129,8 @@ def presets(*, machine: Machine | None = None) -> tuple[str, ...]:
     from multi import config
     from multi import presets as room
 
-    here = _surroundings(machine or _ground())
+    here = (machine or _ground()).surroundings()
     return room.available(config.preset_directories(here.environ, here.home))
-
-
-def _surroundings(ground: Ground) -> Surroundings:
-    from multi.machine import MachineError
-
-    try:
-        return ground.surroundings()
-    except MachineError as error:
-        raise MultiError("", str(error)) from error
 
 
 def _ground() -> Ground:
@@ -155,7 +146,7 @@ class _Selector:
         from multi import config, parse, presets
         from multi.expand import Host
 
-        here = _surroundings(ground)
+        here = ground.surroundings()
         words, self.strict = _without_strict(words)
         self.command = command
         self.foreground = foreground or command == "run"
@@ -597,6 +588,9 @@ class _Selector:
                     "give the worker's options, as for 'multi start'",
                 )
         selection = self._with_fallbacks(selection)
+        if not self.here.cwd and any(node.workdir is None for node in selection.nodes):
+            gone = "the current directory has been removed, and nodes without a workdir are started in it"
+            selection = replace(selection, warnings=(*selection.warnings, f"{gone}; give --workdir"))
         checked = _without_needless_root(selection, self.here.environ, self.here.uid)
         return selection if self.command == "ensure" else checked  # cron mails what `start` has said already
 
@@ -933,6 +927,7 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
 
     place = Place()
     here = place.surroundings()
+    _refuse_nowhere(form, selection.nodes, here.cwd)
     order = room.Order(nodes=selection.nodes, program=(here.python, "-m", "multi"))
     if form in room.HERE:
         from multi.system import System
@@ -956,6 +951,16 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
             remarks={name: each.note for name, each in weaker.items()},
         )
     return room.export(form, order)
+
+
+def _refuse_nowhere(form: str, nodes: Sequence[Node], cwd: str) -> None:
+    """A supervisor of this machine starts a node in the directory that it would be started in here and now."""
+    from multi.export import HERE
+
+    without = [node.short for node in nodes if node.workdir is None]
+    if form in HERE and without and not cwd:
+        why = "have no workdir, and the current directory has been removed"
+        raise UsageError(" ".join(without[:_SHOWN]), why, "change to a directory that exists, or give --workdir")
 
 
 def export_mode(form: str, selection: Selection) -> int:

@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from multi.errors import NotPermittedError
-from multi.machine import MachineError, Surroundings
+from multi.machine import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,16 +23,11 @@ class Place:
     """The part of the machine that parsing and expanding ask."""
 
     def surroundings(self) -> Surroundings:
-        """Environment, directories, host and interpreter. Raises `MachineError` when the current directory is gone."""
+        """Environment, directories, host and interpreter."""
         try:
             cwd = os.getcwd()
-        except OSError as error:
-            raise MachineError(
-                "cannot tell the current directory",
-                error.strerror or str(error),
-                "change to one that exists",
-                error.errno or 0,
-            ) from error
+        except OSError:
+            cwd = ""
         home = os.path.expanduser("~")
         return Surroundings(
             environ=dict(os.environ),
