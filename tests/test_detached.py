@@ -262,7 +262,7 @@ def test_g7_environment(real: Real) -> None:
 
 
 def test_g9_a_variable_without_a_name(real: Real) -> None:
-    """G9: a caller may have one in its environment, as execve(2) allows; Python can give it to nobody: it is dropped."""
+    """G9: a caller may have one in its environment, as execve(2) allows; Python can give it to nobody."""
     words = [*MULTI, *real.start_words("a")]
     nameless = """
 import ctypes, os, sys
