@@ -125,6 +125,7 @@ class Manner:
     running that did not get ready. `progress` is the number of seconds between two `Waiting` events, None for none.
     `timeout` bounds `AwaitUp` and `AwaitDown`, seconds. With `signals`, SIGINT, SIGTERM and SIGHUP end the ride as an
     `Interrupted` event, but those of them that it is `deaf_to`; only the main thread of a program may ask for that.
+    `runner` is our own process where it stays with what it starts.
     """
 
     width: int | None = None
@@ -134,6 +135,7 @@ class Manner:
     weaker: Mapping[str, ready.Weaker] = field(default_factory=dict)
     signals: bool = False
     deaf_to: tuple[int, ...] = ()
+    runner: Proc | None = None
 
 
 def walk(errands: Sequence[tuple[Node, Wish]], manner: Manner, machine: Machine) -> Iterator[Event]:
@@ -650,6 +652,7 @@ class _Walker:
             started=self._census.wall - row.seen.age,
             restarts=0 if old is None else old.restarts,
             owner=None if old is None else old.owner,
+            runner=None if old is None else old.runner,
         )
         try:
             yield from self._save(record, proc.pid)
@@ -839,6 +842,7 @@ class _Walker:
             started=wall,
             restarts=0 if before is None else before.restarts + 1,
             owner=before.owner if before is not None and again else None,
+            runner=self._manner.runner or (None if before is None else before.runner),
         )
         if before is None or self._wish.command != "ensure":
             return record
@@ -914,6 +918,7 @@ class _Walker:
             umask=node.umask,
             nice=node.nice,
             rlimits=node.rlimits,
+            output=None if self._manner.runner or self._before is None else self._before.runner,
         )
 
     def _send_away(self) -> None:

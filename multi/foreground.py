@@ -38,7 +38,8 @@ _LOOK_AGAIN = 0.5  # seconds between two looks at a node whose lock cannot tell 
 def stay(nodes: Sequence[Node], manner: act.Manner, machine: Machine) -> Iterator[Event]:
     """Start, stay, stop. Ends when the nodes have ended; one stream of events."""
     mine = {node.name: node for node in nodes}
-    manner = replace(manner, deaf_to=(signal.SIGHUP,))  # who is being started or stopped has nothing to reload
+    # Who is being started or stopped has nothing to reload.
+    manner = replace(manner, deaf_to=(signal.SIGHUP,), runner=_self(machine))
     stop = Wish("stopwait")
     sound = True
     machine.answer_watchdog()
@@ -63,6 +64,15 @@ def stay(nodes: Sequence[Node], manner: act.Manner, machine: Machine) -> Iterato
         mine, stop = watch.nodes, watch.wish
     machine.tell("STOPPING=1\nSTATUS=stopping the nodes")
     yield from _stop(list(mine.values()), stop, manner, machine)
+
+
+def _self(machine: Machine) -> Proc | None:
+    """Our own process: who restarts a node from another shell finds by it where the node's output goes."""
+    try:
+        row = machine.census().rows.get(machine.me().pid)
+    except MachineError:
+        return None  # the walk says what is wrong
+    return None if row is None else row.seen.proc
 
 
 def _count(number: int) -> str:

@@ -143,7 +143,8 @@ class Launch:
     """Everything that one new process needs; the machine decides nothing about it.
 
     `env` is added to the caller's environment, None takes a variable away. The child itself adds
-    `INSTANCE_PID`, since it alone knows its pid.
+    `INSTANCE_PID`, since it alone knows its pid. Where `logfile` is a standard stream, that of the process `output` is
+    meant rather than ours, as long as that one lives and the node's user may open it.
     """
 
     argv: tuple[str, ...]
@@ -155,6 +156,7 @@ class Launch:
     umask: int | None = None
     nice: int | None = None
     rlimits: tuple[tuple[str, int, int], ...] = ()
+    output: Proc | None = None
 
 
 # --- what the machine reports while we wait -----------------------------------------------------
@@ -443,7 +445,7 @@ class Machine(Ground, Protocol):
         """Notify whoever started us and gave us a NOTIFY_SOCKET (sd_notify(3)); nothing happens without one."""
 
     def answer_watchdog(self) -> None:
-        """From now on, `wait` also tells whoever started us that we live, as often as they ask (sd_watchdog_enabled(3)).
+        """From now on, `wait` also tells whoever started us that we live, when they ask (sd_watchdog_enabled(3)).
 
         What hangs elsewhere than in `wait` says nothing. Nothing happens where nobody asks.
         """

@@ -52,7 +52,8 @@ class Record:
     `proc` is None when the last start failed. `phase` is ``starting`` until somebody saw the node ready. `desired` is
     the last thing asked of it, `signalled` whether the signal of a stop that was asked for is sent. `started` is
     wall-clock seconds, for people only. `failures` counts the ends in a row that nobody asked for, `failed` is the last
-    one's wall-clock second. `owner` is the uid of the file that it was read from, None for a new one; no bytes hold it.
+    one's wall-clock second. `runner` is the `multi run` that started it first: what it prints to, the node prints to.
+    `owner` is the uid of the file that it was read from, None for a new one; no bytes hold it.
     """
 
     node: Node
@@ -67,6 +68,7 @@ class Record:
     failed: float = 0.0
     failure: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
+    runner: Proc | None = None
     owner: int | None = field(default=None, compare=False)
 
     def patience(self, wall: float) -> float:
@@ -157,6 +159,8 @@ def encode(record: Record) -> bytes:
         "name": node.name,
         "pid": record.proc.pid if record.proc else None,
         "birth": record.proc.birth if record.proc else None,
+        "runner_pid": record.runner.pid if record.runner else None,
+        "runner_birth": record.runner.birth if record.runner else None,
         "token": record.token,
         "phase": record.phase,
         "desired": record.desired,
@@ -298,10 +302,7 @@ def _from_json(raw: _Fields) -> Record:
     if raw.whole("version") != VERSION:
         raise DamagedError(f"it is of version {raw.whole('version')}, this multi reads version {VERSION}")
     node = _node(raw.text("name"), _command(raw), raw.fields("settings"))
-    pid, birth = raw.whole_or_none("pid", 2, _LAST_PID), raw.text_or_none("birth")
-    if (pid is None) != (birth is None):
-        raise DamagedError("it has a pid without a birth, or the other way round")
-    proc = None if pid is None or birth is None else Proc(pid, birth)
+    proc = _proc(raw, "pid", "birth", 2)
     extra = raw.fields("extra")
     return Record(
         node=node,
@@ -316,6 +317,7 @@ def _from_json(raw: _Fields) -> Record:
         failed=raw.number("failed"),
         failure=raw.text("failure"),
         extra={key: extra.text(key) for key in extra.raw},
+        runner=_proc(raw, "runner_pid", "runner_birth", 1),
     )
 
 
@@ -326,6 +328,13 @@ def _command(raw: _Fields) -> Command:
     if not words:
         raise DamagedError("its command is empty")
     return Known(words)
+
+
+def _proc(raw: _Fields, pid_key: str, birth_key: str, least: int) -> Proc | None:
+    pid, birth = raw.whole_or_none(pid_key, least, _LAST_PID), raw.text_or_none(birth_key)
+    if (pid is None) != (birth is None):
+        raise DamagedError(f"it has a {pid_key} without a {birth_key}, or the other way round")
+    return None if pid is None or birth is None else Proc(pid, birth)
 
 
 def _node(name: str, command: Command, raw: _Fields) -> Node:

@@ -397,14 +397,18 @@ class Real:
     # -- other processes of the test -----------------------------------------------------------------
 
     def popen(
-        self, *words: str, env: Mapping[str, str] | None = None, user: int | None = None
+        self,
+        *words: str,
+        env: Mapping[str, str] | None = None,
+        user: int | None = None,
+        output: int = subprocess.DEVNULL,
     ) -> subprocess.Popen[bytes]:
-        """A process of the test's own, not started by `multi`; ended with the test."""
+        """A process of the test's own, not started by `multi`; ended with the test. `output` is a descriptor."""
         process = subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
             env={**self.env, **(env or {})},
             cwd=self.base,
             user=user,

@@ -129,6 +129,7 @@ RECORD = st.builds(
     failed=SECONDS,
     failure=WORD,
     extra=st.dictionaries(WORD, WORD, max_size=3),
+    runner=st.none() | st.builds(Proc, st.integers(1, 2**31 - 1), WORD),
 )
 
 
@@ -165,6 +166,7 @@ SOUND = Record(
     proc=Proc(4000, "boot:1"),
     token="f" * 32,
     extra={"status": "fine"},
+    runner=Proc(1, "boot:0"),
 )
 RAW: dict[str, Any] = json.loads(encode(SOUND))
 KEYS = [(key,) for key in RAW] + [("settings", key) for key in RAW["settings"]]
@@ -238,6 +240,13 @@ def test_every_key_counts(path: tuple[str, ...]) -> None:
         return
     with pytest.raises(DamagedError, match=r"pid" if path[-1] in {"pid", "birth"} else path[-1]):
         decode(data)
+
+
+def test_a_record_without_a_runner() -> None:
+    """A record that says nothing of a `multi run`, as all did once, is sound."""
+    raw = json.loads(encode(SOUND))
+    del raw["runner_pid"], raw["runner_birth"]
+    assert decode(json.dumps(raw).encode()) == replace(SOUND, runner=None)
 
 
 @pytest.mark.parametrize(

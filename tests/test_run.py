@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from real import Begun, Real, alive, environ_of, stat, status, stays, until
+from multi.system import linux
+from real import Begun, Real, alive, descriptors, environ_of, stat, status, stays, until
 
 ALL = (signal.SIGINT, signal.SIGTERM)
 
@@ -203,6 +204,7 @@ class Heartbeats:
     """What systemd would hear of a service with WatchdogSec, apart from all else."""
 
     def __init__(self, heard: socket.socket) -> None:
+        """What is heard was bound by `listener`."""
         self._heard = heard
 
     def next(self, seconds: float) -> bool:
@@ -340,6 +342,97 @@ def test_g3_killed_itself_it_leaves_nothing_in_doubt(real: Real) -> None:
     assert real.state("a") == {"a": "running"}
     real.multi("stopwait", "a").ok()
     assert not alive(pid)
+
+
+# --- output ---------------------------------------------------------------------------------------------
+
+
+def test_output_stays_that_of_run_after_a_restart_from_another_shell(real: Real) -> None:
+    """What a node prints goes where `multi run` prints, also when it was restarted twice by another command."""
+    worker = real.worker("--print", "hello", "--touch", f"{real.base}/%n.up")
+    begun = begin(real, "a", "b", "--logfile:a=/dev/stdout", cmd=worker)
+    pids = up(real, "a", "b")
+    for _ in range(2):
+        for name in ("a", "b"):
+            (real.base / f"{name}.up").unlink(missing_ok=True)
+        done = real.multi("restart", "a", "b").ok()
+        assert "hello" not in done.out + done.err
+        until(lambda: all((real.base / f"{name}.up").exists() for name in "ab"), "both are set up")
+        again = {name: real.pid(name) for name in ("a", "b")}
+        assert not set(pids.values()) & set(again.values())
+        pids = again
+        ends = {name: descriptors(begun.process.pid)[fd] for name, fd in (("a", 1), ("b", 2))}
+        assert {name: descriptors(pids[name])[1] for name in ends} == ends
+        assert {name: descriptors(pids[name])[2] for name in ends} == ends
+    begun.process.send_signal(signal.SIGTERM)
+    done = begun.done().ok()
+    assert done.out.count("hello\n") >= 1
+    assert done.err.count("hello\n") >= 1
+
+
+def test_output_when_run_is_gone_is_that_of_who_starts(real: Real) -> None:
+    """Where no `multi run` lives, or its pid is another process's, a standard stream is that of the command at hand."""
+    worker = real.worker("--print", "hello", "--touch", f"{real.base}/%n.up")
+    begun = begin(real, "a", cmd=worker)
+    up(real, "a")
+    begun.process.kill()
+    begun.process.wait(20)
+    record = real.run / "a.json"
+    text = record.read_text(encoding="ascii")
+    stranger = real.popen("sleep", "600")
+    assert f'"runner_pid": {begun.process.pid},' in text
+    record.write_text(text.replace(f'"runner_pid": {begun.process.pid},', f'"runner_pid": {stranger.pid},'))
+    restart = real.begin("restart", "a", f"--pidfile={real.run}/%n.pid")
+    until(lambda: restart.process.poll() is not None, "it is restarted")
+    assert descriptors(real.pid("a"))[2] != descriptors(stranger.pid)[2]
+    real.multi("stopwait", "a").ok()
+    assert "hello\n" in restart.done().ok().err
+
+
+def test_output_to_a_plain_file_that_others_would_write_over(real: Real) -> None:
+    """Without O_APPEND each writer has its own place in a file, so it is not opened a second time; with it, it is."""
+    worker = real.worker("--touch", f"{real.base}/%n.up")
+    for flags, same in ((os.O_APPEND, True), (0, False)):
+        (real.base / "a.up").unlink(missing_ok=True)
+        fd = os.open(real.base / "output", os.O_WRONLY | os.O_CREAT | flags, 0o600)
+        words = ["run", "a", f"--pidfile={real.run}/%n.pid", "--preset=exec", "--startsecs=0", f"--cmd={worker}"]
+        process = real.popen(sys.executable, "-m", "multi", *words, output=fd)
+        os.close(fd)
+        up(real, "a")
+        restart = real.begin("restart", "a", f"--pidfile={real.run}/%n.pid")
+        until(lambda restart=restart: restart.process.poll() is not None, "it is restarted")  # type: ignore[misc] # a lambda that keeps this turn's value
+        assert (descriptors(real.pid("a"))[2] == str(real.base / "output")) == same
+        real.settle()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        restart.done().ok()
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users")
+@pytest.mark.parametrize(("who", "same"), [((), True), (("--uid=nobody",), False)])
+def test_g8_a_record_opens_nothing_that_the_node_s_user_may_not(real: Real, who: tuple[str, ...], same: bool) -> None:
+    """G8: what the record names as the output is opened as the node's user: root's is for nodes of root's alone."""
+    secret = real.base / "secret"
+    fd = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    roots = real.popen("sleep", "600", output=fd)
+    os.close(fd)
+    words = ("a", f"--pidfile={real.run}/%n.pid", *who)
+    begun = real.begin("start", *words, "--preset=exec", "--cmd=sleep 600", "--startsecs=0", "--logfile=/dev/stderr")
+    until(lambda: begun.process.poll() is not None, "it is started")
+    record = real.run / "a.json"
+    birth = linux.birth(roots.pid)
+    text = record.read_text(encoding="ascii")
+    for key, value in (("runner_pid", roots.pid), ("runner_birth", f'"{birth}"')):
+        assert f'"{key}": null' in text
+        text = text.replace(f'"{key}": null', f'"{key}": {value}')
+    record.write_text(text, encoding="ascii")
+    again = real.begin("restart", *words)
+    until(lambda: again.process.poll() is not None, "it is restarted")
+    assert (descriptors(real.pid("a"))[2] == str(secret)) == same
+    real.multi("stopwait", *words).ok()
+    begun.done().ok()
+    again.done().ok()
 
 
 # --- another shell ------------------------------------------------------------------------------------------

@@ -697,6 +697,8 @@ class System(Place):
             launch.umask,
             launch.nice,
             [_limit(*limit) for limit in launch.rlimits],
+            # How a birth is told depends on the system, and only Linux opens the descriptors of others.
+            (launch.output.pid, launch.output.birth) if launch.output is not None and self._procfs else None,
         )
 
     def _setting(self, launch: Launch) -> tuple[dict[bytes, bytes], tuple[int, int, list[int]] | None]:

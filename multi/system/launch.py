@@ -23,6 +23,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import struct
 from typing import NoReturn
 
@@ -40,7 +41,8 @@ _EXIT_NOT_EXECUTED = 127  # as a shell reports a command it could not run
 _STDERR = 2
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK
 _MOST_LINKS = 40  # as many as the kernel follows, path_resolution(7)
-# As marshal reads it back: argv, env, logfile, workdir, (uid, gid, groups) or None, umask, nice, rlimits.
+# As marshal reads it back: argv, env, logfile, workdir, (uid, gid, groups) or None, umask, nice, rlimits, and pid and
+# birth of the process whose standard streams are meant, or None.
 Request = tuple[
     "list[bytes]",
     "dict[bytes, bytes]",
@@ -50,6 +52,7 @@ Request = tuple[
     "int | None",
     "int | None",
     "list[tuple[int, int, int]]",
+    "tuple[int, str] | None",
 ]
 
 
@@ -247,7 +250,7 @@ def _say_failed(gate: socket.socket, error: StepError) -> None:
 
 
 def _prepare(request: Request) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
-    argv, env, logfile, workdir, identity, umask, nice, rlimits = request
+    argv, env, logfile, workdir, identity, umask, nice, rlimits, output = request
     os.setpgid(0, 0)
     _limits(rlimits, nice)
     if identity is not None:
@@ -261,7 +264,8 @@ def _prepare(request: Request) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
             raise StepError(f"cannot change to the directory {workdir}", error, "check --workdir") from error
     program = find_program(argv[0], env)
     # The log, whose path is absolute, comes last: a start that fails of anything else leaves no empty file.
-    log = open_log(logfile)
+    theirs = None if output is None else _open_output(logfile, *output)
+    log = open_log(logfile) if theirs is None else theirs
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(log, 1)
@@ -272,6 +276,42 @@ def _prepare(request: Request) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
     # What says whose it is comes first: whoever looks at it need not read all of a large environment.
     marks = {name: value for name, value in env.items() if name.startswith(INSTANCE.encode())}
     return program, argv, {**marks, **env}
+
+
+def _open_output(path: str, pid: int, birth: str) -> int | None:
+    """The standard stream of a living process that `path` means; None where it means none, or it cannot be opened.
+
+    As the user that we are by now, so the kernel decides what that one may have (G8). A socket cannot be opened anew.
+    """
+    from multi.system import linux
+
+    own = own_descriptor(path)
+    if own not in {1, _STDERR}:
+        return None
+    try:
+        if not _adds(pid, own):
+            return None
+        fd = os.open(f"/proc/{pid}/fd/{own}", _APPEND & ~os.O_CREAT)
+    except OSError:
+        return None
+    try:
+        same = linux.birth(pid) == birth  # opened first, verified after: until here the pid was that process's
+        os.set_blocking(fd, True)
+    except OSError:
+        same = False
+    if same:
+        return fd
+    os.close(fd)
+    return None
+
+
+def _adds(pid: int, fd: int) -> bool:
+    """Whether what is written there comes after what others write: in a plain file only O_APPEND sees to that."""
+    if not stat.S_ISREG(os.stat(f"/proc/{pid}/fd/{fd}").st_mode):
+        return True
+    with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as file:
+        flags = next(int(line.split()[1], 8) for line in file if line.startswith("flags:"))
+    return bool(flags & os.O_APPEND)
 
 
 def _limits(rlimits: list[tuple[int, int, int]], nice: int | None) -> None:
