@@ -338,7 +338,7 @@ def _flags(node: Node) -> _Flags:
         "--kill-mode": node.kill_mode,
         "--ready": template.literal_path(proof) if node.ready.kind == "file" else template.literal(proof),
         "--ready-timeout": seconds_text(node.ready_timeout),
-        "--startsecs": seconds_text(node.startsecs),
+        "--startsecs": seconds_text(node.startsecs) if node.startsecs_asked else None,
         "--lock-timeout": seconds_text(node.lock_timeout),
         "--reload-signal": signal_name(node.reload_signal) if node.reload_signal is not None else None,
     }

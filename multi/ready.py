@@ -285,7 +285,7 @@ def _setting(node: Node, proc: Proc, token: str) -> Launch:
         (INSTANCE_PROBE, "1"),
     )
     env = (*node.env, *(carried if token else ()), ("NOTIFY_SOCKET", None))
-    return Launch(argv=node.words, env=env, logfile=node.logfile, workdir=node.workdir, uid=node.uid, gid=node.gid)
+    return Launch(argv=(), env=env, logfile=node.logfile, workdir=node.workdir, uid=node.uid, gid=node.gid)
 
 
 def _heard(node: Node, proc: Proc, course: _Course, happening: Happening, now: float) -> Verdict | None:
