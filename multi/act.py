@@ -94,6 +94,7 @@ _GIVEN_UP = "its last start was given up"  # by whoever asked for it; nothing is
 _FREEZE_SECONDS = 1.0  # for all of a tree to stand still; one that still grows after that is killed while it grows
 _KILL_GRACE = 5.0  # seconds for the kernel to end what was sent KILL
 _MOST_DOUBTS = 10  # looks in a row that find nobody while others end all the time, until nobody is believed to be there
+_ASK_SECONDS = 60.0  # for a machine that does not answer; it gives up a Python itself, before that
 _NOTE_EVERY = 1.0  # seconds between two statuses of a stopping node that are put on record
 _TAIL_BYTES = 16384
 _TAIL_LINES = 10
@@ -406,6 +407,8 @@ class _Walker:
                 # What root has put on record may be more than we can start: then what runs must go on.
                 self._machine.may_launch(self._launch_of(self._node.env))
             yield from self._end_probes(seen)
+            if any(isinstance(step, (Spawn, AwaitReady)) for step in steps):
+                yield from self._settle_proof()  # before anything is stopped for it
             for step in steps:
                 if not (yield from self._do(step, decide.proc_of(seen.sighting))):
                     return False
@@ -458,8 +461,30 @@ class _Walker:
 
     def _be(self, node: Node) -> None:
         self._node = node
-        weaker = self._manner.weaker.get(node.name)
-        self._tried = node if weaker is None else weaker.instead(node)  # how it proves that it is ready
+        self._weaker = weaker = self._manner.weaker.get(node.name)
+        # How it proves that it is ready, unless `_settle_proof` finds that it cannot.
+        self._tried = node if weaker is None or weaker.asks else weaker.instead(node)
+
+    def _settle_proof(self) -> Generator[Want, Answer, None]:
+        """Find out whether the node's Python can tell when it is ready, if nothing else says so."""
+        node, machine, weaker = self._node, self._machine, self._weaker
+        if weaker is None or not weaker.asks or not isinstance(node.command, Known):
+            return
+        try:
+            able = machine.notifies(self._key, node.command.words[0], node.uid, node.gid)
+        except MachineError:
+            able = True  # no such user: the start of this node says so
+        began = machine.now()
+        while able is None:
+            match (yield Pause(began + _ASK_SECONDS, "ready", 0, began)):
+                case Probed(_, ok):
+                    able = ok
+                case None:
+                    able = False
+        if able:
+            self._weaker = None
+        else:
+            self._tried = weaker.instead(node)
 
     def _made_rundir(self) -> bool:
         node = self._node
@@ -861,7 +886,7 @@ class _Walker:
             except StopIteration as stop:
                 self._machine.end_probe(self._key)  # before the tree is stopped, of which it is a part
                 verdict: ready.Verdict = stop.value
-                weaker = self._manner.weaker.get(self._key)
+                weaker = self._weaker
                 return replace(verdict, note=weaker.note) if weaker and isinstance(verdict, ready.Proof) else verdict
             answer = yield pause
             if isinstance(answer, Probed) and answer.ok and answer.at is not None:

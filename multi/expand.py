@@ -40,8 +40,8 @@ class Host:
     """What the nodes' names, paths and commands depend on.
 
     `name` is the hostname, `root` whether we are root, `home` our home directory, `state_dir` the
-    user's state directory (``$XDG_STATE_HOME``), `cwd` the current directory, empty when it is gone, `python` the running
-    Python. `home_of` returns another user's home directory for ``~user``, None when there is none.
+    user's state directory (``$XDG_STATE_HOME``), `cwd` the current directory, empty when it is gone, `python` the
+    running Python. `home_of` returns another user's home directory for ``~user``, None when there is none.
     """
 
     name: str

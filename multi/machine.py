@@ -351,8 +351,12 @@ class Machine(Ground, Protocol):
         is read from its beginning. A line that was not finished before either ends there.
         """
 
-    def notifies(self, program: str, user: str | None, group: str | None) -> bool:
-        """Whether a Celery that `program` runs, as that user, would load our entry point and tell when it is ready."""
+    def notifies(self, key: str, program: str, user: str | None, group: str | None) -> bool | None:
+        """Whether a Celery that `program` runs, as that user, would load our entry point and tell when it is ready.
+
+        None where another Python has to be asked: `Probed` follows, within half a minute. Each is asked once, as that
+        user, for all keys that want to know it. Raises `MachineError` for an unknown user.
+        """
 
     def token(self) -> str:
         """A fresh random word, 128 bits."""

@@ -630,7 +630,7 @@ def _as_asked_by(user: str, node: Node, machine: Machine) -> Node:
 def tree(  # noqa: PLR0913 -- what decides who belongs to it
     main: Proc, token: str, census: Census, me: Me, known: Iterable[Proc] = (), *, probes: bool = False
 ) -> tuple[Row, ...]:
-    """The living processes of a node's tree, the main process excluded; of its `probes` alone, when these are asked for.
+    """The living processes of a node's tree, the main process excluded; with `probes` those of its probes alone.
 
     Members are the descendants of the main process and of every member known from before, the carriers
     of the instance token, and the process group of the main process while that group is provably still
@@ -639,9 +639,8 @@ def tree(  # noqa: PLR0913 -- what decides who belongs to it
     rows = census.rows
     proved = {proc for proc in (main, *known) if proc.pid in rows and rows[proc.pid].seen.proc == proc}
     members = {proc.pid for proc in proved}
-    members.update(
-        row.seen.proc.pid for row in census.by_token.get(token, ()) if token and (is_probe(row) or not probes)
-    )
+    carriers = census.by_token.get(token, ()) if token else ()
+    members.update(row.seen.proc.pid for row in carriers if is_probe(row) or not probes)
     if any(rows[proc.pid].seen.pgrp == main.pid for proc in proved):
         members.update(row.seen.proc.pid for row in census.by_group.get(main.pid, ()))
     members.discard(me.pid)  # a worker may run multi on itself; what that starts is no part of the worker's tree

@@ -933,7 +933,7 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
         from multi.system import System
 
         with System() as system:
-            weaker = _weaker(selection, system)
+            weaker = _weaker_here(selection, system)
         me = None if here.uid == 0 else place.user_name(here.uid)
         path = here.environ.get("PATH", "")
         nodes = [weaker[node.name].instead(node) if node.name in weaker else node for node in selection.nodes]
@@ -1066,10 +1066,10 @@ def run(
     if command == "run":
         from multi import foreground
 
-        yield from foreground.stay(selection.nodes, replace(manner, weaker=_weaker(selection, machine)), machine)
+        yield from foreground.stay(selection.nodes, replace(manner, weaker=_weaker(selection)), machine)
         return
     if command in SPAWNING:
-        manner = replace(manner, weaker=_weaker(selection, machine))
+        manner = replace(manner, weaker=_weaker(selection))
     errands = _errands(command, selection, machine)
     if command == "apply":
         yield from _converge(errands, manner, machine)
@@ -1125,7 +1125,7 @@ def _caught(command: str, manner: Manner) -> tuple[int, ...]:
     return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
-def _weaker(selection: Selection, machine: Machine) -> Mapping[str, Weaker]:
+def _weaker(selection: Selection) -> Mapping[str, Weaker]:
     """The proofs of nodes that cannot give the one that is asked of them.
 
     A Python without our entry point cannot say READY, and a log that is a terminal or a pipe cannot be read.
@@ -1138,20 +1138,28 @@ def _weaker(selection: Selection, machine: Machine) -> Mapping[str, Weaker]:
             note = f"its log is {node.logfile}, which cannot be read again, so OK only means that it stayed alive"
             weaker[node.name] = Weaker(ALIVE, _FALLBACK_SECONDS, note)
         fallback = selection.fallbacks.get(node.preset)
-        if node.ready.kind == "notify" and fallback and not _notifies(node, machine):
-            weaker[node.name] = Weaker(fallback[0], _FALLBACK_SECONDS, fallback[1])
+        if node.ready.kind == "notify" and fallback:
+            weaker[node.name] = Weaker(fallback[0], _FALLBACK_SECONDS, fallback[1], asks=True)
     return weaker
 
 
-def _notifies(node: Node, machine: Machine) -> bool:
-    from multi.machine import MachineError
+def _weaker_here(selection: Selection, machine: Machine) -> Mapping[str, Weaker]:
+    """The same without those whose Python has the entry point, where nothing is started: all are asked at once."""
+    from multi.machine import MachineError, Probed
 
-    if isinstance(node.command, Unknown):
-        return True  # it is not started
-    try:
-        return machine.notifies(node.words[0], node.uid, node.gid)
-    except MachineError:
-        return True  # no such user: the start of this node says so, and holds up no other
+    weaker = _weaker(selection)
+    able: dict[str, bool | None] = {}
+    for node in selection.nodes:
+        if node.name in weaker and weaker[node.name].asks and isinstance(node.command, Known):
+            try:
+                able[node.name] = machine.notifies(node.name, node.words[0], node.uid, node.gid)
+            except MachineError:
+                able[node.name] = True  # no such user: whoever starts the node says so
+    while None in able.values():
+        for happening in machine.wait(None):
+            if isinstance(happening, Probed):
+                able[happening.key] = happening.ok
+    return {name: each for name, each in weaker.items() if not able.get(name, False)}
 
 
 _FALLBACK_SECONDS = 5.0  # Celery imports the app and connects in this time, or has died of it

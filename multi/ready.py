@@ -77,12 +77,13 @@ Verdict: TypeAlias = Proof | Disproof
 class Weaker:
     """The proof that is taken from a node which cannot give its own: `ready`, and at least `startsecs` of life.
 
-    `note` tells the user why, and what it means.
+    `note` tells the user why, and what it means. With `asks` it is taken only when the node's Python has no plug-in.
     """
 
     ready: Ready
     startsecs: float
     note: str
+    asks: bool = False
 
     def instead(self, node: Node) -> Node:
         """The node as it is tried. What is on record of it stays as it was asked for."""

@@ -985,7 +985,9 @@ def test_probe(bench: Bench, kind: str) -> None:
     assert bad in probed.why
     nothing(machine)
     machine.probe(KEY, kind, good, _LIKE)
-    assert hear(machine, Probed) == Probed(KEY, ok=True, why="")
+    probed = hear(machine, Probed)
+    assert (probed.key, probed.ok, probed.why) == (KEY, True, "")
+    assert (probed.at is None) is (kind == "exec")
 
 
 def test_probe_that_talks(bench: Bench) -> None:

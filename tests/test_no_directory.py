@@ -25,7 +25,7 @@ def nowhere(real: Real, *words: str) -> Done:
 
 
 def test_what_needs_no_directory(real: Real) -> None:
-    """Nodes are started, looked at and stopped by whole paths; without a workdir they start where we are, and it is said."""
+    """Nodes are started, looked at and stopped by whole paths; without a workdir they start there, and it is said."""
     where = f"--pidfile={real.run}/%n.pid"
     done = nowhere(real, *real.start_words("a", cmd=real.worker())).ok()
     assert "the current directory has been removed, and nodes without a workdir are started in it" in done.err

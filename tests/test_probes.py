@@ -194,8 +194,8 @@ def test_all_addresses_of_a_name_are_tried(machine: System, names: mock.Mock, fr
 
 LISTENERS = [
     ("127.0.0.1", "127.0.0.1"),
-    ("0.0.0.0", "127.0.0.1"),
-    ("0.0.0.0", "127.3.2.1"),
+    ("0.0.0.0", "127.0.0.1"),  # noqa: S104 -- a wildcard is the point
+    ("0.0.0.0", "127.3.2.1"),  # noqa: S104 -- a wildcard is the point
     ("::", "127.0.0.1"),
     ("::", "::1"),
     ("::1", "::1"),
@@ -220,7 +220,7 @@ def listening(host: str, port: int = 0, kind: int = 0) -> socket.socket:
 
 
 def mine_and_another(machine: System, real: Real) -> tuple[Proc, Proc]:
-    """This process, and one that listens nowhere."""
+    """Give ourselves, and one that listens nowhere."""
     other = real.popen("sleep", "600").pid
     found = machine.census().rows
     return found[os.getpid()].seen.proc, found[other].seen.proc
@@ -245,7 +245,7 @@ def test_g4_whose_port_it_is(machine: System, real: Real, host: str, asked: str)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/net")
 def test_g4_the_socket_that_names_the_address_gets_the_connection(real: Real) -> None:
-    """A node that listens everywhere has not got what a stranger gets who listens there, and the other way round (G4)."""
+    """Who listens everywhere does not get what a stranger gets who listens there, and the other way round (G4)."""
     with System() as machine, listening("127.0.0.1") as server:
         port = server.getsockname()[1]
         code = (

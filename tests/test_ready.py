@@ -297,7 +297,7 @@ def test_g4_a_port_on_another_machine_is_worth_a_note() -> None:
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_g4_a_port_of_which_nobody_can_tell_whose_it_is(taken: bool) -> None:  # noqa: FBT001 -- a case
+def test_g4_a_port_of_which_nobody_can_tell_whose_it_is(taken: bool) -> None:
     """It proves something only where it was free before the start (G4)."""
     world = World()
     world.listener, world.taken = "unknown", taken

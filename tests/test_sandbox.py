@@ -1,4 +1,4 @@
-"""Where the kernel knows a system call and a sandbox refuses it, multi does with what is left, and says whom it hits."""
+"""Where a sandbox refuses a system call, multi does with what is left, and says which node it hits."""
 
 from __future__ import annotations
 

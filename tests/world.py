@@ -718,7 +718,7 @@ class Fake:
         self._read[key] = path, at + len(data)
         return data
 
-    def notifies(self, program: str, user: str | None, group: str | None) -> bool:  # noqa: ARG002 -- for any user
+    def notifies(self, key: str, program: str, user: str | None, group: str | None) -> bool:  # noqa: ARG002 -- for any user
         """Whether Celery in this world tells when it is ready."""
         return bool(program) and self.world.celery_notifies
 

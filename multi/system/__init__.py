@@ -117,6 +117,15 @@ class _Probe:
     printed: bytes = b""  # the end of what it has printed
 
 
+@dataclass(slots=True)
+class _Asking:
+    """A Python that is asked whether it has our plug-in, until when, and the keys that want to know."""
+
+    until: float
+    waiting: list[str] = field(default_factory=list)
+    answer: bool | None = None
+
+
 if TYPE_CHECKING:
     from subprocess import Popen
 
@@ -161,6 +170,7 @@ class System(Place):
         self._locked_by_thread: list[tuple[str, _Lock]] = []
         self._watchdog = 0.0  # seconds between two signs of life that whoever started us wants, 0 for none
         self._sign_due = 0.0  # when the next one is due
+        self._asked: dict[str, _Asking] = {}  # other Pythons, by the key of the probe that asks
         self._limits: tuple[int, int] | None = None  # of open files, as our caller gave them, once we raised them
         if signals:
             self._catch(signals)
@@ -409,14 +419,43 @@ class System(Place):
         held = self._held.get(key)
         return b"" if held is None or held.log is None else held.log.more(limit)
 
-    def notifies(self, program: str, user: str | None, group: str | None) -> bool:
-        """See `entry.notifies`."""
+    def notifies(self, key: str, program: str, user: str | None, group: str | None) -> bool | None:
+        """See `entry.answer`. A Python that is asked may be the node's user's own, so root does not run it itself."""
         from multi.system import entry
 
-        if os.geteuid() != 0 or (user is None and group is None):
-            return entry.notifies(program)
-        uid, gid, groups, *_ = self._identity(user, group)
-        return entry.notifies(program, (uid, gid, tuple(groups)))
+        answer = entry.answer(program)
+        if isinstance(answer, bool):
+            return answer
+        if os.geteuid() != 0:
+            user = group = None
+        self._identity(user, group)  # raises for an unknown user
+        question = f"{answer} as {user}:{group}"
+        asking = self._asked.get(question)
+        if asking is None:
+            import shlex
+
+            asking = self._asked[question] = _Asking(time.monotonic() + entry.PATIENCE)
+            setting = Launch(argv=(answer,), env=(), logfile="", workdir="/", uid=user, gid=group)
+            self.probe(question, "exec", shlex.join((answer, "-c", entry.QUESTION)), setting)
+        if asking.answer is None:
+            asking.waiting.append(key)
+        return asking.answer
+
+    def _say(self, probed: Probed) -> None:
+        """Report what a probe has answered, to all who want to know it."""
+        asking = self._asked.get(probed.key)
+        if asking is None:
+            self._queue.append(probed)
+            return
+        asking.answer = probed.ok
+        self._queue += [Probed(key, ok=probed.ok, why=probed.why) for key in asking.waiting]
+        asking.waiting.clear()
+
+    def _give_up_asking(self) -> None:
+        for question, asking in self._asked.items():
+            if asking.answer is None and time.monotonic() >= asking.until:
+                self.end_probe(question)
+                self._say(Probed(question, ok=False, why=f"{question}: it did not answer in time"))
 
     def token(self) -> str:
         """128 random bits."""
@@ -1219,7 +1258,7 @@ class System(Place):
             code = error.errno or errno.ENOTCONN
         if code == 0:
             self.end_probe(key)
-            self._queue.append(Probed(key, ok=True, why="", at=at))
+            self._say(Probed(key, ok=True, why="", at=at))
             return
         self._drop_source(one.fileno())
         one.close()
@@ -1232,7 +1271,7 @@ class System(Place):
         """No address is left to try, or none was found."""
         reasons = [*probe.refusals, *([] if error is None else [_reason(error)])]
         self.end_probe(key)
-        self._queue.append(Probed(key, ok=False, why=f"{probe.what}: {', '.join(dict.fromkeys(reasons))}"))
+        self._say(Probed(key, ok=False, why=f"{probe.what}: {', '.join(dict.fromkeys(reasons))}"))
 
     def _probe_exec(self, key: str, what: str, launch: Launch) -> None:
         """Run it as the node's user and where the node runs: root must not run what another user may have written."""
@@ -1255,7 +1294,7 @@ class System(Place):
                 start_new_session=True,
             )
         except (OSError, ValueError, subprocess.SubprocessError, MachineError) as error:
-            self._queue.append(Probed(key, ok=False, why=f"{what}: {error}"))
+            self._say(Probed(key, ok=False, why=f"{what}: {error}"))
             return
         probe = self._of(key).probe = _Probe(what, process=process)
         assert process.stdout is not None  # noqa: S101 -- it is a pipe
@@ -1289,7 +1328,7 @@ class System(Place):
         self.end_probe(key)
         said = _last_line(probe.printed)
         why = f"{probe.what}: {_end_of(status)}" + (f": {said}" if said else "")
-        self._queue.append(Probed(key, ok=status == 0, why="" if status == 0 else why))
+        self._say(Probed(key, ok=status == 0, why="" if status == 0 else why))
 
     def probe_says(self, key: str) -> str:
         """The last line that the probe has printed so far."""
@@ -1386,6 +1425,9 @@ class System(Place):
 
     def release(self, key: str) -> None:
         """Forget everything that is held for this key."""
+        for asking in self._asked.values():
+            if key in asking.waiting:
+                asking.waiting.remove(key)
         held = self._held.get(key)
         if held is None:
             return
@@ -1421,7 +1463,8 @@ class System(Place):
         """Sleep until something happens or it is `until`."""
         self._show_life()
         while not self._queue:
-            ends = [at for at in (until, self._sign_due if self._watchdog else None) if at is not None]
+            asked = [asking.until for asking in self._asked.values() if asking.answer is None]
+            ends = [at for at in (until, self._sign_due if self._watchdog else None, *asked) if at is not None]
             left = max(0.0, min(ends) - time.monotonic()) if ends else None
             looking = self._must_look()
             if looking:
@@ -1430,6 +1473,7 @@ class System(Place):
                 handle = self._sources.get(fd)
                 if handle is not None:  # one that was handled before may have dropped it
                     handle()
+            self._give_up_asking()
             if looking:
                 self._look_for_ends()
                 self._looking = min(self._looking * 1.5, _LOOK_MOST)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import cache
 
 _GROUP = "[celery.commands]"
 _OURS = "multi.celery_ready"
-_PATIENCE = 30.0  # seconds for a Python to start and look at what is installed in it
-_QUESTION = (
+PATIENCE = 30.0  # seconds for a Python to start and look at what is installed in it
+QUESTION = (
     "import importlib.metadata as m\n"
     "points = m.entry_points()\n"
     "group = 'celery.commands'\n"
@@ -18,37 +17,17 @@ _QUESTION = (
 )
 
 
-@cache
-def notifies(program: str, identity: tuple[int, int, tuple[int, ...]] | None = None) -> bool:
+def answer(program: str) -> bool | str:
     """Whether Celery, run by `program` (a Python, or a script that begins with ``#!``), loads our entry point.
 
-    A Python that is not ours is asked as the node's user, by `identity` (uid, gid, groups; None: whoever we are): it
-    may be that user's own, and root must not run it.
+    Of a Python that is not ours: its path. It has to be asked with `QUESTION`.
     """
     python = interpreter(program)
     if python is None:
         return False
     if os.path.realpath(python) == os.path.realpath(sys.executable) and _prefix(python) == sys.prefix:
         return _installed_here()
-    import subprocess
-
-    uid, gid, groups = identity or (None, None, None)
-    try:
-        done = subprocess.run(  # noqa: S603 -- the interpreter that the node runs with
-            [python, "-c", _QUESTION],
-            cwd="/",
-            user=uid,
-            group=gid,
-            extra_groups=groups,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=_PATIENCE,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return done.returncode == 0
+    return python
 
 
 def _prefix(python: str) -> str:

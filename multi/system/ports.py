@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _LISTENS = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 _MAPPED = b"\0" * 10 + b"\xff\xff"  # an address of IPv4 as one of IPv6
+_LOOPBACK_4, _LOOPBACK_6 = (4, 127), bytes(15) + b"\x01"  # 127.0.0.0/8 by its length and first byte, and ::1
 _AT_ONCE = 0.25  # seconds in which a port of this machine accepts or refuses; more only where it is overrun
 
 
@@ -23,7 +24,7 @@ def whose(procs: Sequence[Proc], at: tuple[str, int], same: Is, *, procfs: bool)
     """See `Machine.listens`. `same` tells whether a pid still is that process."""
     host, port = at[0].partition("%")[0], at[1]
     address = _packed(host)
-    if not _is_here(host, address):
+    if not _is_here(address):
         return "away"
     answers = _by_proc(procs, address, port) if procfs else _by_psutil(procs, address, port)
     found = "no"
@@ -44,7 +45,7 @@ def taken(what: str) -> bool:
             (family, kind, protocol, _, address), *_ = socket.getaddrinfo(
                 one, int(port), type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
             )
-            if not _is_here(one.partition("%")[0], _packed(one.partition("%")[0])):
+            if not _is_here(_packed(one.partition("%")[0])):
                 continue
             with socket.socket(family, kind, protocol) as client:
                 client.settimeout(_AT_ONCE)
@@ -64,13 +65,9 @@ def _packed(host: str) -> bytes:
     return packed.removeprefix(_MAPPED)
 
 
-def _is_here(host: str, address: bytes) -> bool:
+def _is_here(address: bytes) -> bool:
     """Whether it is an address of this machine, or rather of this network namespace."""
-    if (
-        not any(address)
-        or address == socket.inet_pton(socket.AF_INET6, "::1")
-        or (len(address), address[0]) == (4, 127)
-    ):
+    if not any(address) or address == _LOOPBACK_6 or (len(address), address[0]) == _LOOPBACK_4:
         return True
     import psutil
 
