@@ -25,11 +25,15 @@ settings.load_profile("multi")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hide what the machine and its user have set for `multi`; the processes of pytest-xdist inherit it."""
+    """Hide from tests what the machine, its user and the shell have set; the processes of pytest-xdist inherit that."""
     if hasattr(config, "workerinput"):
         return
     for name in [name for name in os.environ if name.startswith(CLEARED) and name != "MULTI_TEST_ALL"]:
         del os.environ[name]
+    # Who is started by nohup or in the background of a script ignores signals, and so would all that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     there = [path for path in _DEFAULTS if Path(path).is_dir()]
     if there and sys.platform == "linux" and os.geteuid() == 0 and not ctypes.CDLL(None).unshare(_CLONE_NEWNS):
         subprocess.run(["mount", "--make-rprivate", "/"], check=True)
