@@ -15,11 +15,12 @@ import errno
 import heapq
 import signal
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from multi import decide, observe, ready
 from multi import record as records
-from multi.errors import EXIT_BUSY, EXIT_FAILED, EXIT_PERMISSION
+from multi.errors import EXIT_BUSY, EXIT_FAILED, EXIT_PERMISSION, MultiError
 from multi.event import (
     Adopted,
     Cleared,
@@ -783,6 +784,7 @@ class _Walker:
             running = yield from self._lock_again()
             if running is not None:
                 return running
+        node = self._read_env_files()
         began = machine.now()
         token = machine.token()
         proc = yield from self._prepare(token, began)
@@ -811,6 +813,21 @@ class _Walker:
             case ready.Disproof():
                 return (yield from self._unready(proc, verdict, there.offset))
 
+    def _read_env_files(self) -> Node:
+        """What they hold goes to the process and its probes. The node, which goes on record, knows digests of it."""
+        files = self._node.env_files
+        if files:
+            from multi import config, expand
+
+            try:
+                values = config.read_env_files(files, self._load_env_file)
+            except MultiError as error:
+                errno = _EPERM if error.exit_code == EXIT_PERMISSION else 0
+                raise MachineError(error.word, error.why, error.hint, errno) from error
+            self._be(expand.with_digests(self._node, values))
+            self._tried = expand.with_values(self._tried, values)
+        return self._node
+
     def _lock_again(self) -> Generator[Want, Answer, bool | None]:
         """Somebody removed our lock file while we waited. What it kept out may have come in; None when it has not."""
         self._machine.unlock(self._key)
@@ -825,6 +842,18 @@ class _Walker:
             yield Refused(self._key, seen.sighting.why)
             return False
         return None
+
+    def _load_env_file(self, path: str) -> bytes:
+        """A file that a user's record names is one for that user to open."""
+        owner, recorded = self._authority(), self._wish.recorded
+        if owner and recorded is not None and path in recorded.env_files:
+            return self._machine.load_as(path, owner)
+        return self._machine.load(path)
+
+    def _authority(self) -> int | None:
+        """The user whose record says how the node is to run; None where we say it."""
+        taken = self._wish.command in _AGAIN and self._wish.recorded is not None
+        return self._before.owner if taken and self._before is not None else None
 
     def _prepare(self, token: str, began: float) -> Generator[Want, Answer, Proc | None]:
         """Bring a process to the gate. While it stands there, whatever ends this walk sends it away."""
@@ -860,13 +889,12 @@ class _Walker:
     def _history(self) -> Record:
         """A record of this start, with what is known from the starts before it."""
         before, wall = self._before, self._machine.wall()
-        again = before is not None and self._wish.command in _AGAIN and self._wish.recorded is not None
         record = Record(
             node=self._node,
             proc=None,
             started=wall,
             restarts=0 if before is None else before.restarts + 1,
-            owner=before.owner if before is not None and again else None,
+            owner=self._authority(),
             runner=self._manner.runner or (None if before is None else before.runner),
         )
         if before is None or self._wish.command != "ensure":
@@ -922,7 +950,7 @@ class _Walker:
         env = (
             ("WATCHDOG_USEC", None),  # our caller's, too: it is for us to answer
             ("WATCHDOG_PID", None),
-            *node.env,  # before the rest, so that nothing of it can stand for what says which node this is
+            *self._tried.env,  # before the rest, so that nothing of it can stand for what says which node this is
             (INSTANCE, token),
             (INSTANCE_NODE, node.name),
             (INSTANCE_PIDFILE, node.pidfile),
@@ -1010,7 +1038,10 @@ class _Walker:
 
     def _await_ready_of(self, proc: Proc) -> Walk:
         """Another command started it and was cut off: go on where that one was."""
-        node, machine = self._tried, self._machine
+        machine = self._machine
+        with suppress(MachineError):  # it runs already; only a probe that is a command may miss them
+            self._read_env_files()
+        node = self._tried
         if node.ready.kind == "notify":
             self._listen(self._record.token if self._record is not None else "")
         there = ready.recalled(node, self._record.extra if self._record is not None else {}, machine)

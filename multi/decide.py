@@ -249,7 +249,7 @@ def _apply(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
     return (*adopt, *rewrite, *await_ready) or (Skip("as configured"),)
 
 
-_RESTARTING = ("command", "logfile", "workdir", "uid", "gid", "umask", "nice", "env", "rlimits")
+_RESTARTING = ("command", "logfile", "workdir", "uid", "gid", "umask", "nice", "env", "env_read", "rlimits")
 
 
 def needs_restart(running: Node, wanted: Node) -> tuple[str, ...]:

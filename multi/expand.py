@@ -145,13 +145,24 @@ def render(text: str, node: Node) -> str:
     return template.expand(text, name=node.name, short=node.short, host=node.host)
 
 
-def with_read(
-    own: Sequence[tuple[str, str | None]], values: Sequence[tuple[str, str]]
-) -> tuple[tuple[tuple[str, str | None], ...], tuple[str, ...]]:
-    """Variables that were said, and those of env files, as one; and the names of which the files have the say."""
-    said = {name for name, _ in own}
-    read = [(name, value) for name, value in values if name not in said]
-    return (*read, *own), tuple(name for name, _ in read)
+def with_values(node: Node, values: Sequence[tuple[str, str]]) -> Node:
+    """The node with what its env files hold among its variables. It is for a start, and must not be recorded."""
+    said = {name for name, _ in node.env}
+    return replace(node, env=(*((name, value) for name, value in values if name not in said), *node.env))
+
+
+def with_digests(node: Node, values: Sequence[tuple[str, str]]) -> Node:
+    """The node that knows which variables its env files set, and by a digest whether they have changed since."""
+    said = {name for name, _ in node.env}
+    read = {name: value for name, value in values if name not in said}
+    return replace(node, env_read=tuple((name, _digest(node.name, name, read[name])) for name in sorted(read)))
+
+
+def _digest(node: str, name: str, value: str) -> str:
+    """Tells two values apart. Node and name are in it, so that the same value elsewhere does not show."""
+    from hashlib import blake2b
+
+    return blake2b(f"{node}\0{name}\0{value}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def command_line(node: Node) -> str:
@@ -235,8 +246,8 @@ class _Maker:
         if logfile.endswith("/"):
             raise UsageError("--logfile", f"{logfile} is a directory", "write a file, like --logfile=%n.log")
         ready = cast("Ready", said["ready"])
-        env, env_files, env_read = self._variables(plan, name, base)
-        return Node(
+        env_files, values = self._env_files(plan, name, base)
+        node = Node(
             name=name.full,
             short=name.short,
             host=name.host,
@@ -249,9 +260,8 @@ class _Maker:
             gid=cast("str | None", said["gid"]),
             umask=cast("int | None", said["umask"]),
             nice=cast("int | None", said["nice"]),
-            env=env,
+            env=cast("tuple[tuple[str, str | None], ...]", said["env"]),
             env_files=env_files,
-            env_read=env_read,
             rlimits=cast("tuple[tuple[str, int, int], ...]", said["rlimit"]),
             stop=cast("Schedule", said["stop_schedule"]),
             kill_mode=cast("str", said["kill_mode"]),
@@ -263,6 +273,7 @@ class _Maker:
             startsecs_asked=not plan.sources["startsecs"].startswith(("built in", "preset")),
             lock_timeout=cast("float", said["lock_timeout"]),
         )
+        return with_digests(node, values) if values else node
 
     def rundir(self, name: Name, plan: Plan) -> str:
         """The directory of the node's pidfile."""
@@ -391,19 +402,15 @@ class _Maker:
             return Ready(ready.kind, self.absolute(ready.what, name, base, "--ready"))
         return Ready(ready.kind, self._filled(ready.what, name, "--ready")) if ready.what else ready
 
-    def _variables(
-        self, plan: Plan, name: Name, base: str
-    ) -> tuple[tuple[tuple[str, str | None], ...], tuple[str, ...], tuple[str, ...]]:
-        """The variables, the env files, and the names of the variables that have their values from those."""
-        own = cast("tuple[tuple[str, str | None], ...]", plan.settings["env"])
+    def _env_files(self, plan: Plan, name: Name, base: str) -> tuple[tuple[str, ...], Sequence[tuple[str, str]]]:
+        """The paths of the env files, and what they hold."""
         files = cast("tuple[str, ...]", plan.settings["env_file"])
         if not files or self._read_env_files is None:
-            return own, (), ()
+            return (), ()
         paths = tuple(self.absolute(path, name, base, "--env-file") for path in files)
         if paths not in self._env:
             self._env[paths] = self._read_env_files(paths)
-        env, read = with_read(own, self._env[paths])
-        return env, paths, read
+        return paths, self._env[paths]
 
 
 def _place_of_leading(cmd: Sequence[str], preset: Preset) -> int:

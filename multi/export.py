@@ -56,7 +56,7 @@ def mode(form: str, *, secret: bool) -> int:
 
 def values(form: str, node: Node) -> list[tuple[str, str]]:
     """The variables whose values are in the files of `form`."""
-    read_again = node.env_read if form in {"sysv", "cron"} else ()
+    read_again = dict(node.env_read) if form in {"sysv", "cron"} else {}
     return [(name, value) for name, value in _set_env(node) if name not in read_again]
 
 
@@ -117,7 +117,8 @@ def _remarks(order: Order, node: Node, *missing: str, proof: bool = False, kille
     if not proof and node.ready.kind != "alive":
         found.append(f"ready = {node.ready} is not waited for here")
     if node.env_read:
-        found.append(f"{' '.join(node.env_read)}: as {' '.join(node.env_files)} had it when this was made")
+        variables = " ".join(name for name, _ in node.env_read)
+        found.append(f"{variables}: as {' '.join(node.env_files)} had it when this was made")
     if node.name in order.remarks:
         found.append(order.remarks[node.name])
     return [_one_line(remark) for remark in found]
@@ -342,7 +343,8 @@ def _flags(node: Node) -> _Flags:
         "--lock-timeout": seconds_text(node.lock_timeout),
         "--reload-signal": signal_name(node.reload_signal) if node.reload_signal is not None else None,
     }
-    own = [(name, value) for name, value in node.env if name not in node.env_read]
+    read = dict(node.env_read)
+    own = [(name, value) for name, value in node.env if name not in read]
     several = {
         "--env": tuple(f"{name}-" if value is None else f"{name}={value}" for name, value in own),
         "--env-file": tuple(template.literal_path(path) for path in node.env_files),

@@ -51,8 +51,8 @@ class Node:
 
     `name` is the full name ``w1@host``, `short` is ``w1``. `pidfile` and `logfile` are absolute, or, for the log, one
     of the descriptors of ours that `multi.system` knows (``/dev/stderr`` and its like).
-    `env` holds what is added to the caller's environment; a value None takes the variable away. Its names in `env_read`
-    have their values from the `env_files`, which are read again at the next start.
+    `env` holds what is added to the caller's environment; a value None takes the variable away. What `env_files` hold
+    is added at each start, behind `env`, and kept nowhere: `env_read` has the names, each with a digest of its value.
     Durations are seconds. With `startsecs_asked` somebody has said `startsecs`, and they count from the moment it is
     ready; else from its start. `umask` and the limits are None or empty when inherited. `origin` is the configuration
     file that the node is from, empty when it was named on the command line alone.
@@ -72,7 +72,7 @@ class Node:
     nice: int | None = None
     env: tuple[tuple[str, str | None], ...] = ()
     env_files: tuple[str, ...] = ()
-    env_read: tuple[str, ...] = ()
+    env_read: tuple[tuple[str, str], ...] = ()
     rlimits: tuple[
         tuple[str, int, int], ...
     ] = ()  # (name as in getrlimit(2) without RLIMIT_, soft, hard); -1 is infinity

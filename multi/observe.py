@@ -732,7 +732,7 @@ def with_explicit(recorded_node: Node, asked: Node, explicit: frozenset[str]) ->
         said = dict(asked.env)
         changes["env"] = tuple({**dict(recorded_node.env), **said}.items())
         changes["env_files"] = tuple(dict.fromkeys((*recorded_node.env_files, *asked.env_files)))
-        kept = (name for name in recorded_node.env_read if name not in said)
+        kept = (pair for pair in recorded_node.env_read if pair[0] not in said)
         changes["env_read"] = (*kept, *asked.env_read)
     if "rlimits" in explicit:
         limits = {limit[0]: limit for limit in (*recorded_node.rlimits, *asked.rlimits)}

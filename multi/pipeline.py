@@ -324,7 +324,9 @@ class _Selector:
                 nodes.append(self._without_record(node, machine) if self._repeats(node, expansion) else node)
                 continue
             explicit = _explicit(expansion.sources[node.name])
-            nodes.append(self._read_again(observe.with_explicit(record.node, node, explicit), record.owner, one))
+            nodes.append(
+                self._read_again(observe.with_explicit(record.node, node, explicit), record.owner, record.node)
+            )
             recorded[nodes[-1].name] = record.node
         return replace(self.selection(expansion, tuple(nodes)), recorded=recorded)
 
@@ -504,7 +506,7 @@ class _Selector:
             else self._read_again(
                 observe.with_explicit(nodes[node.name], node, _explicit(asked.sources[node.name])),
                 owners.get(node.name),
-                node,
+                nodes[node.name],
             )
             for node in asked.nodes
         )
@@ -546,21 +548,19 @@ class _Selector:
         made = self.expand(replace(self.spec, names=tuple(named)), recorded=True)
         return tuple(replace(node, pidfile=named[node.name].pidfile, logfile="") for node in made.nodes)
 
-    def _read_again(self, node: Node, owner: int | None, asked: Node) -> Node:
-        """What is on record of env files is what they held at the last start; the next one takes what they hold now.
+    def _read_again(self, node: Node, owner: int | None, recorded: Node) -> Node:
+        """An env file is read when the node starts. One that cannot be read is found here, before it is stopped.
 
-        A file that only a user's record names is one for that user to open: root could be made to tell what is in any.
+        A file that a user's record names is one for that user to open: root could be made to tell what is in any.
         """
         if not node.env_files or self.command not in SPAWNING:
             return node
         from multi import config, expand
 
         def read(path: str) -> bytes:
-            return self.ground.load_as(path, owner) if owner and path not in asked.env_files else self.ground.load(path)
+            return self.ground.load_as(path, owner) if owner and path in recorded.env_files else self.ground.load(path)
 
-        own = tuple(pair for pair in node.env if pair[0] not in node.env_read)
-        env, names = expand.with_read(own, config.read_env_files(node.env_files, read))
-        return replace(node, env=env, env_read=names)
+        return expand.with_digests(node, config.read_env_files(node.env_files, read))
 
     def _lost(self, name: str, pidfile: str, census: Census, machine: Machine) -> Node | None:
         """A node that lost its record: its name and pidfile from its environment, its command from the kernel."""
@@ -581,7 +581,7 @@ class _Selector:
         for node in selection.nodes:
             # Of nodes that nobody named, one whose command is not known is refused alone.
             named = self.command == "restart" and self.spec.names
-            if isinstance(node.command, Unknown) and (named or self.spec.says_command):
+            if isinstance(node.command, Unknown) and (named or self.spec.says_words):
                 raise UsageError(
                     node.name,
                     f"has no recorded command to start again: {node.command.why}",
@@ -884,7 +884,17 @@ def check(selection: Selection, *, machine: Machine | None = None) -> tuple[Obst
             return check(selection, machine=system)
     from multi import check as room
 
-    return tuple(obstacle for node in selection.nodes for obstacle in room.obstacles(node, machine))
+    nodes = (_with_values(node, machine) for node in selection.nodes)
+    return tuple(obstacle for node in nodes for obstacle in room.obstacles(node, machine))
+
+
+def _with_values(node: Node, ground: Ground) -> Node:
+    """The node with what its env files hold now."""
+    if not node.env_files:
+        return node
+    from multi import config, expand
+
+    return expand.with_values(node, config.read_env_files(node.env_files, ground.load))
 
 
 def logs(
@@ -928,7 +938,8 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
     place = Place()
     here = place.surroundings()
     _refuse_nowhere(form, selection.nodes, here.cwd)
-    order = room.Order(nodes=selection.nodes, program=(here.python, "-m", "multi"))
+    nodes = [_with_values(node, place) for node in selection.nodes]
+    order = room.Order(nodes=nodes, program=(here.python, "-m", "multi"))
     if form in room.HERE:
         from multi.system import System
 
@@ -936,7 +947,7 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
             weaker = _weaker_here(selection, system)
         me = None if here.uid == 0 else place.user_name(here.uid)
         path = here.environ.get("PATH", "")
-        nodes = [weaker[node.name].instead(node) if node.name in weaker else node for node in selection.nodes]
+        nodes = [weaker[node.name].instead(node) if node.name in weaker else node for node in nodes]
         order = replace(
             order,
             nodes=[
@@ -1032,7 +1043,7 @@ def _changes(running: Node, wanted: Node) -> tuple[tuple[str, object, object], .
         for name, old, new in pairs
         if old != new and name not in {"env", "env_read"}
     ]
-    before, after = dict(running.env), dict(wanted.env)
+    before, after = ({**dict(node.env_read), **dict(node.env)} for node in (running, wanted))
     for name in dict.fromkeys((*before, *after)):
         if name not in before or name not in after or before[name] != after[name]:
             old, new = _of_variable(before, name), _of_variable(after, name)

@@ -184,7 +184,7 @@ def encode(record: Record) -> bytes:
             "nice": node.nice,
             "env": [list(pair) for pair in node.env],
             "env_files": list(node.env_files),
-            "env_read": list(node.env_read),
+            "env_read": [list(pair) for pair in node.env_read],
             "rlimits": [list(limit) for limit in node.rlimits],
             "stop_schedule": str(node.stop),
             "kill_mode": node.kill_mode,
@@ -353,7 +353,7 @@ def _node(name: str, command: Command, raw: _Fields) -> Node:
         nice=raw.whole_or_none("nice", -20, 19),
         env=tuple(_pair(item) for item in raw.items("env")),
         env_files=raw.words("env_files"),
-        env_read=raw.words("env_read"),
+        env_read=tuple(_digest(item) for item in raw.items("env_read")),
         rlimits=tuple(_limit(item) for item in raw.items("rlimits")),
         stop=schedule.parse(raw.text("stop_schedule")),
         kill_mode=raw.one_of("kill_mode", frozenset({"mixed", "process"})),
@@ -380,6 +380,13 @@ def _pair(item: object) -> tuple[str, str | None]:
         case [str() as name, str() | None as value] if name and "=" not in name and _is_word(name + (value or "")):
             return name, value
     raise DamagedError("its 'env' holds something else than pairs")
+
+
+def _digest(item: object) -> tuple[str, str]:
+    match item:
+        case [str() as name, str() as digest] if _is_word(name + digest):
+            return name, digest
+    raise DamagedError("its 'env_read' holds something else than names and digests")
 
 
 def _limit(item: object) -> tuple[str, int, int]:

@@ -155,6 +155,26 @@ def test_what_cannot_even_run_is_left_alone_for_a_growing_while(real: Real, what
     assert real.record("a")["failures"] == 0
 
 
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("command", ["ensure", "restart"])
+def test_a_preset_without_a_command_leaves_the_recorded_one(real: Real, command: str, named: bool) -> None:
+    """`--preset=exec` says where a node's files are, not what it runs: a recorded exec node comes back as it was."""
+    real.start("a", cmd="sleep 601").ok()
+    before = real.pid("a")
+    kill(real, "a")
+    real.multi(command, *(["a"] if named else []), "--preset=exec").ok()
+    assert real.pid("a") != before
+    assert real.record("a")["command"] == ["sleep", "601"]
+
+
+def test_g9_a_preset_that_is_another_one(real: Real) -> None:
+    """G9: a preset without a command says nothing of a node that is recorded with another preset."""
+    real.start("a", "--preset=rq", "--ready=alive", cmd=real.worker()).ok()
+    done = real.multi("restart", "a", "--preset=exec").exits(2)
+    assert "has no recorded command to start again" in done.err
+    assert real.state("a") == {"a": "running"}
+
+
 def test_g9_half_a_command_is_no_command(real: Real) -> None:
     """G9: words that say the command anew, and do not say it, are a mistake: one line, exit 2, nothing is done."""
     real.start("a").ok()

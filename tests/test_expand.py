@@ -372,9 +372,13 @@ def test_env_files_are_read_once_and_only_where_asked_for() -> None:
     spec = read("w1 w2 --env-file=a.env --env-file=/b.env --env B=said --workdir=/srv")
     made = expand.expand(spec, EMPTY, ROOT, PRESETS.__getitem__, NO_VARIABLES, read_env_files=reader)
     assert asked == [("/srv/a.env", "/b.env")]
-    assert dict(made.nodes[1].env) == {"A": "file", "B": "said", "SPT_NOENV": "1"}
+    assert dict(made.nodes[1].env) == {"B": "said", "SPT_NOENV": "1"}
+    assert [name for name, _ in made.nodes[1].env_read] == ["A"]
+    assert "'file'" not in repr(made.nodes)
+    started = expand.with_values(made.nodes[1], reader(()))
+    assert dict(started.env) == {"A": "file", "B": "said", "SPT_NOENV": "1"}
     made = expand.expand(spec, EMPTY, ROOT, PRESETS.__getitem__, NO_VARIABLES, read_env_files=None)
-    assert len(asked) == 1
+    assert len(asked) == 2
     assert dict(made.nodes[0].env) == {"B": "said", "SPT_NOENV": "1"}
     with pytest.raises(ConfigError, match="hand in read_env_files"):
         expand_words("w1 --env-file=x")

@@ -214,6 +214,31 @@ def test_an_env_file_is_read_at_each_start(looker: Looker, command: str) -> None
     assert "OLD" not in env
 
 
+@pytest.mark.parametrize("command", ["start", "restart", "ensure", "apply"])
+def test_g14_what_an_env_file_holds_is_not_on_record(looker: Looker, command: str) -> None:
+    """G14: the worker and its probe get the value; the record, the log and what is printed never hold it."""
+    real = looker.real
+    file = put(real, "vars.env", "KEY=hunter2\nOTHER=x\n")
+    ready = "--ready=exec:sh -c 'test -n \"$KEY\"'"
+    told: list[Done] = []
+    if command == "apply":
+        looker.configured(f'[nodes.a]\nenv_file = "vars.env"\nready = {json.dumps(ready[8:])}\n')
+    else:
+        told.append(looker.start("a", f"--env-file={file}", ready))
+    if command == "ensure":
+        kill(real, "a")
+    if command != "start":
+        looker.forget()
+        told.append(real.raw("apply", "--json") if command == "apply" else real.multi(command, "a", "--json"))
+    assert looker.environ("a")["KEY"] == "hunter2"
+    told += [real.multi(*words) for words in (("status", "--json"), ("stop", "a", "--json"))]
+    assert not [done for done in told if done.code or "hunter2" in done.out + done.err]
+    until(lambda: not real.processes("a"), "it has ended")
+    held = [path for path in (*real.run.iterdir(), *real.log.iterdir()) if b"hunter2" in path.read_bytes()]
+    assert held == []
+    assert [name for name, _ in real.record("a")["settings"]["env_read"]] == ["KEY", "OTHER"]  # type: ignore[index]
+
+
 def test_g9_an_env_file_that_is_gone(looker: Looker) -> None:
     """A restart that could not start again does not stop: the node lives on, one line names the file, exit 2."""
     real = looker.real

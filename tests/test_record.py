@@ -114,6 +114,8 @@ NODE = st.builds(
     startsecs_asked=st.booleans(),
     lock_timeout=SECONDS,
     origin=WORD,
+    env_files=st.lists(PATH, max_size=2).map(tuple),
+    env_read=st.lists(st.tuples(NAME, WORD), max_size=2).map(tuple),
 )
 RECORD = st.builds(
     Record,
