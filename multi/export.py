@@ -55,9 +55,8 @@ def mode(form: str, *, secret: bool) -> int:
 
 
 def values(form: str, node: Node) -> list[tuple[str, str]]:
-    """The variables whose values are in the files of `form`."""
-    read_again = dict(node.env_read) if form in {"sysv", "cron"} else {}
-    return [(name, value) for name, value in _set_env(node) if name not in read_again]
+    """The variables whose values are in the files of `form`; of those from env files a digest stands for the value."""
+    return [*_set_env(node), *(() if form in {"sysv", "cron"} else node.env_read)]
 
 
 def refuse(form: str) -> NoReturn:
