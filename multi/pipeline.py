@@ -41,6 +41,7 @@ PURE = frozenset({"names", "expand", "get", "show", "check", "export"})
 SIGNALLING = frozenset({"stop", "stopwait", "restart", "kill", "signal"})
 SPAWNING = frozenset({"start", "restart", "ensure", "apply", "run"})
 _NEEDS_COMMAND = frozenset({"start", "run", "show", "get", "check", "export", "apply", "diff"})
+_SAYING = _NEEDS_COMMAND - {"export"}  # a command that nobody says is the preset's, and not looked for on record
 _FRESH = frozenset({"start", "run"})  # what is said now counts, not what is on record
 _DISTURBS = SIGNALLING | {"reload"}  # what runs
 _ALIASES = {"stop_verify": "stopwait", "wait": "up"}
@@ -50,7 +51,7 @@ _TRY = {  # for a pure command that was told of no node; of some the first word 
     "get": "name the one among the others, as in 'multi get w1 w1 w2'",
     "show": "try 'multi show w1 w2'",
     "check": "try 'multi check w1 w2'",
-    "export": "try 'multi export systemd w1 w2'",
+    "export": "try 'multi export systemd w1 w2 -A proj'",
 }
 
 
@@ -114,14 +115,14 @@ def select(
     `foreground`, as for `run`, a log that nobody named is where our own output goes.
     """
     command = _ALIASES.get(command, command)
-    if command in PURE:
+    if command in PURE - {"export"}:
         return _Selector(command, words, machine or _ground(), foreground=foreground).pure()
     if machine is not None:
-        return _Selector(command, words, machine).with_records(machine)
+        return _Selector(command, words, machine, foreground=foreground).with_records(machine)
     from multi.system import System
 
     with System() as system:
-        return _Selector(command, words, system).with_records(system)
+        return _Selector(command, words, system, foreground=foreground).with_records(system)
 
 
 def presets(*, machine: Machine | None = None) -> tuple[str, ...]:
@@ -224,7 +225,7 @@ class _Selector:
             self.environment,
             read_env_files=read if self.command in _NEEDS_COMMAND | SPAWNING else None,
             strict=self.strict or self.command == "check",
-            starts=self.command in _NEEDS_COMMAND,
+            starts=self.command in _SAYING,
             recorded=recorded,
         )
         if self.foreground and any(_nobody_said("logfile", made.sources[node.name]) for node in made.nodes):
@@ -233,7 +234,7 @@ class _Selector:
             scope = None if len(names) == len(made.nodes) else ",".join(names)
             given = Given("--logfile", "/dev/stderr", scope=scope, joined=True)
             return self.expand(replace(spec, settings=(*spec.settings, given)))
-        if self.command in _NEEDS_COMMAND | {"restart"}:
+        if self.command in _SAYING | {"restart"}:
             return made
         # What runs already has words of its own. A bare worker is what `start` and `restart` begin where nothing runs.
         unknown = Unknown(expand.NOBODY_SAID)
@@ -285,11 +286,12 @@ class _Selector:
         """Ride as far as expand."""
         if not self.spec.names and not _has_nodes(self.config):
             raise UsageError("", f"{self.command} needs nodes, and none is named or configured", _TRY[self.command])
-        selection = self.selection(self.expand(self.spec))
-        return self._with_fallbacks(selection) if self.command == "export" else selection
+        return self.selection(self.expand(self.spec))
 
     def with_records(self, machine: Machine) -> Selection:
         """Ride on to what is on record of these nodes."""
+        if self.command == "export":
+            return self._with_fallbacks(self._exported(self.pure(), machine))
         if self.command in {"apply", "diff"}:
             return self._checked(self._converging(machine))
         if self.spec.names or _has_nodes(self.config):
@@ -313,7 +315,7 @@ class _Selector:
                 self._refuse_namesake(one, expansion.sources[one.name], machine)
                 node = one
             else:
-                node = self._found(one, expansion, machine)
+                node = self._found(one, expansion.sources[one.name], machine)
             try:
                 record = observe.recall(node, machine)
             except MachineError:
@@ -365,16 +367,16 @@ class _Selector:
             self._listings[rundir] = frozenset(machine.listing(rundir, ""))
         return not self._listings[rundir].isdisjoint((node.pidfile, node.recordfile))
 
-    def _found(self, node: Node, expansion: Expansion, machine: Machine) -> Node:
+    def _found(self, node: Node, sources: Mapping[str, str], machine: Machine) -> Node:
         """The node with the pidfile that it has. One that may be either of two is nobody's to choose."""
-        others = self._namesakes(node, expansion.sources[node.name])
+        others = self._namesakes(node, sources)
         if not others:
             return node
         there = [one for one in (node, *others) if self._lies_there(one, machine)]
         if not there:  # they may run on without their files
             carried = self.census(machine).by_pidfile
             there = [one for one in (node, *others) if one.pidfile in carried and self._runs(one, machine)]
-        said = not _nobody_said("preset", expansion.sources[node.name])
+        said = not _nobody_said("preset", sources)
         if not there or (said and node in there):
             return node
         if len(there) > 1:
@@ -401,6 +403,31 @@ class _Selector:
             return decide.proc_of(observe.look_at(there, self.census(machine), machine).sighting) is not None
         except MachineError:
             return False  # no such user: the command itself says so
+
+    def _exported(self, selection: Selection, machine: Machine) -> Selection:
+        """The nodes as the words or the configuration say them, or else as they are on record."""
+        from multi import observe
+        from multi.machine import MachineError
+
+        logs = any(given.name == "--logfile" for given in self.spec.settings) or not self.foreground
+        nodes: list[Node] = []
+        for node in selection.nodes:
+            if isinstance(node.command, Known):
+                nodes.append(node)
+                continue
+            try:
+                record = observe.recall(self._found(node, selection.sources[node.name], machine), machine)
+            except MachineError:
+                record = None  # an unknown user has no record
+            if record is None or self._half_said(node, record.node) or isinstance(record.node.command, Unknown):
+                raise UsageError(
+                    node.name,
+                    "cannot be exported: neither the words nor a configuration nor a record say what command it is",
+                    "give the worker's options or --cmd as for 'multi start', or --pidfile where it is on record",
+                )
+            explicit = _explicit(selection.sources[node.name])
+            nodes.append(observe.with_explicit(record.node, node, explicit if logs else explicit - {"logfile"}))
+        return replace(selection, nodes=tuple(nodes))
 
     def _repeats(self, node: Node, expansion: Expansion) -> bool:
         """Whether the node is to be started by a command that neither the words nor the configuration say."""
@@ -464,9 +491,15 @@ class _Selector:
             return True
         if self.command not in {"restart", "ensure"} or not self.spec.says_command:
             return False
-        # A preset that has no command of its own says none, it only says again which preset the recorded one is of.
+        return isinstance(node.command, Known) or self._half_said(node, recorded)
+
+    def _half_said(self, node: Node, recorded: Node | None) -> bool:
+        """Whether words about a command are about another one than the recorded, for which there is no program.
+
+        A preset that has no command of its own says none, it only says again which preset the recorded one is of.
+        """
         another = recorded is not None and recorded.preset != node.preset
-        return isinstance(node.command, Known) or self.spec.says_words or another
+        return self.spec.says_words or (self.spec.says_command and another)
 
     def _from_rundir(self, machine: Machine) -> Selection:
         """No node is named anywhere: all that are recorded in the run directories, or run with a pidfile in one."""
@@ -894,7 +927,8 @@ def _with_values(node: Node, ground: Ground) -> Node:
         return node
     from multi import config, expand
 
-    return expand.with_values(node, config.read_env_files(node.env_files, ground.load))
+    values = config.read_env_files(node.env_files, ground.load)
+    return expand.with_values(expand.with_digests(node, values), values)
 
 
 def logs(

@@ -323,6 +323,7 @@ def apply(recorded: object, seen: Sighting) -> str:
         ("umask", 0o77),
         ("nice", 5),
         ("env", (("A", "1"),)),
+        ("env_read", (("A", "digest"),)),
         ("rlimits", (("NOFILE", 1, 1),)),
     ],
 )

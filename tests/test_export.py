@@ -123,6 +123,38 @@ def test_what_an_env_file_holds_is_read_again_or_said_to_be_old(form: str, tmp_p
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_g14_a_node_on_record_is_exported_as_it_runs(real: Real, form: str) -> None:
+    """G14: where nobody says the command the record does, with its settings, and with what its env files hold now."""
+    file = real.base / "vars.env"
+    file.write_text("TOKEN=hunter2\n", encoding="utf-8")
+    real.start("a", "--umask=027", f"--env-file={file}", "--stop-schedule=INT/7/KILL/2", cmd="sleep 1000").ok()
+    pidfile = f"--pidfile={real.run}/%n.pid"
+    for preset in ((), ("--preset=exec",)):
+        text = real.raw("export", form, "a", pidfile, *preset).ok().out
+        assert "1000" in text
+        assert "celery" not in text.replace("multi.celery", "")
+        assert (f"--env-file={file}" if form in {"sysv", "cron"} else "hunter2") in text
+        if form in {"sysv", "cron", "systemd"}:
+            assert "INT" in text
+    other = real.raw("export", form, "a", pidfile, "--preset=exec", "--cmd=sleep 1001").ok().out
+    assert "1001" in other
+    assert "1000" not in other
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_g9_a_command_that_nobody_says_is_not_exported(real: Real, form: str) -> None:
+    """G9: without words, configuration and record there is nothing to export: one line, exit 2."""
+    real.start("a", cmd="sleep 1000").ok()
+    for said in (("b",), ("b", "--preset=exec"), ("a", "--preset=exec", "--append=x")):
+        done = real.raw("export", form, *said, f"--pidfile={real.run}/%n.pid").exits(2)
+        assert done.err.endswith(
+            ": cannot be exported: neither the words nor a configuration nor a record say what command it is; "
+            "give the worker's options or --cmd as for 'multi start', or --pidfile where it is on record\n"
+        )
+        assert done.out == ""
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_plain_nodes_need_no_remark(form: str) -> None:
     """A node without anything special is exported without an excuse."""
     text = "\n".join(exported(form, "a", "--preset=exec", "--cmd=sleep 600", "--logfile=/dev/stderr").values())
