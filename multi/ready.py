@@ -95,7 +95,8 @@ class Before:
     """What proves nothing because it was there before the node ran.
 
     `offset` is where its log began for it, `mark` what lay at the path of ``file:``, `log` what it has printed since,
-    `taken` whether somebody listened on the port of ``tcp:``. `word` is what it has left of what it said to nobody since.
+    `taken` whether somebody listened on the port of ``tcp:``. `word` is what it has left of what it has said to nobody
+    since.
     """
 
     offset: int = 0
