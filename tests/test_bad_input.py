@@ -192,8 +192,7 @@ def test_g9_a_directory_in_the_place_of_the_lock(real: Real) -> None:
 
 def test_g9_a_record_that_nobody_could_read(real: Real) -> None:
     """G3: what is too long for a record is not started: the node could not be stopped any more."""
-    (real.base / "big.env").write_text("".join(f"V{number}={'y' * 1000}\n" for number in range(1200)))
-    done = real.start("a", f"--env-file={real.base}/big.env").exits(1)
+    done = real.start("a", *(f"--env=V{number}={'y' * 1000}" for number in range(1200))).exits(1)
     assert ": failed: cannot put a@" in done.err
     assert done.err.endswith("; let the worker read some of it from a file itself\n")
     assert not real.pidfile("a").exists()
