@@ -123,7 +123,7 @@ def _arm(  # noqa: C901 -- one wrapper a kind of function
     only: Collection[str], number: int, strike: Callable[[], None], *, lasting: bool = False
 ) -> None:
     """Count the effects of this process from now on, and strike at the n-th; also at all that follow, if `lasting`."""
-    me, left, write = os.getpid(), [number], os.write
+    me, left, write, questions = os.getpid(), [number], os.write, (os.kill, signal.pidfd_send_signal)
 
     def counted() -> None:
         if os.getpid() == me:
@@ -135,7 +135,9 @@ def _arm(  # noqa: C901 -- one wrapper a kind of function
     def counting(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def count(*args: object, **named: object) -> object:
-            if function is not write or args[0] not in {1, 2}:  # what is said to the user is no effect
+            said = function is write and args[0] in {1, 2}  # what is said to the user is no effect,
+            asked = function in questions and args[1] == 0  # nor is the signal that sends nothing (kill(2))
+            if not (said or asked):
                 counted()
             return function(*args, **named)
 
