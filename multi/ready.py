@@ -280,11 +280,11 @@ def _setting(node: Node, proc: Proc, token: str) -> Launch:
     NOTIFY_SOCKET would be taken for the node's.
     """
     carried = (
+        (INSTANCE_PROBE, "1"),  # first, so whoever finds the others in a large environment has read this one too
         (INSTANCE, token),
         (INSTANCE_PID, str(proc.pid)),
         (INSTANCE_NODE, node.name),
         (INSTANCE_PIDFILE, node.pidfile),
-        (INSTANCE_PROBE, "1"),
     )
     env = (*node.env, *(carried if token else ()), ("NOTIFY_SOCKET", None))
     return Launch(argv=(), env=env, logfile=node.logfile, workdir=node.workdir, uid=node.uid, gid=node.gid)

@@ -42,7 +42,8 @@ def test_g9_a_title_is_not_started_again(titled: tuple[Real, int]) -> None:
     done = real.multi("restart").exits(1)  # nobody named it, so it keeps no other node from its restart
     assert "no record tells its command" in done.err
     assert alive(pid)
-    real.multi("restart", "w1", "--preset=exec", "--cmd=sleep 600", "--startsecs=0").exits(0)
+    replaced = ("--preset=exec", "--cmd=sleep 600", "--startsecs=0", "--stop-schedule=KILL/5")
+    real.multi("restart", "w1", *replaced).exits(0)
     assert real.record("w1")["command"] == ["sleep", "600"]
 
 
