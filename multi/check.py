@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from multi.machine import Machine
-    from multi.node import Node
+    from multi.model.node import Node
 
 _DEFAULT_PATH = "/bin:/usr/bin"
 

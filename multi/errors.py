@@ -1,7 +1,7 @@
 """What a user did wrong, with fields: the word, why, what to try.
 
 These are the only exceptions that the command line catches. What goes wrong with one node while it
-is being worked on is an event (`multi.event`), and a bug is a plain traceback.
+is being worked on is an event (`multi.model.event`), and a bug is a plain traceback.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from multi.machine import Machine
-    from multi.node import Node
+    from multi.model.node import Node
 
 _CHUNK = 1 << 16
 _TAIL, _MOST_TAIL = 1 << 16, 1 << 28  # bytes that the last lines of a log are looked for in, at first and at most

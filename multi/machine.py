@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
-from multi.proc import Proc, Seen
+from multi.model.process import Proc, Seen
 from multi.value import dataclass, field
 
 INSTANCE = "MULTI_INSTANCE"

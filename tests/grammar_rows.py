@@ -13,7 +13,7 @@ from celery.bin.celery import celery as celery_command
 from celery.bin.worker import worker as worker_command
 
 import celery_oracle
-from multi.settings import BY_FLAG
+from multi.settings.table import BY_FLAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

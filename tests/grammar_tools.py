@@ -5,15 +5,17 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from multi import expand, parse, presets
-from multi.config import EMPTY, Layer
+from multi.settings import presets
+from multi.settings.config import EMPTY, Layer
+from multi.words import expand
+from multi.words import grammar as parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from multi.config import Config
-    from multi.expand import Expansion
-    from multi.spec import Spec
+    from multi.settings.config import Config
+    from multi.words.expand import Expansion
+    from multi.words.spec import Spec
 
 PRESETS = {name: presets.load(name) for name in ("celery", "celery-beat", "dramatiq", "exec", "gunicorn", "rq")}
 GRAMMAR = parse.grammar(PRESETS["celery"])

@@ -15,11 +15,11 @@ from typing import TypeVar, cast
 
 import pytest
 
-from multi import observe
-from multi import record as records
-from multi.act import Manner, walk
-from multi.decide import Wish, proc_of
-from multi.event import (
+from multi.act.walk import Manner, walk
+from multi.decide.table import Wish, proc_of
+from multi.machine import INSTANCE, Draft, MachineError
+from multi.model import record as records
+from multi.model.event import (
     Adopted,
     Cleared,
     Event,
@@ -35,9 +35,9 @@ from multi.event import (
     Survived,
     Waiting,
 )
-from multi.machine import INSTANCE, Draft, MachineError
-from multi.node import Node, Unknown
-from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Up
+from multi.model.node import Node, Unknown
+from multi.model.state import Dead, Down, Lost, Sighting, Stopping, Up
+from multi.observe import look as observe
 from world import REFUSABLE, Body, Child, Crowd, Entry, Fake, KilledError, Nature, World, node_of
 
 E = TypeVar("E")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from multi import pipeline, report
-from multi.event import (
+from multi import api as pipeline
+from multi.api import View
+from multi.model.event import (
     Adopted,
     Cleared,
     Event,
@@ -24,9 +25,9 @@ from multi.event import (
     Survived,
     Waiting,
 )
-from multi.pipeline import View
-from multi.proc import Proc
-from multi.sighting import Up
+from multi.model.process import Proc
+from multi.model.state import Up
+from multi.report import lines as report
 from multi.system import System
 from real import Real
 from world import node_of

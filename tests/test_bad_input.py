@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from multi import pipeline
+from multi import api as pipeline
 from multi.check import obstacles
 from multi.errors import UsageError
 from multi.machine import Launch, LaunchFailed
 from multi.system import System
-from multi.system.place import Place
+from multi.system.local import Place
 from private_machine import need
 from real import NOBODY, Real
 from world import World, node_of

@@ -28,22 +28,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multi import __version__
-from multi.act import Manner
+from multi.act.walk import Manner
+from multi.api import Difference, Selection, View
 from multi.check import Obstacle
 from multi.cli import commands, main, serve
 from multi.cli.completion import SHELLS, Candidate, candidates
 from multi.cli.screen import Screen
 from multi.cli.words import LEADING_FLAGS, LEADING_WITH_VALUE, Option, Split, Taken, split, take
 from multi.errors import ConfigError, NotPermittedError, UsageError
-from multi.event import Event, Failed, Gone, Interrupted, Readied, Refused, Signalled, Skipped, Spawned, Waiting
 from multi.logs import LogLine, Unseen
 from multi.machine import MachineError
-from multi.node import Known, Node
-from multi.pipeline import Difference, Selection, View
-from multi.proc import Proc
-from multi.schedule import parse
-from multi.sighting import Dead, Up
-from multi.step import Refuse, Route, Spawn
+from multi.model.event import Event, Failed, Gone, Interrupted, Readied, Refused, Signalled, Skipped, Spawned, Waiting
+from multi.model.node import Known, Node
+from multi.model.process import Proc
+from multi.model.schedule import parse
+from multi.model.state import Dead, Up
+from multi.model.step import Refuse, Route, Spawn
 from real import Real
 
 ROOT = Path(__file__).parent.parent
@@ -1425,7 +1425,7 @@ def test_imports_are_paid_by_who_needs_them(words: list[str], paid: set[str]) ->
 import sys
 class Line:
     def select(self, command, words, **_):
-        from multi.pipeline import Selection
+        from multi.api import Selection
         return Selection(nodes=())
 from multi.cli import serve
 from multi.cli.screen import Screen

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from multi import config, document
-from multi.config import Config, Group, Layer
 from multi.errors import ConfigError
-from multi.node import Ready
+from multi.model.node import Ready
+from multi.settings import config
+from multi.settings import toml as document
+from multi.settings.config import Config, Group, Layer
 
 if sys.version_info >= (3, 11):
     import tomllib

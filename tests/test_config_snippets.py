@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from multi.presets import load
-from multi.schedule import Schedule
+from multi.model.schedule import Schedule
+from multi.settings.presets import load
 from private_machine import BIN, CHECKOUT, PROJECT, USER, USER_ID, Done, Host, machine, need
 from real import until
 

@@ -42,7 +42,7 @@ from multi.machine import (
     Row,
     Unreadable,
 )
-from multi.proc import Proc
+from multi.model.process import Proc
 from multi.system import System
 from real import NOBODY, PATIENCE, Real, until
 from world import Child, Entry, Fake, Nature, World

@@ -1,6 +1,6 @@
 """The heart is one table; this is the same table, and each of its cells is tried.
 
-What is compared are three writings of it: the one here, that of the design, and the one that heads `multi.decide`.
+What is compared are three writings of it: the one here, that of the design, and the one that heads `multi.decide.table`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import pytest
 
-from multi import decide
-from multi.decide import Wish, needs_restart, proc_of, route
-from multi.node import Known, Unknown
-from multi.proc import Proc
-from multi.schedule import parse
-from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
-from multi.step import (
+from multi.decide import table as decide
+from multi.decide.table import Wish, needs_restart, proc_of, route
+from multi.model.node import Known, Unknown
+from multi.model.process import Proc
+from multi.model.schedule import parse
+from multi.model.state import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from multi.model.step import (
     Adopt,
     AwaitDown,
     AwaitEnd,
@@ -106,7 +106,7 @@ def test_each_cell(command: str, column: str) -> None:
 
 
 def test_the_module_is_headed_by_the_same_table() -> None:
-    """The table that a reader finds in `multi.decide` is this one, cell by cell."""
+    """The table that a reader finds in `multi.decide.table` is this one, cell by cell."""
     lines = [line for line in (decide.__doc__ or "").splitlines() if line.strip().startswith("|")]
     assert rows("\n".join(lines)) == PAGE
 

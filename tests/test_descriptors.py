@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from multi.act import Manner, walk
-from multi.decide import Wish
-from multi.event import Readied
+from multi.act.walk import Manner, walk
+from multi.decide.table import Wish
+from multi.model.event import Readied
 from real import Real
 from world import World, node_of
 

@@ -20,10 +20,11 @@ from unittest import mock
 
 import pytest
 
-from multi.act import Manner, walk
-from multi.decide import Wish
-from multi.event import Readied
-from multi.system import System, launch
+from multi.act.walk import Manner, walk
+from multi.decide.table import Wish
+from multi.model.event import Readied
+from multi.system import System
+from multi.system import child as launch
 from real import Real, alive, descriptors, environ_of, run, stat, status, until, words_of
 from world import node_of
 

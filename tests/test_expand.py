@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grammar_tools import NO_VARIABLES, PRESETS, ROOT, expand_words, read
-from multi import expand, schedule
-from multi.config import EMPTY, Config, Group, Layer
 from multi.errors import ConfigError, MultiError, UsageError
-from multi.node import Node, Ready, Unknown
+from multi.model import schedule
+from multi.model.node import Node, Ready, Unknown
+from multi.settings.config import EMPTY, Config, Group, Layer
 from multi.value import replace
+from multi.words import expand
 
 HOST = ROOT.name
 USER = replace(ROOT, root=False, home="/home/u", state_dir="/home/u/.local/state", cwd="/cwd")

@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from multi import pipeline
+from multi import api as pipeline
 from multi.errors import UsageError
-from multi.export import FORMS, words
-from multi.node import Node
+from multi.export.forms import FORMS, words
+from multi.model.node import Node
 from private_machine import BIN, USER, USER_ID, machine, need
 from real import Real, alive, as_argv, current_directory, descriptors, environ_of, run, status, until, words_of
 from test_exact_words import KNOTS, UNICODE, VALUES, WORDS, exact
@@ -51,7 +51,7 @@ def nodes(*said: str) -> tuple[Node, ...]:
 
 def exported(form: str, *said: str) -> Mapping[str, str]:
     """The files of a form."""
-    from multi.export import FOREGROUND
+    from multi.export.forms import FOREGROUND
 
     return pipeline.export(form, pipeline.select("export", said, foreground=form in FOREGROUND))
 

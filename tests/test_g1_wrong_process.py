@@ -18,7 +18,7 @@ import pytest
 
 from bystander import bystander, end, reaping
 from fault import limited
-from multi.proc import Proc
+from multi.model.process import Proc
 from multi.system import System
 from private_machine import BIN, CHECKOUT, USER, USER_ID, Host, machine, need
 from private_machine import Done as HostDone

@@ -18,13 +18,13 @@ from celery_oracle import Told
 from grammar_generator import Generator
 from grammar_rows import APP_OPTIONS, FLAGS, PREDICATES, rows, unscoped
 from grammar_tools import expand_words
-from multi import expand
 from multi.errors import MultiError
+from multi.words import expand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from multi.node import Node
+    from multi.model.node import Node
 
 TEMPLATES = ("/run/%n.pid", "%h|%p|%d|%N|100%|%%|%%n|%i|%I", "plain")
 PARTS = 8  # each is one test, so that they run side by side

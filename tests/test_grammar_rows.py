@@ -9,10 +9,10 @@ import pytest
 
 import celery_oracle
 from grammar_tools import ROOT, expand_words, listed, read
-from multi import expand
 from multi.errors import UsageError
-from multi.spec import Given
 from multi.value import replace
+from multi.words import expand
+from multi.words.spec import Given
 
 TABLE = Path(__file__).parent.parent / "docs" / "migrating.md"
 HOST = ROOT.name

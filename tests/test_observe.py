@@ -11,14 +11,14 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from multi import observe
-from multi import record as records
 from multi.machine import Census, File, Instance, Me, Row, Unreadable
-from multi.node import Known, Node
-from multi.observe import Evidence, judge
-from multi.proc import Proc, Seen
-from multi.record import Record
-from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from multi.model import record as records
+from multi.model.node import Known, Node
+from multi.model.process import Proc, Seen
+from multi.model.record import Record
+from multi.model.state import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from multi.observe import look as observe
+from multi.observe.look import Evidence, judge
 from world import Entry, World, node_of
 
 WALL = 1_700_000_000.0

@@ -7,10 +7,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grammar_tools import GRAMMAR, PRESETS, SIGNALS, read
-from multi import parse
 from multi.errors import ConfigError, MultiError, UsageError
-from multi.presets import Preset
-from multi.spec import Given, Spec
+from multi.settings.presets import Preset
+from multi.words import grammar as parse
+from multi.words.spec import Given, Spec
 
 ANY_WORD = st.one_of(
     st.text(max_size=8),

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from multi import pipeline
-from multi.event import Event, Failed
+from multi import api as pipeline
 from multi.machine import Census, File
+from multi.model.event import Event, Failed
 from multi.system import System
 from private_machine import need
 from real import Real, until

@@ -13,11 +13,11 @@ from unittest import mock
 
 import pytest
 
-from multi.act import Manner, walk
-from multi.decide import Wish
-from multi.event import Cleared, Event, Gone, Readied, Skipped
+from multi.act.walk import Manner, walk
+from multi.decide.table import Wish
 from multi.machine import MachineError, Row
-from multi.node import Node
+from multi.model.event import Cleared, Event, Gone, Readied, Skipped
+from multi.model.node import Node
 from multi.system import System, linux, portable
 from real import PATIENCE, Real, until
 from world import node_of

@@ -20,12 +20,12 @@ from celery.bin.worker import worker as worker_command
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multi import presets
 from multi.errors import ConfigError
-from multi.node import Ready
-from multi.presets import Preset
-from multi.schedule import Schedule
-from multi.settings import BY_FLAG
+from multi.model.node import Ready
+from multi.model.schedule import Schedule
+from multi.settings import presets
+from multi.settings.presets import Preset
+from multi.settings.table import BY_FLAG
 from workers import redis_server, started, text, wait_for, wanted
 
 SHIPPED = ("celery", "celery-beat", "dramatiq", "exec", "gunicorn", "huey", "rq")

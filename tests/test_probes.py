@@ -14,7 +14,7 @@ from unittest import mock
 import pytest
 
 from multi.machine import Launch, Probed
-from multi.proc import Proc
+from multi.model.process import Proc
 from multi.system import System
 from real import PATIENCE, Real, alive, until
 from test_contract import SYSTEMS

@@ -12,15 +12,15 @@ from typing import cast
 
 import pytest
 
-from multi import observe
-from multi.act import Manner, walk
-from multi.decide import Wish
-from multi.event import Cleared, Event, Failed, Readied, Skipped, Spawned
+from multi.act.ready import end_text
+from multi.act.walk import Manner, walk
+from multi.decide.table import Wish
 from multi.machine import Notified
-from multi.node import Node
-from multi.ready import end_text
-from multi.record import decode
-from multi.sighting import Sighting, Up
+from multi.model.event import Cleared, Event, Failed, Readied, Skipped, Spawned
+from multi.model.node import Node
+from multi.model.record import decode
+from multi.model.state import Sighting, Up
+from multi.observe import look as observe
 from world import Child, Entry, Fake, KilledError, Nature, World, node_of
 
 KILL = int(signal.SIGKILL)

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from multi import record as records
-from multi.node import Known, Node, Ready, Unknown
-from multi.proc import Proc
-from multi.record import DamagedError, Record, decode, decode_pid, encode, encode_pid
-from multi.schedule import FOREVER, Schedule, Stage
+from multi.model import record as records
+from multi.model.node import Known, Node, Ready, Unknown
+from multi.model.process import Proc
+from multi.model.record import DamagedError, Record, decode, decode_pid, encode, encode_pid
+from multi.model.schedule import FOREVER, Schedule, Stage
 from world import node_of
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from multi import config, document, presets
-from multi.config import Config
 from multi.errors import ConfigError
-from multi.node import Ready
-from multi.settings import SETTINGS, from_document
+from multi.model.node import Ready
+from multi.settings import config, presets
+from multi.settings import toml as document
+from multi.settings.config import Config
+from multi.settings.table import SETTINGS, from_document
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "config" / "multi.toml"

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multi import report
-from multi.event import (
+from multi.api import Selection, View
+from multi.model.event import (
     Adopted,
     Cleared,
     Event,
@@ -29,12 +29,11 @@ from multi.event import (
     Survived,
     Waiting,
 )
-from multi.node import Known, Node, Ready
-from multi.pipeline import Selection, View
-from multi.proc import Proc
-from multi.schedule import parse
-from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
-from multi.step import (
+from multi.model.node import Known, Node, Ready
+from multi.model.process import Proc
+from multi.model.schedule import parse
+from multi.model.state import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from multi.model.step import (
     Adopt,
     AwaitDown,
     AwaitEnd,
@@ -52,6 +51,7 @@ from multi.step import (
     Stop,
     Wake,
 )
+from multi.report import lines as report
 
 N = "w1@host"
 PROC = Proc(4711, "boot:1")

@@ -9,8 +9,8 @@ from unittest import mock
 
 import pytest
 
-from multi.event import Failed, Gone
-from multi.sighting import Up
+from multi.model.event import Failed, Gone
+from multi.model.state import Up
 from real import Real, alive, run, until
 from sandbox import PIDFD_OPEN, PIDFD_SEND_SIGNAL, refusing
 from test_act import contents, only, ride, running, sight

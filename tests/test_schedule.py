@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multi.errors import UsageError
-from multi.schedule import (
+from multi.model.schedule import (
     FOREVER,
     Moment,
     Schedule,

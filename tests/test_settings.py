@@ -11,11 +11,11 @@ from celery.bin.worker import worker as worker_command
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multi.document import Document
 from multi.errors import ConfigError, MultiError, UsageError
-from multi.node import Ready
-from multi.schedule import FOREVER, Schedule, Stage
-from multi.settings import BY_FLAG, SETTINGS, UNLIMITED, from_document, from_text, from_toml, merge, split
+from multi.model.node import Ready
+from multi.model.schedule import FOREVER, Schedule, Stage
+from multi.settings.table import BY_FLAG, SETTINGS, UNLIMITED, from_document, from_text, from_toml, merge, split
+from multi.settings.toml import Document
 
 GOOD = [
     ("preset", "exec", "exec"),
@@ -279,7 +279,7 @@ def test_a_bare_integer_is_a_mode_only_when_written_in_octal() -> None:
 
 def test_examples_and_defaults_are_values_of_their_setting() -> None:
     """The example of each setting is TOML that the setting takes, and its default is a typed value."""
-    from multi.document import read
+    from multi.settings.toml import read
 
     for setting in SETTINGS.values():
         document = read(f"x = {setting.example}", "example")

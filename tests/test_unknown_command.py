@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from multi import pipeline
+from multi import api as pipeline
 from multi.errors import UsageError
 from multi.machine import Census
 from real import Real, alive, until, words_of

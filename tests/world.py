@@ -54,9 +54,9 @@ from multi.machine import (
     Surroundings,
     Unreadable,
 )
-from multi.node import Known, Node, Ready
-from multi.proc import Proc, Seen
-from multi.schedule import parse as schedule
+from multi.model.node import Known, Node, Ready
+from multi.model.process import Proc, Seen
+from multi.model.schedule import parse as schedule
 
 KILL = int(signal.SIGKILL)
 # By default, signal(7). What one that stands still had begun goes on: only what signals do to it is told.

@@ -65,7 +65,7 @@ def serve(
 
 
 def _pipeline() -> commands.Line:
-    from multi import pipeline
+    from multi import api as pipeline
 
     return pipeline
 
@@ -124,7 +124,7 @@ def _order(words: Sequence[str], screen: Screen) -> commands.Order | None:
 def _refusal(error: Exception) -> str | None:
     """What the machine refused (a full disk, no permission), which is nobody's mistake in the words; None for a bug."""
     from multi.machine import MachineError
-    from multi.report import printable
+    from multi.report.lines import printable
 
     if isinstance(error, MachineError):
         return printable(str(error))

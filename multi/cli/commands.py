@@ -15,13 +15,13 @@ from multi.errors import EXIT_FAILED, EXIT_USAGE, UsageError
 from multi.value import dataclass, field
 
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
-    from multi.act import Manner
+    from multi.act.walk import Manner
+    from multi.api import Difference, Selection, View
     from multi.check import Obstacle
-    from multi.event import Event
     from multi.logs import LogLine, Unseen
-    from multi.pipeline import Difference, Selection, View
-    from multi.report import Progress, Style
-    from multi.step import Route
+    from multi.model.event import Event
+    from multi.model.step import Route
+    from multi.report.lines import Progress, Style
 
 DUMP = "dump"  # stands in the place of a signal's name
 
@@ -78,7 +78,7 @@ GRAMMAR = (HOSTNAME, SUFFIX, PREFIX, RANGE_PREFIX, STRICT, CONFIG)
 
 
 class Line(Protocol):
-    """What of `multi.pipeline` the commands ride on; tests hand in another one."""
+    """What of `multi.api` the commands ride on; tests hand in another one."""
 
     def select(self, command: str, words: Sequence[str], *, foreground: bool = False) -> Selection:
         """Words -> nodes."""
@@ -192,7 +192,7 @@ def act(order: Order, session: Session) -> int:
 
 def send_signal(order: Order, session: Session) -> int:
     """``signal SIG NODES``: SIG is handed on as ``-SIG``, the way the node grammar has it; ``dump`` is the preset's."""
-    from multi.schedule import find_signal, parse_signal, signal_name
+    from multi.model.schedule import find_signal, parse_signal, signal_name
 
     if not order.words:
         raise UsageError("signal", "no signal is named", "try 'multi signal USR1 w1'")
@@ -220,8 +220,8 @@ def wait(order: Order, session: Session) -> int:
 
 def status(order: Order, session: Session) -> int:
     """Ride as far as observe: a line a node."""
-    from multi import report
     from multi.machine import MachineError
+    from multi.report import lines as report
 
     selection = _select(order, session)
     screen = session.screen
@@ -251,7 +251,7 @@ def expand(order: Order, session: Session) -> int:
     """A template, filled in for each node."""
     if not order.words:
         raise UsageError("expand", "no template is given", "try 'multi expand /var/log/%n.log w1 w2'")
-    from multi import expand as expansion
+    from multi.words import expand as expansion
 
     template, *words = order.words
     nodes = _select(order, session, words).nodes
@@ -261,11 +261,11 @@ def expand(order: Order, session: Session) -> int:
 
 def show(order: Order, session: Session) -> int:
     """The command of each node, as a shell runs it."""
-    from multi import expand as expansion
+    from multi.words import expand as expansion
 
     nodes = _select(order, session).nodes
     if order.has(JSON):
-        from multi import report
+        from multi.report import lines as report
 
         commands = [{"node": node.name, "command": list(node.words)} for node in nodes]
         session.screen.say(report.to_json(commands))
@@ -278,7 +278,7 @@ def get(order: Order, session: Session) -> int:
     """The command of one node of several; exit 1 when there is no such node."""
     if not order.words:
         raise UsageError("get", "no node is named", "try 'multi get w1 w1 w2 -A proj'")
-    from multi import expand as expansion
+    from multi.words import expand as expansion
 
     wanted, *words = order.words
     nodes = _select(order, session, words).nodes
@@ -289,7 +289,7 @@ def get(order: Order, session: Session) -> int:
         session.screen.complain(remark(str(UsageError(wanted or "''", "there is no such node", hint))))
         return EXIT_FAILED
     if order.has(JSON):
-        from multi import report
+        from multi.report import lines as report
 
         session.screen.say(report.to_json({"node": node.name, "command": list(node.words)}))
     else:
@@ -299,7 +299,7 @@ def get(order: Order, session: Session) -> int:
 
 def diff(order: Order, session: Session) -> int:
     """What `apply` would do; exit 1 when there is anything to do."""
-    from multi import report
+    from multi.report import lines as report
 
     selection = _select(order, session)
     found = session.line().diff(selection)
@@ -316,7 +316,7 @@ def diff(order: Order, session: Session) -> int:
 
 def check(order: Order, session: Session) -> int:
     """Each setting of each node and where it is from; what a start would fail of, and exit 2 when there is that."""
-    from multi import report
+    from multi.report import lines as report
 
     selection = _select(order, session)
     obstacles = session.line().check(selection)
@@ -331,7 +331,7 @@ def check(order: Order, session: Session) -> int:
 
 def logs(order: Order, session: Session) -> int:
     """The nodes' logs, merged; exit 1 when one of them cannot be read, 77 when that is only not permitted."""
-    from multi import report
+    from multi.report import lines as report
 
     selection = _select(order, session)
     screen = session.screen
@@ -358,7 +358,7 @@ def export(order: Order, session: Session) -> int:
         raise UsageError(
             "export", "no form is named", "try 'multi export systemd w1 w2 -A proj', or see 'multi help export'"
         )
-    from multi import export as forms
+    from multi.export import forms
 
     form, *words = order.words
     if form not in forms.FORMS:
@@ -374,7 +374,7 @@ def export(order: Order, session: Session) -> int:
             for path in paths:
                 session.screen.say(path)
     elif order.has(JSON):
-        from multi import report
+        from multi.report import lines as report
 
         session.screen.say(report.to_json(dict(files)))
     else:
@@ -426,7 +426,7 @@ def _select(
     grammar = order.grammar if words is None else (*order.leading, *words)
     selection = session.line().select(order.command.name, grammar, foreground=foreground)
     if not order.has(QUIET) and selection.warnings:
-        from multi.report import printable
+        from multi.report.lines import printable
 
         session.screen.complain(*(remark(f"warning: {printable(warning)}") for warning in selection.warnings))
     return selection
@@ -434,7 +434,7 @@ def _select(
 
 def _print_list(order: Order, session: Session, texts: list[str]) -> None:
     if order.has(JSON):
-        from multi import report
+        from multi.report import lines as report
 
         session.screen.say(report.to_json(texts))
     else:
@@ -451,7 +451,7 @@ def _no_nodes(order: Order, selection: Selection) -> UsageError:
 
 def _act(order: Order, session: Session, selection: Selection, wish: str = "") -> int:
     """Ride on with the nodes; `wish` is what is asked of them, where it is not the command's own name."""
-    from multi import report
+    from multi.report import lines as report
 
     screen = session.screen
     manner = _manner(order, screen)
@@ -474,8 +474,8 @@ def _act(order: Order, session: Session, selection: Selection, wish: str = "") -
 
 def _manner(order: Order, screen: Screen) -> Manner:
     """How the line is ridden, of what the user said and of where the progress would be shown."""
-    from multi import report
-    from multi.act import Manner
+    from multi.act.walk import Manner
+    from multi.report import lines as report
 
     watched = not (order.has(QUIET) or order.has(JSON))
     return Manner(
@@ -506,8 +506,8 @@ def _seconds(text: str) -> float:
 
 def _follow(order: Order, screen: Screen, events: Iterator[Event]) -> int:
     """Print the events as they come; the exit code that they make."""
-    from multi import report
-    from multi.event import Skipped, Waiting
+    from multi.model.event import Skipped, Waiting
+    from multi.report import lines as report
 
     ledger, progress = report.Ledger(), report.Progress()
     style, error_style = report.Style(screen.colour), report.Style(screen.error_colour)
@@ -825,7 +825,7 @@ def find(word: str) -> Command:
     """The command of that name. Raises `UsageError` that says what is nearest."""
     if word in _BY_NAME:
         return _BY_NAME[word]
-    from multi.document import nearest
+    from multi.settings.toml import nearest
 
     hint = f"{nearest(word, _BY_NAME)} ('multi help' tells what each does)"
     raise UsageError(word or "''", "is not a command", hint)

@@ -125,7 +125,7 @@ def _beginnings(incomplete: str) -> Iterator[Candidate]:
 
 
 def _flags(command: Command) -> Iterator[Candidate]:
-    from multi.settings import SETTINGS
+    from multi.settings.table import SETTINGS
 
     yield from _options((*command.options, *GRAMMAR, *GLOBAL))
     for setting in SETTINGS.values():
@@ -138,7 +138,7 @@ def _options(options: Sequence[Option]) -> Iterator[Candidate]:
 
 
 def _forms() -> Iterable[str]:
-    from multi.export import FORMS
+    from multi.export.forms import FORMS
 
     return FORMS
 
@@ -162,7 +162,7 @@ _FIRST_WORDS: Mapping[str, Callable[[], Iterable[Candidate]]] = {
 
 def _value_of(option: str, incomplete: str, presets: Callable[[], Sequence[str]]) -> list[Candidate] | None:
     """What may be the value of `option`, the word before; None when it takes none, or it is not known here."""
-    from multi.settings import BY_FLAG
+    from multi.settings.table import BY_FLAG
 
     if option == CONFIG.name:
         return [Candidate(incomplete, kind="file")]

@@ -8,7 +8,7 @@ import click
 
 from multi.cli.commands import COMMANDS, GLOBAL, GRAMMAR, HELP, VERSION, Command
 from multi.cli.words import Option
-from multi.settings import SETTINGS, Setting
+from multi.settings.table import SETTINGS, Setting
 
 _EXIT_CODES = (
     ("0", "what was asked for is true of every node"),

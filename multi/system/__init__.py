@@ -38,10 +38,10 @@ from multi.machine import (
     Row,
     Unreadable,
 )
-from multi.proc import Proc
+from multi.model.process import Proc
 from multi.system import files
-from multi.system.place import Place
-from multi.system.way import Owner
+from multi.system.local import Place
+from multi.system.trusted_path import Owner
 from multi.value import dataclass, field
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import FrameType, TracebackType
 
-    from multi.system.launch import Request
+    from multi.system.child import Request
     from multi.system.logs import Log
 
 LINUX = sys.platform == "linux"
@@ -421,7 +421,7 @@ class System(Place):
 
     def notifies(self, key: str, program: str, user: str | None, group: str | None) -> bool | None:
         """See `entry.answer`. A Python that is asked may be the node's user's own, so root does not run it itself."""
-        from multi.system import entry
+        from multi.system import plugin as entry
 
         answer = entry.answer(program)
         if isinstance(answer, bool):
@@ -656,7 +656,7 @@ class System(Place):
         """Ask the launcher for a process. It forks while we go on: nobody waits here until it takes the request."""
         import marshal
 
-        from multi.system.launch import HEADER
+        from multi.system.child import HEADER
 
         try:
             payload = marshal.dumps(self._request(launch))
@@ -781,7 +781,7 @@ class System(Place):
             return
         import warnings
 
-        from multi.system import launch as launcher
+        from multi.system import child as launcher
 
         ours, theirs = socket.socketpair()
         sys.stdout.flush()
@@ -805,7 +805,7 @@ class System(Place):
 
     def _launcher_speaks(self) -> None:
         """Hear what it has to say, and hand over what it can take."""
-        from multi.system.launch import ENDED, KIND_GIVEN_UP
+        from multi.system.child import ENDED, KIND_GIVEN_UP
 
         if self._control is None:
             return
@@ -830,7 +830,7 @@ class System(Place):
         self._send_requests()
 
     def _child_ended(self, kind: bytes, ident: int, status: int) -> None:
-        from multi.system.launch import KIND_ENDED
+        from multi.system.child import KIND_ENDED
 
         child = self._children.get(ident)
         if child is None:
@@ -856,7 +856,7 @@ class System(Place):
             self._drop_source(self._control.fileno())
             self._control.close()
             self._control = None
-        from multi.system.launch import ELSEWHERE
+        from multi.system.child import ELSEWHERE
 
         code = self._given_up
         why = f"the launcher gave up: {os.strerror(code)}" if code else "the launcher was killed"
@@ -920,7 +920,7 @@ class System(Place):
 
     def open_gate(self, key: str) -> None:
         """Let the prepared process execute."""
-        from multi.system.launch import GO
+        from multi.system.child import GO
 
         child = self._child_of(key)
         if child is None or child.gate is None:
@@ -1570,7 +1570,7 @@ def _last_line(printed: bytes) -> str:
 
 
 def _end_of(status: int) -> str:
-    from multi.schedule import signal_name
+    from multi.model.schedule import signal_name
 
     return f"exit status {status}" if status >= 0 else f"killed by {signal_name(-status)}"
 
@@ -1635,6 +1635,6 @@ _FORK_HINTS = {
 
 
 def _ended_early(status: int) -> str:
-    from multi.schedule import signal_name
+    from multi.model.schedule import signal_name
 
     return f"it was killed by {signal_name(-status)} before it ran" if status < 0 else "it ended before it ran"

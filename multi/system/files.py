@@ -10,12 +10,12 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from multi.machine import File, MachineError, Unreadable
-from multi.system import way
+from multi.system import trusted_path as way
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from multi.system.way import Owner
+    from multi.system.trusted_path import Owner
 
 _TOGETHER = 64  # files that are flushed together; each holds a descriptor meanwhile
 _FLUSHERS = 8  # threads that wait for the disk besides our own

@@ -8,7 +8,7 @@ import time
 from functools import cache
 
 from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PID, INSTANCE_PIDFILE, INSTANCE_PROBE, Instance, Row
-from multi.proc import Proc, Seen
+from multi.model.process import Proc, Seen
 from multi.value import replace
 
 _TICKS = os.sysconf("SC_CLK_TCK")

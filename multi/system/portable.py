@@ -13,7 +13,7 @@ import time
 import psutil
 
 from multi.machine import Instance, Row
-from multi.proc import Proc, Seen
+from multi.model.process import Proc, Seen
 from multi.system.linux import LISTINGS, instance_of, without_title
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from multi.proc import Proc
+    from multi.model.process import Proc
 
     Is = Callable[[Proc], bool]
 

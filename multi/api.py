@@ -16,26 +16,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from multi.errors import ConfigError, MultiError, NotPermittedError, UsageError
-from multi.node import Known, Node, Ready, Unknown
-from multi.schedule import KILL, signal_name
-from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
-from multi.spec import Given, Spec
+from multi.model.node import Known, Node, Ready, Unknown
+from multi.model.schedule import KILL, signal_name
+from multi.model.state import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
 from multi.value import dataclass, field, replace
+from multi.words.spec import Given, Spec
 
 if TYPE_CHECKING:
-    from multi.act import Manner
+    from multi.act.ready import Weaker
+    from multi.act.walk import Manner
     from multi.check import Obstacle
-    from multi.config import Config, Layer
-    from multi.decide import Wish
-    from multi.event import Event
-    from multi.expand import Expansion, Host
+    from multi.decide.table import Wish
     from multi.logs import LogLine, Unseen
     from multi.machine import Census, Ground, Machine
-    from multi.observe import Observation
-    from multi.presets import Preset
-    from multi.ready import Weaker
-    from multi.record import Record
-    from multi.step import Route, Step
+    from multi.model.event import Event
+    from multi.model.record import Record
+    from multi.model.step import Route, Step
+    from multi.observe.look import Observation
+    from multi.settings.config import Config, Layer
+    from multi.settings.presets import Preset
+    from multi.words.expand import Expansion, Host
 
 PURE = frozenset({"names", "expand", "get", "show", "check", "export"})
 SIGNALLING = frozenset({"stop", "stopwait", "restart", "kill", "signal"})
@@ -127,15 +127,15 @@ def select(
 
 def presets(*, machine: Machine | None = None) -> tuple[str, ...]:
     """The names of the presets of the user, of the system, and of those that come with `multi`."""
-    from multi import config
-    from multi import presets as room
+    from multi.settings import config
+    from multi.settings import presets as room
 
     here = (machine or _ground()).surroundings()
     return room.available(config.preset_directories(here.environ, here.home))
 
 
 def _ground() -> Ground:
-    from multi.system.place import Place
+    from multi.system.local import Place
 
     return Place()
 
@@ -144,8 +144,9 @@ class _Selector:
     """One command line on its way to nodes: what it says, what the configuration says, where we are."""
 
     def __init__(self, command: str, words: Sequence[str], ground: Ground, *, foreground: bool = False) -> None:
-        from multi import config, parse, presets
-        from multi.expand import Host
+        from multi.settings import config, presets
+        from multi.words import grammar as parse
+        from multi.words.expand import Host
 
         here = ground.surroundings()
         words, self.strict = _without_strict(words)
@@ -212,7 +213,8 @@ class _Selector:
 
     def expand(self, spec: Spec, *, recorded: bool = False) -> Expansion:
         """Make the nodes. Those on record have their files apart already, wherever the words would put them."""
-        from multi import config, expand
+        from multi.settings import config
+        from multi.words import expand
 
         def read(paths: Sequence[str]) -> Sequence[tuple[str, str]]:
             return config.read_env_files(paths, self.ground.load)
@@ -301,8 +303,8 @@ class _Selector:
         return self._checked(self._from_rundir(machine))
 
     def _merged(self, expansion: Expansion, machine: Machine) -> Selection:
-        from multi import observe
         from multi.machine import MachineError
+        from multi.observe import look as observe
 
         if self.command in _FRESH:
             for node in expansion.nodes:
@@ -353,7 +355,8 @@ class _Selector:
 
     def _rundirs(self) -> tuple[str, ...]:
         if self._defaults is None:
-            from multi import expand, presets
+            from multi.settings import presets
+            from multi.words import expand
 
             self._defaults = expand.default_rundirs(
                 self.host, presets.dirnames(self.directories, self.ground.load) if self.host.root else ()
@@ -394,8 +397,9 @@ class _Selector:
 
     def _runs(self, node: Node, machine: Machine) -> bool:
         """Whether it runs as this user's, or as that of the user whom the record there says."""
-        from multi import decide, observe
+        from multi.decide import table as decide
         from multi.machine import MachineError
+        from multi.observe import look as observe
 
         try:
             record = observe.recall(node, machine)
@@ -406,8 +410,8 @@ class _Selector:
 
     def _exported(self, selection: Selection, machine: Machine) -> Selection:
         """The nodes as the words or the configuration say them, or else as they are on record."""
-        from multi import observe
         from multi.machine import MachineError
+        from multi.observe import look as observe
 
         logs = any(given.name == "--logfile" for given in self.spec.settings) or not self.foreground
         nodes: list[Node] = []
@@ -439,7 +443,7 @@ class _Selector:
         A process that `multi` started still shows its command, unless it shows a title instead. That of another tool is
         not ours to tell, so a good worker would be stopped for one that is started without its options.
         """
-        from multi import observe
+        from multi.observe import look as observe
 
         pid = _lost_pid(node, self.census(machine), machine)
         if pid is not None:
@@ -454,7 +458,8 @@ class _Selector:
 
     def _converging(self, machine: Machine) -> Selection:
         """All nodes of the configuration, and those that it once started and has no more."""
-        from multi import expand, observe
+        from multi.observe import look as observe
+        from multi.words import expand
 
         if self.config.path is None:
             raise UsageError(
@@ -503,7 +508,8 @@ class _Selector:
 
     def _from_rundir(self, machine: Machine) -> Selection:
         """No node is named anywhere: all that are recorded in the run directories, or run with a pidfile in one."""
-        from multi import expand, observe
+        from multi.observe import look as observe
+        from multi.words import expand
 
         where = expand.unnamed(self.spec, self.config, self.host, self.preset, self.environment)
         rundirs = tuple(dict.fromkeys((where.rundir, *(() if where.said else self._rundirs()))))
@@ -588,7 +594,8 @@ class _Selector:
         """
         if not node.env_files or self.command not in SPAWNING:
             return node
-        from multi import config, expand
+        from multi.settings import config
+        from multi.words import expand
 
         def read(path: str) -> bytes:
             return self.ground.load_as(path, owner) if owner and path in recorded.env_files else self.ground.load(path)
@@ -601,7 +608,7 @@ class _Selector:
             expansion = self.expand(replace(self.spec, names=(name,)))
         except MultiError:
             return None
-        from multi import observe
+        from multi.observe import look as observe
 
         node = replace(expansion.nodes[0], pidfile=pidfile)
         pid = _lost_pid(node, census, machine)
@@ -680,8 +687,8 @@ def _lost_pid(node: Node, census: Census, machine: Machine) -> int | None:
 
     Its command may be started again as that user. What another user's process says, root must not even listen to.
     """
-    from multi import observe
     from multi.machine import MachineError
+    from multi.observe import look as observe
 
     try:
         uid = None if node.uid is None else machine.uid_of(node.uid)
@@ -782,8 +789,8 @@ def _words(sighting: Sighting) -> tuple[type, str]:
 
 
 def _observe(node: Node, census: Census, machine: Machine) -> Observation:
-    from multi import observe
     from multi.machine import MachineError
+    from multi.observe import look as observe
 
     try:
         return observe.look_at(node, census, machine)
@@ -792,7 +799,7 @@ def _observe(node: Node, census: Census, machine: Machine) -> Observation:
 
 
 def _view(node: Node, seen: Observation, census: Census, machine: Machine) -> View:
-    from multi import observe
+    from multi.observe import look as observe
 
     record: Record | None = seen.record
     restarts = record.restarts if record is not None else None
@@ -822,12 +829,13 @@ def _view(node: Node, seen: Observation, census: Census, machine: Machine) -> Vi
 
 def _errands(command: str, selection: Selection, machine: Machine) -> list[tuple[Node, Wish]]:
     """Each node with what is wished of it."""
-    from multi import decide, observe
+    from multi.decide import table as decide
+    from multi.observe import look as observe
 
     command = _ALIASES.get(command, command)
     if command not in {"apply", "diff"}:
         if command not in decide.COMMANDS:
-            from multi.document import nearest
+            from multi.settings.toml import nearest
 
             raise UsageError(command, "is nothing that is done to nodes", nearest(command, decide.COMMANDS))
         known = selection.recorded if command in {"restart", "ensure"} else {}
@@ -851,7 +859,7 @@ def plan(command: str, selection: Selection, *, machine: Machine | None = None) 
 
         with System() as system:
             return plan(command, selection, machine=system)
-    from multi import decide
+    from multi.decide import table as decide
 
     errands = _errands(command, selection, machine)
     seen = _foresee(errands, machine)
@@ -889,7 +897,7 @@ def diff(selection: Selection, *, machine: Machine | None = None) -> tuple[Diffe
 
         with System() as system:
             return diff(selection, machine=system)
-    from multi import decide
+    from multi.decide import table as decide
 
     errands = _errands("diff", selection, machine)
     found: list[Difference] = []
@@ -925,7 +933,8 @@ def _with_values(node: Node, ground: Ground) -> Node:
     """The node with what its env files hold now."""
     if not node.env_files:
         return node
-    from multi import config, expand
+    from multi.settings import config
+    from multi.words import expand
 
     values = config.read_env_files(node.env_files, ground.load)
     return expand.with_values(expand.with_digests(node, values), values)
@@ -961,13 +970,13 @@ def unreadable_logs(selection: Selection, *, machine: Machine | None = None) -> 
 
 
 def export(form: str, selection: Selection) -> Mapping[str, str]:
-    """The nodes for another supervisor: files by relative path, see `multi.export`. Raises `UsageError`.
+    """The nodes for another supervisor: files by relative path, see `multi.export.forms`. Raises `UsageError`.
 
     For a supervisor of this machine they get the user, directory and program that they would have if they were started
     here and now: it starts them as root, in /, with a PATH of its own.
     """
-    from multi import export as room
-    from multi.system.place import Place
+    from multi.export import forms as room
+    from multi.system.local import Place
 
     place = Place()
     here = place.surroundings()
@@ -1000,7 +1009,7 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
 
 def _refuse_nowhere(form: str, nodes: Sequence[Node], cwd: str) -> None:
     """A supervisor of this machine starts a node in the directory that it would be started in here and now."""
-    from multi.export import HERE
+    from multi.export.forms import HERE
 
     without = [node.short for node in nodes if node.workdir is None]
     if form in HERE and without and not cwd:
@@ -1010,7 +1019,7 @@ def _refuse_nowhere(form: str, nodes: Sequence[Node], cwd: str) -> None:
 
 def export_mode(form: str, selection: Selection) -> int:
     """The permissions of files that `export` makes: what a preset sets may be read by all, what a user sets may not."""
-    from multi import export as room
+    from multi.export import forms as room
 
     shipped = {
         name: cast("tuple[object, ...]", selection.settings[name]["env"])
@@ -1029,7 +1038,7 @@ def save(files: Mapping[str, str], directory: str, mode: int) -> Iterator[str]:
     Raises `UsageError` for one that is there, before any is written, and `MachineError` for what cannot be written.
     """
     from multi.machine import MachineError
-    from multi.system.place import Place
+    from multi.system.local import Place
 
     place = Place()
     paths = {f"{directory.rstrip('/')}/{name}": text for name, text in files.items()}
@@ -1095,11 +1104,11 @@ def _of_variable(env: Mapping[str, str | None], name: str) -> str | None:
 def run(
     command: str, selection: Selection, *, manner: Manner | None = None, machine: Machine | None = None
 ) -> Iterator[Event]:
-    """Ride to the end: one stream of events of all nodes. `manner` says how, see `multi.act.Manner`.
+    """Ride to the end: one stream of events of all nodes. `manner` says how, see `multi.act.walk.Manner`.
 
     Close the iterator to end the ride early: nodes that stand at the gate are sent away, those that run live on.
     """
-    from multi import act
+    from multi.act import walk as act
 
     manner = act.Manner() if manner is None else manner
     if machine is None:
@@ -1109,7 +1118,7 @@ def run(
             yield from run(command, selection, manner=manner, machine=system)
         return
     if command == "run":
-        from multi import foreground
+        from multi.act import foreground
 
         yield from foreground.stay(selection.nodes, replace(manner, weaker=_weaker(selection)), machine)
         return
@@ -1124,8 +1133,8 @@ def run(
 
 def _converge(errands: Sequence[tuple[Node, Wish]], manner: Manner, machine: Machine) -> Iterator[Event]:
     """First stop who has a pidfile that another node is to have, then ride with the rest."""
-    from multi import act
-    from multi.event import Failed, Interrupted, Refused, Skipped, Survived
+    from multi.act import walk as act
+    from multi.model.event import Failed, Interrupted, Refused, Skipped, Survived
 
     wanted = {node.pidfile: node.name for node, wish in errands if wish.command == "apply"}
     ahead = [(node, wish) for node, wish in errands if wish.command != "apply" and node.pidfile in wanted]
@@ -1164,7 +1173,7 @@ def _caught(command: str, manner: Manner) -> tuple[int, ...]:
     import signal
 
     if command == "run":
-        from multi import foreground
+        from multi.act import foreground
 
         return foreground.CAUGHT
     return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
@@ -1175,7 +1184,7 @@ def _weaker(selection: Selection) -> Mapping[str, Weaker]:
 
     A Python without our entry point cannot say READY, and a log that is a terminal or a pipe cannot be read.
     """
-    from multi.ready import ALIVE, Weaker
+    from multi.act.ready import ALIVE, Weaker
 
     weaker: dict[str, Weaker] = {}
     for node in selection.nodes:

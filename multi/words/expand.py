@@ -10,22 +10,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from multi import naming, parse, template
 from multi.errors import ConfigError, UsageError
-from multi.merge import Merger
-from multi.node import Command, Known, Node, Ready, Unknown
-from multi.scope import Scopes, is_number
+from multi.model.node import Command, Known, Node, Ready, Unknown
 from multi.value import dataclass, field, replace
+from multi.words import grammar as parse
+from multi.words import names as naming
+from multi.words import template
+from multi.words.merge import Merger
+from multi.words.scope import Scopes, is_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from multi.config import Config, Layer
-    from multi.merge import Plan
-    from multi.naming import Name
-    from multi.presets import Preset
-    from multi.schedule import Schedule
-    from multi.spec import Given, Spec
+    from multi.model.schedule import Schedule
+    from multi.settings.config import Config, Layer
+    from multi.settings.presets import Preset
+    from multi.words.merge import Plan
+    from multi.words.names import Name
+    from multi.words.spec import Given, Spec
 
 NOBODY_SAID = "nobody said what command it is"
 _OWN_SUFFIXES = (".json", ".lock", ".notify")

@@ -26,7 +26,7 @@ class Spec:
     """Everything that one command line says about nodes.
 
     `names` are the words that name nodes, in order, ``("3",)`` for a count. `options` are the
-    worker's, `settings` are `multi`'s own (see `multi.settings`), both in the order typed.
+    worker's, `settings` are `multi`'s own (see `multi.settings.table`), both in the order typed.
     `passthrough` is what stood after ``--``, without it. `signum` is the signal given as ``-SIG``.
     `prefix`, `suffix`, `hostname` and `range_prefix` are None when not given. `hints` are sentences
     for the user about words that are probably not meant the way they are read.

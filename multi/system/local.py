@@ -46,7 +46,7 @@ class Place:
 
     def user_name(self, uid: int) -> str:
         """The login name of a user, or else the number."""
-        from multi.system import way
+        from multi.system import trusted_path as way
 
         return way.user_name(uid)
 
@@ -166,6 +166,6 @@ def _refuse_planted(path: str, found: os.stat_result) -> None:
 def _is_roots(found: os.stat_result) -> bool:
     if found.st_uid == 0:
         return True
-    from multi.system import way
+    from multi.system import trusted_path as way
 
     return way.is_outside(found.st_uid)

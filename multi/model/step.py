@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from multi.node import Node
-from multi.proc import Proc
-from multi.schedule import Schedule
+from multi.model.node import Node
+from multi.model.process import Proc
+from multi.model.schedule import Schedule
 from multi.value import dataclass
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from multi import schedule
 from multi.errors import MultiError
-from multi.node import Command, Known, Node, Ready, Unknown
-from multi.proc import Proc
+from multi.model import schedule
+from multi.model.node import Command, Known, Node, Ready, Unknown
+from multi.model.process import Proc
 from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:

@@ -38,9 +38,9 @@ from __future__ import annotations
 from signal import SIGHUP
 from typing import TYPE_CHECKING
 
-from multi.node import Unknown
-from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
-from multi.step import (
+from multi.model.node import Unknown
+from multi.model.state import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from multi.model.step import (
     Adopt,
     AwaitDown,
     AwaitEnd,
@@ -61,9 +61,9 @@ from multi.step import (
 from multi.value import dataclass
 
 if TYPE_CHECKING:
-    from multi.node import Node
-    from multi.proc import Proc
-    from multi.schedule import Schedule
+    from multi.model.node import Node
+    from multi.model.process import Proc
+    from multi.model.schedule import Schedule
 
 NOT_RUNNING = "not running"
 ALREADY_RUNNING = "already running"

@@ -14,22 +14,24 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-from multi import act, observe, ready
-from multi import record as records
-from multi.decide import Wish, runs_elsewhere
-from multi.event import Adopted, Event, Failed, Gone, Interrupted, Refused, Signalled, Skipped
+from multi.act import ready
+from multi.act import walk as act
+from multi.decide.table import Wish, runs_elsewhere
 from multi.machine import Ended, Interruption, Locked, MachineError
-from multi.schedule import signal_name
-from multi.sighting import Lost, Stopping, Unsure, Up
+from multi.model import record as records
+from multi.model.event import Adopted, Event, Failed, Gone, Interrupted, Refused, Signalled, Skipped
+from multi.model.schedule import signal_name
+from multi.model.state import Lost, Stopping, Unsure, Up
+from multi.observe import look as observe
 from multi.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from multi.machine import Happening, Machine
-    from multi.node import Node
-    from multi.proc import Proc
-    from multi.record import Record
+    from multi.model.node import Node
+    from multi.model.process import Proc
+    from multi.model.record import Record
 
 CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _LOOK_AGAIN = 0.5  # seconds between two looks at a node whose lock cannot tell when somebody else is done with it

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from multi import schedule
-from multi.document import Document, nearest, quoted
 from multi.errors import ConfigError, MultiError, UsageError
-from multi.node import Ready
+from multi.model import schedule
+from multi.model.node import Ready
+from multi.settings.toml import Document, nearest, quoted
 from multi.value import dataclass
 
 UNLIMITED = -1

@@ -11,15 +11,15 @@ import math
 import re
 from typing import TYPE_CHECKING, NoReturn
 
-from multi import template
 from multi.errors import UsageError
-from multi.schedule import FOREVER, seconds_text, signal_name
+from multi.model.schedule import FOREVER, seconds_text, signal_name
 from multi.value import dataclass, field
+from multi.words import template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from multi.node import Node
+    from multi.model.node import Node
 
 _LONG = 86_400  # seconds: what stands for ``forever`` where a number is needed
 # Forms of which the supervisor runs the node itself and takes its output, so that a log is its own business.
@@ -61,7 +61,7 @@ def values(form: str, node: Node) -> list[tuple[str, str]]:
 
 def refuse(form: str) -> NoReturn:
     """Say that this is no form."""
-    from multi.document import nearest
+    from multi.settings.toml import nearest
 
     raise UsageError(form or "''", "is no form that nodes can be exported to", f"{nearest(form, FORMS)}")
 

@@ -11,10 +11,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from multi import document, settings
-from multi.document import Document
 from multi.errors import ConfigError, MultiError
-from multi.node import Ready
+from multi.model.node import Ready
+from multi.settings import table as settings
+from multi.settings import toml as document
+from multi.settings.toml import Document
 from multi.value import dataclass
 
 SHIPPED = os.path.join(os.path.dirname(__file__), "presets")  # noqa: PTH118, PTH120 -- pathlib costs 10 ms to import

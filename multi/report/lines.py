@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 
+from multi.api import Difference, Selection, View
 from multi.check import Obstacle
 from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED
-from multi.event import (
+from multi.logs import LogLine
+from multi.model.event import (
     Adopted,
     Cleared,
     Event,
@@ -27,12 +29,10 @@ from multi.event import (
     Survived,
     Waiting,
 )
-from multi.logs import LogLine
-from multi.node import Known, Node, Unknown
-from multi.pipeline import Difference, Selection, View
-from multi.schedule import KILL, seconds_text, signal_name
-from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
-from multi.step import (
+from multi.model.node import Known, Node, Unknown
+from multi.model.schedule import KILL, seconds_text, signal_name
+from multi.model.state import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from multi.model.step import (
     Adopt,
     AwaitDown,
     AwaitEnd,

@@ -18,25 +18,10 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
-from multi import decide, observe, ready
-from multi import record as records
+from multi.act import ready
+from multi.act.waits import Look, Pause
+from multi.decide import table as decide
 from multi.errors import EXIT_BUSY, EXIT_FAILED, EXIT_PERMISSION, MultiError
-from multi.event import (
-    Adopted,
-    Cleared,
-    Event,
-    Failed,
-    Gone,
-    Halted,
-    Interrupted,
-    Readied,
-    Refused,
-    Signalled,
-    Skipped,
-    Spawned,
-    Survived,
-    Waiting,
-)
 from multi.machine import (
     INSTANCE,
     INSTANCE_NODE,
@@ -56,12 +41,28 @@ from multi.machine import (
     Prepared,
     Probed,
 )
-from multi.node import Known, Unknown
-from multi.pause import Look, Pause
-from multi.record import Record
-from multi.schedule import FOREVER, Schedule, Stage, signal_name
-from multi.sighting import Lost, Unsure, Up
-from multi.step import (
+from multi.model import record as records
+from multi.model.event import (
+    Adopted,
+    Cleared,
+    Event,
+    Failed,
+    Gone,
+    Halted,
+    Interrupted,
+    Readied,
+    Refused,
+    Signalled,
+    Skipped,
+    Spawned,
+    Survived,
+    Waiting,
+)
+from multi.model.node import Known, Unknown
+from multi.model.record import Record
+from multi.model.schedule import FOREVER, Schedule, Stage, signal_name
+from multi.model.state import Lost, Unsure, Up
+from multi.model.step import (
     Adopt,
     AwaitDown,
     AwaitEnd,
@@ -78,16 +79,17 @@ from multi.step import (
     Stop,
     Wake,
 )
+from multi.observe import look as observe
 from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
-    from multi.decide import Wish
+    from multi.decide.table import Wish
     from multi.machine import Machine
-    from multi.node import Node
-    from multi.observe import Observation, Remnant
-    from multi.proc import Proc
+    from multi.model.node import Node
+    from multi.model.process import Proc
+    from multi.observe.look import Observation, Remnant
 
 STILL_THERE = "not started with its new pidfile, because it still runs with the old one"
 _KILL, _STOP, _CONT = int(signal.SIGKILL), int(signal.SIGSTOP), int(signal.SIGCONT)
@@ -817,7 +819,8 @@ class _Walker:
         """What they hold goes to the process and its probes. The node, which goes on record, knows digests of it."""
         files = self._node.env_files
         if files:
-            from multi import config, expand
+            from multi.settings import config
+            from multi.words import expand
 
             try:
                 values = config.read_env_files(files, self._load_env_file)

@@ -2,7 +2,7 @@
 
 The grammar is that of ``celery multi``, read from the raw words; docs/migrating.md lists what
 differs. What an option means to the worker is not known here, only whether it takes a value: the
-preset says so for its own options, `multi.settings` for ours. An option that neither knows takes
+preset says so for its own options, `multi.settings.table` for ours. An option that neither knows takes
 the next word when it has one dash, and never when it has two, as ``celery multi`` does it.
 """
 
@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from multi import schedule
 from multi.errors import ConfigError, MultiError, UsageError
-from multi.settings import BY_FLAG
-from multi.spec import Given, Spec
+from multi.model import schedule
+from multi.settings.table import BY_FLAG
 from multi.value import dataclass, field
+from multi.words.spec import Given, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from multi.presets import Preset
-    from multi.settings import Setting
+    from multi.settings.presets import Preset
+    from multi.settings.table import Setting
 
 _NAMING = frozenset({"-n", "--hostname", "--prefix", "--suffix", "--range-prefix"})
 _READ_BEFORE = frozenset({"--multi-config"})  # found by `prescan` before the grammar is known

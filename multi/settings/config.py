@@ -11,10 +11,11 @@ import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from multi import document, settings
-from multi.document import Document, quoted
 from multi.errors import ConfigError, UsageError
-from multi.settings import SETTINGS
+from multi.settings import table as settings
+from multi.settings import toml as document
+from multi.settings.table import SETTINGS
+from multi.settings.toml import Document, quoted
 from multi.value import dataclass, field
 
 MOST_NODES = 10_000

@@ -12,21 +12,21 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from multi import naming
-from multi import record as records
 from multi.machine import File, MachineError, Unreadable
-from multi.node import Known, Unknown
-from multi.proc import Proc
-from multi.record import DamagedError, Record, Word
-from multi.sighting import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from multi.model import record as records
+from multi.model.node import Known, Unknown
+from multi.model.process import Proc
+from multi.model.record import DamagedError, Record, Word
+from multi.model.state import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
 from multi.value import dataclass, field, replace
+from multi.words import names as naming
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from multi.machine import Census, Instance, Machine, Me, Row
-    from multi.node import Command, Node
-    from multi.proc import Seen
+    from multi.model.node import Command, Node
+    from multi.model.process import Seen
 
 _OLDER = 0.02  # seconds: two ticks of the slowest clock that file times are taken from (CONFIG_HZ=100)
 _HALF_A_TICK = 0.005  # seconds; starts are counted in hundredths, so less is no difference

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from multi.config import MOST_NODES
 from multi.errors import ConfigError, UsageError
+from multi.settings.config import MOST_NODES
 from multi.value import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from multi.config import Config, Layer
-    from multi.spec import Spec
+    from multi.settings.config import Config, Layer
+    from multi.words.spec import Spec
 
 _LONGEST_SHORT = 200  # bytes; with the suffix of a temporary file it must fit in the 255 of a file name
 _LONGEST_NAME = 255

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multi.errors import UsageError
-from multi.naming import fill_host
+from multi.words.names import fill_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from multi.naming import Name
-    from multi.spec import Given
+    from multi.words.names import Name
+    from multi.words.spec import Given
 
 
 class Scopes:

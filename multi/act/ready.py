@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, TypeAlias
 
+from multi.act.waits import Pause
 from multi.machine import (
     INSTANCE,
     INSTANCE_NODE,
@@ -23,19 +24,18 @@ from multi.machine import (
     Notified,
     Probed,
 )
-from multi.node import Ready
-from multi.pause import Pause
-from multi.record import NOTIFY_WAITS
-from multi.schedule import signal_name
+from multi.model.node import Ready
+from multi.model.record import NOTIFY_WAITS
+from multi.model.schedule import signal_name
 from multi.value import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
     from multi.machine import Happening, Machine
-    from multi.node import Node
-    from multi.proc import Proc
-    from multi.record import Word
+    from multi.model.node import Node
+    from multi.model.process import Proc
+    from multi.model.record import Word
 
 _FIRST_LOOK, _MOST = 0.02, 0.25  # seconds between two looks at what cannot wake us: a file, a port, a log
 ALIVE = Ready("alive")

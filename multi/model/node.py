@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from multi.schedule import Schedule
+from multi.model.schedule import Schedule
 from multi.value import dataclass, field
 
 

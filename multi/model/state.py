@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from multi.proc import Proc
+from multi.model.process import Proc
 from multi.value import dataclass
 
 

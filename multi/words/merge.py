@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
-from multi import parse, settings
-from multi.presets import NoPresetError
+from multi.settings import table as settings
+from multi.settings.presets import NoPresetError
 from multi.value import dataclass
+from multi.words import grammar as parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from multi.config import Layer
-    from multi.parse import Grammar
-    from multi.presets import Preset
-    from multi.spec import Given, Spec
+    from multi.settings.config import Layer
+    from multi.settings.presets import Preset
+    from multi.words.grammar import Grammar
+    from multi.words.spec import Given, Spec
 
 
 Nodes: TypeAlias = "frozenset[int] | None"  # positions of nodes; None is all

@@ -1,0 +1,1 @@
+"""Does the steps and yields events."""

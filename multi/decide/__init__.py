@@ -1,0 +1,1 @@
+"""Chooses: from what is asked and what is observed to steps."""

@@ -1,0 +1,1 @@
+"""The same nodes for other supervisors."""

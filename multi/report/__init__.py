@@ -1,0 +1,1 @@
+"""Events and views to text, JSON and exit codes."""
