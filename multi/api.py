@@ -18,18 +18,19 @@ from typing import TYPE_CHECKING, cast
 from multi.errors import ConfigError, MultiError, NotPermittedError, UsageError
 from multi.model.node import Known, Node, Ready, Unknown
 from multi.model.schedule import KILL, signal_name
-from multi.model.state import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.value import dataclass, field, replace
 from multi.words.spec import Given, Spec
 
 if TYPE_CHECKING:
-    from multi.act.ready import Weaker
-    from multi.act.walk import Manner
+    from multi.act.ready import Fallback
+    from multi.act.walk import RunOptions
     from multi.check import Obstacle
-    from multi.decide.table import Wish
+    from multi.decide.table import Request
     from multi.logs import LogLine, Unseen
-    from multi.machine import Census, Ground, Machine
+    from multi.machine import Ground, Machine
     from multi.model.event import Event
+    from multi.model.process import ProcessTable
     from multi.model.record import Record
     from multi.model.step import Route, Step
     from multi.observe.look import Observation
@@ -93,7 +94,7 @@ class View:
     """
 
     node: Node
-    sighting: Sighting
+    state: State
     uptime: float | None = None
     cpu_percent: float | None = None
     memory: int | None = None
@@ -135,9 +136,9 @@ def presets(*, machine: Machine | None = None) -> tuple[str, ...]:
 
 
 def _ground() -> Ground:
-    from multi.system.local import Place
+    from multi.system.local import Local
 
-    return Place()
+    return Local()
 
 
 class _Selector:
@@ -173,7 +174,7 @@ class _Selector:
         self.environment: Layer = config.environment(here.environ)
         self._defaults: tuple[str, ...] | None = None  # the default run directories
         self._listings: dict[str, frozenset[str]] = {}
-        self._census: Census | None = None
+        self._processes: ProcessTable | None = None
         self.directories = config.preset_directories(here.environ, here.home)
         self._presets: dict[str, Preset] = {}
         self._load = presets.load
@@ -205,11 +206,11 @@ class _Selector:
             found = self._presets[name] = self._load(name, self.directories, self.ground.load)
         return found
 
-    def census(self, machine: Machine) -> Census:
+    def processes(self, machine: Machine) -> ProcessTable:
         """The process table, read once however many nodes are looked for in it."""
-        if self._census is None:
-            self._census = machine.census()
-        return self._census
+        if self._processes is None:
+            self._processes = machine.processes()
+        return self._processes
 
     def expand(self, spec: Spec, *, recorded: bool = False) -> Expansion:
         """Make the nodes. Those on record have their files apart already, wherever the words would put them."""
@@ -377,7 +378,7 @@ class _Selector:
             return node
         there = [one for one in (node, *others) if self._lies_there(one, machine)]
         if not there:  # they may run on without their files
-            carried = self.census(machine).by_pidfile
+            carried = self.processes(machine).by_pidfile
             there = [one for one in (node, *others) if one.pidfile in carried and self._runs(one, machine)]
         said = not _nobody_said("preset", sources)
         if not there or (said and node in there):
@@ -404,7 +405,7 @@ class _Selector:
         try:
             record = observe.recall(node, machine)
             there = node if record is None else record.node
-            return decide.proc_of(observe.look_at(there, self.census(machine), machine).sighting) is not None
+            return decide.proc_of(observe.look_at(there, self.processes(machine), machine).state) is not None
         except MachineError:
             return False  # no such user: the command itself says so
 
@@ -445,7 +446,7 @@ class _Selector:
         """
         from multi.observe import look as observe
 
-        pid = _lost_pid(node, self.census(machine), machine)
+        pid = _lost_pid(node, self.processes(machine), machine)
         if pid is not None:
             return replace(node, command=observe.command_of(pid, machine))
         if machine.read(node.pidfile, 0) is not None and machine.read(node.recordfile, 0) is None:
@@ -475,8 +476,8 @@ class _Selector:
             pass  # each node has a directory of its own, so there is none to look into for others
         # Where the configuration has moved a pidfile, the node still runs with the old one.
         users = {machine.me().uid, *_uids(everything.nodes, machine)}
-        for path, rows in self.census(machine).by_pidfile.items():
-            if any(row.seen.uid in users for row in rows):
+        for path, infos in self.processes(machine).by_pidfile.items():
+            if any(info.uid in users for info in infos):
                 rundirs[path.rpartition("/")[0]] = None
         wanted = {node.pidfile: node.short for node in everything.nodes}
         removed = [
@@ -555,14 +556,14 @@ class _Selector:
 
     def _add_lost(self, nodes: dict[str, Node], rundirs: Sequence[str], machine: Machine) -> None:
         """Add the nodes that run with a pidfile in one of these directories, and have no record there."""
-        census = self.census(machine)
-        for pidfile, rows in census.by_pidfile.items():
+        processes = self.processes(machine)
+        for pidfile, infos in processes.by_pidfile.items():
             rundir = pidfile.rpartition("/")[0]
             if rundir not in rundirs:
                 continue
             here = {node.name for node in nodes.values() if node.rundir == rundir}
-            for name in sorted({row.instance.node for row in rows if row.instance is not None} - here):
-                lost = self._lost(name, pidfile, census, machine)
+            for name in sorted({info.instance.node for info in infos if info.instance is not None} - here):
+                lost = self._lost(name, pidfile, processes, machine)
                 if lost is not None:
                     self._add(nodes, lost)
 
@@ -602,7 +603,7 @@ class _Selector:
 
         return expand.with_digests(node, config.read_env_files(node.env_files, read))
 
-    def _lost(self, name: str, pidfile: str, census: Census, machine: Machine) -> Node | None:
+    def _lost(self, name: str, pidfile: str, processes: ProcessTable, machine: Machine) -> Node | None:
         """A node that lost its record: its name and pidfile from its environment, its command from the kernel."""
         try:
             expansion = self.expand(replace(self.spec, names=(name,)))
@@ -611,7 +612,7 @@ class _Selector:
         from multi.observe import look as observe
 
         node = replace(expansion.nodes[0], pidfile=pidfile)
-        pid = _lost_pid(node, census, machine)
+        pid = _lost_pid(node, processes, machine)
         return None if pid is None else replace(node, command=observe.command_of(pid, machine))
 
     def _checked(self, selection: Selection) -> Selection:
@@ -682,7 +683,7 @@ def _uids(nodes: Sequence[Node], machine: Machine) -> set[int]:
     return found
 
 
-def _lost_pid(node: Node, census: Census, machine: Machine) -> int | None:
+def _lost_pid(node: Node, processes: ProcessTable, machine: Machine) -> int | None:
     """The process that says that it is this node, and runs as the user that the node is to run as.
 
     Its command may be started again as that user. What another user's process says, root must not even listen to.
@@ -694,8 +695,8 @@ def _lost_pid(node: Node, census: Census, machine: Machine) -> int | None:
         uid = None if node.uid is None else machine.uid_of(node.uid)
     except MachineError:
         return None
-    rows = observe.main_carriers(node, census, uid, machine.me())
-    return rows[0].seen.proc.pid if rows else None
+    infos = observe.main_token_holders(node, processes, uid, machine.me())
+    return infos[0].proc.pid if infos else None
 
 
 def _without_strict(words: Sequence[str]) -> tuple[tuple[str, ...], bool]:
@@ -760,19 +761,19 @@ def look(selection: Selection, *, machine: Machine | None = None) -> tuple[View,
 
 def _look(selection: Selection, machine: Machine) -> tuple[View, ...]:
     """Look without a lock: what was seen of a node while another command changed its files is looked at again."""
-    census = machine.census()
-    seen = {node.name: (_observe(node, census, machine), census) for node in selection.nodes}
-    doubtful = [node for node in selection.nodes if _is_odd(seen[node.name][0].sighting)]
+    processes = machine.processes()
+    seen = {node.name: (_observe(node, processes, machine), processes) for node in selection.nodes}
+    doubtful = [node for node in selection.nodes if _is_odd(seen[node.name][0].state)]
     for _ in range(_LOOKS_AGAIN):
         if not doubtful:
             break
-        census = machine.census()
-        before = {node.name: seen[node.name][0].sighting for node in doubtful}
-        seen |= {node.name: (_observe(node, census, machine), census) for node in doubtful}
+        processes = machine.processes()
+        before = {node.name: seen[node.name][0].state for node in doubtful}
+        seen |= {node.name: (_observe(node, processes, machine), processes) for node in doubtful}
         doubtful = [
             node
             for node in doubtful
-            if _is_odd(now := seen[node.name][0].sighting) and _words(now) != _words(before[node.name])
+            if _is_odd(now := seen[node.name][0].state) and _words(now) != _words(before[node.name])
         ]
     return tuple(_view(node, *seen[node.name], machine) for node in selection.nodes)
 
@@ -780,54 +781,54 @@ def _look(selection: Selection, machine: Machine) -> tuple[View, ...]:
 _LOOKS_AGAIN = 3  # each takes a few milliseconds, and no command changes the files of a node as often in that time
 
 
-def _is_odd(sighting: Sighting) -> bool:
-    return isinstance(sighting, (Dead, Lost, Unsure))
+def _is_odd(state: State) -> bool:
+    return isinstance(state, (Dead, Lost, Unsure))
 
 
-def _words(sighting: Sighting) -> tuple[type, str]:
-    return type(sighting), getattr(sighting, "why", "")
+def _words(state: State) -> tuple[type, str]:
+    return type(state), getattr(state, "why", "")
 
 
-def _observe(node: Node, census: Census, machine: Machine) -> Observation:
+def _observe(node: Node, processes: ProcessTable, machine: Machine) -> Observation:
     from multi.machine import MachineError
     from multi.observe import look as observe
 
     try:
-        return observe.look_at(node, census, machine)
+        return observe.look_at(node, processes, machine)
     except MachineError as error:
         return observe.Observation(Unsure(str(error)), None)
 
 
-def _view(node: Node, seen: Observation, census: Census, machine: Machine) -> View:
+def _view(node: Node, seen: Observation, processes: ProcessTable, machine: Machine) -> View:
     from multi.observe import look as observe
 
     record: Record | None = seen.record
     restarts = record.restarts if record is not None else None
     said = record.extra.get("status", "") if record is not None else ""
-    match seen.sighting:
+    match seen.state:
         case Up(proc) | Stopping(proc) | Lost(proc):
-            main = census.rows[proc.pid]
-            token = record.token if record is not None else observe.adopted_token(proc, census)
-            others = [row for row in observe.tree(proc, token, census, machine.me()) if not observe.is_probe(row)]
-            cpu = main.cpu + sum(row.cpu for row in others)
-            age = main.seen.age
+            main = processes.by_pid[proc.pid]
+            token = record.token if record is not None else observe.adopted_token(proc, processes)
+            others = [info for info in observe.tree(proc, token, processes, machine.me()) if not observe.is_probe(info)]
+            cpu = main.cpu + sum(info.cpu for info in others)
+            age = main.age
             return View(
                 node=node,
-                sighting=seen.sighting,
+                state=seen.state,
                 uptime=age,
                 cpu_percent=round(100 * cpu / age, 1) if age > 0 else 0.0,
-                memory=main.rss + sum(row.rss for row in others),
+                memory=main.rss + sum(info.rss for info in others),
                 children=len(others),
                 restarts=restarts,
                 status_text=said if record is not None and record.proc == proc else "",  # else an earlier one's words
             )
-    return View(node=node, sighting=seen.sighting, restarts=restarts, status_text=said)
+    return View(node=node, state=seen.state, restarts=restarts, status_text=said)
 
 
 # --- what would be done, and doing it ---------------------------------------------------------------
 
 
-def _errands(command: str, selection: Selection, machine: Machine) -> list[tuple[Node, Wish]]:
+def _tasks(command: str, selection: Selection, machine: Machine) -> list[tuple[Node, Request]]:
     """Each node with what is wished of it."""
     from multi.decide import table as decide
     from multi.observe import look as observe
@@ -841,15 +842,15 @@ def _errands(command: str, selection: Selection, machine: Machine) -> list[tuple
         known = selection.recorded if command in {"restart", "ensure"} else {}
         signum = selection.spec.signum
         return [
-            (node, decide.Wish(command, signum, known.get(node.name), says=node.name not in selection.unsaid))
+            (node, decide.Request(command, signum, known.get(node.name), says=node.name not in selection.unsaid))
             for node in selection.nodes
         ]
-    errands: list[tuple[Node, Wish]] = []
+    tasks: list[tuple[Node, Request]] = []
     for node in selection.nodes:
         record = observe.recall(node, machine)
-        errands.append((node, decide.Wish("apply", recorded=record.node if record is not None else None)))
-    errands += [(node, decide.Wish("stopwait")) for node in selection.removed]
-    return errands
+        tasks.append((node, decide.Request("apply", recorded=record.node if record is not None else None)))
+    tasks += [(node, decide.Request("stopwait")) for node in selection.removed]
+    return tasks
 
 
 def plan(command: str, selection: Selection, *, machine: Machine | None = None) -> tuple[Route, ...]:
@@ -861,18 +862,18 @@ def plan(command: str, selection: Selection, *, machine: Machine | None = None) 
             return plan(command, selection, machine=system)
     from multi.decide import table as decide
 
-    errands = _errands(command, selection, machine)
-    seen = _foresee(errands, machine)
-    return tuple(decide.route(wish, sighting, node) for (node, wish), sighting in zip(errands, seen, strict=True))
+    tasks = _tasks(command, selection, machine)
+    seen = _foresee(tasks, machine)
+    return tuple(decide.route(request, state, node) for (node, request), state in zip(tasks, seen, strict=True))
 
 
-def _foresee(errands: Sequence[tuple[Node, Wish]], machine: Machine) -> Iterator[Sighting]:
+def _foresee(tasks: Sequence[tuple[Node, Request]], machine: Machine) -> Iterator[State]:
     """What is true of each node when it is its turn: a pidfile that another node had is free by then."""
-    freed = {node.pidfile for node, wish in errands if wish.command == "stopwait"}
-    census = machine.census()
-    for node, wish in errands:
-        left = wish.command == "apply" and node.pidfile in freed
-        yield Down() if left else _observe(node, census, machine).sighting
+    freed = {node.pidfile for node, request in tasks if request.command == "stopwait"}
+    processes = machine.processes()
+    for node, request in tasks:
+        left = request.command == "apply" and node.pidfile in freed
+        yield Down() if left else _observe(node, processes, machine).state
 
 
 @dataclass(frozen=True, slots=True)
@@ -899,17 +900,19 @@ def diff(selection: Selection, *, machine: Machine | None = None) -> tuple[Diffe
             return diff(selection, machine=system)
     from multi.decide import table as decide
 
-    errands = _errands("diff", selection, machine)
+    tasks = _tasks("diff", selection, machine)
     found: list[Difference] = []
-    for (node, wish), sighting in zip(errands, _foresee(errands, machine), strict=True):
-        route = decide.route(wish, sighting, node)
-        verb = _verb(route.steps, removed=wish.command == "stopwait")
+    for (node, request), state in zip(tasks, _foresee(tasks, machine), strict=True):
+        route = decide.route(request, state, node)
+        verb = _verb(route.steps, removed=request.command == "stopwait")
         if verb:
             changes = (
-                _changes(wish.recorded, node) if wish.recorded is not None and verb in {"restart", "update"} else ()
+                _changes(request.recorded, node)
+                if request.recorded is not None and verb in {"restart", "update"}
+                else ()
             )
-            why = getattr(sighting, "why", "") or (decide.STANDS_STILL if verb == "update" and not changes else "")
-            if wish.command == "stopwait":
+            why = getattr(state, "why", "") or (decide.SUSPENDED if verb == "update" and not changes else "")
+            if request.command == "stopwait":
                 place = next((one.pidfile for one in selection.nodes if one.name == node.name), "")
                 why = f"its pidfile is {place} now" if place else "it is not configured any more"
             found.append(Difference(node.name, verb, why, changes))
@@ -976,9 +979,9 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
     here and now: it starts them as root, in /, with a PATH of its own.
     """
     from multi.export import forms as room
-    from multi.system.local import Place
+    from multi.system.local import Local
 
-    place = Place()
+    place = Local()
     here = place.surroundings()
     _refuse_nowhere(form, selection.nodes, here.cwd)
     nodes = [_with_values(node, place) for node in selection.nodes]
@@ -1038,9 +1041,9 @@ def save(files: Mapping[str, str], directory: str, mode: int) -> Iterator[str]:
     Raises `UsageError` for one that is there, before any is written, and `MachineError` for what cannot be written.
     """
     from multi.machine import MachineError
-    from multi.system.local import Place
+    from multi.system.local import Local
 
-    place = Place()
+    place = Local()
     paths = {f"{directory.rstrip('/')}/{name}": text for name, text in files.items()}
     for path in paths:
         if place.kind(path):
@@ -1102,44 +1105,44 @@ def _of_variable(env: Mapping[str, str | None], name: str) -> str | None:
 
 
 def run(
-    command: str, selection: Selection, *, manner: Manner | None = None, machine: Machine | None = None
+    command: str, selection: Selection, *, options: RunOptions | None = None, machine: Machine | None = None
 ) -> Iterator[Event]:
-    """Ride to the end: one stream of events of all nodes. `manner` says how, see `multi.act.walk.Manner`.
+    """Ride to the end: one stream of events of all nodes. `manner` says how, see `multi.act.walk.RunOptions`.
 
     Close the iterator to end the ride early: nodes that stand at the gate are sent away, those that run live on.
     """
     from multi.act import walk as act
 
-    manner = act.Manner() if manner is None else manner
+    options = act.RunOptions() if options is None else options
     if machine is None:
         from multi.system import System
 
-        with System(signals=_caught(command, manner)) as system:
-            yield from run(command, selection, manner=manner, machine=system)
+        with System(signals=_caught(command, options)) as system:
+            yield from run(command, selection, options=options, machine=system)
         return
     if command == "run":
         from multi.act import foreground
 
-        yield from foreground.stay(selection.nodes, replace(manner, weaker=_weaker(selection)), machine)
+        yield from foreground.stay(selection.nodes, replace(options, weaker=_weaker(selection)), machine)
         return
     if command in SPAWNING:
-        manner = replace(manner, weaker=_weaker(selection))
-    errands = _errands(command, selection, machine)
+        options = replace(options, weaker=_weaker(selection))
+    tasks = _tasks(command, selection, machine)
     if command == "apply":
-        yield from _converge(errands, manner, machine)
+        yield from _converge(tasks, options, machine)
     else:
-        yield from act.walk(errands, manner, machine)
+        yield from act.walk(tasks, options, machine)
 
 
-def _converge(errands: Sequence[tuple[Node, Wish]], manner: Manner, machine: Machine) -> Iterator[Event]:
+def _converge(tasks: Sequence[tuple[Node, Request]], options: RunOptions, machine: Machine) -> Iterator[Event]:
     """First stop who has a pidfile that another node is to have, then ride with the rest."""
     from multi.act import walk as act
     from multi.model.event import Failed, Interrupted, Refused, Skipped, Survived
 
-    wanted = {node.pidfile: node.name for node, wish in errands if wish.command == "apply"}
-    ahead = [(node, wish) for node, wish in errands if wish.command != "apply" and node.pidfile in wanted]
+    wanted = {node.pidfile: node.name for node, request in tasks if request.command == "apply"}
+    ahead = [(node, request) for node, request in tasks if request.command != "apply" and node.pidfile in wanted]
     stuck: dict[str, None] = {}
-    for event in act.walk(_one_each(ahead), replace(manner, width=None), machine):
+    for event in act.walk(_one_each(ahead), replace(options, width=None), machine):
         yield event
         match event:
             case Interrupted():
@@ -1149,26 +1152,26 @@ def _converge(errands: Sequence[tuple[Node, Wish]], manner: Manner, machine: Mac
     for name in stuck:
         if name in wanted.values():
             yield Skipped(name, None, act.STILL_THERE, met=False)
-    rest = [errand for errand in errands if errand not in ahead and errand[0].name not in stuck]
-    yield from act.walk(_one_each(rest), manner, machine)
+    rest = [task for task in tasks if task not in ahead and task[0].name not in stuck]
+    yield from act.walk(_one_each(rest), options, machine)
 
 
-def _one_each(errands: Sequence[tuple[Node, Wish]]) -> list[tuple[Node, Wish]]:
+def _one_each(tasks: Sequence[tuple[Node, Request]]) -> list[tuple[Node, Request]]:
     """One errand a node: those that are about it with other pidfiles become a part of its first one."""
     moved: dict[str, list[Node]] = {}
-    first: list[tuple[Node, Wish]] = []
-    for node, wish in errands:
+    first: list[tuple[Node, Request]] = []
+    for node, request in tasks:
         if node.name in moved:
             moved[node.name].append(node)
         else:
             moved[node.name] = []
-            first.append((node, wish))
-    return [(node, replace(wish, moved=tuple(moved[node.name]))) for node, wish in first]
+            first.append((node, request))
+    return [(node, replace(request, moved=tuple(moved[node.name]))) for node, request in first]
 
 
-def _caught(command: str, manner: Manner) -> tuple[int, ...]:
+def _caught(command: str, options: RunOptions) -> tuple[int, ...]:
     """The signals that become events."""
-    if not manner.signals:
+    if not options.signals:
         return ()
     import signal
 
@@ -1179,25 +1182,25 @@ def _caught(command: str, manner: Manner) -> tuple[int, ...]:
     return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
-def _weaker(selection: Selection) -> Mapping[str, Weaker]:
+def _weaker(selection: Selection) -> Mapping[str, Fallback]:
     """The proofs of nodes that cannot give the one that is asked of them.
 
     A Python without our entry point cannot say READY, and a log that is a terminal or a pipe cannot be read.
     """
-    from multi.act.ready import ALIVE, Weaker
+    from multi.act.ready import ALIVE, Fallback
 
-    weaker: dict[str, Weaker] = {}
+    weaker: dict[str, Fallback] = {}
     for node in selection.nodes:
         if node.ready.kind == "log" and not node.logs_to_file:
             note = f"its log is {node.logfile}, which cannot be read again, so OK only means that it stayed alive"
-            weaker[node.name] = Weaker(ALIVE, _FALLBACK_SECONDS, note)
+            weaker[node.name] = Fallback(ALIVE, _FALLBACK_SECONDS, note)
         fallback = selection.fallbacks.get(node.preset)
         if node.ready.kind == "notify" and fallback:
-            weaker[node.name] = Weaker(fallback[0], _FALLBACK_SECONDS, fallback[1], asks=True)
+            weaker[node.name] = Fallback(fallback[0], _FALLBACK_SECONDS, fallback[1], asks=True)
     return weaker
 
 
-def _weaker_here(selection: Selection, machine: Machine) -> Mapping[str, Weaker]:
+def _weaker_here(selection: Selection, machine: Machine) -> Mapping[str, Fallback]:
     """The same without those whose Python has the entry point, where nothing is started: all are asked at once."""
     from multi.machine import MachineError, Probed
 

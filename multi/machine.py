@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
-from multi.model.process import Proc, Seen
-from multi.value import dataclass, field
+from multi.model.process import Proc, ProcessTable
+from multi.value import dataclass
 
 INSTANCE = "MULTI_INSTANCE"
 INSTANCE_PID = "MULTI_INSTANCE_PID"
@@ -40,7 +40,7 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class FileWrite:
     """A file that is to be: what shall stand at `path`, and who shall own it (None: whoever we are).
 
     One that is `private` is not for others to read. One that is `ours` too does not change its owner: that user's group
@@ -53,69 +53,6 @@ class Draft:
     group: str | None
     private: bool = False
     ours: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """What a process carries in its environment when `multi` started it or one of its ancestors.
-
-    `pid` is the pid of the main process: the carrier is the main process when it is its own. A main process that runs
-    `elsewhere` has it in another PID namespace, as of a container: that number means nothing here. A `probe` is a
-    command that asks for the node's health, or came of one: it is ended with the tree, and is no part of the worker.
-    """
-
-    token: str
-    pid: int
-    node: str
-    pidfile: str
-    elsewhere: bool = False
-    probe: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One process of the census, with the instance it belongs to."""
-
-    seen: Seen
-    instance: Instance | None
-    cpu: float  # seconds of processor time, its reaped children's included
-    rss: int  # bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Census:
-    """The process table at one moment. `at` is the machine's `now`, `wall` the wall clock then.
-
-    It is `settled` when nobody ended while it was taken: else the children of those who did may be missing.
-    It is sorted once by what is asked of it for each node, so that looking at many nodes takes no longer than it must:
-    rows by the pidfile and by the token of their instance, by process group, and by parent.
-    """
-
-    at: float
-    wall: float
-    rows: Mapping[int, Row]
-    settled: bool = True
-    by_pidfile: Mapping[str, Sequence[Row]] = field(init=False, repr=False, compare=False)
-    by_token: Mapping[str, Sequence[Row]] = field(init=False, repr=False, compare=False)
-    by_group: Mapping[int, Sequence[Row]] = field(init=False, repr=False, compare=False)
-    by_parent: Mapping[int, Sequence[Row]] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        """Sort the rows."""
-        by_pidfile: dict[str, list[Row]] = {}
-        by_token: dict[str, list[Row]] = {}
-        by_group: dict[int, list[Row]] = {}
-        by_parent: dict[int, list[Row]] = {}
-        for row in self.rows.values():
-            by_group.setdefault(row.seen.pgrp, []).append(row)
-            by_parent.setdefault(row.seen.ppid, []).append(row)
-            if row.instance is not None:
-                by_pidfile.setdefault(row.instance.pidfile, []).append(row)
-                by_token.setdefault(row.instance.token, []).append(row)
-        object.__setattr__(self, "by_pidfile", by_pidfile)
-        object.__setattr__(self, "by_token", by_token)
-        object.__setattr__(self, "by_group", by_group)
-        object.__setattr__(self, "by_parent", by_parent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,7 +251,7 @@ class Machine(Ground, Protocol):
     def listing(self, directory: str, suffix: str) -> tuple[str, ...]:
         """Absolute paths of the entries that end in `suffix`, sorted; empty when there is no such directory."""
 
-    def census(self) -> Census:
+    def processes(self) -> ProcessTable:
         """Every process that can be seen, once."""
 
     def exists(self, pid: int) -> bool:
@@ -366,7 +303,7 @@ class Machine(Ground, Protocol):
     def make_directory(self, path: str, user: str | None, group: str | None) -> None:
         """Make `path` and what is missing above it, for that user. Raises `MachineError`."""
 
-    def write(self, drafts: Sequence[Draft]) -> Sequence[MachineError | None]:
+    def write(self, writes: Sequence[FileWrite]) -> Sequence[MachineError | None]:
         """Replace each file atomically: temporary file, fsync, rename, read back. They share the flushes.
 
         Files take their place in the order of the drafts, and when this returns all are on disk. The answers have the

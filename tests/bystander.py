@@ -35,14 +35,14 @@ class Bystander:
     """A process that writes down each signal it gets; `birth` is its start in the kernel's ticks."""
 
     pid: int
-    birth: int
+    start_id: int
     tally: Path
 
     def untouched(self) -> None:
         """Fail if it is gone, is another process, or ever got a signal."""
         found = stat(self.pid)
         assert found is not None, f"{self.pid} is gone"
-        assert found.birth == self.birth
+        assert found.start_id == self.start_id
         assert found.state not in "TtZX"
         heard = self.tally.read_text(encoding="ascii") if self.tally.exists() else ""
         assert heard == ""
@@ -60,7 +60,7 @@ def bystander(directory: Path, *, pid: int | None = None, words: Sequence[str] =
         until(ready.exists, "the bystander is ready")
         found = stat(got)
         assert found is not None
-        yield Bystander(got, found.birth, tally)
+        yield Bystander(got, found.start_id, tally)
     finally:
         os.kill(got, signal.SIGKILL)
         os.waitpid(got, 0)
@@ -128,4 +128,4 @@ def end(pid: int) -> None:
     until(lambda: stat(pid) is None, f"{pid} is gone and reaped")
     if found is not None:
         ticks = os.sysconf("SC_CLK_TCK")
-        until(lambda: time.clock_gettime(time.CLOCK_BOOTTIME) * ticks > found.birth + 2, "another tick has begun")
+        until(lambda: time.clock_gettime(time.CLOCK_BOOTTIME) * ticks > found.start_id + 2, "another tick has begun")

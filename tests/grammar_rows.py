@@ -77,10 +77,10 @@ def unscoped(word: str) -> str:
     return head.partition(":")[0] + equals + value if word.startswith("-") else word
 
 
-def rows(words: Sequence[str]) -> set[str]:
+def infos(words: Sequence[str]) -> set[str]:
     """The rows of docs/migrating.md that an argument list falls under."""
     line = Line(words)
-    return {row for row, predicate in PREDICATES.items() if predicate(line)}
+    return {info for info, predicate in PREDICATES.items() if predicate(line)}
 
 
 def _ask(words: Sequence[str]) -> list[Told] | None:

@@ -84,7 +84,7 @@ class Stat:
     pgrp: int
     session: int
     tty: int
-    birth: int
+    start_id: int
 
 
 def stat(pid: int) -> Stat | None:

@@ -26,10 +26,10 @@ class _Program(ctypes.Structure):
 
 
 def _refuse(call: int, error: int) -> None:
-    rows = ((_LOAD, 0, 0, 0), (_EQUALS, 0, 1, call), (_RETURN, 0, 0, _REFUSE | error), (_RETURN, 0, 0, _ALLOW))
-    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *row) for row in rows))
+    infos = ((_LOAD, 0, 0, 0), (_EQUALS, 0, 1, call), (_RETURN, 0, 0, _REFUSE | error), (_RETURN, 0, 0, _ALLOW))
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *info) for info in infos))
     libc = ctypes.CDLL(None, use_errno=True)
-    program = _Program(len(rows), ctypes.addressof(code))
+    program = _Program(len(infos), ctypes.addressof(code))
     for words in ((_NO_NEW_PRIVS, 1, 0, 0, 0), (_SECCOMP, _FILTER, ctypes.byref(program), 0, 0)):
         if libc.prctl(*words) != 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

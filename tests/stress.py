@@ -253,10 +253,10 @@ class Storm:
                 account.lost_nodes += not living
                 account.double_instances += len(living) > 1
                 account.remarks.append(f"{name} has the processes {living} after the last start:\n{up}")
-            still = [pid for pid in living if (seen := stat(pid)) is not None and seen.state == "T"]
-            if still:
+            suspended = [pid for pid in living if (seen := stat(pid)) is not None and seen.state == "T"]
+            if suspended:
                 account.lost_nodes += 1
-                account.remarks.append(f"{name} stands still after the last start: {still}\n{up}")
+                account.remarks.append(f"{name} stands still after the last start: {suspended}\n{up}")
         down = self.real.raw("stopwait", *self.names, *self.words)
         if down.code:
             account.remarks.append(f"the last stopwait failed:\n{down}")

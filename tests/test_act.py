@@ -15,9 +15,9 @@ from typing import TypeVar, cast
 
 import pytest
 
-from multi.act.walk import Manner, walk
-from multi.decide.table import Wish, proc_of
-from multi.machine import INSTANCE, Draft, MachineError
+from multi.act.walk import RunOptions, walk
+from multi.decide.table import Request, proc_of
+from multi.machine import INSTANCE, FileWrite, MachineError
 from multi.model import record as records
 from multi.model.event import (
     Adopted,
@@ -36,7 +36,7 @@ from multi.model.event import (
     Waiting,
 )
 from multi.model.node import Node, Unknown
-from multi.model.state import Dead, Down, Lost, Sighting, Stopping, Up
+from multi.model.state import Dead, Down, Lost, State, Stopping, Up
 from multi.observe import look as observe
 from world import REFUSABLE, Body, Child, Crowd, Entry, Fake, KilledError, Nature, World, node_of
 
@@ -57,28 +57,28 @@ FAMILY = Nature(
 )
 
 
-def ride(
+def loop(
     world: World,
     command: str,
     *nodes: Node,
     signum: int | None = None,
-    manner: Manner | None = None,
+    options: RunOptions | None = None,
     fake: Fake | None = None,
 ) -> list[Event]:
     """One command from its beginning to its end, by a `multi` of its own."""
     fake = fake or world.fake()
-    errands = [(node, Wish(command, signum)) for node in nodes or (node_of(),)]
-    events = list(walk(errands, manner or Manner(), fake))
+    tasks = [(node, Request(command, signum)) for node in nodes or (node_of(),)]
+    events = list(walk(tasks, options or RunOptions(), fake))
     fake.close()
     return events
 
 
-def sight(world: World, node: Node | None = None) -> Sighting:
+def sight(world: World, node: Node | None = None) -> State:
     """What a fresh `multi` sees of the node."""
     fake = world.fake()
-    seen = observe.look_at(node or node_of(), fake.census(), fake)
+    seen = observe.look_at(node or node_of(), fake.processes(), fake)
     fake.close()
-    return seen.sighting
+    return seen.state
 
 
 def record_of(world: World, node: Node | None = None) -> records.Record:
@@ -106,7 +106,7 @@ def running(world: World, nature: Nature | None = None, node: Node | None = None
     node = node or node_of()
     if nature is not None:
         world.natures[node.name] = nature
-    assert kinds(ride(world, "start", node))[-2:] == ["Spawned", "Readied"]
+    assert kinds(loop(world, "start", node))[-2:] == ["Spawned", "Readied"]
     (body,) = world.mains(node.pidfile)
     return body
 
@@ -128,7 +128,7 @@ def test_start() -> None:
     """A start brings one process to the gate, puts it on record, and only then lets it run (G3)."""
     world = World()
     fake = world.fake()
-    events = ride(world, "start", fake=fake)
+    events = loop(world, "start", fake=fake)
     (body,) = world.mains("/run/w1.pid")
     assert events == [
         Spawned("w1@host", body.pid, ("program", "w1")),
@@ -159,7 +159,7 @@ def test_start_without_anything_to_prove() -> None:
     """With nothing to wait for, the record says at once that it is up, and is written once."""
     world, fake = World(), None
     fake = world.fake()
-    assert kinds(ride(world, "start", node_of(startsecs=0.0), fake=fake)) == ["Spawned", "Readied"]
+    assert kinds(loop(world, "start", node_of(startsecs=0.0), fake=fake)) == ["Spawned", "Readied"]
     assert [call[1] for call in fake.effects("write")] == ["/run/w1.json", "/run/w1.pid"]
     assert record_of(world).phase == records.UP
 
@@ -169,7 +169,7 @@ def test_start_again() -> None:
     world = World()
     body = running(world)
     fake = world.fake()
-    assert ride(world, "start", fake=fake) == [Skipped("w1@host", body.pid, "already running")]
+    assert loop(world, "start", fake=fake) == [Skipped("w1@host", body.pid, "already running")]
     assert fake.effects("launch", "write", "signal", "remove") == []
     assert world.mains("/run/w1.pid") == [body]
 
@@ -180,17 +180,17 @@ def test_start_many_at_once() -> None:
     nodes = [node_of(f"w{number}") for number in range(20)]
     fake = world.fake()
     began = world.time
-    events = ride(world, "start", *nodes, fake=fake)
+    events = loop(world, "start", *nodes, fake=fake)
     assert len(only(events, Readied)) == 20
     assert world.time - began < 1.1
-    assert len([call for call in fake.calls if call[0] == "census"]) == 1
+    assert len([call for call in fake.calls if call[0] == "processes"]) == 1
 
 
 def test_start_makes_its_directories() -> None:
     """Directories that are missing are made by a start, for the node's user; the record stays root's (G8)."""
     world = World()
     node = node_of(pidfile="/run/deep/er/w1.pid", logfile="/log/deep/w1.log", uid="worker")
-    assert kinds(ride(world, "start", node)) == ["Spawned", "Readied"]
+    assert kinds(loop(world, "start", node)) == ["Spawned", "Readied"]
     for path in ("/run/deep", "/run/deep/er", "/log/deep", "/run/deep/er/w1.pid"):
         assert world.files[path].uid == 1000
     assert world.files["/run/deep/er/w1.json"].uid == 0
@@ -200,7 +200,7 @@ def test_start_of_what_cannot_be_set_up() -> None:
     """A start that fails before the gate leaves no process and no file, and says why and what to try."""
     world = World()
     world.nature = Nature(setup_fails=("cannot find the program 'program'", "check --cmd", errno.ENOENT))
-    (failed,) = ride(world, "start")
+    (failed,) = loop(world, "start")
     assert failed == Failed("w1@host", None, "cannot find the program 'program'; check --cmd")
     assert (files(world), world.offspring(), sight(world)) == ([], [], Down())
 
@@ -209,7 +209,7 @@ def test_start_without_permission() -> None:
     """What the kernel forbids exits with 77."""
     world = World()
     world.nature = Nature(setup_fails=("cannot open the log /log/w1.log: Permission denied", "", errno.EACCES))
-    (failed,) = ride(world, "start")
+    (failed,) = loop(world, "start")
     assert isinstance(failed, Failed)
     assert failed.exit_code == 77
 
@@ -218,7 +218,7 @@ def test_start_of_what_cannot_be_executed() -> None:
     """A start that fails at the gate itself leaves no process and no file either."""
     world = World()
     world.nature = Nature(exec_fails=("cannot execute program: Exec format error", "a script needs a first line", 8))
-    spawned, failed = ride(world, "start")
+    spawned, failed = loop(world, "start")
     assert isinstance(spawned, Spawned)
     assert isinstance(failed, Failed)
     assert failed.why == "cannot execute program: Exec format error; a script needs a first line"
@@ -230,7 +230,7 @@ def test_start_that_never_comes_to_the_gate() -> None:
     world = World()
     world.nature = Nature(setup_takes=100.0)
     began = world.time
-    (failed,) = ride(world, "start")
+    (failed,) = loop(world, "start")
     assert isinstance(failed, Failed)
     assert "60s" in failed.why
     assert world.time - began == about(60, 0.1)
@@ -252,7 +252,7 @@ def test_start_that_is_killed_at_the_gate() -> None:
 
     fake.trap = shoot
     world.nature = Nature(setup_takes=0.0)
-    events = ride(world, "start", fake=fake)
+    events = loop(world, "start", fake=fake)
     assert kinds(events)[-1] == "Failed"
     assert (files(world), world.offspring(), sight(world)) == ([], [], Down())
 
@@ -262,7 +262,7 @@ def test_start_that_dies_at_once() -> None:
     world = World()
     world.files["/log/w1.log"] = Entry(b"yesterday's news\n")
     world.nature = Nature(lives=0.5, status=3, prints=((0.1, b"one\n"), (0.2, b"two\ttwo\n\x1b[31mred\n")))
-    spawned, failed = ride(world, "start")
+    spawned, failed = loop(world, "start")
     assert isinstance(spawned, Spawned)
     assert failed == Failed(
         "w1@host",
@@ -275,14 +275,14 @@ def test_start_that_dies_at_once() -> None:
     assert files(world) == ["/run/w1.json"]
     record = record_of(world)
     assert (record.proc, record.failures, record.failure) == (None, 1, "it exited with status 3")
-    assert sight(world) == Dead("it exited with status 3", patience=about(record.patience(world.wall)))
+    assert sight(world) == Dead("it exited with status 3", backoff=about(record.backoff(world.wall)))
 
 
 def test_start_that_dies_with_children() -> None:
     """What a failed start leaves running is ended with it (G5)."""
     world = World()
     world.nature = replace(FAMILY, lives=0.5, status=-KILL)
-    events = ride(world, "start")
+    events = loop(world, "start")
     assert kinds(events) == ["Spawned", "Failed", "Signalled"]
     # The bare child's mother is gone and its environment is empty: only its group tells that it is ours.
     assert [body for body in world.offspring() if body.instance is not None] == []
@@ -292,7 +292,7 @@ def test_the_tail_is_short() -> None:
     """The last ten lines are told, not the whole log."""
     world = World()
     world.nature = Nature(lives=0.5, status=1, prints=((0.0, b"".join(b"%d\n" % number for number in range(99_999))),))
-    failed = ride(world, "start")[-1]
+    failed = loop(world, "start")[-1]
     assert isinstance(failed, Failed)
     assert failed.log_tail == tuple(str(number) for number in range(99_989, 99_999))
 
@@ -303,7 +303,7 @@ def test_start_that_is_not_ready_in_time() -> None:
     world.nature = Nature(says=((1.0, {"STATUS": "loading"}),), ends={TERM: (2.0, 0)})
     node = node_of(ready="notify", ready_timeout=30.0)
     began = world.time
-    events = ride(world, "start", node)
+    events = loop(world, "start", node)
     assert kinds(events) == ["Spawned", "Failed", "Signalled", "Gone"]
     failed = events[1]
     assert isinstance(failed, Failed)
@@ -318,7 +318,7 @@ def test_start_that_is_not_ready_and_cannot_be_stopped() -> None:
     """A node that survives its own stop goes on being named by its files."""
     world = World()
     world.nature = STUCK
-    events = ride(world, "start", node_of(ready="notify", ready_timeout=30.0))
+    events = loop(world, "start", node_of(ready="notify", ready_timeout=30.0))
     assert kinds(events) == ["Spawned", "Failed", "Signalled", "Signalled", "Survived"]
     (body,) = world.mains("/run/w1.pid")
     assert proc_of(sight(world)) == body.proc
@@ -327,7 +327,7 @@ def test_start_that_is_not_ready_and_cannot_be_stopped() -> None:
 def test_keep_unready() -> None:
     """Who wants to look at it can have it left running; it is still a failure, and still a starting node."""
     world = World()
-    events = ride(world, "start", node_of(ready="notify"), manner=Manner(keep_unready=True))
+    events = loop(world, "start", node_of(ready="notify"), options=RunOptions(keep_unready=True))
     assert kinds(events) == ["Spawned", "Failed"]
     (body,) = world.mains("/run/w1.pid")
     assert sight(world) == Up(body.proc, ready=False)
@@ -337,7 +337,7 @@ def test_ready_by_its_own_word() -> None:
     """A note with the word of readiness is kept on record, for status."""
     world = World()
     world.nature = Nature(says=((2.0, {"READY": "1", "STATUS": "consuming"}),))
-    events = ride(world, "start", node_of(ready="notify", startsecs=0.0))
+    events = loop(world, "start", node_of(ready="notify", startsecs=0.0))
     assert events[1] == Readied("w1@host", world.mains("/run/w1.pid")[0].pid, 2.0, "notify", "consuming")
     assert record_of(world).extra == {"status": "consuming"}
 
@@ -357,7 +357,7 @@ def test_started_again_counts() -> None:
     world.end(body, 1)
     running(world)
     assert record_of(world).restarts == 1
-    ride(world, "restart")
+    loop(world, "restart")
     assert record_of(world).restarts == 2
 
 
@@ -367,14 +367,14 @@ def test_a_start_that_was_cut_off_is_waited_for() -> None:
     world.nature = Nature(makes=((20.0, "/run/ready"),))
     node = node_of(ready="file:/run/ready")
     first = world.fake()
-    events = walk([(node, Wish("start"))], Manner(), first)
+    events = walk([(node, Request("start"))], RunOptions(), first)
     assert isinstance(next(events), Spawned)
     with pytest.raises(KilledError):
         first.die()
     world.rest(0.0)
     (body,) = world.mains("/run/w1.pid")
     assert sight(world, node) == Up(body.proc, ready=False)
-    (readied,) = ride(world, "start", node)
+    (readied,) = loop(world, "start", node)
     assert isinstance(readied, Readied)
     assert readied.pid == body.pid
     assert sight(world, node) == Up(body.proc)
@@ -386,12 +386,12 @@ def test_a_start_that_was_cut_off_dies_with_children() -> None:
     world.nature = replace(FAMILY, lives=20.0, status=1)
     node = node_of(ready="file:/run/ready")
     first = world.fake()
-    events = walk([(node, Wish("start"))], Manner(), first)
+    events = walk([(node, Request("start"))], RunOptions(), first)
     assert isinstance(next(events), Spawned)
     with pytest.raises(KilledError):
         first.die()
     world.rest(0.0)
-    assert kinds(ride(world, "start", node)) == ["Failed", "Signalled"]
+    assert kinds(loop(world, "start", node)) == ["Failed", "Signalled"]
     assert [body for body in world.offspring() if body.instance is not None] == []
 
 
@@ -404,11 +404,11 @@ def test_stop() -> None:
     body = running(world, replace(FAMILY, ends={TERM: (30.0, 0)}))
     fake = world.fake()
     began = world.time
-    assert ride(world, "stop", fake=fake) == [Signalled("w1@host", body.pid, TERM, 0.0)]
+    assert loop(world, "stop", fake=fake) == [Signalled("w1@host", body.pid, TERM, 0.0)]
     assert fake.effects("signal") == [("signal", str(body.pid), str(TERM))]
     assert world.time - began < 0.1
     assert sight(world) == Stopping(body.proc)
-    assert ride(world, "stop") == [Skipped("w1@host", body.pid, "already stopping")]
+    assert loop(world, "stop") == [Skipped("w1@host", body.pid, "already stopping")]
     world.rest(31)
     seen = sight(world)
     assert isinstance(seen, Dead)
@@ -421,7 +421,7 @@ def test_stop_what_is_down() -> None:
     node = node_of(pidfile="/run/none/w1.pid")
     before = dict(world.files)
     for command in ("stop", "stopwait", "kill"):
-        assert ride(world, command, node) == [Skipped("w1@host", None, "not running")]
+        assert loop(world, command, node) == [Skipped("w1@host", None, "not running")]
     assert world.files == before
 
 
@@ -429,7 +429,7 @@ def test_stopwait() -> None:
     """A graceful end takes as long as it takes; the wait is woken by the end itself, and the files go with it."""
     world = World()
     body = running(world, Nature(ends={TERM: (7.5, 0)}))
-    assert ride(world, "stopwait") == [
+    assert loop(world, "stopwait") == [
         Signalled("w1@host", body.pid, TERM, 0.0),
         Gone("w1@host", body.pid, about(7.5)),
         Cleared("w1@host", ""),
@@ -441,7 +441,7 @@ def test_stopwait_escalates_by_the_schedule() -> None:
     """Each signal comes at its second, counted from the first one; only KILL goes to the whole tree."""
     world = World()
     body = running(world, DEAF, node_of(stop="TERM/30/QUIT/10/KILL/5"))
-    events = ride(world, "stopwait", node_of(stop="TERM/30/QUIT/10/KILL/5"))
+    events = loop(world, "stopwait", node_of(stop="TERM/30/QUIT/10/KILL/5"))
     assert [(event.signum, event.after) for event in events if isinstance(event, Signalled)] == [
         (TERM, 0.0),
         (QUIT, about(30.0)),
@@ -455,7 +455,7 @@ def test_stopwait_without_end() -> None:
     """`forever` waits for ever, as celery multi does."""
     world = World()
     running(world, Nature(ends={TERM: (100_000.0, 0)}))
-    events = ride(world, "stopwait", node_of(stop="TERM/forever"))
+    events = loop(world, "stopwait", node_of(stop="TERM/forever"))
     assert kinds(events) == ["Signalled", "Gone", "Cleared"]
 
 
@@ -463,7 +463,7 @@ def test_stopwait_with_another_first_signal() -> None:
     """``-SIG`` is the first signal, the rest of the schedule stays."""
     world = World()
     running(world, DEAF)
-    events = ride(world, "stopwait", signum=QUIT)
+    events = loop(world, "stopwait", signum=QUIT)
     assert [event.signum for event in events if isinstance(event, Signalled)] == [QUIT, KILL]
 
 
@@ -472,7 +472,7 @@ def test_survivor() -> None:
     world = World()
     body = running(world, STUCK)
     for command in ("stopwait", "restart", "kill"):
-        events = ride(world, command)
+        events = loop(world, command)
         assert isinstance(events[-1], Survived)
         assert events[-1].pids == (body.pid,)
         assert world.mains("/run/w1.pid") == [body]
@@ -485,7 +485,7 @@ def test_the_whole_tree_goes(command: str) -> None:
     world = World()
     body = running(world, FAMILY)
     assert len(world.offspring()) == 8
-    events = ride(world, command)
+    events = loop(world, command)
     assert kinds(events)[-2:] == ["Gone", "Cleared"]
     assert world.offspring() == []
     told = [(event.signum, event.pid == body.pid, event.others + 1) for event in events if isinstance(event, Signalled)]
@@ -506,16 +506,16 @@ def test_nobody_wakes_up_while_a_tree_is_killed(command: str) -> None:
     nature = Nature(children=(Child(nature=JOB, group=True), *JOB.children))
     if command == "start":
         world.nature = nature
-        ride(world, "start", node_of(ready="file:/run/ready", ready_timeout=5.0, stop="KILL/5"))
+        loop(world, "start", node_of(ready="file:/run/ready", ready_timeout=5.0, stop="KILL/5"))
     else:
         running(world, nature)
         assert len(world.offspring()) == 8
     if command == "dead":
         world.end(world.mains("/run/w1.pid")[0], -KILL)
-        ride(world, "stopwait")
+        loop(world, "stopwait")
     elif command != "start":
         world.natures["w1@host"] = Nature()
-        ride(world, command)
+        loop(world, command)
     assert world.offspring() == world.mains("/run/w1.pid")
     assert len(world.offspring()) == (command == "restart")
 
@@ -528,8 +528,8 @@ def test_strangers_are_spared() -> None:
     strangers = [world.add(argv=("program", "w1"), uid=uid) for uid in (0, 1000)]
     world.add(argv=("sh",), ppid=other.pid)
     before = len(world.offspring())
-    ride(world, "stopwait", node_of("w1"))
-    ride(world, "kill", node_of("w1"))
+    loop(world, "stopwait", node_of("w1"))
+    loop(world, "kill", node_of("w1"))
     assert len(world.offspring()) == before - 8
     assert not any(body.gone for body in [other, *strangers])
 
@@ -538,7 +538,7 @@ def test_a_family_that_grows_while_it_is_killed() -> None:
     """Who comes while others are killed is killed, too, until none is left."""
     world = World()
     running(world, Nature(children=(Child(nature=Nature(heirs=20), session=True),)))
-    events = ride(world, "stopwait")
+    events = loop(world, "stopwait")
     assert kinds(events)[-2:] == ["Gone", "Cleared"]
     assert world.offspring() == []
 
@@ -554,10 +554,10 @@ def test_a_child_that_is_missing_from_some_looks(looks: int) -> None:
 
     def trap(_number: int, _call: tuple[str, ...]) -> None:
         done = [number for number, (name, *_) in enumerate(fake.calls) if name == "signal"]
-        child.hidden = not done or sum(name == "census" for name, *_ in fake.calls[done[0] :]) <= looks
+        child.hidden = not done or sum(name == "processes" for name, *_ in fake.calls[done[0] :]) <= looks
 
     fake.trap = trap
-    events = ride(world, "stopwait", fake=fake)
+    events = loop(world, "stopwait", fake=fake)
     assert kinds(events)[-2:] == ["Gone", "Cleared"]
     assert world.offspring() == []
 
@@ -567,7 +567,7 @@ def test_restless_looks_come_to_an_end() -> None:
     world = World()
     running(world)
     world.restless = True
-    assert kinds(ride(world, "stopwait"))[-2:] == ["Gone", "Cleared"]
+    assert kinds(loop(world, "stopwait"))[-2:] == ["Gone", "Cleared"]
 
 
 def test_a_child_that_survives() -> None:
@@ -575,7 +575,7 @@ def test_a_child_that_survives() -> None:
     world = World()
     running(world, Nature(children=(Child(nature=STUCK, session=True), Child(nature=DEAF))))
     (child,) = (body for body in world.offspring() if body.nature is STUCK)
-    events = ride(world, "stopwait")
+    events = loop(world, "stopwait")
     assert isinstance(events[-1], Survived)
     assert events[-1].pids == (child.pid,)
     assert world.offspring() == [child]
@@ -589,7 +589,7 @@ def test_what_a_dead_node_left_running_goes() -> None:
         body = running(world, FAMILY)
         world.end(body, -signal.SIGSEGV)
         assert len(world.offspring()) == 7
-        ride(world, command)
+        loop(world, command)
         left = [child for child in world.offspring() if child.instance and child.instance.pid == body.pid]
         assert left == [], command
 
@@ -599,7 +599,7 @@ def test_kill_mode_process() -> None:
     world = World()
     node = node_of(kill_mode="process")
     running(world, FAMILY, node)
-    events = ride(world, "stopwait", node)
+    events = loop(world, "stopwait", node)
     assert kinds(events) == ["Signalled", "Gone", "Cleared"]
     assert len(world.offspring()) == 7
 
@@ -609,7 +609,7 @@ def test_a_zombie_is_gone() -> None:
     world = World()
     body = running(world, Nature(unreaped=True, children=(Child(nature=Nature(unreaped=True, lives=0.1)),)))
     began = world.time
-    assert kinds(ride(world, "stopwait")) == ["Signalled", "Gone", "Cleared"]
+    assert kinds(loop(world, "stopwait")) == ["Signalled", "Gone", "Cleared"]
     assert world.time - began < 1
     assert world.bodies[body.pid].gone
 
@@ -622,7 +622,7 @@ def test_not_ours_to_signal() -> None:
     before = files(world)
     for command in ("stop", "stopwait", "kill", "restart"):
         fake = world.fake(uid=1666)
-        last = ride(world, command, node, fake=fake)[-1]
+        last = loop(world, command, node, fake=fake)[-1]
         assert isinstance(last, (Failed, Refused))
         assert files(world) == before
         assert len(world.mains(node.pidfile)) == 1
@@ -645,7 +645,7 @@ def test_denied_at_the_last_moment(command: str) -> None:
             body.uid = 0
 
     fake.trap = trap
-    last = ride(world, command, node, fake=fake)[-1]
+    last = loop(world, command, node, fake=fake)[-1]
     assert isinstance(last, Failed)
     assert last.exit_code == 77
     assert str(body.pid) in last.why
@@ -665,7 +665,7 @@ def test_gone_between_look_and_signal() -> None:
                 world.recycle(body)
 
         fake.trap = end_it
-        events = ride(world, command, fake=fake)
+        events = loop(world, command, fake=fake)
         assert "Failed" not in kinds(events)
         assert isinstance(next(event for event in events if not isinstance(event, Cleared)), Gone)
         assert not world.bodies[body.pid].gone, "the stranger that has its pid now was hit"
@@ -675,9 +675,9 @@ def test_signal() -> None:
     """A signal that is no stop leaves the record alone."""
     world = World()
     body = running(world, DEAF)
-    assert ride(world, "signal", signum=TERM) == [Signalled("w1@host", body.pid, TERM, 0.0)]
+    assert loop(world, "signal", signum=TERM) == [Signalled("w1@host", body.pid, TERM, 0.0)]
     assert sight(world) == Up(body.proc)
-    assert isinstance(ride(world, "signal", node_of("w2"), signum=TERM)[0], Refused)
+    assert isinstance(loop(world, "signal", node_of("w2"), signum=TERM)[0], Refused)
 
 
 def cut_off(world: World, command: str, after: str) -> None:
@@ -690,7 +690,7 @@ def cut_off(world: World, command: str, after: str) -> None:
 
     fake.trap = trap
     with pytest.raises(KilledError):
-        list(walk([(node_of(), Wish(command))], Manner(), fake))
+        list(walk([(node_of(), Request(command))], RunOptions(), fake))
     fake.close()
 
 
@@ -708,7 +708,7 @@ def test_a_stop_that_was_cut_off_is_remembered(command: str, on_purpose: bool) -
     assert isinstance(seen, Dead)
     assert seen.on_purpose == on_purpose
     assert len(world.mains("/run/w1.pid")) == 0
-    ride(world, "ensure")
+    loop(world, "ensure")
     assert len(world.mains("/run/w1.pid")) == (not on_purpose)
 
 
@@ -722,7 +722,7 @@ def test_a_stop_that_was_cut_off_before_its_signal_is_sent_again() -> None:
         body = running(world, Nature(ends={TERM: (5.0, 0)}))
         cut_off(world, "stop", "write")
         assert sight(world) == Stopping(body.proc, sent=False)
-        assert kinds(ride(world, command)) == expected
+        assert kinds(loop(world, command)) == expected
 
 
 # --- restart ---------------------------------------------------------------------------------------------
@@ -732,7 +732,7 @@ def test_restart() -> None:
     """A restart is a stop by the schedule and a start, in this order, with another process at its end."""
     world = World()
     body = running(world, replace(FAMILY, ends={TERM: (3.0, 0)}))
-    events = ride(world, "restart")
+    events = loop(world, "restart")
     assert kinds(events) == ["Signalled", "Signalled", "Gone", "Cleared", "Spawned", "Readied"]
     (new,) = world.mains("/run/w1.pid")
     assert new.proc != body.proc
@@ -755,7 +755,7 @@ def test_restart_that_fails_keeps_the_record(nature: Nature) -> None:
     world = World()
     running(world)
     world.natures["w1@host"] = nature
-    assert kinds(ride(world, "restart"))[-1] == "Failed"
+    assert kinds(loop(world, "restart"))[-1] == "Failed"
     assert files(world) == ["/run/w1.json"]
     record = record_of(world)
     assert (record.node, record.proc, record.desired) == (node_of(), None, records.WANTED_UP)
@@ -764,16 +764,16 @@ def test_restart_that_fails_keeps_the_record(nature: Nature) -> None:
     assert isinstance(seen, Dead)
     assert not seen.on_purpose
     world.natures["w1@host"] = Nature()
-    assert kinds(ride(world, "restart")) == ["Cleared", "Spawned", "Readied"]
+    assert kinds(loop(world, "restart")) == ["Cleared", "Spawned", "Readied"]
 
 
 def test_start_waits_for_a_stop_under_way() -> None:
     """A start of a node that was asked to stop waits for its end without asking again, then starts it (G6)."""
     world = World()
     body = running(world, Nature(ends={TERM: (6.0, 0)}))
-    ride(world, "stop")
+    loop(world, "stop")
     fake = world.fake()
-    events = ride(world, "start", fake=fake)
+    events = loop(world, "start", fake=fake)
     assert kinds(events) == ["Gone", "Cleared", "Spawned", "Readied"]
     assert [call for call in fake.effects("signal") if call[2] == str(TERM)] == []
     assert body.gone
@@ -783,9 +783,9 @@ def test_start_over_a_stop_that_is_ignored() -> None:
     """A stop that was asked for and ignored goes on by the schedule, counted from now."""
     world = World()
     running(world, DEAF)
-    ride(world, "stop")
+    loop(world, "stop")
     world.natures["w1@host"] = Nature()
-    events = ride(world, "start")
+    events = loop(world, "start")
     assert kinds(events) == ["Signalled", "Gone", "Cleared", "Spawned", "Readied"]
     assert isinstance(events[0], Signalled)
     assert (events[0].signum, events[0].after) == (KILL, about(10.0))
@@ -802,7 +802,7 @@ def test_lost_files(lost: list[str], command: str) -> None:
     body = running(world)
     for path in lost:
         del world.files[path]
-    events = ride(world, command)
+    events = loop(world, command)
     assert not {"Failed", "Refused", "Survived"} & set(kinds(events))
     mains = world.mains("/run/w1.pid")
     if command in {"start", "ensure"}:
@@ -828,7 +828,7 @@ def test_lost_directory(command: str) -> None:
     seen = sight(world, node)
     assert isinstance(seen, Lost)
     assert seen.proc == body.proc
-    events = ride(world, command, node)
+    events = loop(world, command, node)
     assert not {"Failed", "Refused", "Survived"} & set(kinds(events)), events
     assert len(world.mains(node.pidfile)) == (command in {"start", "restart"})
     assert body.gone == (command != "start")
@@ -839,17 +839,17 @@ def test_adopted_events() -> None:
     world = World()
     body = running(world)
     del world.files["/run/w1.pid"]
-    assert ride(world, "start") == [Adopted("w1@host", body.pid, "its pidfile /run/w1.pid is gone")]
+    assert loop(world, "start") == [Adopted("w1@host", body.pid, "its pidfile /run/w1.pid is gone")]
 
 
 def test_a_stop_under_way_stays_one_when_its_pidfile_is_lost() -> None:
     """A node that was asked to stop is not up, whatever becomes of its pidfile: a start waits for its end (G4)."""
     world = World()
     body = running(world, Nature(ends={TERM: (6.0, 0)}))
-    ride(world, "stop")
+    loop(world, "stop")
     del world.files["/run/w1.pid"]
     assert sight(world) == Stopping(body.proc)
-    assert kinds(ride(world, "start")) == ["Gone", "Cleared", "Spawned", "Readied"]
+    assert kinds(loop(world, "start")) == ["Gone", "Cleared", "Spawned", "Readied"]
 
 
 @pytest.mark.parametrize("command", ["signal", "stop", "ensure", "start"])
@@ -861,8 +861,8 @@ def test_a_title_is_not_put_on_record(command: str) -> None:
         del world.files[path]
     for adopted in ("Adopted", ""):
         fake = world.fake()
-        wish = Wish(command, WINCH if command == "signal" else None, says=False)
-        events = list(walk([(node_of() if command == "start" else UNTOLD, wish)], Manner(), fake))
+        request = Request(command, WINCH if command == "signal" else None, says=False)
+        events = list(walk([(node_of() if command == "start" else UNTOLD, request)], RunOptions(), fake))
         fake.close()
         expected = {"signal": ["Signalled"], "stop": ["Signalled"]}.get(command, [] if adopted else ["Skipped"])
         assert kinds(events) == [*([adopted] if adopted else []), *expected]
@@ -877,7 +877,7 @@ def test_what_a_start_finds_running_is_on_record_as_it_runs(says: bool) -> None:
     running(world)
     del world.files["/run/w1.json"]
     other = node_of(argv=("program", "bare"))
-    assert kinds(walk([(other, Wish("start", says=says))], Manner(), world.fake())) == ["Adopted"]
+    assert kinds(walk([(other, Request("start", says=says))], RunOptions(), world.fake())) == ["Adopted"]
     assert record_of(world).node.words == ("program", "bare" if says else "w1")
 
 
@@ -887,7 +887,7 @@ def test_foreign_pidfile_is_stopped() -> None:
         world = World()
         body = world.add(argv=("program", "w1"), age=100.0)
         world.files["/run/w1.pid"] = Entry(b"%d\n" % body.pid, mtime=world.wall - 50)
-        events = ride(world, command)
+        events = loop(world, command)
         assert not {"Failed", "Refused", "Survived"} & set(kinds(events))
         assert body.gone
         assert len(world.mains("/run/w1.pid")) == (command == "restart")
@@ -901,7 +901,7 @@ def test_a_slow_stop_holds_up_nobody() -> None:
     world = World()
     running(world, DEAF, node_of("slow"))
     running(world, None, node_of("fast"))
-    events = ride(world, "stopwait", node_of("slow"), node_of("fast"))
+    events = loop(world, "stopwait", node_of("slow"), node_of("fast"))
     gone = [(event.node, event.after) for event in events if isinstance(event, Gone)]
     assert gone == [("fast@host", about(0.0)), ("slow@host", about(10.0))]
 
@@ -910,7 +910,7 @@ def test_one_bad_node_stops_no_other() -> None:
     """A node that fails fails alone."""
     world = World()
     world.natures["bad@host"] = Nature(setup_fails=("cannot", "", 2))
-    events = ride(world, "start", node_of("a"), node_of("bad"), node_of("b"))
+    events = loop(world, "start", node_of("a"), node_of("bad"), node_of("b"))
     assert sorted(event.node for event in events if isinstance(event, Readied)) == ["a@host", "b@host"]
     assert [event.node for event in events if isinstance(event, Failed)] == ["bad@host"]
 
@@ -919,7 +919,7 @@ def test_a_locked_node_is_waited_for() -> None:
     """A second start waits for the first one's lock, looks then, and finds the node running."""
     world = World()
     first, second = world.fake(), world.fake()
-    events = walk([(node_of(), Wish("start"))], Manner(), first)
+    events = walk([(node_of(), Request("start"))], RunOptions(), first)
     spawned = next(events)
     assert isinstance(spawned, Spawned)
 
@@ -928,16 +928,16 @@ def test_a_locked_node_is_waited_for() -> None:
         first.close()
 
     world.after(5.0, go_on)
-    assert ride(world, "start", fake=second) == [Skipped("w1@host", spawned.pid, "already running")]
+    assert loop(world, "start", fake=second) == [Skipped("w1@host", spawned.pid, "already running")]
 
 
-def ride_late(world: World, wish: Wish, node: Node, meanwhile: Node) -> list[Event]:
+def ride_late(world: World, request: Request, node: Node, meanwhile: Node) -> list[Event]:
     """A command that knows what was on record, when another one has put something else there since."""
     fake = world.fake()
     assert fake.write(
-        [Draft(node.recordfile, records.encode(replace(record_of(world, node), node=meanwhile)), None, None)]
+        [FileWrite(node.recordfile, records.encode(replace(record_of(world, node), node=meanwhile)), None, None)]
     )
-    events = list(walk([(node, wish)], Manner(), fake))
+    events = list(walk([(node, request)], RunOptions(), fake))
     fake.close()
     return events
 
@@ -950,7 +950,7 @@ def test_g2_what_another_one_put_on_record_meanwhile_is_started(command: str) ->
     body = running(world, None, node)
     if command == "ensure":
         world.end(body, 1)
-    events = ride_late(world, Wish(command, recorded=node), node, other)
+    events = ride_late(world, Request(command, recorded=node), node, other)
     assert [event.argv for event in only(events, Spawned)] == [("program", "new")]
     assert record_of(world).node == other
 
@@ -960,7 +960,7 @@ def test_g2_words_beside_a_record_that_has_changed_are_refused() -> None:
     world = World()
     node, other = node_of(), node_of(argv=("program", "new"))
     body = running(world, None, node)
-    events = ride_late(world, Wish("restart", recorded=node), replace(node, startsecs=7.0), other)
+    events = ride_late(world, Request("restart", recorded=node), replace(node, startsecs=7.0), other)
     (refused,) = events
     assert isinstance(refused, Refused)
     assert "another multi has changed" in refused.why
@@ -972,7 +972,7 @@ def test_g2_apply_sees_what_another_apply_has_done_meanwhile() -> None:
     world = World()
     old, node = node_of(argv=("program", "old")), node_of()
     running(world, None, node)
-    events = ride_late(world, Wish("apply", recorded=old), node, node)
+    events = ride_late(world, Request("apply", recorded=old), node, node)
     assert kinds(events) == ["Skipped"]
 
 
@@ -982,7 +982,7 @@ def test_lock_time_out() -> None:
     holder = world.fake()
     holder.lock("w1@host", "/run/w1.lock", None, None)
     began = world.time
-    events = ride(world, "start", node_of(lock_timeout=30.0), node_of("w2"))
+    events = loop(world, "start", node_of(lock_timeout=30.0), node_of("w2"))
     (failed,) = only(events, Failed)
     assert isinstance(failed, Failed)
     assert (failed.node, failed.exit_code) == ("w1@host", 75)
@@ -999,7 +999,7 @@ def test_killed_multi_holds_no_lock() -> None:
     holder = world.fake()
     holder.lock("w1@host", "/run/w1.lock", None, None)
     holder.bury()
-    assert kinds(ride(world, "start")) == ["Spawned", "Readied"]
+    assert kinds(loop(world, "start")) == ["Spawned", "Readied"]
 
 
 def test_lock_removed_while_it_is_held() -> None:
@@ -1010,10 +1010,10 @@ def test_lock_removed_while_it_is_held() -> None:
 
     def interfere() -> None:
         del world.files["/run/w1.lock"]
-        assert kinds(ride(world, "start"))[-2:] == ["Spawned", "Readied"]
+        assert kinds(loop(world, "start"))[-2:] == ["Spawned", "Readied"]
 
     world.after(2.0, interfere)
-    events = ride(world, "restart", fake=first)
+    events = loop(world, "restart", fake=first)
     (body,) = world.mains("/run/w1.pid")
     assert isinstance(events[-1], Skipped)
     assert "another multi was faster" in events[-1].why
@@ -1030,10 +1030,10 @@ def test_files_that_somebody_else_has_written_meanwhile() -> None:
         if call[0] == "signal":
             world.files.pop("/run/w1.lock", None)
         elif call == ("read", "/run/w1.json") and old.gone and not world.mains("/run/w1.pid"):
-            assert kinds(ride(world, "start"))[-2:] == ["Spawned", "Readied"]
+            assert kinds(loop(world, "start"))[-2:] == ["Spawned", "Readied"]
 
     fake.trap = trap
-    assert kinds(ride(world, "stopwait", fake=fake))[-2:] == ["Gone", "Cleared"]
+    assert kinds(loop(world, "stopwait", fake=fake))[-2:] == ["Gone", "Cleared"]
     (body,) = world.mains("/run/w1.pid")
     assert files(world) == ["/run/w1.json", "/run/w1.pid"]
     assert sight(world) == Up(body.proc)
@@ -1048,7 +1048,7 @@ def test_rolling() -> None:
     nodes = [node_of(f"w{number}") for number in range(4)]
     for node in nodes:
         running(world, None, node)
-    events = ride(world, "restart", *nodes, manner=Manner(width=1))
+    events = loop(world, "restart", *nodes, options=RunOptions(width=1))
     names = [event.node for event in events if not isinstance(event, (Interrupted, Halted))]
     assert names == sorted(names)
     assert len(only(events, Readied)) == 4
@@ -1060,7 +1060,7 @@ def test_rolling_width() -> None:
     nodes = [node_of(f"w{number}") for number in range(5)]
     under_way: set[str] = set()
     most = 0
-    for event in walk([(node, Wish("start")) for node in nodes], Manner(width=2), world.fake()):
+    for event in walk([(node, Request("start")) for node in nodes], RunOptions(width=2), world.fake()):
         assert not isinstance(event, (Interrupted, Halted))
         (under_way.add if isinstance(event, Spawned) else under_way.discard)(event.node)
         most = max(most, len(under_way))
@@ -1073,7 +1073,7 @@ def test_rolling_stops_at_the_first_failure() -> None:
     nodes = [node_of(f"w{number}") for number in range(4)]
     old = [running(world, None, node) for node in nodes]
     world.natures["w1@host"] = Nature(lives=0.1, status=1)
-    events = ride(world, "restart", *nodes, manner=Manner(width=1))
+    events = loop(world, "restart", *nodes, options=RunOptions(width=1))
     assert [event.node for event in events if isinstance(event, Failed)] == ["w1@host"]
     skipped = [event for event in events if isinstance(event, Skipped)]
     assert [(event.node, event.met) for event in skipped] == [("w2@host", False), ("w3@host", False)]
@@ -1089,7 +1089,7 @@ def test_progress() -> None:
     """While it waits it says for whom, how long, and what comes next."""
     world = World()
     body = running(world, DEAF)
-    events = ride(world, "stopwait", manner=Manner(progress=3.0))
+    events = loop(world, "stopwait", options=RunOptions(progress=3.0))
     waits = [event for event in events if isinstance(event, Waiting)]
     assert [wait.since for wait in waits] == [about(at, 0.02) for at in (3.0, 6.0, 9.0)]
     assert all((wait.pid, wait.what, wait.next_signum) == (body.pid, "end", KILL) for wait in waits)
@@ -1101,7 +1101,7 @@ def test_waiting_wakes_nobody() -> None:
     world = World()
     running(world, Nature(ends={TERM: (3000.0, 0)}), node_of(stop="TERM/forever"))
     fake = world.fake()
-    ride(world, "stopwait", node_of(stop="TERM/forever"), fake=fake)
+    loop(world, "stopwait", node_of(stop="TERM/forever"), fake=fake)
     assert len([call for call in fake.calls if call[0] == "wait"]) < 12
 
 
@@ -1110,9 +1110,9 @@ def test_wait_down(timeout: float | None) -> None:
     """``wait --down`` hears the end, takes no lock, and gives up when told to."""
     world = World()
     body = running(world, Nature(ends={TERM: (8.0, 0)}))
-    ride(world, "stop")
+    loop(world, "stop")
     fake = world.fake()
-    (event,) = ride(world, "down", manner=Manner(timeout=timeout), fake=fake)
+    (event,) = loop(world, "down", options=RunOptions(timeout=timeout), fake=fake)
     assert fake.effects("lock", "signal") == []
     if timeout is None:
         assert event == Gone("w1@host", body.pid, about(8.0, 0.1))
@@ -1129,7 +1129,7 @@ def test_wait_up() -> None:
         running(world)
 
     world.after(20.0, start)
-    (event,) = ride(world, "up", fake=fake, manner=Manner(timeout=60.0))
+    (event,) = loop(world, "up", fake=fake, options=RunOptions(timeout=60.0))
     assert isinstance(event, Skipped)
     assert event.met
     assert fake.effects("lock", "signal", "launch", "write") == []
@@ -1138,8 +1138,8 @@ def test_wait_up() -> None:
 def test_wait_up_in_vain() -> None:
     """``wait --up`` of a node that never comes up fails in time, and of one that is not ready stops nothing."""
     world = World()
-    ride(world, "start", node_of("slow", ready="notify"), manner=Manner(keep_unready=True))
-    events = ride(world, "up", node_of(), node_of("slow", ready="notify"), manner=Manner(timeout=30.0))
+    loop(world, "start", node_of("slow", ready="notify"), options=RunOptions(keep_unready=True))
+    events = loop(world, "up", node_of(), node_of("slow", ready="notify"), options=RunOptions(timeout=30.0))
     assert kinds(events) == ["Failed", "Failed"]
     assert len(world.mains("/run/slow.pid")) == 1
 
@@ -1153,7 +1153,7 @@ def test_no_room_to_record_a_start() -> None:
         world = World()
         fake = world.fake()
         fake.trap = refusing(lambda call, path=path: call == ("write", path))  # type: ignore[misc]  # its default
-        events = ride(world, "start", fake=fake)
+        events = loop(world, "start", fake=fake)
         assert kinds(events) == ["Failed"]
         assert path in str(events[0])
         deeds = [call[0] for call in fake.effects("shut_gate", "remove")]
@@ -1168,7 +1168,7 @@ def test_a_full_disk_keeps_nobody_from_stopping(command: str) -> None:
     body = running(world)
     fake = world.fake()
     fake.trap = refusing(lambda call: call[0] == "write")
-    events = ride(world, command, fake=fake)
+    events = loop(world, command, fake=fake)
     assert kinds(events)[-2:] == ["Gone", "Cleared"]
     assert body.gone
     assert files(world) == []
@@ -1201,7 +1201,7 @@ def up(world: World) -> None:
 def stopping(world: World) -> None:
     """It was asked to stop."""
     up(world)
-    ride(world, "stop")
+    loop(world, "stop")
 
 
 def dead(world: World) -> None:
@@ -1232,7 +1232,7 @@ def starting(world: World) -> None:
     """Its start was cut off before it was ready."""
     world.natures["w1@host"] = LIVELY
     fake = world.fake()
-    assert isinstance(next(iter(walk([(node_of(), Wish("start"))], Manner(), fake))), Spawned)
+    assert isinstance(next(iter(walk([(node_of(), Request("start"))], RunOptions(), fake))), Spawned)
     fake.bury()
 
 
@@ -1258,11 +1258,11 @@ def is_mended(world: World, node: Node | None = None) -> None:
     """Assert that fresh commands go on as if nothing had been: one start is one process, one stop leaves none."""
     node = node or node_of()
     world.natures[node.name] = LIVELY
-    events = ride(world, "start", node)
+    events = loop(world, "start", node)
     assert not {"Failed", "Refused", "Survived"} & set(kinds(events)), events
     (body,) = world.mains(node.pidfile)
     assert sight(world, node) == Up(body.proc)
-    events = ride(world, "stopwait", node)
+    events = loop(world, "stopwait", node)
     assert kinds(events)[-2:] == ["Gone", "Cleared"]
     assert [body for body in world.offspring() if body.instance is not None] == []
     assert files(world) == []
@@ -1271,7 +1271,7 @@ def is_mended(world: World, node: Node | None = None) -> None:
 def attempt(world: World, command: str, fake: Fake, node: Node | None = None) -> list[Event]:
     """One command that may be hit by KILL; the events until then."""
     events: list[Event] = []
-    ridden = walk([(node or node_of(), Wish(command, WINCH if command == "signal" else None))], Manner(), fake)
+    ridden = walk([(node or node_of(), Request(command, WINCH if command == "signal" else None))], RunOptions(), fake)
     try:
         for event in ridden:
             events.append(event)  # noqa: PERF402 -- those before the end are wanted
@@ -1362,7 +1362,7 @@ def test_refused_anywhere(command: str, situation: Callable[[World], None]) -> N
         fake.trap = trap
         events = attempt(world, command, fake)
         is_sound(world)
-        assert not [body for body in world.mains("/run/w1.pid") if body.still], "it was left standing still"
+        assert not [body for body in world.mains("/run/w1.pid") if body.suspended], "it was left standing still"
         if refused and refused[0][0] not in {"write", "remove"}:
             assert {"Failed", "Refused"} & set(kinds(events)), (refused, events)
         is_mended(world)
@@ -1389,7 +1389,7 @@ def test_interrupted_anywhere(command: str, situation: Callable[[World], None]) 
         fake.trap = trap
         events = attempt(world, command, fake)
         is_sound(world)
-        assert not [body for body in world.offspring() if body.still], "somebody was left standing still"
+        assert not [body for body in world.offspring() if body.suspended], "somebody was left standing still"
         over = len(fake.calls) < calls
         if Interrupted(signal.SIGINT) in events:
             assert events[-1] == Interrupted(signal.SIGINT)
@@ -1406,7 +1406,7 @@ def test_closed_anywhere() -> None:
         world = World()
         up(world)
         fake = world.fake()
-        events = walk([(node_of(), Wish("restart"))], Manner(), fake)
+        events = walk([(node_of(), Request("restart"))], RunOptions(), fake)
         for _ in range(count):
             next(events)
         events.close()  # type: ignore[attr-defined]  # a generator
@@ -1421,7 +1421,7 @@ def test_closed_anywhere() -> None:
 
 def _runner(command: str, nodes: Sequence[Node]) -> Callable[[Fake], None]:
     def run(fake: Fake) -> None:
-        list(walk([(node, Wish(command)) for node in nodes], Manner(), fake))
+        list(walk([(node, Request(command)) for node in nodes], RunOptions(), fake))
         fake.close()
 
     return run
@@ -1448,7 +1448,7 @@ def test_a_crowd(seed: int) -> None:
         is_sound(world, node)
     for node in nodes:
         world.natures[node.name] = world.nature
-        assert kinds(ride(world, "stopwait", node))[-1] in {"Cleared", "Skipped"}
+        assert kinds(loop(world, "stopwait", node))[-1] in {"Cleared", "Skipped"}
     assert world.offspring() == []
     assert files(world) == []
 
@@ -1542,7 +1542,7 @@ def test_twenty_starts_at_once() -> None:
         outcomes: list[list[str]] = []
 
         def run(fake: Fake, outcomes: list[list[str]] = outcomes) -> None:
-            outcomes.append(kinds(walk([(node_of(), Wish("start"))], Manner(), fake)))
+            outcomes.append(kinds(walk([(node_of(), Request("start"))], RunOptions(), fake)))
             fake.close()
 
         Crowd(world, seed, lambda: None).run([(world.fake(), run) for _ in range(20)])

@@ -60,15 +60,15 @@ def test_the_page_has_each_event_with_its_keys(event: Event) -> None:
     fact = report.event_json(event)
     assert fact is not None
     page = (DOCS / "operating.md").read_text()
-    row = re.search(rf"^\| `{fact['event']}` \| .* \| (.*) \|$", page, re.MULTILINE)
-    assert row is not None
-    keys = re.sub(r"\([^)]*\)", "", row.group(1))
+    info = re.search(rf"^\| `{fact['event']}` \| .* \| (.*) \|$", page, re.MULTILINE)
+    assert info is not None
+    keys = re.sub(r"\([^)]*\)", "", info.group(1))
     assert re.findall(r"`(\w+)`", keys) == [key for key in fact if key not in {"event", "node", "pid"}]
 
 
 def test_the_page_has_the_keys_of_status() -> None:
     """docs/operating.md names each key of `status --json`, and no other."""
-    view = report.view_json(View(node=node_of(), sighting=Up(Proc(2, "b:1"))))
+    view = report.view_json(View(node=node_of(), state=Up(Proc(2, "b:1"))))
     page = (DOCS / "operating.md").read_text()
     paragraph = re.search(r"`status --json` has .*?\n\n", page, re.DOTALL)
     assert paragraph is not None

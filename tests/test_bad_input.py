@@ -20,7 +20,7 @@ from multi.check import obstacles
 from multi.errors import UsageError
 from multi.machine import Launch, LaunchFailed
 from multi.system import System
-from multi.system.local import Place
+from multi.system.local import Local
 from private_machine import need
 from real import NOBODY, Real
 from world import World, node_of
@@ -301,7 +301,7 @@ def test_g9_a_user_without_a_home(said: str | None, monkeypatch: pytest.MonkeyPa
         monkeypatch.delenv("HOME", raising=False)
     else:
         monkeypatch.setenv("HOME", said)
-    assert Place().surroundings().home == "/nonexistent"
+    assert Local().surroundings().home == "/nonexistent"
 
 
 def test_g9_the_api_names_what_can_be_done(tmp_path: Path) -> None:

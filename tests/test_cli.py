@@ -28,7 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multi import __version__
-from multi.act.walk import Manner
+from multi.act.walk import RunOptions
 from multi.api import Difference, Selection, View
 from multi.check import Obstacle
 from multi.cli import commands, main, serve
@@ -85,7 +85,7 @@ class FakeLine:
     warnings: tuple[str, ...] = ()
     error: Exception | None = None
     asked: list[tuple[object, ...]] = dataclasses.field(default_factory=list)
-    manners: list[Manner] = dataclasses.field(default_factory=list)
+    manners: list[RunOptions] = dataclasses.field(default_factory=list)
 
     def select(self, command: str, words: Sequence[str], *, foreground: bool = False) -> Selection:
         """Whatever the words say."""
@@ -153,10 +153,10 @@ class FakeLine:
         self.asked.append(("logs", len(selection.nodes), lines, follow))
         yield from self.log
 
-    def run(self, command: str, selection: Selection, *, manner: Manner) -> Iterator[Event]:
+    def run(self, command: str, selection: Selection, *, options: RunOptions) -> Iterator[Event]:
         """The events; one that is an exception is raised in its place."""
         self.asked.append(("run", command, len(selection.nodes)))
-        self.manners.append(manner)
+        self.manners.append(options)
         for event in self.events:
             if isinstance(event, BaseException):
                 raise event
@@ -512,7 +512,7 @@ def test_words_reach_the_grammar(words: tuple[str, ...], asked: tuple[str, ...])
 
 
 @pytest.mark.parametrize(
-    ("words", "ride"),
+    ("words", "loop"),
     [
         (("start",), "start"),
         (("stop",), "stop"),
@@ -528,31 +528,31 @@ def test_words_reach_the_grammar(words: tuple[str, ...], asked: tuple[str, ...])
         (("wait", "--down"), "down"),
     ],
 )
-def test_rides(words: tuple[str, ...], ride: str) -> None:
+def test_rides(words: tuple[str, ...], loop: str) -> None:
     """A command that acts rides to the end."""
     line = FakeLine()
     assert run(*words, line=line) == Result(0, "", "")
-    assert line.asked[1:] == [("run", ride, 2)]
+    assert line.asked[1:] == [("run", loop, 2)]
 
 
 @pytest.mark.parametrize(
-    ("words", "terminal", "manner"),
+    ("words", "terminal", "options"),
     [
-        (("start",), False, Manner(progress=30.0, signals=True)),
-        (("start",), True, Manner(progress=1.0, signals=True)),
-        (("start", "--quiet"), True, Manner(signals=True)),
-        (("start", "--json"), True, Manner(signals=True)),
-        (("start", "--keep-unready", "-q"), False, Manner(keep_unready=True, signals=True)),
-        (("restart", "-q", "--rolling"), False, Manner(width=1, signals=True)),
-        (("restart", "-q", "--rolling=3"), False, Manner(width=3, signals=True)),
-        (("wait", "-q", "--timeout", "1.5"), False, Manner(timeout=1.5, signals=True)),
+        (("start",), False, RunOptions(progress=30.0, signals=True)),
+        (("start",), True, RunOptions(progress=1.0, signals=True)),
+        (("start", "--quiet"), True, RunOptions(signals=True)),
+        (("start", "--json"), True, RunOptions(signals=True)),
+        (("start", "--keep-unready", "-q"), False, RunOptions(keep_unready=True, signals=True)),
+        (("restart", "-q", "--rolling"), False, RunOptions(width=1, signals=True)),
+        (("restart", "-q", "--rolling=3"), False, RunOptions(width=3, signals=True)),
+        (("wait", "-q", "--timeout", "1.5"), False, RunOptions(timeout=1.5, signals=True)),
     ],
 )
-def test_manners(words: tuple[str, ...], terminal: bool, manner: Manner) -> None:
+def test_manners(words: tuple[str, ...], terminal: bool, options: RunOptions) -> None:
     """What was said about how to ride is handed on; nobody who is not watched is woken for progress."""
     line = FakeLine()
     run(*words, line=line, terminal=terminal)
-    assert line.manners == [manner]
+    assert line.manners == [options]
 
 
 # -- what is printed where -----------------------------------------------------------------------------------------
@@ -661,7 +661,7 @@ def test_splash_is_for_terminals() -> None:
 def test_colour(flags: tuple[str, ...], environ: dict[str, str], coloured: bool) -> None:
     """Colour is for terminals that know it, unless NO_COLOR or --no-color says no."""
     line = FakeLine(
-        views=(View(node=W1, sighting=Up(PROC)),),
+        views=(View(node=W1, state=Up(PROC)),),
         events=(Failed("w1@host", 1, "why"), Gone("w1@host", 1, 1.0)),
         routes=(Route(W1, (Refuse("why"),)),),
     )
@@ -770,7 +770,7 @@ def test_expand() -> None:
     assert run("expand", "%x", "2").code == 2
 
 
-VIEWS = (View(node=W1, sighting=Up(PROC), uptime=5.0), View(node=W2, sighting=Dead("pid 7 is gone")))
+VIEWS = (View(node=W1, state=Up(PROC), uptime=5.0), View(node=W2, state=Dead("pid 7 is gone")))
 
 
 def test_status() -> None:
@@ -847,7 +847,7 @@ def test_dry_run() -> None:
 
 def test_commands_that_run_dry() -> None:
     """Each command that changes something and comes back has --dry-run."""
-    dry = {row.name for row in commands.COMMANDS if commands.DRY_RUN in row.options}
+    dry = {info.name for info in commands.COMMANDS if commands.DRY_RUN in info.options}
     assert dry >= {"start", "stop", "stopwait", "restart", "kill", "signal", "reload", "ensure", "apply"}
 
 
@@ -1022,26 +1022,26 @@ def test_overview(words: tuple[str, ...]) -> None:
     result = run(*words)
     assert (result.code, result.err) == (0, "")
     assert result.out.startswith("Usage: multi COMMAND [NODES] [OPTIONS] [-- WORKER WORDS]\n")
-    for row in commands.COMMANDS:
-        assert f"\n  {', '.join((row.name, *row.aliases))}  " in result.out
+    for info in commands.COMMANDS:
+        assert f"\n  {', '.join((info.name, *info.aliases))}  " in result.out
 
 
-@pytest.mark.parametrize("row", commands.COMMANDS, ids=lambda row: row.name)
-def test_page(row: commands.Command) -> None:
+@pytest.mark.parametrize("info", commands.COMMANDS, ids=lambda info: info.name)
+def test_page(info: commands.Command) -> None:
     """The page of each command has its usage, its options and its examples; every way to ask for it is the same."""
-    page = run("help", row.name)
+    page = run("help", info.name)
     assert page.code == 0
-    assert page.out.startswith(f"Usage: multi {row.name} ")
-    for option in row.options:
+    assert page.out.startswith(f"Usage: multi {info.name} ")
+    for option in info.options:
         assert f"\n  {option.name}" in page.out
-    for example in row.examples:
+    for example in info.examples:
         assert f"\n  {example}\n" in page.out
     line = FakeLine()
-    for words in ((row.name, "--help"), (row.name, "-h"), ("--help", row.name), ("-h", row.name)):
+    for words in ((info.name, "--help"), (info.name, "-h"), ("--help", info.name), ("-h", info.name)):
         assert run(*words, line=line) == page
-    assert run(row.name, "w1", "-c", "4", "--help", line=line) == page
+    assert run(info.name, "w1", "-c", "4", "--help", line=line) == page
     assert line.asked == []
-    assert row.takes_nodes == ("--stop-schedule" in page.out) == ("--json" in page.out)
+    assert info.takes_nodes == ("--stop-schedule" in page.out) == ("--json" in page.out)
 
 
 @pytest.mark.parametrize(
@@ -1049,17 +1049,17 @@ def test_page(row: commands.Command) -> None:
 )
 def test_page_has_what_the_node_grammar_keeps(flag: str) -> None:
     """The page of a command with nodes has each option that no worker gets: all others, it says, are the worker's."""
-    for row in commands.COMMANDS:
-        page = run("help", row.name).out
-        assert row.takes_nodes == (f"\n  {flag}" in page) == ("Every other option" in page)
+    for info in commands.COMMANDS:
+        page = run("help", info.name).out
+        assert info.takes_nodes == (f"\n  {flag}" in page) == ("Every other option" in page)
 
 
-@pytest.mark.parametrize("row", commands.COMMANDS, ids=lambda row: row.name)
-def test_examples_of_the_help_are_orders(row: commands.Command) -> None:
+@pytest.mark.parametrize("info", commands.COMMANDS, ids=lambda info: info.name)
+def test_examples_of_the_help_are_orders(info: commands.Command) -> None:
     """Each example is a command line that is understood, of its own command."""
-    assert row.examples
-    for example in row.examples:
-        assert f"multi {row.name}" in example
+    assert info.examples
+    for example in info.examples:
+        assert f"multi {info.name}" in example
 
 
 def test_version() -> None:
@@ -1074,7 +1074,7 @@ def test_version() -> None:
 # -- any words at all ----------------------------------------------------------------------------------------------
 
 WORDS = st.sampled_from(
-    [name for row in commands.COMMANDS for name in (row.name, *row.aliases)]
+    [name for info in commands.COMMANDS for name in (info.name, *info.aliases)]
     + [flag for option in (*commands.GLOBAL, commands.VERSION, commands.SHORT_HELP) for flag in option.flags]
     + ["--dry-run", "--rolling", "--rolling=2", "--timeout=1", "--up", "--down", "--", "-A", "proj", "w1", "3"]
     + ["-c:w1", "%n", "%x", "TERM", "-9", "", "\udcff", "--multi-config", "bash"]

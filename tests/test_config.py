@@ -720,7 +720,7 @@ def test_every_key_of_a_document_has_its_place(parts: list[tuple[bool, tuple[str
         values = tomllib.loads(text)
     except ValueError:
         return
-    places = document.places(text)
+    places = document.positions(text)
     assert set(places) == {keys for keys in keys_of(values) if len(keys) <= 8}  # deeper ones mean nothing
     lines = text.replace("\r\n", "\n").split("\n")
     for keys, place in places.items():
@@ -730,7 +730,7 @@ def test_every_key_of_a_document_has_its_place(parts: list[tuple[bool, tuple[str
 def test_a_place_knows_how_its_value_was_written() -> None:
     """Which is how ``0o22`` is told from ``18``."""
     text = "a = 0o22 # mode\nb = { c = 0o33 }\n[d]\ne.f = '''x\ny'''\n"
-    places = document.places(text)
+    places = document.positions(text)
     assert {keys: (place.line, place.written) for keys, place in places.items()} == {
         ("a",): (1, "0o22"),
         ("b",): (2, "{ c = 0o33 }"),

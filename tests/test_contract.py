@@ -24,13 +24,12 @@ from multi.machine import (
     INSTANCE,
     INSTANCE_NODE,
     INSTANCE_PIDFILE,
-    Draft,
     Ended,
     Executed,
     File,
+    FileWrite,
     Happening,
     Holder,
-    Instance,
     Launch,
     LaunchFailed,
     Locked,
@@ -39,10 +38,9 @@ from multi.machine import (
     Notified,
     Prepared,
     Probed,
-    Row,
     Unreadable,
 )
-from multi.model.process import Proc
+from multi.model.process import Instance, Proc, ProcessInfo
 from multi.system import System
 from real import NOBODY, PATIENCE, Real, until
 from world import Child, Entry, Fake, Nature, World
@@ -203,7 +201,7 @@ class RealBench:
         """Start a sleep."""
         process = self.real.popen("sleep", "600", user=uid or None)
         self.known[process.pid] = process
-        return until(lambda: row_of(self.machine, process.pid), "the stranger is seen").seen.proc
+        return until(lambda: row_of(self.machine, process.pid), "the stranger is seen").proc
 
     def end(self, proc: Proc) -> None:
         """Kill it and wait for it."""
@@ -274,16 +272,16 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
 # --- words of the tests -------------------------------------------------------------------------------
 
 
-def row_of(machine: Machine, pid: int) -> Row | None:
+def row_of(machine: Machine, pid: int) -> ProcessInfo | None:
     """Look at one process; None when it is gone or a zombie."""
-    row = machine.census().rows.get(pid)
-    return row if row is not None and not row.seen.gone else None
+    info = machine.processes().by_pid.get(pid)
+    return info if info is not None and not info.gone else None
 
 
 def is_gone(machine: Machine, proc: Proc) -> bool:
     """Whether a process is in no process table any more. Its pid may be another process's by now."""
-    row = row_of(machine, proc.pid)
-    return row is None or row.seen.proc != proc
+    info = row_of(machine, proc.pid)
+    return info is None or info.proc != proc
 
 
 def launch(bench: Bench, kind: str, *, key: str = KEY, machine: Machine | None = None, **more: str | None) -> None:
@@ -321,10 +319,10 @@ def eventually(machine: Machine, condition: Callable[[], T | None], what: str) -
     return found
 
 
-def carrying(machine: Machine, proc: Proc) -> Row | None:
+def carrying(machine: Machine, proc: Proc) -> ProcessInfo | None:
     """Look at a process that carries its instance by now."""
-    row = row_of(machine, proc.pid)
-    return row if row is not None and row.instance is not None else None
+    info = row_of(machine, proc.pid)
+    return info if info is not None and info.instance is not None else None
 
 
 def running(bench: Bench, kind: str, *, key: str = KEY, machine: Machine | None = None, **more: str | None) -> Proc:
@@ -366,13 +364,13 @@ def test_launch_and_gate(bench: Bench) -> None:
     nothing(machine)
     machine.open_gate(KEY)
     assert hear(machine, Executed) == Executed(KEY)
-    row = eventually(machine, lambda: carrying(machine, proc), "it carries its instance")
-    assert row.seen.proc == proc
-    assert row.instance == Instance("f" * 32, proc.pid, KEY, f"{bench.run}/w1.pid")
-    assert row.seen.pgrp == proc.pid
-    assert row.seen.session != proc.pid
-    assert row.seen.uid == machine.me().uid
-    assert 0 <= row.seen.age < PATIENCE
+    info = eventually(machine, lambda: carrying(machine, proc), "it carries its instance")
+    assert info.proc == proc
+    assert info.instance == Instance("f" * 32, proc.pid, KEY, f"{bench.run}/w1.pid")
+    assert info.pgrp == proc.pid
+    assert info.session != proc.pid
+    assert info.uid == machine.me().uid
+    assert 0 <= info.age < PATIENCE
     assert machine.exists(proc.pid)
     assert eventually(machine, lambda: machine.cmdline(proc.pid), "it has words") == bench.program("lives")
     assert isinstance(machine.read(f"{bench.run}/w1.log", 100), File)
@@ -474,16 +472,16 @@ def test_standing_still(bench: Bench) -> None:
     machine = bench.machine
     proc = settled(bench, "ends with 3 on TERM")
 
-    def stands(still: bool) -> bool:
-        row = row_of(machine, proc.pid)
-        return row is not None and row.seen.still == still
+    def stands(suspended: bool) -> bool:
+        info = row_of(machine, proc.pid)
+        return info is not None and info.suspended == suspended
 
-    assert stands(still=False)
+    assert stands(suspended=False)
     assert machine.signal(proc, STOP) == "sent"
-    eventually(machine, lambda: stands(still=True), "it stands still")
+    eventually(machine, lambda: stands(suspended=True), "it stands still")
     assert machine.signal(proc, TERM) == "sent"
     nothing(machine)
-    assert stands(still=True)
+    assert stands(suspended=True)
     assert machine.signal(proc, CONT) == "sent"
     assert hear(machine, Ended) == Ended(KEY, proc, 3)
 
@@ -504,7 +502,7 @@ def test_signal_to_the_wrong_birth(bench: Bench) -> None:
     """A pid with another birth is another process: it is gone, and whoever has its pid now feels nothing."""
     machine = bench.machine
     proc = running(bench, "lives")
-    assert machine.signal(Proc(proc.pid, proc.birth + "0"), KILL) == "gone"
+    assert machine.signal(Proc(proc.pid, proc.start_id + "0"), KILL) == "gone"
     nothing(machine)
     assert row_of(machine, proc.pid) is not None
 
@@ -513,8 +511,8 @@ def test_signal_to_ourselves_and_to_init(bench: Bench) -> None:
     """Neither init nor we are ever signalled, whatever anybody proves."""
     machine = bench.machine
     for pid in (1, machine.me().pid):
-        row = machine.census().rows[pid]
-        assert machine.signal(row.seen.proc, CONT) == "denied"
+        info = machine.processes().by_pid[pid]
+        assert machine.signal(info.proc, CONT) == "denied"
 
 
 @pytest.mark.root
@@ -597,8 +595,8 @@ def test_another_multi_sees_the_same(bench: Bench) -> None:
     """What one `multi` started, another one sees, signals and hears the end of; the status is the first one's."""
     proc = running(bench, "lives")
     other = bench.another()
-    row = eventually(other, lambda: carrying(other, proc), "the other one sees it")
-    assert row.seen.proc == proc
+    info = eventually(other, lambda: carrying(other, proc), "the other one sees it")
+    assert info.proc == proc
     other.watch(KEY, proc)
     assert other.signal(proc, TERM) == "sent"
     assert hear(other, Ended) == Ended(KEY, proc, None)
@@ -610,27 +608,27 @@ def test_family(bench: Bench) -> None:
     machine = bench.machine
     proc = running(bench, "has children")
 
-    def family() -> list[Row] | None:
-        rows = [row for row in machine.census().rows.values() if row.seen.proc != proc and not row.seen.gone]
-        ours = [row for row in rows if row.instance is not None and row.instance.pid == proc.pid]
-        bare = [row for row in rows if row.seen.ppid == proc.pid and row.instance is None]
+    def family() -> list[ProcessInfo] | None:
+        infos = [info for info in machine.processes().by_pid.values() if info.proc != proc and not info.gone]
+        ours = [info for info in infos if info.instance is not None and info.instance.pid == proc.pid]
+        bare = [info for info in infos if info.ppid == proc.pid and info.instance is None]
         return ours + bare if len(ours) == 3 and len(bare) == 1 else None
 
-    def kind(row: Row) -> tuple[bool, bool, bool]:
-        seen = row.seen
-        return seen.ppid == proc.pid, seen.pgrp == proc.pid, row.instance is not None
+    def kind(info: ProcessInfo) -> tuple[bool, bool, bool]:
+        seen = info
+        return seen.ppid == proc.pid, seen.pgrp == proc.pid, info.instance is not None
 
-    rows = eventually(machine, family, "the family is complete")
-    assert sorted(map(kind, rows)) == [
+    infos = eventually(machine, family, "the family is complete")
+    assert sorted(map(kind, infos)) == [
         (False, False, True),
         (True, False, True),
         (True, True, False),
         (True, True, True),
     ]
-    for row in rows:
-        machine.signal(row.seen.proc, KILL)
-    for row in rows:
-        eventually(machine, partial(is_gone, machine, row.seen.proc), "all can be ended")
+    for info in infos:
+        machine.signal(info.proc, KILL)
+    for info in infos:
+        eventually(machine, partial(is_gone, machine, info.proc), "all can be ended")
 
 
 def test_zombie(bench: Bench) -> None:
@@ -639,8 +637,8 @@ def test_zombie(bench: Bench) -> None:
     proc = running(bench, "has a zombie")
 
     def zombie() -> Proc | None:
-        rows = machine.census().rows.values()
-        return next((row.seen.proc for row in rows if row.seen.ppid == proc.pid and row.seen.gone), None)
+        infos = machine.processes().by_pid.values()
+        return next((info.proc for info in infos if info.ppid == proc.pid and info.gone), None)
 
     found = eventually(machine, zombie, "there is a zombie")
     assert machine.exists(found.pid)
@@ -656,16 +654,16 @@ def test_what_does_not_exist(bench: Bench) -> None:
         assert not bench.machine.exists(pid)
         assert bench.machine.cmdline(pid) == ()
         assert bench.machine.executed(pid) == ()
-        assert pid == 0 or pid not in bench.machine.census().rows
+        assert pid == 0 or pid not in bench.machine.processes().by_pid
 
 
 def test_us(bench: Bench) -> None:
     """We are in the table, and carry nothing whatever we were started from."""
     machine = bench.machine
     me = machine.me()
-    row = machine.census().rows[me.pid]
-    assert row.seen.uid == me.uid
-    assert row.instance is None
+    info = machine.processes().by_pid[me.pid]
+    assert info.uid == me.uid
+    assert info.instance is None
     assert machine.uid_of("root") == machine.uid_of("0") == 0
     with pytest.raises(MachineError, match="there is none"):
         machine.uid_of("nobody-has-this-name")
@@ -679,7 +677,7 @@ def test_us(bench: Bench) -> None:
 
 def put(machine: Machine, path: str, data: bytes) -> None:
     """Write one file; what the machine answers is raised."""
-    (error,) = machine.write([Draft(path, data, None, None)])
+    (error,) = machine.write([FileWrite(path, data, None, None)])
     if error is not None:
         raise error
 
@@ -708,7 +706,7 @@ def test_write_many(bench: Bench) -> None:
     machine = bench.machine
     in_the_way = bench.put("77.pid", "directory")
     paths = [f"{bench.run}/{number}.pid" for number in range(150)]
-    answers = machine.write([Draft(path, path.encode(), None, None) for path in paths])
+    answers = machine.write([FileWrite(path, path.encode(), None, None) for path in paths])
     assert len(answers) == len(paths)
     for path, answer in zip(paths, answers, strict=True):
         if path == in_the_way:
@@ -1051,9 +1049,9 @@ def test_token(bench: Bench) -> None:
 def test_clocks(bench: Bench) -> None:
     """The clock goes forward; the census says when it was taken."""
     machine = bench.machine
-    first, census, second = machine.now(), machine.census(), machine.now()
-    assert first <= census.at <= second
-    assert abs(census.wall - machine.wall()) < PATIENCE
+    first, processes, second = machine.now(), machine.processes(), machine.now()
+    assert first <= processes.at <= second
+    assert abs(processes.wall - machine.wall()) < PATIENCE
 
 
 assert shutil.which("true"), "exec probes need it"

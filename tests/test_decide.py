@@ -1,6 +1,6 @@
 """The heart is one table; this is the same table, and each of its cells is tried.
 
-What is compared are three writings of it: the one here, that of the design, and the one that heads `multi.decide.table`.
+Three writings of it are compared: the one here, that of the design, and the one that heads `multi.decide.table`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import replace
 import pytest
 
 from multi.decide import table as decide
-from multi.decide.table import Wish, needs_restart, proc_of, route
+from multi.decide.table import Request, needs_restart, proc_of, route
 from multi.model.node import Known, Unknown
 from multi.model.process import Proc
 from multi.model.schedule import parse
-from multi.model.state import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.model.step import (
     Adopt,
     AwaitDown,
@@ -26,13 +26,13 @@ from multi.model.step import (
     Clear,
     Kill,
     Refuse,
+    Resume,
     Rewrite,
     Signal,
     Skip,
     Spawn,
     Step,
     Stop,
-    Wake,
 )
 from world import node_of
 
@@ -61,7 +61,7 @@ kill     | Skip  | Kill tree, Clear | Kill tree, Clear | Clear | Adopt, Kill tre
 
 PROC = Proc(4000, "boot:1")
 NODE = node_of(reload_signal=int(signal.SIGHUP))
-SEEN: dict[str, Sighting] = {
+SEEN: dict[str, State] = {
     "Down": Down(),
     "Up": Up(PROC),
     "Stopping": Stopping(PROC),
@@ -72,7 +72,7 @@ SEEN: dict[str, Sighting] = {
 TERM, QUIT, KILL = int(signal.SIGTERM), int(signal.SIGQUIT), int(signal.SIGKILL)
 
 
-def rows(text: str) -> dict[tuple[str, str], str]:
+def infos(text: str) -> dict[tuple[str, str], str]:
     """A written table as (command, sighting) -> cell. An empty first cell goes on with the row before."""
     table: dict[tuple[str, str], str] = {}
     command = ""
@@ -86,7 +86,7 @@ def rows(text: str) -> dict[tuple[str, str], str]:
     return table
 
 
-PAGE = rows(TABLE)
+PAGE = infos(TABLE)
 
 
 def names(steps: tuple[Step, ...]) -> str:
@@ -94,9 +94,9 @@ def names(steps: tuple[Step, ...]) -> str:
     return ", ".join(type(step).__name__ for step in steps)
 
 
-def steps(command: str, seen: Sighting, signum: int | None = None) -> tuple[Step, ...]:
+def steps(command: str, seen: State, signum: int | None = None) -> tuple[Step, ...]:
     """What is decided."""
-    return route(Wish(command, signum), seen, NODE).steps
+    return route(Request(command, signum), seen, NODE).steps
 
 
 @pytest.mark.parametrize(("command", "column"), PAGE, ids="-".join)
@@ -108,12 +108,12 @@ def test_each_cell(command: str, column: str) -> None:
 def test_the_module_is_headed_by_the_same_table() -> None:
     """The table that a reader finds in `multi.decide.table` is this one, cell by cell."""
     lines = [line for line in (decide.__doc__ or "").splitlines() if line.strip().startswith("|")]
-    assert rows("\n".join(lines)) == PAGE
+    assert infos("\n".join(lines)) == PAGE
 
 
 def test_the_design_has_the_same_table() -> None:
     """The words of the design mean these steps."""
-    for place, cell in rows(DESIGN).items():
+    for place, cell in infos(DESIGN).items():
         plain = re.sub(r'\(schedule\)| "[^"]*"| tree| first of schedule', "", cell)
         assert plain.replace("Await its end by the schedule", "AwaitEnd") == PAGE[place]
 
@@ -122,7 +122,7 @@ def test_every_command_has_a_row() -> None:
     """Nothing is decided outside the table, and nothing is in it that is not decided."""
     assert {command for command, _ in PAGE} | {"reload", "dump"} == set(decide._ROWS)  # noqa: SLF001 -- the table itself
     with pytest.raises(KeyError):
-        route(Wish("no such command"), Down(), NODE)
+        route(Request("no such command"), Down(), NODE)
 
 
 def test_unsure_is_never_touched() -> None:
@@ -190,8 +190,8 @@ def test_a_stop_that_was_cut_off() -> None:
 @pytest.mark.parametrize("command", ["start", "ensure", "apply"])
 def test_what_is_not_ready_yet_is_waited_for(command: str) -> None:
     """Somebody else's start that was cut off is waited for: OK means running (G4)."""
-    wish = Wish(command, recorded=NODE)
-    assert route(wish, Up(PROC, ready=False), NODE).steps == (AwaitReady(PROC),)
+    request = Request(command, recorded=NODE)
+    assert route(request, Up(PROC, ready=False), NODE).steps == (AwaitReady(PROC),)
 
 
 def test_waiting_touches_nothing() -> None:
@@ -210,30 +210,30 @@ def test_ensure_leaves_alone_what_was_stopped_on_purpose() -> None:
 
 def test_ensure_leaves_alone_for_a_while_what_keeps_failing() -> None:
     """A node that dies again and again is given a pause; that is said, and is no success."""
-    (skip,) = steps("ensure", Dead("it exited with status 1", patience=42.4))
+    (skip,) = steps("ensure", Dead("it exited with status 1", backoff=42.4))
     assert isinstance(skip, Skip)
     assert not skip.met
     assert skip.why.startswith("it exited with status 1")
     assert "42s" in skip.why
-    assert names(steps("ensure", Dead("it exited with status 1", patience=0.0))) == "Clear, Spawn"
+    assert names(steps("ensure", Dead("it exited with status 1", backoff=0.0))) == "Clear, Spawn"
 
 
 def test_ensure_has_patience_only_with_what_died() -> None:
     """Whoever says start means now."""
     for command in ("start", "restart"):
-        assert names(steps(command, Dead("why", patience=3600.0))) == "Clear, Spawn"
+        assert names(steps(command, Dead("why", backoff=3600.0))) == "Clear, Spawn"
 
 
 def test_signal() -> None:
     """A signal that is no stop is the one that was given, or the preset's to reload or to dump stacks; else refused."""
     assert steps("signal", Up(PROC), QUIT) == (Signal(PROC, QUIT),)
     assert steps("reload", Up(PROC)) == (Signal(PROC, int(signal.SIGHUP)),)
-    (refused,) = route(Wish("reload"), Up(PROC), replace(NODE, reload_signal=None)).steps
+    (refused,) = route(Request("reload"), Up(PROC), replace(NODE, reload_signal=None)).steps
     assert isinstance(refused, Refuse)
     assert "has no reload signal" in refused.why
     dumps = replace(NODE, dump_signal=int(signal.SIGUSR1))
-    assert route(Wish("dump"), Up(PROC), dumps).steps == (Signal(PROC, int(signal.SIGUSR1)),)
-    (refused,) = route(Wish("dump"), Up(PROC), replace(NODE, dump_signal=None)).steps
+    assert route(Request("dump"), Up(PROC), dumps).steps == (Signal(PROC, int(signal.SIGUSR1)),)
+    (refused,) = route(Request("dump"), Up(PROC), replace(NODE, dump_signal=None)).steps
     assert isinstance(refused, Refuse)
     assert "has no signal that dumps stacks" in refused.why
 
@@ -245,7 +245,7 @@ def test_g6_reload_ends_nobody() -> None:
     assert isinstance(refused, Refuse)
     assert refused.why.startswith("another tool started it, and HUP would end it; ")
     usr1 = replace(NODE, reload_signal=int(signal.SIGUSR1))
-    assert route(Wish("reload"), fragile, usr1).steps == (Signal(PROC, int(signal.SIGUSR1)),)
+    assert route(Request("reload"), fragile, usr1).steps == (Signal(PROC, int(signal.SIGUSR1)),)
     assert steps("signal", fragile, int(signal.SIGHUP)) == (Signal(PROC, int(signal.SIGHUP)),)
 
 
@@ -266,20 +266,20 @@ def test_what_stands_still_is_let_go_on(command: str, column: str) -> None:
     """It could neither work nor end when it is asked to; then everything is as ever (G3, G6)."""
     seen = SEEN[column]
     assert isinstance(seen, (Up, Stopping, Lost))
-    assert steps(command, replace(seen, still=True)) == (Wake(PROC), *steps(command, seen))
+    assert steps(command, replace(seen, suspended=True)) == (Resume(PROC), *steps(command, seen))
 
 
 def test_what_stands_still_and_is_left_so() -> None:
     """KILL needs nobody's help, a signal is the user's own word, and who only waits touches nothing."""
     for command in ("kill", "signal", "up", "down"):
-        for seen in (Up(PROC, still=True), Stopping(PROC, still=True), Lost(PROC, "why", still=True)):
-            assert Wake(PROC) not in steps(command, seen, TERM)
+        for seen in (Up(PROC, suspended=True), Stopping(PROC, suspended=True), Lost(PROC, "why", suspended=True)):
+            assert Resume(PROC) not in steps(command, seen, TERM)
 
 
 def test_ensure_of_what_stands_still() -> None:
     """A stop that was cut off goes on; what somebody holds on purpose is left alone, and is no success."""
-    assert steps("ensure", Stopping(PROC, still=True)) == (Wake(PROC), Skip("already stopping"))
-    (skip,) = steps("ensure", Up(PROC, still=True))
+    assert steps("ensure", Stopping(PROC, suspended=True)) == (Resume(PROC), Skip("already stopping"))
+    (skip,) = steps("ensure", Up(PROC, suspended=True))
     assert isinstance(skip, Skip)
     assert not skip.met
     assert skip.why == "it stands still, because somebody sent it STOP; 'multi start' lets it go on"
@@ -290,11 +290,11 @@ def test_ensure_of_what_stands_still() -> None:
 
 @pytest.mark.parametrize("seen", SEEN.values(), ids=str)
 @pytest.mark.parametrize("command", sorted(decide.COMMANDS))
-def test_what_nobody_can_tell_is_not_started(command: str, seen: Sighting) -> None:
+def test_what_nobody_can_tell_is_not_started(command: str, seen: State) -> None:
     """A route to a start of a node whose command is not known is refused before its first step; others are as ever."""
-    wish = Wish(command, TERM if command == "signal" else None)
-    known = route(wish, seen, NODE).steps
-    steps = route(wish, seen, replace(NODE, command=Unknown("nobody knows it"))).steps
+    request = Request(command, TERM if command == "signal" else None)
+    known = route(request, seen, NODE).steps
+    steps = route(request, seen, replace(NODE, command=Unknown("nobody knows it"))).steps
     if any(isinstance(step, Spawn) for step in known):
         (refusal,) = steps
         assert isinstance(refusal, Refuse)
@@ -306,10 +306,10 @@ def test_what_nobody_can_tell_is_not_started(command: str, seen: Sighting) -> No
 # --- apply ------------------------------------------------------------------------------------------------------
 
 
-def apply(recorded: object, seen: Sighting) -> str:
+def apply(recorded: object, seen: State) -> str:
     """What ``apply`` decides for a node that was started as `recorded`."""
     assert recorded is None or isinstance(recorded, type(NODE))
-    return names(route(Wish("apply", recorded=recorded), seen, NODE).steps)
+    return names(route(Request("apply", recorded=recorded), seen, NODE).steps)
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,10 @@ def test_apply_rewrites_what_needs_no_restart(name: str, value: object) -> None:
     recorded = replace(NODE, **{name: value})  # type: ignore[arg-type]  # fields by name
     assert apply(recorded, Up(PROC)) == "Rewrite"
     assert apply(recorded, SEEN["Lost"]) == "Adopt, Rewrite"
-    assert route(Wish("apply", recorded=recorded), Up(PROC, ready=False), NODE).steps == (Rewrite(), AwaitReady(PROC))
+    assert route(Request("apply", recorded=recorded), Up(PROC, ready=False), NODE).steps == (
+        Rewrite(),
+        AwaitReady(PROC),
+    )
 
 
 def test_apply_leaves_alone_what_is_as_it_should_be() -> None:
@@ -365,7 +368,7 @@ def test_apply_leaves_alone_what_is_as_it_should_be() -> None:
 def test_apply_starts_what_is_not_there() -> None:
     """What is configured is to run, however it ended."""
     assert apply(NODE, Down()) == "Spawn"
-    assert apply(NODE, Dead("why", on_purpose=True, patience=99.0)) == "Clear, Spawn"
+    assert apply(NODE, Dead("why", on_purpose=True, backoff=99.0)) == "Clear, Spawn"
     assert apply(NODE, Stopping(PROC)) == "Stop, Clear, Spawn"
 
 

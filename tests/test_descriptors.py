@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from multi.act.walk import Manner, walk
-from multi.decide.table import Wish
+from multi.act.walk import RunOptions, walk
+from multi.decide.table import Request
 from multi.model.event import Readied
 from real import Real
 from world import World, node_of
@@ -52,7 +52,7 @@ def test_nodes_beyond_the_room_wait_for_their_turn() -> None:
     world.room = 3
     fake = world.fake()
     most = ready = 0
-    for event in walk([(node_of(name), Wish("start")) for name in NAMES], Manner(), fake):
+    for event in walk([(node_of(name), Request("start")) for name in NAMES], RunOptions(), fake):
         most = max(most, len(world.flocks))
         ready += isinstance(event, Readied)
     assert ready == NODES

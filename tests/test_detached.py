@@ -20,8 +20,8 @@ from unittest import mock
 
 import pytest
 
-from multi.act.walk import Manner, walk
-from multi.decide.table import Wish
+from multi.act.walk import RunOptions, walk
+from multi.decide.table import Request
 from multi.model.event import Readied
 from multi.system import System
 from multi.system import child as launch
@@ -290,5 +290,5 @@ def test_g7_portable_path(real: Real) -> None:
     )
     with mock.patch.dict(os.environ, real.env, clear=True), contextlib.ExitStack() as stack:
         machine = stack.enter_context(System(pidfd=False))
-        assert isinstance(list(walk([(node, Wish("start"))], Manner(), machine))[-1], Readied)
+        assert isinstance(list(walk([(node, Request("start"))], RunOptions(), machine))[-1], Readied)
     is_detached(real, real.pid("a"))

@@ -193,7 +193,7 @@ def test_after_a_reboot(real: Real) -> None:
     kill(real, "a")
     stranger = real.popen("sleep", "600")
     real.pidfile("a").write_text(f"{stranger.pid}\n", encoding="ascii")
-    change(real, "a", pid=stranger.pid, birth="00000000-0000-0000-0000-000000000000:1234")
+    change(real, "a", pid=stranger.pid, start_id="00000000-0000-0000-0000-000000000000:1234")
     ensure(real).ok()
     assert real.state("a") == {"a": "running"}
     assert stranger.poll() is None

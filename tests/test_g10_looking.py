@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from multi.machine import Census
+from multi.model.process import ProcessTable
 from multi.system import System
 from private_machine import need
 from real import stat
@@ -70,14 +70,14 @@ def test_g10_looking_at_a_node_touches_nothing(real: Real, words: tuple[str, ...
     real.start("a", "b", cmd=real.worker("--tally", str(tally)), startsecs=0.3).ok()
     real.pidfile("b").write_text("1\n")
     pid = real.pid("a")
-    birth = stat(pid)
+    start_id = stat(pid)
     before = everything(real.base)
     real.raw(*words, f"--pidfile={real.run}/%n.pid", f"--logfile={real.log}/%n.log")
     assert everything(real.base) == before
     now = stat(pid)
     assert now is not None
-    assert birth is not None
-    assert now.birth == birth.birth
+    assert start_id is not None
+    assert now.start_id == start_id.start_id
     assert not tally.exists()
 
 
@@ -106,16 +106,16 @@ def test_g10_the_kernel_hears_of_no_change(real: Real, words: tuple[str, ...]) -
 
 def test_g10_a_look_beside_a_start_shows_no_phantom(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
     """G10: `status` takes no lock; a process that was started between its two looks is not shown as dead."""
-    looks: list[Census] = []
-    census = System.census
+    looks: list[ProcessTable] = []
+    processes = System.processes
 
-    def stale(system: System) -> Census:
-        looks.append(census(system))
+    def stale(system: System) -> ProcessTable:
+        looks.append(processes(system))
         if len(looks) == 1:
             real.start("a").ok()
         return looks[-1]
 
-    monkeypatch.setattr(System, "census", stale)
+    monkeypatch.setattr(System, "processes", stale)
     view: Mapping[str, object] = json.loads(real.inside("status", "--json", "a").out)[0]
     assert view["state"] == "running"
     assert view["pid"] == real.pid("a")

@@ -49,15 +49,15 @@ def reaped() -> Iterator[None]:
 def one_look(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], None]], None]]:
     """Let something happen right after the first look of a command, before what it decides of it."""
     seen: list[Callable[[], None]] = []
-    census = System.census
+    processes = System.processes
 
     def look(system: System) -> object:
-        rows = census(system)
+        infos = processes(system)
         while seen:
             seen.pop()()
-        return rows
+        return infos
 
-    monkeypatch.setattr(System, "census", look)
+    monkeypatch.setattr(System, "processes", look)
     yield seen.append
     assert not seen, "nobody looked"
 
@@ -133,7 +133,7 @@ def test_g1_a_held_identity_survives_recycling(real: Real, path: str) -> None:
     """A `Proc` stands for one process for ever: signals to it, and the wait for its end, know that it is gone."""
     worker = real.own_worker()
     with System(pidfd=path == "pidfd") as system:
-        proc = system.census().rows[worker.pid].seen.proc
+        proc = system.processes().by_pid[worker.pid].proc
         system.watch("watched", proc)
         worker.kill()
         worker.wait()
@@ -167,12 +167,12 @@ def test_g1_another_boot(real: Real) -> None:
     """Start ticks mean nothing without the boot they were counted in: after a reboot every record is of the dead."""
     real.inside_raw(*real.start_words("a")).ok()
     pid, record = real.pid("a"), real.record("a")
-    boot, _, ticks = str(record["birth"]).partition(":")
+    boot, _, ticks = str(record["start_id"]).partition(":")
     assert boot == Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    assert int(ticks) == getattr(stat(pid), "birth", None)
+    assert int(ticks) == getattr(stat(pid), "start_id", None)
     other = real.own_worker()
-    born = getattr(stat(other.pid), "birth", None)
-    record |= {"pid": other.pid, "birth": f"00000000-0000-0000-0000-000000000000:{born}", "token": "f" * 32}
+    born = getattr(stat(other.pid), "start_id", None)
+    record |= {"pid": other.pid, "start_id": f"00000000-0000-0000-0000-000000000000:{born}", "token": "f" * 32}
     real.recordfile("a").write_text(json.dumps(record), encoding="utf-8")
     real.pidfile("a").write_text(f"{other.pid}\n", encoding="ascii")
     end(pid)
@@ -589,6 +589,6 @@ def test_g1_a_record_names_no_more_than_its_place(real: Real) -> None:
 def test_g1_init_and_ourselves_are_never_signalled() -> None:
     """Pids up to 1 and our own are refused at the door itself, whoever asks."""
     with System() as system:
-        me = system.census().rows[os.getpid()].seen.proc
+        me = system.processes().by_pid[os.getpid()].proc
         for proc in (me, Proc(1, "x"), Proc(0, "x"), Proc(-1, "x"), Proc(-os.getpid(), "x")):
             assert system.signal(proc, signal.SIGKILL) == "denied"

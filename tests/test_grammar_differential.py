@@ -16,7 +16,7 @@ import pytest
 import celery_oracle
 from celery_oracle import Told
 from grammar_generator import Generator
-from grammar_rows import APP_OPTIONS, FLAGS, PREDICATES, rows, unscoped
+from grammar_rows import APP_OPTIONS, FLAGS, PREDICATES, infos, unscoped
 from grammar_tools import expand_words
 from multi.errors import MultiError
 from multi.words import expand
@@ -98,7 +98,7 @@ def test_no_difference_outside_the_table(part: int) -> None:
     cited: Counter[str] = Counter()
     for seed in range(part * CASES, (part + 1) * CASES):
         words = Generator(seed, odd=(0.0, 0.02, 0.1, 0.3)[seed % 4]).words()
-        found = rows(words)
+        found = infos(words)
         cited.update(found)
         if found:
             try:
@@ -119,7 +119,7 @@ def test_the_generator_reaches_every_row() -> None:
     """A predicate that nothing falls under would be a row that nobody tests."""
     reached: set[str] = set()
     for seed in range(PARTS * CASES):
-        reached |= rows(Generator(seed, odd=0.3).words())
+        reached |= infos(Generator(seed, odd=0.3).words())
         if reached == {*PREDICATES}:
             return
     assert reached == {*PREDICATES}
@@ -152,7 +152,7 @@ def test_the_documentation_was_found() -> None:
 def test_documented_examples(line: str, shown: Sequence[str]) -> None:
     """Each example falls under no row, is the same in both, and gives the commands that are shown below it."""
     words = shlex.split(line)[1:]
-    assert rows(words) == set()
+    assert infos(words) == set()
     compare(words)
     if "--hostname" not in line:
         words = ["--hostname=myhost", *words]
@@ -208,5 +208,5 @@ w1 -A proj -Q default -- broker.connection_timeout=30 worker.prefetch_multiplier
 def test_what_people_write(line: str) -> None:
     """Lines in the shapes found in public scripts, units and answers: under no row, and the same in both."""
     words = shlex.split(line)
-    assert rows(words) == set()
+    assert infos(words) == set()
     compare(words)

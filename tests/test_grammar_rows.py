@@ -53,10 +53,10 @@ def refused(words: str | list[str], *, signals: bool = False, strict: bool = Fal
 
 def test_the_table_and_these_tests_have_the_same_rows() -> None:
     """Every row has a test, every test a row, and no number is used twice or left out."""
-    rows = re.findall(r"^\| D(\d+) \|", TABLE.read_text(), re.MULTILINE)
+    infos = re.findall(r"^\| D(\d+) \|", TABLE.read_text(), re.MULTILINE)
     tested = {match[1] for name in globals() if (match := re.match(r"test_d(\d+)_", name))}
-    assert rows == [str(number) for number in range(1, len(rows) + 1)]
-    assert tested == set(rows)
+    assert infos == [str(number) for number in range(1, len(infos) + 1)]
+    assert tested == set(infos)
 
 
 def test_every_row_says_what_each_of_the_two_does() -> None:

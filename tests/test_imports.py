@@ -25,15 +25,26 @@ COSTLY_NAMES = """
     uuid xml zipfile
 """
 PARSING_NAMES = """
-    config document errors expand machine merge naming node parse pipeline presets proc schedule scope settings sighting
-    spec template value
+    api errors machine model model.node model.process model.schedule model.state settings settings.config
+    settings.presets settings.table settings.toml value words words.expand words.grammar words.merge words.names
+    words.scope words.spec words.template
 """
 COSTLY = frozenset(COSTLY_NAMES.split())
 COMMAND_LINE = frozenset({"cli", "cli.commands", "cli.screen", "cli.words", "errors", "value"})
-DOOR = frozenset({"system", "system.files", "system.place", "system.way"})
+DOOR = frozenset({"system", "system.files", "system.local", "system.trusted_path"})
 WORDS = COMMAND_LINE | DOOR | frozenset(PARSING_NAMES.split())
-LOOKING = WORDS | {"check", "event", "logs", "observe", "record", "report", "step", "system.linux"}
-ACTING = LOOKING | {"act", "decide", "pause", "ready"}
+LOOKING = WORDS | {
+    "check",
+    "logs",
+    "model.event",
+    "model.record",
+    "model.step",
+    "observe",
+    "observe.look",
+    "system.linux",
+}
+LOOKING |= {"report", "report.lines"}
+ACTING = LOOKING | {"act", "act.ready", "act.waits", "act.walk", "decide", "decide.table"}
 STANDARD = frozenset({"tomllib" if sys.version_info >= (3, 11) else "tomli", "select", "shlex", "signal"})
 
 SCRIPT = """
@@ -98,7 +109,7 @@ def test_commands_that_act(real: Real) -> None:
     """Only a start imports what makes processes."""
     ours, others = imported(real, *real.start_words(*NAMES))
     assert (ours, others) == (
-        ACTING | {"system.launch"},
+        ACTING | {"system.child"},
         STANDARD | {"heapq", "json", "resource", "selectors", "socket"},
     )
     for command in ("stop", "stopwait"):

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from multi.machine import Census, File, Instance, Me, Row, Unreadable
+from multi.machine import File, Me, Unreadable
 from multi.model import record as records
 from multi.model.node import Known, Node
-from multi.model.process import Proc, Seen
+from multi.model.process import Instance, Proc, ProcessInfo, ProcessTable
 from multi.model.record import Record
-from multi.model.state import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.observe import look as observe
 from multi.observe.look import Evidence, judge
 from world import Entry, World, node_of
@@ -29,23 +29,25 @@ PROC = Proc(PID, "boot:1")
 TOKEN = "t" * 32
 
 
-def row(
+def info(
     pid: int = PID,
-    birth: str = "boot:1",
+    start_id: str = "boot:1",
     *,
     uid: int = ROOT,
     age: float = 100.0,
     gone: bool = False,
-    still: bool = False,
+    suspended: bool = False,
     ppid: int = 1,
     pgrp: int | None = None,
     session: int = 1,
     instance: Instance | None = None,
-) -> Row:
+) -> ProcessInfo:
     """One process, by default the node's own."""
     pgrp = pid if pgrp is None else pgrp
     where = {"ppid": ppid, "pgrp": pgrp, "session": session}
-    return Row(Seen(proc=Proc(pid, birth), **where, uid=uid, gone=gone, age=age, still=still), instance, 0.0, 0)
+    return ProcessInfo(
+        proc=Proc(pid, start_id), **where, uid=uid, gone=gone, age=age, suspended=suspended, instance=instance
+    )
 
 
 def carrier(
@@ -56,9 +58,9 @@ def carrier(
     token: str = TOKEN,
     uid: int = ROOT,
     age: float = 100.0,
-) -> Row:
+) -> ProcessInfo:
     """A process that says in its environment what it is: the main process, unless it names another one."""
-    return row(pid, uid=uid, age=age, instance=Instance(token, pid if main is None else main, node.name, node.pidfile))
+    return info(pid, uid=uid, age=age, instance=Instance(token, pid if main is None else main, node.name, node.pidfile))
 
 
 def file(data: bytes, *, uid: int = ROOT, mode: int = 0o644, age: float = 50.0) -> File:
@@ -88,11 +90,11 @@ class Case:
     """What is found, and what is true. `why` is a pattern for the reason that is given."""
 
     name: str
-    is_true: type[Sighting]
+    is_true: type[State]
     why: str = ""
     pidfile: File | Unreadable | None = None
     record: File | Unreadable | None = None
-    rows: tuple[Row, ...] = ()
+    infos: tuple[ProcessInfo, ...] = ()
     cmdline: tuple[str, ...] = LOOKS_RIGHT
     exists: bool | None = None  # None: what the table says
     hidden: bool = False
@@ -104,7 +106,13 @@ class Case:
 
 def running(**traits: object) -> Case:
     """A case in which record, pidfile and process agree, but for what is said otherwise."""
-    given: dict[str, object] = {"is_true": Up, "pidfile": pidfile(), "record": recordfile(), "rows": (row(),), **traits}
+    given: dict[str, object] = {
+        "is_true": Up,
+        "pidfile": pidfile(),
+        "record": recordfile(),
+        "infos": (info(),),
+        **traits,
+    }
     return Case(**given)  # type: ignore[arg-type]  # fields by name
 
 
@@ -115,7 +123,7 @@ def foreign(**traits: object) -> Case:
 
 OURS = [
     Case(name="nothing there", is_true=Down),
-    Case(name="strangers only", is_true=Down, rows=(row(), row(4001))),
+    Case(name="strangers only", is_true=Down, infos=(info(), info(4001))),
     running(name="all agree"),
     running(name="not seen ready yet", record=recordfile(phase=records.STARTING), facts={"ready": False}),
     running(
@@ -151,29 +159,29 @@ OURS = [
         facts={"ends_on_hup": False},
     ),
     running(name="being restarted", is_true=Stopping, record=recordfile(desired=records.RESTARTING)),
-    running(name="it goes on", facts={"still": False}),
-    running(name="stands still", rows=(row(still=True),), facts={"still": True, "ready": True}),
+    running(name="it goes on", facts={"suspended": False}),
+    running(name="stands still", infos=(info(suspended=True),), facts={"suspended": True, "ready": True}),
     running(
         name="stands still in a stop",
         is_true=Stopping,
         record=recordfile(desired=records.WANTED_STOPPED, signalled=True),
-        rows=(row(still=True),),
-        facts={"still": True, "sent": True},
+        infos=(info(suspended=True),),
+        facts={"suspended": True, "sent": True},
     ),
     running(
         name="stands still without its pidfile",
         is_true=Lost,
         pidfile=None,
-        rows=(row(still=True),),
+        infos=(info(suspended=True),),
         why="gone",
-        facts={"still": True},
+        facts={"suspended": True},
     ),
-    running(name="process gone", is_true=Dead, why="pid 4000 is gone", rows=()),
+    running(name="process gone", is_true=Dead, why="pid 4000 is gone", infos=()),
     running(
         name="process hidden from us",
         is_true=Unsure,
         why=r"w1\.json names pid 4000, which runs but may not be looked at",
-        rows=(row(ME),),
+        infos=(info(ME),),
         hidden=True,
     ),
     running(
@@ -181,7 +189,7 @@ OURS = [
         is_true=Unsure,
         why=r"w1\.json names pid 4000, which runs but may not be looked at",
         pidfile=None,
-        rows=(),
+        infos=(),
         hidden=True,
     ),
     running(
@@ -189,46 +197,46 @@ OURS = [
         is_true=Dead,
         why="pid 4000 is gone",
         record=recordfile(Proc(PID, "earlier:1")),
-        rows=(row(ME),),
+        infos=(info(ME),),
         hidden=True,
     ),
     running(
         name="pid that is hidden from us was the node's before it lost its files",
         is_true=Lost,
         why="is gone",
-        record=recordfile(Proc(4001, PROC.birth)),
+        record=recordfile(Proc(4001, PROC.start_id)),
         pidfile=None,
-        rows=(carrier(),),
+        infos=(carrier(),),
         hidden=True,
     ),
-    running(name="process is a zombie", is_true=Dead, why="pid 4000 is gone", rows=(row(gone=True),)),
+    running(name="process is a zombie", is_true=Dead, why="pid 4000 is gone", infos=(info(gone=True),)),
     running(
         name="pid belongs to another process",
         is_true=Dead,
         why="pid 4000 is another process now",
-        rows=(row(birth="boot:2"),),
+        infos=(info(start_id="boot:2"),),
     ),
     running(
         name="pid belongs to another process that looks just like it",
         is_true=Dead,
         why="another process now",
-        rows=(row(birth="boot:2", age=3.0),),
+        infos=(info(start_id="boot:2", age=3.0),),
         cmdline=LOOKS_RIGHT,
     ),
-    running(name="another boot", is_true=Dead, rows=(row(birth="another boot:1"),)),
+    running(name="another boot", is_true=Dead, infos=(info(start_id="another boot:1"),)),
     running(
         name="stopped on purpose",
         is_true=Dead,
         record=recordfile(desired=records.WANTED_STOPPED),
-        rows=(),
-        facts={"on_purpose": True, "patience": 0.0},
+        infos=(),
+        facts={"on_purpose": True, "backoff": 0.0},
     ),
     running(
         name="cut off in a restart, after the stop",
         is_true=Dead,
         record=recordfile(desired=records.RESTARTING),
         pidfile=None,
-        rows=(),
+        infos=(),
         facts={"on_purpose": False},
     ),
     running(
@@ -237,7 +245,7 @@ OURS = [
         why="it exited with status 3",
         record=recordfile(None, failure="it exited with status 3"),
         pidfile=None,
-        rows=(),
+        infos=(),
     ),
     running(name="pidfile lost", is_true=Lost, why="its pidfile /run/w1.pid is gone", pidfile=None),
     running(
@@ -254,7 +262,7 @@ OURS = [
         is_true=Lost,
         why="names pid 4001 instead",
         pidfile=pidfile(4001),
-        rows=(row(), row(4001)),
+        infos=(info(), info(4001)),
         cmdline=LOOKS_WRONG,
     ),
     running(
@@ -262,38 +270,38 @@ OURS = [
         is_true=Unsure,
         why="and both run",
         pidfile=pidfile(4001),
-        rows=(row(), row(4001)),
+        infos=(info(), info(4001)),
     ),
     running(
         name="pidfile names another process, the recorded one is gone",
         is_true=Up,
         pidfile=pidfile(4001),
-        rows=(row(4001, "boot:9"),),
+        infos=(info(4001, "boot:9"),),
         proc=Proc(4001, "boot:9"),
     ),
-    running(name="record lost", is_true=Lost, why=r"its record /run/w1\.json is gone", record=None, rows=(carrier(),)),
-    running(name="both lost", is_true=Lost, why="is gone", record=None, pidfile=None, rows=(carrier(),)),
-    running(name="record damaged", is_true=Lost, why="damaged: it is not JSON", record=file(b"{"), rows=(carrier(),)),
+    running(name="record lost", is_true=Lost, why=r"its record /run/w1\.json is gone", record=None, infos=(carrier(),)),
+    running(name="both lost", is_true=Lost, why="is gone", record=None, pidfile=None, infos=(carrier(),)),
+    running(name="record damaged", is_true=Lost, why="damaged: it is not JSON", record=file(b"{"), infos=(carrier(),)),
     running(
         name="record damaged, and nobody runs",
         is_true=Dead,
         why="damaged: it is not JSON",
         record=file(b"{"),
         pidfile=None,
-        rows=(),
+        infos=(),
     ),
     running(
         name="two processes say that they are it",
         is_true=Unsure,
         why=r"pids 4000, 4001 all say that they are w1@host",
         record=None,
-        rows=(carrier(), carrier(4001)),
+        infos=(carrier(), carrier(4001)),
     ),
     running(
         name="a child of it carries its instance, the main process is gone",
         is_true=Dead,
         why="1 process of its tree still runs",
-        rows=(carrier(4001, main=PID),),
+        infos=(carrier(4001, main=PID),),
     ),
     running(
         name="children outlived main process and files",
@@ -301,7 +309,7 @@ OURS = [
         why="its main process is gone; 2 processes of its tree still run",
         pidfile=None,
         record=None,
-        rows=(carrier(4001, main=PID), carrier(4002, main=PID)),
+        infos=(carrier(4001, main=PID), carrier(4002, main=PID)),
     ),
     running(
         name="a record by another way to the same directory, or copied from elsewhere, of a process that runs",
@@ -317,7 +325,7 @@ OURS = [
         why=r"it is about the pidfile /elsewhere/w1\.pid",
         record=recordfile(node=replace(NODE, pidfile="/elsewhere/w1.pid")),
         pidfile=None,
-        rows=(),
+        infos=(),
     ),
     running(
         name="a record that was copied from another node's",
@@ -336,48 +344,48 @@ OURS = [
         name="the files are those of another node that is gone",
         is_true=Dead,
         record=recordfile(node=replace(NODE, name="w1@other", host="other")),
-        rows=(),
+        infos=(),
     ),
 ]
 
 FOREIGN = [
     foreign(name="older, of the file's owner, and looks like it"),
-    foreign(name="gone", is_true=Dead, why="pid 4000 is gone", rows=()),
-    foreign(name="a zombie", is_true=Dead, why="pid 4000 is gone", rows=(row(gone=True),)),
+    foreign(name="gone", is_true=Dead, why="pid 4000 is gone", infos=()),
+    foreign(name="a zombie", is_true=Dead, why="pid 4000 is gone", infos=(info(gone=True),)),
     foreign(
         name="younger than the file",
         is_true=Dead,
         why="started after",
-        rows=(row(age=10.0),),
+        infos=(info(age=10.0),),
         cmdline=LOOKS_WRONG,
     ),
     foreign(
         name="younger than the file, but looks like it: a clock may have been set",
         is_true=Unsure,
         why="started after",
-        rows=(row(age=10.0),),
+        infos=(info(age=10.0),),
     ),
-    foreign(name="as old as the file, as coarse clocks have it", rows=(row(age=49.99),)),
+    foreign(name="as old as the file, as coarse clocks have it", infos=(info(age=49.99),)),
     foreign(
         name="got the pid at once, and has a child of the node to betray it",
         is_true=Dead,
         why=r"pid 4000 is another process now: pid 4001 came of this node's and is older; 1 process of its tree still",
-        rows=(row(age=50.0), carrier(4001, main=PID, age=50.01)),
+        infos=(info(age=50.0), carrier(4001, main=PID, age=50.01)),
         cmdline=LOOKS_WRONG,
     ),
     foreign(
         name="has a child of its own age",
-        rows=(row(age=50.1), carrier(4001, main=PID, age=50.1)),
+        infos=(info(age=50.1), carrier(4001, main=PID, age=50.1)),
     ),
     foreign(
         name="another user's process says that it is older",
-        rows=(row(age=60.0), carrier(4001, main=PID, age=70.0, uid=MALLORY)),
+        infos=(info(age=60.0), carrier(4001, main=PID, age=70.0, uid=MALLORY)),
     ),
     foreign(
         name="got the pid soon after the file was written",
         is_true=Dead,
         why="is another process now",
-        rows=(row(age=49.5),),
+        infos=(info(age=49.5),),
         cmdline=LOOKS_WRONG,
     ),
     foreign(name="looks different", is_true=Unsure, why=r"does not look like w1@host \(.*sshd", cmdline=LOOKS_WRONG),
@@ -437,7 +445,7 @@ FOREIGN = [
         name="hidden from us",
         is_true=Unsure,
         why="may not be looked at",
-        rows=(),
+        infos=(),
         exists=True,
     ),
     foreign(
@@ -451,13 +459,13 @@ FOREIGN = [
         name="root's file names a process of the node's user",
         pidfile=pidfile(),
         node_uid=WORKER,
-        rows=(row(uid=WORKER),),
+        infos=(info(uid=WORKER),),
     ),
     foreign(
         name="the node's user's file names its own process",
         pidfile=pidfile(uid=WORKER),
         node_uid=WORKER,
-        rows=(row(uid=WORKER),),
+        infos=(info(uid=WORKER),),
     ),
     foreign(
         name="somebody else's process, and we are not root",
@@ -470,7 +478,7 @@ FOREIGN = [
 
 HOSTILE = [
     *(
-        foreign(name=f"pidfile holds {data!r}", is_true=Unsure, why=why, pidfile=pidfile(data), rows=(row(),))
+        foreign(name=f"pidfile holds {data!r}", is_true=Unsure, why=why, pidfile=pidfile(data), infos=(info(),))
         for data, why in [
             (b"", "empty"),
             (b"\n", "empty"),
@@ -494,8 +502,8 @@ HOSTILE = [
             (b"\xff\xfe\n", "does not hold a pid"),
         ]
     ),
-    foreign(name="a pid beyond what the kernel has", is_true=Dead, why="is gone", pidfile=pidfile(4194305), rows=()),
-    foreign(name="the largest number that may be a pid", is_true=Dead, pidfile=pidfile(9999999999), rows=()),
+    foreign(name="a pid beyond what the kernel has", is_true=Dead, why="is gone", pidfile=pidfile(4194305), infos=()),
+    foreign(name="the largest number that may be a pid", is_true=Dead, pidfile=pidfile(9999999999), infos=()),
     foreign(name="blanks around it", pidfile=pidfile(b"  4000\r\n")),
     foreign(
         name="pidfile is a link",
@@ -536,7 +544,7 @@ HOSTILE = [
         name="group may write, and we are not root: whose group it is, is our own affair",
         pidfile=pidfile(mode=0o664, uid=WORKER),
         record=recordfile(mode=0o664, uid=WORKER),
-        rows=(row(uid=WORKER),),
+        infos=(info(uid=WORKER),),
         me=WORKER,
     ),
     running(
@@ -544,7 +552,7 @@ HOSTILE = [
         is_true=Down,
         pidfile=None,
         record=None,
-        rows=(carrier(uid=MALLORY),),
+        infos=(carrier(uid=MALLORY),),
         me=WORKER,
     ),
     running(
@@ -552,7 +560,7 @@ HOSTILE = [
         is_true=Dead,
         pidfile=None,
         record=None,
-        rows=(carrier(4001, main=PID),),
+        infos=(carrier(4001, main=PID),),
         why="its main process is gone",
     ),
     running(
@@ -560,7 +568,7 @@ HOSTILE = [
         is_true=Unsure,
         record=recordfile(Proc(7, "boot:1")),
         pidfile=pidfile(7),
-        rows=(row(instance=Instance(TOKEN, 7, NODE.name, NODE.pidfile, elsewhere=True)),),
+        infos=(info(instance=Instance(TOKEN, 7, NODE.name, NODE.pidfile, elsewhere=True)),),
         why="pid 4000 says that it is w1@host, in another PID namespace, as of a container; run multi there",
     ),
     running(
@@ -569,14 +577,14 @@ HOSTILE = [
         record=None,
         pidfile=None,
         node_uid=WORKER,
-        rows=(row(uid=MALLORY, instance=Instance(TOKEN, 7, NODE.name, NODE.pidfile, elsewhere=True)),),
+        infos=(info(uid=MALLORY, instance=Instance(TOKEN, 7, NODE.name, NODE.pidfile, elsewhere=True)),),
     ),
     running(
         name="our own pid says that it is the node: multi was started from it",
         is_true=Down,
         pidfile=None,
         record=None,
-        rows=(carrier(ME),),
+        infos=(carrier(ME),),
     ),
 ]
 
@@ -584,11 +592,11 @@ HOSTILE = [
 @pytest.mark.parametrize("case", [*OURS, *FOREIGN, *HOSTILE], ids=lambda case: case.name)
 def test_judge(case: Case) -> None:
     """Each row of the table holds."""
-    census = Census(0.0, WALL, {one.seen.proc.pid: one for one in case.rows})
+    processes = ProcessTable(0.0, WALL, {one.proc.pid: one for one in case.infos})
     named = re.fullmatch(rb"\s*(\d+)\s*", case.pidfile.data) if isinstance(case.pidfile, File) else None
     exists = case.exists
     if exists is None:
-        exists = named is not None and int(named[1]) in census.rows
+        exists = named is not None and int(named[1]) in processes.by_pid
     evidence = Evidence(
         pidfile=case.pidfile,
         record=case.record,
@@ -597,7 +605,7 @@ def test_judge(case: Case) -> None:
         hidden=case.hidden,
         node_uid=case.node_uid,
     )
-    seen = judge(NODE, evidence, census, Me(case.me, ME)).sighting
+    seen = judge(NODE, evidence, processes, Me(case.me, ME)).state
     assert type(seen) is case.is_true, seen
     if isinstance(seen, (Up, Stopping, Lost)):
         assert seen.proc == case.proc
@@ -618,7 +626,7 @@ def test_what_another_node_left_is_no_history() -> None:
     """The record of another node is cleared with its pidfile, but does not become the history of this one."""
     other = recordfile(node=replace(NODE, name="w1@other", host="other"))
     evidence = Evidence(pidfile=pidfile(), record=other)
-    assert judge(NODE, evidence, Census(0.0, WALL, {}), Me(ROOT, ME)).record is None
+    assert judge(NODE, evidence, ProcessTable(0.0, WALL, {}), Me(ROOT, ME)).record is None
 
 
 @pytest.mark.parametrize(
@@ -639,17 +647,19 @@ def test_what_another_node_left_is_no_history() -> None:
 def test_a_command_that_looks_alike(argv: tuple[str, ...], cmdline: tuple[str, ...], expected: bool) -> None:
     """Without its name in the words, the program and all words after it must be the node's own."""
     evidence = Evidence(pidfile=pidfile(), record=None, cmdline=cmdline, exists=True)
-    seen = judge(replace(NODE, command=Known(argv)), evidence, Census(0.0, WALL, {PID: row()}), Me(ROOT, ME)).sighting
+    seen = judge(
+        replace(NODE, command=Known(argv)), evidence, ProcessTable(0.0, WALL, {PID: info()}), Me(ROOT, ME)
+    ).state
     assert isinstance(seen, Up if expected else Unsure)
 
 
 # --- trees ------------------------------------------------------------------------------------------------
 
 
-def members(rows: Iterable[Row], known: Iterable[Proc] = (), *, token: str = TOKEN) -> set[int]:
+def members(infos: Iterable[ProcessInfo], known: Iterable[Proc] = (), *, token: str = TOKEN) -> set[int]:
     """The pids of a tree whose main process is `PROC`."""
-    table = {one.seen.proc.pid: one for one in rows}
-    return {one.seen.proc.pid for one in observe.tree(PROC, token, Census(0.0, WALL, table), Me(ROOT, ME), known)}
+    table = {one.proc.pid: one for one in infos}
+    return {one.proc.pid for one in observe.tree(PROC, token, ProcessTable(0.0, WALL, table), Me(ROOT, ME), known)}
 
 
 OTHER = Instance("o" * 32, 5000, "w2@host", "/run/w2.pid")
@@ -657,99 +667,99 @@ MAIN = carrier()
 
 
 @pytest.mark.parametrize(
-    ("name", "rows", "expected"),
+    ("name", "infos", "expected"),
     [
         ("alone", [MAIN], set()),
-        ("a child", [MAIN, row(4001, ppid=PID)], {4001}),
-        ("a grandchild", [MAIN, row(4001, ppid=PID), row(4002, ppid=4001)], {4001, 4002}),
-        ("a child in a session of its own", [MAIN, row(4001, ppid=PID, session=4001)], {4001}),
+        ("a child", [MAIN, info(4001, ppid=PID)], {4001}),
+        ("a grandchild", [MAIN, info(4001, ppid=PID), info(4002, ppid=4001)], {4001, 4002}),
+        ("a child in a session of its own", [MAIN, info(4001, ppid=PID, session=4001)], {4001}),
         ("an orphan that carries the token", [MAIN, carrier(4001, main=PID)], {4001}),
-        ("a child of such an orphan", [MAIN, carrier(4001, main=PID), row(4002, ppid=4001)], {4001, 4002}),
-        ("a member of its group that is nobody's child", [MAIN, row(4001, pgrp=PID)], {4001}),
-        ("a zombie", [MAIN, row(4001, ppid=PID, gone=True)], set()),
-        ("the living child of a zombie", [MAIN, row(4001, ppid=PID, gone=True), row(4002, ppid=4001)], {4002}),
-        ("a stranger", [MAIN, row(4001)], set()),
-        ("init and the kernel", [MAIN, row(1, ppid=0), row(2, ppid=0)], set()),
-        ("we, started by it", [MAIN, row(ME, ppid=PID), row(4001, ppid=ME)], set()),
-        ("we, in its group", [MAIN, row(ME, pgrp=PID), row(4001, ppid=ME)], set()),
+        ("a child of such an orphan", [MAIN, carrier(4001, main=PID), info(4002, ppid=4001)], {4001, 4002}),
+        ("a member of its group that is nobody's child", [MAIN, info(4001, pgrp=PID)], {4001}),
+        ("a zombie", [MAIN, info(4001, ppid=PID, gone=True)], set()),
+        ("the living child of a zombie", [MAIN, info(4001, ppid=PID, gone=True), info(4002, ppid=4001)], {4002}),
+        ("a stranger", [MAIN, info(4001)], set()),
+        ("init and the kernel", [MAIN, info(1, ppid=0), info(2, ppid=0)], set()),
+        ("we, started by it", [MAIN, info(ME, ppid=PID), info(4001, ppid=ME)], set()),
+        ("we, in its group", [MAIN, info(ME, pgrp=PID), info(4001, ppid=ME)], set()),
         (
             "another node that it started, and that node's child",
-            [MAIN, replace(row(5000, ppid=PID), instance=OTHER), row(5001, ppid=5000)],
+            [MAIN, replace(info(5000, ppid=PID), instance=OTHER), info(5001, ppid=5000)],
             set(),
         ),
-        ("main process gone, a child carries on", [carrier(4001, main=PID), row(4002, ppid=4001)], {4001, 4002}),
-        ("main process gone, its group now another's", [row(4001, pgrp=PID)], set()),
+        ("main process gone, a child carries on", [carrier(4001, main=PID), info(4002, ppid=4001)], {4001, 4002}),
+        ("main process gone, its group now another's", [info(4001, pgrp=PID)], set()),
         (
             "main process gone, its pid now another's, with a child and a group",
-            [row(PID, "boot:2"), row(4001, ppid=PID, pgrp=PID)],
+            [info(PID, "boot:2"), info(4001, ppid=PID, pgrp=PID)],
             set(),
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_tree(name: str, rows: list[Row], expected: set[int]) -> None:
+def test_tree(name: str, infos: list[ProcessInfo], expected: set[int]) -> None:
     """Members are descendants, carriers of the token, and the group while it is provably still the same."""
-    assert members(rows) == expected, name
+    assert members(infos) == expected, name
 
 
 def test_tree_of_known_members() -> None:
     """Who was seen in the tree stays in it when its mother is gone, with its children and its group."""
-    bare, child, grouped = row(4001, pgrp=PID), row(4002, ppid=4001), row(4003, pgrp=PID)
+    bare, child, grouped = info(4001, pgrp=PID), info(4002, ppid=4001), info(4003, pgrp=PID)
     assert members([bare, child, grouped]) == set()
-    assert members([bare, child, grouped], [bare.seen.proc]) == {4001, 4002, 4003}
-    assert members([replace(bare, seen=replace(bare.seen, proc=Proc(4001, "boot:2")))], [bare.seen.proc]) == set()
+    assert members([bare, child, grouped], [bare.proc]) == {4001, 4002, 4003}
+    assert members([replace(bare, proc=Proc(4001, "boot:2"))], [bare.proc]) == set()
 
 
 def test_tree_without_a_token() -> None:
     """A process that another tool started has no token; that others have none either joins nobody."""
     empty = Instance("", 0, "", "")
-    rows = [row(), row(4001, ppid=PID), replace(row(4002), instance=empty)]
-    assert members(rows, token="") == {4001}
+    infos = [info(), info(4001, ppid=PID), replace(info(4002), instance=empty)]
+    assert members(infos, token="") == {4001}
 
 
-def order(*there: Row) -> list[int]:
+def order(*there: ProcessInfo) -> list[int]:
     """In which order a tree is killed; all but zombies are in it."""
-    rows = {one.seen.proc.pid: one for one in (row(1, session=0), MAIN, *there)}
-    tree = [one for one in there if not one.seen.gone]
-    return [proc.pid for proc in observe.kill_order(tree, Census(0.0, WALL, rows))]
+    infos = {one.proc.pid: one for one in (info(1, session=0), MAIN, *there)}
+    tree = [one for one in there if not one.gone]
+    return [proc.pid for proc in observe.kill_order(tree, ProcessTable(0.0, WALL, infos))]
 
 
 def test_g5_children_are_killed_before_parents() -> None:
     """G5: whatever their pids, groups and sessions are."""
-    rows = [row(30, ppid=PID), row(10, ppid=30), row(20, ppid=10, pgrp=10), row(40, ppid=20, session=40)]
-    assert order(*rows) == [40, 20, 10, 30]
-    assert order(*reversed(rows)) == [40, 20, 10, 30]
+    infos = [info(30, ppid=PID), info(10, ppid=30), info(20, ppid=10, pgrp=10), info(40, ppid=20, session=40)]
+    assert order(*infos) == [40, 20, 10, 30]
+    assert order(*reversed(infos)) == [40, 20, 10, 30]
 
 
 def test_g5_an_orphan_is_killed_before_what_ties_its_group_to_the_session() -> None:
     """G5: a job whose grandchild was orphaned keeps that one's group from being so, and a zombie does as well."""
-    job, orphan = row(10, ppid=PID), row(20, ppid=1, pgrp=10)
+    job, orphan = info(10, ppid=PID), info(20, ppid=1, pgrp=10)
     assert order(job, orphan) == order(orphan, job) == [20, 10]
-    shell, zombie = row(5, ppid=PID), row(10, ppid=5, gone=True)
+    shell, zombie = info(5, ppid=PID), info(10, ppid=5, gone=True)
     assert order(shell, zombie, orphan) == order(orphan, zombie, shell) == [20, 5]
 
 
 def test_g5_a_kill_order_has_everybody_once() -> None:
     """G5: a table of several moments may show a circle of parents, and a chain may be long."""
-    circle = [row(10, ppid=20), row(20, ppid=10)]
+    circle = [info(10, ppid=20), info(20, ppid=10)]
     assert sorted(order(*circle)) == [10, 20]
-    chain = [row(5000 + number, ppid=PID if number == 0 else 4999 + number) for number in range(5000)]
+    chain = [info(5000 + number, ppid=PID if number == 0 else 4999 + number) for number in range(5000)]
     assert order(*chain) == [9999 - number for number in range(5000)]
 
 
 def test_adopted_token() -> None:
     """The token is that of this very process, never of another one under its pid."""
-    census = Census(0.0, WALL, {PID: MAIN})
-    assert observe.adopted_token(PROC, census) == TOKEN
-    assert observe.adopted_token(Proc(PID, "boot:2"), census) == ""
-    assert observe.adopted_token(Proc(1, "boot:1"), census) == ""
+    processes = ProcessTable(0.0, WALL, {PID: MAIN})
+    assert observe.adopted_token(PROC, processes) == TOKEN
+    assert observe.adopted_token(Proc(PID, "boot:2"), processes) == ""
+    assert observe.adopted_token(Proc(1, "boot:1"), processes) == ""
 
 
 def test_g8_a_stolen_token() -> None:
     """G8: who carries the token of another node is none of whose tree it says; it would be killed with it."""
     child, thief = carrier(4001, main=PID), carrier(5000, uid=MALLORY)
-    census = Census(0.0, WALL, {one.seen.proc.pid: one for one in (child, thief)})
-    assert observe.adopted_token(thief.seen.proc, census) == ""
+    processes = ProcessTable(0.0, WALL, {one.proc.pid: one for one in (child, thief)})
+    assert observe.adopted_token(thief.proc, processes) == ""
 
 
 # --- what is recorded in a directory ------------------------------------------------------------------------

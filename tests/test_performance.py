@@ -20,8 +20,9 @@ from pathlib import Path
 import pytest
 
 from multi import api as pipeline
-from multi.machine import Census, File
+from multi.machine import File
 from multi.model.event import Event, Failed
+from multi.model.process import ProcessTable
 from multi.system import System
 from private_machine import need
 from real import Real, until
@@ -40,10 +41,10 @@ class Counting(System):
         super().__init__()
         self.looks = 0
 
-    def census(self) -> Census:
+    def processes(self) -> ProcessTable:
         """Count it."""
         self.looks += 1
-        return super().census()
+        return super().processes()
 
 
 def names(count: int) -> list[str]:
@@ -51,7 +52,7 @@ def names(count: int) -> list[str]:
     return [f"n{number}" for number in range(1, count + 1)]
 
 
-def ride(command: str, words: Sequence[str], machine: System) -> list[Event]:
+def loop(command: str, words: Sequence[str], machine: System) -> list[Event]:
     """Select and run within this process; nothing may fail."""
     events = list(pipeline.run(command, pipeline.select(command, words, machine=machine), machine=machine))
     assert not [event for event in events if isinstance(event, Failed)]
@@ -88,7 +89,7 @@ def test_work_grows_with_the_nodes_and_no_faster(real: Real, monkeypatch: pytest
                 def work(command: str = command, words: list[str] = words, machine: System = machine) -> object:
                     if command == "status":
                         return pipeline.look(pipeline.select(command, words, machine=machine), machine=machine)
-                    return ride(command, words, machine)
+                    return loop(command, words, machine)
 
                 counted.setdefault(command, []).append(calls(work))
     for command, (few, many) in counted.items():
@@ -107,7 +108,7 @@ def test_one_process_table_for_all(real: Real, monkeypatch: pytest.MonkeyPatch) 
             if command == "status":
                 pipeline.look(pipeline.select(command, words, machine=machine), machine=machine)
             else:
-                ride(command, words, machine)
+                loop(command, words, machine)
             looks[command] = machine.looks
     assert looks["start"] == looks["status"] == 1
     assert looks["stopwait"] <= MANY / 4, looks

@@ -13,11 +13,12 @@ from unittest import mock
 
 import pytest
 
-from multi.act.walk import Manner, walk
-from multi.decide.table import Wish
-from multi.machine import MachineError, Row
+from multi.act.walk import RunOptions, walk
+from multi.decide.table import Request
+from multi.machine import MachineError
 from multi.model.event import Cleared, Event, Gone, Readied, Skipped
 from multi.model.node import Node
+from multi.model.process import ProcessInfo
 from multi.system import System, linux, portable
 from real import PATIENCE, Real, until
 from world import node_of
@@ -25,10 +26,10 @@ from world import node_of
 TERM = int(signal.SIGTERM)
 
 
-def same(row: Row, other: Row) -> bool:
-    """Whether two tables say the same of one process; its birth, age and size apart."""
-    blank = replace(row.seen, proc=other.seen.proc, age=other.seen.age)
-    return blank == other.seen and row.instance == other.instance
+def same(info: ProcessInfo, other: ProcessInfo) -> bool:
+    """Whether two tables say the same of one process; its start id, age, cpu time and size apart."""
+    blank = replace(info, proc=other.proc, age=other.age, cpu=other.cpu, rss=other.rss)
+    return blank == other
 
 
 def test_psutil_sees_what_linux_sees(real: Real) -> None:
@@ -41,20 +42,20 @@ def test_psutil_sees_what_linux_sees(real: Real) -> None:
     ours = {*real.family(), real.pid("a")}
     mother = real.pid("a")
     zombies = until(
-        lambda: {pid for pid, row in linux.rows(0.0).items() if row.seen.ppid == mother and row.seen.gone},
+        lambda: {pid for pid, info in linux.process_infos(0.0).items() if info.ppid == mother and info.gone},
         "the zombie has closed its files, and is gone after that",
     )
     assert len(zombies) == 1
-    rows, others = linux.rows(0.0), portable.rows()
+    infos, others = linux.process_infos(0.0), portable.process_infos()
     for pid in ours | zombies:
-        assert same(others[pid], rows[pid])
+        assert same(others[pid], infos[pid])
         assert portable.cmdline(pid) == linux.cmdline(pid)
         assert portable.executed(pid) == linux.executed(pid) == linux.cmdline(pid)
-        assert (portable.birth(pid) is None) == (linux.birth(pid) is None) == (pid in zombies)
-    assert abs(others[real.pid("a")].seen.age - linux.rows(_boottime())[real.pid("a")].seen.age) < 5
+        assert (portable.start_id(pid) is None) == (linux.start_id(pid) is None) == (pid in zombies)
+    assert abs(others[real.pid("a")].age - linux.process_infos(_boottime())[real.pid("a")].age) < 5
     for nobody in (2**22 + 1, 2**31 - 1, 10**9, -1):
         assert portable.look(nobody) is None
-        assert portable.birth(nobody) is None
+        assert portable.start_id(nobody) is None
         assert portable.cmdline(nobody) == ()
         assert portable.executed(nobody) == ()
 
@@ -69,8 +70,8 @@ def test_births_are_stable(real: Real) -> None:
     """Two looks at one process give one identity, two processes two."""
     one, two = real.popen("sleep", "600"), real.popen("sleep", "600")
     for table in (linux, portable):
-        assert table.birth(one.pid) == table.birth(one.pid)
-        assert f"{one.pid}:{table.birth(one.pid)}" != f"{two.pid}:{table.birth(two.pid)}"
+        assert table.start_id(one.pid) == table.start_id(one.pid)
+        assert f"{one.pid}:{table.start_id(one.pid)}" != f"{two.pid}:{table.start_id(two.pid)}"
 
 
 def node(real: Real) -> Node:
@@ -93,10 +94,10 @@ def _words(real: Real) -> list[str]:
     return shlex.split(real.worker("--ignore", "TERM", "--child", "session", "--touch", str(real.base / "touched")))
 
 
-def ride(real: Real, command: str, system: Callable[[], System] = System) -> list[Event]:
+def loop(real: Real, command: str, system: Callable[[], System] = System) -> list[Event]:
     """One command on a machine that can do less."""
     with mock.patch.dict(os.environ, real.env, clear=True), system() as machine:
-        return list(walk([(node(real), Wish(command))], Manner(), machine))
+        return list(walk([(node(real), Request(command))], RunOptions(), machine))
 
 
 NO_PIDFD = partial(System, pidfd=False)
@@ -106,17 +107,17 @@ NO_PROC = partial(System, pidfd=False, procfs=False)
 @pytest.mark.parametrize("system", [NO_PIDFD, NO_PROC], ids=["no pidfd", "no pidfd, no /proc"])
 def test_a_whole_life(real: Real, system: Callable[[], System]) -> None:
     """Start, start again, restart and stop, with a tree that only KILL ends (G1, G2, G5)."""
-    assert isinstance(ride(real, "start", system)[-1], Readied)
+    assert isinstance(loop(real, "start", system)[-1], Readied)
     until((real.base / "touched").exists, "the family is complete")
     (first,) = real.processes("a")
-    (again,) = ride(real, "start", system)
+    (again,) = loop(real, "start", system)
     assert isinstance(again, Skipped)
     assert again.pid == first
     (real.base / "touched").unlink()
-    assert isinstance(ride(real, "restart", system)[-1], Readied)
+    assert isinstance(loop(real, "restart", system)[-1], Readied)
     until((real.base / "touched").exists, "the family is complete")
     assert len(real.processes("a")) == 1
-    *_, gone, cleared = ride(real, "stopwait", system)
+    *_, gone, cleared = loop(real, "stopwait", system)
     assert isinstance(gone, Gone)
     assert isinstance(cleared, Cleared)
     assert real.family() == []
@@ -126,22 +127,22 @@ def test_a_whole_life(real: Real, system: Callable[[], System]) -> None:
 def test_pidfds_that_are_forbidden(real: Real, code: int) -> None:
     """A kernel that has no pidfds, or a sandbox that forbids them, is found out before anything depends on them."""
     with mock.patch("os.pidfd_open", side_effect=OSError(code, os.strerror(code))):
-        assert isinstance(ride(real, "start")[-1], Readied)
+        assert isinstance(loop(real, "start")[-1], Readied)
         until((real.base / "touched").exists, "the family is complete")
-        assert isinstance(ride(real, "stopwait")[-1], Cleared)
+        assert isinstance(loop(real, "stopwait")[-1], Cleared)
     assert real.family() == []
 
 
 def test_all_on_one_machine_agree_who_is_who(real: Real) -> None:
     """A record that was written with pidfds is read without them, and the other way round (G2)."""
-    ride(real, "start")
+    loop(real, "start")
     (pid,) = real.processes("a")
-    (again,) = ride(real, "start", NO_PIDFD)
+    (again,) = loop(real, "start", NO_PIDFD)
     assert isinstance(again, Skipped)
     assert again.pid == pid
-    assert isinstance(ride(real, "stopwait", NO_PIDFD)[-1], Cleared)
-    ride(real, "start", NO_PIDFD)
-    (again,) = ride(real, "start")
+    assert isinstance(loop(real, "stopwait", NO_PIDFD)[-1], Cleared)
+    loop(real, "start", NO_PIDFD)
+    (again,) = loop(real, "start")
     assert isinstance(again, Skipped)
 
 
@@ -173,9 +174,9 @@ def test_who_is_in_the_middle_of_execve_is_looked_at_again(real: Real, monkeypat
     pid = real.pid("a")
     monkeypatch.setattr(linux, "_EXEC_SECONDS", PATIENCE)
     monkeypatch.setattr(linux, "_slurp", without_words(pid, 9))
-    row = linux.rows(0.0)[pid]
-    assert row.instance is not None
-    assert row.instance.pid == pid
+    info = linux.process_infos(0.0)[pid]
+    assert info.instance is not None
+    assert info.instance.pid == pid
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
@@ -186,10 +187,10 @@ def test_who_cannot_be_looked_at_just_now_is_not_gone(
     """Where descriptors or memory have run out, that is an error, and not the end of a process (G1, G3)."""
     real.start("a").ok()
     with machine() as system:
-        proc = system.census().rows[real.pid("a")].seen.proc
+        proc = system.processes().by_pid[real.pid("a")].proc
         monkeypatch.setattr(linux, "_slurp", refusing(proc.pid, code))
         with pytest.raises(OSError, match=os.strerror(code)):
-            system.census()
+            system.processes()
         with pytest.raises(MachineError, match=os.strerror(code)):
             system.signal(proc, TERM)
         with nullcontext() if machine is NO_PIDFD else pytest.raises(MachineError, match=os.strerror(code)):
@@ -213,9 +214,9 @@ def test_who_hangs_in_the_middle_of_execve_holds_up_nobody(real: Real, monkeypat
     """On a disk that does not answer it may stay so for ever: the look ends all the same, with all others in it."""
     real.start("a", "b").ok()
     monkeypatch.setattr(linux, "_slurp", without_words(real.pid("a"), 1_000_000))
-    rows = linux.rows(0.0)
-    assert rows[real.pid("a")].instance is None
-    assert rows[real.pid("b")].instance is not None
+    infos = linux.process_infos(0.0)
+    assert infos[real.pid("a")].instance is None
+    assert infos[real.pid("b")].instance is not None
 
 
 def test_a_boot_id_that_is_hidden(real: Real) -> None:
@@ -224,6 +225,6 @@ def test_a_boot_id_that_is_hidden(real: Real) -> None:
     try:
         with mock.patch("multi.system.linux._slurp", side_effect=PermissionError):
             assert linux.boot_id() == "boot"
-        assert linux.birth(real.popen("sleep", "600").pid) != linux.birth(os.getpid())
+        assert linux.start_id(real.popen("sleep", "600").pid) != linux.start_id(os.getpid())
     finally:
         linux.boot_id.cache_clear()

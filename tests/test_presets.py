@@ -31,7 +31,7 @@ from workers import redis_server, started, text, wait_for, wanted
 SHIPPED = ("celery", "celery-beat", "dramatiq", "exec", "gunicorn", "huey", "rq")
 
 
-def rows(parameters: list[click.Parameter]) -> tuple[set[str], set[str], set[frozenset[str]]]:
+def infos(parameters: list[click.Parameter]) -> tuple[set[str], set[str], set[frozenset[str]]]:
     """Flags, options with a value, and groups of spellings of a click command; without ``--help``."""
     flags: set[str] = set()
     valued: set[str] = set()
@@ -63,8 +63,8 @@ def groups_of(preset: Preset) -> set[frozenset[str]]:
 def test_options_are_exactly_those_of_the_installed_celery(name: str, command: click.Command) -> None:
     """Every option of the command and of celery itself is known; daemon options are settings of multi."""
     preset = presets.load(name)
-    app_flags, app_valued, app_groups = rows(celery_command.params)
-    own_flags, own_valued, own_groups = rows(command.params)
+    app_flags, app_valued, app_groups = infos(celery_command.params)
+    own_flags, own_valued, own_groups = infos(command.params)
     daemon = set(BY_FLAG) - {"--workdir"}
     own_valued -= daemon
     own_groups = {group for group in own_groups if not group & daemon}
@@ -124,7 +124,7 @@ def test_options_are_exactly_those_of_the_installed_rq() -> None:
     wanted("rq")
     command = importlib.import_module("rq.cli").main.commands["worker"]
     preset = presets.load("rq")
-    flags, valued, groups = rows(command.params)
+    flags, valued, groups = infos(command.params)
     assert known(preset) == (flags, valued, groups)
 
 

@@ -103,7 +103,7 @@ def redis() -> Iterator[str]:
 
 def states(multi: Multi, *names: str, **more: str) -> dict[str, str]:
     """State of each node by its short name."""
-    return {row["name"]: row["state"] for row in json.loads(multi("status", "--json", *names, **more).stdout)}
+    return {info["name"]: info["state"] for info in json.loads(multi("status", "--json", *names, **more).stdout)}
 
 
 @pytest.mark.parametrize(

@@ -222,8 +222,8 @@ def listening(host: str, port: int = 0, kind: int = 0) -> socket.socket:
 def mine_and_another(machine: System, real: Real) -> tuple[Proc, Proc]:
     """Give ourselves, and one that listens nowhere."""
     other = real.popen("sleep", "600").pid
-    found = machine.census().rows
-    return found[os.getpid()].seen.proc, found[other].seen.proc
+    found = machine.processes().by_pid
+    return found[os.getpid()].proc, found[other].proc
 
 
 @pytest.mark.parametrize(("host", "asked"), LISTENERS)
@@ -254,8 +254,8 @@ def test_g4_the_socket_that_names_the_address_gets_the_connection(real: Real) ->
         )
         other = real.popen(sys.executable, "-I", "-S", "-c", code).pid
         until(lambda: machine.taken(f"127.0.0.2:{port}"), "it listens")
-        found = machine.census().rows
-        me, another = found[os.getpid()].seen.proc, found[other].seen.proc
+        found = machine.processes().by_pid
+        me, another = found[os.getpid()].proc, found[other].proc
         assert [machine.listens((one,), ("127.0.0.1", port)) for one in (me, another)] == ["yes", "no"]
         assert [machine.listens((one,), ("127.0.0.2", port)) for one in (me, another)] == ["no", "yes"]
 

@@ -110,5 +110,5 @@ def test_every_command_is_in_the_readme() -> None:
     from multi.cli.commands import COMMANDS
 
     text = (ROOT / "README.md").read_text()
-    for row in COMMANDS:
-        assert re.search(rf"`{row.name}\b", text), f"README.md does not show '{row.name}'"
+    for info in COMMANDS:
+        assert re.search(rf"`{info.name}\b", text), f"README.md does not show '{info.name}'"

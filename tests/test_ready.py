@@ -13,13 +13,13 @@ from typing import cast
 import pytest
 
 from multi.act.ready import end_text
-from multi.act.walk import Manner, walk
-from multi.decide.table import Wish
+from multi.act.walk import RunOptions, walk
+from multi.decide.table import Request
 from multi.machine import Notified
 from multi.model.event import Cleared, Event, Failed, Readied, Skipped, Spawned
 from multi.model.node import Node
 from multi.model.record import decode
-from multi.model.state import Sighting, Up
+from multi.model.state import State, Up
 from multi.observe import look as observe
 from world import Child, Entry, Fake, KilledError, Nature, World, node_of
 
@@ -35,7 +35,7 @@ def about(seconds: float, off: float = 0.3) -> float:
 def start(world: World, node: Node, fake: Fake | None = None) -> list[Event]:
     """Start it, to the end."""
     fake = fake or world.fake()
-    events = list(walk([(node, Wish("start"))], Manner(), fake))
+    events = list(walk([(node, Request("start"))], RunOptions(), fake))
     fake.close()
     return events
 
@@ -56,7 +56,7 @@ def failed(world: World, node: Node) -> Failed:
 def cut_off(world: World, node: Node) -> None:
     """A start that is killed as soon as the node runs."""
     fake = world.fake()
-    events = walk([(node, Wish("start"))], Manner(), fake)
+    events = walk([(node, Request("start"))], RunOptions(), fake)
     assert isinstance(next(events), Spawned)
     with pytest.raises(KilledError):
         fake.die()
@@ -192,7 +192,7 @@ def test_only_its_own_word_counts() -> None:
     world.natures["loud@host"] = saying((1.0, READY))
     world.natures["mute@host"] = Nature()
     nodes = [node_of(name, ready="notify", ready_timeout=10.0) for name in ("loud", "mute")]
-    events = list(walk([(node, Wish("start")) for node in nodes], Manner(), world.fake()))
+    events = list(walk([(node, Request("start")) for node in nodes], RunOptions(), world.fake()))
     assert [event.node for event in events if isinstance(event, Readied)] == ["loud@host"]
     assert [event.node for event in events if isinstance(event, Failed)] == ["mute@host"]
 
@@ -449,15 +449,15 @@ def begun(world: World, **traits: object) -> Node:
     return node
 
 
-def seen(world: World, node: Node) -> Sighting:
+def seen(world: World, node: Node) -> State:
     """What a look finds."""
     fake = world.fake()
-    return observe.look_at(node, fake.census(), fake).sighting
+    return observe.look_at(node, fake.processes(), fake).state
 
 
 def ensure(world: World, node: Node) -> list[Event]:
     """What `ensure` does with it."""
-    return list(walk([(node, Wish("ensure"))], Manner(), world.fake()))
+    return list(walk([(node, Request("ensure"))], RunOptions(), world.fake()))
 
 
 def test_g4_a_word_that_was_left_counts_at_once() -> None:
@@ -542,7 +542,7 @@ def test_g4_a_stopped_node_leaves_no_word() -> None:
     world = World()
     node = begun(world)
     leave(world, node, said="READY=1\n")
-    assert [type(event) for event in walk([(node, Wish("kill"))], Manner(), world.fake())][-1] is Cleared
+    assert [type(event) for event in walk([(node, Request("kill"))], RunOptions(), world.fake())][-1] is Cleared
     assert node.notifyfile not in world.files
 
 

@@ -240,14 +240,14 @@ def test_every_key_counts(path: tuple[str, ...]) -> None:
     if path[-1] in optional:
         assert getattr(decode(data).node, path[-1]) is None
         return
-    with pytest.raises(DamagedError, match=r"pid" if path[-1] in {"pid", "birth"} else path[-1]):
+    with pytest.raises(DamagedError, match=r"pid" if path[-1] in {"pid", "start_id"} else path[-1]):
         decode(data)
 
 
 def test_a_record_without_a_runner() -> None:
     """A record that says nothing of a `multi run`, as all did once, is sound."""
     raw = json.loads(encode(SOUND))
-    del raw["runner_pid"], raw["runner_birth"]
+    del raw["runner_pid"], raw["runner_start_id"]
     assert decode(json.dumps(raw).encode()) == replace(SOUND, runner=None)
 
 
@@ -266,7 +266,7 @@ def test_a_record_without_a_runner() -> None:
         (("pid",), -1, "pid"),
         (("pid",), 2**31, "pid"),
         (("pid",), 4000.5, "pid"),
-        (("birth",), None, "without a birth"),
+        (("start_id",), None, "without a start_id"),
         (("phase",), "zombie", "phase"),
         (("desired",), "dead", "desired"),
         (("settings", "pidfile"), "relative.pid", "not an absolute path"),
@@ -336,34 +336,34 @@ def test_signalled_can_be_amended() -> None:
 
 def test_patience_grows() -> None:
     """A node that keeps dying is left alone for longer each time, up to an hour; one that never died is not."""
-    pauses = [replace(SOUND, failures=number, failed=1000.0).patience(1000.0) for number in range(12)]
+    pauses = [replace(SOUND, failures=number, failed=1000.0).backoff(1000.0) for number in range(12)]
     assert pauses == [0.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 3600.0, 3600.0]
-    assert replace(SOUND, failures=10**9, failed=1000.0).patience(1000.0) == 3600.0
+    assert replace(SOUND, failures=10**9, failed=1000.0).backoff(1000.0) == 3600.0
 
 
 def test_patience_passes() -> None:
     """The pause counts from the failure; a clock that was set back does not make it longer."""
     record = replace(SOUND, failures=3, failed=1000.0)
-    assert record.patience(1015.0) == 25.0
-    assert record.patience(1040.0) == 0.0
-    assert record.patience(5000.0) == 0.0
-    assert record.patience(10.0) == 40.0
+    assert record.backoff(1015.0) == 25.0
+    assert record.backoff(1040.0) == 0.0
+    assert record.backoff(5000.0) == 0.0
+    assert record.backoff(10.0) == 40.0
 
 
 def test_fallen() -> None:
     """An end that nobody asked for is counted; one after a long time of service begins to count anew."""
     record = replace(SOUND, started=1000.0, failures=4)
-    soon, late = record.fallen(1100.0, "it died"), record.fallen(1000.0 + 601, "it died")
+    soon, late = record.after_failure(1100.0, "it died"), record.after_failure(1000.0 + 601, "it died")
     assert (soon.proc, soon.failures, soon.failed, soon.failure) == (None, 5, 1100.0, "it died")
     assert late.failures == 1
-    assert replace(record, phase=records.STARTING).fallen(1000.0 + 601, "it died").failures == 5
+    assert replace(record, phase=records.STARTING).after_failure(1000.0 + 601, "it died").failures == 5
 
 
 def test_asking() -> None:
     """What is asked of the node changes; that it was signalled is not true of the new wish."""
     starting = replace(SOUND, signalled=True, phase=records.STARTING)
     assert starting.proc is not None
-    asked = starting.asking(records.WANTED_STOPPED, starting.proc)
+    asked = starting.requested(records.WANTED_STOPPED, starting.proc)
     assert asked == replace(starting, desired=records.WANTED_STOPPED, signalled=False)
 
 
@@ -371,5 +371,5 @@ def test_asking_another_process() -> None:
     """A record of an earlier process is about the one that is asked now, and forgets how that one fared."""
     other = Proc(4001, "boot:2")
     failed = replace(SOUND, proc=None, phase=records.STARTING, failure="it died")
-    asked = failed.asking(records.RESTARTING, other)
+    asked = failed.requested(records.RESTARTING, other)
     assert asked == replace(failed, proc=other, phase=records.UP, failure="", desired=records.RESTARTING)

@@ -32,7 +32,7 @@ from multi.model.event import (
 from multi.model.node import Known, Node, Ready
 from multi.model.process import Proc
 from multi.model.schedule import parse
-from multi.model.state import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.model.step import (
     Adopt,
     AwaitDown,
@@ -42,6 +42,7 @@ from multi.model.step import (
     Clear,
     Kill,
     Refuse,
+    Resume,
     Rewrite,
     Route,
     Signal,
@@ -49,7 +50,6 @@ from multi.model.step import (
     Spawn,
     Step,
     Stop,
-    Wake,
 )
 from multi.report import lines as report
 
@@ -561,7 +561,7 @@ STEPS: list[tuple[Step, str, dict[str, object]]] = [
         {"step": "skip", "why": "already running", "met": True},
     ),
     (Refuse("not a file"), "refused: not a file", {"step": "refuse", "why": "not a file"}),
-    (Wake(PROC), "let pid 4711 go on: it stands still", {"step": "wake", "pid": 4711}),
+    (Resume(PROC), "let pid 4711 go on: it stands still", {"step": "wake", "pid": 4711}),
     (Spawn(), f"start: {COMMAND}", {"step": "spawn", "command": list(node().words)}),
     (AwaitReady(PROC), "wait until pid 4711 is ready", {"step": "await-ready", "pid": 4711}),
     (AwaitUp(), "wait until it is up", {"step": "await-up"}),
@@ -620,14 +620,14 @@ def test_plan_that_is_refused_exits_1() -> None:
 # -- status --------------------------------------------------------------------------------------------------------
 
 STILL = "it stands still, because"
-SIGHTINGS: list[tuple[Sighting, str, int, int | None, str | None]] = [
+SIGHTINGS: list[tuple[State, str, int, int | None, str | None]] = [
     (Down(), "stopped", 3, None, None),
     (Up(PROC), "running", 0, 4711, None),
     (Up(PROC, ready=False), "starting", 0, 4711, None),
-    (Up(PROC, still=True), "running", 0, 4711, f"{STILL} somebody sent it STOP; 'multi start' lets it go on"),
+    (Up(PROC, suspended=True), "running", 0, 4711, f"{STILL} somebody sent it STOP; 'multi start' lets it go on"),
     (Stopping(PROC), "stopping", 0, 4711, None),
     (
-        Stopping(PROC, still=True),
+        Stopping(PROC, suspended=True),
         "stopping",
         0,
         4711,
@@ -642,21 +642,21 @@ SIGHTINGS: list[tuple[Sighting, str, int, int | None, str | None]] = [
 
 def test_every_sighting_is_in_the_table() -> None:
     """A new kind of sighting cannot go without a state and a code."""
-    assert {type(sighting) for sighting, *_ in SIGHTINGS} == set(get_args(Sighting))
+    assert {type(state) for state, *_ in SIGHTINGS} == set(get_args(State))
 
 
-@pytest.mark.parametrize(("sighting", "state", "code", "pid", "why"), SIGHTINGS)
-def test_status_of(sighting: Sighting, state: str, code: int, pid: int | None, why: str | None) -> None:
+@pytest.mark.parametrize(("state", "state_word", "code", "pid", "why"), SIGHTINGS)
+def test_status_of(state: State, state_word: str, code: int, pid: int | None, why: str | None) -> None:
     """A sighting has this state, this LSB code, and shows a pid only where a process was proved."""
-    view = View(node=node(), sighting=sighting)
-    assert report.state(sighting) == state
+    view = View(node=node(), state=state)
+    assert report.state_word(state) == state_word
     assert report.status_exit_code([view]) == code
     fact = report.view_json(view)
-    assert (fact["state"], fact["pid"], fact["why"]) == (state, pid, why)
+    assert (fact["state"], fact["pid"], fact["why"]) == (state_word, pid, why)
 
 
 @pytest.mark.parametrize(
-    ("sightings", "code"),
+    ("states", "code"),
     [
         ([], 3),
         ([Up(PROC), Up(PROC)], 0),
@@ -666,14 +666,14 @@ def test_status_of(sighting: Sighting, state: str, code: int, pid: int | None, w
         ([Unsure("why"), Up(PROC)], 4),
     ],
 )
-def test_status_of_several(sightings: list[Sighting], code: int) -> None:
+def test_status_of_several(states: list[State], code: int) -> None:
     """LSB: of several codes, 4 before 1 before 3; no node at all is not running."""
-    assert report.status_exit_code(View(node=node(), sighting=sighting) for sighting in sightings) == code
+    assert report.status_exit_code(View(node=node(), state=state) for state in states) == code
 
 
 def test_status_json_keys() -> None:
     """The keys of `status --json` are a contract; what is not known is null."""
-    unknown = report.view_json(View(node=node(), sighting=Down()))
+    unknown = report.view_json(View(node=node(), state=Down()))
     assert unknown == {
         "node": "w1@host",
         "name": "w1",
@@ -692,7 +692,7 @@ def test_status_json_keys() -> None:
     }
     known = View(
         node=node(),
-        sighting=Up(PROC),
+        state=Up(PROC),
         uptime=12.5,
         cpu_percent=math.nan,
         memory=1024,
@@ -717,14 +717,14 @@ def test_status_table() -> None:
     views = [
         View(
             node=node(),
-            sighting=Up(PROC),
+            state=Up(PROC),
             uptime=7322.0,
             cpu_percent=1.25,
             memory=50_331_648,
             children=4,
             restarts=0,
         ),
-        View(node=node("image-worker@host"), sighting=Down()),
+        View(node=node("image-worker@host"), state=Down()),
     ]
     assert list(report.status_table(views)) == [
         "NODE               STATE     PID  UPTIME   CPU  MEMORY  CHILDREN  RESTARTS  LOG",
@@ -736,8 +736,8 @@ def test_status_table() -> None:
 def test_status_table_with_notes() -> None:
     """Where a node has something to say there is one more column: why it is dead, or its own status text."""
     views = [
-        View(node=node(), sighting=Dead("pid 4711 is gone"), restarts=1),
-        View(node=node("w2@host"), sighting=Up(PROC), status_text="2 tasks\nrunning"),
+        View(node=node(), state=Dead("pid 4711 is gone"), restarts=1),
+        View(node=node("w2@host"), state=Up(PROC), status_text="2 tasks\nrunning"),
     ]
     assert list(report.status_table(views)) == [
         "NODE     STATE     PID  UPTIME  CPU  MEMORY  CHILDREN  RESTARTS  LOG          NOTE",
@@ -748,7 +748,7 @@ def test_status_table_with_notes() -> None:
 
 def test_status_table_with_colour_is_as_aligned() -> None:
     """Colour takes no columns, and neither do wide characters fewer than they need."""
-    views = [View(node=node("漢字@host"), sighting=Unsure("why")), View(node=node(), sighting=Up(PROC))]
+    views = [View(node=node("漢字@host"), state=Unsure("why")), View(node=node(), state=Up(PROC))]
     plain = report.status_table(views)
     coloured = report.status_table(views, report.Style(colour=True))
     assert [report.printable(line) for line in coloured] == list(plain)
@@ -799,6 +799,6 @@ def test_settings_are_shown_as_they_are_written(name: str, value: object, text: 
 
 def test_status_of_a_node_that_keeps_dying() -> None:
     """Why a node is dead says how long `ensure` still leaves it alone."""
-    view = View(node=node(), sighting=Dead("it exited with status 1", patience=40.0))
+    view = View(node=node(), state=Dead("it exited with status 1", backoff=40.0))
     why = "it exited with status 1; 'multi ensure' tries again in 40s"
     assert report.view_json(view)["why"] == why

@@ -421,9 +421,9 @@ def test_g8_a_record_opens_nothing_that_the_node_s_user_may_not(real: Real, who:
     begun = real.begin("start", *words, "--preset=exec", "--cmd=sleep 600", "--startsecs=0", "--logfile=/dev/stderr")
     until(lambda: begun.process.poll() is not None, "it is started")
     record = real.run / "a.json"
-    birth = linux.birth(roots.pid)
+    start_id = linux.start_id(roots.pid)
     text = record.read_text(encoding="ascii")
-    for key, value in (("runner_pid", roots.pid), ("runner_birth", f'"{birth}"')):
+    for key, value in (("runner_pid", roots.pid), ("runner_start_id", f'"{start_id}"')):
         assert f'"{key}": null' in text
         text = text.replace(f'"{key}": null', f'"{key}": {value}')
     record.write_text(text, encoding="ascii")

@@ -13,7 +13,7 @@ from multi.model.event import Failed, Gone
 from multi.model.state import Up
 from real import Real, alive, run, until
 from sandbox import PIDFD_OPEN, PIDFD_SEND_SIGNAL, refusing
-from test_act import contents, only, ride, running, sight
+from test_act import contents, loop, only, running, sight
 from world import World, node_of
 
 _KILL_CALL = {"x86_64": 62, "aarch64": 129}.get(os.uname().machine, 37)  # kill(2)
@@ -49,7 +49,7 @@ def test_g9_a_system_call_that_fails_where_none_is_expected_to(method: str) -> N
         return usual(*words)
 
     with mock.patch.object(fake, method, refused):
-        events = ride(world, "stopwait", A, B, fake=fake)
+        events = loop(world, "stopwait", A, B, fake=fake)
     (failed,) = only(events, Failed)
     assert failed.node == A.name
     assert failed.why.startswith("cannot go on: Function not implemented; see whether a sandbox")
@@ -64,8 +64,8 @@ def test_g9_no_look_at_the_process_table() -> None:
     running(world, node=A)
     before = contents(world)
     fake = world.fake()
-    with mock.patch.object(fake, "census", side_effect=OSError(errno.EMFILE, os.strerror(errno.EMFILE))):
-        events = ride(world, "stopwait", A, B, fake=fake)
+    with mock.patch.object(fake, "processes", side_effect=OSError(errno.EMFILE, os.strerror(errno.EMFILE))):
+        events = loop(world, "stopwait", A, B, fake=fake)
     assert {event.node for event in only(events, Failed)} == {A.name, B.name}
     assert "Too many open files; raise 'ulimit -n'" in only(events, Failed)[0].why
     assert contents(world) == before

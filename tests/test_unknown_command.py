@@ -10,7 +10,7 @@ import pytest
 
 from multi import api as pipeline
 from multi.errors import UsageError
-from multi.machine import Census
+from multi.model.process import ProcessTable
 from real import Real, alive, until, words_of
 from world import Nature, World
 
@@ -123,14 +123,14 @@ def test_choosing_reads_the_process_table_once(lost: bool) -> None:
         for number in range(50):
             del world.files[f"/run/w{number}.json"]
     looks = 0
-    census = fake.census
+    processes = fake.processes
 
-    def counted() -> Census:
+    def counted() -> ProcessTable:
         nonlocal looks
         looks += 1
-        return census()
+        return processes()
 
-    fake.census = counted  # type: ignore[method-assign]  # counted, else the same
+    fake.processes = counted  # type: ignore[method-assign]  # counted, else the same
     with pytest.raises(UsageError, match="shows a title") if lost else nullcontext():
         pipeline.select("restart", words, machine=fake)
     assert looks == 1

@@ -71,12 +71,12 @@ class Empty:
 class Sorted:
     """A field that the others make."""
 
-    rows: tuple[int, ...]
+    infos: tuple[int, ...]
     first: int = value.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Make it."""
-        object.__setattr__(self, "first", min(self.rows))
+        object.__setattr__(self, "first", min(self.infos))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -128,12 +128,12 @@ class StandardEmpty:
 class StandardSorted:
     """A field that the others make."""
 
-    rows: tuple[int, ...]
+    infos: tuple[int, ...]
     first: int = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Make it."""
-        object.__setattr__(self, "first", min(self.rows))
+        object.__setattr__(self, "first", min(self.infos))
 
 
 TWINS: tuple[tuple[type[Any], type[Any], dict[str, object]], ...] = (
@@ -141,7 +141,7 @@ TWINS: tuple[tuple[type[Any], type[Any], dict[str, object]], ...] = (
     (Mixed, StandardMixed, {"name": "w1", "limit": 3}),
     (Named, StandardNamed, {"second": "x"}),
     (Bundle, StandardBundle, {"items": [1]}),
-    (Sorted, StandardSorted, {"rows": (2, 1)}),
+    (Sorted, StandardSorted, {"infos": (2, 1)}),
     (Single, StandardSingle, {"only": 1}),
     (Empty, StandardEmpty, {}),
 )
@@ -205,10 +205,10 @@ def test_made_by_the_others() -> None:
     for cls in (Sorted, StandardSorted):
         one = cls((3, 2))
         assert one.first == 2
-        assert dataclasses.replace(one, rows=(5, 4)).first == 4
+        assert dataclasses.replace(one, infos=(5, 4)).first == 4
         object.__setattr__(one, "first", 0)
         assert one == cls((3, 2))
-    assert value.replace(Sorted((3, 2)), rows=(5, 4)).first == 4
+    assert value.replace(Sorted((3, 2)), infos=(5, 4)).first == 4
 
 
 def test_made_anew() -> None:

@@ -32,14 +32,12 @@ from multi.machine import (
     INSTANCE,
     INSTANCE_NODE,
     INSTANCE_PIDFILE,
-    Census,
-    Draft,
     Ended,
     Executed,
     File,
+    FileWrite,
     Happening,
     Holder,
-    Instance,
     Interruption,
     Launch,
     LaunchFailed,
@@ -50,12 +48,11 @@ from multi.machine import (
     Notified,
     Prepared,
     Probed,
-    Row,
     Surroundings,
     Unreadable,
 )
 from multi.model.node import Known, Node, Ready
-from multi.model.process import Proc, Seen
+from multi.model.process import Instance, Proc, ProcessInfo, ProcessTable
 from multi.model.schedule import parse as schedule
 
 KILL = int(signal.SIGKILL)
@@ -173,7 +170,7 @@ class Body:
     instance: Instance | None = None
     hidden: bool = False  # from the process table, as by hidepid=2 (proc(5))
     gone: bool = False
-    still: bool = False  # it was stopped by a signal
+    suspended: bool = False  # it was stopped by a signal
     pending: list[int] = field(default_factory=list)  # signals that it gets when it goes on
     ran: bool = False  # it executed the program of a node, or came of one that did
     launch: Launch | None = None  # what it is the main process of
@@ -378,12 +375,12 @@ class World:
         if body.gone or body.nature.stuck:
             return
         if signum == signal.SIGSTOP:
-            body.still = True
+            body.suspended = True
         elif signum == signal.SIGCONT:
-            pending, body.pending, body.still = body.pending, [], False
+            pending, body.pending, body.suspended = body.pending, [], False
             for later in pending:
                 self.signal(body, later)
-        elif body.still and signum != KILL:
+        elif body.suspended and signum != KILL:
             body.pending.append(signum)
         else:
             self._obey(body, signum)
@@ -428,7 +425,7 @@ class World:
     def _wake_orphans(self, group: int) -> None:
         """HUP and CONT for a group that is orphaned, if one in it is stopped, as in kernel/exit.c."""
         members = [body for body in self.bodies.values() if body.pgrp == group and not body.gone]
-        if any(body.still for body in members) and not any(self._ties(body) for body in members):
+        if any(body.suspended for body in members) and not any(self._ties(body) for body in members):
             for signum in (signal.SIGHUP, signal.SIGCONT):
                 for body in members:
                     self.signal(body, signum)
@@ -642,30 +639,27 @@ class Fake:
             )
         )
 
-    def census(self) -> Census:
+    def processes(self) -> ProcessTable:
         """Every process that is not hidden."""
-        self._call("census")
+        self._call("processes")
         world = self.world
-        rows = {
-            body.pid: Row(
-                Seen(
-                    proc=body.proc,
-                    ppid=body.ppid,
-                    pgrp=body.pgrp,
-                    session=body.session,
-                    uid=body.uid,
-                    gone=body.gone,
-                    age=world.time - body.born,
-                    still=body.still and not body.gone,
-                ),
-                body.instance,
-                0.0,
-                4096,
+        infos = {
+            body.pid: ProcessInfo(
+                proc=body.proc,
+                ppid=body.ppid,
+                pgrp=body.pgrp,
+                session=body.session,
+                uid=body.uid,
+                gone=body.gone,
+                age=world.time - body.born,
+                suspended=body.suspended and not body.gone,
+                instance=body.instance,
+                rss=4096,
             )
             for body in world.bodies.values()
             if not body.hidden
         }
-        return Census(world.time, world.wall, rows, settled=not world.restless)
+        return ProcessTable(world.time, world.wall, infos, settled=not world.restless)
 
     def exists(self, pid: int) -> bool:
         """Whether there is such a process, hidden or not."""
@@ -740,20 +734,20 @@ class Fake:
             del self.world.files[path]
             raise MachineError(f"cannot make the directory {path}", f"{at} is not a directory", "choose another path")
 
-    def write(self, drafts: Sequence[Draft]) -> list[MachineError | None]:
+    def write(self, writes: Sequence[FileWrite]) -> list[MachineError | None]:
         """Replace each, all or nothing."""
-        return [self._write(draft) for draft in drafts]
+        return [self._write(write) for write in writes]
 
-    def _write(self, draft: Draft) -> MachineError | None:
+    def _write(self, write: FileWrite) -> MachineError | None:
         try:
-            self._call("write", draft.path)
-            self._enter(draft.path, "write")
+            self._call("write", write.path)
+            self._enter(write.path, "write")
         except MachineError as error:
             return error
-        owner = self.uid if draft.ours else self._owner(draft.user)
-        shared = draft.ours and draft.user is not None  # here a user's group is the user alone
-        mode = 0o600 if draft.private and not shared else 0o644
-        self.world.files[draft.path] = Entry(draft.data, owner, mode, self.world.wall)
+        owner = self.uid if write.ours else self._owner(write.user)
+        shared = write.ours and write.user is not None  # here a user's group is the user alone
+        mode = 0o600 if write.private and not shared else 0o644
+        self.world.files[write.path] = Entry(write.data, owner, mode, self.world.wall)
         return None
 
     def amend(self, path: str, old: bytes, new: bytes) -> None:

@@ -37,7 +37,7 @@ class Worker:
 
     name: str
     job: int = 0
-    wish: str = ""
+    request: str = ""
     wake: tuple[int, int] = field(default_factory=os.pipe)
 
     def say(self, text: str) -> None:
@@ -58,22 +58,22 @@ class Worker:
 
     def on_warm(self, signum: int, _: FrameType | None) -> None:
         """Finish the current job and begin no other."""
-        again = "still " if self.wish == "stop" else ""
-        self.wish = "stop"
+        again = "still " if self.request == "stop" else ""
+        self.request = "stop"
         notify("STOPPING=1")
         self.say(f"{signal.Signals(signum).name}: warm shutdown, {again}{self.doing()}")
 
     def on_cold(self, signum: int, _: FrameType | None) -> None:
         """Drop the current job; once is enough."""
         signal.signal(signal.SIGQUIT, signal.SIG_IGN)
-        self.wish = "stop"
+        self.request = "stop"
         self.say(f"{signal.Signals(signum).name}: cold shutdown")
         raise ColdShutdown
 
     def on_restart(self, signum: int, _: FrameType | None) -> None:
         """Finish the current job, then start again; a stop that was asked for comes first."""
-        self.wish = self.wish or "restart"
-        self.say(f"{signal.Signals(signum).name}: {self.wish}, {self.doing()}")
+        self.request = self.request or "restart"
+        self.say(f"{signal.Signals(signum).name}: {self.request}, {self.doing()}")
 
     def doing(self) -> str:
         """Return what the worker is at."""
@@ -89,7 +89,7 @@ class Worker:
 
     def rest(self, seconds: float) -> None:
         """Wait for the next job, or for a signal."""
-        if not self.wish and select.select([self.wake[0]], [], [], seconds)[0]:
+        if not self.request and select.select([self.wake[0]], [], [], seconds)[0]:
             os.read(self.wake[0], 4096)
 
 
@@ -120,10 +120,10 @@ def run(worker: Worker, order: argparse.Namespace) -> int:
     worker.say("starting")
     time.sleep(order.start_seconds)
     number = 0
-    if not worker.wish:
+    if not worker.request:
         worker.say("ready")
         notify(f"READY=1\nSTATUS={worker.name} takes jobs")
-    while not worker.wish:
+    while not worker.request:
         number += 1
         worker.work(number, order.job_seconds)
         if number == order.jobs:
@@ -147,10 +147,10 @@ def main(words: list[str]) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         worker.say(f"job {worker.job} dropped" if worker.job else "no job to drop")
         status = 1
-    if worker.wish == "restart":
+    if worker.request == "restart":
         worker.say("starting again in place")
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 -- the words are our own
-    if worker.wish == "stop":
+    if worker.request == "stop":
         worker.say("stopped")
     return status
 

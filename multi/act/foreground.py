@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from multi.act import ready
 from multi.act import walk as act
-from multi.decide.table import Wish, runs_elsewhere
+from multi.decide.table import Request, runs_elsewhere
 from multi.machine import Ended, Interruption, Locked, MachineError
 from multi.model import record as records
 from multi.model.event import Adopted, Event, Failed, Gone, Interrupted, Refused, Signalled, Skipped
@@ -37,22 +37,22 @@ CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _LOOK_AGAIN = 0.5  # seconds between two looks at a node whose lock cannot tell when somebody else is done with it
 
 
-def stay(nodes: Sequence[Node], manner: act.Manner, machine: Machine) -> Iterator[Event]:
+def stay(nodes: Sequence[Node], options: act.RunOptions, machine: Machine) -> Iterator[Event]:
     """Start, stay, stop. Ends when the nodes have ended; one stream of events."""
     mine = {node.name: node for node in nodes}
     # Who is being started or stopped has nothing to reload.
-    manner = replace(manner, deaf_to=(signal.SIGHUP,), runner=_self(machine))
-    stop = Wish("stopwait")
+    options = replace(options, deaf_to=(signal.SIGHUP,), runner=_self(machine))
+    stop = Request("stopwait")
     sound = True
     machine.answer_watchdog()
-    for event in act.walk([(node, Wish("start")) for node in nodes], manner, machine):
+    for event in act.walk([(node, Request("start")) for node in nodes], options, machine):
         match event:
             case Skipped(name, pid, _, True) | Adopted(name, pid):
                 del mine[name]  # somebody else's, and none of ours to stop
                 sound = False
                 yield Failed(name, pid, runs_elsewhere(name))
             case Interrupted(signum):
-                stop = _wish(signum)
+                stop = _request(signum)
                 sound = False
             case Failed() | Refused():
                 sound = False
@@ -61,35 +61,35 @@ def stay(nodes: Sequence[Node], manner: act.Manner, machine: Machine) -> Iterato
                 yield event
     if sound:
         machine.tell(f"READY=1\nSTATUS={_count(len(mine))} running")
-        watch = _Watch(list(mine.values()), manner, machine)
+        watch = _Watch(list(mine.values()), options, machine)
         yield from watch.run()
-        mine, stop = watch.nodes, watch.wish
+        mine, stop = watch.nodes, watch.request
     machine.tell("STOPPING=1\nSTATUS=stopping the nodes")
-    yield from _stop(list(mine.values()), stop, manner, machine)
+    yield from _stop(list(mine.values()), stop, options, machine)
 
 
 def _self(machine: Machine) -> Proc | None:
     """Our own process: who restarts a node from another shell finds by it where the node's output goes."""
     try:
-        row = machine.census().rows.get(machine.me().pid)
+        info = machine.processes().by_pid.get(machine.me().pid)
     except MachineError:
         return None  # the walk says what is wrong
-    return None if row is None else row.seen.proc
+    return None if info is None else info.proc
 
 
 def _count(number: int) -> str:
     return f"{number} {'node' if number == 1 else 'nodes'}"
 
 
-def _wish(signum: int) -> Wish:
+def _request(signum: int) -> Request:
     """How a signal asks for the end."""
-    return Wish("stopwait", signal.SIGQUIT if signum == signal.SIGQUIT else None)
+    return Request("stopwait", signal.SIGQUIT if signum == signal.SIGQUIT else None)
 
 
-def _stop(nodes: Sequence[Node], wish: Wish, manner: act.Manner, machine: Machine) -> Iterator[Event]:
+def _stop(nodes: Sequence[Node], request: Request, options: act.RunOptions, machine: Machine) -> Iterator[Event]:
     """Stop by the schedule; a further signal kills."""
     enough = False
-    for event in act.walk([(node, wish) for node in nodes], manner, machine):
+    for event in act.walk([(node, request) for node in nodes], options, machine):
         match event:
             case Interrupted():
                 enough = True  # the walk ends by itself now, and gives its locks back
@@ -98,21 +98,21 @@ def _stop(nodes: Sequence[Node], wish: Wish, manner: act.Manner, machine: Machin
             case _:
                 yield event
     if enough:
-        yield from act.walk([(node, Wish("kill")) for node in nodes], manner, machine)
+        yield from act.walk([(node, Request("kill")) for node in nodes], options, machine)
 
 
 class _Watch:
     """The time between start and stop. In the end `nodes` are those to be stopped, `wish` says how."""
 
-    def __init__(self, nodes: Sequence[Node], manner: act.Manner, machine: Machine) -> None:
-        self._manner = manner
+    def __init__(self, nodes: Sequence[Node], options: act.RunOptions, machine: Machine) -> None:
+        self._options = options
         self._machine = machine
         self._procs: dict[str, Proc] = {}
         self._again = {node.name: machine.now() for node in nodes}  # nodes to look at, and when
         self._over = False
         self._asked = False  # whether it is over because somebody asked for it
         self.nodes = {node.name: node for node in nodes}
-        self.wish = Wish("stopwait")
+        self.request = Request("stopwait")
 
     def run(self) -> Iterator[Event]:
         """Until all nodes were stopped by somebody else, one has ended by itself, or a signal asks for the end."""
@@ -134,7 +134,7 @@ class _Watch:
             case Interruption(signal.SIGHUP) if not self._machine.terminal_gone():
                 yield from self._reload()
             case Interruption(signum):
-                self.wish = Wish("kill") if self._asked else _wish(signum)
+                self.request = Request("kill") if self._asked else _request(signum)
                 self._over = self._asked = True
 
     def _ended(self, name: str, proc: Proc, status: int | None) -> Iterator[Event]:
@@ -169,11 +169,11 @@ class _Watch:
         due = [name for name, at in self._again.items() if at <= now]
         if not due:
             return
-        census = self._machine.census()
+        processes = self._machine.processes()
         for name in due:
             del self._again[name]
-            seen = observe.look_at(self.nodes[name], census, self._machine)
-            match seen.sighting:
+            seen = observe.look_at(self.nodes[name], processes, self._machine)
+            match seen.state:
                 case Up(proc) | Stopping(proc) | Lost(proc):
                     self._watch(name, proc)
                 case Unsure(why) if seen.record is None:
@@ -182,8 +182,8 @@ class _Watch:
                 case _ if seen.record is None or seen.record.desired == records.WANTED_STOPPED:
                     del self.nodes[name]
                     yield Gone(name, 0, 0.0)
-                case sighting:
-                    yield from self._missed(name, seen.record, getattr(sighting, "why", "it is down"))
+                case state:
+                    yield from self._missed(name, seen.record, getattr(state, "why", "it is down"))
 
     def _watch(self, name: str, proc: Proc) -> None:
         self._procs[name] = proc
@@ -201,10 +201,10 @@ class _Watch:
 
     def _start_again(self, name: str) -> Iterator[Event]:
         """Whoever stopped the node to start it again did not come to that, so it is ours to do."""
-        for event in act.walk([(self.nodes[name], Wish("start"))], self._manner, self._machine):
+        for event in act.walk([(self.nodes[name], Request("start"))], self._options, self._machine):
             match event:
                 case Interrupted(signum):
-                    self.wish = _wish(signum)
+                    self.request = _request(signum)
                     self._over = True
                 case Failed() | Refused():
                     self._over = True

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, TypeAlias
 
-from multi.act.waits import Pause
+from multi.act.waits import Wait
 from multi.machine import (
     INSTANCE,
     INSTANCE_NODE,
@@ -74,7 +74,7 @@ Verdict: TypeAlias = Proof | Disproof
 
 
 @dataclass(frozen=True, slots=True)
-class Weaker:
+class Fallback:
     """The proof that is taken from a node which cannot give its own: `ready`, and at least `startsecs` of life.
 
     `note` tells the user why, and what it means. With `asks` it is taken only when the node's Python has no plug-in.
@@ -170,7 +170,7 @@ class _Course:
 
 def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
     node: Node, proc: Proc, machine: Machine, *, token: str, began: float, there: Before, executed: bool
-) -> Generator[Pause, Happening | None, Verdict]:
+) -> Generator[Wait, Happening | None, Verdict]:
     """Wait for the proof. `token` is what the node carries, `began` when the start began, `there` what was there then.
 
     `executed` when another command started the process, and was cut off before it knew: what the node has said by now
@@ -199,7 +199,7 @@ def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
                 said = machine.probe_says(node.name)
                 course.why = f"its probe did not end; it last said: {said}" if said else ""
             return Disproof(_late(node, course), said=course.status, waits=course.waits)
-        happening = yield Pause(_next_look(node, course, now), "ready", proc.pid, began, note=course.said)
+        happening = yield Wait(_next_look(node, course, now), "ready", proc.pid, began, note=course.said)
         if happening is None:
             course.pause = min(course.pause * 1.5, _MOST)
             continue

@@ -6,7 +6,7 @@ from multi.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class Wait:
     """Go on at the next happening of this node, or when the machine's `now` reaches `until` (None: no end).
 
     The rest is for whoever watches: `what` is waited for (``ready``, ``end``, ``lock``), `since` when,
@@ -23,5 +23,5 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class TableWait:
     """Go on with a process table that is not older than this request."""

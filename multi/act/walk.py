@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from multi.act import ready
-from multi.act.waits import Look, Pause
+from multi.act.waits import TableWait, Wait
 from multi.decide import table as decide
 from multi.errors import EXIT_BUSY, EXIT_FAILED, EXIT_PERMISSION, MultiError
 from multi.machine import (
@@ -27,10 +27,9 @@ from multi.machine import (
     INSTANCE_NODE,
     INSTANCE_PIDFILE,
     INSTANCE_PROBE,
-    Census,
-    Draft,
     Ended,
     File,
+    FileWrite,
     Happening,
     Interruption,
     Launch,
@@ -59,6 +58,7 @@ from multi.model.event import (
     Waiting,
 )
 from multi.model.node import Known, Unknown
+from multi.model.process import ProcessTable
 from multi.model.record import Record
 from multi.model.schedule import FOREVER, Schedule, Stage, signal_name
 from multi.model.state import Lost, Unsure, Up
@@ -71,13 +71,13 @@ from multi.model.step import (
     Clear,
     Kill,
     Refuse,
+    Resume,
     Rewrite,
     Signal,
     Skip,
     Spawn,
     Step,
     Stop,
-    Wake,
 )
 from multi.observe import look as observe
 from multi.value import dataclass, field, replace
@@ -85,11 +85,11 @@ from multi.value import dataclass, field, replace
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
-    from multi.decide.table import Wish
+    from multi.decide.table import Request
     from multi.machine import Machine
     from multi.model.node import Node
     from multi.model.process import Proc
-    from multi.observe.look import Observation, Remnant
+    from multi.observe.look import Leftover, Observation
 
 STILL_THERE = "not started with its new pidfile, because it still runs with the old one"
 _KILL, _STOP, _CONT = int(signal.SIGKILL), int(signal.SIGSTOP), int(signal.SIGCONT)
@@ -109,19 +109,19 @@ _SOME_DRAFTS = 0.001  # seconds in which more drafts may arrive before they are 
 
 
 @dataclass(frozen=True, slots=True)
-class Save:
+class WriteWait:
     """Go on when these files are on disk. For one that is refused, the walk gets its `MachineError` here instead."""
 
-    drafts: tuple[Draft, ...]
+    writes: tuple[FileWrite, ...]
 
 
-Want: TypeAlias = "Event | Pause | Look | Save"
-Answer: TypeAlias = "Happening | Census | None"
+Want: TypeAlias = "Event | Wait | TableWait | WriteWait"
+Answer: TypeAlias = "Happening | ProcessTable | None"
 Walk: TypeAlias = "Generator[Want, Answer, bool]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
+class RunOptions:
     """How the routes are walked.
 
     `width` nodes at a time, None for all at once; with a width, the first failure ends the admission of further
@@ -136,19 +136,19 @@ class Manner:
     keep_unready: bool = False
     progress: float | None = None
     timeout: float | None = None
-    weaker: Mapping[str, ready.Weaker] = field(default_factory=dict)
+    weaker: Mapping[str, ready.Fallback] = field(default_factory=dict)
     signals: bool = False
     deaf_to: tuple[int, ...] = ()
     runner: Proc | None = None
 
 
-def walk(errands: Sequence[tuple[Node, Wish]], manner: Manner, machine: Machine) -> Iterator[Event]:
+def walk(tasks: Sequence[tuple[Node, Request]], options: RunOptions, machine: Machine) -> Iterator[Event]:
     """Ride to the end with all nodes; one stream of events. Closing the iterator ends the ride cleanly."""
-    ride = _Ride(errands, manner, machine)
+    loop = _Loop(tasks, options, machine)
     try:
-        yield from ride.run()
+        yield from loop.run()
     finally:
-        ride.end()
+        loop.end()
 
 
 @dataclass(slots=True)
@@ -158,28 +158,28 @@ class _Active:
     node: Node
     walk: Walk
     inbox: deque[Happening]
-    pause: Pause | None = None
+    pause: Wait | None = None
     looking: bool = False
-    drafts: tuple[Draft, ...] = ()
+    writes: tuple[FileWrite, ...] = ()
     failed: bool = False
 
 
-class _Ride:
+class _Loop:
     """The loop. State of one command; nothing outlives it."""
 
-    def __init__(self, errands: Sequence[tuple[Node, Wish]], manner: Manner, machine: Machine) -> None:
-        self._waiting = deque(errands)
+    def __init__(self, tasks: Sequence[tuple[Node, Request]], options: RunOptions, machine: Machine) -> None:
+        self._waiting = deque(tasks)
         # Beyond what the machine can hold at once, a node begins when another has come to its end.
-        self._room = machine.make_room(min(len(errands), manner.width or len(errands)))
-        self._manner = manner
+        self._room = machine.make_room(min(len(tasks), options.width or len(tasks)))
+        self._options = options
         self._machine = machine
         self._active: dict[str, _Active] = {}
-        self._timers: list[tuple[float, int, str, Pause]] = []
+        self._timers: list[tuple[float, int, str, Wait]] = []
         self._count = 0
         self._new: list[str] = []
         self._failed: list[str] = []
         self._out: deque[Event] = deque()
-        self._next_progress = machine.now() + manner.progress if manner.progress is not None else None
+        self._next_progress = machine.now() + options.progress if options.progress is not None else None
         self._look_asked: float | None = None
         self._look_cost = _DOUBLE_SWEEP
         self._save_asked: float | None = None
@@ -193,10 +193,10 @@ class _Ride:
                 if self._waiting and not self._stopped_admitting():
                     continue
                 break
-            happenings = self._machine.wait(self._wake_at())
+            happenings = self._machine.wait(self._next_deadline())
             for happening in happenings:
                 if isinstance(happening, Interruption):
-                    if happening.signum in self._manner.deaf_to:
+                    if happening.signum in self._options.deaf_to:
                         continue
                     yield from self._drain()
                     yield from self._sum_up()
@@ -222,7 +222,7 @@ class _Ride:
 
     def _sum_up(self) -> Iterator[Event]:
         """Say what has become of each node, where it is not the same for all."""
-        if self._manner.width is not None:
+        if self._options.width is not None:
             untouched = tuple(node.name for node, _ in self._waiting)
             yield Halted(tuple(self._new), tuple(self._failed), tuple(self._active), untouched)
 
@@ -236,12 +236,12 @@ class _Ride:
     # -- admission -------------------------------------------------------------------------------
 
     def _stopped_admitting(self) -> bool:
-        return bool(self._failed) and self._manner.width is not None
+        return bool(self._failed) and self._options.width is not None
 
     def _admit(self) -> None:
         while self._waiting and not self._stopped_admitting() and len(self._active) < self._room:
-            node, wish = self._waiting.popleft()
-            active = _Active(node, _way(node, wish, self._manner, self._machine), deque())
+            node, request = self._waiting.popleft()
+            active = _Active(node, _way(node, request, self._options, self._machine), deque())
             self._active[node.name] = active
             self._advance(active, None)
 
@@ -249,7 +249,7 @@ class _Ride:
 
     def _advance(self, active: _Active, sent: Answer, refusal: MachineError | None = None) -> None:
         """Let a walk go on until it waits again or ends."""
-        active.pause, active.looking, active.drafts = None, False, ()
+        active.pause, active.looking, active.writes = None, False, ()
         while True:
             try:
                 want = active.walk.send(sent) if refusal is None else active.walk.throw(refusal)
@@ -260,15 +260,15 @@ class _Ride:
                 self._machine.release(active.node.name)
                 return
             sent = refusal = None
-            if isinstance(want, Look):
+            if isinstance(want, TableWait):
                 active.looking = True
                 self._look_asked = self._machine.now() if self._look_asked is None else self._look_asked
                 return
-            if isinstance(want, Save):
-                active.drafts = want.drafts
+            if isinstance(want, WriteWait):
+                active.writes = want.writes
                 self._save_asked = self._machine.now() if self._save_asked is None else self._save_asked
                 return
-            if isinstance(want, Pause):
+            if isinstance(want, Wait):
                 if active.inbox:
                     sent = active.inbox.popleft()
                     continue
@@ -302,28 +302,28 @@ class _Ride:
         """One process table for all who asked for one. Its cost bounds how often it is read."""
         self._look_asked = None
         began = self._machine.now()
-        census: Census | None = None
+        processes: ProcessTable | None = None
         refusal: MachineError | None = None
         try:
-            census = self._machine.census()
+            processes = self._machine.processes()
         except OSError as error:
             refusal = _as_refusal(error)
         self._look_cost = max(_DOUBLE_SWEEP, self._machine.now() - began)
         for active in [active for active in self._active.values() if active.looking]:
-            self._advance(active, census, refusal)
+            self._advance(active, processes, refusal)
 
     def _save_for_all(self) -> None:
         """One round of flushes for all who have something to write. Its cost bounds how often there is one."""
         self._save_asked = None
-        saving = [active for active in self._active.values() if active.drafts]
+        saving = [active for active in self._active.values() if active.writes]
         began = self._machine.now()
-        answers = deque(self._machine.write([draft for active in saving for draft in active.drafts]))
+        answers = deque(self._machine.write([write for active in saving for write in active.writes]))
         self._save_cost = max(_SOME_DRAFTS, self._machine.now() - began)
         for active in saving:
-            errors = [answers.popleft() for _ in active.drafts]
+            errors = [answers.popleft() for _ in active.writes]
             self._advance(active, None, next((error for error in errors if error is not None), None))
 
-    def _wake_at(self) -> float | None:
+    def _next_deadline(self) -> float | None:
         while self._timers:
             _, _, key, pause = self._timers[0]
             active = self._active.get(key)
@@ -349,7 +349,7 @@ class _Ride:
         now = self._machine.now()
         if self._next_progress is None or now < self._next_progress:
             return
-        self._next_progress = now + (self._manner.progress or 1.0)
+        self._next_progress = now + (self._options.progress or 1.0)
         for active in self._active.values():
             pause = active.pause
             if pause is not None:
@@ -358,15 +358,15 @@ class _Ride:
                 yield Waiting(active.node.name, pause.pid, pause.what, since, signum, left, pause.note)
 
 
-def _way(node: Node, wish: Wish, manner: Manner, machine: Machine) -> Walk:
+def _way(node: Node, request: Request, options: RunOptions, machine: Machine) -> Walk:
     """The walk of a node; but first it is stopped with the pidfiles that it is to have no more: it is never two."""
-    for old in wish.moved:
-        if not (yield from _Walker(old, decide.Wish("stopwait"), manner, machine).walk()):
-            if wish.command == "apply":
+    for old in request.moved:
+        if not (yield from _Walker(old, decide.Request("stopwait"), options, machine).walk()):
+            if request.command == "apply":
                 yield Skipped(node.name, None, STILL_THERE, met=False)
             return False
         machine.release(node.name)
-    return (yield from _Walker(node, wish, manner, machine).walk())
+    return (yield from _Walker(node, request, options, machine).walk())
 
 
 @dataclass(slots=True)
@@ -383,19 +383,19 @@ class _Tree:
 class _Walker:
     """The way of one node."""
 
-    def __init__(self, node: Node, wish: Wish, manner: Manner, machine: Machine) -> None:
-        self._manner = manner
+    def __init__(self, node: Node, request: Request, options: RunOptions, machine: Machine) -> None:
+        self._options = options
         self._be(node)
         self._noted = float("-inf")  # when a status was put on record last
         self._key = node.name
-        self._wish = wish
+        self._request = request
         self._machine = machine
         self._record: Record | None = None  # what is on disk now
         self._before: Record | None = None  # what was there when we looked
         self._unasked: Record | None = None  # what was there before we wrote down a stop of which nobody knows yet
         self._token = ""
-        self._census: Census | None = None
-        self._remnants: tuple[Remnant, ...] = ()
+        self._processes: ProcessTable | None = None
+        self._leftovers: tuple[Leftover, ...] = ()
         self._undo = False
         self._given_up = _GIVEN_UP
 
@@ -405,7 +405,7 @@ class _Walker:
             seen = yield from self._survey()
             if seen is None or not (yield from self._catch_up()):
                 return False
-            steps = decide.route(self._wish, seen.sighting, self._node).steps
+            steps = decide.route(self._request, seen.state, self._node).steps
             if any(isinstance(step, Spawn) for step in steps):
                 # What root has put on record may be more than we can start: then what runs must go on.
                 self._machine.may_launch(self._launch_of(self._node.env))
@@ -413,7 +413,7 @@ class _Walker:
             if any(isinstance(step, (Spawn, AwaitReady)) for step in steps):
                 yield from self._settle_proof()  # before anything is stopped for it
             for step in steps:
-                if not (yield from self._do(step, decide.proc_of(seen.sighting))):
+                if not (yield from self._do(step, decide.proc_of(seen.state))):
                     return False
         except (MachineError, OSError) as error:
             yield from self._take_back()  # as long as nothing was sent, nothing was asked of the node
@@ -430,8 +430,8 @@ class _Walker:
         if not (yield from self._lock()):
             return None
         seen = yield from self._look()
-        unlocked = self._wish.command not in _WITHOUT_LOCK and not self._machine.holds(self._key)
-        if isinstance(seen.sighting, Lost) and unlocked and self._made_rundir():
+        unlocked = self._request.command not in _WITHOUT_LOCK and not self._machine.holds(self._key)
+        if isinstance(seen.state, Lost) and unlocked and self._made_rundir():
             # The run directory was removed under it; now that it is there again there is a lock to take.
             return (yield from self._look()) if (yield from self._lock()) else None
         return seen
@@ -441,12 +441,12 @@ class _Walker:
 
         Then the new record counts: who restarts a node as it was does not bring back what another has just replaced.
         """
-        before = self._wish.recorded
+        before = self._request.recorded
         record = observe.recall(self._node, self._machine) if before is not None else None
         if record is None or record.node == before:
             return True
-        if self._wish.command == "apply":
-            self._wish = replace(self._wish, recorded=record.node)
+        if self._request.command == "apply":
+            self._request = replace(self._request, recorded=record.node)
         elif self._node == before and (record.node.name, record.node.preset) == (self._key, self._node.preset):
             self._be(record.node)
         else:
@@ -456,15 +456,15 @@ class _Walker:
 
     def _end_probes(self, seen: Observation) -> Generator[Want, Answer, None]:
         """End the probes that nobody waits for: who began them was killed, and the lock is ours now."""
-        if self._wish.command == "signal" or not self._machine.holds(self._key):
+        if self._request.command == "signal" or not self._machine.holds(self._key):
             return
         for left in seen.probes:
-            tree = _Tree(left.main, left.token, {row.seen.proc for row in left.rows}, probes=True)
+            tree = _Tree(left.main, left.token, {info.proc for info in left.processes}, probes=True)
             yield from self._sweep(tree, self._machine.now(), _KILL_GRACE)
 
     def _be(self, node: Node) -> None:
         self._node = node
-        self._weaker = weaker = self._manner.weaker.get(node.name)
+        self._weaker = weaker = self._options.weaker.get(node.name)
         # How it proves that it is ready, unless `_settle_proof` finds that it cannot.
         self._tried = node if weaker is None or weaker.asks else weaker.instead(node)
 
@@ -479,7 +479,7 @@ class _Walker:
             able = True  # no such user: the start of this node says so
         began = machine.now()
         while able is None:
-            match (yield Pause(began + _ASK_SECONDS, "ready", 0, began)):
+            match (yield Wait(began + _ASK_SECONDS, "ready", 0, began)):
                 case Probed(_, ok):
                     able = ok
                 case None:
@@ -494,18 +494,18 @@ class _Walker:
         try:
             self._machine.make_directory(node.rundir, node.uid, node.gid)
         except MachineError:
-            if self._wish.command not in _ENDING:
+            if self._request.command not in _ENDING:
                 raise
             return False
         return True
 
     def _look(self) -> Generator[Want, Answer, Observation]:
-        census = yield Look()
-        assert isinstance(census, Census)  # noqa: S101 -- what a Look is answered with
-        self._census = census
-        seen = observe.look_at(self._node, census, self._machine)
+        processes = yield TableWait()
+        assert isinstance(processes, ProcessTable)  # noqa: S101 -- what a Look is answered with
+        self._processes = processes
+        seen = observe.look_at(self._node, processes, self._machine)
         self._record = self._before = seen.record
-        self._remnants = seen.remnants
+        self._leftovers = seen.leftovers
         return seen
 
     def _failed_by(self, error: MachineError | OSError, pid: int | None = None) -> Failed:
@@ -516,9 +516,9 @@ class _Walker:
 
     def _lock(self) -> Generator[Want, Answer, bool]:
         node, machine = self._node, self._machine
-        if self._wish.command in _WITHOUT_LOCK:
+        if self._request.command in _WITHOUT_LOCK:
             return True  # waiting for what somebody else does must not keep that somebody out
-        if self._wish.command in _MAKES_DIRECTORIES:
+        if self._request.command in _MAKES_DIRECTORIES:
             machine.make_directory(node.rundir, node.uid, node.gid)
         elif machine.read(node.rundir, 0) is None:
             return True  # no directory, so no lock and no files; the census still tells whether it runs
@@ -527,7 +527,7 @@ class _Walker:
         began = machine.now()
         until = began + node.lock_timeout
         while True:
-            happening = yield Pause(until, "lock", 0, began)
+            happening = yield Wait(until, "lock", 0, began)
             if isinstance(happening, Locked):
                 return True
             if happening is None:
@@ -581,8 +581,8 @@ class _Walker:
                 return (yield from self._await_up())
             case AwaitDown(found):
                 return (yield from self._await_down(found))
-            case Wake(found):
-                return (yield from self._wake(found))
+            case Resume(found):
+                return (yield from self._resume(found))
             case Signal(found, signum, stop):
                 return (yield from self._signal(found, signum, stop=stop))
             case Stop(found, schedule, again):
@@ -597,15 +597,15 @@ class _Walker:
                     yield from self._end(found, Schedule((Stage(_KILL, _KILL_GRACE),)), first_sent=False, whole=True)
                 )
 
-    def _save(self, record: Record, pid: int | None = None) -> Generator[Save, Answer, None]:
+    def _save(self, record: Record, pid: int | None = None) -> Generator[WriteWait, Answer, None]:
         """Write the record, and the pidfile where there is a `pid` for it. Raises `MachineError`."""
-        drafts = [_draft_of(record)]
+        writes = [_write_of(record)]
         if pid is not None:
-            drafts.append(Draft(self._node.pidfile, records.encode_pid(pid), self._node.uid, self._node.gid))
-        yield Save(tuple(drafts))
+            writes.append(FileWrite(self._node.pidfile, records.encode_pid(pid), self._node.uid, self._node.gid))
+        yield WriteWait(tuple(writes))
         self._record = record
 
-    def _ask(self, proc: Proc, desired: str) -> Generator[Save, Answer, None]:
+    def _ask(self, proc: Proc, desired: str) -> Generator[WriteWait, Answer, None]:
         """Put on record what is asked of the node before it is done, so that a cut-off command leaves no riddle.
 
         A record of an earlier process is about this one from now on: another tool has started the node since. A disk
@@ -616,14 +616,14 @@ class _Walker:
         if record is None or (record.proc == proc and record.desired == desired):
             return
         try:
-            yield from self._save(record.asking(desired, proc))
+            yield from self._save(record.requested(desired, proc))
         except MachineError:
             if desired != records.WANTED_STOPPED:
                 raise
         else:
             self._unasked = record
 
-    def _take_back(self) -> Generator[Save, Answer, None]:
+    def _take_back(self) -> Generator[WriteWait, Answer, None]:
         """What is on record as asked for could not be asked: the node goes on as before, and so does its record."""
         if self._unasked is None:
             return
@@ -648,12 +648,12 @@ class _Walker:
     def _clear(self, why: str, *, keep: bool) -> Walk:
         """Remove the files, and before them what a main process that is gone has left running."""
         machine = self._machine
-        for remnant in self._remnants:
-            tree = _Tree(remnant.main, remnant.token, {row.seen.proc for row in remnant.rows})
+        for leftover in self._leftovers:
+            tree = _Tree(leftover.main, leftover.token, {info.proc for info in leftover.processes})
             began = machine.now()
             left = yield from self._sweep(tree, began, _KILL_GRACE)
             if left:
-                yield Survived(self._key, remnant.main.pid, machine.now() - began, left, killed=True)
+                yield Survived(self._key, leftover.main.pid, machine.now() - began, left, killed=True)
                 return False
         if not self._taken_over():
             machine.remove(self._node.pidfile)
@@ -665,11 +665,11 @@ class _Walker:
 
     def _adopt(self, proc: Proc, why: str) -> Walk:
         """Give the process its files again. One that is to be ended needs none."""
-        assert self._census is not None  # noqa: S101 -- walk() looked before it decided
-        row = self._census.rows[proc.pid]
+        assert self._processes is not None  # noqa: S101 -- walk() looked before it decided
+        info = self._processes.by_pid[proc.pid]
         old = self._record
         known = old.token if old is not None and old.proc == proc else ""
-        self._token = observe.adopted_token(proc, self._census) or known
+        self._token = observe.adopted_token(proc, self._processes) or known
         node = self._as_it_runs(proc) if old is None else old.node
         if isinstance(node.command, Unknown):
             return (yield from self._adopt_unknown(proc, why))
@@ -677,7 +677,7 @@ class _Walker:
             node=node,
             proc=proc,
             token=self._token,
-            started=self._census.wall - row.seen.age,
+            started=self._processes.wall - info.age,
             restarts=0 if old is None else old.restarts,
             owner=None if old is None else old.owner,
             runner=None if old is None else old.runner,
@@ -685,7 +685,7 @@ class _Walker:
         try:
             yield from self._save(record, proc.pid)
         except MachineError:
-            if self._wish.command not in _ENDING:
+            if self._request.command not in _ENDING:
                 raise
             return True
         yield Adopted(self._key, proc.pid, why)
@@ -696,13 +696,13 @@ class _Walker:
         node, data = self._node, records.encode_pid(proc.pid)
         there = self._machine.read(node.pidfile, records.PIDFILE_LIMIT)
         if isinstance(there, File) and there.data == data:
-            if self._wish.command in _RUNNING:
+            if self._request.command in _RUNNING:
                 yield Skipped(self._key, proc.pid, decide.ALREADY_RUNNING)
             return True
         try:
-            yield Save((Draft(node.pidfile, data, node.uid, node.gid),))
+            yield WriteWait((FileWrite(node.pidfile, data, node.uid, node.gid),))
         except MachineError:
-            if self._wish.command not in _ENDING:
+            if self._request.command not in _ENDING:
                 raise
             return True
         yield Adopted(self._key, proc.pid, why)
@@ -714,8 +714,8 @@ class _Walker:
         A bare command is ready when it lives. What says how the node shall run from now on goes before the kernel where
         it is all that such a command does, and else where the process shows a title.
         """
-        said = self._wish.says and self._wish.command in _RUNNING
-        if said and self._wish.command in _SAYING:
+        said = self._request.says and self._request.command in _RUNNING
+        if said and self._request.command in _SAYING:
             return self._node
         command = observe.command_of(proc.pid, self._machine)
         match command:
@@ -739,14 +739,14 @@ class _Walker:
             case _:
                 return (yield from self._denied(proc, signum))
 
-    def _wake(self, proc: Proc) -> Walk:
+    def _resume(self, proc: Proc) -> Walk:
         """Let the main process and its tree go on. One that has ended meanwhile is for the next step to find."""
-        assert self._census is not None  # noqa: S101 -- walk() looked before it decided
+        assert self._processes is not None  # noqa: S101 -- walk() looked before it decided
         others: set[Proc] = set()
         if self._node.kill_mode == "mixed":  # else children are none of ours, to stop or to wake
-            rows = observe.tree(proc, self._token_of(proc), self._census, self._machine.me())
-            others = {row.seen.proc for row in rows if row.seen.still}
-        woken = self._let_go_on(others)
+            infos = observe.tree(proc, self._token_of(proc), self._processes, self._machine.me())
+            others = {info.proc for info in infos if info.suspended}
+        woken = self._resume_all(others)
         match self._machine.signal(proc, _CONT):
             case "denied":
                 return (yield from self._denied(proc, _CONT))
@@ -754,11 +754,11 @@ class _Walker:
                 yield Signalled(self._key, proc.pid, _CONT, 0.0, woken)
         return True
 
-    def _let_go_on(self, them: Iterable[Proc]) -> int:
+    def _resume_all(self, them: Iterable[Proc]) -> int:
         """How many got it. The main process must come after them: as long as it stands still, that shows in a look."""
-        return sum(map(self._goes_on, them))
+        return sum(map(self._resume_one, them))
 
-    def _goes_on(self, one: Proc) -> bool:
+    def _resume_one(self, one: Proc) -> bool:
         try:
             return self._machine.signal(one, _CONT) == "sent"
         except MachineError:
@@ -770,7 +770,7 @@ class _Walker:
             return self._token
         if self._record is not None and self._record.proc == proc:
             return self._record.token
-        return observe.adopted_token(proc, self._census) if self._census is not None else ""
+        return observe.adopted_token(proc, self._processes) if self._processes is not None else ""
 
     def _denied(self, proc: Proc, signum: int) -> Walk:
         yield from self._take_back()
@@ -837,25 +837,25 @@ class _Walker:
         seen = yield from self._survey()
         if seen is None:
             return False
-        running = decide.proc_of(seen.sighting)
+        running = decide.proc_of(seen.state)
         if running is not None:
             yield Skipped(self._key, running.pid, "running: another multi was faster, after the lock file was removed")
             return True
-        if isinstance(seen.sighting, Unsure):
-            yield Refused(self._key, seen.sighting.why)
+        if isinstance(seen.state, Unsure):
+            yield Refused(self._key, seen.state.why)
             return False
         return None
 
     def _load_env_file(self, path: str) -> bytes:
         """A file that a user's record names is one for that user to open."""
-        owner, recorded = self._authority(), self._wish.recorded
+        owner, recorded = self._authority(), self._request.recorded
         if owner and recorded is not None and path in recorded.env_files:
             return self._machine.load_as(path, owner)
         return self._machine.load(path)
 
     def _authority(self) -> int | None:
         """The user whose record says how the node is to run; None where we say it."""
-        taken = self._wish.command in _AGAIN and self._wish.recorded is not None
+        taken = self._request.command in _AGAIN and self._request.recorded is not None
         return self._before.owner if taken and self._before is not None else None
 
     def _prepare(self, token: str, began: float) -> Generator[Want, Answer, Proc | None]:
@@ -869,7 +869,7 @@ class _Walker:
         machine.launch(self._key, self._launch(token))
         self._undo = True
         while True:
-            match (yield Pause(began + node.ready_timeout, "ready", 0, began)):
+            match (yield Wait(began + node.ready_timeout, "ready", 0, began)):
                 case Prepared(_, proc):
                     return proc
                 case LaunchFailed(_, why, hint, number):
@@ -898,11 +898,11 @@ class _Walker:
             started=wall,
             restarts=0 if before is None else before.restarts + 1,
             owner=self._authority(),
-            runner=self._manner.runner or (None if before is None else before.runner),
+            runner=self._options.runner or (None if before is None else before.runner),
         )
-        if before is None or self._wish.command != "ensure":
+        if before is None or self._request.command != "ensure":
             return record
-        counted = before if before.proc is None else before.fallen(wall, "it died")
+        counted = before if before.proc is None else before.after_failure(wall, "it died")
         return replace(record, failures=counted.failures, failed=counted.failed)
 
     def _prove(
@@ -922,17 +922,17 @@ class _Walker:
             answer = yield pause
             if isinstance(answer, Probed) and answer.ok and answer.at is not None:
                 answer = yield from self._own(answer, answer.at, proc, there)
-            assert not isinstance(answer, Census)  # noqa: S101 -- a Pause is never answered with a Census
+            assert not isinstance(answer, ProcessTable)  # noqa: S101 -- a Pause is never answered with a Census
             sent = answer
 
     def _own(
         self, probed: Probed, at: tuple[str, int], proc: Proc, there: ready.Before
     ) -> Generator[Want, Answer, Probed]:
         """A port that accepts proves something only when it is the node's own."""
-        census = yield Look()
-        assert isinstance(census, Census)  # noqa: S101 -- what a Look is answered with
-        rows = observe.tree(proc, self._token_of(proc), census, self._machine.me())
-        procs = (proc, *(row.seen.proc for row in rows if not observe.is_probe(row)))
+        processes = yield TableWait()
+        assert isinstance(processes, ProcessTable)  # noqa: S101 -- what a Look is answered with
+        infos = observe.tree(proc, self._token_of(proc), processes, self._machine.me())
+        procs = (proc, *(info.proc for info in infos if not observe.is_probe(info)))
         match self._machine.listens(procs, at):
             case "yes":
                 return probed
@@ -974,7 +974,7 @@ class _Walker:
             umask=node.umask,
             nice=node.nice,
             rlimits=node.rlimits,
-            output=None if self._manner.runner or self._before is None else self._before.runner,
+            output=None if self._options.runner or self._before is None else self._before.runner,
         )
 
     def _send_away(self) -> None:
@@ -997,7 +997,7 @@ class _Walker:
             if why != _GIVEN_UP:  # it failed, as one does that dies at once, and `ensure` must not try it for ever
                 before = replace(before, failures=self._history().failures + 1, failed=self._machine.wall())
             # At once, not as a `Save`: this is also for a walk that is being closed, and so cannot wait any more.
-            (error,) = self._machine.write([_draft_of(before)])
+            (error,) = self._machine.write([_write_of(before)])
             if error is not None:
                 raise error
 
@@ -1007,11 +1007,11 @@ class _Walker:
         tail = _last_lines(machine.tail(node.logfile, offset, _TAIL_BYTES))
         log = node.logfile if verdict.launched else ""  # what never ran has said nothing there
         failed = Failed(self._key, proc.pid, _joined(verdict.why, verdict.hint), verdict.status, tail, log)
-        if verdict.waits and not verdict.ended and self._wish.command == "ensure":
+        if verdict.waits and not verdict.ended and self._request.command == "ensure":
             yield from self._note_unready(verdict)
             yield Skipped(self._key, proc.pid, decide.waits_for(verdict.waits))
             return True
-        if not verdict.ended and self._manner.keep_unready:
+        if not verdict.ended and self._options.keep_unready:
             yield replace(failed, why=failed.why + "; left running, as --keep-unready says")
             yield from self._note_unready(verdict)
             return False
@@ -1026,16 +1026,16 @@ class _Walker:
         yield from self._fell(verdict.why)
         return False
 
-    def _note_unready(self, verdict: ready.Disproof) -> Generator[Save, Answer, None]:
+    def _note_unready(self, verdict: ready.Disproof) -> Generator[WriteWait, Answer, None]:
         """It runs on: put on record what it said last."""
         if self._record is not None and verdict.said:
             extra = {**self._record.extra, **_status(verdict.said)}  # who waits for it next needs the rest
             yield from self._save(replace(self._record, extra=extra))
 
-    def _fell(self, why: str) -> Generator[Save, Answer, None]:
+    def _fell(self, why: str) -> Generator[WriteWait, Answer, None]:
         """Remember a start that failed: no pidfile, and a record for `restart` and `ensure`."""
         if self._record is not None:
-            yield from self._save(self._record.fallen(self._machine.wall(), why))
+            yield from self._save(self._record.after_failure(self._machine.wall(), why))
         self._machine.remove(self._node.pidfile)
         self._machine.remove(self._node.notifyfile)
 
@@ -1098,7 +1098,7 @@ class _Walker:
                         yield Signalled(node.name, proc.pid, moment.signum, machine.now() - began, hit)
             # The schedule counts from the first signal, so a slow look does not put off the next one.
             until = began + (following.at if following is not None else schedule.total)
-            pause = Pause(
+            pause = Wait(
                 None if until == FOREVER else until,
                 "end",
                 proc.pid,
@@ -1137,7 +1137,7 @@ class _Walker:
             answer = found
         finally:
             if answer == "denied":
-                self._let_go_on(frozen)
+                self._resume_all(frozen)
         if answer == "gone":
             self._unasked = None  # it needs no telling any more, and what is on record stays
         return answer, hit
@@ -1148,12 +1148,12 @@ class _Walker:
 
     def _see(self, tree: _Tree) -> Generator[Want, Answer, tuple[Proc, ...]]:
         """Look who is in the tree now, the main process excluded, and remember them; in the order of their KILL."""
-        census = yield Look()
-        assert isinstance(census, Census)  # noqa: S101 -- what a Look is answered with
-        rows = observe.tree(tree.main, tree.token, census, self._machine.me(), tree.known, probes=tree.probes)
-        there = observe.kill_order(rows, census)
+        processes = yield TableWait()
+        assert isinstance(processes, ProcessTable)  # noqa: S101 -- what a Look is answered with
+        infos = observe.tree(tree.main, tree.token, processes, self._machine.me(), tree.known, probes=tree.probes)
+        there = observe.kill_order(infos, processes)
         tree.known.update(there)
-        tree.settled = census.settled
+        tree.settled = processes.settled
         return there
 
     def _freeze(self, tree: _Tree, *, with_main: bool = False) -> Generator[Want, Answer, tuple[Proc, ...]]:
@@ -1184,11 +1184,11 @@ class _Walker:
                     self._reach(new, _STOP)
         finally:
             if not done:
-                self._let_go_on(frozen)
-                self._let_go_on((tree.main,) if with_main else ())
+                self._resume_all(frozen)
+                self._resume_all((tree.main,) if with_main else ())
         return there
 
-    def _ended(self, proc: Proc, pause: Pause) -> Walk:
+    def _ended(self, proc: Proc, pause: Wait) -> Walk:
         while True:
             happening = yield pause
             if happening is None:
@@ -1199,7 +1199,7 @@ class _Walker:
                 pause = replace(pause, note=happening.fields["STATUS"])
                 yield from self._note_status(proc, pause.note)
 
-    def _note_status(self, proc: Proc, text: str) -> Generator[Save, Answer, None]:
+    def _note_status(self, proc: Proc, text: str) -> Generator[WriteWait, Answer, None]:
         """Put on record what the node says of itself while it is waited for, so that `status` shows it."""
         now, record = self._machine.now(), self._record
         if record is None or record.proc != proc or now < self._noted + _NOTE_EVERY:
@@ -1238,7 +1238,7 @@ class _Walker:
                 machine.watch(self._key, one)
             pending = set(left)
             while pending:
-                happening = yield Pause(deadline, "end", tree.main.pid, began)
+                happening = yield Wait(deadline, "end", tree.main.pid, began)
                 if happening is None:
                     break
                 if isinstance(happening, Ended):
@@ -1247,7 +1247,7 @@ class _Walker:
     def _await_up(self) -> Walk:
         """Look again and again: that a pidfile appears is nothing that a kernel tells everywhere."""
         machine, began = self._machine, self._machine.now()
-        timeout = self._manner.timeout
+        timeout = self._options.timeout
         pause, doubt = _FIRST_LOOK, ""
         while True:
             now = machine.now()
@@ -1255,11 +1255,11 @@ class _Walker:
                 yield Failed(self._key, None, f"not up after {timeout:g}s; 'multi status' says what it is")
                 return False
             until = now + pause if timeout is None else min(now + pause, began + timeout)
-            yield Pause(until, "ready", 0, began)
+            yield Wait(until, "ready", 0, began)
             pause = min(pause * 1.5, _MOST_LOOK)
-            census = yield Look()
-            assert isinstance(census, Census)  # noqa: S101 -- what a Look is answered with
-            match observe.look_at(self._node, census, machine).sighting:
+            processes = yield TableWait()
+            assert isinstance(processes, ProcessTable)  # noqa: S101 -- what a Look is answered with
+            match observe.look_at(self._node, processes, machine).state:
                 case Up(proc, True) | Lost(proc):
                     yield Skipped(self._key, proc.pid, "running")
                     return True
@@ -1273,8 +1273,8 @@ class _Walker:
         machine = self._machine
         machine.watch(self._key, proc)
         began = machine.now()
-        timeout = self._manner.timeout
-        pause = Pause(None if timeout is None else began + timeout, "end", proc.pid, began)
+        timeout = self._options.timeout
+        pause = Wait(None if timeout is None else began + timeout, "end", proc.pid, began)
         if (yield from self._ended(proc, pause)):
             yield Gone(self._key, proc.pid, machine.now() - began)
             return True
@@ -1290,7 +1290,7 @@ _AGAIN = frozenset({"restart", "ensure"})  # they start what is on record, where
 _ENDING = frozenset({"stop", "stopwait", "kill"})  # no file that cannot be written keeps a node running
 
 
-def _draft_of(record: Record) -> Draft:
+def _write_of(record: Record) -> FileWrite:
     """The file of a record; it holds the environment that was configured, so it is nobody's else to read.
 
     The owner of a record is its authority: root's may ask for what only root can grant. So one that the node's user
@@ -1307,8 +1307,8 @@ def _draft_of(record: Record) -> Draft:
             f"cannot put {node.name} on record", why, "let the worker read some of it from a file itself"
         )
     if record.owner:
-        return Draft(node.recordfile, data, str(record.owner), None, private=True)
-    return Draft(node.recordfile, data, node.uid, None, private=True, ours=True)
+        return FileWrite(node.recordfile, data, str(record.owner), None, private=True)
+    return FileWrite(node.recordfile, data, node.uid, None, private=True, ours=True)
 
 
 def _as_refusal(error: MachineError | OSError) -> MachineError:

@@ -15,7 +15,7 @@ from multi.errors import EXIT_FAILED, EXIT_USAGE, UsageError
 from multi.value import dataclass, field
 
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
-    from multi.act.walk import Manner
+    from multi.act.walk import RunOptions
     from multi.api import Difference, Selection, View
     from multi.check import Obstacle
     from multi.logs import LogLine, Unseen
@@ -124,7 +124,7 @@ class Line(Protocol):
         """Nodes -> the lines of their logs."""
         ...
 
-    def run(self, command: str, selection: Selection, *, manner: Manner) -> Iterator[Event]:
+    def run(self, command: str, selection: Selection, *, options: RunOptions) -> Iterator[Event]:
         """Nodes -> what happens."""
         ...
 
@@ -148,7 +148,7 @@ class Command:
 
     name: str
     summary: str
-    ride: Callable[[Order, Session], int]
+    loop: Callable[[Order, Session], int]
     usage: str = "[NODES] [OPTIONS]"
     about: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
@@ -235,7 +235,7 @@ def status(order: Order, session: Session) -> int:
     elif not views:
         screen.complain(remark(str(_no_nodes(order, selection))))
     else:
-        shown = [view for view in views if not order.has(QUIET) or report.status_code(view.sighting)]
+        shown = [view for view in views if not order.has(QUIET) or report.status_code(view.state)]
         if shown:
             screen.say(*report.status_table(shown, report.Style(screen.colour)))
     return report.status_exit_code(views)
@@ -449,12 +449,12 @@ def _no_nodes(order: Order, selection: Selection) -> UsageError:
     return UsageError("", why, f"{hint}, or say with --pidfile where they are")
 
 
-def _act(order: Order, session: Session, selection: Selection, wish: str = "") -> int:
+def _act(order: Order, session: Session, selection: Selection, request: str = "") -> int:
     """Ride on with the nodes; `wish` is what is asked of them, where it is not the command's own name."""
     from multi.report import lines as report
 
     screen = session.screen
-    manner = _manner(order, screen)
+    options = _options(order, screen)
     if not (selection.nodes or selection.removed):
         if order.command.needs_nodes and not order.has(DOWN):
             raise _no_nodes(order, selection)
@@ -462,23 +462,23 @@ def _act(order: Order, session: Session, selection: Selection, wish: str = "") -
             screen.complain(remark(str(_no_nodes(order, selection))))
         return 0
     if order.has(DRY_RUN):
-        routes = session.line().plan(wish or order.command.name, selection)
+        routes = session.line().plan(request or order.command.name, selection)
         if order.has(JSON):
             screen.say(*(report.to_json(report.route_json(route)) for route in routes))
         else:
             style = report.Style(screen.colour)
             screen.say(*(report.route_line(route, style) for route in routes))
         return report.plan_exit_code(routes)
-    return _follow(order, screen, session.line().run(wish or order.command.name, selection, manner=manner))
+    return _follow(order, screen, session.line().run(request or order.command.name, selection, options=options))
 
 
-def _manner(order: Order, screen: Screen) -> Manner:
+def _options(order: Order, screen: Screen) -> RunOptions:
     """How the line is ridden, of what the user said and of where the progress would be shown."""
-    from multi.act.walk import Manner
+    from multi.act.walk import RunOptions
     from multi.report import lines as report
 
     watched = not (order.has(QUIET) or order.has(JSON))
-    return Manner(
+    return RunOptions(
         width=_node_count(order.given[ROLLING.name]) if order.has(ROLLING) else None,
         keep_unready=order.has(KEEP_UNREADY),
         progress=(_REDRAW_SECONDS if screen.redraws else report.LINE_EVERY) if watched else None,
@@ -556,7 +556,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="start",
         summary="start the nodes that are not running, and wait until each is ready",
-        ride=act,
+        loop=act,
         usage="[NODES] [OPTIONS] [-- WORKER WORDS]",
         about=(
             (
@@ -578,7 +578,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="run",
         summary="start the nodes in the foreground and stay; for systemd, containers and a terminal",
-        ride=act,
+        loop=act,
         usage="[NODES] [OPTIONS] [-- WORKER WORDS]",
         about=(
             (
@@ -596,7 +596,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="stop",
         summary="send the first signal of the stop schedule, and do not wait",
-        ride=act,
+        loop=act,
         usage="[NODES] [-SIG] [OPTIONS]",
         about=(
             (
@@ -612,7 +612,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="stopwait",
         summary="stop the nodes by their schedule, and wait until every process is gone",
-        ride=act,
+        loop=act,
         usage="[NODES] [-SIG] [OPTIONS]",
         about=(
             (
@@ -629,7 +629,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="restart",
         summary="stop the nodes by their schedule and start them again",
-        ride=act,
+        loop=act,
         usage="[NODES] [-SIG] [OPTIONS] [-- WORKER WORDS]",
         about=(
             (
@@ -646,7 +646,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="kill",
         summary="send KILL to every process of the nodes, and confirm",
-        ride=act,
+        loop=act,
         about=(
             "The whole tree is killed: children in other sessions and process groups too. Running tasks are lost.",
             "Another signal goes by 'multi signal', or by stop and stopwait.",
@@ -658,7 +658,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="status",
         summary="one line a node: state, pid, uptime, CPU, memory, restarts, log",
-        ride=status,
+        loop=status,
         about=(
             (
                 "Exit codes as the LSB has them: 0 all nodes run, 3 not running, 1 dead with a pidfile left, 4 unknown;"
@@ -671,7 +671,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="ensure",
         summary="start again the nodes that were started and are dead; for cron",
-        ride=act,
+        loop=act,
         about=(
             (
                 "A node that was stopped on purpose stays stopped. One that keeps dying is left alone for a while: 10 "
@@ -688,7 +688,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="apply",
         summary="make the machine match multi.toml: start, restart and stop what it takes",
-        ride=act,
+        loop=act,
         about=(
             (
                 "Starts what is missing, restarts what runs otherwise than configured, stops what this file started "
@@ -702,13 +702,13 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="diff",
         summary="say what apply would do; exits 1 when there is something",
-        ride=diff,
+        loop=diff,
         examples=("multi diff", "multi diff --json"),
     ),
     Command(
         name="check",
         summary="validate configuration, paths, users and programs without running anything",
-        ride=check,
+        loop=check,
         about=(
             "Shows which file is read, and each node's settings with the place each value comes from.",
             "Exits 2 when there is something that a start would fail of.",
@@ -718,7 +718,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="signal",
         summary="send a signal to the main process of the nodes",
-        ride=send_signal,
+        loop=send_signal,
         usage="SIG [NODES] [OPTIONS]",
         about=(
             "SIG is a name or a number: USR1, SIGUSR1, usr1, 10, each with or without a dash.",
@@ -731,7 +731,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="reload",
         summary="send the reload signal of the preset (HUP for Celery)",
-        ride=act,
+        loop=act,
         examples=("multi reload", "multi reload w1 --reload-signal=USR2"),
         options=(DRY_RUN,),
         needs_nodes=True,
@@ -739,7 +739,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="wait",
         summary="wait until the nodes are up, or down",
-        ride=wait,
+        loop=wait,
         about=("Touches nothing. Exits 1 when --timeout seconds have passed.",),
         examples=("multi wait w1 --timeout=30", "multi wait --down"),
         options=(UP, DOWN, TIMEOUT),
@@ -748,7 +748,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="logs",
         summary="print the last lines of the nodes' logs, each with its node's name",
-        ride=logs,
+        loop=logs,
         usage="[NODES] [--follow] [--lines N] [OPTIONS]",
         about=("Exits 1 when a log cannot be read, 77 when that is only not permitted; the others are shown.",),
         examples=("multi logs", "multi logs w1 w2 --follow", "multi logs --lines=100"),
@@ -757,13 +757,13 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="names",
         summary="print the full names of the nodes",
-        ride=names,
+        loop=names,
         examples=("multi names 10", "multi names w1 w2@%h --suffix=example.com"),
     ),
     Command(
         name="expand",
         summary="print a template filled in for each node",
-        ride=expand,
+        loop=expand,
         usage="TEMPLATE [NODES] [OPTIONS]",
         about=("%n is the short name, %h and %p are the full name, %d is the host, %% is a percent sign.",),
         examples=("multi expand /var/log/%n%I.log 3",),
@@ -771,7 +771,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="get",
         summary="print the command of one node",
-        ride=get,
+        loop=get,
         usage="NODE [NODES] [OPTIONS]",
         about=("NODE is a short or a full name, looked up among NODES. Exits 1 when it is not among them.",),
         examples=("multi get w2 w1 w2 -A proj -c:w2 8",),
@@ -779,14 +779,14 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="show",
         summary="print the command of each node, ready for a shell",
-        ride=show,
+        loop=show,
         usage="[NODES] [OPTIONS] [-- WORKER WORDS]",
         examples=("multi show 3 -A proj -c 4 -c:1 10",),
     ),
     Command(
         name="export",
         summary="print the same nodes for another supervisor",
-        ride=export,
+        loop=export,
         usage="FORM [NODES] [--output DIR] [OPTIONS]",
         about=(
             "FORM is systemd, sysv, cron, supervisord, kubernetes, compose, launchd or procfile.",
@@ -798,7 +798,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="completion",
         summary="print the script that teaches a shell to complete",
-        ride=completion,
+        loop=completion,
         usage="bash|zsh|fish",
         examples=('eval "$(multi completion bash)"', "multi completion fish > ~/.config/fish/completions/multi.fish"),
         takes_nodes=False,
@@ -806,7 +806,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         name="help",
         summary="print how to use multi, or one command of it",
-        ride=show_help,
+        loop=show_help,
         usage="[COMMAND]",
         examples=("multi help start",),
         takes_nodes=False,

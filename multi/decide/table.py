@@ -39,7 +39,7 @@ from signal import SIGHUP
 from typing import TYPE_CHECKING
 
 from multi.model.node import Unknown
-from multi.model.state import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.model.step import (
     Adopt,
     AwaitDown,
@@ -49,6 +49,7 @@ from multi.model.step import (
     Clear,
     Kill,
     Refuse,
+    Resume,
     Rewrite,
     Route,
     Signal,
@@ -56,7 +57,6 @@ from multi.model.step import (
     Spawn,
     Step,
     Stop,
-    Wake,
 )
 from multi.value import dataclass
 
@@ -71,11 +71,11 @@ ALREADY_STOPPING = "already stopping"
 STOPPED_ON_PURPOSE = "stopped on purpose"
 ENDS_ON_HUP = "another tool started it, and HUP would end it; 'multi restart' with the worker's options takes it over"
 SAY_IT = "give the worker's options, as for 'multi start'"
-STANDS_STILL = "it stands still, because somebody sent it STOP; 'multi start' lets it go on"
+SUSPENDED = "it stands still, because somebody sent it STOP; 'multi start' lets it go on"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Request:
     """What is asked of a node: the command, and the signal given with it (``-SIG``).
 
     `recorded` is the node as it was on record when it was chosen, for ``apply``, ``restart`` and ``ensure``. `moved` is
@@ -89,40 +89,40 @@ class Wish:
     says: bool = True
 
 
-def route(wish: Wish, sighting: Sighting, node: Node) -> Route:
+def route(request: Request, state: State, node: Node) -> Route:
     """The way from what is to what is wished for. Raises `KeyError` for an unknown command."""
-    steps = _ROWS[wish.command](wish, sighting, node)
+    steps = _ROWS[request.command](request, state, node)
     if isinstance(node.command, Unknown) and any(isinstance(step, Spawn) for step in steps):
-        dead = f"{sighting.why}, and " if isinstance(sighting, Dead) else ""
+        dead = f"{state.why}, and " if isinstance(state, Dead) else ""
         return Route(node, (Refuse(f"{dead}{node.command.why}; {SAY_IT}"),))
-    return Route(node, (*_wake(wish, sighting), *steps))
+    return Route(node, (*_resume(request, state), *steps))
 
 
-_WAKING = frozenset({"start", "stop", "stopwait", "restart", "apply"})
+_RESUMING = frozenset({"start", "stop", "stopwait", "restart", "apply"})
 
 
-def _wake(wish: Wish, sighting: Sighting) -> tuple[Step, ...]:
-    match sighting:
-        case Up(proc, still=True) | Lost(proc, still=True) if wish.command in _WAKING:
-            return (Wake(proc),)
-        case Stopping(proc, still=True) if wish.command in _WAKING | {"ensure"}:
-            return (Wake(proc),)
+def _resume(request: Request, state: State) -> tuple[Step, ...]:
+    match state:
+        case Up(proc, suspended=True) | Lost(proc, suspended=True) if request.command in _RESUMING:
+            return (Resume(proc),)
+        case Stopping(proc, suspended=True) if request.command in _RESUMING | {"ensure"}:
+            return (Resume(proc),)
         case _:
             return ()
 
 
-def _schedule(wish: Wish, node: Node) -> Schedule:
-    return node.stop if wish.signum is None else node.stop.starting_with(wish.signum)
+def _schedule(request: Request, node: Node) -> Schedule:
+    return node.stop if request.signum is None else node.stop.starting_with(request.signum)
 
 
-def _start(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
-    match sighting:
+def _start(request: Request, state: State, node: Node) -> tuple[Step, ...]:
+    match state:
         case Down():
             return (Spawn(),)
         case Up(proc, ready):
             return (Skip(ALREADY_RUNNING),) if ready else (AwaitReady(proc),)
         case Stopping(proc, sent):
-            schedule = _schedule(wish, node)
+            schedule = _schedule(request, node)
             end = AwaitEnd(proc, schedule) if sent else Stop(proc, schedule, again=True)
             return end, Clear(keep=True), Spawn()
         case Dead(why):
@@ -133,10 +133,10 @@ def _start(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
             return (Refuse(why),)
 
 
-def _run(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
-    if (isinstance(sighting, Up) and sighting.ready) or isinstance(sighting, Lost):
+def _run(request: Request, state: State, node: Node) -> tuple[Step, ...]:
+    if (isinstance(state, Up) and state.ready) or isinstance(state, Lost):
         return (Refuse(runs_elsewhere(node.name)),)  # somebody else's, and none of ours to stay with and to stop
-    return _start(wish, sighting, node)
+    return _start(request, state, node)
 
 
 def runs_elsewhere(name: str) -> str:
@@ -144,9 +144,9 @@ def runs_elsewhere(name: str) -> str:
     return f"{ALREADY_RUNNING}; 'multi stopwait {name}' stops it, then it can be run here"
 
 
-def _stop(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
-    first = _schedule(wish, node).first
-    match sighting:
+def _stop(request: Request, state: State, node: Node) -> tuple[Step, ...]:
+    first = _schedule(request, node).first
+    match state:
         case Down():
             return (Skip(NOT_RUNNING),)
         case Up(proc):
@@ -161,9 +161,9 @@ def _stop(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
             return (Refuse(why),)
 
 
-def _stopwait(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
-    schedule = _schedule(wish, node)
-    match sighting:
+def _stopwait(request: Request, state: State, node: Node) -> tuple[Step, ...]:
+    schedule = _schedule(request, node)
+    match state:
         case Down():
             return (Skip(NOT_RUNNING),)
         case Up(proc) | Stopping(proc):
@@ -176,9 +176,9 @@ def _stopwait(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
             return (Refuse(why),)
 
 
-def _restart(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
-    schedule = _schedule(wish, node)
-    match sighting:
+def _restart(request: Request, state: State, node: Node) -> tuple[Step, ...]:
+    schedule = _schedule(request, node)
+    match state:
         case Down():
             return (Spawn(),)
         case Up(proc) | Stopping(proc):
@@ -191,8 +191,8 @@ def _restart(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
             return (Refuse(why),)
 
 
-def _kill(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:
-    match sighting:
+def _kill(_request: Request, state: State, _node: Node) -> tuple[Step, ...]:
+    match state:
         case Down():
             return (Skip(NOT_RUNNING),)
         case Up(proc) | Stopping(proc):
@@ -205,12 +205,12 @@ def _kill(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:
             return (Refuse(why),)
 
 
-def _ensure(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:  # noqa: PLR0911 -- one case a column
-    match sighting:
+def _ensure(_request: Request, state: State, _node: Node) -> tuple[Step, ...]:  # noqa: PLR0911 -- one case a column
+    match state:
         case Down():
             return (Skip(NOT_RUNNING),)
-        case Up(still=True):
-            return (Skip(STANDS_STILL, met=False),)
+        case Up(suspended=True):
+            return (Skip(SUSPENDED, met=False),)
         case Up(ready=False, waits=waits) if waits:
             return (Skip(waits_for(waits)),)
         case Up(proc, ready):
@@ -218,7 +218,7 @@ def _ensure(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:  
         case Stopping():
             return (Skip(ALREADY_STOPPING),)
         case Dead():
-            return _come_back(sighting)
+            return _come_back(state)
         case Lost(proc, why):
             return (Adopt(proc, why),)
         case Unsure(why):
@@ -233,19 +233,19 @@ def waits_for(what: str) -> str:
 def _come_back(dead: Dead) -> tuple[Step, ...]:
     if dead.on_purpose:
         return (Skip(STOPPED_ON_PURPOSE),)
-    if dead.patience > 0:
-        return (Skip(f"{dead.why}; it is tried again in {dead.patience:.0f}s", met=False),)
+    if dead.backoff > 0:
+        return (Skip(f"{dead.why}; it is tried again in {dead.backoff:.0f}s", met=False),)
     return Clear(dead.why, keep=True), Spawn()
 
 
-def _apply(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:
-    if wish.recorded is None or not isinstance(sighting, (Up, Lost)):
-        return _restart(wish, sighting, node) if isinstance(sighting, Stopping) else _start(wish, sighting, node)
-    if needs_restart(wish.recorded, node):
-        return _restart(wish, sighting, node)
-    adopt = (Adopt(sighting.proc, sighting.why),) if isinstance(sighting, Lost) else ()
-    rewrite = (Rewrite(),) if wish.recorded != node else ()
-    await_ready = (AwaitReady(sighting.proc),) if isinstance(sighting, Up) and not sighting.ready else ()
+def _apply(request: Request, state: State, node: Node) -> tuple[Step, ...]:
+    if request.recorded is None or not isinstance(state, (Up, Lost)):
+        return _restart(request, state, node) if isinstance(state, Stopping) else _start(request, state, node)
+    if needs_restart(request.recorded, node):
+        return _restart(request, state, node)
+    adopt = (Adopt(state.proc, state.why),) if isinstance(state, Lost) else ()
+    rewrite = (Rewrite(),) if request.recorded != node else ()
+    await_ready = (AwaitReady(state.proc),) if isinstance(state, Up) and not state.ready else ()
     return (*adopt, *rewrite, *await_ready) or (Skip("as configured"),)
 
 
@@ -263,16 +263,16 @@ _NO_SIGNAL = {
 }
 
 
-def _signal(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:  # noqa: PLR0911 -- one return a case
-    signum = wish.signum
+def _signal(request: Request, state: State, node: Node) -> tuple[Step, ...]:  # noqa: PLR0911 -- one return a case
+    signum = request.signum
     if signum is None:
-        signum = node.dump_signal if wish.command == "dump" else node.reload_signal
+        signum = node.dump_signal if request.command == "dump" else node.reload_signal
     if signum is None:
-        return (Refuse(_NO_SIGNAL[wish.command].format(node.preset)),)
-    match sighting:
+        return (Refuse(_NO_SIGNAL[request.command].format(node.preset)),)
+    match state:
         case Down():
             return (Refuse(NOT_RUNNING),)
-        case Up(ends_on_hup=True) if wish.command == "reload" and signum == SIGHUP:
+        case Up(ends_on_hup=True) if request.command == "reload" and signum == SIGHUP:
             return (Refuse(ENDS_ON_HUP),)
         case Up(proc) | Stopping(proc):
             return (Signal(proc, signum),)
@@ -284,8 +284,8 @@ def _signal(wish: Wish, sighting: Sighting, node: Node) -> tuple[Step, ...]:  # 
             return (Refuse(why),)
 
 
-def _up(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:
-    match sighting:
+def _up(_request: Request, state: State, _node: Node) -> tuple[Step, ...]:
+    match state:
         case Up(_, True) | Lost():
             return (Skip("running"),)
         case Up() | Down() | Dead() | Stopping():
@@ -294,8 +294,8 @@ def _up(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:
             return (Refuse(why),)
 
 
-def _down(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:
-    match sighting:
+def _down(_request: Request, state: State, _node: Node) -> tuple[Step, ...]:
+    match state:
         case Down() | Dead():
             return (Skip(NOT_RUNNING),)
         case Up(proc) | Stopping(proc) | Lost(proc):
@@ -304,9 +304,9 @@ def _down(_wish: Wish, sighting: Sighting, _node: Node) -> tuple[Step, ...]:
             return (Refuse(why),)
 
 
-def proc_of(sighting: Sighting) -> Proc | None:
+def proc_of(state: State) -> Proc | None:
     """The node's process, where one was proved."""
-    match sighting:
+    match state:
         case Up(proc) | Stopping(proc) | Lost(proc):
             return proc
         case Down() | Dead() | Unsure():

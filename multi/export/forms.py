@@ -77,15 +77,15 @@ def _unset_env(node: Node) -> list[str]:
     return [name for name, value in node.env if value is None]
 
 
-def _patience(node: Node) -> float:
+def _stop_seconds(node: Node) -> float:
     """Seconds from the first signal to KILL, or to the end of a schedule that has none; may be `FOREVER`."""
     kills = [moment.at for moment in node.stop.timeline if signal_name(moment.signum) == "KILL"]
     return kills[0] if kills else node.stop.total
 
 
-def _whole_patience(node: Node) -> int:
+def _whole_stop_seconds(node: Node) -> int:
     """The same in whole seconds, where there has to be a number."""
-    return _LONG if _patience(node) == FOREVER else math.ceil(_patience(node))
+    return _LONG if _stop_seconds(node) == FOREVER else math.ceil(_stop_seconds(node))
 
 
 def _remarks(order: Order, node: Node, *missing: str, proof: bool = False, killed: bool = True) -> list[str]:
@@ -111,7 +111,7 @@ def _remarks(order: Order, node: Node, *missing: str, proof: bool = False, kille
     found = [f"not exported, because there is no word for it here: {', '.join(lost)}"] if lost else []
     between = [stage for stage in node.stop.stages[1:] if signal_name(stage.signum) != "KILL"]
     kills = any(signal_name(stage.signum) == "KILL" for stage in node.stop.stages)
-    if between or (killed and not kills and _patience(node) != FOREVER):
+    if between or (killed and not kills and _stop_seconds(node) != FOREVER):
         found.append(f"of the stop schedule {node.stop} only the first signal and KILL can be said here")
     if not proof and node.ready.kind != "alive":
         found.append(f"ready = {node.ready} is not waited for here")
@@ -198,7 +198,7 @@ def _unit(order: Order, node: Node) -> str:
         *_unit_log(node),
         f"KillSignal=SIG{signal_name(node.stop.first)}",
         f"KillMode={node.kill_mode}",
-        *_unit_patience(node),
+        *_unit_stop_seconds(node),
         *([reload] if reload else []),
         "Restart=on-failure",
         "RestartSec=10",
@@ -245,8 +245,8 @@ def _unit_log(node: Node) -> list[str]:
     return [directory, f"StandardOutput=append:{_unit_text(node, node.logfile)}", "StandardError=inherit"]
 
 
-def _unit_patience(node: Node) -> list[str]:
-    seconds = _patience(node)
+def _unit_stop_seconds(node: Node) -> list[str]:
+    seconds = _stop_seconds(node)
     # 0 would mean for ever to systemd.
     lines = [f"TimeoutStopSec={'infinity' if seconds == FOREVER else max(1, math.ceil(seconds))}"]
     kills = any(signal_name(stage.signum) == "KILL" for stage in node.stop.stages)
@@ -510,7 +510,7 @@ def _program_section(order: Order, name: str, node: Node) -> str:
         f"startsecs={_supervisor_patience(node)}",
         "startretries=10",
         f"stopsignal={signal_name(node.stop.first)}",
-        f"stopwaitsecs={_whole_patience(node)}",
+        f"stopwaitsecs={_whole_stop_seconds(node)}",
         f"killasgroup={'true' if node.kill_mode == 'mixed' else 'false'}",
         "autorestart=unexpected",
     ]
@@ -571,7 +571,7 @@ def _compose(order: Order) -> Mapping[str, str]:
             f"    command: {_compose_text(node, list(node.words))}",
             "    init: true",
             f"    stop_signal: SIG{signal_name(node.stop.first)}",
-            f"    stop_grace_period: {_whole_patience(node)}s",
+            f"    stop_grace_period: {_whole_stop_seconds(node)}s",
             "    restart: on-failure",
         ]
         if node.workdir:
@@ -634,7 +634,7 @@ def _deployment(order: Order, name: str, node: Node) -> str:
     probe = _probe(node)
     if probe:
         container["readinessProbe"] = probe
-    spec: dict[str, object] = {"terminationGracePeriodSeconds": _whole_patience(node), "containers": [container]}
+    spec: dict[str, object] = {"terminationGracePeriodSeconds": _whole_stop_seconds(node), "containers": [container]}
     if node.uid is not None:
         spec["securityContext"] = _security(node, node.uid)
     deployment = {
@@ -721,7 +721,7 @@ def _plist(order: Order, name: str, node: Node) -> str:
         "ProgramArguments": list(node.words),
         "RunAtLoad": True,
         "KeepAlive": {"SuccessfulExit": False},
-        "ExitTimeOut": _whole_patience(node),
+        "ExitTimeOut": _whole_stop_seconds(node),
     }
     optional: dict[str, object] = {
         "WorkingDirectory": node.workdir,

@@ -1,30 +1,49 @@
-"""The noun running: `Proc`, an identity, equal only if it is the same process."""
+"""Processes: an identity, what was observed of one process, and the process table."""
 
 from __future__ import annotations
 
-from multi.value import dataclass
+from collections.abc import Mapping, Sequence
+
+from multi.value import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Proc:
     """One process, once and for all.
 
-    `birth` is what the kernel says of its start: on Linux ``BOOT_ID:TICKS`` (field 22 of
+    `start_id` is what the kernel says of its start: on Linux ``BOOT_ID:TICKS`` (field 22 of
     ``/proc/PID/stat``, proc_pid_stat(5)), which neither clock steps nor suspend nor a reboot can
     make equal for two processes. Elsewhere it is the best that psutil has.
     """
 
     pid: int
-    birth: str
+    start_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One row of the process table, as it was at one moment.
+class Instance:
+    """What a process carries in its environment when `multi` started it or one of its ancestors.
 
-    `age` is in the machine's own clock: seconds since the process started. `gone` is true of a
-    zombie: it has exited, only its parent has not looked yet. `still` is true of one that stands
-    still by SIGSTOP or the like: until CONT it does nothing, and obeys nothing but KILL.
+    `pid` is the pid of the main process: the carrier is the main process when it is its own. A main process that runs
+    `elsewhere` has it in another PID namespace, as of a container: that number means nothing here. A `probe` is a
+    command that asks for the node's health, or came of one: it is ended with the tree, and is no part of the worker.
+    """
+
+    token: str
+    pid: int
+    node: str
+    pidfile: str
+    elsewhere: bool = False
+    probe: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessInfo:
+    """One process of the process table, as it was at one moment, with the instance it belongs to.
+
+    `age` is seconds since the process started, on the machine's own clock. `gone` is true of a zombie: it has exited,
+    and its parent has not waited for it yet. A `suspended` process was stopped by SIGSTOP or the like: until CONT it
+    does nothing, and only KILL ends it. `cpu` is seconds of processor time, reaped children included; `rss` is bytes.
     """
 
     proc: Proc
@@ -34,4 +53,43 @@ class Seen:
     uid: int
     gone: bool
     age: float
-    still: bool = False
+    suspended: bool = False
+    instance: Instance | None = None
+    cpu: float = 0.0
+    rss: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessTable:
+    """The process table at one moment. `at` is the machine's `now`, `wall` the wall clock then.
+
+    It is `settled` when no process ended while it was read; otherwise children of those that ended may be missing.
+    The indexes are made once, so a look at many nodes does not scan the table for each: by the pidfile and by the token
+    of the instance, by process group, and by parent.
+    """
+
+    at: float
+    wall: float
+    by_pid: Mapping[int, ProcessInfo]
+    settled: bool = True
+    by_pidfile: Mapping[str, Sequence[ProcessInfo]] = field(init=False, repr=False, compare=False)
+    by_token: Mapping[str, Sequence[ProcessInfo]] = field(init=False, repr=False, compare=False)
+    by_group: Mapping[int, Sequence[ProcessInfo]] = field(init=False, repr=False, compare=False)
+    by_parent: Mapping[int, Sequence[ProcessInfo]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Index the processes."""
+        by_pidfile: dict[str, list[ProcessInfo]] = {}
+        by_token: dict[str, list[ProcessInfo]] = {}
+        by_group: dict[int, list[ProcessInfo]] = {}
+        by_parent: dict[int, list[ProcessInfo]] = {}
+        for info in self.by_pid.values():
+            by_group.setdefault(info.pgrp, []).append(info)
+            by_parent.setdefault(info.ppid, []).append(info)
+            if info.instance is not None:
+                by_pidfile.setdefault(info.instance.pidfile, []).append(info)
+                by_token.setdefault(info.instance.token, []).append(info)
+        object.__setattr__(self, "by_pidfile", by_pidfile)
+        object.__setattr__(self, "by_token", by_token)
+        object.__setattr__(self, "by_group", by_group)
+        object.__setattr__(self, "by_parent", by_parent)

@@ -71,7 +71,7 @@ class Record:
     runner: Proc | None = None
     owner: int | None = field(default=None, compare=False)
 
-    def patience(self, wall: float) -> float:
+    def backoff(self, wall: float) -> float:
         """Seconds that `ensure` still leaves the node alone: a capped exponential of its failures in a row."""
         if not self.failures:
             return 0.0
@@ -79,7 +79,7 @@ class Record:
         # A clock that was set back must not make the pause longer than it is.
         return min(pause, max(0.0, self.failed + pause - wall))
 
-    def fallen(self, wall: float, why: str) -> Record:
+    def after_failure(self, wall: float, why: str) -> Record:
         """The same after an end that nobody asked for. One that ran well for long begins to count anew."""
         steady = self.phase == UP and wall - self.started > _STEADY
         return replace(
@@ -91,7 +91,7 @@ class Record:
             failure=why,
         )
 
-    def asking(self, desired: str, proc: Proc) -> Record:
+    def requested(self, desired: str, proc: Proc) -> Record:
         """The same, with something else asked of the node, which runs as `proc`."""
         phase, failure = (self.phase, self.failure) if proc == self.proc else (UP, "")
         return replace(self, proc=proc, phase=phase, failure=failure, desired=desired, signalled=False)
@@ -158,9 +158,9 @@ def encode(record: Record) -> bytes:
         "version": VERSION,
         "name": node.name,
         "pid": record.proc.pid if record.proc else None,
-        "birth": record.proc.birth if record.proc else None,
+        "start_id": record.proc.start_id if record.proc else None,
         "runner_pid": record.runner.pid if record.runner else None,
-        "runner_birth": record.runner.birth if record.runner else None,
+        "runner_start_id": record.runner.start_id if record.runner else None,
         "token": record.token,
         "phase": record.phase,
         "desired": record.desired,
@@ -302,7 +302,7 @@ def _from_json(raw: _Fields) -> Record:
     if raw.whole("version") != VERSION:
         raise DamagedError(f"it is of version {raw.whole('version')}, this multi reads version {VERSION}")
     node = _node(raw.text("name"), _command(raw), raw.fields("settings"))
-    proc = _proc(raw, "pid", "birth", 2)
+    proc = _proc(raw, "pid", "start_id", 2)
     extra = raw.fields("extra")
     return Record(
         node=node,
@@ -317,7 +317,7 @@ def _from_json(raw: _Fields) -> Record:
         failed=raw.number("failed"),
         failure=raw.text("failure"),
         extra={key: extra.text(key) for key in extra.raw},
-        runner=_proc(raw, "runner_pid", "runner_birth", 1),
+        runner=_proc(raw, "runner_pid", "runner_start_id", 1),
     )
 
 
@@ -330,11 +330,11 @@ def _command(raw: _Fields) -> Command:
     return Known(words)
 
 
-def _proc(raw: _Fields, pid_key: str, birth_key: str, least: int) -> Proc | None:
-    pid, birth = raw.whole_or_none(pid_key, least, _LAST_PID), raw.text_or_none(birth_key)
-    if (pid is None) != (birth is None):
-        raise DamagedError(f"it has a {pid_key} without a {birth_key}, or the other way round")
-    return None if pid is None or birth is None else Proc(pid, birth)
+def _proc(raw: _Fields, pid_key: str, start_id_key: str, least: int) -> Proc | None:
+    pid, start_id = raw.whole_or_none(pid_key, least, _LAST_PID), raw.text_or_none(start_id_key)
+    if (pid is None) != (start_id is None):
+        raise DamagedError(f"it has a {pid_key} without a {start_id_key}, or the other way round")
+    return None if pid is None or start_id is None else Proc(pid, start_id)
 
 
 def _node(name: str, command: Command, raw: _Fields) -> Node:

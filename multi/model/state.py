@@ -24,7 +24,7 @@ class Up:
 
     proc: Proc
     ready: bool = True
-    still: bool = False
+    suspended: bool = False
     waits: str = ""
     ends_on_hup: bool = False
 
@@ -35,7 +35,7 @@ class Stopping:
 
     proc: Proc
     sent: bool = True
-    still: bool = False
+    suspended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Dead:
 
     why: str
     on_purpose: bool = False
-    patience: float = 0.0
+    backoff: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Lost:
 
     proc: Proc
     why: str
-    still: bool = False
+    suspended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,4 +67,4 @@ class Unsure:
     why: str
 
 
-Sighting: TypeAlias = Down | Up | Stopping | Dead | Lost | Unsure
+State: TypeAlias = Down | Up | Stopping | Dead | Lost | Unsure

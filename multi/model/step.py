@@ -50,7 +50,7 @@ class AwaitReady:
 
 
 @dataclass(frozen=True, slots=True)
-class Wake:
+class Resume:
     """The process stands still: let it and its tree go on, so that it can work, or obey what comes next."""
 
     proc: Proc
@@ -120,7 +120,7 @@ Step: TypeAlias = (
     | AwaitReady
     | AwaitUp
     | AwaitDown
-    | Wake
+    | Resume
     | Signal
     | AwaitEnd
     | Stop

@@ -17,16 +17,16 @@ from multi.model import record as records
 from multi.model.node import Known, Unknown
 from multi.model.process import Proc
 from multi.model.record import DamagedError, Record, Word
-from multi.model.state import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.value import dataclass, field, replace
 from multi.words import names as naming
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from multi.machine import Census, Instance, Machine, Me, Row
+    from multi.machine import Machine, Me
     from multi.model.node import Command, Node
-    from multi.model.process import Seen
+    from multi.model.process import Instance, ProcessInfo, ProcessTable
 
 _OLDER = 0.02  # seconds: two ticks of the slowest clock that file times are taken from (CONFIG_HZ=100)
 _HALF_A_TICK = 0.005  # seconds; starts are counted in hundredths, so less is no difference
@@ -56,12 +56,12 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Remnant:
-    """What still runs of a tree whose main process is gone. `main` has no birth: nobody can prove one any more."""
+class Leftover:
+    """What still runs of a tree whose main process is gone. `main` has no start id: nobody can prove one any more."""
 
     main: Proc
     token: str
-    rows: tuple[Row, ...]
+    processes: tuple[ProcessInfo, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +71,13 @@ class Observation:
     `probes` are commands that asked for the node's health; when no `multi` is at work on it, nobody waits for them.
     """
 
-    sighting: Sighting
+    state: State
     record: Record | None
-    remnants: tuple[Remnant, ...] = ()
-    probes: tuple[Remnant, ...] = ()
+    leftovers: tuple[Leftover, ...] = ()
+    probes: tuple[Leftover, ...] = ()
 
 
-def look_at(node: Node, census: Census, machine: Machine) -> Observation:
+def look_at(node: Node, processes: ProcessTable, machine: Machine) -> Observation:
     """Gather the evidence of one node, against a process table that is not older than the question."""
     me = machine.me()
     pidfile = machine.read(node.pidfile, records.PIDFILE_LIMIT)
@@ -88,11 +88,11 @@ def look_at(node: Node, census: Census, machine: Machine) -> Observation:
         pid = _pid_of(pidfile)
         if isinstance(pid, int) and pid > 1:
             cmdline = machine.cmdline(pid)
-            exists = pid in census.rows or machine.exists(pid)
+            exists = pid in processes.by_pid or machine.exists(pid)
     before, _ = _record_of(node, record)
     said = machine.read(node.notifyfile, records.NOTIFY_LIMIT) if before is not None and _unheard(before) else None
     proc = None if before is None else before.proc
-    hidden = proc is not None and proc.pid not in census.rows and machine.exists(proc.pid)
+    hidden = proc is not None and proc.pid not in processes.by_pid and machine.exists(proc.pid)
     node_uid = machine.uid_of(node.uid) if node.uid is not None else None
     owners = {file.uid for file in (pidfile, record) if isinstance(file, File)} - {0, me.uid, node_uid}
     evidence = Evidence(
@@ -105,46 +105,46 @@ def look_at(node: Node, census: Census, machine: Machine) -> Observation:
         node_uid=node_uid,
         users={uid: machine.user_name(uid) for uid in owners},
     )
-    return replace(judge(node, evidence, census, me), probes=_probes(node, census, node_uid, me))
+    return replace(judge(node, evidence, processes, me), probes=_probes(node, processes, node_uid, me))
 
 
-def judge(node: Node, evidence: Evidence, census: Census, me: Me) -> Observation:
+def judge(node: Node, evidence: Evidence, processes: ProcessTable, me: Me) -> Observation:
     """What is true of the node, given the evidence. Pure."""
-    seen = _judge(node, evidence, census, me)
-    match seen.sighting:
-        case Up(proc) | Stopping(proc) | Lost(proc) if census.rows[proc.pid].seen.still:
-            return replace(seen, sighting=replace(seen.sighting, still=True))
+    seen = _judge(node, evidence, processes, me)
+    match seen.state:
+        case Up(proc) | Stopping(proc) | Lost(proc) if processes.by_pid[proc.pid].suspended:
+            return replace(seen, state=replace(seen.state, suspended=True))
         case _:
             return seen
 
 
-def _judge(node: Node, evidence: Evidence, census: Census, me: Me) -> Observation:
+def _judge(node: Node, evidence: Evidence, processes: ProcessTable, me: Me) -> Observation:
     for path, file in ((node.pidfile, evidence.pidfile), (node.recordfile, evidence.record)):
         doubt = _distrust(path, file, evidence.node_uid, me, evidence.users)
         if doubt:
             return Observation(Unsure(doubt), None)
     record, damage = _record_of(node, evidence.record)
     if record is not None and _unheard(record):
-        record = _heard(record, _word(record, evidence.notify, evidence.node_uid, me), census.at)
+        record = _heard(record, _word(record, evidence.notify, evidence.node_uid, me), processes.at)
     if record is not None and record.proc is not None:
-        row = census.rows.get(record.proc.pid)
-        if row is not None and row.seen.proc == record.proc and not row.seen.gone:
+        info = processes.by_pid.get(record.proc.pid)
+        if info is not None and info.proc == record.proc and not info.gone:
             if record.node.name != node.name:
                 return Observation(_somebody_else(node, record.node.name, record.proc.pid), None)
-            doubt = _wrong_owner(node.recordfile, evidence.record, row, me)
-            sighting = Unsure(doubt) if doubt else _judge_recorded(node, record, record.proc, evidence, census)
-            return Observation(sighting, record)
-    elsewhere = _elsewhere(node, census, evidence.node_uid, me)
-    sighting = elsewhere or _judge_unrecorded(node, record, damage, evidence, census, me)
-    if damage and isinstance(sighting, Dead):
-        sighting = _by_another_way(node, evidence.record, census) or sighting
-    if isinstance(sighting, Dead) and evidence.hidden and record is not None and record.proc is not None:
-        sighting = _hidden(node, record.proc, census, me) or sighting
-    left = remnants(node, record, census, evidence.node_uid, me) if isinstance(sighting, (Dead, Down)) else ()
+            doubt = _wrong_owner(node.recordfile, evidence.record, info, me)
+            state = Unsure(doubt) if doubt else _judge_recorded(node, record, record.proc, evidence, processes)
+            return Observation(state, record)
+    elsewhere = _elsewhere(node, processes, evidence.node_uid, me)
+    state = elsewhere or _judge_unrecorded(node, record, damage, evidence, processes, me)
+    if damage and isinstance(state, Dead):
+        state = _by_another_way(node, evidence.record, processes) or state
+    if isinstance(state, Dead) and evidence.hidden and record is not None and record.proc is not None:
+        state = _hidden(node, record.proc, processes, me) or state
+    left = leftovers(node, record, processes, evidence.node_uid, me) if isinstance(state, (Dead, Down)) else ()
     if left:
-        sighting = _with_remnants(sighting, sum(len(remnant.rows) for remnant in left))
+        state = _with_leftovers(state, sum(len(leftover.processes) for leftover in left))
     # What another node left behind in these files is cleared with them, but it is no history of this one.
-    return Observation(sighting, record if record is not None and record.node.name == node.name else None, left)
+    return Observation(state, record if record is not None and record.node.name == node.name else None, left)
 
 
 def _unheard(record: Record) -> bool:
@@ -175,10 +175,10 @@ def _heard(record: Record, said: Word | None, now: float) -> Record:
     return replace(record, extra=extra, phase=records.UP if ready else record.phase)
 
 
-def _with_remnants(sighting: Sighting, number: int) -> Sighting:
+def _with_leftovers(state: State, number: int) -> State:
     running = f"{number} {'process of its tree still runs' if number == 1 else 'processes of its tree still run'}"
-    if isinstance(sighting, Dead):
-        return replace(sighting, why=f"{sighting.why}; {running}")
+    if isinstance(state, Dead):
+        return replace(state, why=f"{state.why}; {running}")
     return Dead(f"its main process is gone; {running}")
 
 
@@ -188,32 +188,32 @@ def _somebody_else(node: Node, other: str, pid: int) -> Unsure:
     return Unsure(f"{node.pidfile} belongs to {other}, which runs as pid {pid}; stop that one first, or {way}")
 
 
-def _elsewhere(node: Node, census: Census, node_uid: int | None, me: Me) -> Unsure | None:
+def _elsewhere(node: Node, processes: ProcessTable, node_uid: int | None, me: Me) -> Unsure | None:
     """Pidfile and record are shared with a container, and the node runs there: their numbers mean nothing here."""
     user = me.uid if node_uid is None else node_uid
-    for row, instance in _carriers(node, census, me):
-        if instance.elsewhere and row.seen.uid == user:
+    for info, instance in _token_holders(node, processes, me):
+        if instance.elsewhere and info.uid == user:
             return Unsure(
-                f"pid {row.seen.proc.pid} says that it is {instance.node}, in another PID namespace, as of a container;"
+                f"pid {info.proc.pid} says that it is {instance.node}, in another PID namespace, as of a container;"
                 " run multi there, or give this node another --pidfile"
             )
     return None
 
 
-def _hidden(node: Node, proc: Proc, census: Census, me: Me) -> Unsure | None:
+def _hidden(node: Node, proc: Proc, processes: ProcessTable, me: Me) -> Unsure | None:
     """The recorded process may well run: /proc hides some even from their own user (hidepid, PR_SET_DUMPABLE).
 
-    One of another boot does not, which births begin with.
+    One of another boot does not, which start ids begin with.
     """
-    mine = census.rows.get(me.pid)
-    if mine is not None and mine.seen.proc.birth.partition(":")[0] != proc.birth.partition(":")[0]:
+    mine = processes.by_pid.get(me.pid)
+    if mine is not None and mine.proc.start_id.partition(":")[0] != proc.start_id.partition(":")[0]:
         return None
     return Unsure(
         f"{node.recordfile} names pid {proc.pid}, which runs but may not be looked at by this user; run multi as root"
     )
 
 
-def _by_another_way(node: Node, file: File | Unreadable | None, census: Census) -> Unsure | None:
+def _by_another_way(node: Node, file: File | Unreadable | None, processes: ProcessTable) -> Unsure | None:
     """The record is of a process that runs and has the same pidfile, but for the way to it: as /var/run and /run."""
     try:
         record = _decoded(file.data) if isinstance(file, File) else None
@@ -222,8 +222,8 @@ def _by_another_way(node: Node, file: File | Unreadable | None, census: Census) 
     if record is None or record.proc is None:
         return None
     other = record.node.pidfile
-    row = census.rows.get(record.proc.pid)
-    if row is None or row.seen.gone or row.seen.proc != record.proc or _base(other) != _base(node.pidfile):
+    info = processes.by_pid.get(record.proc.pid)
+    if info is None or info.gone or info.proc != record.proc or _base(other) != _base(node.pidfile):
         return None
     return Unsure(
         f"{node.recordfile} says that {record.node.name} runs as pid {record.proc.pid} with the pidfile {other}; "
@@ -235,11 +235,11 @@ def _base(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-def _judge_recorded(node: Node, record: Record, proc: Proc, evidence: Evidence, census: Census) -> Sighting:
+def _judge_recorded(node: Node, record: Record, proc: Proc, evidence: Evidence, processes: ProcessTable) -> State:
     """Judge the pidfile of a recorded process that runs."""
     pid = _pid_of(evidence.pidfile)
-    other = census.rows.get(pid) if isinstance(pid, int) and pid != proc.pid else None
-    if other is not None and not other.seen.gone and _looks_like(node, evidence.cmdline):
+    other = processes.by_pid.get(pid) if isinstance(pid, int) and pid != proc.pid else None
+    if other is not None and not other.gone and _looks_like(node, evidence.cmdline):
         return Unsure(
             f"{node.pidfile} names pid {pid}, {node.recordfile} names pid {proc.pid}, and both run; "
             "end one of them by hand"
@@ -256,67 +256,67 @@ def _judge_recorded(node: Node, record: Record, proc: Proc, evidence: Evidence, 
 
 
 def _judge_unrecorded(  # noqa: PLR0911, PLR0913, PLR0917 -- the evidence in its parts, one return a case
-    node: Node, record: Record | None, damage: str, evidence: Evidence, census: Census, me: Me
-) -> Sighting:
+    node: Node, record: Record | None, damage: str, evidence: Evidence, processes: ProcessTable, me: Me
+) -> State:
     """No recorded process runs. One that lost its record may, or one that another tool started."""
-    carriers = main_carriers(node, census, evidence.node_uid, me)
-    if len(carriers) > 1:
-        pids = ", ".join(str(row.seen.proc.pid) for row in carriers)
+    holders = main_token_holders(node, processes, evidence.node_uid, me)
+    if len(holders) > 1:
+        pids = ", ".join(str(info.proc.pid) for info in holders)
         return Unsure(f"pids {pids} all say that they are {node.name}; stop all but one of them by hand")
-    if carriers:
-        other = carriers[0].instance.node if carriers[0].instance is not None else node.name
+    if holders:
+        other = holders[0].instance.node if holders[0].instance is not None else node.name
         if other != node.name:
-            return _somebody_else(node, other, carriers[0].seen.proc.pid)
+            return _somebody_else(node, other, holders[0].proc.pid)
         why = f"its record {node.recordfile} is " + (f"damaged: {damage}" if damage else "gone")
-        return Lost(carriers[0].seen.proc, why)
+        return Lost(holders[0].proc, why)
     pid = _pid_of(evidence.pidfile)
     if isinstance(pid, int):
         if record is not None and record.proc is not None and record.proc.pid == pid:
-            return _dead(record, record.failure or _fate(pid, census), census)
-        return _judge_foreign(node, pid, evidence, census, me)
+            return _dead(record, record.failure or _fate(pid, processes), processes)
+        return _judge_foreign(node, pid, evidence, processes, me)
     if record is not None:
-        return _dead(record, record.failure or _last_words(record, census), census)
+        return _dead(record, record.failure or _last_words(record, processes), processes)
     if isinstance(pid, str):
         return Unsure(f"{node.pidfile} names no process: {pid}; look at it, and remove it if the node does not run")
     if damage:
         return Dead(f"the record {node.recordfile} is damaged: {damage}")
-    return _down_or_somebodys(node, evidence.node_uid, census, me)
+    return _down_or_somebodys(node, evidence.node_uid, processes, me)
 
 
-def _down_or_somebodys(node: Node, node_uid: int | None, census: Census, me: Me) -> Sighting:
+def _down_or_somebodys(node: Node, node_uid: int | None, processes: ProcessTable, me: Me) -> State:
     """No file and no process: unless root forgot to say whose node it is, and it runs on without its files.
 
     Root's nodes are not started beside it, and it is not touched: anybody can start a process that says so.
     """
-    others = _main_carriers(node, census, me) if me.uid == 0 and node_uid is None else ()
+    others = _main_token_holders(node, processes, me) if me.uid == 0 and node_uid is None else ()
     if not others:
         return Down()
-    seen = others[0].seen
+    seen = others[0]
     return Unsure(
         f"pid {seen.proc.pid} says that it is {node.name}, but runs as uid {seen.uid}; "
         f"give --uid {seen.uid} if it is, or end it by hand"
     )
 
 
-def _dead(record: Record, why: str, census: Census) -> Dead:
+def _dead(record: Record, why: str, processes: ProcessTable) -> Dead:
     on_purpose = record.desired == records.WANTED_STOPPED
-    return Dead(why, on_purpose, 0.0 if on_purpose else record.patience(census.wall))
+    return Dead(why, on_purpose, 0.0 if on_purpose else record.backoff(processes.wall))
 
 
-def _last_words(record: Record, census: Census) -> str:
-    return _fate(record.proc.pid, census) if record.proc is not None else "its last start failed"
+def _last_words(record: Record, processes: ProcessTable) -> str:
+    return _fate(record.proc.pid, processes) if record.proc is not None else "its last start failed"
 
 
-def _fate(pid: int, census: Census) -> str:
-    row = census.rows.get(pid)
-    if row is None or row.seen.gone:
+def _fate(pid: int, processes: ProcessTable) -> str:
+    info = processes.by_pid.get(pid)
+    if info is None or info.gone:
         return f"pid {pid} is gone"
     return f"pid {pid} is another process now"
 
 
 def _judge_foreign(  # noqa: PLR0911 -- one return a case
-    node: Node, pid: int, evidence: Evidence, census: Census, me: Me
-) -> Sighting:
+    node: Node, pid: int, evidence: Evidence, processes: ProcessTable, me: Me
+) -> State:
     """A pidfile without a record: from celery itself, an init script, another supervisor.
 
     The process must be older than the file, run as the file's owner, and look like the node's command.
@@ -324,27 +324,27 @@ def _judge_foreign(  # noqa: PLR0911 -- one return a case
     assert isinstance(evidence.pidfile, File)  # noqa: S101 -- only a file holds a pid; this is for the type checker
     if pid <= 1 or pid == me.pid:
         return Unsure(f"{node.pidfile} names pid {pid}, which no node can be; look at it, and remove it")
-    row = census.rows.get(pid)
-    if row is None:
+    info = processes.by_pid.get(pid)
+    if info is None:
         if evidence.exists:
             return Unsure(
                 f"{node.pidfile} names pid {pid}, which runs but may not be looked at by this user; run multi as root"
             )
         return Dead(f"pid {pid} is gone")
-    if row.seen.gone:
+    if info.gone:
         return Dead(f"pid {pid} is gone")
-    child = _older_child(node, row, evidence, census, me)
+    child = _older_child(node, info, evidence, processes, me)
     if child is not None:
         return Dead(f"pid {pid} is another process now: pid {child} came of this node's and is older")
     looks_right = _looks_like(node, evidence.cmdline)
-    if census.wall - row.seen.age > evidence.pidfile.mtime + _OLDER:
+    if processes.wall - info.age > evidence.pidfile.mtime + _OLDER:
         late = f"it started after {node.pidfile} was written"
         if looks_right:  # a clock that was set says so too
             return Unsure(
                 f"pid {pid} looks like {node.name}, but {late}; remove the file if that process is another one"
             )
         return Dead(f"pid {pid} is another process now: {late}")
-    doubt = _wrong_owner(node.pidfile, evidence.pidfile, row, me)
+    doubt = _wrong_owner(node.pidfile, evidence.pidfile, info, me)
     if doubt:
         return Unsure(doubt)
     if not looks_right:
@@ -353,7 +353,7 @@ def _judge_foreign(  # noqa: PLR0911 -- one return a case
             f"{node.pidfile} names pid {pid}, which does not look like {node.name} ({words}); "
             "remove the file if that process is another one"
         )
-    return Up(row.seen.proc, ends_on_hup=_ends_on_hup(evidence.cmdline))
+    return Up(info.proc, ends_on_hup=_ends_on_hup(evidence.cmdline))
 
 
 def _ends_on_hup(cmdline: tuple[str, ...]) -> bool:
@@ -367,17 +367,17 @@ def _ends_on_hup(cmdline: tuple[str, ...]) -> bool:
     return module == "celery"
 
 
-def _older_child(node: Node, row: Row, evidence: Evidence, census: Census, me: Me) -> int | None:
+def _older_child(node: Node, info: ProcessInfo, evidence: Evidence, processes: ProcessTable, me: Me) -> int | None:
     """A process that says that this pid was its main process, and that is older than what bears the pid now.
 
     No child is older than its mother, and nobody sets the clock of start ticks. As with remnants, only the processes of
     the node's user are believed.
     """
     user = me.uid if evidence.node_uid is None else evidence.node_uid
-    for other, instance in _carriers(node, census, me):
-        claims = instance.pid == row.seen.proc.pid and other.seen.uid == user
-        if claims and other.seen.age > row.seen.age + _HALF_A_TICK:
-            return other.seen.proc.pid
+    for other, instance in _token_holders(node, processes, me):
+        claims = instance.pid == info.proc.pid and other.uid == user
+        if claims and other.age > info.age + _HALF_A_TICK:
+            return other.proc.pid
     return None
 
 
@@ -430,24 +430,26 @@ def _same_script(theirs: str, ours: str) -> bool:
     return theirs == ours if "/" in ours else theirs.endswith(f"/{ours}")
 
 
-def main_carriers(node: Node, census: Census, node_uid: int | None, me: Me) -> tuple[Row, ...]:
+def main_token_holders(node: Node, processes: ProcessTable, node_uid: int | None, me: Me) -> tuple[ProcessInfo, ...]:
     """The living main processes that say in their environment that they are this node."""
     user = me.uid if node_uid is None else node_uid
-    return tuple(row for row in _main_carriers(node, census, me) if row.seen.uid == user)
+    return tuple(info for info in _main_token_holders(node, processes, me) if info.uid == user)
 
 
-def _main_carriers(node: Node, census: Census, me: Me) -> tuple[Row, ...]:
-    return tuple(row for row, instance in _carriers(node, census, me) if instance.pid == row.seen.proc.pid)
+def _main_token_holders(node: Node, processes: ProcessTable, me: Me) -> tuple[ProcessInfo, ...]:
+    return tuple(info for info, instance in _token_holders(node, processes, me) if instance.pid == info.proc.pid)
 
 
-def _carriers(node: Node, census: Census, me: Me) -> Iterator[tuple[Row, Instance]]:
+def _token_holders(node: Node, processes: ProcessTable, me: Me) -> Iterator[tuple[ProcessInfo, Instance]]:
     """Every living process that says that it came of this node."""
-    for row in census.by_pidfile.get(node.pidfile, ()):
-        if row.instance is not None and not row.seen.gone and row.seen.proc.pid != me.pid:
-            yield row, row.instance
+    for info in processes.by_pidfile.get(node.pidfile, ()):
+        if info.instance is not None and not info.gone and info.proc.pid != me.pid:
+            yield info, info.instance
 
 
-def remnants(node: Node, record: Record | None, census: Census, node_uid: int | None, me: Me) -> tuple[Remnant, ...]:
+def leftovers(
+    node: Node, record: Record | None, processes: ProcessTable, node_uid: int | None, me: Me
+) -> tuple[Leftover, ...]:
     """What a node whose main process is gone has left running: children that outlived it.
 
     Nothing where `kill_mode` is ``process``: there they are meant to. The carriers of a token are found also when the
@@ -456,25 +458,27 @@ def remnants(node: Node, record: Record | None, census: Census, node_uid: int | 
     if node.kill_mode != "mixed":
         return ()
     user = me.uid if node_uid is None else node_uid
-    mains = {(instance.pid, instance.token) for row, instance in _carriers(node, census, me) if row.seen.uid == user}
+    mains = {
+        (instance.pid, instance.token) for info, instance in _token_holders(node, processes, me) if info.uid == user
+    }
     if record is not None and record.proc is not None and record.token:
         mains.add((record.proc.pid, record.token))
-    found: list[Remnant] = []
+    found: list[Leftover] = []
     for pid, token in sorted(mains):
         main = Proc(pid, "")
-        rows = tree(main, token, census, me, [row.seen.proc for row in census.by_token.get(token, ())])
-        if rows:
-            found.append(Remnant(main, token, rows))
+        infos = tree(main, token, processes, me, [info.proc for info in processes.by_token.get(token, ())])
+        if infos:
+            found.append(Leftover(main, token, infos))
     return tuple(found)
 
 
-def _probes(node: Node, census: Census, node_uid: int | None, me: Me) -> tuple[Remnant, ...]:
+def _probes(node: Node, processes: ProcessTable, node_uid: int | None, me: Me) -> tuple[Leftover, ...]:
     """What runs of the node's probes, whatever its `kill_mode` says of its children."""
     user = me.uid if node_uid is None else node_uid
-    carriers = [(row, instance) for row, instance in _carriers(node, census, me) if instance.probe]
-    mains = {(instance.pid, instance.token) for row, instance in carriers if row.seen.uid == user}
+    holders = [(info, instance) for info, instance in _token_holders(node, processes, me) if instance.probe]
+    mains = {(instance.pid, instance.token) for info, instance in holders if info.uid == user}
     return tuple(
-        Remnant(Proc(pid, ""), token, tree(Proc(pid, ""), token, census, me, probes=True))
+        Leftover(Proc(pid, ""), token, tree(Proc(pid, ""), token, processes, me, probes=True))
         for pid, token in sorted(mains)
     )
 
@@ -532,15 +536,15 @@ def _distrust(
     return ""
 
 
-def _wrong_owner(path: str, file: File | Unreadable | None, row: Row, me: Me) -> str:
+def _wrong_owner(path: str, file: File | Unreadable | None, info: ProcessInfo, me: Me) -> str:
     """A file can only ever name a process of its own owner, except root's."""
-    if isinstance(file, File) and file.uid not in {0, row.seen.uid}:
+    if isinstance(file, File) and file.uid not in {0, info.uid}:
         return (
-            f"{path} belongs to uid {file.uid} but names pid {row.seen.proc.pid}, which runs as uid {row.seen.uid}; "
+            f"{path} belongs to uid {file.uid} but names pid {info.proc.pid}, which runs as uid {info.uid}; "
             "remove the file if it was planted"
         )
-    if me.uid not in {0, row.seen.uid}:
-        return f"pid {row.seen.proc.pid} runs as uid {row.seen.uid}; run multi as that user or as root"
+    if me.uid not in {0, info.uid}:
+        return f"pid {info.proc.pid} runs as uid {info.uid}; run multi as that user or as root"
     return ""
 
 
@@ -628,42 +632,40 @@ def _as_asked_by(user: str, node: Node, machine: Machine) -> Node:
 
 
 def tree(  # noqa: PLR0913 -- what decides who belongs to it
-    main: Proc, token: str, census: Census, me: Me, known: Iterable[Proc] = (), *, probes: bool = False
-) -> tuple[Row, ...]:
+    main: Proc, token: str, processes: ProcessTable, me: Me, known: Iterable[Proc] = (), *, probes: bool = False
+) -> tuple[ProcessInfo, ...]:
     """The living processes of a node's tree, the main process excluded; with `probes` those of its probes alone.
 
     Members are the descendants of the main process and of every member known from before, the carriers
     of the instance token, and the process group of the main process while that group is provably still
     the same: the main process or a known member is in it.
     """
-    rows = census.rows
-    proved = {proc for proc in (main, *known) if proc.pid in rows and rows[proc.pid].seen.proc == proc}
+    infos = processes.by_pid
+    proved = {proc for proc in (main, *known) if proc.pid in infos and infos[proc.pid].proc == proc}
     members = {proc.pid for proc in proved}
-    carriers = census.by_token.get(token, ()) if token else ()
-    members.update(row.seen.proc.pid for row in carriers if is_probe(row) or not probes)
-    if any(rows[proc.pid].seen.pgrp == main.pid for proc in proved):
-        members.update(row.seen.proc.pid for row in census.by_group.get(main.pid, ()))
+    holders = processes.by_token.get(token, ()) if token else ()
+    members.update(info.proc.pid for info in holders if is_probe(info) or not probes)
+    if any(infos[proc.pid].pgrp == main.pid for proc in proved):
+        members.update(info.proc.pid for info in processes.by_group.get(main.pid, ()))
     members.discard(me.pid)  # a worker may run multi on itself; what that starts is no part of the worker's tree
     pending = list(members)
     while pending:
-        for row in census.by_parent.get(pending.pop(), ()):
-            pid = row.seen.proc.pid
-            if row.instance is not None and row.instance.token != token:
+        for info in processes.by_parent.get(pending.pop(), ()):
+            pid = info.proc.pid
+            if info.instance is not None and info.instance.token != token:
                 continue  # a worker may itself run multi: what it started is another node
             if pid not in members and pid != me.pid:
                 members.add(pid)
                 pending.append(pid)
-    return tuple(
-        rows[pid] for pid in sorted(members) if not rows[pid].seen.gone and pid > 1 and rows[pid].seen.proc != main
-    )
+    return tuple(infos[pid] for pid in sorted(members) if not infos[pid].gone and pid > 1 and infos[pid].proc != main)
 
 
-def is_probe(row: Row) -> bool:
+def is_probe(info: ProcessInfo) -> bool:
     """Whether it is a command that asks for a node's health, or came of one."""
-    return row.instance is not None and row.instance.probe
+    return info.instance is not None and info.instance.probe
 
 
-def kill_order(rows: Iterable[Row], census: Census) -> tuple[Proc, ...]:
+def kill_order(infos: Iterable[ProcessInfo], processes: ProcessTable) -> tuple[Proc, ...]:
     """The order in which to kill a tree that stands still, so that nobody in it wakes up.
 
     A process that exits can leave process groups orphaned: those of its children, and its own where it was the last
@@ -672,10 +674,10 @@ def kill_order(rows: Iterable[Row], census: Census) -> tuple[Proc, ...]:
     who is no tie comes before who is one. Nobody's end is waited for: what was stopped and then sent KILL never runs
     again, whichever of them dies first.
     """
-    tree = {row.seen.proc.pid: row.seen for row in rows}
+    tree = {info.proc.pid: info for info in infos}
     loose: dict[int, list[int]] = {}  # by group
     for pid, seen in tree.items():
-        if not _ties(seen, census):
+        if not _ties(seen, processes):
             loose.setdefault(seen.pgrp, []).append(pid)
     order: dict[int, Proc] = {}
     begun: set[int] = set()
@@ -687,34 +689,34 @@ def kill_order(rows: Iterable[Row], census: Census) -> tuple[Proc, ...]:
             pending.pop()
             continue
         begun.add(pid)
-        children = [row.seen for row in census.by_parent.get(pid, ())]
+        children = processes.by_parent.get(pid, ())
         first = [child.proc.pid for child in children if child.proc.pid in tree]
         zombies = [child for child in children if child.gone]  # for the kernel, each is a tie until its parent ends
         for tie in (tree[pid], *zombies):
-            if _ties(tie, census):
+            if _ties(tie, processes):
                 first += loose.get(tie.pgrp, ())
         pending += [other for other in first if other not in begun]
     return tuple(order.values())
 
 
-def _ties(seen: Seen, census: Census) -> bool:
+def _ties(seen: ProcessInfo, processes: ProcessTable) -> bool:
     """Whether it is what keeps its group from being orphaned: its parent is in another group of the same session."""
-    parent = census.rows.get(seen.ppid)
-    return parent is not None and parent.seen.session == seen.session and parent.seen.pgrp != seen.pgrp
+    parent = processes.by_pid.get(seen.ppid)
+    return parent is not None and parent.session == seen.session and parent.pgrp != seen.pgrp
 
 
-def adopted_token(proc: Proc, census: Census) -> str:
+def adopted_token(proc: Proc, processes: ProcessTable) -> str:
     """The instance token that a process carries, empty when it carries none.
 
     Empty also when another process with that token names another main process: a token can be stolen, and who carries
     it is killed.
     """
-    row = census.rows.get(proc.pid)
-    if row is None or row.seen.proc != proc or row.instance is None:
+    info = processes.by_pid.get(proc.pid)
+    if info is None or info.proc != proc or info.instance is None:
         return ""
-    carriers = census.by_token.get(row.instance.token, ())
-    own = all(one.instance is not None and one.instance.pid == proc.pid for one in carriers)
-    return row.instance.token if own else ""
+    holders = processes.by_token.get(info.instance.token, ())
+    own = all(one.instance is not None and one.instance.pid == proc.pid for one in holders)
+    return info.instance.token if own else ""
 
 
 def command_of(pid: int, machine: Machine) -> Command:

@@ -31,7 +31,7 @@ from multi.model.event import (
 )
 from multi.model.node import Known, Node, Unknown
 from multi.model.schedule import KILL, seconds_text, signal_name
-from multi.model.state import Dead, Down, Lost, Sighting, Stopping, Unsure, Up
+from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.model.step import (
     Adopt,
     AwaitDown,
@@ -41,6 +41,7 @@ from multi.model.step import (
     Clear,
     Kill,
     Refuse,
+    Resume,
     Rewrite,
     Route,
     Signal,
@@ -48,7 +49,6 @@ from multi.model.step import (
     Spawn,
     Step,
     Stop,
-    Wake,
 )
 from multi.value import dataclass, field, replace
 
@@ -487,7 +487,7 @@ def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911, PLR0912
             return "wait until it is up"
         case AwaitDown(proc):
             return f"wait until pid {proc.pid} ends by itself"
-        case Wake(proc):
+        case Resume(proc):
             return f"let pid {proc.pid} go on: it stands still"
         case Signal(proc, signum):
             return f"send {signal_name(signum)} to pid {proc.pid}"
@@ -528,7 +528,7 @@ def _step_json(  # noqa: C901, PLR0911, PLR0912 -- one case a step is the table
             return {"step": "await-up"}
         case AwaitDown(proc):
             return {"step": "await-down", "pid": proc.pid}
-        case Wake(proc):
+        case Resume(proc):
             return {"step": "wake", "pid": proc.pid}
         case Signal(proc, signum):
             return {"step": "signal", "pid": proc.pid, "signal": signal_name(signum)}
@@ -556,9 +556,9 @@ def plan_exit_code(routes: Iterable[Route]) -> int:
 # -- status --------------------------------------------------------------------------------------------------------
 
 
-def state(sighting: Sighting) -> str:
+def state_word(state: State) -> str:
     """One of ``running starting stopping stopped dead lost unsure``."""
-    match sighting:
+    match state:
         case Down():
             return "stopped"
         case Up(ready=ready):
@@ -573,31 +573,31 @@ def state(sighting: Sighting) -> str:
             return "unsure"
 
 
-def _why(sighting: Sighting) -> str | None:
-    match sighting:
-        case Dead(why, _, patience) if patience > 0:
-            return f"{why}; 'multi ensure' tries again in {duration(patience)}"
+def _why(state: State) -> str | None:
+    match state:
+        case Dead(why, _, backoff) if backoff > 0:
+            return f"{why}; 'multi ensure' tries again in {duration(backoff)}"
         case Dead(why) | Lost(_, why) | Unsure(why):
             return why or None
-        case Up(still=True):
+        case Up(suspended=True):
             return "it stands still, because somebody sent it STOP; 'multi start' lets it go on"
-        case Stopping(still=True):
+        case Stopping(suspended=True):
             return "it stands still, because a stop was cut off or somebody sent it STOP; 'multi stopwait' goes on"
         case _:
             return None
 
 
-def _pid(sighting: Sighting) -> int | None:
-    return sighting.proc.pid if isinstance(sighting, (Up, Stopping, Lost)) else None
+def _pid(state: State) -> int | None:
+    return state.proc.pid if isinstance(state, (Up, Stopping, Lost)) else None
 
 
-def status_code(sighting: Sighting) -> int:
+def status_code(state: State) -> int:
     """The exit code of ``status`` for one node, in the sense of the LSB.
 
     What counts is whether the program runs. A starting, stopping or lost node does: a caller who takes any other
     code for "not running" would leave its process alone at shutdown.
     """
-    match sighting:
+    match state:
         case Up() | Stopping() | Lost():
             return STATUS_RUNNING
         case Down() | Dead(on_purpose=True):
@@ -610,7 +610,7 @@ def status_code(sighting: Sighting) -> int:
 
 def status_exit_code(views: Iterable[View]) -> int:
     """One code for all nodes: 4 before 1 before 3 before 0. No node at all is not running: 3."""
-    codes = {status_code(view.sighting) for view in views}
+    codes = {status_code(view.state) for view in views}
     return next((code for code in (STATUS_UNKNOWN, STATUS_DEAD, STATUS_STOPPED, STATUS_RUNNING) if code in codes), 3)
 
 
@@ -619,9 +619,9 @@ def view_json(view: View) -> dict[str, object]:
     return {
         "node": view.node.name,
         "name": view.node.short,
-        "state": state(view.sighting),
-        "why": _why(view.sighting),
-        "pid": _pid(view.sighting),
+        "state": state_word(view.state),
+        "why": _why(view.state),
+        "pid": _pid(view.state),
         "uptime": _number(view.uptime),
         "cpu_percent": _number(view.cpu_percent),
         "memory": view.memory,
@@ -655,10 +655,10 @@ def status_table(views: Sequence[View], style: Style = PLAIN) -> tuple[str, ...]
 
 
 def _row(view: View) -> tuple[str, ...]:
-    pid = _pid(view.sighting)
+    pid = _pid(view.state)
     return (
         printable(view.node.name),
-        state(view.sighting),
+        state_word(view.state),
         "-" if pid is None else str(pid),
         "-" if view.uptime is None else duration(view.uptime),
         "-" if view.cpu_percent is None else f"{view.cpu_percent:.1f}%",
@@ -672,8 +672,8 @@ def _row(view: View) -> tuple[str, ...]:
 
 def _note(view: View) -> str:
     """Why it is as it is, and what it says of itself; of one that is gone, that these were its last words."""
-    why, said = _why(view.sighting) or "", view.status_text
-    if isinstance(view.sighting, Dead) and said:
+    why, said = _why(view.state) or "", view.status_text
+    if isinstance(view.state, Dead) and said:
         said = "" if _LAST_WORDS in why else f"{_LAST_WORDS} {said}"
     return "; ".join(text for text in (why, said) if text)
 

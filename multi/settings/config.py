@@ -181,12 +181,12 @@ def parse_config(
 
 
 @dataclass(slots=True)
-class _Draft:
+class _LayerBuilder:
     """One table while files are still being merged: its values, where each is from, how to complain about it."""
 
     values: dict[str, object] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
-    places: list[tuple[Document, tuple[str, ...]]] = field(default_factory=list)
+    positions: list[tuple[Document, tuple[str, ...]]] = field(default_factory=list)
 
     def layer(self, source: str, without: tuple[str, ...] = ()) -> Layer:
         values = {key: value for key, value in self.values.items() if key not in without}
@@ -204,9 +204,9 @@ class _Reader:
         self.read = read
         self.find = find
         self.files: list[str] = []
-        self.defaults = _Draft()
-        self.groups: dict[str, _Draft] = {}
-        self.nodes: dict[str, _Draft] = {}
+        self.defaults = _LayerBuilder()
+        self.groups: dict[str, _LayerBuilder] = {}
+        self.nodes: dict[str, _LayerBuilder] = {}
 
     def file(self, text: bytes | str, path: str, including: tuple[str, ...]) -> None:
         doc = document.read(text, path)
@@ -222,13 +222,13 @@ class _Reader:
         self._include(doc, values, base, (*including, posixpath.normpath(path)))
         keys = (*base, "defaults")
         self._merge(doc, keys, _subtable(doc, values, keys), self.defaults)
-        for section, drafts in (("groups", self.groups), ("nodes", self.nodes)):
+        for section, builders in (("groups", self.groups), ("nodes", self.nodes)):
             table = _subtable(doc, values, (*base, section))
             for name in table:
                 keys = (*base, section, name)
                 _check_name(doc, keys, name, section)
-                draft = drafts.setdefault(name, _Draft())
-                self._merge(doc, keys, _subtable(doc, table, keys), draft, group=section == "groups")
+                builder = builders.setdefault(name, _LayerBuilder())
+                self._merge(doc, keys, _subtable(doc, table, keys), builder, group=section == "groups")
 
     def _include(
         self, doc: Document, values: Mapping[str, object], base: tuple[str, ...], including: tuple[str, ...]
@@ -263,7 +263,7 @@ class _Reader:
         doc: Document,
         keys: tuple[str, ...],
         table: Mapping[str, object],
-        draft: _Draft,
+        builder: _LayerBuilder,
         *,
         group: bool = False,
     ) -> None:
@@ -280,13 +280,13 @@ class _Reader:
             _check_members(doc, keys, typed)
             if "nodes" in typed or "count" in typed:
                 for key in _GROUP_KEYS:
-                    draft.values.pop(key, None)
+                    builder.values.pop(key, None)
         for key, value in typed.items():
             setting = SETTINGS.get(key)
-            old = draft.values.get(key)
-            draft.values[key] = value if setting is None or old is None else settings.merge(setting, old, value)
-            draft.origins[key] = origin
-        draft.places.append((doc, keys))
+            old = builder.values.get(key)
+            builder.values[key] = value if setting is None or old is None else settings.merge(setting, old, value)
+            builder.origins[key] = origin
+        builder.positions.append((doc, keys))
 
     def _typed(self, doc: Document, keys: tuple[str, ...], value: object) -> object:
         key = keys[-1]
@@ -338,11 +338,11 @@ class _Reader:
     def config(self, path: str) -> Config:
         groups: list[Group] = []
         owner: dict[str, str] = {}
-        for name, draft in self.groups.items():
-            members = _members(name, draft)
+        for name, builder in self.groups.items():
+            members = _members(name, builder)
             for member in members:
                 if member in owner:
-                    doc, keys = draft.places[-1]
+                    doc, keys = builder.positions[-1]
                     both = (
                         f"{quoted(member)} is in [groups.{owner[member]}] too"
                         if owner[member] != name
@@ -350,10 +350,12 @@ class _Reader:
                     )
                     raise doc.error(keys, both, "a node belongs to one group; take it out of one place")
                 owner[member] = name
-            groups.append(Group(name, members, draft.layer(f"{path} {_title(('groups', name))}", _GROUP_KEYS)))
+            groups.append(Group(name, members, builder.layer(f"{path} {_title(('groups', name))}", _GROUP_KEYS)))
         if len(owner) > MOST_NODES:
             raise ConfigError(path, f"has {len(owner)} nodes in its groups, more than {MOST_NODES}", "lower a count")
-        nodes = tuple((name, draft.layer(f"{path} {_title(('nodes', name))}")) for name, draft in self.nodes.items())
+        nodes = tuple(
+            (name, builder.layer(f"{path} {_title(('nodes', name))}")) for name, builder in self.nodes.items()
+        )
         return Config(path, self.defaults.layer(f"{path} [defaults]"), tuple(groups), nodes, tuple(self.files))
 
 
@@ -392,14 +394,14 @@ def _check_members(doc: Document, keys: tuple[str, ...], typed: Mapping[str, obj
         raise doc.error((*keys, "prefix"), "stands without 'count'", "it names counted nodes: add count = 3")
 
 
-def _members(name: str, draft: _Draft) -> tuple[str, ...]:
-    nodes, count = draft.values.get("nodes"), draft.values.get("count")
+def _members(name: str, builder: _LayerBuilder) -> tuple[str, ...]:
+    nodes, count = builder.values.get("nodes"), builder.values.get("count")
     if isinstance(nodes, tuple):
         return nodes
     if isinstance(count, int):
-        prefix = draft.values.get("prefix", name)
+        prefix = builder.values.get("prefix", name)
         return tuple(f"{prefix}{number}" for number in range(1, count + 1))
-    doc, keys = draft.places[-1]
+    doc, keys = builder.positions[-1]
     raise doc.error(keys, "has no nodes", 'add nodes = ["a", "b"], or count = 3')
 
 
@@ -499,7 +501,7 @@ def parse_env_file(text: str, where: str) -> tuple[tuple[str, str], ...]:
     while at < len(text):
         number += text.count("\n", counted, at)
         counted = at
-        place = f"{where}:{number}"
+        position = f"{where}:{number}"
         end = text.index("\n", at)
         line = text[at:end].strip()
         if not line or line.startswith("#"):
@@ -510,14 +512,14 @@ def parse_env_file(text: str, where: str) -> tuple[tuple[str, str], ...]:
         if name.startswith(("export ", "export\t")):
             name = name[len("export") :].strip()
         if not name or any(char.isspace() or char in "\"'#" for char in name):
-            raise ConfigError(place, f"{quoted(line)} is not KEY=VALUE", "put a # before a comment")
-        value, at = _env_value(text, equals + 1, place)
-        settings.from_toml(SETTINGS["env"], {name: value}, place)
+            raise ConfigError(position, f"{quoted(line)} is not KEY=VALUE", "put a # before a comment")
+        value, at = _env_value(text, equals + 1, position)
+        settings.from_toml(SETTINGS["env"], {name: value}, position)
         found[name] = value
     return tuple(found.items())
 
 
-def _env_value(text: str, at: int, place: str) -> tuple[str, int]:
+def _env_value(text: str, at: int, position: str) -> tuple[str, int]:
     """Read the value that begins at `at`; also where the next line begins."""
     while text[at] in " \t":
         at += 1
@@ -538,11 +540,11 @@ def _env_value(text: str, at: int, place: str) -> tuple[str, int]:
             parts.append(text[at])
             at += 1
     if at >= len(text):
-        raise ConfigError(place, "has a quote that is not closed", f"put a {quote} at the end of the value")
+        raise ConfigError(position, "has a quote that is not closed", f"put a {quote} at the end of the value")
     end = text.index("\n", at)
     tail = text[at + 1 : end].strip()
     if tail and not tail.startswith("#"):
-        raise ConfigError(place, f"{quoted(tail)} stands after the closing quote", "put the whole value in quotes")
+        raise ConfigError(position, f"{quoted(tail)} stands after the closing quote", "put the whole value in quotes")
     return "".join(parts), end + 1
 
 

@@ -18,7 +18,7 @@ from multi.settings import toml as document
 from multi.settings.toml import Document
 from multi.value import dataclass
 
-SHIPPED = os.path.join(os.path.dirname(__file__), "presets")  # noqa: PTH118, PTH120 -- pathlib costs 10 ms to import
+SHIPPED = os.path.join(os.path.dirname(__file__), "..", "presets")  # noqa: PTH118, PTH120 -- pathlib costs 10 ms to import
 _SHIPPED_DIRNAMES = ("celery", "multi")  # said here, so that nobody reads all of those files to know
 _OPTIONS = ("flags", "valued", "dropped", "leading_flags", "leading_valued")
 _KEYS = (

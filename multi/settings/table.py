@@ -313,9 +313,9 @@ def from_document(setting: Setting, value: object, document: Document, keys: tup
     A mode may stand there as ``0o022``. Raises `ConfigError`.
     """
     if setting.kind == "mode" and isinstance(value, int):
-        place = document.place(keys)
-        if place is not None and place.written.startswith("0o"):
-            value = place.written.replace("_", "")
+        position = document.position(keys)
+        if position is not None and position.written.startswith("0o"):
+            value = position.written.replace("_", "")
     at = keys
     try:
         if isinstance(value, dict):

@@ -19,7 +19,7 @@ _BARE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Position:
     """Where a key stands: its line, from 1, and its value as it was written (empty for a table)."""
 
     line: int
@@ -34,9 +34,9 @@ class Document:
     text: str
     values: dict[str, object]
 
-    def place(self, keys: tuple[str, ...]) -> Place | None:
+    def position(self, keys: tuple[str, ...]) -> Position | None:
         """Where the key or table `keys` stands; None when the text does not hold it."""
-        return places(self.text).get(keys)
+        return positions(self.text).get(keys)
 
     def where(self, keys: tuple[str, ...], shown: tuple[str, ...] | None = None) -> str:
         """``multi.toml:12: defaults.umask``: the first field of an error about `keys`.
@@ -44,12 +44,12 @@ class Document:
         The line is that of the nearest table around a key which has none of its own. `shown` is what
         the user is told when it differs from `keys`.
         """
-        found = places(self.text)
+        found = positions(self.text)
         line = 1
         for length in range(len(keys), 0, -1):
-            place = found.get(keys[:length])
-            if place is not None:
-                line = place.line
+            position = found.get(keys[:length])
+            if position is not None:
+                line = position.line
                 break
         return f"{self.path}:{line}: {dotted(keys if shown is None else shown)}"
 
@@ -132,7 +132,7 @@ def _loads() -> Callable[[str], dict[str, object]]:
     return tomllib.loads
 
 
-def places(text: str) -> dict[tuple[str, ...], Place]:
+def positions(text: str) -> dict[tuple[str, ...], Position]:
     """Every key and table of a valid TOML text -> where it stands first.
 
     Keys of inline tables are included, what lies inside arrays is not. An array of tables counts as
@@ -152,7 +152,7 @@ class _Walk:
     def __init__(self, text: str) -> None:
         self.text = text + "\n"  # so that every token has an end
         self.at = 0
-        self.found: dict[tuple[str, ...], Place] = {}
+        self.found: dict[tuple[str, ...], Position] = {}
         self.newlines = [position for position, char in enumerate(text) if char == "\n"]
 
     def run(self) -> None:
@@ -181,8 +181,8 @@ class _Walk:
         line = bisect_right(self.newlines, start - 1) + 1
         path = (table + key)[:_DEEPEST]
         for length in range(min(len(table), _DEEPEST) + 1, len(path)):
-            self.found.setdefault(path[:length], Place(line, ""))
-        self.found.setdefault(path, Place(line, written if len(table) + len(key) == len(path) else ""))
+            self.found.setdefault(path[:length], Position(line, ""))
+        self.found.setdefault(path, Position(line, written if len(table) + len(key) == len(path) else ""))
 
     def _key(self) -> tuple[str, ...]:
         """A bare, quoted or dotted key, up to what comes after it."""

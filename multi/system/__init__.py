@@ -19,11 +19,10 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from multi.machine import (
-    Census,
-    Draft,
     Ended,
     Executed,
     File,
+    FileWrite,
     Happening,
     Holder,
     Interruption,
@@ -35,14 +34,13 @@ from multi.machine import (
     Notified,
     Prepared,
     Probed,
-    Row,
     Unreadable,
 )
-from multi.model.process import Proc
+from multi.model.process import Proc, ProcessInfo, ProcessTable
 from multi.system import files
-from multi.system.local import Place
+from multi.system.local import Local
 from multi.system.trusted_path import Owner
-from multi.value import dataclass, field
+from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:
     import socket
@@ -134,7 +132,7 @@ if TYPE_CHECKING:
     _Addresses: TypeAlias = Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, _Address]]
 
 
-class System(Place):
+class System(Local):
     """The real machine.
 
     `pidfd` False does without pidfds, `procfs` False without Linux's /proc, although the kernel could do better; the
@@ -145,7 +143,7 @@ class System(Place):
 
     def __init__(self, *, pidfd: bool = True, procfs: bool = True, signals: Sequence[int] = ()) -> None:
         """Open nothing yet; what is needed is opened when it is needed."""
-        # A birth has to be the same for all who read a record, so how it is told depends on the system alone.
+        # A start id has to be the same for all who read a record, so how it is told depends on the system alone.
         self._procfs = procfs and LINUX
         self._pidfd = pidfd and self._procfs and _has_pidfds()
         self._poller: select.poll | select.epoll | None = None
@@ -253,16 +251,16 @@ class System(Place):
             except BlockingIOError:
                 return
         if os.getpid() == 1:
-            self._reap_strangers()
+            self._reap_orphans()
         while self._locked_by_thread:
             self._lock_arrived(*self._locked_by_thread.pop(0))
 
-    def _reap_strangers(self) -> None:
+    def _reap_orphans(self) -> None:
         """As PID 1, orphans become our children (credentials(7)). Our own are waited for by who started them."""
         own = {self._launcher}
         own |= {held.probe.process.pid for held in self._held.values() if held.probe and held.probe.process}
-        for pid, row in self.census().rows.items():
-            if row.seen.ppid == 1 and row.seen.gone and pid not in own:
+        for pid, info in self.processes().by_pid.items():
+            if info.ppid == 1 and info.gone and pid not in own:
                 try:
                     os.waitpid(pid, os.WNOHANG)
                 except ChildProcessError:
@@ -324,36 +322,36 @@ class System(Place):
             return ()
         return tuple(sorted(f"{directory}/{name}" for name in names if name.endswith(suffix) and name[0] != "."))
 
-    def census(self) -> Census:
+    def processes(self) -> ProcessTable:
         """Every process that can be seen. We and what we forked carry nothing, whatever we were started from."""
         at, wall = time.monotonic(), time.time()
         if self._procfs:
             from multi.system import linux
 
             _prove_procfs()
-            rows, settled = linux.table(time.clock_gettime(time.CLOCK_BOOTTIME))
+            infos, settled = linux.table(time.clock_gettime(time.CLOCK_BOOTTIME))
         else:
             from multi.system import portable
 
-            rows, settled = portable.table()
+            infos, settled = portable.table()
         ours = {os.getpid(), self._launcher} - {0}
         outer = os.environ.get("MULTI_INSTANCE", "")
-        for pid, row in rows.items():
+        for pid, info in infos.items():
             # Before it executes, a node still has our environment. If we run inside another node, that is the other's.
             # Other tokens stay: orphans of a node become our children where we are process 1, as in a container.
-            inherited = row.instance is not None and row.instance.token == outer and row.seen.ppid in ours
+            inherited = info.instance is not None and info.instance.token == outer and info.ppid in ours
             if pid in ours or inherited:
-                rows[pid] = Row(row.seen, None, row.cpu, row.rss)
-        return Census(at, wall, rows, settled)
+                infos[pid] = replace(info, instance=None)
+        return ProcessTable(at, wall, infos, settled)
 
-    def _birth(self, pid: int) -> str | None:
+    def _start_id(self, pid: int) -> str | None:
         if self._procfs:
             from multi.system import linux
 
-            return linux.birth(pid)
+            return linux.start_id(pid)
         from multi.system import portable
 
-        return portable.birth(pid)
+        return portable.start_id(pid)
 
     def exists(self, pid: int) -> bool:
         """Whether there is such a process, seen or not."""
@@ -430,30 +428,30 @@ class System(Place):
             user = group = None
         self._identity(user, group)  # raises for an unknown user
         question = f"{answer} as {user}:{group}"
-        asking = self._asked.get(question)
-        if asking is None:
+        requested = self._asked.get(question)
+        if requested is None:
             import shlex
 
-            asking = self._asked[question] = _Asking(time.monotonic() + entry.PATIENCE)
+            requested = self._asked[question] = _Asking(time.monotonic() + entry.PATIENCE)
             setting = Launch(argv=(answer,), env=(), logfile="", workdir="/", uid=user, gid=group)
             self.probe(question, "exec", shlex.join((answer, "-c", entry.QUESTION)), setting)
-        if asking.answer is None:
-            asking.waiting.append(key)
-        return asking.answer
+        if requested.answer is None:
+            requested.waiting.append(key)
+        return requested.answer
 
     def _say(self, probed: Probed) -> None:
         """Report what a probe has answered, to all who want to know it."""
-        asking = self._asked.get(probed.key)
-        if asking is None:
+        requested = self._asked.get(probed.key)
+        if requested is None:
             self._queue.append(probed)
             return
-        asking.answer = probed.ok
-        self._queue += [Probed(key, ok=probed.ok, why=probed.why) for key in asking.waiting]
-        asking.waiting.clear()
+        requested.answer = probed.ok
+        self._queue += [Probed(key, ok=probed.ok, why=probed.why) for key in requested.waiting]
+        requested.waiting.clear()
 
     def _give_up_asking(self) -> None:
-        for question, asking in self._asked.items():
-            if asking.answer is None and time.monotonic() >= asking.until:
+        for question, requested in self._asked.items():
+            if requested.answer is None and time.monotonic() >= requested.until:
                 self.end_probe(question)
                 self._say(Probed(question, ok=False, why=f"{question}: it did not answer in time"))
 
@@ -482,20 +480,20 @@ class System(Place):
         """See `files.make_directory`."""
         files.make_directory(path, self._owner(user, group))
 
-    def write(self, drafts: Sequence[Draft]) -> Sequence[MachineError | None]:
+    def write(self, writes: Sequence[FileWrite]) -> Sequence[MachineError | None]:
         """See `files.write`."""
         answers: dict[int, MachineError | None] = {}
         known: list[int] = []
         pages: list[files.Page] = []
-        for number, draft in enumerate(drafts):
+        for number, write in enumerate(writes):
             try:
-                owner = self._owner(draft.user, draft.group)
-                pages.append(files.Page(draft.path, draft.data, owner, draft.private, draft.ours))
+                owner = self._owner(write.user, write.group)
+                pages.append(files.Page(write.path, write.data, owner, write.private, write.ours))
                 known.append(number)
             except MachineError as error:
                 answers[number] = error
         answers.update(zip(known, files.write(pages), strict=True))
-        return [answers[number] for number in range(len(drafts))]
+        return [answers[number] for number in range(len(writes))]
 
     def amend(self, path: str, old: bytes, new: bytes) -> None:
         """See `files.amend`."""
@@ -536,8 +534,8 @@ class System(Place):
         pid = text.removeprefix("pid ").partition(":")[0]
         if not (pid.isascii() and pid.isdecimal()) or not self.exists(int(pid)):
             return Holder()
-        row = self.census_row(int(pid))  # none where others may not see it
-        born_later = row is not None and self.wall() - row.seen.age > os.fstat(fd).st_mtime + _CLOCK_SLACK
+        info = self.process_info(int(pid))  # none where others may not see it
+        born_later = info is not None and self.wall() - info.age > os.fstat(fd).st_mtime + _CLOCK_SLACK
         return Holder() if born_later else Holder(text)
 
     def _sign(self, lock: _Lock) -> None:
@@ -736,8 +734,8 @@ class System(Place):
             launch.umask,
             launch.nice,
             [_limit(*limit) for limit in launch.rlimits],
-            # How a birth is told depends on the system, and only Linux opens the descriptors of others.
-            (launch.output.pid, launch.output.birth) if launch.output is not None and self._procfs else None,
+            # How a start id is told depends on the system, and only Linux opens the descriptors of others.
+            (launch.output.pid, launch.output.start_id) if launch.output is not None and self._procfs else None,
         )
 
     def _setting(self, launch: Launch) -> tuple[dict[bytes, bytes], tuple[int, int, list[int]] | None]:
@@ -894,14 +892,14 @@ class System(Place):
         match marshal.loads(data):  # noqa: S302 -- written by our own child before it executed anything
             case ("prepared", int() as pid):
                 try:
-                    birth = self._birth(pid)
+                    start_id = self._start_id(pid)
                 except OSError as error:
                     child.failed, code = True, error.errno or 0
                     why = f"cannot look at process {pid}: {os.strerror(code)}"
                     self._queue.append(LaunchFailed(child.key, why, files_hint(code), code))
                     return
-                if birth is not None:
-                    child.proc = Proc(pid, birth)
+                if start_id is not None:
+                    child.proc = Proc(pid, start_id)
                     self._born[child.proc] = ident
                     self._queue.append(Prepared(child.key, child.proc))
             case ("failed", str() as why, str() as hint, int() as code):
@@ -969,7 +967,7 @@ class System(Place):
     def _is(self, proc: Proc) -> bool:
         """Whether it runs. Raises `MachineError` where that cannot be told just now: then it is not gone."""
         try:
-            return self._birth(proc.pid) == proc.birth
+            return self._start_id(proc.pid) == proc.start_id
         except OSError as error:
             code = error.errno or 0
             raise MachineError(
@@ -1127,11 +1125,11 @@ class System(Place):
                 pid, uid, _ = struct.unpack("=iII", data[:12])
                 if uid in {0, os.geteuid()} or pid in mains:
                     return True
-                row = self.census_row(pid)
-                return row is not None and row.seen.ppid in mains
+                info = self.process_info(pid)
+                return info is not None and info.ppid in mains
         return False
 
-    def census_row(self, pid: int) -> Row | None:
+    def process_info(self, pid: int) -> ProcessInfo | None:
         """One process."""
         if self._procfs:
             from multi.system import linux
@@ -1425,9 +1423,9 @@ class System(Place):
 
     def release(self, key: str) -> None:
         """Forget everything that is held for this key."""
-        for asking in self._asked.values():
-            if key in asking.waiting:
-                asking.waiting.remove(key)
+        for requested in self._asked.values():
+            if key in requested.waiting:
+                requested.waiting.remove(key)
         held = self._held.get(key)
         if held is None:
             return
@@ -1463,7 +1461,7 @@ class System(Place):
         """Sleep until something happens or it is `until`."""
         self._show_life()
         while not self._queue:
-            asked = [asking.until for asking in self._asked.values() if asking.answer is None]
+            asked = [requested.until for requested in self._asked.values() if requested.answer is None]
             ends = [at for at in (until, self._sign_due if self._watchdog else None, *asked) if at is not None]
             left = max(0.0, min(ends) - time.monotonic()) if ends else None
             looking = self._must_look()

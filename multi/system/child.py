@@ -42,7 +42,7 @@ _STDERR = 2
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK
 _MOST_LINKS = 40  # as many as the kernel follows, path_resolution(7)
 # As marshal reads it back: argv, env, logfile, workdir, (uid, gid, groups) or None, umask, nice, rlimits, and pid and
-# birth of the process whose standard streams are meant, or None.
+# start id of the process whose standard streams are meant, or None.
 Request = tuple[
     "list[bytes]",
     "dict[bytes, bytes]",
@@ -278,7 +278,7 @@ def _prepare(request: Request) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
     return program, argv, {**marks, **env}
 
 
-def _open_output(path: str, pid: int, birth: str) -> int | None:
+def _open_output(path: str, pid: int, start_id: str) -> int | None:
     """The standard stream of a living process that `path` means; None where it means none, or it cannot be opened.
 
     As the user that we are by now, so the kernel decides what that one may have (G8). A socket cannot be opened anew.
@@ -295,7 +295,7 @@ def _open_output(path: str, pid: int, birth: str) -> int | None:
     except OSError:
         return None
     try:
-        same = linux.birth(pid) == birth  # opened first, verified after: until here the pid was that process's
+        same = linux.start_id(pid) == start_id  # opened first, verified after: until here the pid was that process's
         os.set_blocking(fd, True)
     except OSError:
         same = False

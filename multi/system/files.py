@@ -33,7 +33,7 @@ _KINDS = (
 
 
 class Page(NamedTuple):
-    """What shall stand at `path`, and for whom; see `multi.machine.Draft`."""
+    """What shall stand at `path`, and for whom; see `multi.machine.FileWrite`."""
 
     path: str
     data: bytes

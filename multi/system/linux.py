@@ -7,8 +7,8 @@ import os
 import time
 from functools import cache
 
-from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PID, INSTANCE_PIDFILE, INSTANCE_PROBE, Instance, Row
-from multi.model.process import Proc, Seen
+from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PID, INSTANCE_PIDFILE, INSTANCE_PROBE
+from multi.model.process import Instance, Proc, ProcessInfo
 from multi.value import replace
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -48,18 +48,18 @@ def _slurp(path: str, limit: int) -> bytes:
         os.close(fd)
 
 
-def look(pid: int, boottime: float, *, with_instance: bool = True) -> Row | None:
+def look(pid: int, boottime: float, *, with_instance: bool = True) -> ProcessInfo | None:
     """One process, or None when there is none. `boottime` is CLOCK_BOOTTIME now, seconds. May raise `OSError`."""
     try:
-        row, _, _ = _look(pid, boottime, with_instance=with_instance)
+        info, _, _ = _look(pid, boottime, with_instance=with_instance)
     except OSError as error:
         if _tells_nothing(error):
             raise
         return None
-    return row
+    return info
 
 
-def _look(pid: int, boottime: float, *, with_instance: bool = True) -> tuple[Row, bool, bool]:
+def _look(pid: int, boottime: float, *, with_instance: bool = True) -> tuple[ProcessInfo, bool, bool]:
     """One process, whether it is on its way out, and whether it is in the middle of execve(2). Raises `OSError`."""
     fields = _stat(pid)
     uid = os.stat(f"/proc/{pid}").st_uid
@@ -67,7 +67,7 @@ def _look(pid: int, boottime: float, *, with_instance: bool = True) -> tuple[Row
     # A leader that has ended while its threads go on shows as a zombie with more than one thread.
     ended = fields[0] in {b"Z", b"X", b"x"}
     gone = ended and int(fields[17]) <= 1
-    seen = Seen(
+    info = ProcessInfo(
         proc=Proc(pid, f"{boot_id()}:{start_ticks}"),
         ppid=int(fields[1]),
         pgrp=int(fields[2]),
@@ -75,9 +75,10 @@ def _look(pid: int, boottime: float, *, with_instance: bool = True) -> tuple[Row
         uid=uid,
         gone=gone,
         age=max(0.0, boottime - start_ticks / _TICKS),
-        still=fields[0] == b"T",
+        suspended=fields[0] == b"T",
+        cpu=(int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) / _TICKS,
+        rss=int(fields[21]) * _PAGE,
     )
-    cpu = (int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) / _TICKS
     has_memory = fields[20] != b"0"  # a kernel thread has none of its own, nor has a process that is about to be gone
     instance, in_exec = None, False
     if with_instance and (has_memory or ended) and not gone:
@@ -89,8 +90,8 @@ def _look(pid: int, boottime: float, *, with_instance: bool = True) -> tuple[Row
             environ = _environ(pid)
         instance = _instance(environ or b"")
     if uid == 0 and has_memory and with_instance and (instance is not None or os.geteuid() != 0):
-        seen = replace(seen, uid=_effective_uid(pid))
-    return Row(seen, instance, cpu, int(fields[21]) * _PAGE), bool(int(fields[6]) & _EXITING), in_exec
+        info = replace(info, uid=_effective_uid(pid))
+    return info if instance is None else replace(info, instance=instance), bool(int(fields[6]) & _EXITING), in_exec
 
 
 def _stat(pid: int) -> list[bytes]:
@@ -122,10 +123,10 @@ def is_thread(pid: int) -> bool:
         return False
 
 
-def birth(pid: int) -> str | None:
-    """The birth of a process that is not gone, or None. May raise `OSError`."""
-    row = look(pid, 0.0, with_instance=False)
-    return None if row is None or row.seen.gone else row.seen.proc.birth
+def start_id(pid: int) -> str | None:
+    """The start id of a process that is not gone, or None. May raise `OSError`."""
+    info = look(pid, 0.0, with_instance=False)
+    return None if info is None or info.gone else info.proc.start_id
 
 
 def _environ(pid: int | str) -> bytes | None:
@@ -163,26 +164,26 @@ def _instance(raw: bytes) -> Instance | None:
     return instance_of(dict(word.partition(b"=")[::2] for word in raw.split(b"\0") if word.startswith(_PREFIX)))
 
 
-def _put_in_place(rows: dict[int, Row]) -> None:
+def _put_in_place(infos: dict[int, ProcessInfo]) -> None:
     """What carriers say of themselves, as it is seen from here. Who came of a main process is where that one is."""
-    carriers = [(pid, row, row.instance) for pid, row in rows.items() if row.instance is not None]
-    for pid, row, instance in carriers:
+    holders = [(pid, info, info.instance) for pid, info in infos.items() if info.instance is not None]
+    for pid, info, instance in holders:
         if instance.pid == pid:
-            rows[pid] = _seen_from_here(pid, row, instance)
-    for pid, row, instance in carriers:
-        main = rows.get(instance.pid) if instance.pid != pid else row
+            infos[pid] = _seen_from_here(pid, info, instance)
+    for pid, info, instance in holders:
+        main = infos.get(instance.pid) if instance.pid != pid else info
         if main is None or main.instance is None or main.instance.token != instance.token:
-            rows[pid] = _seen_from_here(pid, row, instance)
+            infos[pid] = _seen_from_here(pid, info, instance)
         elif instance.pid != pid and main.instance.pidfile != instance.pidfile:
-            rows[pid] = replace(row, instance=replace(instance, pidfile=main.instance.pidfile))
+            infos[pid] = replace(info, instance=replace(instance, pidfile=main.instance.pidfile))
 
 
-def _seen_from_here(pid: int, row: Row, instance: Instance) -> Row:
+def _seen_from_here(pid: int, info: ProcessInfo, instance: Instance) -> ProcessInfo:
     if not _means_ours(pid, instance.pidfile):
-        return replace(row, instance=replace(instance, pidfile=f"/proc/{pid}/root{instance.pidfile}"))
+        return replace(info, instance=replace(instance, pidfile=f"/proc/{pid}/root{instance.pidfile}"))
     if _link(f"/proc/{pid}/ns/pid") not in {"", _our("ns/pid")} and _innermost_pid(pid) == instance.pid:
-        return replace(row, instance=replace(instance, elsewhere=True))
-    return row
+        return replace(info, instance=replace(instance, elsewhere=True))
+    return info
 
 
 def _means_ours(pid: int, path: str) -> bool:
@@ -252,20 +253,20 @@ def instance_of(env: dict[bytes, bytes]) -> Instance | None:
     )
 
 
-def rows(boottime: float) -> dict[int, Row]:
+def process_infos(boottime: float) -> dict[int, ProcessInfo]:
     """Every process that can be seen."""
     return table(boottime)[0]
 
 
-def table(boottime: float) -> tuple[dict[int, Row], bool]:
-    """Every process that can be seen, and whether the table is settled: see `multi.machine.Census`.
+def table(boottime: float) -> tuple[dict[int, ProcessInfo], bool]:
+    """Every process that can be seen, and whether the table is settled: see `multi.machine.ProcessTable`.
 
     One that ends between the listing and the look at it may have forked before, and its child may be in no listing
     yet: a family that never stands still would not be seen at all. So while any has ended, or is about to, list again
     and look at those that are new; where all were still there, whatever is missing has a mother among the rows. One in
     the middle of execve(2) is looked at again when it has come through: until then nothing tells whose it is.
     """
-    found: dict[int, Row] = {}
+    found: dict[int, ProcessInfo] = {}
     patience = time.monotonic() + _EXEC_SECONDS
     ended = True
     for _ in range(LISTINGS):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-class Place:
+class Local:
     """The part of the machine that parsing and expanding ask."""
 
     def surroundings(self) -> Surroundings:

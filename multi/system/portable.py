@@ -12,12 +12,12 @@ import time
 
 import psutil
 
-from multi.machine import Instance, Row
-from multi.model.process import Proc, Seen
+from multi.model.process import Instance, Proc, ProcessInfo
 from multi.system.linux import LISTINGS, instance_of, without_title
+from multi.value import replace
 
 
-def look(pid: int) -> Row | None:
+def look(pid: int) -> ProcessInfo | None:
     """One process, or None when there is none."""
     try:
         return _row(psutil.Process(pid))
@@ -25,7 +25,7 @@ def look(pid: int) -> Row | None:
         return None
 
 
-def _row(process: psutil.Process) -> Row:
+def _row(process: psutil.Process) -> ProcessInfo:
     with process.oneshot():
         created = process.create_time()
         status = process.status()
@@ -35,7 +35,7 @@ def _row(process: psutil.Process) -> Row:
             group, session = os.getpgid(pid), os.getsid(pid)
         except OSError:
             group, session = 0, 0
-        seen = Seen(
+        info = ProcessInfo(
             proc=Proc(pid, f"psutil:{created:.6f}"),
             ppid=process.ppid(),
             pgrp=group,
@@ -43,14 +43,14 @@ def _row(process: psutil.Process) -> Row:
             uid=process.uids().effective,
             gone=gone,
             age=max(0.0, time.time() - created),
-            still=status == psutil.STATUS_STOPPED,
+            suspended=status == psutil.STATUS_STOPPED,
+            instance=None if gone else _instance(process),
         )
         try:
             times = process.cpu_times()
-            cpu, rss = times.user + times.system, int(process.memory_info().rss)
+            return replace(info, cpu=times.user + times.system, rss=int(process.memory_info().rss))
         except psutil.Error:
-            cpu, rss = 0.0, 0
-        return Row(seen, None if gone else _instance(process), cpu, rss)
+            return info
 
 
 def _instance(process: psutil.Process) -> Instance | None:
@@ -61,33 +61,33 @@ def _instance(process: psutil.Process) -> Instance | None:
     return instance_of({os.fsencode(name): os.fsencode(value) for name, value in env.items()})
 
 
-def birth(pid: int) -> str | None:
-    """The birth of a process that is not gone, or None."""
-    row = look(pid)
-    return None if row is None or row.seen.gone else row.seen.proc.birth
+def start_id(pid: int) -> str | None:
+    """The start id of a process that is not gone, or None."""
+    info = look(pid)
+    return None if info is None or info.gone else info.proc.start_id
 
 
-def rows() -> dict[int, Row]:
+def process_infos() -> dict[int, ProcessInfo]:
     """Every process that can be seen."""
     return table()[0]
 
 
-def table() -> tuple[dict[int, Row], bool]:
+def table() -> tuple[dict[int, ProcessInfo], bool]:
     """Every process that can be seen, and whether the table is settled. It is listed again as in `linux.table`."""
-    found: dict[int, Row] = {}
+    found: dict[int, ProcessInfo] = {}
     for _ in range(LISTINGS):
         ended = False
         for pid in psutil.pids():
             if pid in found:
                 continue
             try:
-                found[pid] = row = _row(psutil.Process(pid))
+                found[pid] = info = _row(psutil.Process(pid))
             except psutil.NoSuchProcess:
                 ended = True
             except psutil.Error:
                 continue  # it is there, and not for us to see
             else:
-                ended = ended or row.seen.gone
+                ended = ended or info.gone
         if not ended:
             return found, True
     return found, False

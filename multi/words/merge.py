@@ -55,7 +55,7 @@ class _Value:
 class _Option:
     """One worker option from the command line, the `place`-th of them. `nodes` are those it is for."""
 
-    place: int
+    position: int
     given: Given
     nodes: Nodes
 
@@ -97,7 +97,7 @@ class Merger:
         values = [_value(given, scopes(given)) for given in spec.settings]
         self._values = [value for value in values if value.nodes is None]
         self._scoped_values = _by_node(values)
-        options = [_Option(place, given, scopes(given)) for place, given in enumerate(spec.options)]
+        options = [_Option(position, given, scopes(given)) for position, given in enumerate(spec.options)]
         self._unscoped = [option for option in options if option.nodes is None]
         self._scoped_options = _by_node(options)
 
@@ -191,7 +191,7 @@ def _by_node(said: Iterable[_Said]) -> Mapping[int, Sequence[_Said]]:
 
 
 def _in_order(option: _Option) -> int:
-    return option.place
+    return option.position
 
 
 def _put(
