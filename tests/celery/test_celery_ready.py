@@ -26,7 +26,7 @@ from multi import celery_ready
 from private_machine import need
 from real import until
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "celery_app"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "celery_app"
 PATIENCE = 60.0  # seconds; a deadline, not a wait
 CREDENTIALS = struct.Struct("iII")  # struct ucred, unix(7)
 

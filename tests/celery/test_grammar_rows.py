@@ -14,7 +14,7 @@ from multi.value import replace
 from multi.words import expand
 from multi.words.spec import Given
 
-TABLE = Path(__file__).parent.parent / "docs" / "migrating.md"
+TABLE = Path(__file__).parents[2] / "docs" / "migrating.md"
 HOST = ROOT.name
 
 

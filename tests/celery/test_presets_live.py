@@ -76,7 +76,7 @@ def multi(tmp_path: Path) -> Iterator[Multi]:
     config = tmp_path / "multi.toml"
     config.write_text(CONFIG)
     config.chmod(0o600)  # root refuses a file that others can write
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     env = {**os.environ, "PYTHONPATH": str(root), "PYTHON": sys.executable, "XDG_STATE_HOME": str(tmp_path / "state")}
 
     def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:

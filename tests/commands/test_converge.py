@@ -16,7 +16,7 @@ from real import alive, environ_of, until
 if TYPE_CHECKING:
     from real import Done, Real
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 HEAD = """
 [defaults]
 preset = "exec"

@@ -19,13 +19,13 @@ from typing import Any
 
 import pytest
 
+from awkward import KNOTS, UNICODE, VALUES, WORDS, exact
 from multi import api as pipeline
 from multi.errors import UsageError
 from multi.export.forms import FORMS, words
 from multi.model.node import Node
 from private_machine import BIN, USER, USER_ID, machine, need
-from real import Real, alive, as_argv, current_directory, descriptors, environ_of, run, status, until, words_of
-from test_exact_words import KNOTS, UNICODE, VALUES, WORDS, exact
+from real import WORKER, Real, alive, as_argv, current_directory, descriptors, environ_of, run, status, until, words_of
 
 yaml: Any = pytest.importorskip("yaml")
 
@@ -439,8 +439,7 @@ def test_g11_a_crontab_starts_and_keeps() -> None:
             other.unlink()
         host.write("/etc/crontab", "")
         host.shell(f"install -d -o {USER} /srv/out").ok()
-        worker = Path(__file__).with_name("worker_child.py")
-        command = f"{sys.executable} -I -S {worker} --words /srv/out/words --"
+        command = f"{sys.executable} -I -S {WORKER} --words /srv/out/words --"
         files = ("--pidfile=/run/multi/%n.pid", "--logfile=/var/log/multi/%n.log", "--output=/etc/cron.d")
         said = ("a", "--preset=exec", f"--cmd={command}", "--workdir=/srv", "--startsecs=0.1", f"--uid={USER}", *files)
         host.run(str(BIN / "multi"), "export", "cron", *said, "--", *told).ok()
@@ -520,7 +519,7 @@ def test_systemd_reads_how_long_a_start_may_take() -> None:
     assert "TimeoutStartSec=1234567" in only("systemd", *said).splitlines()
 
 
-SHIPPED = Path(__file__).resolve().parent.parent / "config"
+SHIPPED = Path(__file__).resolve().parents[2] / "config"
 
 
 def test_g3_systemd_never_gives_a_node_up() -> None:

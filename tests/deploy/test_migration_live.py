@@ -18,7 +18,7 @@ import private_machine
 from private_machine import BIN, PROJECT, USER, USER_ID, Host, need
 from real import Real, alive, stat, until
 
-EXAMPLE = Path(__file__).parent.parent / "examples/celery_app"
+EXAMPLE = Path(__file__).parents[2] / "examples/celery_app"
 APP = ("-A", "tasks", "-l", "INFO")
 # Workers that notice a stop within seconds: with this broker, a prefork pool takes longer to end than to start.
 QUICK = ("-P", "solo", "--without-gossip", "--without-mingle", "--without-heartbeat")

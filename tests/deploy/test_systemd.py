@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from awkward import KNOTS, UNICODE, VALUES, exact
 from private_machine import BIN, CHECKOUT, NO_LIMITS, STRANGER, STRANGER_ID, USER, USER_ID, Host, need
-from real import as_argv, stays, until
+from real import WORKER, as_argv, stays, until
 from system_machine import Booted, machine
-from test_exact_words import KNOTS, UNICODE, VALUES, exact
 
 UNITS = CHECKOUT / "config/systemd"
 SERVICES = (
@@ -461,7 +461,7 @@ def test_g11_an_exported_unit_has_the_exact_words(booted: Booted) -> None:
     host = booted.host
     odd = '/opt/my program\'s \\ "name" $HOME 100%'
     host.path(odd).symlink_to(sys.executable)
-    worker = [odd, "-I", "-S", str(Path(__file__).with_name("worker_child.py"))]
+    worker = [odd, "-I", "-S", WORKER]
     command = shlex.join([*worker, "--words", "/opt/words", "--touch", "/opt/touched", "--tally", "/opt/tally", "--"])
     unit = host.run(
         *(str(BIN / "multi"), "export", "systemd", "a", "--preset=exec", "--output=/etc/systemd/system"),

@@ -32,7 +32,7 @@ from multi.system import System
 from real import Real
 from world import node_of
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 EVENTS: tuple[Event, ...] = (
     Spawned("w1@h", 1, ("sleep",)),
     Readied("w1@h", 1, 1.0, "alive"),

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE = 60.0  # seconds; a deadline, not a wait
 
 

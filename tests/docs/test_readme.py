@@ -15,7 +15,7 @@ import pytest
 
 from real import Real
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 _PATIENCE = 240.0  # seconds for a whole session on a busy machine
 _BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _MARK = "=== next command ==="

@@ -20,7 +20,7 @@ from multi.settings import toml as document
 from multi.settings.config import Config
 from multi.settings.table import SETTINGS, from_document
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "config" / "multi.toml"
 UNSET = re.compile(r"^# (?=[a-z_]+ = )", re.MULTILINE)
 

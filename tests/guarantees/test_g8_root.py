@@ -34,7 +34,7 @@ for attempt in (lambda: os.setuid(0), lambda: os.seteuid(0), lambda: os.setgid(0
 print("regained:", *tried, "home:", os.environ["HOME"], "user:", os.environ["USER"], flush=True)
 time.sleep(600)
 """
-_CHECKOUT = Path(__file__).resolve().parent.parent
+_CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 
 from real import Real
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 # Of the standard library and of what we depend on, whatever takes more than half a millisecond, or brings such a one.
 COSTLY_NAMES = """

@@ -7,11 +7,13 @@ point at which something can go wrong; that the real machine is like this one is
 from __future__ import annotations
 
 import errno
+import os
 import random
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar, cast
+from unittest import mock
 
 import pytest
 
@@ -1548,3 +1550,45 @@ def test_twenty_starts_at_once() -> None:
         Crowd(world, seed, lambda: None).run([(world.fake(), run) for _ in range(20)])
         assert len(world.mains("/run/w1.pid")) == 1
         assert sorted(outcomes) == [["Skipped"]] * 19 + [["Spawned", "Readied"]]
+
+
+# --- calls that the system refuses: what test_sandbox tries on the real machine -------------------------
+
+A, B = node_of("a"), node_of("b")
+
+
+@pytest.mark.parametrize("method", ["signal", "watch"])
+def test_g9_a_system_call_that_fails_where_none_is_expected_to(method: str) -> None:
+    """An error from the system ends the way of its node alone, names it, and nothing stays asked for (G9)."""
+    world = World()
+    first, _ = running(world, node=A), running(world, node=B)
+    before = contents(world)[A.recordfile]
+    fake = world.fake()
+    usual = getattr(fake, method)
+
+    def refused(*words: object) -> object:
+        if first.proc in words:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        return usual(*words)
+
+    with mock.patch.object(fake, method, refused):
+        events = loop(world, "stopwait", A, B, fake=fake)
+    (failed,) = only(events, Failed)
+    assert failed.node == A.name
+    assert failed.why.startswith("cannot go on: Function not implemented; see whether a sandbox")
+    assert [event.node for event in only(events, Gone)] == [B.name]
+    assert contents(world)[A.recordfile] == before
+    assert sight(world, A) == Up(first.proc)
+
+
+def test_g9_no_look_at_the_process_table() -> None:
+    """Where the process table cannot be read, each node that needs it is named, and its record is as before (G9)."""
+    world = World()
+    running(world, node=A)
+    before = contents(world)
+    fake = world.fake()
+    with mock.patch.object(fake, "processes", side_effect=OSError(errno.EMFILE, os.strerror(errno.EMFILE))):
+        events = loop(world, "stopwait", A, B, fake=fake)
+    assert {event.node for event in only(events, Failed)} == {A.name, B.name}
+    assert "Too many open files; raise 'ulimit -n'" in only(events, Failed)[0].why
+    assert contents(world) == before

@@ -31,7 +31,7 @@ import pytest
 
 from real import alive, until
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.prefix) / "bin"
 USER, USER_ID = "celery", 5550
 STRANGER, STRANGER_ID = "mallory", 5551

@@ -17,6 +17,7 @@ from private_machine import CHECKOUT, STRANGER, STRANGER_ID, USER, USER_ID, mach
 from real import Real, alive, until
 
 TESTS = CHECKOUT / "tests"
+PATHS = os.pathsep.join((str(TESTS), str(TESTS / "kit")))  # conftest, and what it stands on
 SOON = 30.0  # seconds; a deadline far below the time that what is ended would have taken
 LOOK = f"""
 from private_machine import *
@@ -70,7 +71,7 @@ def busy(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["unshare", "--mount", "sh", "-euc", "\n".join(lines), "sh", sys.executable, *words],
         cwd=TESTS,
-        env={**os.environ, "PYTHONPATH": str(TESTS), "MULTI_CONFIG": "/etc/multi/multi.toml"},
+        env={**os.environ, "PYTHONPATH": PATHS, "MULTI_CONFIG": "/etc/multi/multi.toml"},
         capture_output=True,
         text=True,
         timeout=100,
@@ -139,7 +140,7 @@ def test_a_test_that_hangs_fails_by_its_name_and_leaves_nothing(real: Real, tmp_
     words = ("-c", str(CHECKOUT / "pyproject.toml"), "-p", "conftest", "-p", "no:cacheprovider", "-n", "0")
     begun = real.popen(
         "sh", "-c", f'exec "$@" >{tmp_path}/out 2>&1', "sh", sys.executable, "-m", "pytest", *words,
-        str(tmp_path / "test_it.py"), env={"PYTHONPATH": str(TESTS), "PYTHONWARNINGS": ""},
+        str(tmp_path / "test_it.py"), env={"PYTHONPATH": PATHS, "PYTHONWARNINGS": ""},
     )  # fmt: skip
     assert begun.wait(SOON * 2) == 1
     out = (tmp_path / "out").read_text()

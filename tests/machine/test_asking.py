@@ -13,7 +13,7 @@ import pytest
 from multi.machine import Probed
 from multi.system import System
 from real import PATIENCE, Real, until, words_of
-from test_contract import SYSTEMS
+from systems import SYSTEMS
 
 
 @pytest.fixture(params=SYSTEMS)

@@ -43,6 +43,7 @@ from multi.machine import (
 from multi.model.process import Instance, Proc, ProcessInfo
 from multi.system import System
 from real import NOBODY, PATIENCE, Real, until
+from systems import SYSTEMS
 from world import Child, Entry, Fake, Nature, World
 
 H = TypeVar("H")
@@ -248,13 +249,6 @@ class RealBench:
         """A shell, which prints to both outputs."""
         line = f"echo first; echo {shlex.quote(text)} >&2; {'exit 1' if ends else 'exec sleep 599'}"
         return shlex.join(("sh", "-c", line))
-
-
-SYSTEMS: Mapping[str, Callable[[], System]] = {
-    "real": System,
-    "no pidfd": partial(System, pidfd=False),
-    "portable": partial(System, pidfd=False, procfs=False),
-}
 
 
 @pytest.fixture(params=["made up", "real", "no pidfd", "portable"])

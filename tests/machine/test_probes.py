@@ -17,7 +17,7 @@ from multi.machine import Launch, Probed
 from multi.model.process import Proc
 from multi.system import System
 from real import PATIENCE, Real, alive, until
-from test_contract import SYSTEMS
+from systems import SYSTEMS
 
 KEY = "w1@host"
 LIKE = Launch(argv=("node",), env=(), logfile="/dev/null")

@@ -46,7 +46,7 @@ from multi.model.state import Dead, Up
 from multi.model.step import Refuse, Route, Spawn
 from real import Real
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PROC = Proc(4711, "boot:1")
 
 
@@ -1205,7 +1205,7 @@ def test_completion_asked_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 PROGRAM = """
 import sys
-sys.path[:0] = [{root!r}, {tests!r}]
+sys.path[:0] = [{root!r}, {tests!r}, {kit!r}]
 import test_cli
 from multi.cli import serve
 from multi.cli.screen import Screen
@@ -1221,7 +1221,9 @@ def program(tmp_path: Path) -> Path:
     path = tmp_path / "bin" / "multi"
     path.parent.mkdir()
     given = "dict(events=test_cli.STORY * 2000, views=test_cli.VIEWS * 5000)"
-    text = PROGRAM.format(root=str(ROOT), tests=str(ROOT / "tests"), given=given)
+    text = PROGRAM.format(
+        root=str(ROOT), tests=str(Path(__file__).parent), kit=str(ROOT / "tests" / "kit"), given=given
+    )
     path.write_text(f"#!{sys.executable}\n{text}", encoding="utf-8")
     path.chmod(0o755)
     return path
