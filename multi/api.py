@@ -836,7 +836,7 @@ def _tasks(command: str, selection: Selection, machine: Machine) -> list[tuple[N
     command = _ALIASES.get(command, command)
     if command not in {"apply", "diff"}:
         if command not in decide.COMMANDS:
-            from multi.settings.toml import nearest
+            from multi.text import nearest
 
             raise UsageError(command, "is nothing that is done to nodes", nearest(command, decide.COMMANDS))
         known = selection.recorded if command in {"restart", "ensure"} else {}

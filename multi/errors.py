@@ -6,6 +6,8 @@ is being worked on is an event (`multi.model.event`), and a bug is a plain trace
 
 from __future__ import annotations
 
+from multi.text import printable
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_BUSY = 75  # EX_TEMPFAIL, sysexits.h
@@ -30,11 +32,11 @@ class MultiError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        """One line: what, why, what to try. Control characters are shown escaped."""
+        """One printable line: what, why, what to try."""
         text = f"{self.word}: {self.why}" if self.word else self.why
         if self.hint:
             text += f"; {self.hint}"
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        return printable(text)
 
 
 class UsageError(MultiError):

@@ -23,6 +23,7 @@ from multi.model.event import Adopted, Event, Failed, Gone, Interrupted, Refused
 from multi.model.schedule import signal_name
 from multi.model.state import Lost, Stopping, Unsure, Up
 from multi.observe import look as observe
+from multi.text import plural
 from multi.value import replace
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def stay(nodes: Sequence[Node], options: act.RunOptions, machine: Machine) -> It
             case _:
                 yield event
     if sound:
-        machine.tell(f"READY=1\nSTATUS={_count(len(mine))} running")
+        machine.tell(f"READY=1\nSTATUS={plural(len(mine), 'node')} running")
         watch = _Watch(list(mine.values()), options, machine)
         yield from watch.run()
         mine, stop = watch.nodes, watch.request
@@ -75,10 +76,6 @@ def _self(machine: Machine) -> Proc | None:
     except MachineError:
         return None  # the walk says what is wrong
     return None if info is None else info.proc
-
-
-def _count(number: int) -> str:
-    return f"{number} {'node' if number == 1 else 'nodes'}"
 
 
 def _request(signum: int) -> Request:

@@ -80,6 +80,7 @@ from multi.model.step import (
     Stop,
 )
 from multi.observe import look as observe
+from multi.text import printable
 from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:
@@ -1332,6 +1333,4 @@ def _joined(why: str, hint: str) -> str:
 
 def _last_lines(data: bytes) -> tuple[str, ...]:
     text = data.decode("utf-8", "replace")
-    return tuple(
-        "".join(c if c.isprintable() or c == "\t" else "?" for c in line) for line in text.splitlines()[-_TAIL_LINES:]
-    )
+    return tuple(printable(line) for line in text.splitlines()[-_TAIL_LINES:])

@@ -124,13 +124,12 @@ def _order(words: Sequence[str], screen: Screen) -> commands.Order | None:
 def _refusal(error: Exception) -> str | None:
     """What the machine refused (a full disk, no permission), which is nobody's mistake in the words; None for a bug."""
     from multi.machine import MachineError
-    from multi.report.lines import printable
 
     if isinstance(error, MachineError):
-        return printable(str(error))
+        return str(error)
     if isinstance(error, ImportError) and os.strerror(errno.EMFILE) in str(error):
         return f"{os.strerror(errno.EMFILE)}; raise 'ulimit -n'"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        return printable(f"{where}{error.strerror or error}")
+        return f"{where}{error.strerror or error}"
     return None

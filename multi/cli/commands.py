@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from multi.cli.screen import Screen
 from multi.cli.words import Option
 from multi.errors import EXIT_FAILED, EXIT_USAGE, UsageError
+from multi.text import printable
 from multi.value import dataclass, field
 
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
@@ -228,7 +229,7 @@ def status(order: Order, session: Session) -> int:
     try:
         views = session.line().look(selection) if selection.nodes else ()
     except MachineError as error:
-        screen.complain(remark(report.printable(str(error))))
+        screen.complain(remark(str(error)))
         return report.STATUS_UNKNOWN
     if order.has(JSON):
         screen.say(report.to_json([report.view_json(view) for view in views]))
@@ -325,7 +326,7 @@ def check(order: Order, session: Session) -> int:
         screen.say(report.to_json(report.check_json(selection, obstacles)))
     elif not order.has(QUIET):
         screen.say(*report.check_lines(selection, report.Style(screen.colour)))
-    screen.complain(*(remark(report.printable(str(obstacle))) for obstacle in obstacles))
+    screen.complain(*(remark(str(obstacle)) for obstacle in obstacles))
     return EXIT_USAGE if obstacles else 0
 
 
@@ -339,7 +340,7 @@ def logs(order: Order, session: Session) -> int:
         raise _no_nodes(order, selection)
     count = _lines(order.given[LINES.name] or "") if order.has(LINES) else _LAST_LINES
     unseen = session.line().unreadable_logs(selection)
-    screen.complain(*(remark(report.printable(f"{each.node.name}: {each.why}")) for each in unseen))
+    screen.complain(*(remark(f"{each.node.name}: {each.why}") for each in unseen))
     style = report.Style(screen.colour)
     colours: dict[str, int] = {}
     for line in session.line().logs(selection, lines=count, follow=order.has(FOLLOW)):
@@ -416,7 +417,7 @@ def completion(order: Order, session: Session) -> int:
 
 def remark(text: str) -> str:
     """One line on stderr, with who says it: other programs print there too."""
-    return f"multi: {text}"
+    return f"multi: {printable(text)}"
 
 
 def _select(
@@ -426,9 +427,7 @@ def _select(
     grammar = order.grammar if words is None else (*order.leading, *words)
     selection = session.line().select(order.command.name, grammar, foreground=foreground)
     if not order.has(QUIET) and selection.warnings:
-        from multi.report.lines import printable
-
-        session.screen.complain(*(remark(f"warning: {printable(warning)}") for warning in selection.warnings))
+        session.screen.complain(*(remark(f"warning: {warning}") for warning in selection.warnings))
     return selection
 
 
@@ -825,7 +824,7 @@ def find(word: str) -> Command:
     """The command of that name. Raises `UsageError` that says what is nearest."""
     if word in _BY_NAME:
         return _BY_NAME[word]
-    from multi.settings.toml import nearest
+    from multi.text import nearest
 
     hint = f"{nearest(word, _BY_NAME)} ('multi help' tells what each does)"
     raise UsageError(word or "''", "is not a command", hint)

@@ -12,7 +12,8 @@ import re
 from typing import TYPE_CHECKING, NoReturn
 
 from multi.errors import UsageError
-from multi.model.schedule import FOREVER, seconds_text, signal_name
+from multi.model.schedule import FOREVER, signal_name
+from multi.text import printable, seconds_text
 from multi.value import dataclass, field
 from multi.words import template
 
@@ -61,7 +62,7 @@ def values(form: str, node: Node) -> list[tuple[str, str]]:
 
 def refuse(form: str) -> NoReturn:
     """Say that this is no form."""
-    from multi.settings.toml import nearest
+    from multi.text import nearest
 
     raise UsageError(form or "''", "is no form that nodes can be exported to", f"{nearest(form, FORMS)}")
 
@@ -120,11 +121,7 @@ def _remarks(order: Order, node: Node, *missing: str, proof: bool = False, kille
         found.append(f"{variables}: as {' '.join(node.env_files)} had it when this was made")
     if node.name in order.remarks:
         found.append(order.remarks[node.name])
-    return [_one_line(remark) for remark in found]
-
-
-def _one_line(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return [printable(remark) for remark in found]
 
 
 def _ascii(name: str, others: str = "-_.") -> str:
@@ -207,7 +204,7 @@ def _unit(order: Order, node: Node) -> str:
     return "\n".join(
         [
             "[Unit]",
-            f"Description={_one_line(node.name).replace('%', '%%')}",
+            f"Description={printable(node.name).replace('%', '%%')}",
             "After=network.target",
             "StartLimitIntervalSec=0",
             "",
@@ -238,7 +235,7 @@ def _unit_log(node: Node) -> list[str]:
         return ["StandardOutput=null", "StandardError=inherit"]
     if not node.logs_to_file:
         return []
-    directory = f"# this directory has to be there: {_one_line(node.logfile.rpartition('/')[0] or '/')}"
+    directory = f"# this directory has to be there: {printable(node.logfile.rpartition('/')[0] or '/')}"
     if _logs_itself(node):
         # systemd opens it as root, and a worker of another user could not open it any more.
         return [directory, "# the worker opens its log itself; what it prints besides is in the journal"]
@@ -364,8 +361,8 @@ def _limit(value: int) -> str:
 def _sysv(order: Order) -> Mapping[str, str]:
     import shlex
 
-    names = _one_line(" ".join(node.name for node in order.nodes))
-    remarks = "".join(f"# {_one_line(f'{name}: {remark}')}\n" for name, remark in order.remarks.items())
+    names = printable(" ".join(node.name for node in order.nodes))
+    remarks = "".join(f"# {printable(f'{name}: {remark}')}\n" for name, remark in order.remarks.items())
     program = shlex.join(order.program)
     deaf = [node.name for node in order.nodes if node.reload_signal is None]
     hearing = [node for node in order.nodes if node.reload_signal is not None]
@@ -435,7 +432,7 @@ _CRON_LINE = 998  # characters: the longest command that every cron takes
 
 
 def _cron(order: Order) -> Mapping[str, str]:
-    lines = [f"# {_one_line(f'{name}: {remark}')}" for name, remark in order.remarks.items()]
+    lines = [f"# {printable(f'{name}: {remark}')}" for name, remark in order.remarks.items()]
     lines += [
         "# m h dom mon dow user command",
         "SHELL=/bin/sh",

@@ -12,6 +12,7 @@ import signal
 from functools import lru_cache
 
 from multi.errors import UsageError
+from multi.text import seconds_text
 from multi.value import dataclass
 
 FOREVER = math.inf
@@ -71,18 +72,6 @@ class Schedule:
         for stage in self.stages:
             words += [signal_name(stage.signum), seconds_text(stage.seconds)]
         return "/".join(words)
-
-
-def seconds_text(seconds: float) -> str:
-    """Seconds as text that is read again: exact, and never with an exponent; infinity is ``forever``."""
-    if seconds == FOREVER:
-        return "forever"
-    text = repr(seconds)
-    if "e" in text:
-        from decimal import Decimal
-
-        return f"{Decimal(text):f}"
-    return text.removesuffix(".0")
 
 
 def signal_name(signum: int) -> str:

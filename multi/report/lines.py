@@ -30,7 +30,7 @@ from multi.model.event import (
     Waiting,
 )
 from multi.model.node import Known, Node, Unknown
-from multi.model.schedule import KILL, seconds_text, signal_name
+from multi.model.schedule import KILL, signal_name
 from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.model.step import (
     Adopt,
@@ -50,6 +50,7 @@ from multi.model.step import (
     Step,
     Stop,
 )
+from multi.text import duration, plural, printable, seconds_text, size
 from multi.value import dataclass, field, replace
 
 # Exit codes of ``status``: "Init Script Actions", Linux Standard Base Core 5.0, section 22.2.
@@ -77,7 +78,6 @@ _STATE_COLOUR = {
     "lost": "magenta",
     "unsure": "magenta",
 }
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 # -- text that is fit for a terminal -------------------------------------------------------------------------------
@@ -97,54 +97,6 @@ class Style:
 PLAIN = Style()
 
 
-def printable(text: str) -> str:
-    r"""`text` on one line and harmless to a terminal: what is not printable is shown escaped.
-
-    Log lines, paths and the contents of pidfiles come from others. Colour sequences are taken out, tabs become
-    blanks, any other control character and any undecodable byte becomes ``\x1b`` or ``\udcff`` in letters.
-    """
-    if text.isprintable():
-        return text
-    if "\x1b[" in text:
-        import re
-
-        text = re.sub(r"\x1b\[[0-9;:]*[mK]", "", text)
-    return "".join(_printable_character(c) for c in text)
-
-
-def _printable_character(character: str) -> str:
-    if character.isprintable():
-        return character
-    return "    " if character == "\t" else character.encode("unicode_escape").decode()
-
-
-def duration(seconds: float) -> str:
-    """Two significant units at most: ``1.2s``, ``78s``, ``5m 20s``, ``3h 12m``, ``4d 5h``; infinity is ``forever``."""
-    if not isfinite(seconds):
-        return "forever"
-    seconds = max(seconds, 0.0)
-    if seconds < 9.95:  # noqa: PLR2004 -- from here on it would round to ten
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    if whole >= _DAY:
-        return f"{whole // _DAY}d {whole % _DAY // _HOUR}h"
-    if whole >= _HOUR:
-        return f"{whole // _HOUR}h {whole % _HOUR // _MINUTE}m"
-    if whole >= 2 * _MINUTE:
-        return f"{whole // _MINUTE}m {whole % _MINUTE}s"
-    return f"{whole}s"
-
-
-def size(count: int) -> str:
-    """Bytes as people say them, in powers of 1,024: ``512B``, ``48.0M``, ``1.2G``."""
-    amount = float(count)
-    for unit in ("B", "K", "M", "G"):
-        if amount < 1023.95:  # noqa: PLR2004 -- from here on it would round to the next unit
-            return f"{count}B" if unit == "B" else f"{amount:.1f}{unit}"
-        amount /= 1024
-    return f"{amount:.1f}T"
-
-
 def shell(argv: Sequence[str]) -> str:
     """`argv` as a line that a POSIX shell runs as it is (G11)."""
     import shlex
@@ -162,11 +114,6 @@ def to_json(value: object) -> str:
 def _number(value: float | None) -> float | None:
     """JSON has neither infinity nor NaN; what is not a number is not known."""
     return value if value is not None and isfinite(value) else None
-
-
-def _count(number: int, noun: str) -> str:
-    plural = noun + ("es" if noun.endswith("s") else "s")
-    return f"{number} {noun if number == 1 else plural}"
 
 
 # -- events --------------------------------------------------------------------------------------------------------
@@ -198,7 +145,7 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
         case Signalled(node, pid, signum, after, others):
             text = f"sent {signal_name(signum)} to pid {pid}"
             if others:
-                text += f" and {_count(others, 'other process')} of its tree"
+                text += f" and {plural(others, 'other process')} of its tree"
             return (_line(node, text + (f" after {duration(after)}" if after >= 1 else ""), style),)
         case Gone(node, pid, after):
             return (_line(node, f"stopped, pid {pid} gone after {duration(after)}", style, "green"),)
@@ -450,7 +397,7 @@ def _group_text(what: str, waits: Sequence[Waiting], names: int) -> str:
     shorts = [printable(wait.node.partition("@")[0]) for wait in waits]
     if len(set(shorts)) < len(shorts):  # two hosts, one short name
         shorts = [printable(wait.node) for wait in waits]
-    text = f"waiting for {_count(len(waits), 'node')} {_WAITS.get(what, f'({printable(what)})')}"
+    text = f"waiting for {plural(len(waits), 'node')} {_WAITS.get(what, f'({printable(what)})')}"
     if names:
         more = len(waits) - names
         text += ": " + " ".join(shorts[:names]) + (f" +{more}" if more > 0 else "")

@@ -15,7 +15,8 @@ from multi.errors import ConfigError, UsageError
 from multi.settings import table as settings
 from multi.settings import toml as document
 from multi.settings.table import SETTINGS
-from multi.settings.toml import Document, quoted
+from multi.settings.toml import Document
+from multi.text import quoted
 from multi.value import dataclass, field
 
 MOST_NODES = 10_000

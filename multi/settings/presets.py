@@ -16,6 +16,7 @@ from multi.model.node import Ready
 from multi.settings import table as settings
 from multi.settings import toml as document
 from multi.settings.toml import Document
+from multi.text import nearest, quoted
 from multi.value import dataclass
 
 SHIPPED = os.path.join(os.path.dirname(__file__), "..", "presets")  # noqa: PTH118, PTH120 -- pathlib costs 10 ms to import
@@ -145,12 +146,12 @@ def _load(name: str, directories: Sequence[str], read: Callable[[str], bytes], s
                 raise ConfigError(path, why, "make it readable, or move it away") from None
             return _extended(document.read(text, path), name, directories, read, seen | {path})
     if around:
-        raise NoPresetError(f"preset {document.quoted(name)}", "extends itself in a circle", "take one 'extends' out")
+        raise NoPresetError(f"preset {quoted(name)}", "extends itself in a circle", "take one 'extends' out")
     known = available(directories)
-    hint = document.nearest(name, known)
+    hint = nearest(name, known)
     everything = f"there are {', '.join(known)}"
     hint = f"{hint} {everything}" if hint.startswith("did") else everything
-    raise NoPresetError(f"preset {document.quoted(name)}", "does not exist", hint)
+    raise NoPresetError(f"preset {quoted(name)}", "does not exist", hint)
 
 
 def _extended(
@@ -247,7 +248,7 @@ def _rows(doc: Document) -> dict[str, tuple[tuple[str, ...], ...]]:
         for word in (word for row in rows[kind] for word in row):
             if not word.startswith("-") or "=" in word or ":" in word:
                 hint = 'write it like ["-c --concurrency"]'
-                raise doc.error(("options", kind), f"{document.quoted(word)} is not an option", hint)
+                raise doc.error(("options", kind), f"{quoted(word)} is not an option", hint)
     return rows
 
 

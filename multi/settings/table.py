@@ -14,7 +14,8 @@ from types import MappingProxyType
 from multi.errors import ConfigError, MultiError, UsageError
 from multi.model import schedule
 from multi.model.node import Ready
-from multi.settings.toml import Document, nearest, quoted
+from multi.settings.toml import Document
+from multi.text import nearest, quoted
 from multi.value import dataclass
 
 UNLIMITED = -1

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable
 
 from multi.errors import ConfigError
+from multi.text import nearest, quoted
 from multi.value import dataclass
 
 _DEEPEST = 8  # no key that means something lies deeper
@@ -60,26 +61,6 @@ class Document:
     def unknown(self, keys: tuple[str, ...], known: Iterable[str], what: str) -> ConfigError:
         """Build the error for a key that means nothing here, naming the nearest of `known`."""
         return self.error(keys, f"{quoted(keys[-1])} is not {what}", nearest(keys[-1], known))
-
-
-def quoted(text: str, length: int = 60) -> str:
-    """`text` between single quotes, cut to `length`, as errors show a value."""
-    return repr(text if len(text) <= length else text[: length - 3] + "...")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """What to try instead of `word`: the nearest known word, or all of them."""
-    import difflib
-
-    words = list(known)
-    close = difflib.get_close_matches(word[:100], words, n=1)
-    if not close:
-        folded = {item.replace("-", "_").lower(): item for item in words}
-        same = folded.get(word.replace("-", "_").lower())
-        close = [same] if same else []
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return f"it can be {', '.join(words)}" if words else "leave it out"
 
 
 def dotted(keys: tuple[str, ...]) -> str:

@@ -1561,9 +1561,11 @@ def _reason(error: Exception) -> str:
 
 def _last_line(printed: bytes) -> str:
     """The last line that says anything, fit to stand within another one."""
+    from multi.text import printable
+
     lines = [line.strip() for line in printed.decode("utf-8", "replace").splitlines()]
     last = next((line for line in reversed(lines) if line), "")
-    shown = "".join(c if c.isprintable() else "?" for c in last[:_LONGEST_LINE])
+    shown = printable(last[:_LONGEST_LINE])
     return shown + "..." if len(last) > _LONGEST_LINE else shown
 
 

@@ -26,11 +26,11 @@ COSTLY_NAMES = """
 """
 PARSING_NAMES = """
     api errors machine model model.node model.process model.schedule model.state settings settings.config
-    settings.presets settings.table settings.toml value words words.expand words.grammar words.merge words.names
+    settings.presets settings.table settings.toml text value words words.expand words.grammar words.merge words.names
     words.scope words.spec words.template
 """
 COSTLY = frozenset(COSTLY_NAMES.split())
-COMMAND_LINE = frozenset({"cli", "cli.commands", "cli.screen", "cli.words", "errors", "value"})
+COMMAND_LINE = frozenset({"cli", "cli.commands", "cli.screen", "cli.words", "errors", "text", "value"})
 DOOR = frozenset({"system", "system.files", "system.local", "system.trusted_path"})
 WORDS = COMMAND_LINE | DOOR | frozenset(PARSING_NAMES.split())
 LOOKING = WORDS | {

@@ -271,7 +271,7 @@ def test_start_that_dies_at_once() -> None:
         spawned.pid,
         "it exited with status 3",
         3,
-        ("one", "two\ttwo", "?[31mred"),
+        ("one", "two    two", "red"),
         "/log/w1.log",
     )
     assert files(world) == ["/run/w1.json"]

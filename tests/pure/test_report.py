@@ -52,6 +52,7 @@ from multi.model.step import (
     Stop,
 )
 from multi.report import lines as report
+from multi.text import printable
 
 N = "w1@host"
 PROC = Proc(4711, "boot:1")
@@ -353,66 +354,6 @@ def test_text_of_others_is_harmless(text: str, tail: tuple[str, ...]) -> None:
         assert "\n" not in encoded
         assert json.loads(encoded) == fact
     assert report.Progress().after(Waiting(text, 1, text, 1.0)).line().isprintable()
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain, and ünïcode 漢", "plain, and ünïcode 漢"),
-        ("\x1b[1;31mred\x1b[0m\x1b[K", "red"),
-        ("a\tb", "a    b"),
-        ("bell\x07 return\r null\0", r"bell\x07 return\r null\x00"),
-        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
-        ("line\nbreak", r"line\nbreak"),
-        ("bad byte \udcff", r"bad byte \udcff"),
-    ],
-)
-def test_printable(text: str, shown: str) -> None:
-    """Colours are taken out, tabs are blanks, all else that a terminal might obey is spelled out."""
-    assert report.printable(text) == shown
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (-1.0, "0.0s"),
-        (0.0, "0.0s"),
-        (0.04, "0.0s"),
-        (1.25, "1.2s"),
-        (9.94, "9.9s"),
-        (9.96, "10s"),
-        (90.0, "90s"),
-        (119.4, "119s"),
-        (119.6, "2m 0s"),
-        (3599.0, "59m 59s"),
-        (3600.0, "1h 0m"),
-        (7322.0, "2h 2m"),
-        (86399.9, "1d 0h"),
-        (90000.0, "1d 1h"),
-        (math.inf, "forever"),
-        (math.nan, "forever"),
-    ],
-)
-def test_duration(seconds: float, text: str) -> None:
-    """A duration has at most two units and never rounds to sixty of one."""
-    assert report.duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0B"),
-        (1023, "1023B"),
-        (1024, "1.0K"),
-        (1024**2 - 1, "1.0M"),
-        (50_331_648, "48.0M"),
-        (1024**3, "1.0G"),
-        (5 * 1024**4, "5.0T"),
-    ],
-)
-def test_size(count: int, text: str) -> None:
-    """Bytes are counted in powers of 1,024."""
-    assert report.size(count) == text
 
 
 # -- exit codes ----------------------------------------------------------------------------------------------------
@@ -751,7 +692,7 @@ def test_status_table_with_colour_is_as_aligned() -> None:
     views = [View(node=node("漢字@host"), state=Unsure("why")), View(node=node(), state=Up(PROC))]
     plain = report.status_table(views)
     coloured = report.status_table(views, report.Style(colour=True))
-    assert [report.printable(line) for line in coloured] == list(plain)
+    assert [printable(line) for line in coloured] == list(plain)
     assert "\x1b[35munsure \x1b[0m" in coloured[1]
     assert plain[1].startswith("漢字@host  unsure ")
     assert plain[2].startswith("w1@host    running")
