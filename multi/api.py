@@ -23,8 +23,7 @@ from multi.value import dataclass, field, replace
 from multi.words.spec import Given, Spec
 
 if TYPE_CHECKING:
-    from multi.act.ready import Fallback
-    from multi.act.walk import RunOptions
+    from multi.act import Fallback, RunOptions
     from multi.check import Obstacle
     from multi.decide.table import Request
     from multi.logs import LogLine, Unseen
@@ -1107,11 +1106,11 @@ def _of_variable(env: Mapping[str, str | None], name: str) -> str | None:
 def run(
     command: str, selection: Selection, *, options: RunOptions | None = None, machine: Machine | None = None
 ) -> Iterator[Event]:
-    """Ride to the end: one stream of events of all nodes. `manner` says how, see `multi.act.walk.RunOptions`.
+    """Ride to the end: one stream of events of all nodes. `manner` says how, see `multi.act.RunOptions`.
 
     Close the iterator to end the ride early: nodes that stand at the gate are sent away, those that run live on.
     """
-    from multi.act import walk as act
+    from multi import act
 
     options = act.RunOptions() if options is None else options
     if machine is None:
@@ -1121,12 +1120,10 @@ def run(
             yield from run(command, selection, options=options, machine=system)
         return
     if command == "run":
-        from multi.act import foreground
-
-        yield from foreground.stay(selection.nodes, replace(options, weaker=_weaker(selection)), machine)
+        yield from act.stay(selection.nodes, replace(options, fallbacks=_weaker(selection)), machine)
         return
     if command in SPAWNING:
-        options = replace(options, weaker=_weaker(selection))
+        options = replace(options, fallbacks=_weaker(selection))
     tasks = _tasks(command, selection, machine)
     if command == "apply":
         yield from _converge(tasks, options, machine)
@@ -1136,7 +1133,7 @@ def run(
 
 def _converge(tasks: Sequence[tuple[Node, Request]], options: RunOptions, machine: Machine) -> Iterator[Event]:
     """First stop who has a pidfile that another node is to have, then ride with the rest."""
-    from multi.act import walk as act
+    from multi import act
     from multi.model.event import Failed, Interrupted, Refused, Skipped, Survived
 
     wanted = {node.pidfile: node.name for node, request in tasks if request.command == "apply"}
@@ -1176,9 +1173,9 @@ def _caught(command: str, options: RunOptions) -> tuple[int, ...]:
     import signal
 
     if command == "run":
-        from multi.act import foreground
+        from multi.act import CAUGHT
 
-        return foreground.CAUGHT
+        return CAUGHT
     return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
@@ -1187,7 +1184,7 @@ def _weaker(selection: Selection) -> Mapping[str, Fallback]:
 
     A Python without our entry point cannot say READY, and a log that is a terminal or a pipe cannot be read.
     """
-    from multi.act.ready import ALIVE, Fallback
+    from multi.act import ALIVE, Fallback
 
     weaker: dict[str, Fallback] = {}
     for node in selection.nodes:

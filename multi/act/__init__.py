@@ -1,1 +1,24 @@
-"""Does the steps and yields events."""
+"""Do the steps of all nodes at once and yield events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multi.act.options import ALIVE, CAUGHT, Fallback, RunOptions
+from multi.act.walk import STILL_THERE, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from multi.machine import Machine
+    from multi.model.event import Event
+    from multi.model.node import Node
+
+__all__ = ["ALIVE", "CAUGHT", "STILL_THERE", "Fallback", "RunOptions", "stay", "walk"]
+
+
+def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Iterator[Event]:
+    """Start the nodes, stay in the foreground with them, stop them; see `foreground`."""
+    from multi.act import foreground
+
+    return foreground.stay(nodes, options, machine)

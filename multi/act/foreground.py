@@ -15,7 +15,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from multi.act import ready
-from multi.act import walk as act
+from multi.act.walk import walk
 from multi.decide.table import Request, runs_elsewhere
 from multi.machine import Ended, Interruption, Locked, MachineError
 from multi.model import record as records
@@ -29,16 +29,16 @@ from multi.value import replace
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from multi.act.options import RunOptions
     from multi.machine import Happening, Machine
     from multi.model.node import Node
     from multi.model.process import Proc
     from multi.model.record import Record
 
-CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _LOOK_AGAIN = 0.5  # seconds between two looks at a node whose lock cannot tell when somebody else is done with it
 
 
-def stay(nodes: Sequence[Node], options: act.RunOptions, machine: Machine) -> Iterator[Event]:
+def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Iterator[Event]:
     """Start, stay, stop. Ends when the nodes have ended; one stream of events."""
     mine = {node.name: node for node in nodes}
     # Who is being started or stopped has nothing to reload.
@@ -46,7 +46,7 @@ def stay(nodes: Sequence[Node], options: act.RunOptions, machine: Machine) -> It
     stop = Request("stopwait")
     sound = True
     machine.answer_watchdog()
-    for event in act.walk([(node, Request("start")) for node in nodes], options, machine):
+    for event in walk([(node, Request("start")) for node in nodes], options, machine):
         match event:
             case Skipped(name, pid, _, True) | Adopted(name, pid):
                 del mine[name]  # somebody else's, and none of ours to stop
@@ -83,10 +83,10 @@ def _request(signum: int) -> Request:
     return Request("stopwait", signal.SIGQUIT if signum == signal.SIGQUIT else None)
 
 
-def _stop(nodes: Sequence[Node], request: Request, options: act.RunOptions, machine: Machine) -> Iterator[Event]:
+def _stop(nodes: Sequence[Node], request: Request, options: RunOptions, machine: Machine) -> Iterator[Event]:
     """Stop by the schedule; a further signal kills."""
     enough = False
-    for event in act.walk([(node, request) for node in nodes], options, machine):
+    for event in walk([(node, request) for node in nodes], options, machine):
         match event:
             case Interrupted():
                 enough = True  # the walk ends by itself now, and gives its locks back
@@ -95,13 +95,13 @@ def _stop(nodes: Sequence[Node], request: Request, options: act.RunOptions, mach
             case _:
                 yield event
     if enough:
-        yield from act.walk([(node, Request("kill")) for node in nodes], options, machine)
+        yield from walk([(node, Request("kill")) for node in nodes], options, machine)
 
 
 class _Watch:
     """The time between start and stop. In the end `nodes` are those to be stopped, `wish` says how."""
 
-    def __init__(self, nodes: Sequence[Node], options: act.RunOptions, machine: Machine) -> None:
+    def __init__(self, nodes: Sequence[Node], options: RunOptions, machine: Machine) -> None:
         self._options = options
         self._machine = machine
         self._procs: dict[str, Proc] = {}
@@ -198,7 +198,7 @@ class _Watch:
 
     def _start_again(self, name: str) -> Iterator[Event]:
         """Whoever stopped the node to start it again did not come to that, so it is ours to do."""
-        for event in act.walk([(self.nodes[name], Request("start"))], self._options, self._machine):
+        for event in walk([(self.nodes[name], Request("start"))], self._options, self._machine):
             match event:
                 case Interrupted(signum):
                     self.request = _request(signum)

@@ -24,10 +24,9 @@ from multi.machine import (
     Notified,
     Probed,
 )
-from multi.model.node import Ready
 from multi.model.record import NOTIFY_WAITS
 from multi.model.schedule import signal_name
-from multi.value import dataclass, replace
+from multi.value import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from multi.model.record import Word
 
 _FIRST_LOOK, _MOST = 0.02, 0.25  # seconds between two looks at what cannot wake us: a file, a port, a log
-ALIVE = Ready("alive")
 _LOG_CHUNK = 1 << 16  # bytes of a log that are read and searched at once
 _LOG_WINDOW = 1 << 16  # bytes before them that a match may begin in
 _LOG_MOST = 1 << 24  # bytes that a start may have printed before it was cut off
@@ -71,23 +69,6 @@ class Disproof:
 
 
 Verdict: TypeAlias = Proof | Disproof
-
-
-@dataclass(frozen=True, slots=True)
-class Fallback:
-    """The proof that is taken from a node which cannot give its own: `ready`, and at least `startsecs` of life.
-
-    `note` tells the user why, and what it means. With `asks` it is taken only when the node's Python has no plug-in.
-    """
-
-    ready: Ready
-    startsecs: float
-    note: str
-    asks: bool = False
-
-    def instead(self, node: Node) -> Node:
-        """The node as it is tried. What is on record of it stays as it was asked for."""
-        return replace(node, ready=self.ready, startsecs=max(node.startsecs, self.startsecs))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,25 @@
-"""What a walk waits for: the nouns between `act`, `ready` and the loop that drives them."""
+"""What a walk is, and what it may wait for: the nouns between walks and the loop that drives them."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeAlias
+
+from multi.model.process import ProcessTable
 from multi.value import dataclass
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from multi.machine import FileWrite, Happening
+    from multi.model.event import Event
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
     """Go on at the next happening of this node, or when the machine's `now` reaches `until` (None: no end).
 
-    The rest is for whoever watches: `what` is waited for (``ready``, ``end``, ``lock``), `since` when,
-    `next_signum` at `next_at`; `note` is what the node last said of itself, or what its last probe met with.
+    The other fields are for progress: `what` is waited for (``ready``, ``end``, ``lock``), `since` when, `next_signum`
+    at `next_at`; `note` is what the node last said of itself, or what its last probe met with.
     """
 
     until: float | None
@@ -25,3 +34,22 @@ class Wait:
 @dataclass(frozen=True, slots=True)
 class TableWait:
     """Go on with a process table that is not older than this request."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteWait:
+    """Go on when these files are on disk. If one is refused, the walk gets its `MachineError` instead."""
+
+    writes: tuple[FileWrite, ...]
+
+
+Want: TypeAlias = "Event | Wait | TableWait | WriteWait"
+Answer: TypeAlias = "Happening | ProcessTable | None"
+Walk: TypeAlias = "Generator[Want, Answer, bool]"  # returns whether what was asked for is true of the node
+
+
+def process_table() -> Generator[Want, Answer, ProcessTable]:
+    """Wait for a process table that is not older than this request."""
+    processes = yield TableWait()
+    assert isinstance(processes, ProcessTable)  # noqa: S101 -- the loop answers a TableWait with nothing else
+    return processes

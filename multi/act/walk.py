@@ -1,25 +1,16 @@
-"""Walks the routes of all nodes at once and yields events.
-
-Each node has a walk of its own, a generator: take the node's lock, look, decide, do the steps, give the
-lock back. It yields events, and what it waits for; the loop below waits for all of them in one place. So
-a slow stop of one node never holds up another, and one bad node never stops the others.
-
-Looking is shared: walks that ask for the process table at the same time get the same one, taken after the
-last of them asked. So is writing: what is to be on disk before a walk goes on is flushed together with what
-the others wait for.
-"""
+"""The walk of one node: take its lock, look, decide, do the steps, give the lock back."""
 
 from __future__ import annotations
 
 import errno
-import heapq
 import signal
-from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from multi.act import ready
-from multi.act.waits import TableWait, Wait
+from multi.act.loop import drive
+from multi.act.options import ALIVE, RunOptions
+from multi.act.waits import Wait, WriteWait, process_table
 from multi.decide import table as decide
 from multi.errors import EXIT_BUSY, EXIT_FAILED, EXIT_PERMISSION, MultiError
 from multi.machine import (
@@ -31,7 +22,6 @@ from multi.machine import (
     File,
     FileWrite,
     Happening,
-    Interruption,
     Launch,
     LaunchFailed,
     Locked,
@@ -47,15 +37,12 @@ from multi.model.event import (
     Event,
     Failed,
     Gone,
-    Halted,
-    Interrupted,
     Readied,
     Refused,
     Signalled,
     Skipped,
     Spawned,
     Survived,
-    Waiting,
 )
 from multi.model.node import Known, Unknown
 from multi.model.process import ProcessTable
@@ -81,11 +68,12 @@ from multi.model.step import (
 )
 from multi.observe import look as observe
 from multi.text import printable
-from multi.value import dataclass, field, replace
+from multi.value import dataclass, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
+    from multi.act.waits import Answer, Walk, Want
     from multi.decide.table import Request
     from multi.machine import Machine
     from multi.model.node import Node
@@ -104,259 +92,11 @@ _TAIL_BYTES = 16384
 _TAIL_LINES = 10
 _EPERM, _EACCES, _EROFS = 1, 13, 30
 _FIRST_LOOK, _MOST_LOOK = 0.05, 0.5  # seconds between two looks at files that somebody else will write
-_LOOK_LATEST = 0.2  # seconds that a stream of other happenings may put a look off
-_DOUBLE_SWEEP = 0.002  # seconds in which more ends may arrive before the process table is read for all of them
-_SOME_DRAFTS = 0.001  # seconds in which more drafts may arrive before they are written all together
-
-
-@dataclass(frozen=True, slots=True)
-class WriteWait:
-    """Go on when these files are on disk. For one that is refused, the walk gets its `MachineError` here instead."""
-
-    writes: tuple[FileWrite, ...]
-
-
-Want: TypeAlias = "Event | Wait | TableWait | WriteWait"
-Answer: TypeAlias = "Happening | ProcessTable | None"
-Walk: TypeAlias = "Generator[Want, Answer, bool]"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """How the routes are walked.
-
-    `width` nodes at a time, None for all at once; with a width, the first failure ends the admission of further
-    nodes. `weaker` are proofs of readiness by node, for those that cannot give their own. `keep_unready` leaves a node
-    running that did not get ready. `progress` is the number of seconds between two `Waiting` events, None for none.
-    `timeout` bounds `AwaitUp` and `AwaitDown`, seconds. With `signals`, SIGINT, SIGTERM and SIGHUP end the ride as an
-    `Interrupted` event, but those of them that it is `deaf_to`; only the main thread of a program may ask for that.
-    `runner` is our own process where it stays with what it starts.
-    """
-
-    width: int | None = None
-    keep_unready: bool = False
-    progress: float | None = None
-    timeout: float | None = None
-    weaker: Mapping[str, ready.Fallback] = field(default_factory=dict)
-    signals: bool = False
-    deaf_to: tuple[int, ...] = ()
-    runner: Proc | None = None
 
 
 def walk(tasks: Sequence[tuple[Node, Request]], options: RunOptions, machine: Machine) -> Iterator[Event]:
-    """Ride to the end with all nodes; one stream of events. Closing the iterator ends the ride cleanly."""
-    loop = _Loop(tasks, options, machine)
-    try:
-        yield from loop.run()
-    finally:
-        loop.end()
-
-
-@dataclass(slots=True)
-class _Active:
-    """One walk under way."""
-
-    node: Node
-    walk: Walk
-    inbox: deque[Happening]
-    pause: Wait | None = None
-    looking: bool = False
-    writes: tuple[FileWrite, ...] = ()
-    failed: bool = False
-
-
-class _Loop:
-    """The loop. State of one command; nothing outlives it."""
-
-    def __init__(self, tasks: Sequence[tuple[Node, Request]], options: RunOptions, machine: Machine) -> None:
-        self._waiting = deque(tasks)
-        # Beyond what the machine can hold at once, a node begins when another has come to its end.
-        self._room = machine.make_room(min(len(tasks), options.width or len(tasks)))
-        self._options = options
-        self._machine = machine
-        self._active: dict[str, _Active] = {}
-        self._timers: list[tuple[float, int, str, Wait]] = []
-        self._count = 0
-        self._new: list[str] = []
-        self._failed: list[str] = []
-        self._out: deque[Event] = deque()
-        self._next_progress = machine.now() + options.progress if options.progress is not None else None
-        self._look_asked: float | None = None
-        self._look_cost = _DOUBLE_SWEEP
-        self._save_asked: float | None = None
-        self._save_cost = _SOME_DRAFTS
-
-    def run(self) -> Iterator[Event]:
-        while True:
-            self._admit()
-            yield from self._drain()
-            if not self._active:
-                if self._waiting and not self._stopped_admitting():
-                    continue
-                break
-            happenings = self._machine.wait(self._next_deadline())
-            for happening in happenings:
-                if isinstance(happening, Interruption):
-                    if happening.signum in self._options.deaf_to:
-                        continue
-                    yield from self._drain()
-                    yield from self._sum_up()
-                    yield Interrupted(happening.signum)
-                    return
-                self._tell(happening.key, happening)
-            self._fire_timers()
-            self._share(quiet=not happenings)
-            yield from self._drain()
-            yield from self._progress()
-        for node, _ in self._waiting:
-            yield Skipped(node.name, None, "not touched, because a node before it failed: it is as it was", met=False)
-        if self._failed:
-            yield from self._sum_up()
-
-    def _tell(self, key: str, happening: Happening) -> None:
-        """Let the walk that it is about go on, at once or when it has come to wait."""
-        active = self._active.get(key)
-        if active is not None:
-            active.inbox.append(happening)
-            if active.pause is not None:
-                self._advance(active, active.inbox.popleft())
-
-    def _sum_up(self) -> Iterator[Event]:
-        """Say what has become of each node, where it is not the same for all."""
-        if self._options.width is not None:
-            untouched = tuple(node.name for node, _ in self._waiting)
-            yield Halted(tuple(self._new), tuple(self._failed), tuple(self._active), untouched)
-
-    def end(self) -> None:
-        """Leave nothing half done, also when we were interrupted."""
-        for active in self._active.values():
-            active.walk.close()
-            self._machine.release(active.node.name)
-        self._active.clear()
-
-    # -- admission -------------------------------------------------------------------------------
-
-    def _stopped_admitting(self) -> bool:
-        return bool(self._failed) and self._options.width is not None
-
-    def _admit(self) -> None:
-        while self._waiting and not self._stopped_admitting() and len(self._active) < self._room:
-            node, request = self._waiting.popleft()
-            active = _Active(node, _way(node, request, self._options, self._machine), deque())
-            self._active[node.name] = active
-            self._advance(active, None)
-
-    # -- moving ----------------------------------------------------------------------------------
-
-    def _advance(self, active: _Active, sent: Answer, refusal: MachineError | None = None) -> None:
-        """Let a walk go on until it waits again or ends."""
-        active.pause, active.looking, active.writes = None, False, ()
-        while True:
-            try:
-                want = active.walk.send(sent) if refusal is None else active.walk.throw(refusal)
-            except StopIteration as stop:
-                if not stop.value:
-                    self._failed.append(active.node.name)
-                del self._active[active.node.name]
-                self._machine.release(active.node.name)
-                return
-            sent = refusal = None
-            if isinstance(want, TableWait):
-                active.looking = True
-                self._look_asked = self._machine.now() if self._look_asked is None else self._look_asked
-                return
-            if isinstance(want, WriteWait):
-                active.writes = want.writes
-                self._save_asked = self._machine.now() if self._save_asked is None else self._save_asked
-                return
-            if isinstance(want, Wait):
-                if active.inbox:
-                    sent = active.inbox.popleft()
-                    continue
-                active.pause = want
-                if want.until is not None:
-                    self._count += 1
-                    heapq.heappush(self._timers, (want.until, self._count, active.node.name, want))
-                return
-            if isinstance(want, Readied):
-                self._new.append(want.node)
-            self._out.append(want)
-
-    def _fire_timers(self) -> None:
-        now = self._machine.now()
-        while self._timers and self._timers[0][0] <= now:
-            _, _, key, pause = heapq.heappop(self._timers)
-            active = self._active.get(key)
-            if active is not None and active.pause is pause:
-                self._advance(active, None)
-
-    def _share(self, *, quiet: bool) -> None:
-        """Do once for all what several walks asked for; `quiet` when nothing else happens just now."""
-        asked = self._save_asked
-        if asked is not None and (quiet or self._machine.now() >= asked + self._save_cost):
-            self._save_for_all()
-        asked = self._look_asked
-        if asked is not None and (quiet or self._machine.now() >= asked + _LOOK_LATEST):
-            self._look_for_all()
-
-    def _look_for_all(self) -> None:
-        """One process table for all who asked for one. Its cost bounds how often it is read."""
-        self._look_asked = None
-        began = self._machine.now()
-        processes: ProcessTable | None = None
-        refusal: MachineError | None = None
-        try:
-            processes = self._machine.processes()
-        except OSError as error:
-            refusal = _as_refusal(error)
-        self._look_cost = max(_DOUBLE_SWEEP, self._machine.now() - began)
-        for active in [active for active in self._active.values() if active.looking]:
-            self._advance(active, processes, refusal)
-
-    def _save_for_all(self) -> None:
-        """One round of flushes for all who have something to write. Its cost bounds how often there is one."""
-        self._save_asked = None
-        saving = [active for active in self._active.values() if active.writes]
-        began = self._machine.now()
-        answers = deque(self._machine.write([write for active in saving for write in active.writes]))
-        self._save_cost = max(_SOME_DRAFTS, self._machine.now() - began)
-        for active in saving:
-            errors = [answers.popleft() for _ in active.writes]
-            self._advance(active, None, next((error for error in errors if error is not None), None))
-
-    def _next_deadline(self) -> float | None:
-        while self._timers:
-            _, _, key, pause = self._timers[0]
-            active = self._active.get(key)
-            if active is not None and active.pause is pause:
-                break
-            heapq.heappop(self._timers)
-        moments = [self._timers[0][0]] if self._timers else []
-        if self._look_asked is not None or self._save_asked is not None:
-            busy = any(active.pause is not None for active in self._active.values())
-            if self._look_asked is not None:
-                moments.append(self._look_asked + self._look_cost if busy else self._look_asked)
-            if self._save_asked is not None:
-                moments.append(self._save_asked + self._save_cost if busy else self._save_asked)
-        if self._next_progress is not None:
-            moments.append(self._next_progress)
-        return min(moments, default=None)
-
-    def _drain(self) -> Iterator[Event]:
-        while self._out:
-            yield self._out.popleft()
-
-    def _progress(self) -> Iterator[Event]:
-        now = self._machine.now()
-        if self._next_progress is None or now < self._next_progress:
-            return
-        self._next_progress = now + (self._options.progress or 1.0)
-        for active in self._active.values():
-            pause = active.pause
-            if pause is not None:
-                left = None if pause.next_at is None or pause.next_at == FOREVER else max(0.0, pause.next_at - now)
-                since, signum = now - pause.since, pause.next_signum
-                yield Waiting(active.node.name, pause.pid, pause.what, since, signum, left, pause.note)
+    """Walk all nodes to the end; one stream of events. Closing the iterator ends the run cleanly."""
+    return drive([(node.name, _way(node, request, options, machine)) for node, request in tasks], options, machine)
 
 
 def _way(node: Node, request: Request, options: RunOptions, machine: Machine) -> Walk:
@@ -465,7 +205,7 @@ class _Walker:
 
     def _be(self, node: Node) -> None:
         self._node = node
-        self._weaker = weaker = self._options.weaker.get(node.name)
+        self._weaker = weaker = self._options.fallbacks.get(node.name)
         # How it proves that it is ready, unless `_settle_proof` finds that it cannot.
         self._tried = node if weaker is None or weaker.asks else weaker.instead(node)
 
@@ -501,8 +241,7 @@ class _Walker:
         return True
 
     def _look(self) -> Generator[Want, Answer, Observation]:
-        processes = yield TableWait()
-        assert isinstance(processes, ProcessTable)  # noqa: S101 -- what a Look is answered with
+        processes = yield from process_table()
         self._processes = processes
         seen = observe.look_at(self._node, processes, self._machine)
         self._record = self._before = seen.record
@@ -721,7 +460,7 @@ class _Walker:
         command = observe.command_of(proc.pid, self._machine)
         match command:
             case Known():
-                return replace(self._node, command=command, preset="exec", ready=ready.ALIVE)
+                return replace(self._node, command=command, preset="exec", ready=ALIVE)
             case Unknown():
                 return self._node if said else replace(self._node, command=command)
 
@@ -930,8 +669,7 @@ class _Walker:
         self, probed: Probed, at: tuple[str, int], proc: Proc, there: ready.Before
     ) -> Generator[Want, Answer, Probed]:
         """A port that accepts proves something only when it is the node's own."""
-        processes = yield TableWait()
-        assert isinstance(processes, ProcessTable)  # noqa: S101 -- what a Look is answered with
+        processes = yield from process_table()
         infos = observe.tree(proc, self._token_of(proc), processes, self._machine.me())
         procs = (proc, *(info.proc for info in infos if not observe.is_probe(info)))
         match self._machine.listens(procs, at):
@@ -1149,8 +887,7 @@ class _Walker:
 
     def _see(self, tree: _Tree) -> Generator[Want, Answer, tuple[Proc, ...]]:
         """Look who is in the tree now, the main process excluded, and remember them; in the order of their KILL."""
-        processes = yield TableWait()
-        assert isinstance(processes, ProcessTable)  # noqa: S101 -- what a Look is answered with
+        processes = yield from process_table()
         infos = observe.tree(tree.main, tree.token, processes, self._machine.me(), tree.known, probes=tree.probes)
         there = observe.kill_order(infos, processes)
         tree.known.update(there)
@@ -1258,8 +995,7 @@ class _Walker:
             until = now + pause if timeout is None else min(now + pause, began + timeout)
             yield Wait(until, "ready", 0, began)
             pause = min(pause * 1.5, _MOST_LOOK)
-            processes = yield TableWait()
-            assert isinstance(processes, ProcessTable)  # noqa: S101 -- what a Look is answered with
+            processes = yield from process_table()
             match observe.look_at(self._node, processes, machine).state:
                 case Up(proc, True) | Lost(proc):
                     yield Skipped(self._key, proc.pid, "running")

@@ -16,7 +16,7 @@ from multi.text import printable
 from multi.value import dataclass, field
 
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
-    from multi.act.walk import RunOptions
+    from multi.act import RunOptions
     from multi.api import Difference, Selection, View
     from multi.check import Obstacle
     from multi.logs import LogLine, Unseen
@@ -473,7 +473,7 @@ def _act(order: Order, session: Session, selection: Selection, request: str = ""
 
 def _options(order: Order, screen: Screen) -> RunOptions:
     """How the line is ridden, of what the user said and of where the progress would be shown."""
-    from multi.act.walk import RunOptions
+    from multi.act import RunOptions
     from multi.report import lines as report
 
     watched = not (order.has(QUIET) or order.has(JSON))

@@ -20,7 +20,7 @@ from unittest import mock
 
 import pytest
 
-from multi.act.walk import RunOptions, walk
+from multi.act import RunOptions, walk
 from multi.decide.table import Request
 from multi.model.event import Readied
 from multi.system import System

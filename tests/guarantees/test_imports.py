@@ -44,7 +44,7 @@ LOOKING = WORDS | {
     "system.linux",
 }
 LOOKING |= {"report", "report.lines"}
-ACTING = LOOKING | {"act", "act.ready", "act.waits", "act.walk", "decide", "decide.table"}
+ACTING = LOOKING | {"act", "act.loop", "act.options", "act.ready", "act.waits", "act.walk", "decide", "decide.table"}
 STANDARD = frozenset({"tomllib" if sys.version_info >= (3, 11) else "tomli", "select", "shlex", "signal"})
 
 SCRIPT = """

@@ -17,7 +17,7 @@ from unittest import mock
 
 import pytest
 
-from multi.act.walk import RunOptions, walk
+from multi.act import RunOptions, walk
 from multi.decide.table import Request, proc_of
 from multi.machine import INSTANCE, FileWrite, MachineError
 from multi.model import record as records

@@ -12,8 +12,8 @@ from typing import cast
 
 import pytest
 
+from multi.act import RunOptions, walk
 from multi.act.ready import end_text
-from multi.act.walk import RunOptions, walk
 from multi.decide.table import Request
 from multi.machine import Notified
 from multi.model.event import Cleared, Event, Failed, Readied, Skipped, Spawned

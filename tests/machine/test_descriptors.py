@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from multi.act.walk import RunOptions, walk
+from multi.act import RunOptions, walk
 from multi.decide.table import Request
 from multi.model.event import Readied
 from real import Real

@@ -13,7 +13,7 @@ from unittest import mock
 
 import pytest
 
-from multi.act.walk import RunOptions, walk
+from multi.act import RunOptions, walk
 from multi.decide.table import Request
 from multi.machine import MachineError
 from multi.model.event import Cleared, Event, Gone, Readied, Skipped

@@ -28,7 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multi import __version__
-from multi.act.walk import RunOptions
+from multi.act import RunOptions
 from multi.api import Difference, Selection, View
 from multi.check import Obstacle
 from multi.cli import commands, main, serve
