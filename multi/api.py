@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, cast
 
 from multi.errors import ConfigError, MultiError, NotPermittedError, UsageError
 from multi.model.node import Known, Node, Ready, Unknown
-from multi.model.schedule import KILL, signal_name
+from multi.model.request import Request, canonical, traits
+from multi.model.schedule import signal_name
 from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.value import dataclass, field, replace
 from multi.words.spec import Given, Spec
@@ -25,7 +26,6 @@ from multi.words.spec import Given, Spec
 if TYPE_CHECKING:
     from multi.act import Fallback, RunOptions
     from multi.check import Obstacle
-    from multi.decide.table import Request
     from multi.logs import LogLine, Unseen
     from multi.machine import Ground, Machine
     from multi.model.event import Event
@@ -36,23 +36,6 @@ if TYPE_CHECKING:
     from multi.settings.config import Config, Layer
     from multi.settings.presets import Preset
     from multi.words.expand import Expansion, Host
-
-PURE = frozenset({"names", "expand", "get", "show", "check", "export"})
-SIGNALLING = frozenset({"stop", "stopwait", "restart", "kill", "signal"})
-SPAWNING = frozenset({"start", "restart", "ensure", "apply", "run"})
-_NEEDS_COMMAND = frozenset({"start", "run", "show", "get", "check", "export", "apply", "diff"})
-_SAYING = _NEEDS_COMMAND - {"export"}  # a command that nobody says is the preset's, and not looked for on record
-_FRESH = frozenset({"start", "run"})  # what is said now counts, not what is on record
-_DISTURBS = SIGNALLING | {"reload"}  # what runs
-_ALIASES = {"stop_verify": "stopwait", "wait": "up"}
-_TRY = {  # for a pure command that was told of no node; of some the first word is none
-    "names": "try 'multi names w1 w2'",
-    "expand": "try 'multi expand %n.log w1 w2'",
-    "get": "name the one among the others, as in 'multi get w1 w1 w2'",
-    "show": "try 'multi show w1 w2'",
-    "check": "try 'multi check w1 w2'",
-    "export": "try 'multi export systemd w1 w2 -A proj'",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +97,7 @@ def select(
     the schedule it was started with, and `restart` without worker options starts the recorded command again. With
     `foreground`, as for `run`, a log that nobody named is where our own output goes.
     """
-    command = _ALIASES.get(command, command)
-    if command in PURE - {"export"}:
+    if traits(command).nodes_from == "words":
         return _Selector(command, words, machine or _ground(), foreground=foreground).pure()
     if machine is not None:
         return _Selector(command, words, machine, foreground=foreground).with_records(machine)
@@ -150,8 +132,9 @@ class _Selector:
 
         here = ground.surroundings()
         words, self.strict = _without_strict(words)
-        self.command = command
-        self.foreground = foreground or command == "run"
+        self.command = canonical(command)
+        self.traits = traits(command)
+        self.foreground = foreground or self.traits.stays
         self.ground = ground
         self.here = here
         state = here.environ.get("XDG_STATE_HOME", "")
@@ -185,9 +168,9 @@ class _Selector:
             preset = self.preset(said or "celery")
         except presets.NoPresetError as error:
             raise error.named_in(where) from None
-        self.grammar = parse.grammar(preset, signals=command in SIGNALLING)
+        self.grammar = parse.grammar(preset, signals=self.traits.takes_signal)
         self.spec = parse.parse(words, self.grammar)
-        if command == "kill" and self.spec.signum not in {None, KILL}:
+        if self.traits.only_signal is not None and self.spec.signum not in {None, self.traits.only_signal}:
             signal = signal_name(self.spec.signum or 0)
             why = "is not what kill sends: it sends KILL, to the whole tree"
             raise UsageError(f"-{signal}", why, f"try 'multi stopwait -{signal}', or 'multi signal {signal}'")
@@ -225,9 +208,9 @@ class _Selector:
             self.host,
             self.preset,
             self.environment,
-            read_env_files=read if self.command in _NEEDS_COMMAND | SPAWNING else None,
-            strict=self.strict or self.command == "check",
-            starts=self.command in _SAYING,
+            read_env_files=read if self.traits.reads_env_files else None,
+            strict=self.strict or self.traits.strict,
+            starts=self.traits.default_command,
             recorded=recorded,
         )
         if self.foreground and any(_nobody_said("logfile", made.sources[node.name]) for node in made.nodes):
@@ -236,7 +219,7 @@ class _Selector:
             scope = None if len(names) == len(made.nodes) else ",".join(names)
             given = Given("--logfile", "/dev/stderr", scope=scope, joined=True)
             return self.expand(replace(spec, settings=(*spec.settings, given)))
-        if self.command in _SAYING | {"restart"}:
+        if self.traits.default_command or self.traits.restarts:
             return made
         # What runs already has words of its own. A bare worker is what `start` and `restart` begin where nothing runs.
         unknown = Unknown(expand.NOBODY_SAID)
@@ -277,7 +260,7 @@ class _Selector:
         for given in self.spec.options:
             if given.value is None or given.joined or self.grammar.takes_value(given.name) is not None:
                 continue
-            if given.value in names or self.command in _DISTURBS:
+            if given.value in names or self.traits.disturbs:
                 raise UsageError(
                     f"{given.name} {given.value}",
                     f"has taken {given.value} for the value of {given.name}, so no node is named",
@@ -287,18 +270,19 @@ class _Selector:
     def pure(self) -> Selection:
         """Ride as far as expand."""
         if not self.spec.names and not _has_nodes(self.config):
-            raise UsageError("", f"{self.command} needs nodes, and none is named or configured", _TRY[self.command])
+            raise UsageError("", f"{self.command} needs nodes, and none is named or configured", self.traits.example)
         return self.selection(self.expand(self.spec))
 
     def with_records(self, machine: Machine) -> Selection:
         """Ride on to what is on record of these nodes."""
-        if self.command == "export":
+        origin = self.traits.nodes_from
+        if origin == "words or records":
             return self._with_fallbacks(self._exported(self.pure(), machine))
-        if self.command in {"apply", "diff"}:
+        if origin == "files":
             return self._checked(self._converging(machine))
         if self.spec.names or _has_nodes(self.config):
             return self._checked(self._merged(self.expand(self.spec), machine))
-        if self.command in _FRESH:
+        if origin == "words now":
             return Selection(nodes=(), spec=self.spec)
         return self._checked(self._from_rundir(machine))
 
@@ -306,14 +290,14 @@ class _Selector:
         from multi.machine import MachineError
         from multi.observe import look as observe
 
-        if self.command in _FRESH:
+        if self.traits.nodes_from == "words now":
             for node in expansion.nodes:
                 self._refuse_namesake(node, expansion.sources[node.name], machine)
             return self.selection(expansion)
         nodes: list[Node] = []
         recorded: dict[str, Node] = {}
         for one in expansion.nodes:
-            if self.command in SPAWNING and self._says_anew(one, expansion, None):
+            if self.traits.spawns and self._says_anew(one, expansion, None):
                 self._refuse_namesake(one, expansion.sources[one.name], machine)
                 node = one
             else:
@@ -322,7 +306,7 @@ class _Selector:
                 record = observe.recall(node, machine)
             except MachineError:
                 record = None  # an unknown user: the command itself says so
-            if record is None and self.command == "logs":
+            if record is None and self.traits.shows_logs:
                 self._refuse_strangers_log(node, machine)
             if record is None or self._says_anew(node, expansion, record.node):
                 nodes.append(self._without_record(node, machine) if self._repeats(node, expansion) else node)
@@ -435,7 +419,7 @@ class _Selector:
 
     def _repeats(self, node: Node, expansion: Expansion) -> bool:
         """Whether the node is to be started by a command that neither the words nor the configuration say."""
-        return self.command == "restart" and not self.spec.says_command and node.name not in expansion.configured
+        return self.traits.restarts and not self.spec.says_command and node.name not in expansion.configured
 
     def _without_record(self, node: Node, machine: Machine) -> Node:
         """A node that is to be restarted as it was, and whose record does not say how that is.
@@ -494,7 +478,7 @@ class _Selector:
         """Whether the words or the configuration, not the record, say how the node runs from now on."""
         if node.name in expansion.configured and isinstance(node.command, Known):
             return True
-        if self.command not in {"restart", "ensure"} or not self.spec.says_command:
+        if not self.traits.repeats or not self.spec.says_command:
             return False
         return isinstance(node.command, Known) or self._half_said(node, recorded)
 
@@ -525,7 +509,7 @@ class _Selector:
         strangers = self._strangers(doubted)
         known = {node.pidfile for node in nodes.values()} | {record.node.pidfile for record in doubted}
         warnings: tuple[str, ...] = ()
-        if self.command != "ensure":
+        if not self.traits.unattended:
             foreign = {path: [one for one in machine.listing(path, ".pid") if one not in known] for path in rundirs}
             warnings = tuple(_name_them(rundir, paths) for rundir, paths in foreign.items() if paths)
             theirs = [record for record in doubted if record.owner] if not strangers else []
@@ -533,7 +517,7 @@ class _Selector:
         shown = " or ".join(rundirs)
         if not nodes:
             return Selection(nodes=strangers, spec=self.spec, warnings=warnings, rundir=shown, config=self.config.path)
-        may_say_anew = self.spec.says_command and self.command in SPAWNING
+        may_say_anew = self.spec.says_command and self.traits.spawns
         asked = self.expand(replace(self.spec, names=tuple(nodes)), recorded=not may_say_anew)
         anew = {node.name for node in asked.nodes if self._says_anew(node, asked, nodes[node.name])}
         for node in asked.nodes:
@@ -579,7 +563,7 @@ class _Selector:
 
         Nothing of such a record counts but the name, so where the node logs is not known.
         """
-        if self.command in SPAWNING | {"logs"}:
+        if self.traits.spawns or self.traits.shows_logs:
             return ()
         named = {record.node.name: record.node for record in doubted}
         if not named:
@@ -592,7 +576,7 @@ class _Selector:
 
         A file that a user's record names is one for that user to open: root could be made to tell what is in any.
         """
-        if not node.env_files or self.command not in SPAWNING:
+        if not node.env_files or not self.traits.spawns:
             return node
         from multi.settings import config
         from multi.words import expand
@@ -616,11 +600,11 @@ class _Selector:
 
     def _checked(self, selection: Selection) -> Selection:
         """What only matters to commands that start something."""
-        if self.command not in SPAWNING:
+        if not self.traits.spawns:
             return selection
         for node in selection.nodes:
             # Of nodes that nobody named, one whose command is not known is refused alone.
-            named = self.command == "restart" and self.spec.names
+            named = self.traits.restarts and self.spec.names
             if isinstance(node.command, Unknown) and (named or self.spec.says_words):
                 raise UsageError(
                     node.name,
@@ -632,7 +616,7 @@ class _Selector:
             gone = "the current directory has been removed, and nodes without a workdir are started in it"
             selection = replace(selection, warnings=(*selection.warnings, f"{gone}; give --workdir"))
         checked = _without_needless_root(selection, self.here.environ, self.here.uid)
-        return selection if self.command == "ensure" else checked  # cron mails what `start` has said already
+        return selection if self.traits.unattended else checked  # cron mails what `start` has said already
 
     def _with_fallbacks(self, selection: Selection) -> Selection:
         """Know what is taken for a proof of readiness where the one of the preset cannot be had."""
@@ -832,23 +816,23 @@ def _tasks(command: str, selection: Selection, machine: Machine) -> list[tuple[N
     from multi.decide import table as decide
     from multi.observe import look as observe
 
-    command = _ALIASES.get(command, command)
-    if command not in {"apply", "diff"}:
+    command = canonical(command)
+    if not traits(command).reconciles:
         if command not in decide.COMMANDS:
             from multi.text import nearest
 
             raise UsageError(command, "is nothing that is done to nodes", nearest(command, decide.COMMANDS))
-        known = selection.recorded if command in {"restart", "ensure"} else {}
+        known = selection.recorded if traits(command).repeats else {}
         signum = selection.spec.signum
         return [
-            (node, decide.Request(command, signum, known.get(node.name), says=node.name not in selection.unsaid))
+            (node, Request(command, signum, known.get(node.name), says=node.name not in selection.unsaid))
             for node in selection.nodes
         ]
     tasks: list[tuple[Node, Request]] = []
     for node in selection.nodes:
         record = observe.recall(node, machine)
-        tasks.append((node, decide.Request("apply", recorded=record.node if record is not None else None)))
-    tasks += [(node, decide.Request("stopwait")) for node in selection.removed]
+        tasks.append((node, Request("apply", recorded=record.node if record is not None else None)))
+    tasks += [(node, Request("stopwait")) for node in selection.removed]
     return tasks
 
 
@@ -868,10 +852,10 @@ def plan(command: str, selection: Selection, *, machine: Machine | None = None) 
 
 def _foresee(tasks: Sequence[tuple[Node, Request]], machine: Machine) -> Iterator[State]:
     """What is true of each node when it is its turn: a pidfile that another node had is free by then."""
-    freed = {node.pidfile for node, request in tasks if request.command == "stopwait"}
+    freed = {node.pidfile for node, request in tasks if not request.traits.reconciles}
     processes = machine.processes()
     for node, request in tasks:
-        left = request.command == "apply" and node.pidfile in freed
+        left = request.traits.reconciles and node.pidfile in freed
         yield Down() if left else _observe(node, processes, machine).state
 
 
@@ -903,7 +887,7 @@ def diff(selection: Selection, *, machine: Machine | None = None) -> tuple[Diffe
     found: list[Difference] = []
     for (node, request), state in zip(tasks, _foresee(tasks, machine), strict=True):
         route = decide.route(request, state, node)
-        verb = _verb(route.steps, removed=request.command == "stopwait")
+        verb = _verb(route.steps, removed=not request.traits.reconciles)
         if verb:
             changes = (
                 _changes(request.recorded, node)
@@ -911,7 +895,7 @@ def diff(selection: Selection, *, machine: Machine | None = None) -> tuple[Diffe
                 else ()
             )
             why = getattr(state, "why", "") or (decide.SUSPENDED if verb == "update" and not changes else "")
-            if request.command == "stopwait":
+            if not request.traits.reconciles:
                 place = next((one.pidfile for one in selection.nodes if one.name == node.name), "")
                 why = f"its pidfile is {place} now" if place else "it is not configured any more"
             found.append(Difference(node.name, verb, why, changes))
@@ -1119,13 +1103,13 @@ def run(
         with System(signals=_caught(command, options)) as system:
             yield from run(command, selection, options=options, machine=system)
         return
-    if command == "run":
+    if traits(command).stays:
         yield from act.stay(selection.nodes, replace(options, fallbacks=_weaker(selection)), machine)
         return
-    if command in SPAWNING:
+    if traits(command).spawns:
         options = replace(options, fallbacks=_weaker(selection))
     tasks = _tasks(command, selection, machine)
-    if command == "apply":
+    if traits(command).reconciles:
         yield from _converge(tasks, options, machine)
     else:
         yield from act.walk(tasks, options, machine)
@@ -1136,8 +1120,8 @@ def _converge(tasks: Sequence[tuple[Node, Request]], options: RunOptions, machin
     from multi import act
     from multi.model.event import Failed, Interrupted, Refused, Skipped, Survived
 
-    wanted = {node.pidfile: node.name for node, request in tasks if request.command == "apply"}
-    ahead = [(node, request) for node, request in tasks if request.command != "apply" and node.pidfile in wanted]
+    wanted = {node.pidfile: node.name for node, request in tasks if request.traits.reconciles}
+    ahead = [(node, request) for node, request in tasks if not request.traits.reconciles and node.pidfile in wanted]
     stuck: dict[str, None] = {}
     for event in act.walk(_one_each(ahead), replace(options, width=None), machine):
         yield event
@@ -1172,7 +1156,7 @@ def _caught(command: str, options: RunOptions) -> tuple[int, ...]:
         return ()
     import signal
 
-    if command == "run":
+    if traits(command).stays:
         from multi.act import CAUGHT
 
         return CAUGHT

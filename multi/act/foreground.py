@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from multi.act import ready
 from multi.act.walk import walk
-from multi.decide.table import Request, runs_elsewhere
+from multi.decide.table import runs_elsewhere
 from multi.machine import Ended, Interruption, Locked, MachineError
 from multi.model import record as records
 from multi.model.event import Adopted, Event, Failed, Gone, Interrupted, Refused, Signalled, Skipped
+from multi.model.request import Request
 from multi.model.schedule import signal_name
 from multi.model.state import Lost, Stopping, Unsure, Up
 from multi.observe import look as observe

@@ -47,6 +47,7 @@ from multi.model.event import (
 from multi.model.node import Known, Unknown
 from multi.model.process import ProcessTable
 from multi.model.record import Record
+from multi.model.request import Request
 from multi.model.schedule import FOREVER, Schedule, Stage, signal_name
 from multi.model.state import Lost, Unsure, Up
 from multi.model.step import (
@@ -74,7 +75,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from multi.act.waits import Answer, Walk, Want
-    from multi.decide.table import Request
     from multi.machine import Machine
     from multi.model.node import Node
     from multi.model.process import Proc
@@ -102,7 +102,7 @@ def walk(tasks: Sequence[tuple[Node, Request]], options: RunOptions, machine: Ma
 def _way(node: Node, request: Request, options: RunOptions, machine: Machine) -> Walk:
     """The walk of a node; but first it is stopped with the pidfiles that it is to have no more: it is never two."""
     for old in request.moved:
-        if not (yield from _Walker(old, decide.Request("stopwait"), options, machine).walk()):
+        if not (yield from _Walker(old, Request("stopwait"), options, machine).walk()):
             if request.command == "apply":
                 yield Skipped(node.name, None, STILL_THERE, met=False)
             return False

@@ -1,4 +1,4 @@
-"""The table: (command, sighting) -> steps. Nothing else in the program chooses.
+"""The table: (command, observed state) -> steps. Nothing else in the program chooses.
 
     |          | Down    | Up         | Stopping        | Dead       | Lost           | Unsure |
     | start    | Spawn   | Skip       | AwaitEnd, Clear,| Clear,     | Adopt          | Refuse |
@@ -24,13 +24,13 @@
 
 A `Stopping` whose signal was never sent, because whoever asked for the stop was cut off before, gets it from `start`
 and `stop` too. An `Up` that nobody has seen ready yet is waited for by `start`, `up`, `ensure` and `apply`; but one
-that says that it waits for its broker is left alone by `ensure`. `up` and `down` are the two ways of `wait`, which
+that says that it waits for its broker is left alone by `ensure`. `up` and `down` are the two forms of `wait`, which
 touches nothing. `ensure` leaves alone what was stopped on purpose, and for a while what keeps failing. `apply` restarts
 an `Up` only when it runs otherwise than is configured now.
 
-A process that stands still can neither work nor end when it is asked to. A stop that was cut off right before its KILL
-leaves it so, and so does anybody's STOP. Whoever wants it to work or to end by itself begins with `Wake`; `ensure` does
-so only under a stop that was asked for, and otherwise says that it does not work: it may be held on purpose.
+A suspended process can neither work nor end when it is asked to. A stop that was cut off right before its KILL leaves
+it suspended, and so does anybody's STOP. A command that wants it to work or to end begins with `Resume`; `ensure` does
+so only after a stop was asked for, and otherwise reports the node as suspended: somebody may hold it on purpose.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from signal import SIGHUP
 from typing import TYPE_CHECKING
 
 from multi.model.node import Unknown
+from multi.model.request import Request
 from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.model.step import (
     Adopt,
@@ -58,7 +59,6 @@ from multi.model.step import (
     Step,
     Stop,
 )
-from multi.value import dataclass
 
 if TYPE_CHECKING:
     from multi.model.node import Node
@@ -74,23 +74,8 @@ SAY_IT = "give the worker's options, as for 'multi start'"
 SUSPENDED = "it stands still, because somebody sent it STOP; 'multi start' lets it go on"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked of a node: the command, and the signal given with it (``-SIG``).
-
-    `recorded` is the node as it was on record when it was chosen, for ``apply``, ``restart`` and ``ensure``. `moved` is
-    the node with other pidfiles that it still has. `says` is whether the words or the configuration say the command.
-    """
-
-    command: str
-    signum: int | None = None
-    recorded: Node | None = None
-    moved: tuple[Node, ...] = ()
-    says: bool = True
-
-
 def route(request: Request, state: State, node: Node) -> Route:
-    """The way from what is to what is wished for. Raises `KeyError` for an unknown command."""
+    """The steps from the observed state to what is asked. Raises `KeyError` for an unknown command."""
     steps = _ROWS[request.command](request, state, node)
     if isinstance(node.command, Unknown) and any(isinstance(step, Spawn) for step in steps):
         dead = f"{state.why}, and " if isinstance(state, Dead) else ""
@@ -98,14 +83,11 @@ def route(request: Request, state: State, node: Node) -> Route:
     return Route(node, (*_resume(request, state), *steps))
 
 
-_RESUMING = frozenset({"start", "stop", "stopwait", "restart", "apply"})
-
-
 def _resume(request: Request, state: State) -> tuple[Step, ...]:
     match state:
-        case Up(proc, suspended=True) | Lost(proc, suspended=True) if request.command in _RESUMING:
+        case Up(proc, suspended=True) | Lost(proc, suspended=True) if request.traits.resumes:
             return (Resume(proc),)
-        case Stopping(proc, suspended=True) if request.command in _RESUMING | {"ensure"}:
+        case Stopping(proc, suspended=True) if request.traits.resumes or request.traits.unattended:
             return (Resume(proc),)
         case _:
             return ()

@@ -18,7 +18,7 @@ class Up:
     """The process runs. `ready` is false while nobody has yet seen it ready (state ``starting``).
 
     `waits` is what it then says that it waits for, empty when it waits for nothing but itself.
-    `still`, here and below: it was stopped by a signal, and does nothing until it is let go on. `ends_on_hup`: another
+    `suspended`, here and below: a signal stopped it, and it does nothing until it is resumed. `ends_on_hup`: another
     tool started it in a way that HUP ends it, instead of starting it again in place.
     """
 
@@ -42,7 +42,7 @@ class Stopping:
 class Dead:
     """A pidfile or record is left; its process is gone or is somebody else's.
 
-    `on_purpose` when the last thing asked of the node was to stop: its state is then ``stopped``. `patience` is how
+    `on_purpose` when the last thing asked of the node was to stop: its state is then ``stopped``. `backoff` is how
     many seconds `ensure` still leaves it alone, because it has died again and again.
     """
 

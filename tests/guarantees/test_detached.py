@@ -21,8 +21,8 @@ from unittest import mock
 import pytest
 
 from multi.act import RunOptions, walk
-from multi.decide.table import Request
 from multi.model.event import Readied
+from multi.model.request import Request
 from multi.system import System
 from multi.system import child as launch
 from real import Real, alive, descriptors, environ_of, run, stat, status, until, words_of

@@ -25,7 +25,7 @@ COSTLY_NAMES = """
     uuid xml zipfile
 """
 PARSING_NAMES = """
-    api errors machine model model.node model.process model.schedule model.state settings settings.config
+    api errors machine model model.node model.process model.request model.schedule model.state settings settings.config
     settings.presets settings.table settings.toml text value words words.expand words.grammar words.merge words.names
     words.scope words.spec words.template
 """

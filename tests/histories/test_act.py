@@ -18,7 +18,7 @@ from unittest import mock
 import pytest
 
 from multi.act import RunOptions, walk
-from multi.decide.table import Request, proc_of
+from multi.decide.table import proc_of
 from multi.machine import INSTANCE, FileWrite, MachineError
 from multi.model import record as records
 from multi.model.event import (
@@ -38,6 +38,7 @@ from multi.model.event import (
     Waiting,
 )
 from multi.model.node import Node, Unknown
+from multi.model.request import Request
 from multi.model.state import Dead, Down, Lost, State, Stopping, Up
 from multi.observe import look as observe
 from world import REFUSABLE, Body, Child, Crowd, Entry, Fake, KilledError, Nature, World, node_of

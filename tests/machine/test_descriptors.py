@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from multi.act import RunOptions, walk
-from multi.decide.table import Request
 from multi.model.event import Readied
+from multi.model.request import Request
 from real import Real
 from world import World, node_of
 

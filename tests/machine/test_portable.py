@@ -14,11 +14,11 @@ from unittest import mock
 import pytest
 
 from multi.act import RunOptions, walk
-from multi.decide.table import Request
 from multi.machine import MachineError
 from multi.model.event import Cleared, Event, Gone, Readied, Skipped
 from multi.model.node import Node
 from multi.model.process import ProcessInfo
+from multi.model.request import Request
 from multi.system import System, linux, portable
 from real import PATIENCE, Real, until
 from world import node_of

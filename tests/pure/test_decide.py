@@ -12,9 +12,10 @@ from dataclasses import replace
 import pytest
 
 from multi.decide import table as decide
-from multi.decide.table import Request, needs_restart, proc_of, route
+from multi.decide.table import needs_restart, proc_of, route
 from multi.model.node import Known, Unknown
 from multi.model.process import Proc
+from multi.model.request import Request
 from multi.model.schedule import parse
 from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.model.step import (
