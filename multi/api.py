@@ -168,7 +168,7 @@ class _Selector:
             preset = self.preset(said or "celery")
         except presets.NoPresetError as error:
             raise error.named_in(where) from None
-        self.grammar = parse.grammar(preset, signals=self.traits.takes_signal)
+        self.grammar = parse.grammar_of(preset, signals=self.traits.takes_signal)
         self.spec = parse.parse(words, self.grammar)
         if self.traits.only_signal is not None and self.spec.signum not in {None, self.traits.only_signal}:
             signal = signal_name(self.spec.signum or 0)
@@ -196,11 +196,12 @@ class _Selector:
 
     def expand(self, spec: Spec, *, recorded: bool = False) -> Expansion:
         """Make the nodes. Those on record have their files apart already, wherever the words would put them."""
-        from multi.settings import config
         from multi.words import expand
 
         def read(paths: Sequence[str]) -> Sequence[tuple[str, str]]:
-            return config.read_env_files(paths, self.ground.load)
+            from multi.settings.envfile import read_env_files
+
+            return read_env_files(paths, self.ground.load)
 
         made = expand.expand(
             spec,
@@ -578,13 +579,12 @@ class _Selector:
         """
         if not node.env_files or not self.traits.spawns:
             return node
-        from multi.settings import config
-        from multi.words import expand
+        from multi.settings import envfile
 
         def read(path: str) -> bytes:
             return self.ground.load_as(path, owner) if owner and path in recorded.env_files else self.ground.load(path)
 
-        return expand.with_digests(node, config.read_env_files(node.env_files, read))
+        return envfile.with_digests(node, envfile.read_env_files(node.env_files, read))
 
     def _lost(self, name: str, pidfile: str, processes: ProcessTable, machine: Machine) -> Node | None:
         """A node that lost its record: its name and pidfile from its environment, its command from the kernel."""
@@ -919,11 +919,10 @@ def _with_values(node: Node, ground: Ground) -> Node:
     """The node with what its env files hold now."""
     if not node.env_files:
         return node
-    from multi.settings import config
-    from multi.words import expand
+    from multi.settings import envfile
 
-    values = config.read_env_files(node.env_files, ground.load)
-    return expand.with_values(expand.with_digests(node, values), values)
+    values = envfile.read_env_files(node.env_files, ground.load)
+    return envfile.with_values(envfile.with_digests(node, values), values)
 
 
 def logs(

@@ -559,16 +559,15 @@ class _Walker:
         """What they hold goes to the process and its probes. The node, which goes on record, knows digests of it."""
         files = self._node.env_files
         if files:
-            from multi.settings import config
-            from multi.words import expand
+            from multi.settings import envfile
 
             try:
-                values = config.read_env_files(files, self._load_env_file)
+                values = envfile.read_env_files(files, self._load_env_file)
             except MultiError as error:
                 errno = _EPERM if error.exit_code == EXIT_PERMISSION else 0
                 raise MachineError(error.word, error.why, error.hint, errno) from error
-            self._be(expand.with_digests(self._node, values))
-            self._tried = expand.with_values(self._tried, values)
+            self._be(envfile.with_digests(self._node, values))
+            self._tried = envfile.with_values(self._tried, values)
         return self._node
 
     def _lock_again(self) -> Generator[Want, Answer, bool | None]:

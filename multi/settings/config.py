@@ -8,14 +8,14 @@ one place.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from multi.errors import ConfigError, UsageError
-from multi.settings import table as settings
-from multi.settings import toml as document
-from multi.settings.table import SETTINGS
-from multi.settings.toml import Document
+from multi.settings import toml
+from multi.settings.table import SETTINGS, Setting
+from multi.settings.toml import Document, dotted, substitute
+from multi.settings.values import from_document, from_text, merge, split
 from multi.text import quoted
 from multi.value import dataclass, field
 
@@ -160,7 +160,7 @@ def _read(path: str, read: Read) -> bytes | None:
 def _has_table(text: bytes, path: str) -> bool:
     if b"multi" not in text:  # so that a project without [tool.multi] costs nothing
         return False
-    tool = document.read(text, path).values.get("tool")
+    tool = toml.read(text, path).values.get("tool")
     return isinstance(tool, dict) and "multi" in tool
 
 
@@ -210,7 +210,7 @@ class _Reader:
         self.nodes: dict[str, _LayerBuilder] = {}
 
     def file(self, text: bytes | str, path: str, including: tuple[str, ...]) -> None:
-        doc = document.read(text, path)
+        doc = toml.read(text, path)
         base: tuple[str, ...] = ()
         values: dict[str, object] = doc.values
         if is_pyproject(path):
@@ -285,7 +285,7 @@ class _Reader:
         for key, value in typed.items():
             setting = SETTINGS.get(key)
             old = builder.values.get(key)
-            builder.values[key] = value if setting is None or old is None else settings.merge(setting, old, value)
+            builder.values[key] = value if setting is None or old is None else merge(setting, old, value)
             builder.origins[key] = origin
         builder.positions.append((doc, keys))
 
@@ -306,8 +306,8 @@ class _Reader:
             return prefix
         substituted = self._substituted(doc, keys, value)
         if key == "options":
-            return settings.from_document(SETTINGS["append"], substituted, doc, keys)
-        return settings.from_document(SETTINGS[key], substituted, doc, keys)
+            return from_document(SETTINGS["append"], substituted, doc, keys)
+        return from_document(SETTINGS[key], substituted, doc, keys)
 
     def _words(self, doc: Document, keys: tuple[str, ...], value: object) -> tuple[str, ...]:
         items = self._substituted(doc, keys, value)
@@ -361,7 +361,7 @@ class _Reader:
 
 
 def _title(keys: tuple[str, ...]) -> str:
-    return f"[{document.dotted(keys)}]"
+    return f"[{dotted(keys)}]"
 
 
 def _subtable(doc: Document, table: Mapping[str, object], keys: tuple[str, ...]) -> dict[str, object]:
@@ -406,49 +406,6 @@ def _members(name: str, builder: _LayerBuilder) -> tuple[str, ...]:
     raise doc.error(keys, "has no nodes", 'add nodes = ["a", "b"], or count = 3')
 
 
-# --- variables --------------------------------------------------------------------------------------
-
-
-def substitute(text: str, environ: Mapping[str, str]) -> str:
-    """``${NAME}`` and ``${NAME:-default}`` -> the variable's value, ``$$`` -> ``$``.
-
-    The default is taken when the variable is unset or empty, as in the shell; it is plain text up to
-    the first ``}``. Any other ``$`` stays, so that a regular expression may end in one. Raises
-    `ConfigError` for a variable that is unset and has no default, and for a ``${`` without ``}``.
-    """
-    parts: list[str] = []
-    rest = text
-    while True:
-        before, dollar, after = rest.partition("$")
-        parts.append(before)
-        if not dollar:
-            return "".join(parts)
-        if after.startswith("$"):
-            parts.append("$")
-            rest = after[1:]
-        elif after.startswith("{"):
-            inside, end, rest = after[1:].partition("}")
-            if not end:
-                raise ConfigError(quoted("$" + after), "has no closing }", "write $$ for a plain dollar sign")
-            parts.append(_variable(inside, environ))
-        else:
-            parts.append("$")
-            rest = after
-
-
-def _variable(inside: str, environ: Mapping[str, str]) -> str:
-    name, has_default, default = inside.partition(":-")
-    if not name.isascii() or not name.isidentifier():
-        shown = quoted("${" + inside + "}")
-        raise ConfigError(shown, "does not name a variable", "write ${NAME} or ${NAME:-default}, and $$ for a dollar")
-    value = environ.get(name)
-    if has_default:
-        return value or default
-    if value is None:
-        raise ConfigError(f"${{{name}}}", "is not set in the environment", f"set it, or write ${{{name}:-default}}")
-    return value
-
-
 def environment(environ: Mapping[str, str]) -> Layer:
     """``MULTI_UMASK``, ``MULTI_STOP_SCHEDULE`` and so on -> a layer.
 
@@ -470,101 +427,14 @@ def environment(environ: Mapping[str, str]) -> Layer:
     return Layer("environment", MappingProxyType(values), MappingProxyType(origins))
 
 
-def _from_variable(setting: settings.Setting, text: str, variable: str) -> object:
+def _from_variable(setting: Setting, text: str, variable: str) -> object:
     if not setting.repeatable:
-        return settings.from_text(setting, text, variable)
+        return from_text(setting, text, variable)
     try:
-        words = settings.split(text)
+        words = split(text)
     except ValueError:
         raise UsageError(variable, "has a quote that is not closed", "close it") from None
     value: object = ()
     for word in words:
-        value = settings.merge(setting, value, settings.from_text(setting, word, variable))
+        value = merge(setting, value, from_text(setting, word, variable))
     return value
-
-
-# --- env files --------------------------------------------------------------------------------------
-
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"', "$": "$", "`": "`", "\n": ""}
-
-
-def parse_env_file(text: str, where: str) -> tuple[tuple[str, str], ...]:
-    r"""Read dotenv text: ``KEY=VALUE`` lines -> variables; of two lines for one name the last counts.
-
-    Blank lines and ``#`` lines are skipped, ``export`` may stand in front. A value without quotes ends
-    at the end of its line or before `` #``. Single quotes keep everything as it is; double quotes know
-    ``\n \r \t \\ \" \$``. Both may span lines. Nothing is substituted: ``$`` is a dollar sign.
-    `where` is the path that errors name. Raises `ConfigError` with the line.
-    """
-    found: dict[str, str] = {}
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n") + "\n"
-    at, number, counted = 0, 1, 0
-    while at < len(text):
-        number += text.count("\n", counted, at)
-        counted = at
-        position = f"{where}:{number}"
-        end = text.index("\n", at)
-        line = text[at:end].strip()
-        if not line or line.startswith("#"):
-            at = end + 1
-            continue
-        equals = text.find("=", at, end)
-        name = text[at : max(equals, at)].strip()
-        if name.startswith(("export ", "export\t")):
-            name = name[len("export") :].strip()
-        if not name or any(char.isspace() or char in "\"'#" for char in name):
-            raise ConfigError(position, f"{quoted(line)} is not KEY=VALUE", "put a # before a comment")
-        value, at = _env_value(text, equals + 1, position)
-        settings.from_toml(SETTINGS["env"], {name: value}, position)
-        found[name] = value
-    return tuple(found.items())
-
-
-def _env_value(text: str, at: int, position: str) -> tuple[str, int]:
-    """Read the value that begins at `at`; also where the next line begins."""
-    while text[at] in " \t":
-        at += 1
-    quote = text[at]
-    if quote not in "\"'":
-        end = text.index("\n", at)
-        raw = text[at:end]
-        for mark in (" #", "\t#"):
-            raw = raw.partition(mark)[0]
-        return ("" if raw.startswith("#") else raw.strip()), end + 1
-    parts: list[str] = []
-    at += 1
-    while at < len(text) and text[at] != quote:
-        if quote == '"' and text[at] == "\\" and at + 1 < len(text):
-            parts.append(_ESCAPES.get(text[at + 1], text[at : at + 2]))
-            at += 2
-        else:
-            parts.append(text[at])
-            at += 1
-    if at >= len(text):
-        raise ConfigError(position, "has a quote that is not closed", f"put a {quote} at the end of the value")
-    end = text.index("\n", at)
-    tail = text[at + 1 : end].strip()
-    if tail and not tail.startswith("#"):
-        raise ConfigError(position, f"{quoted(tail)} stands after the closing quote", "put the whole value in quotes")
-    return "".join(parts), end + 1
-
-
-def read_env_files(paths: Sequence[str], read: Read) -> tuple[tuple[str, str], ...]:
-    """Read the files of the setting ``env_file``; of two that name one variable the later goes first.
-
-    `read` returns a file's bytes and raises `OSError`. Raises `ConfigError`.
-    """
-    found: dict[str, str] = {}
-    for path in paths:
-        try:
-            data = read(path)
-        except (OSError, ValueError) as error:
-            why = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-            raise ConfigError(f"env_file {path}", why, "create it, or take it out of env_file") from None
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line = error.object.count(b"\n", 0, error.start) + 1
-            raise ConfigError(f"{path}:{line}", "is not UTF-8 text", "save the file as UTF-8") from None
-        found.update(parse_env_file(text, path))
-    return tuple(found.items())

@@ -13,9 +13,10 @@ from types import MappingProxyType
 
 from multi.errors import ConfigError, MultiError
 from multi.model.node import Ready
-from multi.settings import table as settings
-from multi.settings import toml as document
+from multi.settings import toml
+from multi.settings.table import SETTINGS
 from multi.settings.toml import Document
+from multi.settings.values import from_document, merge
 from multi.text import nearest, quoted
 from multi.value import dataclass
 
@@ -144,7 +145,7 @@ def _load(name: str, directories: Sequence[str], read: Callable[[str], bytes], s
             except (OSError, UnicodeEncodeError) as error:
                 why = f"cannot be read: {getattr(error, 'strerror', None) or 'its name is not text'}"
                 raise ConfigError(path, why, "make it readable, or move it away") from None
-            return _extended(document.read(text, path), name, directories, read, seen | {path})
+            return _extended(toml.read(text, path), name, directories, read, seen | {path})
     if around:
         raise NoPresetError(f"preset {quoted(name)}", "extends itself in a circle", "take one 'extends' out")
     known = available(directories)
@@ -212,7 +213,7 @@ def _command(doc: Document, otherwise: tuple[str, ...]) -> tuple[str, ...]:
         return otherwise
     if doc.values["cmd"] == []:
         return ()
-    value = settings.from_document(settings.SETTINGS["cmd"], doc.values["cmd"], doc, ("cmd",))
+    value = from_document(SETTINGS["cmd"], doc.values["cmd"], doc, ("cmd",))
     assert isinstance(value, tuple)  # noqa: S101 -- what a setting of the kind "words" becomes
     return value
 
@@ -220,8 +221,8 @@ def _command(doc: Document, otherwise: tuple[str, ...]) -> tuple[str, ...]:
 def _signal(doc: Document, otherwise: int | None) -> int | None:
     if "dump_signal" not in doc.values:
         return otherwise
-    setting = settings.SETTINGS["reload_signal"]
-    value = settings.from_document(setting, doc.values["dump_signal"], doc, ("dump_signal",))
+    setting = SETTINGS["reload_signal"]
+    value = from_document(setting, doc.values["dump_signal"], doc, ("dump_signal",))
     assert isinstance(value, int)  # noqa: S101 -- what a setting of the kind "signal" becomes
     return value
 
@@ -230,7 +231,7 @@ def _fallback(doc: Document, otherwise: Ready | None) -> Ready | None:
     if "ready_fallback" not in doc.values:
         return otherwise
     key = "ready_fallback"
-    value = settings.from_document(settings.SETTINGS["ready"], doc.values[key], doc, (key,))
+    value = from_document(SETTINGS["ready"], doc.values[key], doc, (key,))
     assert isinstance(value, Ready)  # noqa: S101 -- what a setting of the kind "ready" becomes
     return value
 
@@ -253,14 +254,14 @@ def _rows(doc: Document) -> dict[str, tuple[tuple[str, ...], ...]]:
 
 
 def _defaults(doc: Document, lower: Mapping[str, object]) -> Mapping[str, object]:
-    known = [name for name in settings.SETTINGS if name not in _NOT_DEFAULTS]
+    known = [name for name in SETTINGS if name not in _NOT_DEFAULTS]
     merged = dict(lower)
     for key, value in _table(doc, "defaults").items():
         if key not in known:
             raise doc.unknown(("defaults", key), known, "a setting that a preset can have")
-        setting = settings.SETTINGS[key]
-        typed = settings.from_document(setting, value, doc, ("defaults", key))
-        merged[key] = settings.merge(setting, merged[key], typed) if key in merged else typed
+        setting = SETTINGS[key]
+        typed = from_document(setting, value, doc, ("defaults", key))
+        merged[key] = merge(setting, merged[key], typed) if key in merged else typed
     return MappingProxyType(merged)
 
 

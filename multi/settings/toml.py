@@ -1,4 +1,4 @@
-"""A TOML text <-> its values and the line on which each key stands.
+"""A TOML text <-> its values, the line on which each key stands, and the variables named in its strings.
 
 The parser of the standard library says where a text is not TOML, but not where a key stands that is
 TOML and still wrong. `Document.place` finds that line by walking over a text that was parsed before,
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from multi.errors import ConfigError
 from multi.text import nearest, quoted
@@ -111,6 +111,46 @@ def _loads() -> Callable[[str], dict[str, object]]:
     else:
         import tomli as tomllib
     return tomllib.loads
+
+
+def substitute(text: str, environ: Mapping[str, str]) -> str:
+    """``${NAME}`` and ``${NAME:-default}`` -> the variable's value, ``$$`` -> ``$``.
+
+    The default is taken when the variable is unset or empty, as in the shell; it is plain text up to
+    the first ``}``. Any other ``$`` stays, so that a regular expression may end in one. Raises
+    `ConfigError` for a variable that is unset and has no default, and for a ``${`` without ``}``.
+    """
+    parts: list[str] = []
+    rest = text
+    while True:
+        before, dollar, after = rest.partition("$")
+        parts.append(before)
+        if not dollar:
+            return "".join(parts)
+        if after.startswith("$"):
+            parts.append("$")
+            rest = after[1:]
+        elif after.startswith("{"):
+            inside, end, rest = after[1:].partition("}")
+            if not end:
+                raise ConfigError(quoted("$" + after), "has no closing }", "write $$ for a plain dollar sign")
+            parts.append(_variable(inside, environ))
+        else:
+            parts.append("$")
+            rest = after
+
+
+def _variable(inside: str, environ: Mapping[str, str]) -> str:
+    name, has_default, default = inside.partition(":-")
+    if not name.isascii() or not name.isidentifier():
+        shown = quoted("${" + inside + "}")
+        raise ConfigError(shown, "does not name a variable", "write ${NAME} or ${NAME:-default}, and $$ for a dollar")
+    value = environ.get(name)
+    if has_default:
+        return value or default
+    if value is None:
+        raise ConfigError(f"${{{name}}}", "is not set in the environment", f"set it, or write ${{{name}:-default}}")
+    return value
 
 
 def positions(text: str) -> dict[tuple[str, ...], Position]:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, cast
 from multi.errors import ConfigError, UsageError
 from multi.model.node import Command, Known, Node, Ready, Unknown
 from multi.value import dataclass, field, replace
-from multi.words import grammar as parse
-from multi.words import names as naming
-from multi.words import template
+from multi.words import names, template
+from multi.words.grammar import subcommand_of
 from multi.words.merge import Merger
 from multi.words.scope import Scopes, is_number
 
@@ -98,7 +97,7 @@ def expand(  # noqa: PLR0913 -- the stop's inputs, each a value of its own
     when the names are from records, which say where the nodes' files are: then it is no error that the
     pidfile said now would be one file for two of them. Raises `MultiError`.
     """
-    wanted = naming.names(spec, config, host.name)
+    wanted = names.names(spec, config, host.name)
     if not wanted:
         return Expansion(warnings=spec.hints)
     scopes = Scopes(wanted, host.name, strict=strict)
@@ -147,26 +146,6 @@ def render(text: str, node: Node) -> str:
     return template.expand(text, name=node.name, short=node.short, host=node.host)
 
 
-def with_values(node: Node, values: Sequence[tuple[str, str]]) -> Node:
-    """The node with what its env files hold among its variables. It is for a start, and must not be recorded."""
-    said = {name for name, _ in node.env}
-    return replace(node, env=(*((name, value) for name, value in values if name not in said), *node.env))
-
-
-def with_digests(node: Node, values: Sequence[tuple[str, str]]) -> Node:
-    """The node that knows which variables its env files set, and by a digest whether they have changed since."""
-    said = {name for name, _ in node.env}
-    read = {name: value for name, value in values if name not in said}
-    return replace(node, env_read=tuple((name, _digest(node.name, name, read[name])) for name in sorted(read)))
-
-
-def _digest(node: str, name: str, value: str) -> str:
-    """Tells two values apart. Node and name are in it, so that the same value elsewhere does not show."""
-    from hashlib import blake2b
-
-    return blake2b(f"{node}\0{name}\0{value}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-
-
 def command_line(node: Node) -> str:
     """What ``show`` and ``get`` print: the command as one line that a shell can run as it is."""
     import shlex
@@ -196,7 +175,7 @@ def unnamed(spec: Spec, config: Config, host: Host, presets: Callable[[str], Pre
     unscoped = replace(spec, settings=tuple(given for given in spec.settings if given.scope is None), options=())
     plan = Merger(unscoped, environment, presets, lambda _: None).plan(0, (config.defaults,))
     maker = _Maker(host, (), None, starts=False)
-    one, other = (maker.rundir(naming.plain(word), plan) for word in ("a@a", "b@b"))
+    one, other = (maker.rundir(names.plain(word), plan) for word in ("a@a", "b@b"))
     if one != other:
         why = f"gives each node a directory of its own, like {one}, so nodes cannot be found by it"
         raise UsageError("--pidfile", why, "name the nodes, or write %n only after the last '/'")
@@ -275,7 +254,11 @@ class _Maker:
             startsecs_asked=not plan.sources["startsecs"].startswith(("built in", "preset")),
             lock_timeout=cast("float", said["lock_timeout"]),
         )
-        return with_digests(node, values) if values else node
+        if not values:
+            return node
+        from multi.settings.envfile import with_digests
+
+        return with_digests(node, values)
 
     def rundir(self, name: Name, plan: Plan) -> str:
         """The directory of the node's pidfile."""
@@ -417,7 +400,7 @@ class _Maker:
 
 def _place_of_leading(cmd: Sequence[str], preset: Preset) -> int:
     """Where app options go: before the worker's subcommand, or else right after the program."""
-    subcommand = parse.subcommand(preset)
+    subcommand = subcommand_of(preset)
     after_program = 3 if cmd[1:2] == ["-m"] else 1
     for place in range(len(cmd) - 1, 0, -1):
         if subcommand and cmd[place] == subcommand:
@@ -427,7 +410,7 @@ def _place_of_leading(cmd: Sequence[str], preset: Preset) -> int:
 
 def _fills_in(preset: Preset) -> bool:
     """Whether the worker fills in codes in its name and log file itself: Celery's worker is the only one that does."""
-    return preset.dirname == "celery" and parse.subcommand(preset) == "worker"
+    return preset.dirname == "celery" and subcommand_of(preset) == "worker"
 
 
 def _tidy(path: str) -> str:

@@ -61,7 +61,7 @@ class Grammar:
         return False if name in self.flags or name in self.dropped else None
 
 
-def grammar(preset: Preset, *, signals: bool = False) -> Grammar:
+def grammar_of(preset: Preset, *, signals: bool = False) -> Grammar:
     """The grammar for a preset's options and all settings; `signals` for a command that takes ``-SIG``.
 
     A one-letter flag of ours that the worker has too is the worker's: ours have long forms as well.
@@ -73,12 +73,12 @@ def grammar(preset: Preset, *, signals: bool = False) -> Grammar:
         dropped=preset.dropped,
         spellings={spelling: group[0] for group in preset.spellings for spelling in group},
         settings=BY_FLAG if theirs.isdisjoint(BY_FLAG) else {k: v for k, v in BY_FLAG.items() if k not in theirs},
-        subcommand=subcommand(preset),
+        subcommand=subcommand_of(preset),
         signals=signals,
     )
 
 
-def subcommand(preset: Preset) -> str:
+def subcommand_of(preset: Preset) -> str:
     """The word after the preset's program (``worker``), empty when it has none."""
     words = preset.cmd[2:] if preset.cmd[:1] == ("-m",) else preset.cmd[1:]
     return words[0] if words else ""

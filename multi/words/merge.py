@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
-from multi.settings import table as settings
 from multi.settings.presets import NoPresetError
+from multi.settings.table import BY_FLAG, SETTINGS, Setting
+from multi.settings.values import from_text, merge
 from multi.value import dataclass
-from multi.words import grammar as parse
+from multi.words.grammar import grammar_of, parse_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,7 +46,7 @@ class Plan:
 class _Value:
     """One setting from the command line. `nodes` are those it is for."""
 
-    setting: settings.Setting
+    setting: Setting
     value: object
     nodes: Nodes
     source: str
@@ -64,10 +65,10 @@ _Said = TypeVar("_Said", _Value, _Option)
 
 
 def _value(given: Given, nodes: Nodes) -> _Value:
-    setting = settings.BY_FLAG[given.name]
+    setting = BY_FLAG[given.name]
     where = given.name if given.scope is None else f"{given.name}:{given.scope}"
     source = "command line" if given.scope is None else f"command line {where}"
-    return _Value(setting, settings.from_text(setting, given.value, where), nodes, source)
+    return _Value(setting, from_text(setting, given.value, where), nodes, source)
 
 
 class Merger:
@@ -119,7 +120,7 @@ class Merger:
 
     def _preset(self, layers: Sequence[Layer], scoped: Sequence[_Value]) -> tuple[Preset, Grammar]:
         """The preset must be known before the rest: it is a layer itself."""
-        setting = settings.SETTINGS["preset"]
+        setting = SETTINGS["preset"]
         name, where = setting.default, ""
         for layer in layers:
             if "preset" in layer.values:
@@ -133,7 +134,7 @@ class Merger:
                 preset = self._presets(chosen)
             except NoPresetError as error:
                 raise error.named_in(where) from None
-            self._grammars[chosen] = preset, parse.grammar(preset)
+            self._grammars[chosen] = preset, grammar_of(preset)
         return self._grammars[chosen]
 
     def _merge(
@@ -141,19 +142,19 @@ class Merger:
     ) -> tuple[Mapping[str, object], Mapping[str, str]]:
         merged: dict[str, object] = {}
         sources: dict[str, str] = {}
-        for name, setting in settings.SETTINGS.items():
+        for name, setting in SETTINGS.items():
             merged[name] = setting.default
             sources[name] = "built in"
         if preset.cmd:
             merged["cmd"] = preset.cmd
             sources["cmd"] = f"preset {preset.name}"
         for name, value in preset.defaults.items():
-            if name in settings.SETTINGS:
-                _put(merged, sources, settings.SETTINGS[name], value, f"preset {preset.name}")
+            if name in SETTINGS:
+                _put(merged, sources, SETTINGS[name], value, f"preset {preset.name}")
         for layer in layers:
             for name, value in layer.values.items():
-                if name in settings.SETTINGS:
-                    _put(merged, sources, settings.SETTINGS[name], value, layer.origin(name))
+                if name in SETTINGS:
+                    _put(merged, sources, SETTINGS[name], value, layer.origin(name))
         for said in (*self._values, *scoped):
             _put(merged, sources, said.setting, said.value, said.source)
         return merged, sources
@@ -162,12 +163,12 @@ class Merger:
         self, preset: str, grammar: Grammar, layers: Sequence[Layer], scoped: Sequence[_Option]
     ) -> Sequence[Given]:
         options: list[Given] = []
-        meant = settings.SETTINGS["preset"].default  # whose options a layer's are
+        meant = SETTINGS["preset"].default  # whose options a layer's are
         for layer in layers:
             meant = layer.values.get("preset", meant)
             words = cast("Sequence[str]", layer.values.get("options", ()))
             if words:
-                given = parse.parse_options(words, grammar, layer.origin("options"))
+                given = parse_options(words, grammar, layer.origin("options"))
                 if meant != preset:
                     # Said for workers of another type: this one takes what it knows, such as beat the app.
                     given = tuple(one for one in given if grammar.takes_value(one.name) is not None)
@@ -194,12 +195,10 @@ def _in_order(option: _Option) -> int:
     return option.position
 
 
-def _put(
-    merged: dict[str, object], sources: dict[str, str], setting: settings.Setting, value: object, source: str
-) -> None:
+def _put(merged: dict[str, object], sources: dict[str, str], setting: Setting, value: object, source: str) -> None:
     """Lay one value over what is there; a setting that adds up names all its sources."""
     before = merged[setting.name]
-    merged[setting.name] = settings.merge(setting, before, value)
+    merged[setting.name] = merge(setting, before, value)
     adds_up = setting.repeatable and before and sources[setting.name] != source
     sources[setting.name] = f"{sources[setting.name]}, {source}" if adds_up else source
 

@@ -18,7 +18,9 @@ from multi.model.node import Ready
 from multi.settings import config, presets
 from multi.settings import toml as document
 from multi.settings.config import Config
-from multi.settings.table import SETTINGS, from_document
+from multi.settings.envfile import parse_env_file
+from multi.settings.table import SETTINGS
+from multi.settings.values import from_document
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "config" / "multi.toml"
@@ -98,7 +100,7 @@ def test_the_env_file_of_the_reference_can_be_copied() -> None:
     """The example in docs/settings.md means what the text around it says."""
     page = (ROOT / "docs" / "settings.md").read_text()
     example = page[page.index("    # a comment") : page.index("Both kinds of quotes")]
-    assert dict(config.parse_env_file(example, "x.env")) == {
+    assert dict(parse_env_file(example, "x.env")) == {
         "DEBUG": "1",
         "NAME": "two words",
         "RAW": "kept $exactly \\n as it is",

@@ -26,8 +26,8 @@ COSTLY_NAMES = """
 """
 PARSING_NAMES = """
     api errors machine model model.node model.process model.request model.schedule model.state settings settings.config
-    settings.presets settings.table settings.toml text value words words.expand words.grammar words.merge words.names
-    words.scope words.spec words.template
+    settings.presets settings.table settings.toml settings.values text value words words.expand words.grammar
+    words.merge words.names words.scope words.spec words.template
 """
 COSTLY = frozenset(COSTLY_NAMES.split())
 COMMAND_LINE = frozenset({"cli", "cli.commands", "cli.screen", "cli.words", "errors", "text", "value"})

@@ -17,6 +17,8 @@ from multi.model.node import Ready
 from multi.settings import config
 from multi.settings import toml as document
 from multi.settings.config import Config, Group, Layer
+from multi.settings.envfile import parse_env_file, read_env_files
+from multi.settings.toml import substitute
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -340,7 +342,7 @@ SUBSTITUTED = [
 @pytest.mark.parametrize(("text", "expected"), SUBSTITUTED)
 def test_variables_are_substituted(text: str, expected: str) -> None:
     """``${NAME}``, ``${NAME:-default}`` and ``$$``; a value is not looked at again; any other dollar stays."""
-    assert config.substitute(text, {"A": "1", "EMPTY": "", "DOLLAR": "${A}$$"}) == expected
+    assert substitute(text, {"A": "1", "EMPTY": "", "DOLLAR": "${A}$$"}) == expected
 
 
 def test_substitution_reaches_every_string_value() -> None:
@@ -392,7 +394,7 @@ def test_a_substitution_that_fails_is_named_with_its_line(value: str, why: str) 
 @given(st.text())
 def test_doubled_dollars_are_plain_text(text: str) -> None:
     """Whatever a text is, it can be written so that it arrives as it is."""
-    assert config.substitute(text.replace("$", "$$"), {}) == text
+    assert substitute(text.replace("$", "$$"), {}) == text
 
 
 # --- the environment ------------------------------------------------------------------------------
@@ -570,16 +572,16 @@ ENV_LINES = [
 @pytest.mark.parametrize(("line", "name", "value"), ENV_LINES)
 def test_a_dotenv_line_is_read(line: str, name: str, value: str) -> None:
     """Export, quotes, escapes, comments, blanks; nothing is substituted."""
-    assert config.parse_env_file(line, "x.env") == ((name, value),)
+    assert parse_env_file(line, "x.env") == ((name, value),)
 
 
 def test_env_files_are_read_as_dotenv() -> None:
     """Line after line, with comments between them; the last line of a name counts."""
     text = "# comment\n\n" + "\n  # comment\n".join(line for line, _, _ in ENV_LINES) + "\nA=2\n"
     expected = {name: value for _, name, value in ENV_LINES}
-    assert dict(config.parse_env_file(text, "x.env")) == {**expected, "A": "2"}
-    assert config.parse_env_file("\ufeffA=1\r\nB='x'\r\n", "x.env") == (("A", "1"), ("B", "x"))
-    assert config.parse_env_file("", "x.env") == ()
+    assert dict(parse_env_file(text, "x.env")) == {**expected, "A": "2"}
+    assert parse_env_file("\ufeffA=1\r\nB='x'\r\n", "x.env") == (("A", "1"), ("B", "x"))
+    assert parse_env_file("", "x.env") == ()
 
 
 @pytest.mark.parametrize(
@@ -602,21 +604,21 @@ def test_env_files_are_read_as_dotenv() -> None:
 def test_a_wrong_env_file_is_named_with_its_line(text: str, expected: str) -> None:
     """One line that says where, why and what to try."""
     with pytest.raises(ConfigError) as caught:
-        config.parse_env_file(text, "x.env")
+        parse_env_file(text, "x.env")
     assert str(caught.value) == expected
 
 
 def test_of_two_env_files_the_later_goes_first() -> None:
     """And one that cannot be read is an error."""
     files = {"a": b"A=1\nB=1", "b": b"B=2"}
-    assert config.read_env_files(["a", "b"], files.__getitem__) == (("A", "1"), ("B", "2"))
+    assert read_env_files(["a", "b"], files.__getitem__) == (("A", "1"), ("B", "2"))
     with pytest.raises(ConfigError) as caught:
-        config.read_env_files(["a"], nothing)
+        read_env_files(["a"], nothing)
     assert str(caught.value) == (
         "env_file a: cannot be read: No such file or directory; create it, or take it out of env_file"
     )
     with pytest.raises(ConfigError) as caught:
-        config.read_env_files(["a"], lambda _: b"A=1\n\xff")
+        read_env_files(["a"], lambda _: b"A=1\n\xff")
     assert str(caught.value) == "a:2: is not UTF-8 text; save the file as UTF-8"
 
 
@@ -625,7 +627,7 @@ def test_any_env_file_is_read_or_refused(text: str) -> None:
     """Never another exception, never a hang."""
     message = ""
     try:
-        config.parse_env_file(text, "x.env")
+        parse_env_file(text, "x.env")
     except ConfigError as error:
         message = str(error)
     assert "\n" not in message
@@ -640,7 +642,7 @@ def test_what_is_double_quoted_arrives(variables: dict[str, str]) -> None:
     for name, value in variables.items():
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         lines.append(f'{name}="{escaped}"')
-    assert dict(config.parse_env_file("\n".join(lines), "x.env")) == variables
+    assert dict(parse_env_file("\n".join(lines), "x.env")) == variables
 
 
 # --- any bytes ------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from grammar_tools import NO_VARIABLES, PRESETS, ROOT, expand_words, read
 from multi.errors import ConfigError, MultiError, UsageError
 from multi.model import schedule
 from multi.model.node import Node, Ready, Unknown
+from multi.settings import envfile
 from multi.settings.config import EMPTY, Config, Group, Layer
 from multi.value import replace
 from multi.words import expand
@@ -376,7 +377,7 @@ def test_env_files_are_read_once_and_only_where_asked_for() -> None:
     assert dict(made.nodes[1].env) == {"B": "said", "SPT_NOENV": "1"}
     assert [name for name, _ in made.nodes[1].env_read] == ["A"]
     assert "'file'" not in repr(made.nodes)
-    started = expand.with_values(made.nodes[1], reader(()))
+    started = envfile.with_values(made.nodes[1], reader(()))
     assert dict(started.env) == {"A": "file", "B": "said", "SPT_NOENV": "1"}
     made = expand.expand(spec, EMPTY, ROOT, PRESETS.__getitem__, NO_VARIABLES, read_env_files=None)
     assert len(asked) == 2

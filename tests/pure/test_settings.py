@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from multi.errors import ConfigError, MultiError, UsageError
 from multi.model.node import Ready
 from multi.model.schedule import FOREVER, Schedule, Stage
-from multi.settings.table import BY_FLAG, SETTINGS, UNLIMITED, from_document, from_text, from_toml, merge, split
+from multi.settings.table import BY_FLAG, SETTINGS
 from multi.settings.toml import Document
+from multi.settings.values import UNLIMITED, from_document, from_text, from_toml, merge, split
 
 GOOD = [
     ("preset", "exec", "exec"),

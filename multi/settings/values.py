@@ -1,0 +1,410 @@
+"""Text and TOML values -> typed values, or an error that says what is wrong; and back to TOML.
+
+Nothing after this module sees an unchecked value. What a kind of setting accepts is one function here and one row of
+`_READERS`; a kind whose typed value is not what TOML says has a row in `_WRITERS` too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from multi.errors import ConfigError, MultiError, UsageError
+from multi.model import schedule
+from multi.model.node import Ready
+from multi.settings.table import Setting
+from multi.settings.toml import nearest, quoted
+
+if TYPE_CHECKING:
+    from multi.settings.toml import Document
+
+UNLIMITED = -1
+_LONGEST = 1e9  # seconds; 30 years, and no clock of any system overflows
+_LAST_ID = 2**32 - 2  # (uid_t)-1 means "do not change" to setresuid(2)
+_LAST_LIMIT = 2**63 - 1  # what every rlim_t can hold
+_RESERVED = "MULTI_INSTANCE"  # the names that carry the instance token
+# The names of getrlimit(2) on Linux, macOS and the BSDs, without RLIMIT_.
+# fmt: off
+LIMITS = (
+    "AS", "CORE", "CPU", "DATA", "FSIZE", "KQUEUES", "LOCKS", "MEMLOCK", "MSGQUEUE", "NICE", "NOFILE",
+    "NPROC", "NPTS", "RSS", "RTPRIO", "RTTIME", "SBSIZE", "SIGPENDING", "STACK", "SWAP", "VMEM",
+)
+# fmt: on
+_READY_EXAMPLE = "it can be alive, notify, log:REGEX, tcp:[HOST:]PORT, file:PATH or exec:COMMAND"
+
+
+class _BadValueError(Exception):
+    """A value that the setting cannot have: why, and what to try."""
+
+    def __init__(self, why: str, hint: str) -> None:
+        super().__init__(why, hint)
+        self.why = why
+        self.hint = hint
+
+
+def from_text(setting: Setting, text: str | None, where: str) -> object:
+    """Read what stood on the command line or in the environment.
+
+    `where` is how the user named the setting: ``--umask``, ``--umask:w1``, ``MULTI_UMASK``. The value
+    of a repeatable setting is a tuple of one item. Raises `UsageError`.
+    """
+    if text is None:
+        raise UsageError(where, "needs a value", f"write {where}={setting.metavar}")
+    try:
+        return _READERS[setting.kind](setting, text)
+    except _BadValueError as error:
+        raise UsageError(where, error.why, error.hint) from None
+
+
+def from_toml(setting: Setting, value: object, where: str) -> object:
+    """Read a TOML value.
+
+    A string is read as on the command line, so that a number may be written as a string (which is
+    what a substituted variable is). Raises `ConfigError`.
+    """
+    try:
+        return _READERS[setting.kind](setting, value)
+    except _BadValueError as error:
+        raise ConfigError(where, error.why, error.hint) from None
+
+
+def from_document(setting: Setting, value: object, document: Document, keys: tuple[str, ...]) -> object:
+    """Read the TOML value that stands at `keys` of a document; `from_toml` with the line in its errors.
+
+    A mode may stand there as ``0o022``. Raises `ConfigError`.
+    """
+    if setting.kind == "mode" and isinstance(value, int):
+        position = document.position(keys)
+        if position is not None and position.written.startswith("0o"):
+            value = position.written.replace("_", "")
+    at, read = keys, _READERS[setting.kind]
+    try:
+        if isinstance(value, dict):
+            for key, item in value.items():  # one by one, so that an error has the line of the item
+                at = (*keys, key)
+                read(setting, {key: item})
+            at = keys
+        return read(setting, value)
+    except _BadValueError as error:
+        raise document.error(at, error.why, error.hint) from None
+
+
+def merge(setting: Setting, lower: object, higher: object) -> object:
+    """Join the values of two layers, of which `higher` goes first.
+
+    ``env`` and ``rlimit`` add up key by key, ``env_file`` adds files that are read later. Any other
+    setting is the higher one alone.
+    """
+    if not setting.repeatable or not isinstance(lower, tuple) or not isinstance(higher, tuple):
+        return higher
+    if setting.kind == "paths":
+        return (*lower, *higher)
+    named = {item[0]: item for item in lower}
+    named.update({item[0]: item for item in higher})
+    return tuple(named.values())
+
+
+def _typename(value: object) -> str:
+    """What TOML calls a value of this type (toml.io, v1.0.0)."""
+    names = {bool: "a boolean", int: "an integer", float: "a float", str: "a string", list: "an array", dict: "a table"}
+    return names.get(type(value), "a date or time")
+
+
+def _string(_: Setting, value: object) -> str:
+    if not isinstance(value, str):
+        raise _BadValueError(f"is {_typename(value)}, not a string", "put it in quotes")
+    if not value:
+        raise _BadValueError("is empty", "leave it out for the default")
+    return _no_nul(value)
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise _BadValueError("holds a NUL character", "no path, word or variable can hold one; take it out")
+    return text
+
+
+def split(text: str) -> tuple[str, ...]:
+    """Shell-quoted words -> words. Raises `ValueError` for a quote that is not closed."""
+    import shlex
+
+    return tuple(shlex.split(text))
+
+
+def _split(text: str) -> tuple[str, ...]:
+    try:
+        return split(_no_nul(text))
+    except ValueError:
+        raise _BadValueError(
+            f"{quoted(text)} has a quote that is not closed", "close it, or put a backslash before it"
+        ) from None
+
+
+def _words(setting: Setting, value: object) -> tuple[str, ...]:
+    if isinstance(value, list):
+        words = tuple(_word(item) for item in value)
+    elif isinstance(value, str):
+        words = _split(value)
+    else:
+        raise _BadValueError(
+            f"is {_typename(value)}, not a command", f"write a shell-quoted string, or an array like {setting.example}"
+        )
+    if setting.name == "cmd" and (not words or not words[0]):
+        raise _BadValueError("names no program", "leave it out for the preset's command")
+    return words
+
+
+def _word(value: object) -> str:
+    if not isinstance(value, str):
+        raise _BadValueError(f"holds {_typename(value)} where a string is needed", "put it in quotes")
+    return _no_nul(value)
+
+
+def _env(_: Setting, value: object) -> tuple[tuple[str, str | None], ...]:
+    if isinstance(value, dict):
+        return tuple((_variable(key), _env_value(key, item)) for key, item in value.items())
+    if not isinstance(value, str):
+        raise _BadValueError(f"is {_typename(value)}, not a table", 'write it like env = { KEY = "value" }')
+    key, equals, text = value.partition("=")
+    if equals:
+        return ((_variable(key), _no_nul(text)),)
+    if len(key) > 1 and key.endswith("-"):
+        return ((_variable(key.removesuffix("-")), None),)
+    raise _BadValueError(
+        f"{quoted(value)} is not KEY=VALUE", "write KEY= for an empty value, or KEY- to take the variable away"
+    )
+
+
+def _env_value(key: str, value: object) -> str | None:
+    if value is False:
+        return None
+    if not isinstance(value, str):
+        raise _BadValueError(
+            f"{quoted(key)} is {_typename(value)}, not a string",
+            "put its value in quotes, or write false to take the variable away",
+        )
+    return _no_nul(value)
+
+
+def _variable(key: str) -> str:
+    if not key or "=" in key or "\0" in key:
+        raise _BadValueError(f"{quoted(key)} cannot be the name of a variable", "write it like KEY=VALUE")
+    if key.startswith(_RESERVED):
+        raise _BadValueError(f"{key} belongs to multi, which marks a node's processes with it", "use another name")
+    return key
+
+
+def _paths(setting: Setting, value: object) -> tuple[str, ...]:
+    items = value if isinstance(value, list) else [value]
+    return tuple(_string(setting, item) for item in items)
+
+
+def _limits(_: Setting, value: object) -> tuple[tuple[str, int, int], ...]:
+    if isinstance(value, dict):
+        named = {_limit_name(key): _limit(key, item) for key, item in value.items()}
+    elif isinstance(value, str):
+        key, equals, text = value.partition("=")
+        if not equals:
+            raise _BadValueError(f"{quoted(value)} is not NAME=SOFT[:HARD]", "write it like NOFILE=1024:4096")
+        named = {_limit_name(key): _limit(key, text)}
+    else:
+        raise _BadValueError(f"is {_typename(value)}, not a table", "write it like rlimit = { NOFILE = 4096 }")
+    return tuple((name, soft, hard) for name, (soft, hard) in named.items())
+
+
+def _limit_name(key: str) -> str:
+    import resource
+
+    name = key.upper().removeprefix("RLIMIT_")
+    if name not in LIMITS or not hasattr(resource, f"RLIMIT_{name}"):
+        known = [limit for limit in LIMITS if hasattr(resource, f"RLIMIT_{limit}")]
+        raise _BadValueError(f"{quoted(key)} is not a resource limit of this system", nearest(name, known))
+    return name
+
+
+def _limit(key: str, value: object) -> tuple[int, int]:
+    """Soft and hard limit; one number is both, as in ulimit(1)."""
+    text = _as_text(value)
+    if text is None:
+        raise _BadValueError(f"{key} is {_typename(value)}, not a limit", "write it like NOFILE=1024:4096")
+    soft_text, colon, hard_text = text.partition(":")
+    soft = _limit_number(key, soft_text)
+    hard = _limit_number(key, hard_text) if colon else soft
+    if hard != UNLIMITED and (soft == UNLIMITED or soft > hard):
+        raise _BadValueError(f"{key} has a soft limit above its hard limit", "write the smaller number first")
+    return soft, hard
+
+
+def _limit_number(key: str, text: str) -> int:
+    if text in {"unlimited", "infinity"}:
+        return UNLIMITED
+    number = _whole(text)
+    if number is None or number > _LAST_LIMIT:
+        raise _BadValueError(
+            f"{key}: {quoted(text)} is not a number", "write a whole number from 0, or unlimited; bytes have no suffix"
+        )
+    return number
+
+
+def _whole(text: str) -> int | None:
+    """A plain decimal number without a sign; short enough for `int`."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else None  # noqa: PLR2004 -- 64 bits
+
+
+def _mode(_: Setting, value: object) -> int:
+    hint = 'write it in octal, like "022"'
+    if not isinstance(value, str):
+        raise _BadValueError(f"is {_typename(value)}, which would be read as decimal", f"{hint} or 0o022")
+    text = value.lower().removeprefix("0o")
+    if not text or len(text) > 4 or not set(text) <= set("01234567") or int(text, 8) > 0o777:  # noqa: PLR2004 -- 0777
+        raise _BadValueError(f"{quoted(value)} is not a file mode from 000 to 777", hint)
+    return int(text, 8)
+
+
+def _nice(_: Setting, value: object) -> int:
+    number = None
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, str):
+        sign = -1 if value.startswith("-") else 1
+        size = _whole(value[1:] if value.startswith(("-", "+")) else value)
+        number = None if size is None else sign * size
+    if number is None or not -20 <= number <= 19:  # noqa: PLR2004 -- the range of setpriority(2)
+        raise _BadValueError(f"{_shown(value)} is not a niceness", "write a whole number from -20 to 19")
+    return number
+
+
+def _shown(value: object) -> str:
+    text = _as_text(value)
+    return _typename(value) if text is None else quoted(text)
+
+
+def _as_text(value: object) -> str | None:
+    """A string or number as text; None for any other type, and for an integer of more than 64 bits."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if isinstance(value, int) and value.bit_length() > 64:  # noqa: PLR2004 -- str() refuses the very long ones
+        return None
+    return str(value)
+
+
+def _seconds(_: Setting, value: object) -> float:
+    number = None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, str):
+        whole, dot, fraction = value.partition(".")
+        if _whole(whole) is not None and (not dot or _whole(fraction) is not None):
+            number = float(value)
+    if number is None or not 0 <= number <= _LONGEST:  # nan is outside of every range
+        raise _BadValueError(f"{_shown(value)} is not a number of seconds", "write a number from 0, like 60 or 0.5")
+    return float(number)
+
+
+def _user(_: Setting, value: object) -> str:
+    text = _as_text(value)
+    if text is None:
+        raise _BadValueError(f"is {_typename(value)}, not a name or number", "write a name in quotes, or a number")
+    number = _whole(text)
+    if number is not None and number > _LAST_ID:
+        raise _BadValueError(f"{quoted(text)} is not a user or group number", f"numbers end at {_LAST_ID}")
+    if not text or text.startswith("-") or not text.isprintable() or set(text) & set(":/ ,"):
+        raise _BadValueError(f"{quoted(text)} is not a user or group", "write one name or one number")
+    return text
+
+
+def _signal(_: Setting, value: object) -> int:
+    text = _as_text(value)
+    found = None if text is None or text.startswith("-") else schedule.find_signal(text)
+    if not found:
+        raise _BadValueError(f"{_shown(value)} is not a signal of this system", "write it like HUP or 1")
+    return found
+
+
+def _schedule(_: Setting, value: object) -> schedule.Schedule:
+    text = _as_text(value)
+    if text is None:
+        raise _BadValueError(f"is {_typename(value)}, not a stop schedule", 'write it like "TERM/90/KILL/5"')
+    try:
+        return schedule.parse(text)
+    except MultiError as error:
+        raise _BadValueError(f"{quoted(text)} {error.why}", error.hint) from None
+
+
+def _choice(setting: Setting, value: object) -> str:
+    if not isinstance(value, str) or value not in setting.choices:
+        word = value if isinstance(value, str) else ""
+        raise _BadValueError(
+            f"{_shown(value)} is not a {setting.metavar.lower()}", nearest(word.lower(), setting.choices)
+        )
+    return value
+
+
+def _ready(_: Setting, value: object) -> Ready:
+    if not isinstance(value, str):
+        raise _BadValueError(f"is {_typename(value)}, not a proof of readiness", _READY_EXAMPLE)
+    kind, colon, what = _no_nul(value).partition(":")
+    match kind:
+        case "alive" | "notify":
+            if colon:
+                raise _BadValueError(f"{quoted(value)} says too much", f"write just {kind}")
+        case "log":
+            _regex(what)
+        case "tcp":
+            what = _address(what)
+        case "file":
+            if not what:
+                raise _BadValueError("file: needs a path", "write it like file:/run/%n.ready")
+        case "exec":
+            if not _split(what):
+                raise _BadValueError("exec: needs a command", "write it like exec:'curl -fs localhost:8000'")
+        case _:
+            raise _BadValueError(f"{quoted(value)} is not a proof of readiness", _READY_EXAMPLE)
+    return Ready(kind, what)
+
+
+def _regex(pattern: str) -> None:
+    import re
+    import warnings
+
+    if not pattern:
+        raise _BadValueError("log: needs a regular expression", "write it like 'log:ready to serve'")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a pattern that a later Python may read in another way is valid today
+            re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise _BadValueError(
+            f"{quoted(pattern)} is not a regular expression: {error}", "put a backslash before a special character"
+        ) from None
+
+
+def _address(what: str) -> str:
+    """``8000`` -> ``127.0.0.1:8000``; a host, or ``[::1]``, may stand before the port."""
+    host, colon, port_text = what.rpartition(":")
+    port = _whole(port_text)
+    if port is None or not 0 < port <= 65535 or (colon and not host):  # noqa: PLR2004 -- the last port there is
+        raise _BadValueError(f"{quoted('tcp:' + what)} names no port", "write it like tcp:8000 or tcp:10.0.0.1:8000")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise _BadValueError(f"{quoted('tcp:' + what)} names no host", "write an IPv6 address like tcp:[::1]:8000")
+    return f"{host or '127.0.0.1'}:{port}"
+
+
+_READERS: Mapping[str, Callable[[Setting, object], object]] = {
+    "choice": _choice,
+    "env": _env,
+    "limits": _limits,
+    "mode": _mode,
+    "nice": _nice,
+    "path": _string,
+    "paths": _paths,
+    "ready": _ready,
+    "schedule": _schedule,
+    "seconds": _seconds,
+    "signal": _signal,
+    "text": _string,
+    "user": _user,
+    "words": _words,
+}
