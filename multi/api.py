@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from multi.model.process import ProcessTable
     from multi.model.record import Record
     from multi.model.step import Route, Step
-    from multi.observe.look import Observation
+    from multi.observe import Observation
     from multi.settings.config import Config, Layer
     from multi.settings.presets import Preset
     from multi.words.expand import Expansion, Host
@@ -288,8 +288,8 @@ class _Selector:
         return self._checked(self._from_rundir(machine))
 
     def _merged(self, expansion: Expansion, machine: Machine) -> Selection:
+        from multi import observe
         from multi.machine import MachineError
-        from multi.observe import look as observe
 
         if self.traits.nodes_from == "words now":
             for node in expansion.nodes:
@@ -382,9 +382,9 @@ class _Selector:
 
     def _runs(self, node: Node, machine: Machine) -> bool:
         """Whether it runs as this user's, or as that of the user whom the record there says."""
+        from multi import observe
         from multi.decide import table as decide
         from multi.machine import MachineError
-        from multi.observe import look as observe
 
         try:
             record = observe.recall(node, machine)
@@ -395,8 +395,8 @@ class _Selector:
 
     def _exported(self, selection: Selection, machine: Machine) -> Selection:
         """The nodes as the words or the configuration say them, or else as they are on record."""
+        from multi import observe
         from multi.machine import MachineError
-        from multi.observe import look as observe
 
         logs = any(given.name == "--logfile" for given in self.spec.settings) or not self.foreground
         nodes: list[Node] = []
@@ -428,7 +428,7 @@ class _Selector:
         A process that `multi` started still shows its command, unless it shows a title instead. That of another tool is
         not ours to tell, so a good worker would be stopped for one that is started without its options.
         """
-        from multi.observe import look as observe
+        from multi import observe
 
         pid = _lost_pid(node, self.processes(machine), machine)
         if pid is not None:
@@ -443,7 +443,7 @@ class _Selector:
 
     def _converging(self, machine: Machine) -> Selection:
         """All nodes of the configuration, and those that it once started and has no more."""
-        from multi.observe import look as observe
+        from multi import observe
         from multi.words import expand
 
         if self.config.path is None:
@@ -493,7 +493,7 @@ class _Selector:
 
     def _from_rundir(self, machine: Machine) -> Selection:
         """No node is named anywhere: all that are recorded in the run directories, or run with a pidfile in one."""
-        from multi.observe import look as observe
+        from multi import observe
         from multi.words import expand
 
         where = expand.unnamed(self.spec, self.config, self.host, self.preset, self.environment)
@@ -592,7 +592,7 @@ class _Selector:
             expansion = self.expand(replace(self.spec, names=(name,)))
         except MultiError:
             return None
-        from multi.observe import look as observe
+        from multi import observe
 
         node = replace(expansion.nodes[0], pidfile=pidfile)
         pid = _lost_pid(node, processes, machine)
@@ -671,8 +671,8 @@ def _lost_pid(node: Node, processes: ProcessTable, machine: Machine) -> int | No
 
     Its command may be started again as that user. What another user's process says, root must not even listen to.
     """
+    from multi import observe
     from multi.machine import MachineError
-    from multi.observe import look as observe
 
     try:
         uid = None if node.uid is None else machine.uid_of(node.uid)
@@ -773,8 +773,8 @@ def _words(state: State) -> tuple[type, str]:
 
 
 def _observe(node: Node, processes: ProcessTable, machine: Machine) -> Observation:
+    from multi import observe
     from multi.machine import MachineError
-    from multi.observe import look as observe
 
     try:
         return observe.look_at(node, processes, machine)
@@ -783,7 +783,7 @@ def _observe(node: Node, processes: ProcessTable, machine: Machine) -> Observati
 
 
 def _view(node: Node, seen: Observation, processes: ProcessTable, machine: Machine) -> View:
-    from multi.observe import look as observe
+    from multi import observe
 
     record: Record | None = seen.record
     restarts = record.restarts if record is not None else None
@@ -813,8 +813,8 @@ def _view(node: Node, seen: Observation, processes: ProcessTable, machine: Machi
 
 def _tasks(command: str, selection: Selection, machine: Machine) -> list[tuple[Node, Request]]:
     """Each node with what is wished of it."""
+    from multi import observe
     from multi.decide import table as decide
-    from multi.observe import look as observe
 
     command = canonical(command)
     if not traits(command).reconciles:

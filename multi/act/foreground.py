@@ -14,6 +14,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+from multi import observe
 from multi.act import ready
 from multi.act.walk import walk
 from multi.decide.table import runs_elsewhere
@@ -23,7 +24,6 @@ from multi.model.event import Adopted, Event, Failed, Gone, Interrupted, Refused
 from multi.model.request import Request
 from multi.model.schedule import signal_name
 from multi.model.state import Lost, Stopping, Unsure, Up
-from multi.observe import look as observe
 from multi.text import plural
 from multi.value import replace
 

@@ -7,6 +7,7 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from multi import observe
 from multi.act import ready
 from multi.act.loop import drive
 from multi.act.options import ALIVE, RunOptions
@@ -67,7 +68,6 @@ from multi.model.step import (
     Step,
     Stop,
 )
-from multi.observe import look as observe
 from multi.text import printable
 from multi.value import dataclass, replace
 
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from multi.machine import Machine
     from multi.model.node import Node
     from multi.model.process import Proc
-    from multi.observe.look import Leftover, Observation
+    from multi.observe import Leftover, Observation
 
 STILL_THERE = "not started with its new pidfile, because it still runs with the old one"
 _KILL, _STOP, _CONT = int(signal.SIGKILL), int(signal.SIGSTOP), int(signal.SIGCONT)

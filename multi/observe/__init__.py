@@ -1,1 +1,22 @@
-"""What is true of each node now."""
+"""What is true of each node now: its files and the process table are read, then judged."""
+
+from multi.observe.judge import Observation
+from multi.observe.look import command_of, look_at, recall, recorded, survey, with_explicit, word
+from multi.observe.tree import Leftover, adopted_token, is_probe, kill_order, main_token_holders, tree
+
+__all__ = [
+    "Leftover",
+    "Observation",
+    "adopted_token",
+    "command_of",
+    "is_probe",
+    "kill_order",
+    "look_at",
+    "main_token_holders",
+    "recall",
+    "recorded",
+    "survey",
+    "tree",
+    "with_explicit",
+    "word",
+]

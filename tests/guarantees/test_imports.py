@@ -40,7 +40,11 @@ LOOKING = WORDS | {
     "model.record",
     "model.step",
     "observe",
+    "observe.evidence",
+    "observe.judge",
     "observe.look",
+    "observe.tree",
+    "observe.trust",
     "system.linux",
 }
 LOOKING |= {"report", "report.lines"}

@@ -17,6 +17,7 @@ from unittest import mock
 
 import pytest
 
+from multi import observe
 from multi.act import RunOptions, walk
 from multi.decide.table import proc_of
 from multi.machine import INSTANCE, FileWrite, MachineError
@@ -40,7 +41,6 @@ from multi.model.event import (
 from multi.model.node import Node, Unknown
 from multi.model.request import Request
 from multi.model.state import Dead, Down, Lost, State, Stopping, Up
-from multi.observe import look as observe
 from world import REFUSABLE, Body, Child, Crowd, Entry, Fake, KilledError, Nature, World, node_of
 
 E = TypeVar("E")

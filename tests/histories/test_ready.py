@@ -12,6 +12,7 @@ from typing import cast
 
 import pytest
 
+from multi import observe
 from multi.act import RunOptions, walk
 from multi.act.ready import end_text
 from multi.machine import Notified
@@ -20,7 +21,6 @@ from multi.model.node import Node
 from multi.model.record import decode
 from multi.model.request import Request
 from multi.model.state import State, Up
-from multi.observe import look as observe
 from world import Child, Entry, Fake, KilledError, Nature, World, node_of
 
 KILL = int(signal.SIGKILL)

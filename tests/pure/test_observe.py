@@ -11,14 +11,15 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from multi import observe
 from multi.machine import File, Me, Unreadable
 from multi.model import record as records
 from multi.model.node import Known, Node
 from multi.model.process import Instance, Proc, ProcessInfo, ProcessTable
 from multi.model.record import Record
 from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
-from multi.observe import look as observe
-from multi.observe.look import Evidence, judge
+from multi.observe.evidence import Evidence, decoded
+from multi.observe.judge import judge
 from world import Entry, World, node_of
 
 WALL = 1_700_000_000.0
@@ -50,7 +51,7 @@ def info(
     )
 
 
-def carrier(
+def holder(
     pid: int = PID,
     *,
     main: int | None = None,
@@ -123,7 +124,7 @@ def foreign(**traits: object) -> Case:
 
 OURS = [
     Case(name="nothing there", is_true=Down),
-    Case(name="strangers only", is_true=Down, infos=(info(), info(4001))),
+    Case(name="foreign processes only", is_true=Down, infos=(info(), info(4001))),
     running(name="all agree"),
     running(name="not seen ready yet", record=recordfile(phase=records.STARTING), facts={"ready": False}),
     running(
@@ -144,7 +145,7 @@ OURS = [
         facts={"ends_on_hup": True},
     ),
     foreign(
-        name="Celery's worker, as celery multi starts it, with a title of setproctitle's in the place of its words",
+        name="Celery's worker, as celery multi starts it, with a title of setproctitle's instead of its words",
         cmdline=(f"[celeryd: {NODE.name}:MainProcess] -active- (-A proj worker -n {NODE.name})",),
         facts={"ends_on_hup": True},
     ),
@@ -160,16 +161,16 @@ OURS = [
     ),
     running(name="being restarted", is_true=Stopping, record=recordfile(desired=records.RESTARTING)),
     running(name="it goes on", facts={"suspended": False}),
-    running(name="stands still", infos=(info(suspended=True),), facts={"suspended": True, "ready": True}),
+    running(name="suspended", infos=(info(suspended=True),), facts={"suspended": True, "ready": True}),
     running(
-        name="stands still in a stop",
+        name="suspended in a stop",
         is_true=Stopping,
         record=recordfile(desired=records.WANTED_STOPPED, signalled=True),
         infos=(info(suspended=True),),
         facts={"suspended": True, "sent": True},
     ),
     running(
-        name="stands still without its pidfile",
+        name="suspended without its pidfile",
         is_true=Lost,
         pidfile=None,
         infos=(info(suspended=True),),
@@ -206,7 +207,7 @@ OURS = [
         why="is gone",
         record=recordfile(Proc(4001, PROC.start_id)),
         pidfile=None,
-        infos=(carrier(),),
+        infos=(holder(),),
         hidden=True,
     ),
     running(name="process is a zombie", is_true=Dead, why="pid 4000 is gone", infos=(info(gone=True),)),
@@ -258,7 +259,7 @@ OURS = [
     running(name="pidfile half written", is_true=Lost, why="half written", pidfile=pidfile(b"40")),
     running(name="pidfile names nobody", is_true=Lost, why="names pid 4001 instead", pidfile=pidfile(4001)),
     running(
-        name="pidfile names a stranger",
+        name="pidfile names a foreign process",
         is_true=Lost,
         why="names pid 4001 instead",
         pidfile=pidfile(4001),
@@ -279,9 +280,9 @@ OURS = [
         infos=(info(4001, "boot:9"),),
         proc=Proc(4001, "boot:9"),
     ),
-    running(name="record lost", is_true=Lost, why=r"its record /run/w1\.json is gone", record=None, infos=(carrier(),)),
-    running(name="both lost", is_true=Lost, why="is gone", record=None, pidfile=None, infos=(carrier(),)),
-    running(name="record damaged", is_true=Lost, why="damaged: it is not JSON", record=file(b"{"), infos=(carrier(),)),
+    running(name="record lost", is_true=Lost, why=r"its record /run/w1\.json is gone", record=None, infos=(holder(),)),
+    running(name="both lost", is_true=Lost, why="is gone", record=None, pidfile=None, infos=(holder(),)),
+    running(name="record damaged", is_true=Lost, why="damaged: it is not JSON", record=file(b"{"), infos=(holder(),)),
     running(
         name="record damaged, and nobody runs",
         is_true=Dead,
@@ -295,13 +296,13 @@ OURS = [
         is_true=Unsure,
         why=r"pids 4000, 4001 all say that they are w1@host",
         record=None,
-        infos=(carrier(), carrier(4001)),
+        infos=(holder(), holder(4001)),
     ),
     running(
         name="a child of it carries its instance, the main process is gone",
         is_true=Dead,
         why="1 process of its tree still runs",
-        infos=(carrier(4001, main=PID),),
+        infos=(holder(4001, main=PID),),
     ),
     running(
         name="children outlived main process and files",
@@ -309,7 +310,7 @@ OURS = [
         why="its main process is gone; 2 processes of its tree still run",
         pidfile=None,
         record=None,
-        infos=(carrier(4001, main=PID), carrier(4002, main=PID)),
+        infos=(holder(4001, main=PID), holder(4002, main=PID)),
     ),
     running(
         name="a record by another way to the same directory, or copied from elsewhere, of a process that runs",
@@ -370,16 +371,16 @@ FOREIGN = [
         name="got the pid at once, and has a child of the node to betray it",
         is_true=Dead,
         why=r"pid 4000 is another process now: pid 4001 came of this node's and is older; 1 process of its tree still",
-        infos=(info(age=50.0), carrier(4001, main=PID, age=50.01)),
+        infos=(info(age=50.0), holder(4001, main=PID, age=50.01)),
         cmdline=LOOKS_WRONG,
     ),
     foreign(
         name="has a child of its own age",
-        infos=(info(age=50.1), carrier(4001, main=PID, age=50.1)),
+        infos=(info(age=50.1), holder(4001, main=PID, age=50.1)),
     ),
     foreign(
         name="another user's process says that it is older",
-        infos=(info(age=60.0), carrier(4001, main=PID, age=70.0, uid=MALLORY)),
+        infos=(info(age=60.0), holder(4001, main=PID, age=70.0, uid=MALLORY)),
     ),
     foreign(
         name="got the pid soon after the file was written",
@@ -552,7 +553,7 @@ HOSTILE = [
         is_true=Down,
         pidfile=None,
         record=None,
-        infos=(carrier(uid=MALLORY),),
+        infos=(holder(uid=MALLORY),),
         me=WORKER,
     ),
     running(
@@ -560,7 +561,7 @@ HOSTILE = [
         is_true=Dead,
         pidfile=None,
         record=None,
-        infos=(carrier(4001, main=PID),),
+        infos=(holder(4001, main=PID),),
         why="its main process is gone",
     ),
     running(
@@ -584,7 +585,7 @@ HOSTILE = [
         is_true=Down,
         pidfile=None,
         record=None,
-        infos=(carrier(ME),),
+        infos=(holder(ME),),
     ),
 ]
 
@@ -599,7 +600,7 @@ def test_judge(case: Case) -> None:
         exists = named is not None and int(named[1]) in processes.by_pid
     evidence = Evidence(
         pidfile=case.pidfile,
-        record=case.record,
+        record=decoded(NODE, case.record),
         cmdline=case.cmdline,
         exists=exists,
         hidden=case.hidden,
@@ -625,7 +626,7 @@ def test_names_of_cases_are_unique() -> None:
 def test_what_another_node_left_is_no_history() -> None:
     """The record of another node is cleared with its pidfile, but does not become the history of this one."""
     other = recordfile(node=replace(NODE, name="w1@other", host="other"))
-    evidence = Evidence(pidfile=pidfile(), record=other)
+    evidence = Evidence(pidfile=pidfile(), record=decoded(NODE, other))
     assert judge(NODE, evidence, ProcessTable(0.0, WALL, {}), Me(ROOT, ME)).record is None
 
 
@@ -646,7 +647,7 @@ def test_what_another_node_left_is_no_history() -> None:
 )
 def test_a_command_that_looks_alike(argv: tuple[str, ...], cmdline: tuple[str, ...], expected: bool) -> None:
     """Without its name in the words, the program and all words after it must be the node's own."""
-    evidence = Evidence(pidfile=pidfile(), record=None, cmdline=cmdline, exists=True)
+    evidence = Evidence(pidfile=pidfile(), record=decoded(NODE, None), cmdline=cmdline, exists=True)
     seen = judge(
         replace(NODE, command=Known(argv)), evidence, ProcessTable(0.0, WALL, {PID: info()}), Me(ROOT, ME)
     ).state
@@ -663,7 +664,7 @@ def members(infos: Iterable[ProcessInfo], known: Iterable[Proc] = (), *, token: 
 
 
 OTHER = Instance("o" * 32, 5000, "w2@host", "/run/w2.pid")
-MAIN = carrier()
+MAIN = holder()
 
 
 @pytest.mark.parametrize(
@@ -673,8 +674,8 @@ MAIN = carrier()
         ("a child", [MAIN, info(4001, ppid=PID)], {4001}),
         ("a grandchild", [MAIN, info(4001, ppid=PID), info(4002, ppid=4001)], {4001, 4002}),
         ("a child in a session of its own", [MAIN, info(4001, ppid=PID, session=4001)], {4001}),
-        ("an orphan that carries the token", [MAIN, carrier(4001, main=PID)], {4001}),
-        ("a child of such an orphan", [MAIN, carrier(4001, main=PID), info(4002, ppid=4001)], {4001, 4002}),
+        ("an orphan that carries the token", [MAIN, holder(4001, main=PID)], {4001}),
+        ("a child of such an orphan", [MAIN, holder(4001, main=PID), info(4002, ppid=4001)], {4001, 4002}),
         ("a member of its group that is nobody's child", [MAIN, info(4001, pgrp=PID)], {4001}),
         ("a zombie", [MAIN, info(4001, ppid=PID, gone=True)], set()),
         ("the living child of a zombie", [MAIN, info(4001, ppid=PID, gone=True), info(4002, ppid=4001)], {4002}),
@@ -687,7 +688,7 @@ MAIN = carrier()
             [MAIN, replace(info(5000, ppid=PID), instance=OTHER), info(5001, ppid=5000)],
             set(),
         ),
-        ("main process gone, a child carries on", [carrier(4001, main=PID), info(4002, ppid=4001)], {4001, 4002}),
+        ("main process gone, a child carries on", [holder(4001, main=PID), info(4002, ppid=4001)], {4001, 4002}),
         ("main process gone, its group now another's", [info(4001, pgrp=PID)], set()),
         (
             "main process gone, its pid now another's, with a child and a group",
@@ -757,7 +758,7 @@ def test_adopted_token() -> None:
 
 def test_g8_a_stolen_token() -> None:
     """G8: who carries the token of another node is none of whose tree it says; it would be killed with it."""
-    child, thief = carrier(4001, main=PID), carrier(5000, uid=MALLORY)
+    child, thief = holder(4001, main=PID), holder(5000, uid=MALLORY)
     processes = ProcessTable(0.0, WALL, {one.proc.pid: one for one in (child, thief)})
     assert observe.adopted_token(thief.proc, processes) == ""
 

@@ -1,0 +1,348 @@
+"""From the evidence to the state of a node. Pure.
+
+The rule is to fail closed: what cannot be proved to be the node is `Unsure`, and nothing may be done to it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multi.machine import File
+from multi.model import record as records
+from multi.model.node import Known
+from multi.model.record import Record
+from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
+from multi.observe.evidence import Evidence, pid_in, unheard
+from multi.observe.tree import Leftover, leftovers, main_token_holders, token_holders
+from multi.observe.trust import believed_word, distrust, wrong_owner
+from multi.value import dataclass, replace
+
+if TYPE_CHECKING:
+    from multi.machine import Me
+    from multi.model.node import Node
+    from multi.model.process import Proc, ProcessInfo, ProcessTable
+
+_OLDER = 0.02  # seconds: two ticks of the slowest clock that file times are taken from (CONFIG_HZ=100)
+_HALF_A_TICK = 0.005  # seconds; starts are counted in hundredths, so less is no difference
+_UNSEEN = "which runs but may not be looked at by this user; run multi as root"
+_REMOVE = "remove the file if that process is another one"
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The state, the record behind it where there is a sound one, and what a dead node has left running.
+
+    `probes` are commands that asked for the node's health; when no `multi` is at work on it, nobody waits for them.
+    """
+
+    state: State
+    record: Record | None
+    leftovers: tuple[Leftover, ...] = ()
+    probes: tuple[Leftover, ...] = ()
+
+
+def judge(node: Node, evidence: Evidence, processes: ProcessTable, me: Me) -> Observation:
+    """What is true of the node, given the evidence."""
+    for path, file in ((node.pidfile, evidence.pidfile), (node.recordfile, evidence.record.file)):
+        doubt = distrust(path, file, evidence.node_uid, me, evidence.users)
+        if doubt:
+            return Observation(Unsure(doubt), None)
+    record = evidence.record.record
+    if record is not None and unheard(record):
+        record = _heard(record, evidence, processes.at, me)
+    case = _Case(node, evidence, record, processes, me)
+    info = None if record is None else case.running(record.proc)
+    return case.recorded(record, info) if record is not None and info is not None else case.unrecorded()
+
+
+def _heard(record: Record, evidence: Evidence, now: float, me: Me) -> Record:
+    """The record with what the process has said while nobody listened."""
+    said = believed_word(record, evidence.notify, evidence.node_uid, me)
+    if said is None:
+        return record
+    extra = {name: value for name, value in record.extra.items() if name not in {"status", "waits"}}
+    extra |= {name: text for name, text in (("status", said.status), ("waits", said.waits)) if text}
+    settled_at = said.settled_at(record.node)
+    ready = settled_at is not None and settled_at <= now
+    return replace(record, extra=extra, phase=records.UP if ready else record.phase)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One node, and all that its judgement stands on; its files are trusted by now."""
+
+    node: Node
+    evidence: Evidence
+    record: Record | None
+    processes: ProcessTable
+    me: Me
+
+    def running(self, proc: Proc | None) -> ProcessInfo | None:
+        """The very process, if it runs."""
+        info = None if proc is None else self.processes.by_pid.get(proc.pid)
+        return None if info is None or info.gone or info.proc != proc else info
+
+    def observed(self, state: State, left: tuple[Leftover, ...] = ()) -> Observation:
+        """The state; a record of another node in these files is cleared with them, but is no history of this one."""
+        own = self.record is not None and self.record.node.name == self.node.name
+        return Observation(state, self.record if own else None, left)
+
+    def _unsure(self, why: str) -> Observation:
+        return self.observed(Unsure(why))
+
+    # --- the recorded process runs
+
+    def recorded(self, record: Record, info: ProcessInfo) -> Observation:
+        """Whose record it is, and whether the pidfile agrees."""
+        if record.node.name != self.node.name:
+            return self.observed(_another_node(self.node, record.node.name, info.proc.pid))
+        doubt = wrong_owner(self.node.recordfile, self.evidence.record.file, info, self.me)
+        return self.observed(Unsure(doubt) if doubt else self._by_pidfile(record, info))
+
+    def _by_pidfile(self, record: Record, info: ProcessInfo) -> State:
+        node, proc, suspended = self.node, info.proc, info.suspended
+        pid = pid_in(self.evidence.pidfile)
+        other = self.processes.by_pid.get(pid) if isinstance(pid, int) and pid != proc.pid else None
+        if other is not None and not other.gone and _looks_like(node, self.evidence.cmdline):
+            return Unsure(
+                f"{node.pidfile} names pid {pid}, {node.recordfile} names pid {proc.pid}, and both run; "
+                "end one of them by hand"
+            )
+        if record.desired != records.WANTED_UP:
+            return Stopping(proc, record.signalled, suspended)
+        if pid is None:
+            return Lost(proc, f"its pidfile {node.pidfile} is gone", suspended)
+        if isinstance(pid, str):
+            return Lost(proc, f"its pidfile {node.pidfile} is damaged: {pid}", suspended)
+        if pid != proc.pid:
+            return Lost(proc, f"its pidfile {node.pidfile} names pid {pid} instead", suspended)
+        return Up(proc, record.phase == records.UP, suspended, record.extra.get("waits", ""))
+
+    # --- no recorded process runs: the node may have lost its record, or another tool may have started it
+
+    def unrecorded(self) -> Observation:
+        """Look for the node by token, then by pidfile, then by what is recorded of its end."""
+        state = self._by_token()
+        if state is not None:
+            return self.observed(state)
+        record, damage, file = self.record, self.evidence.record.damage, self.evidence.pidfile
+        pid = pid_in(file)
+        recorded_pid = record.proc.pid if record is not None and record.proc is not None else None
+        if isinstance(file, File) and isinstance(pid, int) and pid != recorded_pid:
+            return self._foreign(pid, file)
+        if record is not None:
+            fate = "its last start failed" if recorded_pid is None else self._fate(recorded_pid)
+            return self._dead(record.failure or fate, record)
+        if isinstance(pid, str):
+            return self._unsure(
+                f"{self.node.pidfile} names no process: {pid}; look at it, and remove it if the node does not run"
+            )
+        return self._dead(f"the record {self.node.recordfile} is damaged: {damage}") if damage else self._down()
+
+    def _by_token(self) -> State | None:
+        """What the environments of processes say that came of this node; None when no main process says so."""
+        node = self.node
+        for info, instance in token_holders(node, self.processes, self.me, self._uid):
+            if instance.elsewhere:  # pidfile and record are shared with a container, and mean nothing here
+                return Unsure(
+                    f"pid {info.proc.pid} says that it is {instance.node}, in another PID namespace, as of a container;"
+                    " run multi there, or give this node another --pidfile"
+                )
+        holders = main_token_holders(node, self.processes, self._uid, self.me)
+        if not holders:
+            return None
+        if len(holders) > 1:
+            pids = ", ".join(str(info.proc.pid) for info in holders)
+            return Unsure(f"pids {pids} all say that they are {node.name}; stop all but one of them by hand")
+        (info,) = holders
+        if info.instance is not None and info.instance.node != node.name:
+            return _another_node(node, info.instance.node, info.proc.pid)
+        damage = self.evidence.record.damage
+        why = f"its record {node.recordfile} is " + (f"damaged: {damage}" if damage else "gone")
+        return Lost(info.proc, why, info.suspended)
+
+    @property
+    def _uid(self) -> int:
+        return self.me.uid if self.evidence.node_uid is None else self.evidence.node_uid
+
+    def _fate(self, pid: int) -> str:
+        info = self.processes.by_pid.get(pid)
+        return f"pid {pid} is " + ("gone" if info is None or info.gone else "another process now")
+
+    def _foreign(self, pid: int, file: File) -> Observation:  # noqa: PLR0911 -- one return a case
+        """A pidfile without a record of its process: from another tool, an init script, another supervisor.
+
+        The process must be older than the file, run as the file's owner, and look like the node's command.
+        """
+        node = self.node
+        if pid <= 1 or pid == self.me.pid:
+            return self._unsure(f"{node.pidfile} names pid {pid}, which no node can be; look at it, and remove it")
+        info = self.processes.by_pid.get(pid)
+        if info is None and self.evidence.exists:
+            return self._unsure(f"{node.pidfile} names pid {pid}, {_UNSEEN}")
+        if info is None or info.gone:
+            return self._dead(f"pid {pid} is gone")
+        child = self._older_child(info)
+        if child is not None:
+            return self._dead(f"pid {pid} is another process now: pid {child} came of this node's and is older")
+        looks_right = _looks_like(node, self.evidence.cmdline)
+        late = f"it started after {node.pidfile} was written"
+        if self.processes.wall - info.age > file.mtime + _OLDER:
+            if not looks_right:
+                return self._dead(f"pid {pid} is another process now: {late}")
+            # A clock that was set makes the node's own process look late, too.
+            return self._unsure(f"pid {pid} looks like {node.name}, but {late}; {_REMOVE}")
+        doubt = wrong_owner(node.pidfile, file, info, self.me)
+        if doubt:
+            return self._unsure(doubt)
+        if not looks_right:
+            words = " ".join(self.evidence.cmdline)[:80] or "no command line"
+            return self._unsure(
+                f"{node.pidfile} names pid {pid}, which does not look like {node.name} ({words}); {_REMOVE}"
+            )
+        return self.observed(Up(info.proc, suspended=info.suspended, ends_on_hup=_ends_on_hup(self.evidence.cmdline)))
+
+    def _older_child(self, info: ProcessInfo) -> int | None:
+        """A process that says that this pid was its main process, and that is older than what has the pid now.
+
+        No child is older than its parent, and nobody sets the clock of start ticks. As with leftovers, only the
+        processes of the node's user are believed.
+        """
+        for other, instance in token_holders(self.node, self.processes, self.me, self._uid):
+            if instance.pid == info.proc.pid and other.age > info.age + _HALF_A_TICK:
+                return other.proc.pid
+        return None
+
+    # --- no process of the node is seen
+
+    def _dead(self, why: str, record: Record | None = None) -> Observation:
+        """Files without a process, unless the process runs where it cannot be seen. `record` is of its last run."""
+        unseen = self._hidden() or self._under_another_path()
+        if unseen:
+            return self._unsure(unseen)
+        left, running = self._left()
+        why = f"{why}; {running}" if left else why
+        on_purpose = record is not None and record.desired == records.WANTED_STOPPED
+        backoff = 0.0 if record is None or on_purpose else record.backoff(self.processes.wall)
+        return self.observed(Dead(why, on_purpose, backoff), left)
+
+    def _down(self) -> Observation:
+        """No file and no process, unless root left out whose node it is, and the node runs on without its files.
+
+        Root's nodes are not started beside it, and it is not touched: anybody can start a process that says so.
+        """
+        if self.me.uid == 0 and self.evidence.node_uid is None:
+            for info, instance in token_holders(self.node, self.processes, self.me):
+                if instance.pid == info.proc.pid:
+                    return self._unsure(
+                        f"pid {info.proc.pid} says that it is {self.node.name}, but runs as uid {info.uid}; "
+                        f"give --uid {info.uid} if it is, or end it by hand"
+                    )
+        left, running = self._left()
+        return self.observed(Dead(f"its main process is gone; {running}") if left else Down(), left)
+
+    def _left(self) -> tuple[tuple[Leftover, ...], str]:
+        left = leftovers(self.node, self.record, self.processes, self.evidence.node_uid, self.me)
+        number = sum(len(leftover.processes) for leftover in left)
+        return (
+            left,
+            f"{number} {'process of its tree still runs' if number == 1 else 'processes of its tree still run'}",
+        )
+
+    def _hidden(self) -> str:
+        """/proc may hide the recorded process even from its own user (hidepid, PR_SET_DUMPABLE).
+
+        A process of an earlier boot does not run; start ids begin with the boot.
+        """
+        proc = None if self.record is None else self.record.proc
+        if proc is None or not self.evidence.hidden:
+            return ""
+        mine = self.processes.by_pid.get(self.me.pid)
+        if mine is not None and mine.proc.start_id.partition(":")[0] != proc.start_id.partition(":")[0]:
+            return ""
+        return f"{self.node.recordfile} names pid {proc.pid}, {_UNSEEN}"
+
+    def _under_another_path(self) -> str:
+        """The record is of a running process whose pidfile is this one by another path, as /var/run and /run."""
+        record = self.evidence.record.rejected
+        info = None if record is None else self.running(record.proc)
+        if record is None or info is None or _base(record.node.pidfile) != _base(self.node.pidfile):
+            return ""
+        return (
+            f"{self.node.recordfile} says that {record.node.name} runs as pid {info.proc.pid} with the pidfile "
+            f"{record.node.pidfile}; give --pidfile={record.node.pidfile}, "
+            f"or remove {self.node.recordfile} if it is a copy"
+        )
+
+
+def _another_node(node: Node, other: str, pid: int) -> Unsure:
+    short, _, host = other.partition("@")
+    hint = f"give --hostname={host}" if short == node.short else "give this node another --pidfile"
+    return Unsure(f"{node.pidfile} belongs to {other}, which runs as pid {pid}; stop that one first, or {hint}")
+
+
+def _base(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _ends_on_hup(cmdline: tuple[str, ...]) -> bool:
+    """Whether it is Celery as a module, as celery multi starts it, without what multi mends (see `celery_ready`).
+
+    Where setproctitle is installed, a worker's title is all that it shows, and that does not tell how it was started.
+    """
+    if " ".join(cmdline).startswith("[celeryd: "):
+        return True
+    _, module, *_ = (*cmdline[cmdline.index("-m") :], "") if "-m" in cmdline else ("", "")
+    return module == "celery"
+
+
+# --- whether a command line can be the node's ----------------------------------------------------------
+
+
+def _looks_like(node: Node, cmdline: tuple[str, ...]) -> bool:
+    """Whether a command line can be that of the node.
+
+    It holds the node's full name, as a worker is told it or shows it in its title, or this very pidfile, which a worker
+    that writes its own is told; or it is the node's own command.
+    """
+    if any(_names(word, node.name) or _names(word, node.pidfile) for word in cmdline):
+        return True
+    if not isinstance(node.command, Known) or not cmdline:
+        return False
+    ours = [word for word in node.command.words if not word.startswith("--logfile")]
+    theirs = [word for word in cmdline if not word.startswith("--logfile")]
+    if len(theirs) == len(ours):
+        return theirs[1:] == ours[1:] and _same_program(theirs[0], ours[0])
+    # For a script the kernel puts its interpreter, and one option at most, before the script's path (execve(2)).
+    script = theirs[-len(ours) :]
+    return len(theirs) - len(ours) in {1, 2} and script[1:] == ours[1:] and _same_script(script[0], ours[0])
+
+
+def _names(word: str, name: str) -> bool:
+    """Whether a word holds a full name: itself, glued to ``-n``, or with something around it that no name goes on with.
+
+    So ``w1@host`` is neither in ``new-w1@host`` nor in ``w1@host2`` or ``w1@host.example.com``.
+    """
+    if word == f"-n{name}":
+        return True
+    at = word.find(name)
+    while at >= 0:
+        before, after = word[at - 1 : at], word[at + len(name) :][:1]
+        if not _in_a_name(before) and not _in_a_name(after):
+            return True
+        at = word.find(name, at + 1)
+    return False
+
+
+def _in_a_name(character: str) -> bool:
+    return character.isalnum() or character in {".", "-", "_", "@"}
+
+
+def _same_program(one: str, other: str) -> bool:
+    """The same file name. A Python goes by many names: ``python``, ``python3.12``, ``pypy3``."""
+    names = _base(one), _base(other)
+    return names[0] == names[1] or all(name.startswith(("python", "pypy")) for name in names)
+
+
+def _same_script(theirs: str, ours: str) -> bool:
+    return theirs == ours if "/" in ours else theirs.endswith(f"/{ours}")
