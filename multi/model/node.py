@@ -53,6 +53,7 @@ class Node:
     of the descriptors of ours that `multi.system` knows (``/dev/stderr`` and its like).
     `env` holds what is added to the caller's environment; a value None takes the variable away. What `env_files` hold
     is added at each start, behind `env`, and kept nowhere: `env_read` has the names, each with a digest of its value.
+    `hup_ends` are words or beginnings of command lines of workers that another tool started so that HUP ends them.
     Durations are seconds. With `startsecs_asked` somebody has said `startsecs`, and they count from the moment it is
     ready; else from its start. `umask` and the limits are None or empty when inherited. `origin` is the configuration
     file that the node is from, empty when it was named on the command line alone.
@@ -80,6 +81,7 @@ class Node:
     kill_mode: str = "mixed"
     reload_signal: int | None = None
     dump_signal: int | None = None
+    hup_ends: tuple[str, ...] = ()
     ready: Ready = Ready()
     ready_timeout: float = 60.0
     startsecs: float = 1.0

@@ -29,13 +29,16 @@ _KEYS = (
     "cmd",
     "name_option",
     "log_option",
+    "fills_codes",
     "dirname",
     "options",
     "dump_signal",
+    "hup_ends",
     "ready_fallback",
     "ready_fallback_note",
     "defaults",
 )
+_LIKE = {"options": '["-c --concurrency"]', "hup_ends": '["-m worker"]'}
 _NOT_DEFAULTS = frozenset({"preset", "cmd"})  # a preset says these with its own name and its own key
 
 
@@ -43,14 +46,15 @@ _NOT_DEFAULTS = frozenset({"preset", "cmd"})  # a preset says these with its own
 class Preset:
     """One worker type.
 
-    `cmd` are the words that start it, empty when the user must say them. `name_option` takes the
-    node's full name and `log_option` its log file; empty when the worker has no such option.
-    `leading` are the options that stand between the program and its subcommand. `flags` are all
-    options without a value, `valued` all with one, in every spelling; `spellings` groups those that
-    mean the same. `dropped` are flags that a node must never get: they would detach it. `defaults`
-    maps names of settings to typed values. `dirname` is the directory of root's default pidfiles and
-    logs. `ready_fallback` is taken, with `ready_fallback_note` as the sentence for the user, when
-    the worker's environment lacks what `defaults["ready"]` needs. `source` is the file it is from.
+    `cmd` are the words that start it, empty when the user must say them. `name_option` takes the node's full name and
+    `log_option` its log file; empty when the worker has no such option. With `fills_codes` the worker itself fills in
+    the codes (``%n``) in both. `leading` are the options that stand between the program and its subcommand. `flags` are
+    all options without a value, `valued` all with one, in every spelling; `spellings` groups those that mean the same.
+    `dropped` are flags that a node must never get: they would detach it. `defaults` maps names of settings to typed
+    values. `hup_ends` are words or beginnings of command lines that tell that another tool started the worker in such a
+    manner that HUP ends it. `dirname` is the directory of root's default pidfiles and logs. `ready_fallback` is taken,
+    with `ready_fallback_note` as the sentence for the user, when the worker's environment lacks what
+    `defaults["ready"]` needs. `source` is the file it is from.
     """
 
     name: str
@@ -58,6 +62,7 @@ class Preset:
     cmd: tuple[str, ...] = ()
     name_option: str = ""
     log_option: str = ""
+    fills_codes: bool = False
     leading: frozenset[str] = frozenset()
     flags: frozenset[str] = frozenset()
     valued: frozenset[str] = frozenset()
@@ -65,6 +70,7 @@ class Preset:
     dropped: frozenset[str] = frozenset()
     defaults: Mapping[str, object]
     dump_signal: int | None = None
+    hup_ends: tuple[str, ...] = ()
     dirname: str = "multi"
     ready_fallback: Ready | None = None
     ready_fallback_note: str = ""
@@ -180,6 +186,7 @@ def _extended(
         cmd=_command(doc, parent.cmd),
         name_option=_text(doc, "name_option", parent.name_option),
         log_option=_text(doc, "log_option", parent.log_option),
+        fills_codes=_yes(doc, "fills_codes", otherwise=parent.fills_codes),
         leading=(parent.leading - flags - valued) | leading,
         flags=(parent.flags - valued) | flags,
         valued=(parent.valued - flags) | valued,
@@ -187,6 +194,7 @@ def _extended(
         dropped=(parent.dropped - flags - valued) | dropped,
         defaults=_defaults(doc, parent.defaults),
         dump_signal=_signal(doc, parent.dump_signal),
+        hup_ends=_texts(doc, ("hup_ends",), doc.values["hup_ends"]) if "hup_ends" in doc.values else parent.hup_ends,
         dirname=_dirname(doc, parent.dirname),
         ready_fallback=_fallback(doc, parent.ready_fallback),
         ready_fallback_note=_text(doc, "ready_fallback_note", parent.ready_fallback_note),
@@ -199,6 +207,19 @@ def _text(doc: Document, key: str, otherwise: str) -> str:
     if not isinstance(value, str):
         raise doc.error((key,), "is not a string", "put it in quotes")
     return value
+
+
+def _yes(doc: Document, key: str, *, otherwise: bool) -> bool:
+    value = doc.values.get(key, otherwise)
+    if not isinstance(value, bool):
+        raise doc.error((key,), "is not true or false", "write it without quotes")
+    return value
+
+
+def _texts(doc: Document, path: tuple[str, ...], value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise doc.error(path, "is not an array of strings", f"write it like {_LIKE[path[0]]}")
+    return tuple(value)
 
 
 def _dirname(doc: Document, otherwise: str) -> str:
@@ -243,13 +264,11 @@ def _rows(doc: Document) -> dict[str, tuple[tuple[str, ...], ...]]:
     for kind, value in table.items():
         if kind not in _OPTIONS:
             raise doc.unknown(("options", kind), _OPTIONS, "a kind of option")
-        if not isinstance(value, list) or not all(isinstance(row, str) for row in value):
-            raise doc.error(("options", kind), "is not an array of strings", 'write it like ["-c --concurrency"]')
-        rows[kind] = tuple(tuple(row.split()) for row in value)
+        rows[kind] = tuple(tuple(row.split()) for row in _texts(doc, ("options", kind), value))
         for word in (word for row in rows[kind] for word in row):
             if not word.startswith("-") or "=" in word or ":" in word:
-                hint = 'write it like ["-c --concurrency"]'
-                raise doc.error(("options", kind), f"{quoted(word)} is not an option", hint)
+                why = f"{quoted(word)} is not an option"
+                raise doc.error(("options", kind), why, f"write it like {_LIKE['options']}")
     return rows
 
 

@@ -13,7 +13,7 @@ from multi.errors import ConfigError, MultiError, UsageError
 from multi.model import schedule
 from multi.model.node import Ready
 from multi.settings.table import Setting
-from multi.settings.toml import nearest, quoted
+from multi.text import nearest, quoted
 
 if TYPE_CHECKING:
     from multi.settings.toml import Document

@@ -86,6 +86,8 @@ def test_celery_stops_and_reloads_as_its_documentation_says() -> None:
     assert preset.defaults["ready"] == Ready("notify")
     assert preset.defaults["env"] == (("SPT_NOENV", "1"),)
     assert preset.dump_signal == signal.SIGUSR1
+    assert preset.fills_codes
+    assert preset.hup_ends == ("-m celery", "[celeryd: ")
     assert preset.dropped == {"-D", "--detach"}
     assert preset.ready_fallback == Ready("alive")
     assert preset.ready_fallback_note
@@ -444,6 +446,8 @@ WRONG = [
             "it can be alive, notify, log:REGEX, tcp:[HOST:]PORT, file:PATH or exec:COMMAND"
         ),
     ),
+    ("fills_codes = 'yes'", "1: fills_codes: is not true or false; write it without quotes"),
+    ("hup_ends = '-m x'", '1: hup_ends: is not an array of strings; write it like ["-m worker"]'),
     ("options = 3", "1: options: is not a table; write it under a line [options]"),
     ("\n[options]\nflag = []", "3: options.flag: 'flag' is not a kind of option; did you mean 'flags'?"),
     ("[options]\nflags = '-c'", '2: options.flags: is not an array of strings; write it like ["-c --concurrency"]'),

@@ -108,6 +108,7 @@ NODE = st.builds(
     kill_mode=st.sampled_from(["mixed", "process"]),
     reload_signal=st.none() | SIGNUM,
     dump_signal=st.none() | SIGNUM,
+    hup_ends=st.lists(WORD, max_size=2).map(tuple),
     ready=READY,
     ready_timeout=SECONDS,
     startsecs=SECONDS,
