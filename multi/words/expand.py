@@ -248,6 +248,7 @@ class _Maker:
             kill_mode=cast("str", said["kill_mode"]),
             reload_signal=cast("int | None", said["reload_signal"]),
             dump_signal=plan.preset.dump_signal,
+            hup_ends=plan.preset.hup_ends,
             ready=self._ready(ready, name, base),
             ready_timeout=cast("float", said["ready_timeout"]),
             startsecs=cast("float", said["startsecs"]),
@@ -332,9 +333,9 @@ class _Maker:
             (leading if given.name in preset.leading else rest).extend(words)
         place = _place_of_leading(cmd, preset)
         if preset.name_option and preset.name_option not in used:
-            rest += [preset.name_option, template.literal(name.full) if _fills_in(preset) else name.full]
+            rest += [preset.name_option, template.literal(name.full) if preset.fills_codes else name.full]
         if preset.log_option and preset.log_option not in used and not _is_descriptor(template.opened(log)):
-            path = template.handed(log) if _fills_in(preset) else template.opened(log)
+            path = template.handed(log) if preset.fills_codes else template.opened(log)
             rest += [f"{preset.log_option}={path}"] if preset.log_option.startswith("--") else [preset.log_option, path]
         append = cast("tuple[str, ...]", plan.settings["append"])
         last = [self._filled(word, name, "--append") for word in append]
@@ -406,11 +407,6 @@ def _place_of_leading(cmd: Sequence[str], preset: Preset) -> int:
         if subcommand and cmd[place] == subcommand:
             return place
     return min(after_program, len(cmd))
-
-
-def _fills_in(preset: Preset) -> bool:
-    """Whether the worker fills in codes in its name and log file itself: Celery's worker is the only one that does."""
-    return preset.dirname == "celery" and subcommand_of(preset) == "worker"
 
 
 def _tidy(path: str) -> str:
