@@ -200,7 +200,9 @@ class _Case:
             return self._unsure(
                 f"{node.pidfile} names pid {pid}, which does not look like {node.name} ({words}); {_REMOVE}"
             )
-        return self.observed(Up(info.proc, suspended=info.suspended, ends_on_hup=_ends_on_hup(self.evidence.cmdline)))
+        return self.observed(
+            Up(info.proc, suspended=info.suspended, ends_on_hup=_ends_on_hup(node, self.evidence.cmdline))
+        )
 
     def _older_child(self, info: ProcessInfo) -> int | None:
         """A process that says that this pid was its main process, and that is older than what has the pid now.
@@ -285,15 +287,10 @@ def _base(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-def _ends_on_hup(cmdline: tuple[str, ...]) -> bool:
-    """Whether it is Celery as a module, as celery multi starts it, without what multi mends (see `celery_ready`).
-
-    Where setproctitle is installed, a worker's title is all that it shows, and that does not tell how it was started.
-    """
-    if " ".join(cmdline).startswith("[celeryd: "):
-        return True
-    _, module, *_ = (*cmdline[cmdline.index("-m") :], "") if "-m" in cmdline else ("", "")
-    return module == "celery"
+def _ends_on_hup(node: Node, cmdline: tuple[str, ...]) -> bool:
+    """Whether HUP ends a worker that another tool started with this command line, where multi's own restarts."""
+    words = " ".join(cmdline)
+    return any(words.startswith(text) or f" {text} " in f"{words} " for text in node.hup_ends)
 
 
 # --- whether a command line can be the node's ----------------------------------------------------------

@@ -23,7 +23,7 @@ from multi.observe.judge import judge
 from world import Entry, World, node_of
 
 WALL = 1_700_000_000.0
-NODE = node_of(argv=("/usr/bin/program", "--name", "w1"))
+NODE = node_of(argv=("/usr/bin/program", "--name", "w1"), hup_ends=("-m celery", "[celeryd: "))
 ROOT, WORKER, MALLORY = 0, 1000, 1666
 PID, ME = 4000, 77
 PROC = Proc(PID, "boot:1")
