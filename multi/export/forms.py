@@ -190,7 +190,7 @@ def _unit(order: Order, node: Node) -> str:
         *([f"Nice={node.nice}"] if node.nice is not None else []),
         *(f"Limit{name.upper()}={_unit_limit(soft)}:{_unit_limit(hard)}" for name, soft, hard in node.rlimits),
         *(f"Environment={_unit_variable(node, name, value)}" for name, value in _set_env(node)),
-        *(_TELL if notify and any("celery" in word for word in (node.preset, *node.words)) else ()),
+        *(_TELL if notify else ()),
         *(f"UnsetEnvironment={name}" for name in _unset_env(node)),
         *_unit_log(node),
         f"KillSignal=SIG{signal_name(node.stop.first)}",
@@ -218,7 +218,7 @@ def _unit(order: Order, node: Node) -> str:
     )
 
 
-_TELL = ("# lets the plug-in that multi has in Celery say READY=1", "Environment=MULTI_INSTANCE=systemd")
+_TELL = ("# a plug-in of multi in the worker says READY=1 only where this is set", "Environment=MULTI_INSTANCE=systemd")
 
 
 def _unit_command(node: Node) -> Sequence[str]:
