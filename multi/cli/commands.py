@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it d
     from multi.logs import LogLine, Unseen
     from multi.model.event import Event
     from multi.model.step import Route
-    from multi.report.lines import Progress, Style
+    from multi.report import Progress, Style
 
 DUMP = "dump"  # stands in the place of a signal's name
 
@@ -221,8 +221,8 @@ def wait(order: Order, session: Session) -> int:
 
 def status(order: Order, session: Session) -> int:
     """Ride as far as observe: a line a node."""
+    from multi import report
     from multi.machine import MachineError
-    from multi.report import lines as report
 
     selection = _select(order, session)
     screen = session.screen
@@ -232,7 +232,7 @@ def status(order: Order, session: Session) -> int:
         screen.complain(remark(str(error)))
         return report.STATUS_UNKNOWN
     if order.has(JSON):
-        screen.say(report.to_json([report.view_json(view) for view in views]))
+        _say_json(screen, views)
     elif not views:
         screen.complain(remark(str(_no_nodes(order, selection))))
     else:
@@ -266,10 +266,8 @@ def show(order: Order, session: Session) -> int:
 
     nodes = _select(order, session).nodes
     if order.has(JSON):
-        from multi.report import lines as report
-
         commands = [{"node": node.name, "command": list(node.words)} for node in nodes]
-        session.screen.say(report.to_json(commands))
+        _say_json(session.screen, commands)
     else:
         session.screen.say(*(expansion.command_line(node) for node in nodes))
     return 0
@@ -290,9 +288,7 @@ def get(order: Order, session: Session) -> int:
         session.screen.complain(remark(str(UsageError(wanted or "''", "there is no such node", hint))))
         return EXIT_FAILED
     if order.has(JSON):
-        from multi.report import lines as report
-
-        session.screen.say(report.to_json({"node": node.name, "command": list(node.words)}))
+        _say_json(session.screen, {"node": node.name, "command": list(node.words)})
     else:
         session.screen.say(expansion.command_line(node))
     return 0
@@ -300,13 +296,13 @@ def get(order: Order, session: Session) -> int:
 
 def diff(order: Order, session: Session) -> int:
     """What `apply` would do; exit 1 when there is anything to do."""
-    from multi.report import lines as report
+    from multi import report
 
     selection = _select(order, session)
     found = session.line().diff(selection)
     screen = session.screen
     if order.has(JSON):
-        screen.say(report.to_json([report.difference_json(each) for each in found]))
+        _say_json(screen, found)
     else:
         style = report.Style(screen.colour)
         screen.say(*(line for each in found for line in report.difference_lines(each, style)))
@@ -317,13 +313,15 @@ def diff(order: Order, session: Session) -> int:
 
 def check(order: Order, session: Session) -> int:
     """Each setting of each node and where it is from; what a start would fail of, and exit 2 when there is that."""
-    from multi.report import lines as report
+    from multi import report
 
     selection = _select(order, session)
     obstacles = session.line().check(selection)
     screen = session.screen
     if order.has(JSON):
-        screen.say(report.to_json(report.check_json(selection, obstacles)))
+        from multi.report.json import check_json
+
+        _say_json(screen, check_json(selection, obstacles))
     elif not order.has(QUIET):
         screen.say(*report.check_lines(selection, report.Style(screen.colour)))
     screen.complain(*(remark(str(obstacle)) for obstacle in obstacles))
@@ -332,7 +330,7 @@ def check(order: Order, session: Session) -> int:
 
 def logs(order: Order, session: Session) -> int:
     """The nodes' logs, merged; exit 1 when one of them cannot be read, 77 when that is only not permitted."""
-    from multi.report import lines as report
+    from multi import report
 
     selection = _select(order, session)
     screen = session.screen
@@ -345,7 +343,7 @@ def logs(order: Order, session: Session) -> int:
     colours: dict[str, int] = {}
     for line in session.line().logs(selection, lines=count, follow=order.has(FOLLOW)):
         if order.has(JSON):
-            screen.say(report.to_json({"nodes": line.names.split(","), "text": line.text}))
+            _say_json(screen, {"nodes": line.names.split(","), "text": line.text})
         else:
             screen.say(report.log_line(line, colours.setdefault(line.names, len(colours)), style))
         if screen.deaf:
@@ -375,9 +373,7 @@ def export(order: Order, session: Session) -> int:
             for path in paths:
                 session.screen.say(path)
     elif order.has(JSON):
-        from multi.report import lines as report
-
-        session.screen.say(report.to_json(dict(files)))
+        _say_json(session.screen, dict(files))
     else:
         for path, text in files.items():
             session.screen.say(*([f"# ---- {path}"] if len(files) > 1 else []), text.rstrip("\n"))
@@ -431,11 +427,15 @@ def _select(
     return selection
 
 
+def _say_json(screen: Screen, *values: object) -> None:
+    from multi.report.json import to_json
+
+    screen.say(*map(to_json, values))
+
+
 def _print_list(order: Order, session: Session, texts: list[str]) -> None:
     if order.has(JSON):
-        from multi.report import lines as report
-
-        session.screen.say(report.to_json(texts))
+        _say_json(session.screen, texts)
     else:
         session.screen.say(*texts)
 
@@ -450,7 +450,7 @@ def _no_nodes(order: Order, selection: Selection) -> UsageError:
 
 def _act(order: Order, session: Session, selection: Selection, request: str = "") -> int:
     """Ride on with the nodes; `wish` is what is asked of them, where it is not the command's own name."""
-    from multi.report import lines as report
+    from multi import report
 
     screen = session.screen
     options = _options(order, screen)
@@ -463,7 +463,7 @@ def _act(order: Order, session: Session, selection: Selection, request: str = ""
     if order.has(DRY_RUN):
         routes = session.line().plan(request or order.command.name, selection)
         if order.has(JSON):
-            screen.say(*(report.to_json(report.route_json(route)) for route in routes))
+            _say_json(screen, *routes)
         else:
             style = report.Style(screen.colour)
             screen.say(*(report.route_line(route, style) for route in routes))
@@ -473,8 +473,8 @@ def _act(order: Order, session: Session, selection: Selection, request: str = ""
 
 def _options(order: Order, screen: Screen) -> RunOptions:
     """How the line is ridden, of what the user said and of where the progress would be shown."""
+    from multi import report
     from multi.act import RunOptions
-    from multi.report import lines as report
 
     watched = not (order.has(QUIET) or order.has(JSON))
     return RunOptions(
@@ -505,8 +505,8 @@ def _seconds(text: str) -> float:
 
 def _follow(order: Order, screen: Screen, events: Iterator[Event]) -> int:
     """Print the events as they come; the exit code that they make."""
+    from multi import report
     from multi.model.event import Skipped, Waiting
-    from multi.report import lines as report
 
     ledger, progress = report.Ledger(), report.Progress()
     style, error_style = report.Style(screen.colour), report.Style(screen.error_colour)
@@ -514,9 +514,8 @@ def _follow(order: Order, screen: Screen, events: Iterator[Event]) -> int:
     for event in events:
         ledger = ledger.after(event)
         if order.has(JSON):
-            fact = report.event_json(event)
-            if fact is not None:
-                screen.say(report.to_json(fact))
+            if not isinstance(event, Waiting):
+                _say_json(screen, event)
             continue
         if terse and isinstance(event, Skipped):
             continue

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from multi import api as pipeline
+from multi import report
 from multi.api import View
 from multi.model.event import (
     Adopted,
@@ -27,7 +28,9 @@ from multi.model.event import (
 )
 from multi.model.process import Proc
 from multi.model.state import Up
-from multi.report import lines as report
+from multi.report import json as report_json
+from multi.report import status
+from multi.report.json import event_json, view_json
 from multi.system import System
 from real import Real
 from world import node_of
@@ -57,7 +60,7 @@ def test_all_events_are_here() -> None:
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
 def test_the_page_has_each_event_with_its_keys(event: Event) -> None:
     """docs/operating.md has a row for each event, with exactly the keys that it has."""
-    fact = report.event_json(event)
+    fact = event_json(event)
     assert fact is not None
     page = (DOCS / "operating.md").read_text()
     info = re.search(rf"^\| `{fact['event']}` \| .* \| (.*) \|$", page, re.MULTILINE)
@@ -68,7 +71,7 @@ def test_the_page_has_each_event_with_its_keys(event: Event) -> None:
 
 def test_the_page_has_the_keys_of_status() -> None:
     """docs/operating.md names each key of `status --json`, and no other."""
-    view = report.view_json(View(node=node_of(), state=Up(Proc(2, "b:1"))))
+    view = view_json(View(node=node_of(), state=Up(Proc(2, "b:1"))))
     page = (DOCS / "operating.md").read_text()
     paragraph = re.search(r"`status --json` has .*?\n\n", page, re.DOTALL)
     assert paragraph is not None
@@ -81,7 +84,7 @@ def test_the_page_has_every_state() -> None:
     page = (DOCS / "operating.md").read_text()
     states = re.search(r"`state` \(([^)]*)\)", page)
     assert states is not None
-    assert set(re.findall(r"`(\w+)`", states.group(1))) == set(report._STATE_COLOUR)  # noqa: SLF001 -- all there are
+    assert set(re.findall(r"`(\w+)`", states.group(1))) == set(status._STATE_COLOUR)  # noqa: SLF001 -- all there are
 
 
 def test_the_design_has_every_room() -> None:
@@ -109,6 +112,11 @@ def test_the_example_with_another_machine(real: Real) -> None:
     assert report.exit_code(events) == 77
     assert told == [f"would send 15 to {real.pid('w1')}"]
     assert real.state("w1") == {"w1": "running"}
-    for name in ("exit_code", "event_lines", "event_json", "state"):
+    for module, name in (
+        (report, "exit_code"),
+        (report, "event_lines"),
+        (report, "state_word"),
+        (report_json, "event_json"),
+    ):
         assert f"`{name}(" in page
-        assert callable(getattr(report, name))
+        assert callable(getattr(module, name))

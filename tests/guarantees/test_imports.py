@@ -34,7 +34,6 @@ COMMAND_LINE = frozenset({"cli", "cli.commands", "cli.screen", "cli.words", "err
 DOOR = frozenset({"system", "system.files", "system.local", "system.trusted_path"})
 WORDS = COMMAND_LINE | DOOR | frozenset(PARSING_NAMES.split())
 LOOKING = WORDS | {
-    "check",
     "logs",
     "model.event",
     "model.record",
@@ -47,7 +46,7 @@ LOOKING = WORDS | {
     "observe.trust",
     "system.linux",
 }
-LOOKING |= {"report", "report.lines"}
+LOOKING |= {"report", "report.lines", "report.progress", "report.status"}
 ACTING = LOOKING | {"act", "act.loop", "act.options", "act.ready", "act.waits", "act.walk", "decide", "decide.table"}
 STANDARD = frozenset({"tomllib" if sys.version_info >= (3, 11) else "tomli", "select", "shlex", "signal"})
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multi import report
 from multi.api import Selection, View
 from multi.model.event import (
     Adopted,
@@ -51,7 +52,7 @@ from multi.model.step import (
     Step,
     Stop,
 )
-from multi.report import lines as report
+from multi.report.json import check_json, event_json, route_json, to_json, view_json
 from multi.text import printable
 
 N = "w1@host"
@@ -224,10 +225,10 @@ def test_event(event: Event, lines: list[str], verbose: list[str], fact: dict[st
     assert list(report.event_lines(event)) == lines
     assert list(report.event_lines(event, verbose=True)) == verbose
     if fact is None:
-        assert report.event_json(event) is None
+        assert event_json(event) is None
     else:
-        assert report.event_json(event) == {"node": N, **fact}
-        assert list(report.event_json(event) or ())[:3] == ["event", "node", "pid"]
+        assert event_json(event) == {"node": N, **fact}
+        assert list(event_json(event) or ())[:3] == ["event", "node", "pid"]
 
 
 def test_interrupted_is_nobodys_event() -> None:
@@ -235,7 +236,7 @@ def test_interrupted_is_nobodys_event() -> None:
     event = Interrupted(signal.SIGINT)
     text = "multi: interrupted by INT: nothing more is done; 'multi status' tells what runs"
     assert report.event_lines(event) == (text,)
-    assert report.event_json(event) == {"event": "interrupted", "node": None, "pid": None, "signal": "INT"}
+    assert event_json(event) == {"event": "interrupted", "node": None, "pid": None, "signal": "INT"}
 
 
 def test_halted_says_which_nodes_run_the_old_and_which_the_new() -> None:
@@ -243,7 +244,7 @@ def test_halted_says_which_nodes_run_the_old_and_which_the_new() -> None:
     event = Halted(("w1@host", "w2@host"), ("w3@host",), (), ("w4@host",))
     text = "multi: stopped at the first failure; new: w1@host w2@host; failed: w3@host; as before: w4@host"
     assert report.event_lines(event) == (text,)
-    assert report.event_json(event) == {
+    assert event_json(event) == {
         "event": "halted",
         "node": None,
         "pid": None,
@@ -348,8 +349,8 @@ def test_text_of_others_is_harmless(text: str, tail: tuple[str, ...]) -> None:
     for event in events:
         for line in report.event_lines(event, verbose=True):
             assert line.isprintable()
-        fact = report.event_json(event)
-        encoded = report.to_json(fact)
+        fact = event_json(event)
+        encoded = to_json(fact)
         assert encoded.isascii()
         assert "\n" not in encoded
         assert json.loads(encoded) == fact
@@ -502,7 +503,7 @@ STEPS: list[tuple[Step, str, dict[str, object]]] = [
         {"step": "skip", "why": "already running", "met": True},
     ),
     (Refuse("not a file"), "refused: not a file", {"step": "refuse", "why": "not a file"}),
-    (Resume(PROC), "let pid 4711 go on: it stands still", {"step": "wake", "pid": 4711}),
+    (Resume(PROC), "let pid 4711 go on: it stands still", {"step": "resume", "pid": 4711}),
     (Spawn(), f"start: {COMMAND}", {"step": "spawn", "command": list(node().words)}),
     (AwaitReady(PROC), "wait until pid 4711 is ready", {"step": "await-ready", "pid": 4711}),
     (AwaitUp(), "wait until it is up", {"step": "await-up"}),
@@ -537,7 +538,7 @@ def test_step(step: Step, text: str, fact: dict[str, object]) -> None:
     """A step of a plan has this text and this JSON object."""
     route = Route(node(), (step,))
     assert report.route_line(route) == f"w1@host: {text}"
-    assert report.route_json(route) == {"node": "w1@host", "steps": [fact]}
+    assert route_json(route) == {"node": "w1@host", "steps": [fact]}
 
 
 def test_route_is_one_line() -> None:
@@ -592,7 +593,7 @@ def test_status_of(state: State, state_word: str, code: int, pid: int | None, wh
     view = View(node=node(), state=state)
     assert report.state_word(state) == state_word
     assert report.status_exit_code([view]) == code
-    fact = report.view_json(view)
+    fact = view_json(view)
     assert (fact["state"], fact["pid"], fact["why"]) == (state_word, pid, why)
 
 
@@ -614,7 +615,7 @@ def test_status_of_several(states: list[State], code: int) -> None:
 
 def test_status_json_keys() -> None:
     """The keys of `status --json` are a contract; what is not known is null."""
-    unknown = report.view_json(View(node=node(), state=Down()))
+    unknown = view_json(View(node=node(), state=Down()))
     assert unknown == {
         "node": "w1@host",
         "name": "w1",
@@ -641,7 +642,7 @@ def test_status_json_keys() -> None:
         restarts=2,
         status_text="celery@w1 ready",
     )
-    assert json.loads(report.to_json(report.view_json(known))) == {
+    assert json.loads(to_json(view_json(known))) == {
         **unknown,
         "state": "running",
         "pid": 4711,
@@ -731,7 +732,7 @@ def test_settings_are_shown_as_they_are_written(name: str, value: object, text: 
     shown = [] if text is None else [f"    {name} = {text}  (multi.toml [defaults])"]
     assert list(report.check_lines(selection)) == ["configuration: /m.toml", N, f"    command = {COMMAND}", *shown]
     settings = {} if text is None else {name: [text, "multi.toml [defaults]"]}
-    assert report.check_json(selection, ()) == {
+    assert check_json(selection, ()) == {
         "config": "/m.toml",
         "nodes": [{"node": N, "command": list(node().words), "settings": settings}],
         "obstacles": [],
@@ -742,4 +743,4 @@ def test_status_of_a_node_that_keeps_dying() -> None:
     """Why a node is dead says how long `ensure` still leaves it alone."""
     view = View(node=node(), state=Dead("it exited with status 1", backoff=40.0))
     why = "it exited with status 1; 'multi ensure' tries again in 40s"
-    assert report.view_json(view)["why"] == why
+    assert view_json(view)["why"] == why

@@ -1,0 +1,134 @@
+"""Values as JSON, by their field names. The keys are a contract with other programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from math import isfinite
+from typing import get_args
+
+from multi.api import Difference, Selection, View
+from multi.check import Obstacle
+from multi.model.event import Event, Readied, Survived, Waiting
+from multi.model.node import Known
+from multi.model.schedule import Schedule, signal_name
+from multi.model.step import Clear, Route, Signal, Spawn, Step, Stop
+from multi.report.lines import settings_of, shown_changes
+from multi.report.status import reason, shown_pid, state_word
+
+_HIDDEN = frozenset({(Survived, "killed"), (Signal, "stop"), (Stop, "again"), (Clear, "keep")})
+
+
+def to_json(value: object) -> str:
+    """`value` as JSON on one line, in ASCII: a reader in any locale gets the same bytes.
+
+    Events, routes, views and differences may stand anywhere in it.
+    """
+    return json.dumps(value, allow_nan=False, default=_object)
+
+
+def _object(value: object) -> object:
+    match value:
+        case View():
+            return view_json(value)
+        case Difference():
+            return difference_json(value)
+        case Route():
+            return route_json(value)
+        case _ if isinstance(value, get_args(Event)):
+            return event_json(value)
+    raise TypeError(f"{value!r} has no form in JSON")
+
+
+def event_json(event: Event) -> dict[str, object] | None:
+    """`event` as the object that ``--json`` prints; None for `Waiting`, which is progress and no fact.
+
+    Every object has ``event``, ``node`` and ``pid`` (null where there is none), then the event's own fields.
+    """
+    if isinstance(event, Waiting):
+        return None
+    name = "ready" if isinstance(event, Readied) else type(event).__name__.lower()
+    return {"event": name, "node": None, "pid": None, **_fields(event)}
+
+
+def route_json(route: Route) -> dict[str, object]:
+    """`route` as the object that ``--dry-run --json`` prints: ``node`` and its ``steps``."""
+    return {"node": route.node.name, "steps": [_step_json(step, route) for step in route.steps]}
+
+
+def _step_json(step: Step, route: Route) -> dict[str, object]:
+    name = "".join(f"-{c.lower()}" if c.isupper() else c for c in type(step).__name__).removeprefix("-")
+    command = {"command": list(route.node.words)} if isinstance(step, Spawn) else {}
+    return {"step": name, **_fields(step), **command}
+
+
+def _fields(value: Event | Step) -> dict[str, object]:
+    """Field -> its value as JSON has it: an empty text is null, and so is a number that JSON cannot hold."""
+    found: dict[str, object] = {}
+    for name in type(value).__match_args__:
+        if (type(value), name) in _HIDDEN:
+            continue
+        one = getattr(value, name)
+        match name, one:
+            case "signum", int():
+                found["signal"] = signal_name(one)
+            case "argv", tuple():
+                found["command"] = list(one)
+            case "proc", _:
+                found["pid"] = one.pid
+            case _, tuple():
+                found[name] = list(one)
+            case _, Schedule():
+                found[name] = str(one)
+            case _, float():
+                found[name] = _number(one)
+            case _:
+                found[name] = None if one == "" else one
+    return found
+
+
+def _number(value: float | None) -> float | None:
+    """JSON has neither infinity nor NaN; what is not a number is not known."""
+    return value if value is not None and isfinite(value) else None
+
+
+def view_json(view: View) -> dict[str, object]:
+    """One element of the array that ``status --json`` prints; what is not known is null."""
+    return {
+        "node": view.node.name,
+        "name": view.node.short,
+        "state": state_word(view.state),
+        "why": reason(view.state),
+        "pid": shown_pid(view.state),
+        "uptime": _number(view.uptime),
+        "cpu_percent": _number(view.cpu_percent),
+        "memory": view.memory,
+        "children": view.children,
+        "restarts": view.restarts,
+        "status_text": view.status_text or None,
+        "pidfile": view.node.pidfile,
+        "logfile": view.node.logfile or None,
+        "command": list(view.node.words) if isinstance(view.node.command, Known) else None,
+    }
+
+
+def difference_json(difference: Difference) -> dict[str, object]:
+    """`difference` as an object: ``node``, ``verb``, ``why``, ``changes`` as ``{setting: [running, configured]}``."""
+    changes = shown_changes(difference)
+    return {"node": difference.node, "verb": difference.verb, "why": difference.why or None, "changes": changes}
+
+
+def check_json(selection: Selection, obstacles: Sequence[Obstacle]) -> dict[str, object]:
+    """The same as one object: ``config``, ``nodes`` with ``settings`` as ``{name: [value, source]}``, ``obstacles``."""
+    return {
+        "config": selection.config,
+        "nodes": [
+            {
+                "node": node.name,
+                "command": list(node.words),
+                "settings": {name: [text, source or None] for name, text, source in settings_of(selection, node)},
+            }
+            for node in selection.nodes
+        ],
+        "obstacles": [{"node": each.node, "what": each.what, "why": each.why, "hint": each.hint} for each in obstacles],
+    }

@@ -1,0 +1,203 @@
+"""The table of `status`, and what becomes the exit code of a command: states, events, routes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from multi.api import View
+from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED
+from multi.model.event import Event, Failed, Interrupted, Refused, Skipped, Survived
+from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
+from multi.model.step import Refuse, Route, Skip
+from multi.report.lines import PLAIN, Style
+from multi.text import duration, printable, size
+from multi.value import dataclass, replace
+
+# Exit codes of ``status``: "Init Script Actions", Linux Standard Base Core 5.0, section 22.2.
+STATUS_RUNNING = 0
+STATUS_DEAD = 1
+STATUS_STOPPED = 3
+STATUS_UNKNOWN = 4
+
+_STATE_COLOUR = {
+    "running": "green",
+    "starting": "yellow",
+    "stopping": "yellow",
+    "stopped": "dim",
+    "dead": "red",
+    "lost": "magenta",
+    "unsure": "magenta",
+}
+
+
+def state_word(state: State) -> str:
+    """One of ``running starting stopping stopped dead lost unsure``."""
+    match state:
+        case Down():
+            return "stopped"
+        case Up(ready=ready):
+            return "running" if ready else "starting"
+        case Stopping():
+            return "stopping"
+        case Dead(on_purpose=on_purpose):
+            return "stopped" if on_purpose else "dead"
+        case Lost():
+            return "lost"
+        case Unsure():
+            return "unsure"
+
+
+def reason(state: State) -> str | None:
+    """Why the node is in that state."""
+    match state:
+        case Dead(why, _, backoff) if backoff > 0:
+            return f"{why}; 'multi ensure' tries again in {duration(backoff)}"
+        case Dead(why) | Lost(_, why) | Unsure(why):
+            return why or None
+        case Up(suspended=True):
+            return "it stands still, because somebody sent it STOP; 'multi start' lets it go on"
+        case Stopping(suspended=True):
+            return "it stands still, because a stop was cut off or somebody sent it STOP; 'multi stopwait' goes on"
+        case _:
+            return None
+
+
+def shown_pid(state: State) -> int | None:
+    """The process that the state is about."""
+    return state.proc.pid if isinstance(state, (Up, Stopping, Lost)) else None
+
+
+def status_code(state: State) -> int:
+    """The exit code of ``status`` for one node, in the sense of the LSB.
+
+    What counts is whether the program runs. A starting, stopping or lost node does: a caller who takes any other
+    code for "not running" would leave its process alone at shutdown.
+    """
+    match state:
+        case Up() | Stopping() | Lost():
+            return STATUS_RUNNING
+        case Down() | Dead(on_purpose=True):
+            return STATUS_STOPPED
+        case Dead():
+            return STATUS_DEAD
+        case Unsure():
+            return STATUS_UNKNOWN
+
+
+def status_exit_code(views: Iterable[View]) -> int:
+    """One code for all nodes: 4 before 1 before 3 before 0. No node at all is not running: 3."""
+    codes = {status_code(view.state) for view in views}
+    return next((code for code in (STATUS_UNKNOWN, STATUS_DEAD, STATUS_STOPPED, STATUS_RUNNING) if code in codes), 3)
+
+
+_COLUMNS = ("NODE", "STATE", "PID", "UPTIME", "CPU", "MEMORY", "CHILDREN", "RESTARTS", "LOG", "NOTE")
+_TO_THE_RIGHT = {"PID", "UPTIME", "CPU", "MEMORY", "CHILDREN", "RESTARTS"}
+
+
+def status_table(views: Sequence[View], style: Style = PLAIN) -> tuple[str, ...]:
+    """The lines of the aligned table: a heading, then a line a node; ``-`` is not known or not there.
+
+    The last column is there only when a node has something to say: why it is dead, or its own status text.
+    """
+    rows = [_row(view) for view in views]
+    shown = len(_COLUMNS) if any(row[-1] for row in rows) else len(_COLUMNS) - 1
+    widths = [max(_width(row[column]) for row in (_COLUMNS, *rows)) for column in range(shown)]
+    lines = [style.paint("bold", "  ".join(_padded(_COLUMNS, widths)).rstrip())]
+    for row in rows:
+        cells = _padded(row, widths)
+        cells[1] = style.paint(_STATE_COLOUR[row[1]], cells[1])
+        lines.append("  ".join(cells).rstrip())
+    return tuple(lines)
+
+
+def _row(view: View) -> tuple[str, ...]:
+    pid = shown_pid(view.state)
+    return (
+        printable(view.node.name),
+        state_word(view.state),
+        "-" if pid is None else str(pid),
+        "-" if view.uptime is None else duration(view.uptime),
+        "-" if view.cpu_percent is None else f"{view.cpu_percent:.1f}%",
+        "-" if view.memory is None else size(view.memory),
+        "-" if view.children is None else str(view.children),
+        "-" if view.restarts is None else str(view.restarts),
+        printable(view.node.logfile) or "-",
+        printable(_note(view)),
+    )
+
+
+def _note(view: View) -> str:
+    """Why it is as it is, and what it says of itself; of one that is gone, that these were its last words."""
+    why, said = reason(view.state) or "", view.status_text
+    if isinstance(view.state, Dead) and said:
+        said = "" if _LAST_WORDS in why else f"{_LAST_WORDS} {said}"
+    return "; ".join(text for text in (why, said) if text)
+
+
+_LAST_WORDS = "it last said:"
+
+
+def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    cells: list[str] = []
+    for heading, cell, width in zip(_COLUMNS, row, widths, strict=False):  # the last column may be left out
+        blanks = " " * (width - _width(cell))
+        cells.append(blanks + cell if heading in _TO_THE_RIGHT else cell + blanks)
+    return cells
+
+
+def _width(text: str) -> int:
+    """Columns that `text` takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What a stream of events comes to, one event after the other."""
+
+    codes: frozenset[int] = frozenset()
+    interrupted: bool = False
+
+    def after(self, event: Event) -> Ledger:
+        """The ledger with `event` entered."""
+        match event:
+            case Failed(exit_code=code) | Refused(exit_code=code):
+                return replace(self, codes=self.codes | {code})
+            case Survived() | Skipped(met=False):
+                return replace(self, codes=self.codes | {EXIT_FAILED})
+            case Interrupted():
+                return replace(self, interrupted=True)
+            case _:
+                return self
+
+    @property
+    def exit_code(self) -> int:
+        """0 when no node failed.
+
+        An interrupted command says so (130), whatever else it did. A plain failure (1) hides a busy node (75) or a
+        lack of permission (77), so that a caller who tries again on 75 alone never overlooks a node that is broken.
+        With neither, the highest code.
+        """
+        if self.interrupted:
+            return EXIT_INTERRUPTED
+        if EXIT_FAILED in self.codes:
+            return EXIT_FAILED
+        return max(self.codes, default=0)
+
+
+def exit_code(events: Iterable[Event]) -> int:
+    """The exit code that `events` make; see `Ledger.exit_code`."""
+    ledger = Ledger()
+    for event in events:
+        ledger = ledger.after(event)
+    return ledger.exit_code
+
+
+def plan_exit_code(routes: Iterable[Route]) -> int:
+    """1 when a node would be refused or left as it is, as the command itself would exit; else 0."""
+    steps = [step for route in routes for step in route.steps]
+    unmet = any(isinstance(step, Refuse) or (isinstance(step, Skip) and not step.met) for step in steps)
+    return EXIT_FAILED if unmet else 0
