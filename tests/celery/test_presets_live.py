@@ -13,6 +13,8 @@ import pytest
 
 from workers import redis_server, wanted
 
+pytestmark = pytest.mark.engine  # workers of every kind
+
 Multi = Callable[..., "subprocess.CompletedProcess[str]"]
 
 PROJECT = {

@@ -173,6 +173,7 @@ def test_pages_lead_somewhere(page: str) -> None:
 # --- what they do ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.engine
 def test_logrotate_rotates_under_running_nodes(host: Host) -> None:
     """A log is rotated while it is written: no hole, and nothing lost but what was written meanwhile."""
     need("logrotate")
@@ -210,6 +211,7 @@ def _lines(text: str) -> list[str]:
     return [line for line in text.split("\n")[:-1] if re.fullmatch(r"\d{10}\.\d{9}", line)]
 
 
+@pytest.mark.engine
 def test_monit_starts_and_keeps_nodes(host: Host) -> None:
     """Monit starts the nodes as the workers' user, starts again what died, and stops them whole."""
     need("monit")
@@ -234,6 +236,7 @@ def test_monit_starts_and_keeps_nodes(host: Host) -> None:
         assert multi(host, "status", "w1", "w2").code == 3
 
 
+@pytest.mark.engine
 def test_supervisord_runs_nodes(host: Host) -> None:
     """Supervisord runs each node through multi, starts again what died, and stops a node by its schedule."""
     need("supervisord", "supervisorctl")

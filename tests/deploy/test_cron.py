@@ -12,6 +12,8 @@ import pytest
 from private_machine import BIN, CHECKOUT, PROJECT, USER, USER_ID, Host, machine, need
 from real import stays, until
 
+pytestmark = pytest.mark.engine  # a cron daemon looks at its tables once a minute
+
 SNIPPET = "config/cron.d/multi"
 NODES = f"""\
 [defaults]

@@ -429,6 +429,7 @@ def test_g8_an_init_script_runs_nothing_of_the_directory_it_is_called_in(real: R
     assert run(words, real.env).returncode == 3
 
 
+@pytest.mark.engine
 @pytest.mark.root
 def test_g11_a_crontab_starts_and_keeps() -> None:
     """G11: a real cron starts the node as its user, with the exact words, and again when it has died."""
@@ -598,6 +599,7 @@ def test_supervisord_is_not_told_of_dev_null() -> None:
     assert "/dev/null" not in text
 
 
+@pytest.mark.engine
 def test_g11_supervisord_runs_it_with_the_exact_words(real: Real) -> None:
     """G11: from a real supervisord's parser to the worker: words, variables, umask and directory are exact."""
     need("supervisord", "supervisorctl", root=False)
@@ -794,6 +796,7 @@ def test_g11_launchd_has_the_exact_words(real: Real) -> None:
 # --- Procfile -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.engine
 def test_g11_honcho_runs_a_procfile_with_the_exact_words(real: Real) -> None:
     """G11: honcho, from its own parser to the worker: words, variables, umask, priority and directory are exact."""
     pytest.importorskip("honcho")

@@ -52,9 +52,12 @@ VERBS = (
 )
 
 
-@pytest.fixture(params=SHELLS)
+_TAKEN = [SHELLS[0], *(pytest.param(name, marks=pytest.mark.engine) for name in SHELLS[1:])]
+
+
+@pytest.fixture(params=_TAKEN)
 def shell(request: pytest.FixtureRequest) -> str:
-    """Give one of the shells that may be /bin/sh somewhere."""
+    """Give one of the shells that may be /bin/sh somewhere; all but the first are engines."""
     name = str(request.param)
     need(name.split(maxsplit=1)[0])
     return name
@@ -84,6 +87,7 @@ def pids(host: Host) -> dict[str, int]:
 # --- the whole life, on real workers -------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("shell", SHELLS, indirect=True)
 def test_life_of_the_workers(host: Host, shell: str) -> None:
     """Two real workers of the unprivileged user live by the verbs, with the configuration of Celery's own script."""
     host.app()

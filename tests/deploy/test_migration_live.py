@@ -18,6 +18,8 @@ import private_machine
 from private_machine import BIN, PROJECT, USER, USER_ID, Host, need
 from real import Real, alive, stat, until
 
+pytestmark = pytest.mark.engine  # workers of two programs, started and stopped in turn
+
 EXAMPLE = Path(__file__).parents[2] / "examples/celery_app"
 APP = ("-A", "tasks", "-l", "INFO")
 # Workers that notice a stop within seconds: with this broker, a prefork pool takes longer to end than to start.

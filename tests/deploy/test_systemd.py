@@ -17,6 +17,8 @@ from private_machine import BIN, CHECKOUT, NO_LIMITS, STRANGER, STRANGER_ID, USE
 from real import WORKER, as_argv, stays, until
 from system_machine import Booted, machine
 
+pytestmark = pytest.mark.engine  # boots machines
+
 UNITS = CHECKOUT / "config/systemd"
 SERVICES = (
     *("multi.service", "multi@.service", "multi-run@.service", "multi-beat.service"),

@@ -18,6 +18,8 @@ from typing import Any
 import psutil
 import pytest
 
+pytestmark = pytest.mark.engine  # each example has workers of its own
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE = 60.0  # seconds; a deadline, not a wait
 

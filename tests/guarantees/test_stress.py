@@ -11,6 +11,8 @@ import stress
 if TYPE_CHECKING:
     from real import Real
 
+pytestmark = pytest.mark.engine  # long storms
+
 _SECONDS = 12.0
 
 
