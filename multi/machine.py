@@ -269,7 +269,7 @@ class Machine(Ground, Protocol):
     def tail(self, path: str, offset: int, limit: int) -> bytes:
         """The last `limit` bytes of what stands after `offset` in a log; empty when it cannot be read."""
 
-    def mark(self, path: str) -> str:
+    def fingerprint(self, path: str) -> str:
         """A word for what lies at a path, links followed; another one once it is made anew or written to.
 
         Empty when nothing is there.

@@ -96,7 +96,7 @@ def before(node: Node, machine: Machine) -> Before:
     if node.ready.kind == "log":
         machine.log_begin(node.name, node.logfile, 0)
     kind, what = node.ready.kind, node.ready.what
-    mark = machine.mark(what) if kind == "file" else ""
+    mark = machine.fingerprint(what) if kind == "file" else ""
     return Before(machine.size(node.logfile), mark, taken=kind == "tcp" and machine.taken(what))
 
 
@@ -221,7 +221,7 @@ def _look(node: Node, machine: Machine, course: _Course, now: float) -> Proof | 
             if _printed(node, machine, course):
                 return Proof(str(node.ready))
         case "file":
-            if machine.mark(what) not in {"", course.mark}:
+            if machine.fingerprint(what) not in {"", course.mark}:
                 return Proof(str(node.ready))
         case "tcp" | "exec":
             if not course.probing and now >= course.again:

@@ -1,43 +1,28 @@
-"""The launcher: a process in a session of its own that forks the nodes and reaps them.
-
-Why it is there: a process can leave its controlling terminal for good only by being a member, not the
-leader, of a session without one (setsid(2), credentials(7)). So somebody has to lead that session,
-fork, and go. The launcher does it once for all nodes of a command. It is also their parent while the
-command runs, so the exit status of a node that dies is known exactly. It ends when `multi` does, in
-whatever way `multi` ends, because the socket between them then reads end-of-file.
+"""What runs between fork and exec: a node sets itself up, waits at its gate, executes.
 
 The gate: each node gets one end of a socket pair. It sets itself up completely, says so, and waits.
 Only after `multi` has written pidfile and record does it get the one byte that lets it execute. When
 `multi` is killed in between, the node reads end-of-file and leaves. So nothing of the user's ever runs
 that is not on record.
 
-The code between fork and exec runs in a single thread, raises nothing out, and ends in `os._exit`.
+This code runs in a single thread, raises nothing out, and ends in `os._exit`.
 """
 
 from __future__ import annotations
 
 import errno
-import gc
 import marshal
 import os
-import select
 import signal
 import socket
 import stat
-import struct
-from typing import NoReturn
 
 from multi.machine import INSTANCE, INSTANCE_PID
-from multi.system import trusted_path as way
+from multi.system import trusted_path
 
-HEADER = struct.Struct("=II")  # bytes of the request, id of the launch
-ENDED = struct.Struct("=cIi")  # kind, id of the launch, status or errno
-KIND_ENDED, KIND_FORK_FAILED, KIND_GIVEN_UP = b"x", b"f", b"g"
-ELSEWHERE = -1  # in the place of an errno: what we fork is born into another pid namespace than multi's
 GO = b"g"
 PREPARED = "prepared"
 FAILED = "failed"
-_EXIT_NOT_EXECUTED = 127  # as a shell reports a command it could not run
 _STDERR = 2
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK
 _MOST_LINKS = 40  # as many as the kernel follows, path_resolution(7)
@@ -68,153 +53,7 @@ class StepError(Exception):
         self.errno = (error.errno or 0) if error is not None else code
 
 
-def serve(control: socket.socket, limits: tuple[int, int] | None) -> NoReturn:
-    """Be the launcher until `control` reads end-of-file. Never returns, never raises.
-
-    `limits` of open files, soft and hard, are the nodes' to have, where ours were raised.
-    """
-    try:
-        _serve(control, limits)
-    except OSError as error:
-        try:
-            control.sendall(ENDED.pack(KIND_GIVEN_UP, 0, error.errno or 0))
-        except OSError:
-            pass  # multi is gone: that is why we go, too
-    except BaseException:  # noqa: BLE001, S110 -- a forked copy of the caller must not run the caller's code
-        pass
-    os._exit(0)
-
-
-def _serve(  # noqa: C901 -- what is set up once, and one branch a source
-    control: socket.socket, limits: tuple[int, int] | None
-) -> None:
-    os.setsid()
-    if os.getppid() == 0:
-        # As after 'unshare --pid' without --fork (pid_namespaces(7)). A node would say a pid that to multi is that of
-        # some other process, and would end with us.
-        control.sendall(ENDED.pack(KIND_GIVEN_UP, 0, ELSEWHERE))
-        control.shutdown(socket.SHUT_WR)
-        while control.recv(1 << 16):
-            pass  # until multi has heard of it, which it does not where its requests are refused
-        return
-    # The nodes inherit the launcher's signals, so they are put in order once, here.
-    for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
-        try:
-            signal.signal(signum, signal.SIG_DFL)
-        except (OSError, ValueError):
-            continue  # the C library keeps a few real-time signals for itself
-    wake_read, wake_write = os.pipe()
-    os.set_blocking(wake_write, False)
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    _close_all_but({0, 1, 2, control.fileno(), wake_read, wake_write})
-    if limits is not None:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    poll = select.poll()
-    poll.register(control, select.POLLIN)
-    poll.register(wake_read, select.POLLIN)
-    # A collection would write to every object that multi has made, and so copy all memory that is shared with it.
-    gc.disable()
-    gc.freeze()
-    children: dict[int, int] = {}
-    buffered = bytearray()
-    gates: list[int] = []
-    while True:
-        ready = {fd for fd, _ in poll.poll()}
-        if wake_read in ready:
-            os.read(wake_read, 4096)
-            _reap(control, children)
-        if control.fileno() in ready:
-            data, fds, flags, _ = socket.recv_fds(control, 1 << 18, 64)
-            if flags & socket.MSG_CTRUNC:
-                raise OSError(errno.EMFILE, "no descriptor was left for a gate")
-            for fd in fds:
-                os.set_inheritable(fd, False)  # noqa: FBT003 -- what recvmsg(2) hands over is inheritable
-            gates += fds
-            if not data:
-                return
-            buffered += data
-            while (request := _take(buffered)) is not None:
-                gate = gates.pop(0)
-                _fork(control, request, gate, children, (control.fileno(), wake_read, wake_write, *gates))
-
-
-def _take(buffered: bytearray) -> tuple[int, bytes] | None:
-    if len(buffered) < HEADER.size:
-        return None
-    size, ident = HEADER.unpack_from(buffered)
-    if len(buffered) < HEADER.size + size:
-        return None
-    payload = bytes(buffered[HEADER.size : HEADER.size + size])
-    del buffered[: HEADER.size + size]
-    return ident, payload
-
-
-def _fork(
-    control: socket.socket,
-    request: tuple[int, bytes],
-    gate_fd: int,
-    children: dict[int, int],
-    ours: tuple[int, ...],
-) -> None:
-    """Fork one node. `ours` are descriptors that it must not hold: whoever waits for the end of one waits for all."""
-    ident, payload = request
-    try:
-        pid = os.fork()
-    except OSError as error:
-        os.close(gate_fd)
-        control.sendall(ENDED.pack(KIND_FORK_FAILED, ident, error.errno or 0))
-        return
-    if pid == 0:
-        try:
-            signal.set_wakeup_fd(-1)
-            for fd in ours:
-                os.close(fd)
-            _become(marshal.loads(payload), gate_fd)  # noqa: S302 -- written by our own parent
-        finally:
-            os._exit(_EXIT_NOT_EXECUTED)
-    os.close(gate_fd)
-    children[pid] = ident
-
-
-def _reap(control: socket.socket, children: dict[int, int]) -> None:
-    while children:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            return
-        ident = children.pop(pid, None)
-        if ident is not None:
-            control.sendall(ENDED.pack(KIND_ENDED, ident, os.waitstatus_to_exitcode(status)))
-
-
-def _close_all_but(keep: set[int]) -> None:
-    """Close every other descriptor, at a cost that does not depend on RLIMIT_NOFILE."""
-    for directory in ("/proc/self/fd", "/dev/fd"):
-        try:
-            names = os.listdir(directory)
-        except OSError:
-            continue
-        for fd in {int(name) for name in names} - keep:
-            try:
-                os.close(fd)
-            except OSError:
-                continue  # the one that the listing itself used
-        return
-    low = 0
-    for fd in sorted(keep):
-        if low < fd:  # an empty range at 0 would reach the system call as the range of all
-            os.closerange(low, fd)
-        low = fd + 1
-    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
-
-
-def _become(request: Request, gate_fd: int) -> None:
+def become(request: Request, gate_fd: int) -> None:
     """Child: set up, wait at the gate, execute. Returns only on failure."""
     with socket.socket(fileno=gate_fd) as gate:
         try:
@@ -392,7 +231,7 @@ def open_log(path: str, links: int = 0) -> int:
                 raise OSError(errno.EBADF, "only descriptors 0 to 2 are passed on")  # noqa: TRY301 -- one way out
             return os.dup(own)
         fd = _open_as_root(path, links) if os.geteuid() == 0 else _open_as_user(path)
-    except way.UnsafeError as error:
+    except trusted_path.UnsafeError as error:
         raise StepError(f"cannot log to {path}", error, error.hint) from error
     except OSError as error:
         if error.errno == errno.ENXIO:
@@ -409,14 +248,14 @@ def _open_as_user(path: str) -> int:
         if error.errno not in {errno.ELOOP, errno.EMLINK}:
             raise
     if os.lstat(path).st_uid not in {0, os.geteuid()}:
-        raise way.UnsafeError("it is a link that another user made", "remove the link, or give --logfile")
+        raise trusted_path.UnsafeError("it is a link that another user made", "remove the link, or give --logfile")
     return os.open(path, _APPEND, 0o640)
 
 
 def _open_as_root(path: str, links: int) -> int:
-    """Go by a way that nobody else can have bent, and write into no file that somebody else put there."""
+    """Take a path that nobody else can have bent, and write into no file that somebody else put there."""
     directory, _, base = path.rpartition("/")
-    with way.to(directory or "/", ()) as at:
+    with trusted_path.open_directory(directory or "/", ()) as at:
         try:
             fd = os.open(base, _APPEND | os.O_NOFOLLOW, 0o640, dir_fd=at.fd)
         except OSError as error:
@@ -424,14 +263,15 @@ def _open_as_root(path: str, links: int) -> int:
                 raise
             if not at.guarded:
                 hint = "remove the link, or give --logfile"
-                raise way.UnsafeError("it is a link that another user could have made", hint) from error
+                raise trusted_path.UnsafeError("it is a link that another user could have made", hint) from error
             if directory.startswith("/proc/"):  # its links are doors of the kernel, not paths (proc(5))
                 return os.open(base, _APPEND, dir_fd=at.fd)
             return open_log(os.path.join(directory or "/", os.readlink(base, dir_fd=at.fd)), links + 1)
         found = os.fstat(fd)
         if not at.guarded and (found.st_uid != 0 or found.st_nlink > 1):
             os.close(fd)
-            raise way.UnsafeError("another user could have put it there", "remove it, or give --logfile elsewhere")
+            hint = "remove it, or give --logfile elsewhere"
+            raise trusted_path.UnsafeError("another user could have put it there", hint)
         return fd
 
 

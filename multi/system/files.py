@@ -1,26 +1,27 @@
-"""Files: read with suspicion, replaced atomically, locked."""
+"""Files: read with suspicion, replaced atomically."""
 
 from __future__ import annotations
 
 import _thread
 import errno
-import fcntl
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from multi.machine import File, MachineError, Unreadable
-from multi.system import trusted_path as way
+from multi.machine import File, FileWrite, MachineError, Unreadable
+from multi.system import trusted_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from multi.system.trusted_path import Owner
 
+    OwnerOf = Callable[[str | None, str | None], Owner | None]
+
 _TOGETHER = 64  # files that are flushed together; each holds a descriptor meanwhile
 _FLUSHERS = 8  # threads that wait for the disk besides our own
-_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
-_CHANGE = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+CHANGE = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_MODE = 0o644  # every tool may read a pidfile, only its owner may write it
 _DEVICE = Unreadable("it is a device", "choose another --pidfile")  # root made it; /dev/null must not be removed
 _KINDS = (
@@ -32,22 +33,12 @@ _KINDS = (
 )
 
 
-class Page(NamedTuple):
-    """What shall stand at `path`, and for whom; see `multi.machine.FileWrite`."""
-
-    path: str
-    data: bytes
-    owner: Owner | None
-    private: bool
-    ours: bool
-
-
 def read(path: str, limit: int) -> File | Unreadable | None:
     """A regular file's content, no link followed, at most `limit` bytes; never blocks."""
-    directory, base = _split(path)
+    directory, base = split(path)
     try:
-        with way.to(directory) as at:
-            fd = os.open(at.name(base), _READ, dir_fd=at.fd)
+        with trusted_path.open_directory(directory) as at:
+            fd = os.open(at.name(base), READ, dir_fd=at.fd)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -66,7 +57,7 @@ def read(path: str, limit: int) -> File | Unreadable | None:
 
 def _unreadable(error: OSError) -> Unreadable:
     """What cannot be read just now may well be sound: nobody must be told to remove it."""
-    hint = error.hint if isinstance(error, way.UnsafeError) else ""
+    hint = error.hint if isinstance(error, trusted_path.UnsafeError) else ""
     if error.errno in {errno.EACCES, errno.EPERM}:
         hint = hint or "run multi as its owner, or as root"
     return Unreadable(error.strerror or str(error), hint or _HINTS.get(error.errno or 0) or "check that disk")
@@ -90,87 +81,93 @@ def _content(fd: int, limit: int) -> File | Unreadable:
     return File(data, found.st_uid, stat.S_IMODE(found.st_mode), found.st_mtime)
 
 
-def write(pages: Sequence[Page]) -> list[MachineError | None]:
+def write(writes: Sequence[FileWrite], owner_of: OwnerOf) -> list[MachineError | None]:
     """Replace each path: temporary file, fsync, rename, read back. An error leaves the old file; None is success.
 
     A flush costs the same for one file as for many that are flushed together, so they take each step together.
     """
     answers: list[MachineError | None] = []
-    for start in range(0, len(pages), _TOGETHER):
-        answers += _Round(pages[start : start + _TOGETHER]).run()
+    for start in range(0, len(writes), _TOGETHER):
+        answers += _Round(writes[start : start + _TOGETHER], owner_of).run()
     return answers
 
 
 class _Round:
     """Files that are written together, a step at a time. State of one round."""
 
-    def __init__(self, pages: Sequence[Page]) -> None:
-        self._pages = pages
+    def __init__(self, writes: Sequence[FileWrite], owner_of: OwnerOf) -> None:
+        self._writes = writes
+        self._owner_of = owner_of
         self._errors: dict[int, MachineError | None] = {}
-        self._ways: dict[str, way.Way] = {}
+        self._directories: dict[str, trusted_path.Directory] = {}
         self._unflushed: dict[int, int] = {}
 
     def run(self) -> list[MachineError | None]:
         try:
-            for number, page in enumerate(self._pages):
-                self._begin(number, page)
+            for number, write in enumerate(self._writes):
+                self._begin(number, write)
             failed = _flush(tuple(self._unflushed.values()))
             placed: dict[str, list[int]] = {}
             for number, fd in self._unflushed.items():
                 os.close(fd)
                 if self._place(number, failed.get(fd)):
-                    placed.setdefault(_split(self._pages[number].path)[0], []).append(number)
+                    placed.setdefault(split(self._writes[number].path)[0], []).append(number)
             for directory, numbers in placed.items():
                 self._sync(directory, numbers)
-            for number, page in enumerate(self._pages):
-                self._finish(number, page)
+            for number, write in enumerate(self._writes):
+                self._finish(number, write)
         finally:
-            for at in self._ways.values():
+            for at in self._directories.values():
                 at.close()
-        return [self._errors[number] for number in range(len(self._pages))]
+        return [self._errors[number] for number in range(len(self._writes))]
 
-    def _begin(self, number: int, page: Page) -> None:
-        directory, base = _split(page.path)
+    def _begin(self, number: int, write: FileWrite) -> None:
+        directory, base = split(write.path)
         try:
-            if directory not in self._ways:
-                self._ways[directory] = way.to(directory)
-            self._unflushed[number] = _write_temporary(self._ways[directory], base, page)
+            if directory not in self._directories:
+                self._directories[directory] = trusted_path.open_directory(directory)
+            self._unflushed[number] = _write_temporary(
+                self._directories[directory], base, write, self._owner_of(write.user, write.group)
+            )
+        except MachineError as error:
+            self._errors[number] = error
         except OSError as error:
-            self._errors[number] = _cannot("write", page.path, error)
+            self._errors[number] = cannot("write", write.path, error)
 
     def _place(self, number: int, refusal: OSError | None) -> bool:
-        path = self._pages[number].path
-        directory, base = _split(path)
-        at = self._ways[directory]
+        path = self._writes[number].path
+        directory, base = split(path)
+        at = self._directories[directory]
         try:
             if refusal is not None:
                 raise refusal
             os.rename(at.name(_temporary(base)), at.name(base), src_dir_fd=at.fd, dst_dir_fd=at.fd)
         except OSError as error:
-            self._errors[number] = _cannot("write", path, error)
+            self._errors[number] = cannot("write", path, error)
             return False
         return True
 
     def _sync(self, directory: str, numbers: Iterable[int]) -> None:
         try:
-            _sync_directory(self._ways[directory])
+            _sync_directory(self._directories[directory])
         except OSError as error:
-            self._errors.update((number, _cannot("write", self._pages[number].path, error)) for number in numbers)
+            self._errors.update((number, cannot("write", self._writes[number].path, error)) for number in numbers)
 
-    def _finish(self, number: int, page: Page) -> None:
+    def _finish(self, number: int, write: FileWrite) -> None:
         """Read back what is in its place; leave nothing of what is not."""
-        directory, base = _split(page.path)
+        directory, base = split(write.path)
         if number not in self._errors:
-            self._errors[number] = _read_back(page)
-        elif directory in self._ways:
-            at = self._ways[directory]
+            self._errors[number] = _read_back(write)
+        elif directory in self._directories:
+            at = self._directories[directory]
             try:
                 os.unlink(at.name(_temporary(base)), dir_fd=at.fd)
             except OSError:
                 return  # it was never made, or the disk that refused it also refuses this
 
 
-def _split(path: str) -> tuple[str, str]:
+def split(path: str) -> tuple[str, str]:
+    """Directory and name of an absolute path."""
     directory, _, base = path.rpartition("/")
     return directory or "/", base
 
@@ -180,13 +177,13 @@ def _temporary(base: str) -> str:
     return f".{base}.new"
 
 
-def _read_back(page: Page) -> MachineError | None:
-    back = read(page.path, max(len(page.data), 1))
-    if isinstance(back, File) and back.data == page.data:
+def _read_back(write: FileWrite) -> MachineError | None:
+    back = read(write.path, max(len(write.data), 1))
+    if isinstance(back, File) and back.data == write.data:
         return None
     if isinstance(back, Unreadable):
-        return MachineError(f"cannot read {page.path} back", back.why, "make room, or check the disk, and try again")
-    return MachineError(f"cannot write {page.path}", "it does not read back as it was written", "check the disk")
+        return MachineError(f"cannot read {write.path} back", back.why, "make room, or check the disk, and try again")
+    return MachineError(f"cannot write {write.path}", "it does not read back as it was written", "check the disk")
 
 
 def _flush(fds: Sequence[int]) -> dict[int, OSError]:
@@ -227,7 +224,7 @@ def _flush(fds: Sequence[int]) -> dict[int, OSError]:
     return failed
 
 
-def _write_temporary(at: way.Way, base: str, page: Page) -> int:
+def _write_temporary(at: trusted_path.Directory, base: str, write: FileWrite, owner: Owner | None) -> int:
     """Make the file and return it open, not yet flushed."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     name = at.name(_temporary(base))
@@ -237,20 +234,20 @@ def _write_temporary(at: way.Way, base: str, page: Page) -> int:
         os.unlink(name, dir_fd=at.fd)
         fd = os.open(name, flags, 0o600, dir_fd=at.fd)
     try:
-        view = memoryview(page.data)
+        view = memoryview(write.data)
         while view:
             view = view[os.write(fd, view) :]
-        if page.owner is not None:
-            os.fchown(fd, -1 if page.ours else page.owner.uid, page.owner.gid)
-        shared = page.ours and page.owner is not None
-        os.fchmod(fd, _FILE_MODE if not page.private else 0o640 if shared else 0o600)
+        if owner is not None:
+            os.fchown(fd, -1 if write.ours else owner.uid, owner.gid)
+        shared = write.ours and owner is not None
+        os.fchmod(fd, _FILE_MODE if not write.private else 0o640 if shared else 0o600)
     except OSError:
         os.close(fd)
         raise
     return fd
 
 
-def _sync_directory(at: way.Way) -> None:
+def _sync_directory(at: trusted_path.Directory) -> None:
     # One that was opened to pass through cannot be flushed, so it is opened again, by itself.
     fd = os.open(at.name("."), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at.fd)
     try:
@@ -264,10 +261,10 @@ def _sync_directory(at: way.Way) -> None:
 
 def amend(path: str, old: bytes, new: bytes) -> None:
     """Change one byte where it stands, which is all or nothing without any flush; fine when `old` is not there."""
-    directory, base = _split(path)
+    directory, base = split(path)
     try:
-        with way.to(directory) as at:
-            fd = os.open(at.name(base), _CHANGE, dir_fd=at.fd)
+        with trusted_path.open_directory(directory) as at:
+            fd = os.open(at.name(base), CHANGE, dir_fd=at.fd)
         try:
             found = os.fstat(fd)
             position = os.pread(fd, found.st_size, 0).find(old) if found.st_nlink == 1 else -1
@@ -276,123 +273,49 @@ def amend(path: str, old: bytes, new: bytes) -> None:
         finally:
             os.close(fd)
     except OSError as error:
-        raise _cannot("write", path, error) from error
+        raise cannot("write", path, error) from error
 
 
 def remove(path: str) -> None:
     """Remove `path`; fine when it is not there."""
-    directory, base = _split(path)
+    directory, base = split(path)
     try:
-        with way.to(directory) as at:
+        with trusted_path.open_directory(directory) as at:
             os.unlink(at.name(base), dir_fd=at.fd)
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        raise _cannot("remove", path, error) from error
+        raise cannot("remove", path, error) from error
 
 
 def make_directory(path: str, owner: Owner | None) -> None:
     """Make `path` and what is missing above it. What is made belongs to `owner` and keeps others from writing."""
     try:
-        way.make(path, owner)
+        trusted_path.make_directory(path, owner)
     except OSError as error:
         if error.errno == errno.ENOENT:  # it was not there, and above it is nothing that directories can be made in
             error = OSError(errno.ENOENT, "nothing can be made there")
-        raise _cannot(
-            "use" if isinstance(error, way.UnsafeError) else "make", f"the directory {path}", error
+        raise cannot(
+            "use" if isinstance(error, trusted_path.UnsafeError) else "make", f"the directory {path}", error
         ) from error
 
 
-def open_lock(path: str, owner: Owner | None) -> int:
-    """Open or make a lock file. Raises `MachineError`.
-
-    Only its owner may read it: whoever can open a file can lock it, and so keep everybody else waiting.
-    """
-    directory, base = _split(path)
-    users, groups = ((), ()) if owner is None else ((owner.uid,), (owner.gid,))
-    try:
-        with way.to(directory, users, groups) as at:
-            fd = _open_or_make(at, base, owner)
-    except OSError as error:
-        raise _cannot("lock", path, error) from error
-    found = os.fstat(fd)
-    why, hint = _cannot_be_ours(found), "look at it, and remove it"
-    if not why and found.st_uid not in {0, os.geteuid(), *users}:
-        # Not to be removed: that user's multi may hold it just now.
-        why = f"it belongs to uid {found.st_uid}"
-        whose = way.user_name(found.st_uid)
-        hint = f"run multi as {whose}, or as root" if os.geteuid() else f"give --uid {whose} if it is that user's node"
-    if why:
-        os.close(fd)
-        raise MachineError(f"cannot lock {path}", why, hint, errno.EPERM)
-    return fd
-
-
-def _open_or_make(at: way.Way, base: str, owner: Owner | None) -> int:
-    name = at.name(base)
-    while True:
-        try:
-            return os.open(name, _CHANGE, dir_fd=at.fd)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            if error.errno != errno.EROFS:
-                raise
-            # A disk that became read-only must keep nobody from ending a node; a lock needs no writing, flock(2).
-            return os.open(name, _READ, dir_fd=at.fd)
-        try:
-            # Alone, or not at all: what somebody put there meanwhile must not be given to anybody.
-            fd = os.open(name, _CHANGE | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=at.fd)
-        except FileExistsError:
-            continue
-        try:
-            os.fchmod(fd, 0o600)
-            if owner is not None:
-                os.fchown(fd, owner.uid, owner.gid)
-        except OSError:
-            os.close(fd)
-            raise
-        return fd
-
-
-def _cannot_be_ours(found: os.stat_result) -> str:
-    """Why a lock file is one that somebody planted: a link to a file that we would write into, or a trap to wait in."""
-    if not stat.S_ISREG(found.st_mode):
-        return "it is not a regular file"
-    if found.st_nlink > 1:
-        return "it has a second name, so another user may have linked it here"
-    return ""
-
-
-def take_lock(fd: int) -> bool:
-    """Take the lock of an open file if nobody holds it. Raises `OSError` where the file system has no locks.
-
-    It is the whole-file flock(2) that the package filelock takes too, so the two exclude each other. The package
-    itself stays outside: what it imports registers work to do in each forked child, which doubled the cost of one.
-    """
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def is_current(fd: int, path: str) -> bool:
-    """Whether `path` still names the file that `fd` has open."""
-    try:
-        here, there = os.fstat(fd), os.stat(path, follow_symlinks=False)
-    except OSError:
-        return False
-    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
-
-
-def mark(path: str) -> str:
+def fingerprint(path: str) -> str:
     """A word for what lies at `path`, empty when nothing does; another one once it is made anew, written or touched."""
     try:
         found = os.stat(path)
     except OSError:
         return ""
     return f"{found.st_dev}:{found.st_ino}:{found.st_ctime_ns}"
+
+
+def listing(directory: str, suffix: str) -> tuple[str, ...]:
+    """Paths in a directory that end in `suffix`, sorted."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return ()
+    return tuple(sorted(f"{directory}/{name}" for name in names if name.endswith(suffix) and name[0] != "."))
 
 
 def size(path: str) -> int:
@@ -441,10 +364,11 @@ _HINTS = {
 }
 
 
-def _cannot(verb: str, path: str, error: OSError) -> MachineError:
+def cannot(verb: str, path: str, error: OSError) -> MachineError:
+    """What the kernel refused, with what to try."""
     code = error.errno or 0
     why = error.strerror or str(error)
-    hint = error.hint if isinstance(error, way.UnsafeError) else _HINTS.get(code, "")
+    hint = error.hint if isinstance(error, trusted_path.UnsafeError) else _HINTS.get(code, "")
     if code in {errno.ELOOP, errno.EMLINK}:
         why, hint, code = "it is a symbolic link", hint or "look at it, and remove it", errno.EPERM
     if verb == "make" and code == errno.ENOENT:

@@ -7,7 +7,7 @@ import os
 import time
 from functools import cache
 
-from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PID, INSTANCE_PIDFILE, INSTANCE_PROBE
+from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PID, INSTANCE_PIDFILE, INSTANCE_PROBE, MachineError
 from multi.model.process import Instance, Proc, ProcessInfo
 from multi.value import replace
 
@@ -16,14 +16,14 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _STAT_BYTES = 4096
 _ENVIRON_BYTES = 1 << 18  # more than most have
 _MOST_ENVIRON = 6 << 20  # no environment is longer: fs/exec.c takes three quarters of _STK_LIM
-LISTINGS = 8  # of the process table for one census; on a busy machine some process ends all the time
-_EXEC_SECONDS, _EXEC_PAUSE = 0.5, 0.0005  # for all who are in execve(2) in one census; one may hang on a slow disk
+LISTINGS = 8  # of the process table for one table; on a busy machine some process ends all the time
+_EXEC_SECONDS, _EXEC_PAUSE = 0.5, 0.0005  # for all who are in execve(2) in one table; one may hang on a slow disk
 _EXITING = 0x4  # PF_EXITING in field 9 of proc_pid_stat(5), include/linux/sched.h
 _NO_WORDS_YET = b"0"  # the end of its environment, field 51, until execve(2) has put one there
 _PATH_MAX = 4096  # no path of ours is longer
 _PREFIX = INSTANCE.encode()  # of the names of all that we give a process to carry
-_MARK = _PREFIX + b"="
-_MARKS = [f"\0{name}=".encode() for name in (INSTANCE, INSTANCE_PID, INSTANCE_NODE, INSTANCE_PIDFILE)]
+_TOKEN = _PREFIX + b"="
+_CARRIED = [f"\0{name}=".encode() for name in (INSTANCE, INSTANCE_PID, INSTANCE_NODE, INSTANCE_PIDFILE)]
 
 
 @cache
@@ -48,15 +48,19 @@ def _slurp(path: str, limit: int) -> bytes:
         os.close(fd)
 
 
-def look(pid: int, boottime: float, *, with_instance: bool = True) -> ProcessInfo | None:
-    """One process, or None when there is none. `boottime` is CLOCK_BOOTTIME now, seconds. May raise `OSError`."""
+def look(pid: int, *, with_instance: bool = True) -> ProcessInfo | None:
+    """One process, or None when there is none. May raise `OSError`."""
     try:
-        info, _, _ = _look(pid, boottime, with_instance=with_instance)
+        info, _, _ = _look(pid, _boottime(), with_instance=with_instance)
     except OSError as error:
         if _tells_nothing(error):
             raise
         return None
     return info
+
+
+def _boottime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _look(pid: int, boottime: float, *, with_instance: bool = True) -> tuple[ProcessInfo, bool, bool]:
@@ -125,14 +129,14 @@ def is_thread(pid: int) -> bool:
 
 def start_id(pid: int) -> str | None:
     """The start id of a process that is not gone, or None. May raise `OSError`."""
-    info = look(pid, 0.0, with_instance=False)
+    info = look(pid, with_instance=False)
     return None if info is None or info.gone else info.proc.start_id
 
 
 def _environ(pid: int | str) -> bytes | None:
     """The environment it was executed with, empty also while it has none; None when we may not read it.
 
-    Of a large one the beginning is enough where our marks stand there. A shell hands them on in an order of its own.
+    Of a large one the beginning is enough where ours stand there. A shell hands them on in an order of its own.
     """
     path = f"/proc/{pid}/environ"
     try:
@@ -141,7 +145,7 @@ def _environ(pid: int | str) -> bytes | None:
             return raw
         whole = b"\0" + raw[: raw.rfind(b"\0") + 1]
         # In one read(2), so that no execve(2) comes between two halves.
-        return raw if all(mark in whole for mark in _MARKS) else _slurp(path, _MOST_ENVIRON)
+        return raw if all(name in whole for name in _CARRIED) else _slurp(path, _MOST_ENVIRON)
     except (FileNotFoundError, ProcessLookupError):
         return b""
     except OSError:
@@ -159,13 +163,13 @@ def _environ_of_a_thread(pid: int) -> bytes | None:
 
 def _instance(raw: bytes) -> Instance | None:
     """What the process carries of ours in its environment."""
-    if _MARK not in raw:
+    if _TOKEN not in raw:
         return None
     return instance_of(dict(word.partition(b"=")[::2] for word in raw.split(b"\0") if word.startswith(_PREFIX)))
 
 
-def _put_in_place(infos: dict[int, ProcessInfo]) -> None:
-    """What carriers say of themselves, as it is seen from here. Who came of a main process is where that one is."""
+def _put_in_file_id(infos: dict[int, ProcessInfo]) -> None:
+    """Translate what token holders say of themselves to this container. Children of a main process are where it is."""
     holders = [(pid, info, info.instance) for pid, info in infos.items() if info.instance is not None]
     for pid, info, instance in holders:
         if instance.pid == pid:
@@ -191,18 +195,18 @@ def _means_ours(pid: int, path: str) -> bool:
 
     Where roots or mounts differ, the directories tell: the file itself may be gone.
     """
-    if _link(f"/proc/{pid}/ns/mnt") in {"", _our("ns/mnt")} and _place(f"/proc/{pid}/root") in {None, _our_root()}:
+    if _link(f"/proc/{pid}/ns/mnt") in {"", _our("ns/mnt")} and _file_id(f"/proc/{pid}/root") in {None, _our_root()}:
         return True
     at = path
     while at not in {"", "/"} and len(at) < _PATH_MAX:
         at = os.path.dirname(at)
-        ours, theirs = _place(at), _place(f"/proc/{pid}/root{at}")
+        ours, theirs = _file_id(at), _file_id(f"/proc/{pid}/root{at}")
         if ours is not None or theirs is not None:
             return ours == theirs
     return False
 
 
-def _place(path: str) -> tuple[int, int] | None:
+def _file_id(path: str) -> tuple[int, int] | None:
     """What tells a file from all others; None where there is nothing that we may see."""
     try:
         found = os.stat(path)
@@ -221,7 +225,7 @@ def _link(path: str) -> str:
 
 @cache
 def _our_root() -> tuple[int, int] | None:
-    return _place("/")
+    return _file_id("/")
 
 
 @cache
@@ -253,21 +257,18 @@ def instance_of(env: dict[bytes, bytes]) -> Instance | None:
     )
 
 
-def process_infos(boottime: float) -> dict[int, ProcessInfo]:
-    """Every process that can be seen."""
-    return table(boottime)[0]
-
-
-def table(boottime: float) -> tuple[dict[int, ProcessInfo], bool]:
-    """Every process that can be seen, and whether the table is settled: see `multi.machine.ProcessTable`.
+def table() -> tuple[dict[int, ProcessInfo], bool]:
+    """Every process that can be seen, and whether the table is settled: see `ProcessTable`.
 
     One that ends between the listing and the look at it may have forked before, and its child may be in no listing
     yet: a family that never stands still would not be seen at all. So while any has ended, or is about to, list again
-    and look at those that are new; where all were still there, whatever is missing has a mother among the rows. One in
+    and look at those that are new; where all were still there, whatever is missing has a parent in the table. One in
     the middle of execve(2) is looked at again when it has come through: until then nothing tells whose it is.
     """
+    _prove_procfs()
+    boottime = _boottime()
     found: dict[int, ProcessInfo] = {}
-    patience = time.monotonic() + _EXEC_SECONDS
+    deadline = time.monotonic() + _EXEC_SECONDS
     ended = True
     for _ in range(LISTINGS):
         new = [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in found]
@@ -287,14 +288,25 @@ def table(boottime: float) -> tuple[dict[int, ProcessInfo], bool]:
                 ended = ended or ending
                 if executing:
                     in_exec.append(pid)
-            if not in_exec or time.monotonic() >= patience:
+            if not in_exec or time.monotonic() >= deadline:
                 break
             time.sleep(_EXEC_PAUSE)
             new = in_exec
         if not ended:
             break
-    _put_in_place(found)
+    _put_in_file_id(found)
     return found, not ended
+
+
+def _prove_procfs() -> None:
+    """Raise `MachineError` where /proc does not show the processes whose pids are ours to use (pid_namespaces(7)).
+
+    To one that shows none, each node would be gone; in one of another namespace, a pid is another process.
+    """
+    ours = _link("/proc/self")
+    if ours != str(os.getpid()):
+        why = "it shows those of another pid namespace" if ours else "it is not mounted"
+        raise MachineError("cannot look at processes in /proc", why, "try 'mount -t proc proc /proc'")
 
 
 def cmdline(pid: int) -> tuple[str, ...]:

@@ -46,9 +46,9 @@ class Local:
 
     def user_name(self, uid: int) -> str:
         """The login name of a user, or else the number."""
-        from multi.system import trusted_path as way
+        from multi.system import trusted_path
 
-        return way.user_name(uid)
+        return trusted_path.user_name(uid)
 
     def program(self, name: str, path: str) -> str:
         """Where a program is found by `path`; as it is when it is found nowhere."""
@@ -166,6 +166,6 @@ def _refuse_planted(path: str, found: os.stat_result) -> None:
 def _is_roots(found: os.stat_result) -> bool:
     if found.st_uid == 0:
         return True
-    from multi.system import trusted_path as way
+    from multi.system import trusted_path
 
-    return way.is_outside(found.st_uid)
+    return trusted_path.is_outside(found.st_uid)

@@ -9,6 +9,31 @@ import stat
 from multi.machine import MachineError
 
 
+class Logs:
+    """The logs that are followed, one for each key."""
+
+    def __init__(self) -> None:
+        self._logs: dict[str, Log] = {}
+
+    def begin(self, key: str, path: str, limit: int) -> bytes:
+        self.release(key)
+        log = self._logs[key] = Log(path)
+        return log.begin(limit)
+
+    def more(self, key: str, limit: int) -> bytes:
+        log = self._logs.get(key)
+        return b"" if log is None else log.more(limit)
+
+    def release(self, key: str) -> None:
+        log = self._logs.pop(key, None)
+        if log is not None:
+            log.close()
+
+    def close(self) -> None:
+        for key in list(self._logs):
+            self.release(key)
+
+
 class Log:
     """An open log and how far it was read. A log that is not there yet is empty."""
 

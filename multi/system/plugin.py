@@ -7,7 +7,7 @@ import sys
 
 _GROUP = "[celery.commands]"
 _OURS = "multi.celery_ready"
-PATIENCE = 30.0  # seconds for a Python to start and look at what is installed in it
+TIMEOUT = 30.0  # seconds for a Python to start and look at what is installed in it
 QUESTION = (
     "import importlib.metadata as m\n"
     "points = m.entry_points()\n"

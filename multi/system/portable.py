@@ -20,12 +20,12 @@ from multi.value import replace
 def look(pid: int) -> ProcessInfo | None:
     """One process, or None when there is none."""
     try:
-        return _row(psutil.Process(pid))
+        return _info(psutil.Process(pid))
     except (psutil.Error, ValueError, OverflowError):  # the latter two for numbers that no pid can be
         return None
 
 
-def _row(process: psutil.Process) -> ProcessInfo:
+def _info(process: psutil.Process) -> ProcessInfo:
     with process.oneshot():
         created = process.create_time()
         status = process.status()
@@ -67,11 +67,6 @@ def start_id(pid: int) -> str | None:
     return None if info is None or info.gone else info.proc.start_id
 
 
-def process_infos() -> dict[int, ProcessInfo]:
-    """Every process that can be seen."""
-    return table()[0]
-
-
 def table() -> tuple[dict[int, ProcessInfo], bool]:
     """Every process that can be seen, and whether the table is settled. It is listed again as in `linux.table`."""
     found: dict[int, ProcessInfo] = {}
@@ -81,7 +76,7 @@ def table() -> tuple[dict[int, ProcessInfo], bool]:
             if pid in found:
                 continue
             try:
-                found[pid] = info = _row(psutil.Process(pid))
+                found[pid] = info = _info(psutil.Process(pid))
             except psutil.NoSuchProcess:
                 ended = True
             except psutil.Error:

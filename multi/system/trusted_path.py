@@ -1,4 +1,4 @@
-"""The way to a file: for root, one that no other user can have bent.
+"""The path to a file: for root, one that no other user can have bent.
 
 Whoever may write in a directory may put a link into it, or another directory in the place of one. Root that opens
 ``/home/u/run/w1.pid`` by its whole path is led wherever u likes. So for root each step of a path is taken on its own,
@@ -7,7 +7,7 @@ from a descriptor of the directory before (openat(2)), and judged by who could h
 - A link is followed only where nobody but root can have made it, and where nobody but root can have moved what leads
   there.
 - A directory of somebody who has nothing to do with the node is refused, so is one that everybody may write in (unless
-  it is sticky, as /tmp is), so is one at the end of the way that a strange group may write in.
+  it is sticky, as /tmp is), so is one at the end of the path that a foreign group may write in.
 
 Everybody else uses paths as they are: the kernel knows what they may do.
 """
@@ -46,7 +46,7 @@ class UnsafeError(OSError):
 
 
 @final
-class Way:
+class Directory:
     """An open directory, to be used as `dir_fd`, and closed.
 
     For anybody but root it is none (`fd` is None), and `name` gives back the whole path. It is `guarded` when nobody
@@ -61,7 +61,7 @@ class Way:
         self.fd = fd
         self.guarded = guarded
 
-    def __enter__(self) -> Way:
+    def __enter__(self) -> Directory:
         """Nothing to do; `close` is what matters."""
         return self
 
@@ -80,27 +80,27 @@ class Way:
         return base if self.fd is not None else f"{self.path}/{base}"
 
 
-def to(directory: str, users: Collection[int] | None = None, groups: Collection[int] = ()) -> Way:
+def open_directory(directory: str, users: Collection[int] | None = None, groups: Collection[int] = ()) -> Directory:
     """Go to a directory. Raises `OSError`, as root also `UnsafeError`.
 
-    `users`, besides root, are those who may own a directory on the way, and `groups` those that may write in the one at
-    its end. Without `users` anybody may; then what lies there must be judged by its own owner.
+    `users`, besides root, are those who may own a directory of the path, and `groups` those that may write in the last
+    one. Without `users` anybody may; then what lies there must be judged by its own owner.
     """
     if os.geteuid() != 0:
-        return Way(directory, None)
-    walk = _Walk(users, groups)
-    fd = walk.go(directory)
-    return Way(directory, fd, guarded=walk.guarded)
+        return Directory(directory, None)
+    descent = _Descent(users, groups)
+    fd = descent.go(directory)
+    return Directory(directory, fd, guarded=descent.guarded)
 
 
-def make(directory: str, owner: Owner | None) -> None:
-    """Go to a directory as `to` does, and make what is missing, for `owner`. Raises `OSError`."""
+def make_directory(directory: str, owner: Owner | None) -> None:
+    """Go to a directory as `open_directory` does, and make what is missing, for `owner`. Raises `OSError`."""
     if os.geteuid() != 0:
         _make_plain(directory)
         return
     users = () if owner is None else (owner.uid,)
     groups = () if owner is None else (owner.gid,)
-    os.close(_Walk(users, groups, owner or Owner(0, os.getegid())).go(directory))
+    os.close(_Descent(users, groups, owner or Owner(0, os.getegid())).go(directory))
 
 
 def _make_plain(directory: str) -> None:
@@ -124,8 +124,8 @@ def _make_plain(directory: str) -> None:
             continue  # another multi was faster
 
 
-class _Walk:
-    """One way, a step at a time. State of one call of `go`."""
+class _Descent:
+    """One path, a step at a time. State of one call of `go`."""
 
     def __init__(self, users: Collection[int] | None, groups: Collection[int], maker: Owner | None = None) -> None:
         """Go nowhere yet. What is missing is made where there is a `maker`."""

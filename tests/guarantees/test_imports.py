@@ -31,7 +31,7 @@ PARSING_NAMES = """
 """
 COSTLY = frozenset(COSTLY_NAMES.split())
 COMMAND_LINE = frozenset({"cli", "cli.commands", "cli.screen", "cli.words", "errors", "text", "value"})
-DOOR = frozenset({"system", "system.files", "system.local", "system.trusted_path"})
+DOOR = frozenset({"system", "system.local"})
 WORDS = COMMAND_LINE | DOOR | frozenset(PARSING_NAMES.split())
 LOOKING = WORDS | {
     "logs",
@@ -44,11 +44,18 @@ LOOKING = WORDS | {
     "observe.look",
     "observe.tree",
     "observe.trust",
+    "system.files",
     "system.linux",
+    "system.parts",
+    "system.processes",
+    "system.trusted_path",
+    "system.users",
 }
 LOOKING |= {"report", "report.lines", "report.progress", "report.status"}
 ACTING = LOOKING | {"act", "act.loop", "act.options", "act.ready", "act.waits", "act.walk", "decide", "decide.table"}
-STANDARD = frozenset({"tomllib" if sys.version_info >= (3, 11) else "tomli", "select", "shlex", "signal"})
+ACTING |= {"system.limits", "system.locks", "system.poll", "system.watch"}
+STARTING = ACTING | {"system.child", "system.launcher", "system.server"}
+STANDARD = frozenset({"tomllib" if sys.version_info >= (3, 11) else "tomli", "shlex", "signal"})
 
 SCRIPT = """
 import sys
@@ -112,12 +119,12 @@ def test_commands_that_act(real: Real) -> None:
     """Only a start imports what makes processes."""
     ours, others = imported(real, *real.start_words(*NAMES))
     assert (ours, others) == (
-        ACTING | {"system.child"},
-        STANDARD | {"heapq", "json", "resource", "selectors", "socket"},
+        STARTING,
+        STANDARD | {"heapq", "json", "resource", "select", "selectors", "socket"},
     )
     for command in ("stop", "stopwait"):
         ours, others = imported(real, command, f"--pidfile={real.run}/%n.pid", *NAMES)
-        assert (ours, others) == (ACTING, STANDARD | {"heapq", "json", "resource"})
+        assert (ours, others) == (ACTING, STANDARD | {"heapq", "json", "resource", "select"})
 
 
 @pytest.mark.parametrize("words", [("help",), ("help", "start"), ("completion", "bash")])

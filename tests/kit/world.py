@@ -690,7 +690,7 @@ class Fake:
         begin = offset if offset <= len(entry.data) else 0
         return entry.data[max(begin, len(entry.data) - limit) :][:limit]
 
-    def mark(self, path: str) -> str:
+    def fingerprint(self, path: str) -> str:
         """What lies at a path, as a word."""
         entry = self.world.files.get(path)
         return "" if entry is None else f"{entry.inode}:{entry.mtime}"

@@ -65,7 +65,7 @@ def test_each_python_is_asked_once(machine: System, real: Real, answer: str, abl
 def test_g9_a_python_that_does_not_answer(machine: System, real: Real) -> None:
     """It is given up and ended after a while, and not asked again (G9)."""
     hangs = python(real, "hangs", "sleep 600")
-    with mock.patch("multi.system.plugin.PATIENCE", 0.3):
+    with mock.patch("multi.system.plugin.TIMEOUT", 0.3):
         assert machine.notifies("a", hangs, None, None) is None
         assert not heard(machine, "a")["a"].ok
     assert machine.notifies("b", hangs, None, None) is False

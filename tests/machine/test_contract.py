@@ -839,12 +839,12 @@ def test_mark(bench: Bench) -> None:
     """What is made anew at a path is another thing; what is left alone stays the same; nothing has no word."""
     machine = bench.machine
     path = bench.put("ready", "file", b"old")
-    first = machine.mark(path)
+    first = machine.fingerprint(path)
     assert first
-    assert machine.mark(path) == first
+    assert machine.fingerprint(path) == first
     machine.remove(path)
-    assert machine.mark(path) == ""
-    assert machine.mark(bench.put("ready", "file", b"old")) not in {"", first}
+    assert machine.fingerprint(path) == ""
+    assert machine.fingerprint(bench.put("ready", "file", b"old")) not in {"", first}
 
 
 # --- locks ----------------------------------------------------------------------------------------------

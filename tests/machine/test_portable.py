@@ -42,28 +42,22 @@ def test_psutil_sees_what_linux_sees(real: Real) -> None:
     ours = {*real.family(), real.pid("a")}
     mother = real.pid("a")
     zombies = until(
-        lambda: {pid for pid, info in linux.process_infos(0.0).items() if info.ppid == mother and info.gone},
+        lambda: {pid for pid, info in linux.table()[0].items() if info.ppid == mother and info.gone},
         "the zombie has closed its files, and is gone after that",
     )
     assert len(zombies) == 1
-    infos, others = linux.process_infos(0.0), portable.process_infos()
+    infos, others = linux.table()[0], portable.table()[0]
     for pid in ours | zombies:
         assert same(others[pid], infos[pid])
         assert portable.cmdline(pid) == linux.cmdline(pid)
         assert portable.executed(pid) == linux.executed(pid) == linux.cmdline(pid)
         assert (portable.start_id(pid) is None) == (linux.start_id(pid) is None) == (pid in zombies)
-    assert abs(others[real.pid("a")].age - linux.process_infos(_boottime())[real.pid("a")].age) < 5
+    assert abs(others[real.pid("a")].age - linux.table()[0][real.pid("a")].age) < 5
     for nobody in (2**22 + 1, 2**31 - 1, 10**9, -1):
         assert portable.look(nobody) is None
         assert portable.start_id(nobody) is None
         assert portable.cmdline(nobody) == ()
         assert portable.executed(nobody) == ()
-
-
-def _boottime() -> float:
-    import time
-
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def test_births_are_stable(real: Real) -> None:
@@ -174,7 +168,7 @@ def test_who_is_in_the_middle_of_execve_is_looked_at_again(real: Real, monkeypat
     pid = real.pid("a")
     monkeypatch.setattr(linux, "_EXEC_SECONDS", PATIENCE)
     monkeypatch.setattr(linux, "_slurp", without_words(pid, 9))
-    info = linux.process_infos(0.0)[pid]
+    info = linux.table()[0][pid]
     assert info.instance is not None
     assert info.instance.pid == pid
 
@@ -214,7 +208,7 @@ def test_who_hangs_in_the_middle_of_execve_holds_up_nobody(real: Real, monkeypat
     """On a disk that does not answer it may stay so for ever: the look ends all the same, with all others in it."""
     real.start("a", "b").ok()
     monkeypatch.setattr(linux, "_slurp", without_words(real.pid("a"), 1_000_000))
-    infos = linux.process_infos(0.0)
+    infos = linux.table()[0]
     assert infos[real.pid("a")].instance is None
     assert infos[real.pid("b")].instance is not None
 

@@ -1,0 +1,250 @@
+"""Locks of files, flock(2): taken now, or waited for in a thread."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from multi.machine import Happening, Holder, Locked, MachineError
+from multi.system import files, trusted_path
+from multi.system.limits import FORK_HINTS
+from multi.value import dataclass
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from multi.system.poll import Poller
+    from multi.system.processes import Processes
+    from multi.system.trusted_path import Owner
+    from multi.system.users import Users
+
+_CLOCK_SLACK = 1.0  # seconds that the wall clock may be off by between two looks at it
+
+
+@dataclass(slots=True)
+class _Lock:
+    path: str
+    fd: int
+    user: str | None
+    group: str | None
+    held: bool = False
+    given_up: bool = False
+    arrived: bool = False  # the thread that waited for it has it, and nobody has heard of that yet
+    turn: AbstractContextManager[object] | None = None  # held to change the two above, once there is such a thread
+
+
+class Locks:
+    """The locks that are held or waited for, one for each key."""
+
+    def __init__(self, poller: Poller, queue: list[Happening], users: Users, processes: Processes) -> None:
+        self._poller = poller
+        self._queue = queue
+        self._users = users
+        self._processes = processes
+        self._locks: dict[str, _Lock] = {}
+        self._arrived: list[tuple[str, _Lock]] = []  # written by the threads
+        poller.on_wake.append(self._hear_arrived)
+
+    def lock(self, key: str, path: str, user: str | None, group: str | None) -> Holder | None:
+        """Take the lock, or wait for it in the background."""
+        owner = self._users.owner(user, group)
+        while True:
+            fd = _open(path, owner)
+            try:
+                won = _take(fd)
+            except OSError as error:
+                os.close(fd)
+                raise MachineError(f"cannot lock {path}", error.strerror or str(error), "", error.errno or 0) from error
+            if not won or _is_current(fd, path):
+                break
+            os.close(fd)  # the file was replaced between open and lock: that lock excludes nobody
+        lock = self._locks[key] = _Lock(path, fd, user, group, held=won)
+        if won:
+            _sign(lock)
+            return None
+        self._wait_for(key, lock)
+        return self.holder(key)
+
+    def holder(self, key: str) -> Holder:
+        """What the lock file says of its holder, as long as that is true: flock(1) writes nothing."""
+        lock = self._locks.get(key)
+        if lock is None:
+            return Holder()
+        text = os.pread(lock.fd, 200, 0).decode("utf-8", "replace").strip()
+        pid = text.removeprefix("pid ").partition(":")[0]
+        if not (pid.isascii() and pid.isdecimal()) or not self._processes.exists(int(pid)):
+            return Holder()
+        info = self._processes.look(int(pid))  # none where others may not see it
+        born_later = info is not None and time.time() - info.age > os.fstat(lock.fd).st_mtime + _CLOCK_SLACK
+        return Holder() if born_later else Holder(text)
+
+    def _wait_for(self, key: str, lock: _Lock) -> None:
+        """Let the kernel wake us: a thread sleeps in flock(2). It ends with the process at the latest."""
+        from threading import Lock, Thread
+
+        wake = self._poller.wake_fd()
+        turn = lock.turn = Lock()
+
+        def sleep_in_flock() -> None:
+            try:
+                fcntl.flock(lock.fd, fcntl.LOCK_EX)
+            except OSError:
+                return
+            with turn:
+                if lock.given_up:
+                    os.close(lock.fd)
+                    return
+                lock.arrived = True
+                self._arrived.append((key, lock))
+                try:
+                    os.write(wake, b"l")
+                except OSError:
+                    return
+
+        try:
+            Thread(target=sleep_in_flock, daemon=True, name=f"multi waits for {lock.path}").start()
+        except RuntimeError as error:
+            del self._locks[key]
+            os.close(lock.fd)
+            code = errno.EAGAIN
+            why = "another multi has it, and no thread can be started to wait for it"
+            raise MachineError(f"cannot lock {lock.path}", why, FORK_HINTS[code], code) from error
+
+    def _hear_arrived(self) -> None:
+        while self._arrived:
+            key, lock = self._arrived.pop(0)
+            if self._locks.get(key) is not lock:
+                continue  # it was given up since, and given back by that
+            if _is_current(lock.fd, lock.path):
+                lock.held = True
+                _sign(lock)
+                self._queue.append(Locked(key))
+                continue
+            # The file was replaced while we slept, so begin again with the new one.
+            os.close(lock.fd)
+            del self._locks[key]
+            try:
+                if self.lock(key, lock.path, lock.user, lock.group) is None:
+                    self._queue.append(Locked(key))
+            except MachineError:
+                continue  # its directory is gone; the caller's time-out tells
+
+    def holds(self, key: str) -> bool:
+        """Whether the lock is ours and its file still the one at its path."""
+        lock = self._locks.get(key)
+        return lock is not None and lock.held and _is_current(lock.fd, lock.path)
+
+    def release(self, key: str) -> None:
+        """Give the lock back, or the wait for it up."""
+        lock = self._locks.pop(key, None)
+        if lock is None:
+            return
+        if lock.held:
+            os.close(lock.fd)  # closing the last descriptor of an open file gives its lock back, flock(2)
+        elif lock.turn is not None:
+            with lock.turn:
+                lock.given_up = True
+                if lock.arrived:
+                    os.close(lock.fd)  # else the thread that sleeps in flock does
+
+    def close(self) -> None:
+        for key in list(self._locks):
+            self.release(key)
+
+
+def _sign(lock: _Lock) -> None:
+    """Say in the file who holds it, for the message of whoever waits. The lock itself is the kernel's."""
+    text = f"pid {os.getpid()}: {' '.join(['multi', *sys.argv[1:4]])}"[:200] + "\n"
+    try:
+        os.ftruncate(lock.fd, 0)
+        os.pwrite(lock.fd, text.encode("utf-8", "replace"), 0)
+    except OSError:
+        return  # a full disk must not stop us here: the text is a courtesy
+
+
+def _open(path: str, owner: Owner | None) -> int:
+    """Open or make a lock file. Raises `MachineError`.
+
+    Only its owner may read it: whoever can open a file can lock it, and so keep everybody else waiting.
+    """
+    directory, base = files.split(path)
+    users, groups = ((), ()) if owner is None else ((owner.uid,), (owner.gid,))
+    try:
+        with trusted_path.open_directory(directory, users, groups) as at:
+            fd = _open_or_make(at, base, owner)
+    except OSError as error:
+        raise files.cannot("lock", path, error) from error
+    found = os.fstat(fd)
+    why, hint = _cannot_be_ours(found), "look at it, and remove it"
+    if not why and found.st_uid not in {0, os.geteuid(), *users}:
+        # Not to be removed: that user's multi may hold it just now.
+        why = f"it belongs to uid {found.st_uid}"
+        whose = trusted_path.user_name(found.st_uid)
+        hint = f"run multi as {whose}, or as root" if os.geteuid() else f"give --uid {whose} if it is that user's node"
+    if why:
+        os.close(fd)
+        raise MachineError(f"cannot lock {path}", why, hint, errno.EPERM)
+    return fd
+
+
+def _open_or_make(at: trusted_path.Directory, base: str, owner: Owner | None) -> int:
+    name = at.name(base)
+    while True:
+        try:
+            return os.open(name, files.CHANGE, dir_fd=at.fd)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            # A disk that became read-only must keep nobody from ending a node; a lock needs no writing, flock(2).
+            return os.open(name, files.READ, dir_fd=at.fd)
+        try:
+            # Alone, or not at all: what somebody put there meanwhile must not be given to anybody.
+            fd = os.open(name, files.CHANGE | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=at.fd)
+        except FileExistsError:
+            continue
+        try:
+            os.fchmod(fd, 0o600)
+            if owner is not None:
+                os.fchown(fd, owner.uid, owner.gid)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+
+def _cannot_be_ours(found: os.stat_result) -> str:
+    """Why a lock file is one that somebody planted: a link to a file that we would write into, or a trap to wait in."""
+    if not stat.S_ISREG(found.st_mode):
+        return "it is not a regular file"
+    if found.st_nlink > 1:
+        return "it has a second name, so another user may have linked it here"
+    return ""
+
+
+def _take(fd: int) -> bool:
+    """Take the lock of an open file if nobody holds it. Raises `OSError` where the file system has no locks.
+
+    It is the whole-file flock(2) that the package filelock takes too, so the two exclude each other. The package
+    itself stays outside: what it imports registers work to do in each forked child, which doubled the cost of one.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_current(fd: int, path: str) -> bool:
+    """Whether `path` still names the file that `fd` has open."""
+    try:
+        here, there = os.fstat(fd), os.stat(path, follow_symlinks=False)
+    except OSError:
+        return False
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)

@@ -1,0 +1,145 @@
+"""sd_notify(3) both ways: what nodes tell us, and what we tell whoever started us."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from multi.machine import Happening, Notified
+from multi.system import files
+from multi.system.limits import cannot
+from multi.system.poll import LINUX, Poller
+
+if TYPE_CHECKING:
+    from multi.system.launcher import Launcher
+    from multi.system.processes import Processes
+    from multi.system.watch import Watches
+
+_USEC_DIGITS = 15  # thirty years, which a float counts exactly
+
+
+class Notifications:
+    """The notification sockets of nodes."""
+
+    def __init__(
+        self, poller: Poller, queue: list[Happening], processes: Processes, watches: Watches, launcher: Launcher
+    ) -> None:
+        self._poller = poller
+        self._queue = queue
+        self._processes = processes
+        self._watches = watches
+        self._launcher = launcher
+        self._listeners: dict[str, tuple[socket.socket, str]] = {}  # and the file to remove afterwards
+
+    def address(self, key: str, token: str) -> str:
+        """Open the node's notification socket. On Linux its name is abstract (unix(7)), so no file is left.
+
+        A second socket replaces the first: a node that is stopped and started again speaks twice.
+        """
+        self.release(key)
+        try:
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            try:
+                address, path = _bind(listener, token)
+            except OSError:
+                listener.close()
+                raise
+        except OSError as error:
+            raise cannot(f"cannot listen for what {key} says", error) from error
+        listener.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
+        self._listeners[key] = listener, path
+        self._poller.add(listener.fileno(), partial(self._receive, key, listener))
+        return address
+
+    def _receive(self, key: str, listener: socket.socket) -> None:
+        while True:
+            try:
+                data, ancillary, _, _ = listener.recvmsg(1 << 16, 256, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+            except OSError:
+                return
+            _close_received(ancillary)  # FDSTORE=1 keeps nothing here; BARRIER=1 waits for exactly this, sd_notify(3)
+            if self._may_notify(key, ancillary):
+                lines = data.decode("utf-8", "replace").split("\n")
+                self._queue.append(Notified(key, dict(line.partition("=")[::2] for line in lines if "=" in line)))
+
+    def _may_notify(self, key: str, ancillary: list[tuple[int, int, bytes]]) -> bool:
+        """An abstract address can be written by anyone, so the kernel's word on the sender counts (unix(7))."""
+        if not LINUX:
+            return True
+        mains = self._watches.pids(key) | self._launcher.pids(key)
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+                pid, uid, _ = struct.unpack("=iII", data[:12])
+                if uid in {0, os.geteuid()} or pid in mains:
+                    return True
+                info = self._processes.look(pid)
+                return info is not None and info.ppid in mains
+        return False
+
+    def release(self, key: str) -> None:
+        if key not in self._listeners:
+            return
+        listener, path = self._listeners.pop(key)
+        self._poller.drop(listener.fileno())
+        listener.close()
+        if path:
+            files.remove(path)
+            os.rmdir(os.path.dirname(path))
+
+    def close(self) -> None:
+        for key in list(self._listeners):
+            self.release(key)
+
+
+def _bind(listener: socket.socket, token: str) -> tuple[str, str]:
+    """Address for NOTIFY_SOCKET, and the file to remove afterwards."""
+    if LINUX:
+        listener.bind(f"\0multi-{token}")
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        return f"@multi-{token}", ""
+    import tempfile
+
+    address = f"{tempfile.mkdtemp(prefix='multi-')}/notify"
+    listener.bind(address)
+    return address, address
+
+
+def _close_received(ancillary: list[tuple[int, int, bytes]]) -> None:
+    """Close the descriptors that came with a datagram."""
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            for fd in memoryview(data[: len(data) // 4 * 4]).cast("i"):
+                os.close(fd)
+
+
+def tell(text: str) -> None:
+    """sd_notify(3), without a library. What cannot be told is not worth an error."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    if address[0] == "@":
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(text.encode(), socket.MSG_DONTWAIT, address)
+    except OSError:
+        return
+
+
+def answer_watchdog(poller: Poller) -> None:
+    """From now on tell that we live, twice as often as is asked for, as sd_watchdog_enabled(3) has it."""
+    asked, whose = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+    if not (asked.isascii() and asked.isdigit() and len(asked) <= _USEC_DIGITS and whose in {"", str(os.getpid())}):
+        return
+    interval = int(asked) / 2e6
+
+    def show_life() -> None:
+        tell("WATCHDOG=1")
+        poller.at(answer_watchdog, time.monotonic() + interval, show_life)
+
+    if interval:
+        poller.at(answer_watchdog, 0.0, show_life)

@@ -1,0 +1,121 @@
+"""One poller for descriptors, deadlines, and what the kernel cannot wake us for."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LINUX = sys.platform == "linux"
+_LOOK_FIRST, _LOOK_MOST = 0.01, 0.1  # seconds between two looks where the kernel cannot wake us
+_LONGEST_SLEEP = float(1 << 20)  # seconds at once: poll(2) counts milliseconds in an int
+
+
+class Poller:
+    """Waits for everything at once. Every callback runs in `run`, in the thread that waits."""
+
+    def __init__(self) -> None:
+        self._kernel: select.poll | select.epoll | None = None
+        self._sources: dict[int, Callable[[], None]] = {}
+        self._timers: dict[object, tuple[float, Callable[[], None]]] = {}
+        self._looks: dict[object, Callable[[], None]] = {}
+        self._interval = _LOOK_FIRST
+        self._wake: tuple[int, int] | None = None
+        self.on_wake: list[Callable[[], None]] = []  # called after a byte was written to `wake_fd`
+
+    @property
+    def _poll(self) -> select.poll | select.epoll:
+        """The cost of epoll(7) does not grow with the number of descriptors."""
+        if self._kernel is None:
+            self._kernel = select.epoll() if LINUX else select.poll()
+        return self._kernel
+
+    def add(self, fd: int, handle: Callable[[], None], events: int = select.POLLIN) -> None:
+        """Call `handle` whenever the descriptor is ready."""
+        self._sources[fd] = handle
+        self._poll.register(fd, events)  # the numbers mean the same to epoll and poll
+
+    def change(self, fd: int, events: int) -> None:
+        self._poll.modify(fd, events)
+
+    def drop(self, fd: int) -> None:
+        """Fine when the descriptor was never added."""
+        if self._sources.pop(fd, None) is not None:
+            self._poll.unregister(fd)
+
+    def at(self, ident: object, when: float, act: Callable[[], None]) -> None:
+        """Call `act` once, at that time of CLOCK_MONOTONIC."""
+        self._timers[ident] = when, act
+
+    def forget(self, ident: object) -> None:
+        """Drop the timer and the look of that name; fine when there is none."""
+        self._timers.pop(ident, None)
+        self._looks.pop(ident, None)
+
+    def look(self, ident: object, act: Callable[[], None]) -> None:
+        """Call `act` every now and then until it is forgotten: the kernel cannot wake us for what it looks at."""
+        self._looks[ident] = act
+        self._interval = _LOOK_FIRST
+
+    def wake_fd(self) -> int:
+        """A thread or a signal handler writes a byte there to wake us."""
+        if self._wake is None:
+            self._wake = os.pipe()
+            for fd in self._wake:
+                os.set_blocking(fd, False)
+            self.add(self._wake[0], self._woken)
+        return self._wake[1]
+
+    def _woken(self) -> None:
+        if self._wake is not None:
+            try:
+                os.read(self._wake[0], 4096)
+            except BlockingIOError:
+                return
+        for act in self.on_wake:
+            act()
+
+    def run(self, until: float | None) -> None:
+        """Sleep until something happens or it is `until`, and handle what has happened."""
+        ends = [when for when, _ in self._timers.values()]
+        if until is not None:
+            ends.append(until)
+        left = max(0.0, min(ends) - time.monotonic()) if ends else _LONGEST_SLEEP
+        looking = bool(self._looks)
+        left = min(left, self._interval if looking else _LONGEST_SLEEP)
+        for fd, _ in self._poll.poll(left if LINUX else left * 1000):
+            handle = self._sources.get(fd)
+            if handle is not None:  # one that was handled before may have dropped it
+                handle()
+        if looking:
+            for ident in list(self._looks):
+                act = self._looks.get(ident)
+                if act is not None:
+                    act()
+            self._interval = min(self._interval * 1.5, _LOOK_MOST)
+        self.fire()
+
+    def fire(self) -> None:
+        """Call every timer that is due."""
+        for ident, (when, act) in list(self._timers.items()):
+            if time.monotonic() >= when:
+                self._timers.pop(ident, None)
+                act()
+
+    def release(self, key: str) -> None:
+        """Each part drops what it has added."""
+
+    def close(self) -> None:
+        if self._wake is not None:
+            self.drop(self._wake[0])
+            for fd in self._wake:
+                os.close(fd)
+            self._wake = None
+        if isinstance(self._kernel, select.epoll):
+            self._kernel.close()
+        self._kernel = None
