@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from multi import observe
 from multi.act import ready
+from multi.act.journal import Journal
 from multi.act.loop import drive
 from multi.act.options import ALIVE, RunOptions
 from multi.act.waits import Wait, WriteWait, process_table
@@ -21,7 +22,6 @@ from multi.machine import (
     INSTANCE_PROBE,
     Ended,
     File,
-    FileWrite,
     Happening,
     Launch,
     LaunchFailed,
@@ -87,7 +87,6 @@ _FREEZE_SECONDS = 1.0  # for all of a tree to stand still; one that still grows 
 _KILL_GRACE = 5.0  # seconds for the kernel to end what was sent KILL
 _MOST_DOUBTS = 10  # looks in a row that find nobody while others end all the time, until nobody is believed to be there
 _ASK_SECONDS = 60.0  # for a machine that does not answer; it gives up a Python itself, before that
-_NOTE_EVERY = 1.0  # seconds between two statuses of a stopping node that are put on record
 _TAIL_BYTES = 16384
 _TAIL_LINES = 10
 _EPERM, _EACCES, _EROFS = 1, 13, 30
@@ -126,14 +125,11 @@ class _Walker:
 
     def __init__(self, node: Node, request: Request, options: RunOptions, machine: Machine) -> None:
         self._options = options
+        self._journal = Journal(node, machine)
         self._be(node)
-        self._noted = float("-inf")  # when a status was put on record last
         self._key = node.name
         self._request = request
         self._machine = machine
-        self._record: Record | None = None  # what is on disk now
-        self._before: Record | None = None  # what was there when we looked
-        self._unasked: Record | None = None  # what was there before we wrote down a stop of which nobody knows yet
         self._token = ""
         self._processes: ProcessTable | None = None
         self._leftovers: tuple[Leftover, ...] = ()
@@ -146,10 +142,10 @@ class _Walker:
             seen = yield from self._survey()
             if seen is None or not (yield from self._catch_up()):
                 return False
-            steps = decide.route(self._request, seen.state, self._node).steps
+            steps = decide.route(self._request, seen.state, self._journal.node).steps
             if any(isinstance(step, Spawn) for step in steps):
                 # What root has put on record may be more than we can start: then what runs must go on.
-                self._machine.may_launch(self._launch_of(self._node.env))
+                self._machine.may_launch(self._launch_of(self._journal.node.env))
             yield from self._end_probes(seen)
             if any(isinstance(step, (Spawn, AwaitReady)) for step in steps):
                 yield from self._settle_proof()  # before anything is stopped for it
@@ -157,7 +153,7 @@ class _Walker:
                 if not (yield from self._do(step, decide.proc_of(seen.state))):
                     return False
         except (MachineError, OSError) as error:
-            yield from self._take_back()  # as long as nothing was sent, nothing was asked of the node
+            yield from self._journal.take_back()  # as long as nothing was sent, nothing was asked of the node
             yield self._failed_by(error)
             return False
         finally:
@@ -183,12 +179,15 @@ class _Walker:
         Then the new record counts: who restarts a node as it was does not bring back what another has just replaced.
         """
         before = self._request.recorded
-        record = observe.recall(self._node, self._machine) if before is not None else None
+        record = observe.recall(self._journal.node, self._machine) if before is not None else None
         if record is None or record.node == before:
             return True
         if self._request.command == "apply":
             self._request = replace(self._request, recorded=record.node)
-        elif self._node == before and (record.node.name, record.node.preset) == (self._key, self._node.preset):
+        elif self._journal.node == before and (record.node.name, record.node.preset) == (
+            self._key,
+            self._journal.node.preset,
+        ):
             self._be(record.node)
         else:
             yield Refused(self._key, "another multi has changed how it runs meanwhile; look at it, and say it again")
@@ -204,14 +203,14 @@ class _Walker:
             yield from self._sweep(tree, self._machine.now(), _KILL_GRACE)
 
     def _be(self, node: Node) -> None:
-        self._node = node
+        self._journal.node = node
         self._weaker = weaker = self._options.fallbacks.get(node.name)
         # How it proves that it is ready, unless `_settle_proof` finds that it cannot.
         self._tried = node if weaker is None or weaker.asks else weaker.instead(node)
 
     def _settle_proof(self) -> Generator[Want, Answer, None]:
         """Find out whether the node's Python can tell when it is ready, if nothing else says so."""
-        node, machine, weaker = self._node, self._machine, self._weaker
+        node, machine, weaker = self._journal.node, self._machine, self._weaker
         if weaker is None or not weaker.asks or not isinstance(node.command, Known):
             return
         try:
@@ -231,7 +230,7 @@ class _Walker:
             self._tried = weaker.instead(node)
 
     def _made_rundir(self) -> bool:
-        node = self._node
+        node = self._journal.node
         try:
             self._machine.make_directory(node.rundir, node.uid, node.gid)
         except MachineError:
@@ -243,8 +242,8 @@ class _Walker:
     def _look(self) -> Generator[Want, Answer, Observation]:
         processes = yield from process_table()
         self._processes = processes
-        seen = observe.look_at(self._node, processes, self._machine)
-        self._record = self._before = seen.record
+        seen = observe.look_at(self._journal.node, processes, self._machine)
+        self._journal.open(seen.record)
         self._leftovers = seen.leftovers
         return seen
 
@@ -255,7 +254,7 @@ class _Walker:
     # -- the lock --------------------------------------------------------------------------------
 
     def _lock(self) -> Generator[Want, Answer, bool]:
-        node, machine = self._node, self._machine
+        node, machine = self._journal.node, self._machine
         if self._request.command in _WITHOUT_LOCK:
             return True  # waiting for what somebody else does must not keep that somebody out
         if self._request.command in _MAKES_DIRECTORIES:
@@ -281,17 +280,6 @@ class _Walker:
                 yield Failed(self._key, None, why, exit_code=EXIT_BUSY)
                 return False
 
-    def _taken_over(self) -> bool:
-        """Whether the files are about another process by now.
-
-        Only without our lock can that be. Somebody who removes the lock file takes it from us without a word.
-        """
-        if self._machine.holds(self._key):
-            return False
-        there = observe.recall(self._node, self._machine)
-        ours = self._record.proc if self._record is not None else None
-        return there is not None and there.proc is not None and there.proc != ours
-
     # -- the steps -------------------------------------------------------------------------------
 
     def _do(self, step: Step, proc: Proc | None) -> Walk:  # noqa: C901, PLR0911, PLR0912 -- one case a step is the table
@@ -300,8 +288,10 @@ class _Walker:
                 yield Skipped(self._key, proc.pid if proc is not None else None, why, met)
                 return met
             case Rewrite():
-                if self._record is not None:
-                    yield from self._save(replace(self._record, node=self._node, owner=None))  # as configured, by us
+                if self._journal.record is not None:
+                    yield from self._journal.save(
+                        replace(self._journal.record, node=self._journal.node, owner=None)
+                    )  # as configured, by us
                 yield Skipped(
                     self._key, proc.pid if proc is not None else None, "runs on, with its new settings on record"
                 )
@@ -327,63 +317,15 @@ class _Walker:
                 return (yield from self._signal(found, signum, stop=stop))
             case Stop(found, schedule, again):
                 desired = records.RESTARTING if again else records.WANTED_STOPPED
-                yield from self._ask(found, desired)
+                yield from self._journal.request(found, desired)
                 return (yield from self._end(found, schedule, first_sent=False))
             case AwaitEnd(found, schedule):
                 return (yield from self._end(found, schedule, first_sent=True))
             case Kill(found):
-                yield from self._ask(found, records.WANTED_STOPPED)
+                yield from self._journal.request(found, records.WANTED_STOPPED)
                 return (
                     yield from self._end(found, Schedule((Stage(_KILL, _KILL_GRACE),)), first_sent=False, whole=True)
                 )
-
-    def _save(self, record: Record, pid: int | None = None) -> Generator[WriteWait, Answer, None]:
-        """Write the record, and the pidfile where there is a `pid` for it. Raises `MachineError`."""
-        writes = [_write_of(record)]
-        if pid is not None:
-            writes.append(FileWrite(self._node.pidfile, records.encode_pid(pid), self._node.uid, self._node.gid))
-        yield WriteWait(tuple(writes))
-        self._record = record
-
-    def _ask(self, proc: Proc, desired: str) -> Generator[WriteWait, Answer, None]:
-        """Put on record what is asked of the node before it is done, so that a cut-off command leaves no riddle.
-
-        A record of an earlier process is about this one from now on: another tool has started the node since. A disk
-        that is full must keep nobody from stopping a node. It keeps us from stopping one to start it again: that start
-        would fail, and the node would stay down.
-        """
-        record = self._record
-        if record is None or (record.proc == proc and record.desired == desired):
-            return
-        try:
-            yield from self._save(record.requested(desired, proc))
-        except MachineError:
-            if desired != records.WANTED_STOPPED:
-                raise
-        else:
-            self._unasked = record
-
-    def _take_back(self) -> Generator[WriteWait, Answer, None]:
-        """What is on record as asked for could not be asked: the node goes on as before, and so does its record."""
-        if self._unasked is None:
-            return
-        try:
-            yield from self._save(self._unasked)
-        except MachineError:
-            return  # the failure to tell of is the one that led here
-        self._unasked = None
-
-    def _note_signalled(self) -> None:
-        """The signal that was asked for is sent. Whoever finds the record need not wonder, and not send it again."""
-        self._unasked = None
-        record = self._record
-        if record is None or record.desired == records.WANTED_UP or record.signalled:
-            return
-        try:
-            self._machine.amend(record.node.recordfile, records.UNSIGNALLED, records.SIGNALLED)
-        except MachineError:
-            return  # then it may be sent twice
-        self._record = replace(record, signalled=True)
 
     def _clear(self, why: str, *, keep: bool) -> Walk:
         """Remove the files, and before them what a main process that is gone has left running."""
@@ -395,11 +337,7 @@ class _Walker:
             if left:
                 yield Survived(self._key, leftover.main.pid, machine.now() - began, left, killed=True)
                 return False
-        if not self._taken_over():
-            machine.remove(self._node.pidfile)
-            machine.remove(self._node.notifyfile)
-            if not keep:
-                machine.remove(self._node.recordfile)
+        self._journal.clear(keep=keep)
         yield Cleared(self._key, why)
         return True
 
@@ -407,7 +345,7 @@ class _Walker:
         """Give the process its files again. One that is to be ended needs none."""
         assert self._processes is not None  # noqa: S101 -- walk() looked before it decided
         info = self._processes.by_pid[proc.pid]
-        old = self._record
+        old = self._journal.record
         known = old.token if old is not None and old.proc == proc else ""
         self._token = observe.adopted_token(proc, self._processes) or known
         node = self._as_it_runs(proc) if old is None else old.node
@@ -423,7 +361,7 @@ class _Walker:
             runner=None if old is None else old.runner,
         )
         try:
-            yield from self._save(record, proc.pid)
+            yield from self._journal.save(record, proc.pid)
         except MachineError:
             if self._request.command not in _ENDING:
                 raise
@@ -433,14 +371,14 @@ class _Walker:
 
     def _adopt_unknown(self, proc: Proc, why: str) -> Walk:
         """Give the process its pidfile again. A record would have to make up a command, and a start would run that."""
-        node, data = self._node, records.encode_pid(proc.pid)
+        node, data = self._journal.node, records.encode_pid(proc.pid)
         there = self._machine.read(node.pidfile, records.PIDFILE_LIMIT)
         if isinstance(there, File) and there.data == data:
             if self._request.command in _RUNNING:
                 yield Skipped(self._key, proc.pid, decide.ALREADY_RUNNING)
             return True
         try:
-            yield WriteWait((FileWrite(node.pidfile, data, node.uid, node.gid),))
+            yield WriteWait((self._journal.pidfile_of(proc.pid),))
         except MachineError:
             if self._request.command not in _ENDING:
                 raise
@@ -456,24 +394,24 @@ class _Walker:
         """
         said = self._request.says and self._request.command in _RUNNING
         if said and self._request.command in _SAYING:
-            return self._node
+            return self._journal.node
         command = observe.command_of(proc.pid, self._machine)
         match command:
             case Known():
-                return replace(self._node, command=command, preset="exec", ready=ALIVE)
+                return replace(self._journal.node, command=command, preset="exec", ready=ALIVE)
             case Unknown():
-                return self._node if said else replace(self._node, command=command)
+                return self._journal.node if said else replace(self._journal.node, command=command)
 
     def _signal(self, proc: Proc, signum: int, *, stop: bool) -> Walk:
         if stop:
-            yield from self._ask(proc, records.WANTED_STOPPED)
+            yield from self._journal.request(proc, records.WANTED_STOPPED)
         match self._machine.signal(proc, signum):
             case "sent":
-                self._note_signalled()
+                self._journal.signalled()
                 yield Signalled(self._key, proc.pid, signum, 0.0)
                 return True
             case "gone":
-                self._unasked = None  # it needs no telling any more, and what is on record stays
+                self._journal.gone()
                 yield Gone(self._key, proc.pid, 0.0) if stop else Refused(self._key, "it has just ended")
                 return stop
             case _:
@@ -483,7 +421,7 @@ class _Walker:
         """Let the main process and its tree go on. One that has ended meanwhile is for the next step to find."""
         assert self._processes is not None  # noqa: S101 -- walk() looked before it decided
         others: set[Proc] = set()
-        if self._node.kill_mode == "mixed":  # else children are none of ours, to stop or to wake
+        if self._journal.node.kill_mode == "mixed":  # else children are none of ours, to stop or to wake
             infos = observe.tree(proc, self._token_of(proc), self._processes, self._machine.me())
             others = {info.proc for info in infos if info.suspended}
         woken = self._resume_all(others)
@@ -508,12 +446,12 @@ class _Walker:
         """What the processes of the tree carry, as far as is known."""
         if self._token:
             return self._token
-        if self._record is not None and self._record.proc == proc:
-            return self._record.token
+        if self._journal.record is not None and self._journal.record.proc == proc:
+            return self._journal.record.token
         return observe.adopted_token(proc, self._processes) if self._processes is not None else ""
 
     def _denied(self, proc: Proc, signum: int) -> Walk:
-        yield from self._take_back()
+        yield from self._journal.take_back()
         why = f"may not send {signal_name(signum)} to pid {proc.pid}; run multi as the user of that process, or as root"
         yield Failed(self._key, proc.pid, why, exit_code=EXIT_PERMISSION)
         return False
@@ -521,7 +459,7 @@ class _Walker:
     # -- starting --------------------------------------------------------------------------------
 
     def _spawn(self) -> Walk:
-        node, machine = self._node, self._machine
+        node, machine = self._journal.node, self._machine
         if not machine.holds(self._key):
             running = yield from self._lock_again()
             if running is not None:
@@ -537,7 +475,7 @@ class _Walker:
         at_once = tried.ready.kind == "alive" and tried.startsecs == 0
         phase = records.UP if at_once else records.STARTING
         record = replace(self._history(), proc=proc, token=token, phase=phase, extra=there.encoded())
-        yield from self._save(record, proc.pid)
+        yield from self._journal.save(record, proc.pid)
         if not machine.holds(self._key):
             why = "somebody removed or replaced it, so another multi may be at work on this node"
             raise MachineError(f"lost the lock {node.lockfile}", why, "start it again")
@@ -549,7 +487,7 @@ class _Walker:
         match verdict:
             case ready.Proof(how, note):
                 if not at_once:
-                    yield from self._save(replace(record, phase=records.UP, extra=_status(note)))
+                    yield from self._journal.ready(record, note)
                 yield Readied(self._key, proc.pid, machine.now() - began, how, note)
                 return True
             case ready.Disproof():
@@ -557,7 +495,7 @@ class _Walker:
 
     def _read_env_files(self) -> Node:
         """What they hold goes to the process and its probes. The node, which goes on record, knows digests of it."""
-        files = self._node.env_files
+        files = self._journal.node.env_files
         if files:
             from multi.settings import envfile
 
@@ -566,9 +504,9 @@ class _Walker:
             except MultiError as error:
                 errno = _EPERM if error.exit_code == EXIT_PERMISSION else 0
                 raise MachineError(error.word, error.why, error.hint, errno) from error
-            self._be(envfile.with_digests(self._node, values))
+            self._be(envfile.with_digests(self._journal.node, values))
             self._tried = envfile.with_values(self._tried, values)
-        return self._node
+        return self._journal.node
 
     def _lock_again(self) -> Generator[Want, Answer, bool | None]:
         """Somebody removed our lock file while we waited. What it kept out may have come in; None when it has not."""
@@ -595,11 +533,11 @@ class _Walker:
     def _authority(self) -> int | None:
         """The user whose record says how the node is to run; None where we say it."""
         taken = self._request.command in _AGAIN and self._request.recorded is not None
-        return self._before.owner if taken and self._before is not None else None
+        return self._journal.found.owner if taken and self._journal.found is not None else None
 
     def _prepare(self, token: str, began: float) -> Generator[Want, Answer, Proc | None]:
         """Bring a process to the gate. While it stands there, whatever ends this walk sends it away."""
-        node, machine = self._node, self._machine
+        node, machine = self._journal.node, self._machine
         machine.make_directory(node.rundir, node.uid, node.gid)
         logs = node.logfile.rpartition("/")[0] or "/"
         # One that is there may be reached through links of the node's user, who opens the log as well.
@@ -630,9 +568,9 @@ class _Walker:
 
     def _history(self) -> Record:
         """A record of this start, with what is known from the starts before it."""
-        before, wall = self._before, self._machine.wall()
+        before, wall = self._journal.found, self._machine.wall()
         record = Record(
-            node=self._node,
+            node=self._journal.node,
             proc=None,
             started=wall,
             restarts=0 if before is None else before.restarts + 1,
@@ -685,7 +623,7 @@ class _Walker:
         return replace(probed, ok=False, why=f"{self._tried.ready.what}: {why}")
 
     def _launch(self, token: str) -> Launch:
-        node = self._node
+        node = self._journal.node
         # A NOTIFY_SOCKET of our own caller is not the node's: its READY would be taken for ours.
         notify = self._machine.notify_address(self._key, token) if self._tried.ready.kind == "notify" else None
         env = (
@@ -701,7 +639,7 @@ class _Walker:
         return self._launch_of(env)
 
     def _launch_of(self, env: tuple[tuple[str, str | None], ...]) -> Launch:
-        node = self._node
+        node = self._journal.node
         return Launch(
             argv=node.words,
             env=env,
@@ -712,70 +650,42 @@ class _Walker:
             umask=node.umask,
             nice=node.nice,
             rlimits=node.rlimits,
-            output=None if self._options.runner or self._before is None else self._before.runner,
+            output=None if self._options.runner or self._journal.found is None else self._journal.found.runner,
         )
 
     def _send_away(self) -> None:
         """A process that stands at the gate must not execute: the start was given up before it was on record."""
         self._machine.shut_gate(self._key)
         try:
-            self._unwrite(self._given_up)
+            failures = None if self._given_up == _GIVEN_UP else self._history().failures + 1
+            self._journal.undo(self._given_up, failures)
         except MachineError:
             return  # what cannot be removed names a process that is gone: the next look sees that
 
-    def _unwrite(self, why: str) -> None:
-        """Nothing was executed. What was on record before stays there, so that `restart` can try again."""
-        if self._taken_over():
-            return
-        self._machine.remove(self._node.pidfile)
-        if self._before is None:
-            self._machine.remove(self._node.recordfile)
-        else:
-            before = replace(self._before, proc=None, desired=records.WANTED_UP, failure=why)
-            if why != _GIVEN_UP:  # it failed, as one does that dies at once, and `ensure` must not try it for ever
-                before = replace(before, failures=self._history().failures + 1, failed=self._machine.wall())
-            # At once, not as a `Save`: this is also for a walk that is being closed, and so cannot wait any more.
-            (error,) = self._machine.write([_write_of(before)])
-            if error is not None:
-                raise error
-
     def _unready(self, proc: Proc, verdict: ready.Disproof, offset: int) -> Walk:
         """The start failed: stop what is left of it, keep on record why, show what it printed."""
-        node, machine = self._node, self._machine
+        node, machine = self._journal.node, self._machine
         tail = _last_lines(machine.tail(node.logfile, offset, _TAIL_BYTES))
         log = node.logfile if verdict.launched else ""  # what never ran has said nothing there
         failed = Failed(self._key, proc.pid, _joined(verdict.why, verdict.hint), verdict.status, tail, log)
         if verdict.waits and not verdict.ended and self._request.command == "ensure":
-            yield from self._note_unready(verdict)
+            yield from self._journal.note_unready(verdict.said)
             yield Skipped(self._key, proc.pid, decide.waits_for(verdict.waits))
             return True
         if not verdict.ended and self._options.keep_unready:
             yield replace(failed, why=failed.why + "; left running, as --keep-unready says")
-            yield from self._note_unready(verdict)
+            yield from self._journal.note_unready(verdict.said)
             return False
         yield failed
         if not verdict.launched:
-            self._unwrite(verdict.why)
+            self._journal.undo(verdict.why, self._history().failures + 1)
             return False
         if verdict.ended:
             yield from self._sweep(_Tree(proc, self._token_of(proc), {proc}), machine.now(), _KILL_GRACE)
         elif not (yield from self._end(proc, node.stop, first_sent=False)):
             return False  # it survived its own stop: its files must go on naming it
-        yield from self._fell(verdict.why)
+        yield from self._journal.failed(verdict.why)
         return False
-
-    def _note_unready(self, verdict: ready.Disproof) -> Generator[WriteWait, Answer, None]:
-        """It runs on: put on record what it said last."""
-        if self._record is not None and verdict.said:
-            extra = {**self._record.extra, **_status(verdict.said)}  # who waits for it next needs the rest
-            yield from self._save(replace(self._record, extra=extra))
-
-    def _fell(self, why: str) -> Generator[WriteWait, Answer, None]:
-        """Remember a start that failed: no pidfile, and a record for `restart` and `ensure`."""
-        if self._record is not None:
-            yield from self._save(self._record.after_failure(self._machine.wall(), why))
-        self._machine.remove(self._node.pidfile)
-        self._machine.remove(self._node.notifyfile)
 
     def _await_ready_of(self, proc: Proc) -> Walk:
         """Another command started it and was cut off: go on where that one was."""
@@ -784,18 +694,18 @@ class _Walker:
             self._read_env_files()
         node = self._tried
         if node.ready.kind == "notify":
-            self._listen(self._record.token if self._record is not None else "")
-        there = ready.recalled(node, self._record.extra if self._record is not None else {}, machine)
+            self._listen(self._journal.record.token if self._journal.record is not None else "")
+        there = ready.recalled(node, self._journal.record.extra if self._journal.record is not None else {}, machine)
         machine.watch(self._key, proc)
         began = machine.now()
-        if node.ready.kind == "notify" and self._record is not None:
+        if node.ready.kind == "notify" and self._journal.record is not None:
             # From here on it is heard; what it said before it may have left.
-            there = replace(there, word=observe.word(node, self._record, machine))
+            there = replace(there, word=observe.word(node, self._journal.record, machine))
         verdict = yield from self._prove(proc, began, there, executed=True)
         match verdict:
             case ready.Proof(how, note):
-                if self._record is not None:
-                    yield from self._save(replace(self._record, phase=records.UP, extra=_status(note)))
+                if self._journal.record is not None:
+                    yield from self._journal.ready(self._journal.record, note)
                 yield Readied(self._key, proc.pid, machine.now() - began, how, note)
                 return True
             case ready.Disproof():
@@ -812,7 +722,7 @@ class _Walker:
 
     def _end(self, proc: Proc, schedule: Schedule, *, first_sent: bool, whole: bool = False) -> Walk:
         """Walk the schedule until the tree is gone. `whole` sends every signal to the whole tree."""
-        node, machine = self._node, self._machine
+        node, machine = self._journal.node, self._machine
         token = self._token_of(proc)
         tree = _Tree(proc, token, {proc})
         machine.watch(self._key, proc)
@@ -832,7 +742,7 @@ class _Walker:
                     case "denied":
                         return (yield from self._denied(proc, moment.signum))
                     case "sent":
-                        self._note_signalled()
+                        self._journal.signalled()
                         yield Signalled(node.name, proc.pid, moment.signum, machine.now() - began, hit)
             # The schedule counts from the first signal, so a slow look does not put off the next one.
             until = began + (following.at if following is not None else schedule.total)
@@ -877,7 +787,7 @@ class _Walker:
             if answer == "denied":
                 self._resume_all(frozen)
         if answer == "gone":
-            self._unasked = None  # it needs no telling any more, and what is on record stays
+            self._journal.gone()
         return answer, hit
 
     def _reach(self, them: Iterable[Proc], signum: int) -> int:
@@ -934,18 +844,7 @@ class _Walker:
                 return True
             if isinstance(happening, Notified) and happening.fields.get("STATUS", pause.note) != pause.note:
                 pause = replace(pause, note=happening.fields["STATUS"])
-                yield from self._note_status(proc, pause.note)
-
-    def _note_status(self, proc: Proc, text: str) -> Generator[WriteWait, Answer, None]:
-        """Put on record what the node says of itself while it is waited for, so that `status` shows it."""
-        now, record = self._machine.now(), self._record
-        if record is None or record.proc != proc or now < self._noted + _NOTE_EVERY:
-            return
-        self._noted = now
-        try:
-            yield from self._save(replace(record, extra=_status(text)))
-        except MachineError:
-            return  # the text is an extra, and the end is what is waited for
+                yield from self._journal.note_status(proc, pause.note)
 
     def _sweep(self, tree: _Tree, began: float, grace: float) -> Generator[Want, Answer, tuple[int, ...]]:
         """The main process is gone: KILL what is left of its tree until none is left. Returns the pids of survivors.
@@ -995,7 +894,7 @@ class _Walker:
             yield Wait(until, "ready", 0, began)
             pause = min(pause * 1.5, _MOST_LOOK)
             processes = yield from process_table()
-            match observe.look_at(self._node, processes, machine).state:
+            match observe.look_at(self._journal.node, processes, machine).state:
                 case Up(proc, True) | Lost(proc):
                     yield Skipped(self._key, proc.pid, "running")
                     return True
@@ -1026,27 +925,6 @@ _AGAIN = frozenset({"restart", "ensure"})  # they start what is on record, where
 _ENDING = frozenset({"stop", "stopwait", "kill"})  # no file that cannot be written keeps a node running
 
 
-def _write_of(record: Record) -> FileWrite:
-    """The file of a record; it holds the environment that was configured, so it is nobody's else to read.
-
-    The owner of a record is its authority: root's may ask for what only root can grant. So one that the node's user
-    wrote stays that user's, whoever writes it again, and one that is root's stays root's, for the user's own group to
-    read. The group that the node runs with may be none of the user's.
-    """
-    node = record.node
-    data = records.encode(record)
-    if len(data) > records.RECORD_LIMIT:  # nobody would believe it, and so nobody could stop the node
-        why = (
-            f"its command and environment take {len(data)} bytes there, and {records.RECORD_LIMIT} at most can be read"
-        )
-        raise MachineError(
-            f"cannot put {node.name} on record", why, "let the worker read some of it from a file itself"
-        )
-    if record.owner:
-        return FileWrite(node.recordfile, data, str(record.owner), None, private=True)
-    return FileWrite(node.recordfile, data, node.uid, None, private=True, ours=True)
-
-
 def _as_refusal(error: MachineError | OSError) -> MachineError:
     """What to tell of a system call that failed where none is expected to, as under a sandbox."""
     if isinstance(error, MachineError):
@@ -1056,10 +934,6 @@ def _as_refusal(error: MachineError | OSError) -> MachineError:
     if error.errno in {errno.EMFILE, errno.ENFILE}:
         hint = "raise 'ulimit -n', or name fewer nodes at once"
     return MachineError(what, error.strerror or str(error), hint, error.errno or 0)
-
-
-def _status(text: str) -> dict[str, str]:
-    return {"status": text.replace("\0", "?")} if text else {}  # no record holds a NUL, which a datagram may
 
 
 def _joined(why: str, hint: str) -> str:

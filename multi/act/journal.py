@@ -1,0 +1,189 @@
+"""What is put on record of a node, and taken back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multi.act.waits import WriteWait
+from multi.machine import FileWrite, MachineError
+from multi.model import record as records
+from multi.observe import look as observe
+from multi.value import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from multi.act.waits import Answer
+    from multi.machine import Machine
+    from multi.model.node import Node
+    from multi.model.process import Proc
+    from multi.model.record import Record
+
+    Writing = Generator[WriteWait, Answer, None]
+
+_NOTE_EVERY = 1.0  # seconds between two statuses of a stopping node that are put on record
+
+
+class Journal:
+    """The files of one node. `found` is the record at the last look, `record` the one that is on disk now."""
+
+    def __init__(self, node: Node, machine: Machine) -> None:
+        """Know no record yet."""
+        self.node = node
+        self.found: Record | None = None
+        self.record: Record | None = None
+        self._machine = machine
+        self._unasked: Record | None = None  # what was on record before a request of which the node knows nothing yet
+        self._noted = float("-inf")  # when a status was put on record last
+
+    def open(self, found: Record | None) -> None:
+        """Begin with the record of a look."""
+        self.found = self.record = found
+
+    def save(self, record: Record, pid: int | None = None) -> Writing:
+        """Write the record, and the pidfile where there is a `pid` for it. Raises `MachineError`."""
+        writes = [_write_of(record)]
+        if pid is not None:
+            writes.append(self.pidfile_of(pid))
+        yield WriteWait(tuple(writes))
+        self.record = record
+
+    def pidfile_of(self, pid: int) -> FileWrite:
+        """The node's pidfile with this pid."""
+        return FileWrite(self.node.pidfile, records.encode_pid(pid), self.node.uid, self.node.gid)
+
+    def request(self, proc: Proc, desired: str) -> Writing:
+        """Put on record what is asked of the node before it is done, so that a command that is cut off can be resumed.
+
+        From now on the record of an earlier process is about this one: another tool has started the node since. A full
+        disk must not prevent a stop. It prevents the stop of a restart: the start would fail, and the node stay down.
+        """
+        record = self.record
+        if record is None or (record.proc == proc and record.desired == desired):
+            return
+        try:
+            yield from self.save(record.requested(desired, proc))
+        except MachineError:
+            if desired != records.WANTED_STOPPED:
+                raise
+        else:
+            self._unasked = record
+
+    def take_back(self) -> Writing:
+        """The request on record did not reach the node: the node goes on as before, and so does its record."""
+        if self._unasked is None:
+            return
+        try:
+            yield from self.save(self._unasked)
+        except MachineError:
+            return  # the failure to report is the one that led here
+        self._unasked = None
+
+    def gone(self) -> None:
+        """The process ended before its signal was sent: what is on record stays."""
+        self._unasked = None
+
+    def signalled(self) -> None:
+        """The signal of the request is sent. The next command need not send it again."""
+        self._unasked = None
+        record = self.record
+        if record is None or record.desired == records.WANTED_UP or record.signalled:
+            return
+        try:
+            self._machine.amend(record.node.recordfile, records.UNSIGNALLED, records.SIGNALLED)
+        except MachineError:
+            return  # then it may be sent twice
+        self.record = replace(record, signalled=True)
+
+    def ready(self, record: Record, note: str) -> Writing:
+        """The start of this record has succeeded."""
+        yield from self.save(replace(record, phase=records.UP, extra=_status(note)))
+
+    def note_status(self, proc: Proc, text: str) -> Writing:
+        """Put on record what a stopping node says of itself, so that `status` shows it."""
+        now, record = self._machine.now(), self.record
+        if record is None or record.proc != proc or now < self._noted + _NOTE_EVERY:
+            return
+        self._noted = now
+        try:
+            yield from self.save(replace(record, extra=_status(text)))
+        except MachineError:
+            return  # the status is an extra; the stop goes on
+
+    def note_unready(self, said: str) -> Writing:
+        """The node runs on: put on record what it said last."""
+        if self.record is not None and said:
+            extra = {**self.record.extra, **_status(said)}  # the next wait for it needs the rest
+            yield from self.save(replace(self.record, extra=extra))
+
+    def failed(self, why: str) -> Writing:
+        """Put a start that failed on record, for `restart` and `ensure`, and remove the pidfile."""
+        if self.record is not None:
+            yield from self.save(self.record.after_failure(self._machine.wall(), why))
+        self._machine.remove(self.node.pidfile)
+        self._machine.remove(self.node.notifyfile)
+
+    def undo(self, why: str, failures: int | None) -> None:
+        """Nothing was executed. The record from before stays, so that `restart` can try again.
+
+        `failures` are those in a row until now, None for a start that did not fail but was given up. Raises
+        `MachineError`.
+        """
+        if self.taken_over():
+            return
+        self._machine.remove(self.node.pidfile)
+        if self.found is None:
+            self._machine.remove(self.node.recordfile)
+            return
+        found = replace(self.found, proc=None, desired=records.WANTED_UP, failure=why)
+        if failures is not None:  # as for one that dies at once, so that `ensure` does not try it for ever
+            found = replace(found, failures=failures, failed=self._machine.wall())
+        # At once and not as a `WriteWait`: a walk that is being closed cannot wait any more.
+        (error,) = self._machine.write([_write_of(found)])
+        if error is not None:
+            raise error
+
+    def clear(self, *, keep: bool) -> None:
+        """Remove the files; `keep` leaves the record."""
+        if self.taken_over():
+            return
+        self._machine.remove(self.node.pidfile)
+        self._machine.remove(self.node.notifyfile)
+        if not keep:
+            self._machine.remove(self.node.recordfile)
+
+    def taken_over(self) -> bool:
+        """Whether the files are about another process by now.
+
+        That needs the loss of our lock: a user who removes the lock file takes it from us, and we are not told.
+        """
+        if self._machine.holds(self.node.name):
+            return False
+        there = observe.recall(self.node, self._machine)
+        ours = self.record.proc if self.record is not None else None
+        return there is not None and there.proc is not None and there.proc != ours
+
+
+def _status(text: str) -> dict[str, str]:
+    return {"status": text.replace("\0", "?")} if text else {}  # a datagram may hold a NUL, a record may not
+
+
+def _write_of(record: Record) -> FileWrite:
+    """The file of a record. It holds the configured environment, so only its owner may read it.
+
+    The owner of a record is its authority: root's may ask for what only root can grant. A record that the node's user
+    wrote stays that user's, whoever writes it again. One that is root's stays root's, for the user's own group to read;
+    the group that the node runs with may not be the user's.
+    """
+    node = record.node
+    data = records.encode(record)
+    if len(data) > records.RECORD_LIMIT:  # no command would believe it, so none could stop the node
+        why = (
+            f"its command and environment take {len(data)} bytes there, and {records.RECORD_LIMIT} at most can be read"
+        )
+        raise MachineError(
+            f"cannot put {node.name} on record", why, "let the worker read some of it from a file itself"
+        )
+    if record.owner:
+        return FileWrite(node.recordfile, data, str(record.owner), None, private=True)
+    return FileWrite(node.recordfile, data, node.uid, None, private=True, ours=True)
