@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multi.act.waits import WriteWait
+from multi.codec import encode
 from multi.machine import FileWrite, MachineError
 from multi.model import record as records
 from multi.observe import look as observe
@@ -176,7 +177,7 @@ def _write_of(record: Record) -> FileWrite:
     the group that the node runs with may not be the user's.
     """
     node = record.node
-    data = records.encode(record)
+    data = encode(record)
     if len(data) > records.RECORD_LIMIT:  # no command would believe it, so none could stop the node
         why = (
             f"its command and environment take {len(data)} bytes there, and {records.RECORD_LIMIT} at most can be read"

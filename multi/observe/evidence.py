@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from multi.codec import decode
 from multi.machine import File, Unreadable
 from multi.model import record as records
 from multi.model.node import Node
@@ -61,7 +62,7 @@ def decoded(node: Node, file: File | Unreadable | None) -> RecordFile:
     if not isinstance(file, File):
         return RecordFile(file)
     try:
-        record = records.decode(file.data)
+        record = decode(file.data)
     except DamagedError as error:
         return RecordFile(file, damage=str(error))
     if not naming.is_full_name(record.node.name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multi.codec import decode
 from multi.machine import File, MachineError
 from multi.model import record as records
 from multi.model.node import Known, Unknown
@@ -85,7 +86,7 @@ def survey(rundir: str, machine: Machine, asked: str | None = None) -> tuple[tup
         if not isinstance(file, File):
             continue
         try:
-            record = replace(records.decode(file.data), owner=file.uid)
+            record = replace(decode(file.data), owner=file.uid)
         except DamagedError:
             continue
         if record.node.recordfile != path or not naming.is_full_name(record.node.name):

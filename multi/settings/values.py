@@ -7,7 +7,7 @@ Nothing after this module sees an unchecked value. What a kind of setting accept
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from multi.errors import ConfigError, MultiError, UsageError
 from multi.model import schedule
@@ -89,6 +89,12 @@ def from_document(setting: Setting, value: object, document: Document, keys: tup
         raise document.error(at, error.why, error.hint) from None
 
 
+def to_toml(setting: Setting, value: object) -> object:
+    """Say a typed value as TOML would; `from_toml` reads it back. JSON can hold it too."""
+    write = _WRITERS.get(setting.kind)
+    return value if write is None or value is None else write(value)
+
+
 def merge(setting: Setting, lower: object, higher: object) -> object:
     """Join the values of two layers, of which `higher` goes first.
 
@@ -115,12 +121,26 @@ def _string(_: Setting, value: object) -> str:
         raise _BadValueError(f"is {_typename(value)}, not a string", "put it in quotes")
     if not value:
         raise _BadValueError("is empty", "leave it out for the default")
-    return _no_nul(value)
+    return _checked(value)
 
 
-def _no_nul(text: str) -> str:
+def is_word(text: str) -> bool:
+    """Whether it can be a word of a command line: no NUL, and no surrogate but those that stand for a byte."""
     if "\0" in text:
-        raise _BadValueError("holds a NUL character", "no path, word or variable can hold one; take it out")
+        return False
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _checked(text: str) -> str:
+    if not is_word(text):
+        what = "a NUL character" if "\0" in text else "half a character"
+        raise _BadValueError(f"holds {what}", "no path, word or variable can hold one; take it out")
     return text
 
 
@@ -133,7 +153,7 @@ def split(text: str) -> tuple[str, ...]:
 
 def _split(text: str) -> tuple[str, ...]:
     try:
-        return split(_no_nul(text))
+        return split(_checked(text))
     except ValueError:
         raise _BadValueError(
             f"{quoted(text)} has a quote that is not closed", "close it, or put a backslash before it"
@@ -157,7 +177,7 @@ def _words(setting: Setting, value: object) -> tuple[str, ...]:
 def _word(value: object) -> str:
     if not isinstance(value, str):
         raise _BadValueError(f"holds {_typename(value)} where a string is needed", "put it in quotes")
-    return _no_nul(value)
+    return _checked(value)
 
 
 def _env(_: Setting, value: object) -> tuple[tuple[str, str | None], ...]:
@@ -167,7 +187,7 @@ def _env(_: Setting, value: object) -> tuple[tuple[str, str | None], ...]:
         raise _BadValueError(f"is {_typename(value)}, not a table", 'write it like env = { KEY = "value" }')
     key, equals, text = value.partition("=")
     if equals:
-        return ((_variable(key), _no_nul(text)),)
+        return ((_variable(key), _checked(text)),)
     if len(key) > 1 and key.endswith("-"):
         return ((_variable(key.removesuffix("-")), None),)
     raise _BadValueError(
@@ -183,11 +203,11 @@ def _env_value(key: str, value: object) -> str | None:
             f"{quoted(key)} is {_typename(value)}, not a string",
             "put its value in quotes, or write false to take the variable away",
         )
-    return _no_nul(value)
+    return _checked(value)
 
 
 def _variable(key: str) -> str:
-    if not key or "=" in key or "\0" in key:
+    if not key or "=" in key or not is_word(key):
         raise _BadValueError(f"{quoted(key)} cannot be the name of a variable", "write it like KEY=VALUE")
     if key.startswith(_RESERVED):
         raise _BadValueError(f"{key} belongs to multi, which marks a node's processes with it", "use another name")
@@ -345,7 +365,7 @@ def _choice(setting: Setting, value: object) -> str:
 def _ready(_: Setting, value: object) -> Ready:
     if not isinstance(value, str):
         raise _BadValueError(f"is {_typename(value)}, not a proof of readiness", _READY_EXAMPLE)
-    kind, colon, what = _no_nul(value).partition(":")
+    kind, colon, what = _checked(value).partition(":")
     match kind:
         case "alive" | "notify":
             if colon:
@@ -392,6 +412,10 @@ def _address(what: str) -> str:
     return f"{host or '127.0.0.1'}:{port}"
 
 
+def _limit_text(number: int) -> str:
+    return "unlimited" if number == UNLIMITED else str(number)
+
+
 _READERS: Mapping[str, Callable[[Setting, object], object]] = {
     "choice": _choice,
     "env": _env,
@@ -407,4 +431,12 @@ _READERS: Mapping[str, Callable[[Setting, object], object]] = {
     "text": _string,
     "user": _user,
     "words": _words,
+}
+_WRITERS: Mapping[str, Callable[[Any], object]] = {
+    "env": lambda pairs: {key: False if text is None else text for key, text in pairs},
+    "limits": lambda limits: {name: f"{_limit_text(soft)}:{_limit_text(hard)}" for name, soft, hard in limits},
+    "mode": "{:03o}".format,
+    "ready": str,
+    "schedule": str,
+    "signal": schedule.signal_name,
 }

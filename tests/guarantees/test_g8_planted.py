@@ -45,11 +45,11 @@ def theirs(real: Real) -> None:
 def rewrite(real: Real, **settings: object) -> None:
     """Let the unprivileged user put another record in the place of root's."""
     record = real.record("a")
-    command = settings.pop("command", record["command"])
     given = record["settings"]
     assert isinstance(given, dict)
     real.recordfile("a").unlink()
-    text = json.dumps({**record, "command": command, "settings": {**given, **settings}})
+    facts = {key: settings.pop(key) for key in record.keys() & settings.keys()}
+    text = json.dumps({**record, **facts, "settings": {**given, **settings}})
     real.recordfile("a").write_text(text, encoding="utf-8")
     give(real.recordfile("a"))
 
@@ -64,9 +64,8 @@ def test_g8_a_users_record_does_only_what_the_user_could(real: Real) -> None:
         command=["sleep", "611"],
         gid="root",
         nice=-5,
-        rlimits=[["nofile", 77, 77]],
+        rlimit={"nofile": "77:77"},
         logfile=f"{evil}/x.log",
-        env=[["MULTI_INSTANCE", "forged"], ["MULTI_INSTANCE_PIDFILE", "/etc/passwd"]],
     )
     real.multi("restart", "a").ok()
     pid = real.pid("a")

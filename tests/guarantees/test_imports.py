@@ -34,6 +34,7 @@ COMMAND_LINE = frozenset({"cli", "cli.commands", "cli.screen", "cli.words", "err
 DOOR = frozenset({"system", "system.local"})
 WORDS = COMMAND_LINE | DOOR | frozenset(PARSING_NAMES.split())
 LOOKING = WORDS | {
+    "codec",
     "logs",
     "model.event",
     "model.record",

@@ -19,6 +19,7 @@ import pytest
 
 from multi import observe
 from multi.act import RunOptions, walk
+from multi.codec import decode, encode
 from multi.decide.table import proc_of
 from multi.machine import INSTANCE, FileWrite, MachineError
 from multi.model import record as records
@@ -86,7 +87,7 @@ def sight(world: World, node: Node | None = None) -> State:
 
 def record_of(world: World, node: Node | None = None) -> records.Record:
     """What is on record of the node."""
-    return records.decode(world.files[(node or node_of()).recordfile].data)
+    return decode(world.files[(node or node_of()).recordfile].data)
 
 
 def kinds(events: Iterable[Event]) -> list[str]:
@@ -937,9 +938,7 @@ def test_a_locked_node_is_waited_for() -> None:
 def ride_late(world: World, request: Request, node: Node, meanwhile: Node) -> list[Event]:
     """A command that knows what was on record, when another one has put something else there since."""
     fake = world.fake()
-    assert fake.write(
-        [FileWrite(node.recordfile, records.encode(replace(record_of(world, node), node=meanwhile)), None, None)]
-    )
+    assert fake.write([FileWrite(node.recordfile, encode(replace(record_of(world, node), node=meanwhile)), None, None)])
     events = list(walk([(node, request)], RunOptions(), fake))
     fake.close()
     return events

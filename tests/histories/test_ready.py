@@ -15,10 +15,10 @@ import pytest
 from multi import observe
 from multi.act import RunOptions, walk
 from multi.act.ready import end_text
+from multi.codec import decode
 from multi.machine import Notified
 from multi.model.event import Cleared, Event, Failed, Readied, Skipped, Spawned
 from multi.model.node import Node
-from multi.model.record import decode
 from multi.model.request import Request
 from multi.model.state import State, Up
 from world import Child, Entry, Fake, KilledError, Nature, World, node_of

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from multi import observe
+from multi.codec import encode
 from multi.machine import File, Me, Unreadable
 from multi.model import record as records
 from multi.model.node import Known, Node
@@ -79,7 +80,7 @@ def recordfile(
 ) -> File:
     """A record, as it lies on disk."""
     record = replace(Record(node=node, proc=proc, token=TOKEN), **traits)  # type: ignore[arg-type]  # fields by name
-    return file(records.encode(record), uid=uid, mode=mode)
+    return file(encode(record), uid=uid, mode=mode)
 
 
 LOOKS_RIGHT = NODE.words
