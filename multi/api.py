@@ -955,20 +955,20 @@ def unreadable_logs(selection: Selection, *, machine: Machine | None = None) -> 
 
 
 def export(form: str, selection: Selection) -> Mapping[str, str]:
-    """The nodes for another supervisor: files by relative path, see `multi.export.forms`. Raises `UsageError`.
+    """The nodes for another supervisor: files by relative path, see `multi.export`. Raises `UsageError`.
 
     For a supervisor of this machine they get the user, directory and program that they would have if they were started
     here and now: it starts them as root, in /, with a PATH of its own.
     """
-    from multi.export import forms as room
+    from multi import export as forms
     from multi.system.local import Local
 
     place = Local()
     here = place.surroundings()
     _refuse_nowhere(form, selection.nodes, here.cwd)
     nodes = [_with_values(node, place) for node in selection.nodes]
-    order = room.Order(nodes=nodes, program=(here.python, "-m", "multi"))
-    if form in room.HERE:
+    order = forms.Order(nodes=nodes, program=(here.python, "-m", "multi"))
+    if forms.find(form).here:
         from multi.system import System
 
         with System() as system:
@@ -989,22 +989,22 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
             ],
             remarks={name: each.note for name, each in weaker.items()},
         )
-    return room.export(form, order)
+    return forms.export(form, order)
 
 
 def _refuse_nowhere(form: str, nodes: Sequence[Node], cwd: str) -> None:
     """A supervisor of this machine starts a node in the directory that it would be started in here and now."""
-    from multi.export.forms import HERE
+    from multi.export import find
 
     without = [node.short for node in nodes if node.workdir is None]
-    if form in HERE and without and not cwd:
+    if find(form).here and without and not cwd:
         why = "have no workdir, and the current directory has been removed"
         raise UsageError(" ".join(without[:_SHOWN]), why, "change to a directory that exists, or give --workdir")
 
 
 def export_mode(form: str, selection: Selection) -> int:
     """The permissions of files that `export` makes: what a preset sets may be read by all, what a user sets may not."""
-    from multi.export import forms as room
+    from multi import export as forms
 
     shipped = {
         name: cast("tuple[object, ...]", selection.settings[name]["env"])
@@ -1012,9 +1012,9 @@ def export_mode(form: str, selection: Selection) -> int:
         if _nobody_said("env", sources)
     }
     secret = any(
-        variable not in shipped.get(node.name, ()) for node in selection.nodes for variable in room.values(form, node)
+        variable not in shipped.get(node.name, ()) for node in selection.nodes for variable in forms.values(form, node)
     )
-    return room.mode(form, secret=secret)
+    return forms.mode(form, secret=secret)
 
 
 def save(files: Mapping[str, str], directory: str, mode: int) -> Iterator[str]:

@@ -357,12 +357,10 @@ def export(order: Order, session: Session) -> int:
         raise UsageError(
             "export", "no form is named", "try 'multi export systemd w1 w2 -A proj', or see 'multi help export'"
         )
-    from multi.export import forms
+    from multi import export as forms
 
     form, *words = order.words
-    if form not in forms.FORMS:
-        forms.refuse(form)
-    selection = _select(order, session, words, foreground=form in forms.FOREGROUND)
+    selection = _select(order, session, words, foreground=forms.find(form).foreground)
     files = session.line().export(form, selection)
     if order.has(OUTPUT):
         line = session.line()

@@ -138,7 +138,7 @@ def _options(options: Sequence[Option]) -> Iterator[Candidate]:
 
 
 def _forms() -> Iterable[str]:
-    from multi.export.forms import FORMS
+    from multi.export import FORMS
 
     return FORMS
 

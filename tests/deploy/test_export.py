@@ -22,7 +22,8 @@ import pytest
 from awkward import KNOTS, UNICODE, VALUES, WORDS, exact
 from multi import api as pipeline
 from multi.errors import UsageError
-from multi.export.forms import FORMS, words
+from multi.export import FORMS
+from multi.export.sysv import words
 from multi.model.node import Node
 from private_machine import BIN, USER, USER_ID, machine, need
 from real import WORKER, Real, alive, as_argv, current_directory, descriptors, environ_of, run, status, until, words_of
@@ -51,9 +52,7 @@ def nodes(*said: str) -> tuple[Node, ...]:
 
 def exported(form: str, *said: str) -> Mapping[str, str]:
     """The files of a form."""
-    from multi.export.forms import FOREGROUND
-
-    return pipeline.export(form, pipeline.select("export", said, foreground=form in FOREGROUND))
+    return pipeline.export(form, pipeline.select("export", said, foreground=FORMS[form].foreground))
 
 
 def only(form: str, *said: str) -> str:
@@ -202,7 +201,7 @@ def test_g11_settings_that_a_form_cannot_hold(form: str, said: str) -> None:
 def test_g9_a_form_that_is_none(real: Real) -> None:
     """One line with what there is; exit 2."""
     done = real.raw("export", "upstart", "a", "--preset=exec", "--cmd=sleep 600").exits(2)
-    assert done.err == f"multi: upstart: is no form that nodes can be exported to; it can be {', '.join(FORMS)}\n"
+    assert done.err == f"multi: upstart: is not a form that nodes can be exported to; it can be {', '.join(FORMS)}\n"
 
 
 def test_output_overwrites_nothing(real: Real) -> None:

@@ -374,7 +374,7 @@ def test_export_needs_a_form() -> None:
     assert run("export").code == 2
     result = run("export", "systemdd", "w1")
     assert result.code == 2
-    assert result.err == "multi: systemdd: is no form that nodes can be exported to; did you mean 'systemd'?\n"
+    assert result.err == "multi: systemdd: is not a form that nodes can be exported to; did you mean 'systemd'?\n"
 
 
 @pytest.mark.parametrize(

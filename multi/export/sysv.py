@@ -1,0 +1,209 @@
+"""An init script, and lines for cron: forms that go on using `multi`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from multi.errors import UsageError
+from multi.export.form import Form, Order, refusal
+from multi.model.schedule import signal_name
+from multi.text import printable, seconds_text
+from multi.words import template
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from multi.model.node import Node
+
+
+_Flags = tuple[tuple[str, tuple[str, ...]], ...]  # each flag with its values, in the order of the command line
+
+
+def words(nodes: Sequence[Node]) -> tuple[str, ...]:
+    """The words after ``multi start`` that make exactly these nodes."""
+    return _said(nodes, [_flags(node) for node in nodes])
+
+
+def whereabouts(nodes: Sequence[Node]) -> tuple[str, ...]:
+    """What the commands after ``start`` need to be told: the rest is on record."""
+    return _said(nodes, [_known_flags(node) for node in nodes])
+
+
+def _said(nodes: Sequence[Node], of_each: Sequence[_Flags]) -> tuple[str, ...]:
+    """Names and flags: what is the same for all is said once, anything else for its node."""
+    flags = dict.fromkeys(flag for one in of_each for flag, _ in one)
+    said = [node.name for node in nodes]
+    for flag in flags:
+        values = [dict(one).get(flag, ()) for one in of_each]
+        if len(set(values)) == 1:
+            said += [f"{flag}={value}" for value in values[0]]
+            continue
+        for position, node in enumerate(nodes):
+            scope = str(position + 1) if "=" in node.name else node.name
+            said += [f"{flag}:{scope}={value}" for value in values[position]]
+    return tuple(said)
+
+
+def _known_flags(node: Node) -> _Flags:
+    """Where the node is on record, and whose it is: as root, `multi` believes nothing that another user could write."""
+    who = (("--uid", node.uid), ("--gid", node.gid))
+    return (
+        ("--pidfile", (template.literal_path(node.pidfile),)),
+        *((flag, (value,)) for flag, value in who if value is not None),
+    )
+
+
+def _flags(node: Node) -> _Flags:
+    import shlex
+
+    proof = str(node.ready)
+    one = {
+        "--cmd": template.literal(shlex.join(node.words)),
+        "--logfile": template.literal_path(node.logfile),
+        "--workdir": template.literal_path(node.workdir) if node.workdir is not None else None,
+        "--umask": f"{node.umask:03o}" if node.umask is not None else None,
+        "--nice": str(node.nice) if node.nice is not None else None,
+        "--stop-schedule": str(node.stop),
+        "--kill-mode": node.kill_mode,
+        "--ready": template.literal_path(proof) if node.ready.kind == "file" else template.literal(proof),
+        "--ready-timeout": seconds_text(node.ready_timeout),
+        "--startsecs": seconds_text(node.startsecs) if node.startsecs_asked else None,
+        "--lock-timeout": seconds_text(node.lock_timeout),
+        "--reload-signal": signal_name(node.reload_signal) if node.reload_signal is not None else None,
+    }
+    read = dict(node.env_read)
+    own = [(name, value) for name, value in node.env if name not in read]
+    several = {
+        "--env": tuple(f"{name}-" if value is None else f"{name}={value}" for name, value in own),
+        "--env-file": tuple(template.literal_path(path) for path in node.env_files),
+        "--rlimit": tuple(f"{name}={_limit(soft)}:{_limit(hard)}" for name, soft, hard in node.rlimits),
+    }
+    return (
+        ("--preset", ("exec",)),
+        *_known_flags(node),
+        *((flag, (value,)) for flag, value in one.items() if value is not None),
+        *((flag, values) for flag, values in several.items() if values),
+    )
+
+
+def _limit(value: int) -> str:
+    return "unlimited" if value < 0 else str(value)
+
+
+def _sysv(order: Order) -> Mapping[str, str]:
+    import shlex
+
+    names = printable(" ".join(node.name for node in order.nodes))
+    remarks = "".join(f"# {printable(f'{name}: {remark}')}\n" for name, remark in order.remarks.items())
+    program = shlex.join(order.program)
+    deaf = [node.name for node in order.nodes if node.reload_signal is None]
+    hearing = [node for node in order.nodes if node.reload_signal is not None]
+    skipped = f"echo {shlex.quote('left as it is, because it has no reload signal: ' + ' '.join(deaf))} >&2"
+    reload = 'echo "$0: these nodes have no reload signal; use restart" >&2; exit 3'
+    if hearing:
+        reload = "\n    ".join([*([skipped] if deaf else []), _sysv_command(program, "reload", whereabouts(hearing))])
+    return {
+        "multi-nodes": f"""#!/bin/sh
+### BEGIN INIT INFO
+# Provides:          multi-nodes
+# Required-Start:    $remote_fs $network
+# Required-Stop:     $remote_fs $network
+# Default-Start:     2 3 4 5
+# Default-Stop:      0 1 6
+# Short-Description: {names}
+### END INIT INFO
+{remarks}
+cd / || exit 1 # python -m looks into the current directory first
+
+up() {{
+    {_sysv_command(program, '"$1"', words(order.nodes))}
+}}
+
+known() {{
+    {_sysv_command(program, '"$@"', _with_logs(order.nodes))}
+}}
+
+reload() {{
+    {reload}
+}}
+
+try_restart() {{
+    states=$(known status --json)
+    code=$?
+    case $code in 0 | 1 | 3 | 4) ;; *) exit "$code" ;; esac
+    if printf '%s' "$states" | grep -E -q '"state": *"(running|starting|stopping|lost)"'; then up restart; fi
+}}
+
+case "${{1:-}}" in
+    start) up start ;;
+    stop) known stopwait ;;
+    restart | force-reload) up restart ;;
+    try-restart) try_restart ;;
+    reload) reload ;;
+    status) known status ;;
+    *) echo "usage: $0 start|stop|restart|force-reload|try-restart|reload|status" >&2; exit 2 ;;
+esac
+"""
+    }
+
+
+def _sysv_command(program: str, command: str, told: Sequence[str]) -> str:
+    """A command of sh, a word a line."""
+    import shlex
+
+    return " \\\n        ".join([f"{program} {command}", *(shlex.quote(word) for word in told)])
+
+
+def _with_logs(nodes: Sequence[Node]) -> tuple[str, ...]:
+    """The whereabouts, and the logs for `status`, also of nodes that are not on record."""
+    logs = [("--logfile", (template.literal_path(node.logfile),)) for node in nodes]
+    return _said(nodes, [(*_known_flags(node), log) for node, log in zip(nodes, logs, strict=True)])
+
+
+_CRON_LINE = 998  # characters: the longest command that every cron takes
+
+
+def _cron(order: Order) -> Mapping[str, str]:
+    lines = [f"# {printable(f'{name}: {remark}')}" for name, remark in order.remarks.items()]
+    lines += [
+        "# m h dom mon dow user command",
+        "SHELL=/bin/sh",
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    ]
+    # multi itself becomes the node's user, so that the directories can be made.
+    lines += [f"@reboot root {line}" for line in _cron_lines(order, ("--quiet", "start"), words)]
+    lines += [f"* * * * * root {line}" for line in _cron_lines(order, ("ensure",), whereabouts)]
+    return {"multi-nodes": "\n".join(lines) + "\n"}
+
+
+def _cron_lines(order: Order, command: tuple[str, ...], told: Callable[[Sequence[Node]], tuple[str, ...]]) -> list[str]:
+    """One command for all nodes, or where that is too long for cron one for each."""
+    together = _cron_command((*order.program, *command, *told(order.nodes)))
+    if len(together) <= _CRON_LINE and "\n" not in together:
+        return [together]
+    lines: list[str] = []
+    for node in order.nodes:
+        line = _cron_command((*order.program, *command, *told([node])))
+        if "\n" in line:
+            raise refusal(node, "\n", "a line of a crontab cannot hold it")
+        if len(line.encode("utf-8", "surrogateescape")) > _CRON_LINE:
+            why = f"needs a line of {len(line)} characters, and cron takes {_CRON_LINE}"
+            raise UsageError(node.name, why, "export it to sysv, or write a multi.toml and use config/cron.d/multi")
+        lines.append(line)
+    return lines
+
+
+def _cron_command(argv: Sequence[str]) -> str:
+    r"""A command as crontab(5) has it: ``\%`` for a percent sign.
+
+    Some crons take ``\\`` for one backslash and others for two, so no two characters that mean something to any of them
+    stand side by side: the shell's quotes are closed and opened between them.
+    """
+    import shlex
+
+    return re.sub(r"\\(?=[\\%])", r"\\''", shlex.join(argv)).replace("%", "\\%")
+
+
+SYSV = Form(files=_sysv, here=True, delegates=True, mode=0o755)
+CRON = Form(files=_cron, here=True, delegates=True)
