@@ -96,7 +96,7 @@ def _serve(
         return 0
     if order.command.announced and screen.out_is_terminal and not any(map(order.has, commands.SILENT)):
         screen.say(f"multi v{__version__}")
-    return order.command.loop(order, session)
+    return order.command.carry_out(order, session)
 
 
 def _order(words: Sequence[str], screen: Screen) -> commands.Order | None:

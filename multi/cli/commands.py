@@ -1,7 +1,7 @@
-"""The commands: a table, and one function for each way to ride the line.
+"""The commands: a table, and the functions that carry them out.
 
-To add a command, add its row to `COMMANDS` and, where no function here does it yet, write one: it takes an `Order`
-and a `Session` and returns an exit code. Help and completion are made from the row.
+To add a command, add its row to `COMMANDS` and its prose to help.toml, and, where no function here does it yet, write
+one: it takes an `Order` and a `Session` and returns an exit code. Help and completion are made from the row.
 """
 
 from __future__ import annotations
@@ -26,55 +26,36 @@ if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it d
 
 DUMP = "dump"  # stands in the place of a signal's name
 
-JSON = Option(flags=("--json",), help="print JSON: one event a line, or one array")
-QUIET = Option(flags=("--quiet", "-q"), help="print failures only")
-VERBOSE = Option(flags=("--verbose",), help="print more: the commands that are run, how a node proved ready")
-NOSPLASH = Option(flags=("--nosplash",), help="print no line with name and version")
-NO_COLOR = Option(flags=("--no-color",), help="print no colours, as with NO_COLOR in the environment")
-HELP = Option(flags=("--help",), help="print this and exit; -h right after the command does the same")
-SHORT_HELP = Option(
-    flags=("-h",), help="--help, where it cannot be the worker's: right after the command, or before it"
-)
-VERSION = Option(flags=("--version",), help="print the version, before any command")
+JSON = Option(("--json",))
+QUIET = Option(("--quiet", "-q"))
+VERBOSE = Option(("--verbose",))
+NOSPLASH = Option(("--nosplash",))
+NO_COLOR = Option(("--no-color",))
+HELP = Option(("--help",))
+SHORT_HELP = Option(("-h",))
+VERSION = Option(("--version",))
 GLOBAL = (JSON, QUIET, VERBOSE, NOSPLASH, NO_COLOR, HELP)
 SILENT = (NOSPLASH, QUIET, JSON)  # who says one of these gets no splash
 
-DRY_RUN = Option(flags=("--dry-run",), help="print what would be done, and do nothing")
-ROLLING = Option(
-    flags=("--rolling",),
-    help="N nodes at a time (1 when no N is given), each ready before the next; stop at the first failure",
-    metavar="N",
-    optional=True,
-)
-KEEP_UNREADY = Option(flags=("--keep-unready",), help="leave a node running that did not prove ready in time")
-UP = Option(flags=("--up",), help="wait until every node is up (this is what it does when not told)")
-DOWN = Option(flags=("--down",), help="wait until every node is down")
-TIMEOUT = Option(
-    flags=("--timeout",), help="give up after so many seconds, exit 1; for ever when not given", metavar="SECONDS"
-)
+DRY_RUN = Option(("--dry-run",))
+ROLLING = Option(("--rolling",), metavar="N", optional=True)
+KEEP_UNREADY = Option(("--keep-unready",))
+UP = Option(("--up",))
+DOWN = Option(("--down",))
+TIMEOUT = Option(("--timeout",), metavar="SECONDS")
 
-FOLLOW = Option(flags=("--follow",), help="go on with what is added, until interrupted; rotation is noticed")
-LINES = Option(flags=("--lines",), help="how many lines of each log to begin with, 10 when not said", metavar="N")
+FOLLOW = Option(("--follow",))
+LINES = Option(("--lines",), metavar="N")
 
-OUTPUT = Option(
-    flags=("--output",), help="write files into this directory, which must not have them yet", metavar="DIR"
-)
+OUTPUT = Option(("--output",), metavar="DIR")
 
 # Words of the node grammar that are nobody's setting; the pipeline reads them, help and completion show them.
-STRICT = Option(flags=("--strict",), help="a scoped option that hits no node is an error, not a warning")
-CONFIG = Option(flags=("--multi-config",), help="read this file instead of the first multi.toml found", metavar="FILE")
-HOSTNAME = Option(
-    flags=("--hostname", "-n"),
-    help="the host of nodes named without one, this machine's when not given",
-    metavar="HOST",
-)
-SUFFIX = Option(flags=("--suffix",), help="the same; it goes before --hostname", metavar="HOST")
-PREFIX = Option(
-    flags=("--prefix",), help="put before names without a host, but not before counted ones", metavar="TEXT"
-)
-RANGE_PREFIX = Option(
-    flags=("--range-prefix",), help="put before the numbers of counted nodes, celery when not given", metavar="TEXT"
-)
+STRICT = Option(("--strict",))
+CONFIG = Option(("--multi-config",), metavar="FILE")
+HOSTNAME = Option(("--hostname", "-n"), metavar="HOST")
+SUFFIX = Option(("--suffix",), metavar="HOST")
+PREFIX = Option(("--prefix",), metavar="TEXT")
+RANGE_PREFIX = Option(("--range-prefix",), metavar="TEXT")
 GRAMMAR = (HOSTNAME, SUFFIX, PREFIX, RANGE_PREFIX, STRICT, CONFIG)
 
 
@@ -138,23 +119,18 @@ class Session:
     screen: Screen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Command:
-    """One row of the table.
+    """One row of the table; what help says of it is in help.toml.
 
-    `usage` is what may follow the name. `about` is the help's text, one string a paragraph. `examples` are whole
-    command lines. `announced` commands print name and version first, on a terminal. One that `needs_nodes` is a mistake
-    when there are none; any other is then done. A `terse` one says only what it did.
+    `announced` commands print name and version first, on a terminal. One that `needs_nodes` is a mistake when there are
+    none; any other is then done. A `terse` one says only what it did.
     """
 
     name: str
-    summary: str
-    loop: Callable[[Order, Session], int]
-    usage: str = "[NODES] [OPTIONS]"
-    about: tuple[str, ...] = ()
-    examples: tuple[str, ...] = ()
-    aliases: tuple[str, ...] = ()
+    carry_out: Callable[[Order, Session], int]
     options: tuple[Option, ...] = ()
+    aliases: tuple[str, ...] = ()
     announced: bool = False
     takes_nodes: bool = True
     needs_nodes: bool = False
@@ -549,264 +525,28 @@ _DIGITS = 12  # more make no number that anybody means
 _MOST_NAMES = 20  # as many as still help in one line
 
 COMMANDS: tuple[Command, ...] = (
-    Command(
-        name="start",
-        summary="start the nodes that are not running, and wait until each is ready",
-        loop=act,
-        usage="[NODES] [OPTIONS] [-- WORKER WORDS]",
-        about=(
-            (
-                "All nodes are started at once. A node that runs already is a success and says so; one that does not "
-                "prove ready is a failure: it is named with its exit status and its last log lines, and the command "
-                "exits 1."
-            ),
-            "Without NODES: all nodes of the config.",
-        ),
-        examples=(
-            "multi start w1 w2 -A proj",
-            "multi start 3 -A proj -c 4 -Q:1 video -Q:2,3 mail",
-            "multi start a b --preset exec --cmd 'python worker.py --name %n'",
-        ),
-        options=(DRY_RUN, KEEP_UNREADY),
-        announced=True,
-        needs_nodes=True,
-    ),
-    Command(
-        name="run",
-        summary="start the nodes in the foreground and stay; for systemd, containers and a terminal",
-        loop=act,
-        usage="[NODES] [OPTIONS] [-- WORKER WORDS]",
-        about=(
-            (
-                "Their output goes where multi's own goes, unless --logfile says otherwise. TERM and INT stop them by "
-                "their schedule, a second one kills; QUIT begins the schedule with QUIT; HUP reloads. When a node ends "
-                "by itself the others are stopped and the command exits 1."
-            ),
-            "Says READY=1 to systemd (Type=notify) when every node is ready. As PID 1 it reaps orphans.",
-            "'multi start' does the same when C_FAKEFORK is set in its environment.",
-        ),
-        examples=("multi run w1 -A proj", "multi run --preset exec --cmd 'python worker.py' web"),
-        options=(DRY_RUN, KEEP_UNREADY),
-        needs_nodes=True,
-    ),
-    Command(
-        name="stop",
-        summary="send the first signal of the stop schedule, and do not wait",
-        loop=act,
-        usage="[NODES] [-SIG] [OPTIONS]",
-        about=(
-            (
-                "The signal goes to the main process alone, so that a worker can finish what it is doing. "
-                "-SIG (-QUIT, -SIGQUIT, -quit, -3) takes the place of the first signal."
-            ),
-            "Without NODES: all nodes of the config, or else all that are recorded in the run directory.",
-        ),
-        examples=("multi stop w1", "multi stop", "multi stop w1 -QUIT"),
-        options=(DRY_RUN,),
-        announced=True,
-    ),
-    Command(
-        name="stopwait",
-        summary="stop the nodes by their schedule, and wait until every process is gone",
-        loop=act,
-        usage="[NODES] [-SIG] [OPTIONS]",
-        about=(
-            (
-                "Walks the stop schedule, TERM/90/QUIT/10/KILL/5 for Celery: which signal, and how many seconds until "
-                "the next. The wait ends when the whole tree is gone; what survives the schedule is named, exit 1."
-            ),
-            "Without NODES: all nodes of the config, or else all that are recorded in the run directory.",
-        ),
-        examples=("multi stopwait w1 w2", "multi stopwait --stop-schedule=TERM/forever", "multi stopwait w1 -QUIT"),
-        aliases=("stop_verify",),
-        options=(DRY_RUN,),
-        announced=True,
-    ),
-    Command(
-        name="restart",
-        summary="stop the nodes by their schedule and start them again",
-        loop=act,
-        usage="[NODES] [-SIG] [OPTIONS] [-- WORKER WORDS]",
-        about=(
-            (
-                "Without worker options the recorded command is used again. A node that does not stop is not started a "
-                "second time."
-            ),
-            "Without NODES: all nodes of the config, or else all that are recorded in the run directory.",
-        ),
-        examples=("multi restart", "multi restart w1 -A proj -c 8", "multi restart --rolling=2"),
-        options=(DRY_RUN, ROLLING, KEEP_UNREADY),
-        announced=True,
-        needs_nodes=True,
-    ),
-    Command(
-        name="kill",
-        summary="send KILL to every process of the nodes, and confirm",
-        loop=act,
-        about=(
-            "The whole tree is killed: children in other sessions and process groups too. Running tasks are lost.",
-            "Another signal goes by 'multi signal', or by stop and stopwait.",
-        ),
-        examples=("multi kill w1",),
-        options=(DRY_RUN,),
-        announced=True,
-    ),
-    Command(
-        name="status",
-        summary="one line a node: state, pid, uptime, CPU, memory, restarts, log",
-        loop=status,
-        about=(
-            (
-                "Exit codes as the LSB has them: 0 all nodes run, 3 not running, 1 dead with a pidfile left, 4 unknown;"
-                " of several, 4 before 1 before 3. A node that is starting, stopping or has lost its pidfile runs."
-            ),
-            "--json prints one array. --quiet prints the nodes that do not run.",
-        ),
-        examples=("multi status", "multi status w1 --json"),
-    ),
-    Command(
-        name="ensure",
-        summary="start again the nodes that were started and are dead; for cron",
-        loop=act,
-        about=(
-            (
-                "A node that was stopped on purpose stays stopped. One that keeps dying is left alone for a while: 10 "
-                "seconds after the first time, twice as long each time, an hour at most; 'multi status' shows it. "
-                "Prints nothing when there is nothing to do."
-            ),
-            "Without NODES: all nodes of the config, or else all that are recorded in the run directory.",
-            "In a crontab a percent sign is written \\%.",
-        ),
-        examples=("multi ensure", r"* * * * * multi ensure --pidfile=/var/run/celery/\%n.pid"),
-        options=(DRY_RUN,),
-        terse=True,
-    ),
-    Command(
-        name="apply",
-        summary="make the machine match multi.toml: start, restart and stop what it takes",
-        loop=act,
-        about=(
-            (
-                "Starts what is missing, restarts what runs otherwise than configured, stops what this file started "
-                "and has no more, and leaves the rest alone. A second time there is nothing to do."
-            ),
-        ),
-        examples=("multi apply", "multi apply --dry-run", "multi apply --rolling"),
-        options=(DRY_RUN, ROLLING, KEEP_UNREADY),
-        announced=True,
-    ),
-    Command(
-        name="diff",
-        summary="say what apply would do; exits 1 when there is something",
-        loop=diff,
-        examples=("multi diff", "multi diff --json"),
-    ),
-    Command(
-        name="check",
-        summary="validate configuration, paths, users and programs without running anything",
-        loop=check,
-        about=(
-            "Shows which file is read, and each node's settings with the place each value comes from.",
-            "Exits 2 when there is something that a start would fail of.",
-        ),
-        examples=("multi check", "multi check w1 -A proj", "multi check --quiet"),
-    ),
-    Command(
-        name="signal",
-        summary="send a signal to the main process of the nodes",
-        loop=send_signal,
-        usage="SIG [NODES] [OPTIONS]",
-        about=(
-            "SIG is a name or a number: USR1, SIGUSR1, usr1, 10, each with or without a dash.",
-            "dump is the signal at which workers of the preset write their stacks to the log: USR1 for Celery.",
-        ),
-        examples=("multi signal USR1 w1", "multi signal dump w1"),
-        options=(DRY_RUN,),
-        needs_nodes=True,
-    ),
-    Command(
-        name="reload",
-        summary="send the reload signal of the preset (HUP for Celery)",
-        loop=act,
-        examples=("multi reload", "multi reload w1 --reload-signal=USR2"),
-        options=(DRY_RUN,),
-        needs_nodes=True,
-    ),
-    Command(
-        name="wait",
-        summary="wait until the nodes are up, or down",
-        loop=wait,
-        about=("Touches nothing. Exits 1 when --timeout seconds have passed.",),
-        examples=("multi wait w1 --timeout=30", "multi wait --down"),
-        options=(UP, DOWN, TIMEOUT),
-        needs_nodes=True,
-    ),
-    Command(
-        name="logs",
-        summary="print the last lines of the nodes' logs, each with its node's name",
-        loop=logs,
-        usage="[NODES] [--follow] [--lines N] [OPTIONS]",
-        about=("Exits 1 when a log cannot be read, 77 when that is only not permitted; the others are shown.",),
-        examples=("multi logs", "multi logs w1 w2 --follow", "multi logs --lines=100"),
-        options=(FOLLOW, LINES),
-    ),
-    Command(
-        name="names",
-        summary="print the full names of the nodes",
-        loop=names,
-        examples=("multi names 10", "multi names w1 w2@%h --suffix=example.com"),
-    ),
-    Command(
-        name="expand",
-        summary="print a template filled in for each node",
-        loop=expand,
-        usage="TEMPLATE [NODES] [OPTIONS]",
-        about=("%n is the short name, %h and %p are the full name, %d is the host, %% is a percent sign.",),
-        examples=("multi expand /var/log/%n%I.log 3",),
-    ),
-    Command(
-        name="get",
-        summary="print the command of one node",
-        loop=get,
-        usage="NODE [NODES] [OPTIONS]",
-        about=("NODE is a short or a full name, looked up among NODES. Exits 1 when it is not among them.",),
-        examples=("multi get w2 w1 w2 -A proj -c:w2 8",),
-    ),
-    Command(
-        name="show",
-        summary="print the command of each node, ready for a shell",
-        loop=show,
-        usage="[NODES] [OPTIONS] [-- WORKER WORDS]",
-        examples=("multi show 3 -A proj -c 4 -c:1 10",),
-    ),
-    Command(
-        name="export",
-        summary="print the same nodes for another supervisor",
-        loop=export,
-        usage="FORM [NODES] [--output DIR] [OPTIONS]",
-        about=(
-            "FORM is systemd, sysv, cron, supervisord, kubernetes, compose, launchd or procfile.",
-            "What the other supervisor cannot say is said in a comment. sysv and cron go on using multi.",
-        ),
-        examples=("multi export systemd w1 w2 -A proj", "multi export compose --output deploy"),
-        options=(OUTPUT,),
-    ),
-    Command(
-        name="completion",
-        summary="print the script that teaches a shell to complete",
-        loop=completion,
-        usage="bash|zsh|fish",
-        examples=('eval "$(multi completion bash)"', "multi completion fish > ~/.config/fish/completions/multi.fish"),
-        takes_nodes=False,
-    ),
-    Command(
-        name="help",
-        summary="print how to use multi, or one command of it",
-        loop=show_help,
-        usage="[COMMAND]",
-        examples=("multi help start",),
-        takes_nodes=False,
-    ),
+    Command("start", act, options=(DRY_RUN, KEEP_UNREADY), announced=True, needs_nodes=True),
+    Command("run", act, options=(DRY_RUN, KEEP_UNREADY), needs_nodes=True),
+    Command("stop", act, options=(DRY_RUN,), announced=True),
+    Command("stopwait", act, options=(DRY_RUN,), aliases=("stop_verify",), announced=True),
+    Command("restart", act, options=(DRY_RUN, ROLLING, KEEP_UNREADY), announced=True, needs_nodes=True),
+    Command("kill", act, options=(DRY_RUN,), announced=True),
+    Command("status", status),
+    Command("ensure", act, options=(DRY_RUN,), terse=True),
+    Command("apply", act, options=(DRY_RUN, ROLLING, KEEP_UNREADY), announced=True),
+    Command("diff", diff),
+    Command("check", check),
+    Command("signal", send_signal, options=(DRY_RUN,), needs_nodes=True),
+    Command("reload", act, options=(DRY_RUN,), needs_nodes=True),
+    Command("wait", wait, options=(UP, DOWN, TIMEOUT), needs_nodes=True),
+    Command("logs", logs, options=(FOLLOW, LINES)),
+    Command("names", names),
+    Command("expand", expand),
+    Command("get", get),
+    Command("show", show),
+    Command("export", export, options=(OUTPUT,)),
+    Command("completion", completion, takes_nodes=False),
+    Command("help", show_help, takes_nodes=False),
 )
 
 _BY_NAME: Mapping[str, Command] = {name: row for row in COMMANDS for name in (row.name, *row.aliases)}

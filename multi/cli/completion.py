@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from multi.cli.commands import COMMANDS, CONFIG, DUMP, GLOBAL, GRAMMAR, VERSION, Command, Session, find, is_command
+from multi.cli.manual import command_prose, option_prose
 from multi.cli.words import Option, split
 from multi.errors import EXIT_FAILED, MultiError, UsageError
 from multi.value import dataclass
@@ -119,7 +120,7 @@ def _fitting(candidates: Iterable[Candidate], incomplete: str) -> list[Candidate
 
 
 def _beginnings(incomplete: str) -> Iterator[Candidate]:
-    yield from (Candidate(row.name, row.summary) for row in COMMANDS)
+    yield from (Candidate(row.name, command_prose(row.name)["summary"]) for row in COMMANDS)
     if incomplete.startswith("-"):
         yield from _options((*GLOBAL, VERSION))
 
@@ -134,7 +135,7 @@ def _flags(command: Command) -> Iterator[Candidate]:
 
 def _options(options: Sequence[Option]) -> Iterator[Candidate]:
     for option in options:
-        yield Candidate(option.flags[0], option.help)
+        yield Candidate(option.flags[0], option_prose(option))
 
 
 def _forms() -> Iterable[str]:
@@ -155,7 +156,7 @@ _FIRST_WORDS: Mapping[str, Callable[[], Iterable[Candidate]]] = {
     "completion": lambda: map(Candidate, SHELLS),
     "expand": lambda: (),
     "export": lambda: map(Candidate, _forms()),
-    "help": lambda: (Candidate(row.name, row.summary) for row in COMMANDS),
+    "help": lambda: (Candidate(row.name, command_prose(row.name)["summary"]) for row in COMMANDS),
     "signal": _signals,
 }
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import TypedDict, cast
 
 import click
 
 from multi.cli.commands import COMMANDS, GLOBAL, GRAMMAR, HELP, VERSION, Command
 from multi.cli.words import Option
+from multi.settings import toml
+from multi.settings.presets import read_file
 from multi.settings.table import SETTINGS, Setting
 
 _EXIT_CODES = (
@@ -27,6 +32,32 @@ _EXAMPLES = (
     "multi start a b --preset exec --cmd 'python worker.py --name %n'",
 )
 _WIDTH = 100
+PROSE = os.path.join(os.path.dirname(__file__), "help.toml")  # noqa: PTH118, PTH120 -- pathlib costs 10 ms to import
+
+
+class Prose(TypedDict, total=False):
+    """What help says of a command: `about` a string a paragraph, `examples` whole command lines."""
+
+    summary: str
+    usage: str
+    about: list[str]
+    examples: list[str]
+
+
+@cache
+def prose() -> Mapping[str, object]:
+    """What stands in help.toml."""
+    return toml.read(read_file(PROSE), PROSE).values
+
+
+def command_prose(name: str) -> Prose:
+    """What help says of the command."""
+    return cast("dict[str, Prose]", prose()["commands"])[name]
+
+
+def option_prose(option: Option) -> str:
+    """What help says of the option."""
+    return cast("dict[str, str]", prose()["options"])[option.name]
 
 
 def overview() -> str:
@@ -37,7 +68,7 @@ def overview() -> str:
         page, ["Keeps named worker processes under control. What works after 'celery multi' works after 'multi'."]
     )
     with page.section("Commands"):
-        page.write_dl([(_names(command), command.summary) for command in COMMANDS])
+        page.write_dl([(_names(command), command_prose(command.name)["summary"]) for command in COMMANDS])
     with page.section("Options of every command"):
         page.write_dl(_rows((*GLOBAL, VERSION)))
     with page.section("Exit codes"):
@@ -50,10 +81,12 @@ def overview() -> str:
 def page(command: Command) -> str:
     """The page of one command."""
     page = _formatter()
-    page.write_usage(f"multi {command.name}", command.usage)
-    summary = command.summary[0].upper() + command.summary[1:] + "."
+    said = command_prose(command.name)
+    page.write_usage(f"multi {command.name}", said.get("usage", "[NODES] [OPTIONS]"))
+    summary = said["summary"][0].upper() + said["summary"][1:] + "."
+    about = [_filled(text) for text in said.get("about", ())]
     aliases = [f"Another name of it is {', '.join(command.aliases)}."] if command.aliases else []
-    _paragraphs(page, [summary, *command.about, *aliases])
+    _paragraphs(page, [summary, *about, *aliases])
     others = (*GRAMMAR, *GLOBAL) if command.takes_nodes else (HELP,)
     with page.section("Options"):
         page.write_dl(_rows((*command.options, *others)))
@@ -61,8 +94,16 @@ def page(command: Command) -> str:
         with page.section("Settings (for some nodes only: --opt:w1=VALUE, --opt:1-3=VALUE)"):
             page.write_dl([(_setting(setting), setting.help.replace("`", "")) for setting in SETTINGS.values()])
         _paragraphs(page, ["Every other option, and everything after --, is the worker's."])
-    _examples(page, command.examples)
+    _examples(page, said.get("examples", ()))
     return page.getvalue().rstrip("\n")
+
+
+def _filled(text: str) -> str:
+    if "{forms}" not in text:
+        return text
+    from multi.export import FORMS
+
+    return text.replace("{forms}", ", ".join(FORMS))
 
 
 def _formatter() -> click.HelpFormatter:
@@ -74,7 +115,7 @@ def _names(command: Command) -> str:
 
 
 def _rows(options: Iterable[Option]) -> list[tuple[str, str]]:
-    return [(_spelling(option), option.help) for option in options]
+    return [(_spelling(option), option_prose(option)) for option in options]
 
 
 def _spelling(option: Option) -> str:

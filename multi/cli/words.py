@@ -76,16 +76,15 @@ def _is_glued(option: str) -> bool:
     return not option.startswith("--") and len(option) > 2  # noqa: PLR2004 -- a dash and a letter
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Option:
-    """One of `multi`'s own flags, as a row of a table.
+    """One of `multi`'s own flags, as a row of a table; its help is in help.toml.
 
     `flags` are its spellings, the first is its name. `metavar` shows its value in help; an `optional` value can only
     be given as ``--flag=VALUE``. Without a `metavar` it takes none.
     """
 
     flags: tuple[str, ...]
-    help: str
     metavar: str = ""
     optional: bool = False
 

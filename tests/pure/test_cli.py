@@ -22,6 +22,7 @@ import termios
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -33,6 +34,7 @@ from multi.api import Difference, Selection, View
 from multi.check import Obstacle
 from multi.cli import commands, main, serve
 from multi.cli.completion import SHELLS, Candidate, candidates
+from multi.cli.manual import command_prose, prose
 from multi.cli.screen import Screen
 from multi.cli.words import LEADING_FLAGS, LEADING_WITH_VALUE, Option, Split, Taken, split, take
 from multi.errors import ConfigError, NotPermittedError, UsageError
@@ -266,9 +268,9 @@ def test_leading_options_are_celerys() -> None:
     assert not LEADING_FLAGS & LEADING_WITH_VALUE
 
 
-A = Option(flags=("--a", "-a"), help="")
-B = Option(flags=("--b",), help="", metavar="N")
-C = Option(flags=("--c",), help="", metavar="N", optional=True)
+A = Option(flags=("--a", "-a"))
+B = Option(flags=("--b",), metavar="N")
+C = Option(flags=("--c",), metavar="N", optional=True)
 
 
 @pytest.mark.parametrize(
@@ -1034,7 +1036,7 @@ def test_page(info: commands.Command) -> None:
     assert page.out.startswith(f"Usage: multi {info.name} ")
     for option in info.options:
         assert f"\n  {option.name}" in page.out
-    for example in info.examples:
+    for example in command_prose(info.name).get("examples", ()):
         assert f"\n  {example}\n" in page.out
     line = FakeLine()
     for words in ((info.name, "--help"), (info.name, "-h"), ("--help", info.name), ("-h", info.name)):
@@ -1054,11 +1056,18 @@ def test_page_has_what_the_node_grammar_keeps(flag: str) -> None:
         assert info.takes_nodes == (f"\n  {flag}" in page) == ("Every other option" in page)
 
 
+def test_the_prose_is_that_of_the_table() -> None:
+    """help.toml has each command and each option, and no other."""
+    options = {value.name for value in vars(commands).values() if isinstance(value, Option)}
+    said = {table: set(cast("Mapping[str, object]", found)) for table, found in prose().items()}
+    assert said == {"commands": {info.name for info in commands.COMMANDS}, "options": options}
+
+
 @pytest.mark.parametrize("info", commands.COMMANDS, ids=lambda info: info.name)
 def test_examples_of_the_help_are_orders(info: commands.Command) -> None:
     """Each example is a command line that is understood, of its own command."""
-    assert info.examples
-    for example in info.examples:
+    assert command_prose(info.name).get("examples", ())
+    for example in command_prose(info.name).get("examples", ()):
         assert f"multi {info.name}" in example
 
 
@@ -1418,7 +1427,7 @@ EXPENSIVE = {"asyncio", "click", "difflib", "filelock", "json", "psutil", "shlex
         (["status"], set[str]()),
         (["status", "--json"], {"json"}),
         (["strat"], {"difflib"}),
-        (["help"], {"click"}),
+        (["help"], {"click", "tomllib"} if sys.version_info >= (3, 11) else {"click"}),
     ],
 )
 def test_imports_are_paid_by_who_needs_them(words: list[str], paid: set[str]) -> None:
