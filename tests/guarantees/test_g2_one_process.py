@@ -236,7 +236,7 @@ with System() as system:
     system.launch("w", Launch(argv=("sleep", "600"), env=(), logfile="/dev/null"))
     while not any(isinstance(one, Prepared) for one in system.wait(system.now() + 10)):
         pass
-    print([pid for pid, row in system.census().rows.items() if row.instance and row.instance.token == "outer"])
+    print([pid for pid, info in system.processes().by_pid.items() if info.instance and info.instance.token == "outer"])
 """
     outer = {"MULTI_INSTANCE": "outer", "MULTI_INSTANCE_PID": "999999", "MULTI_INSTANCE_PIDFILE": "/run/outer.pid"}
     done = run([sys.executable, "-c", code], {**real.env, **outer})

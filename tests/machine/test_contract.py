@@ -1041,7 +1041,7 @@ def test_token(bench: Bench) -> None:
 
 
 def test_clocks(bench: Bench) -> None:
-    """The clock goes forward; the census says when it was taken."""
+    """The clock goes forward; the process table says when it was taken."""
     machine = bench.machine
     first, processes, second = machine.now(), machine.processes(), machine.now()
     assert first <= processes.at <= second
