@@ -51,10 +51,10 @@ class Preset:
     the codes (``%n``) in both. `leading` are the options that stand between the program and its subcommand. `flags` are
     all options without a value, `valued` all with one, in every spelling; `spellings` groups those that mean the same.
     `dropped` are flags that a node must never get: they would detach it. `defaults` maps names of settings to typed
-    values. `hup_ends` are words or beginnings of command lines that tell that another tool started the worker in such a
-    manner that HUP ends it. `dirname` is the directory of root's default pidfiles and logs. `ready_fallback` is taken,
-    with `ready_fallback_note` as the sentence for the user, when the worker's environment lacks what
-    `defaults["ready"]` needs. `source` is the file it is from.
+    values. `hup_ends` are words or beginnings of command lines that tell that another tool started the worker so that
+    HUP ends it. `dirname` is the directory of root's default pidfiles and logs. `ready_fallback` is taken, with
+    `ready_fallback_note` as the sentence for the user, when the worker's environment lacks what `defaults["ready"]`
+    needs. `source` is the file it is from.
     """
 
     name: str
@@ -122,7 +122,7 @@ def dirnames(directories: Sequence[str] = (), read: Callable[[str], bytes] = rea
 
 
 def load(name: str, directories: Sequence[str] = (), read: Callable[[str], bytes] = read_file) -> Preset:
-    """Find the preset `name` and read it; the first of `directories` that has it goes before `multi`'s own.
+    """Find the preset `name` and read it; the first of `directories` that has it overrides `multi`'s own.
 
     `read` returns the bytes of a file in `directories`; it raises `FileNotFoundError` where there is
     none. Raises `ConfigError` for a preset that does not exist (naming the nearest, and all there are) or is wrong.
@@ -130,8 +130,8 @@ def load(name: str, directories: Sequence[str] = (), read: Callable[[str], bytes
     return _load(name, directories, read, frozenset())
 
 
-def _load(name: str, directories: Sequence[str], read: Callable[[str], bytes], seen: frozenset[str]) -> Preset:
-    """Find `name` outside of the files in `seen`.
+def _load(name: str, directories: Sequence[str], read: Callable[[str], bytes], tried: frozenset[str]) -> Preset:
+    """Find `name` outside of the files in `tried`.
 
     So a file that extends its own name means the next one of that name: the user's ``celery.toml``
     may extend the ``celery`` that comes with `multi`.
@@ -140,7 +140,7 @@ def _load(name: str, directories: Sequence[str], read: Callable[[str], bytes], s
     if name and "/" not in name and name.isprintable() and not name.startswith("."):
         for directory in (*directories, SHIPPED):
             path = os.path.join(directory, name + ".toml")  # noqa: PTH118 -- see SHIPPED
-            if path in seen:
+            if path in tried:
                 around = True
                 continue
             try:
@@ -151,7 +151,7 @@ def _load(name: str, directories: Sequence[str], read: Callable[[str], bytes], s
             except (OSError, UnicodeEncodeError) as error:
                 why = f"cannot be read: {getattr(error, 'strerror', None) or 'its name is not text'}"
                 raise ConfigError(path, why, "make it readable, or move it away") from None
-            return _extended(toml.read(text, path), name, directories, read, seen | {path})
+            return _extended(toml.read(text, path), name, directories, read, tried | {path})
     if around:
         raise NoPresetError(f"preset {quoted(name)}", "extends itself in a circle", "take one 'extends' out")
     known = available(directories)
@@ -162,7 +162,7 @@ def _load(name: str, directories: Sequence[str], read: Callable[[str], bytes], s
 
 
 def _extended(
-    doc: Document, name: str, directories: Sequence[str], read: Callable[[str], bytes], seen: frozenset[str]
+    doc: Document, name: str, directories: Sequence[str], read: Callable[[str], bytes], tried: frozenset[str]
 ) -> Preset:
     """Read a preset file on top of the preset that it extends, or of nothing."""
     for key in doc.values:
@@ -171,7 +171,7 @@ def _extended(
     parent = Preset(name=name, defaults={})
     if "extends" in doc.values:
         try:
-            parent = _load(_text(doc, "extends", ""), directories, read, seen)
+            parent = _load(_text(doc, "extends", ""), directories, read, tried)
         except NoPresetError as error:
             raise doc.error(("extends",), f"{error.word} {error.why}", error.hint) from None
     rows = _rows(doc)

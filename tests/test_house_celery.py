@@ -1,0 +1,54 @@
+"""No general module knows Celery: what is special about its workers is preset data."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+MULTI = Path(__file__).resolve().parent.parent / "multi"
+
+# Each file that may say its name, and why.
+ALLOWED = {
+    "celery_ready.py": "the plug-in, which runs in Celery's worker",
+    "system/plugin.py": "whether the plug-in is installed in the worker's Python",
+    "settings/table.py": "the default preset, and its rows for the reference",
+    "settings/presets.py": "the directory names of the presets that come with multi",
+    "words/names.py": "the default prefix of counted nodes",
+    "cli/commands.py": "help texts and examples",
+    "cli/manual.py": "help texts",
+}
+
+
+def said(source: str) -> Iterator[str]:
+    """Names and texts of a module that hold the word; docstrings, which are written for its readers, do not count."""
+    tree = ast.parse(source)
+    prose = set[int]()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Module(body=body) | ast.ClassDef(body=body) | ast.FunctionDef(body=body):
+                match body:
+                    case [ast.Expr(value=ast.Constant() as text), *_]:
+                        prose.add(id(text))
+    for node in ast.walk(tree):
+        for _, value in ast.iter_fields(node):
+            words = value if isinstance(value, list) else [value]
+            found = (word for word in words if isinstance(word, str) and "celery" in word.lower())
+            yield from () if id(node) in prose else found
+
+
+def test_only_the_plugin_the_presets_and_documented_rows_name_celery() -> None:
+    """A worker type is a preset, so a module that would need the name of one needs a key of presets instead."""
+    found = {
+        str(path.relative_to(MULTI)): sorted(set(said(path.read_text(encoding="utf-8"))))
+        for path in sorted(MULTI.rglob("*.py"))
+    }
+    named = {path: words for path, words in found.items() if words}
+    assert {path: words for path, words in named.items() if path not in ALLOWED} == {}
+    assert set(ALLOWED) <= set(named), "a file that no longer names it is no longer allowed to"
+
+
+def test_what_counts() -> None:
+    """Identifiers, attributes, imports and texts count; docstrings and comments do not."""
+    source = '"""Of celery."""\nimport celery.app\ndef is_celery(x): return x.celery, "a celery worker"  # celery\n'
+    assert sorted(said(source)) == ["a celery worker", "celery", "celery.app", "is_celery"]
