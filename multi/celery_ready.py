@@ -2,22 +2,22 @@
 
 Celery loads the entry point group ``celery.commands`` whenever its command line starts
 (https://docs.celeryq.dev/en/stable/userguide/extending.html#adding-new-celery-sub-commands). Loading this module
-connects a few of Celery's signals, and those become datagrams of the protocol of sd_notify(3): ``READY=1`` when the
-worker consumes or beat has its schedule, ``STOPPING=1`` when a shutdown begins, ``STATUS=`` with one line of text,
-``X_MULTI_WAITS=broker`` with it while the broker cannot be reached.
-So OK means that the worker consumes, at any log level and with any pool, and the user's app stays as it is.
+connects a few of Celery's signals, each of which sends a datagram as in sd_notify(3): ``READY=1`` when the worker
+consumes or beat has its schedule, ``STOPPING=1`` when a shutdown begins, ``STATUS=`` with one line of text, and
+``X_MULTI_WAITS=broker`` with it while the worker cannot reach the broker.
+So OK means that the worker consumes, at any log level and with any pool, without a change to the user's app.
 
 A worker says ``READY=1`` in the first turn of its consumer's loop. By then every handler of ``worker_ready`` has
-returned, and a worker that dies of one is never ready. A prefork pool must have its processes, too: each says through
-a pipe that it has come up.
+returned, so a worker that dies of a handler is never ready. A prefork pool must be complete, too: each pool process
+says through a pipe that it has come up.
 
-Nobody may be listening. So what leads to ``READY=1`` is left in a file beside the pidfile, too, where the next command
-finds it. The instance token in it says which start it is about.
+It may be that no `multi` listens. So the worker also writes its progress towards ``READY=1`` to a file beside the
+pidfile, where the next command finds it. The instance token in the file says which start it is about.
 
-The environment decides: without ``MULTI_INSTANCE``, which `multi` gives to what it starts, and ``NOTIFY_SOCKET``,
-nothing is connected. Both stay set, so that a worker that restarts itself in place (HUP) says ``READY=1`` again, and
-tasks inherit them: a receiver believes the node's main process only. Pool children send nothing, as Celery sends these
-signals in its main process alone. A worker never waits for a datagram and never fails for one.
+The environment decides: without ``MULTI_INSTANCE``, which `multi` sets for its workers, and ``NOTIFY_SOCKET``, nothing
+is connected. Both stay set, so a worker that restarts itself in place (HUP) says ``READY=1`` again. Tasks inherit both,
+so a receiver believes the node's main process only. Pool processes send nothing: Celery sends these signals in its main
+process alone. A worker never waits for a datagram and never fails because of one.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from typing import Any
 
 import click
 
-_UID = "multi.celery_ready"  # a receiver with a dispatch_uid is connected once, however often this is loaded
-_CONSUMER = "celery.worker.consumer.consumer"  # the logger of the part of a worker that connects to the broker
+_UID = "multi.celery_ready"  # connects a receiver once, however often this module is loaded
+_CONSUMER = "celery.worker.consumer.consumer"  # the logger of what connects to the broker
 _LONGEST = 400  # characters of a status; one datagram, one line
 _WAITS = {"X_MULTI_WAITS": "broker"}
 _LOOK_AGAIN = 0.01  # seconds between two looks at a pool whose processes are coming up
-_SLOW = 1.0  # seconds after which it is said what of the pool is missing
+_SLOW = 1.0  # seconds until the worker reports an incomplete pool
 
 
 def address(text: str) -> str | None:
     r"""Address of the socket that ``NOTIFY_SOCKET`` names: a path, or ``@name`` for the abstract ``\0name``.
 
-    None for what is neither, as other kinds of socket carry no datagram from here (sd_notify(3)).
+    None for anything else: other kinds of socket carry no datagram from here (sd_notify(3)).
     """
     if text.startswith("@") and len(text) > 1:
         return "\0" + text[1:]
@@ -49,7 +49,7 @@ def address(text: str) -> str | None:
 
 
 def notify(**fields: str) -> bool:
-    """Send one datagram ``NAME=value`` a line; whether it was taken. Never waits, never raises an `OSError`."""
+    """Send one datagram, a line ``NAME=value`` a field; whether it was sent. Never waits, never raises an `OSError`."""
     where = address(os.environ.get("NOTIFY_SOCKET", ""))
     if where is None:
         return False
@@ -66,15 +66,15 @@ def notify(**fields: str) -> bool:
 
 
 def report(**fields: str) -> None:
-    """`notify`, and leave the same beside the pidfile for a command that does not listen now."""
-    leave(**fields)  # first, so that who hears of it and removes the file does not do so too early
+    """`notify`, and write the same beside the pidfile for a command that does not listen now."""
+    leave(**fields)  # first: `multi` may remove the file as soon as it has heard the datagram
     notify(**fields)
 
 
 def leave(**fields: str) -> None:
-    """Put into the file beside the pidfile, in one step, what this worker is doing; never raises an `OSError`.
+    """Write the fields to the file beside the pidfile, atomically; never raises an `OSError`.
 
-    A directory that the worker may not write to stays as it is.
+    In a directory that the worker may not write to, nothing is written.
     """
     pidfile = os.environ.get("MULTI_INSTANCE_PIDFILE", "")
     if not pidfile.startswith("/"):
@@ -84,8 +84,8 @@ def leave(**fields: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # ValueError: a path that no file can have
         path = Path(pidfile).with_suffix(".notify")
         beside = path.with_suffix(".notify.new")
-        beside.unlink(missing_ok=True)  # of a worker that was killed just here
-        # Others may have made links in this directory: it must be a file of our own making that is written to.
+        beside.unlink(missing_ok=True)  # left by a worker that was killed just here
+        # Others may have made links in this directory, so only a file that this call creates is written to.
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
             os.write(fd, text.encode(errors="replace"))
@@ -109,10 +109,10 @@ def connect() -> None:
 
 
 def _on_setup(instance: object = None, **_: object) -> None:
-    """Logging is set up and the broker comes next: from here on, its errors are the reason for not being ready.
+    """Logging is set up and the broker comes next: from here on, the consumer's errors explain why it is not ready.
 
-    Celery has no signal for a connection that fails, it only logs. A filter on that one logger sees each record,
-    whatever handlers the app has set up, and changes none. A beat inside this worker (-B) is not the node.
+    Celery has no signal for a failed connection, it only logs. A filter on that logger sees each record, whatever
+    handlers the app has, and changes none. A beat inside this worker (-B) is not the node.
     """
     import logging
 
@@ -126,20 +126,20 @@ def _on_setup(instance: object = None, **_: object) -> None:
 
 
 class _Pool:
-    """A prefork pool's processes while they come up. Each says so through a pipe that it inherits.
+    """The processes of this worker's prefork pool while they come up. Each says so through a pipe that it inherits.
 
-    Nobody else knows: where the broker has no event loop, the pool itself does not. The one pool of this worker.
+    The pool itself does not know where the broker has no event loop.
     """
 
     def __init__(self) -> None:
         self._reading = self._writing = -1
         self._said = b""
-        self._since: float | None = None  # when it was first found incomplete
+        self._since: float | None = None  # when the pool was first found incomplete
         self._told = ""
-        self.given_up = False  # a shutdown has begun, so this worker is not going to be ready
+        self.given_up = False  # a shutdown has begun, so this worker will not be ready
 
     def open(self, pool: object) -> None:
-        """The pool is about to start. One whose processes are no forks of this one cannot be asked."""
+        """The pool is about to start. Only forks of this process inherit the pipe."""
         try:
             if not _forks(pool):
                 return
@@ -148,30 +148,30 @@ class _Pool:
             self._reading, self._writing = os.pipe()
             for end in (self._reading, self._writing):
                 os.set_blocking(end, False)
-            # The last handler to be connected is the last to be called: a process that dies of another has not come up.
+            # Celery calls the last connected handler last: a process that dies of another handler has not come up.
             signals.worker_process_init.connect(self.came_up, weak=False, dispatch_uid=_UID)
         except Exception:  # noqa: BLE001 -- whatever it is, the worker must not fail for it
             self.close()
 
     def came_up(self, **_: object) -> None:
-        """In the new process: it is set up, and waits for tasks next."""
+        """Runs in the new process, which is set up and waits for tasks next."""
         if self._writing >= 0:
             with contextlib.suppress(OSError):
                 os.write(self._writing, b"%d\n" % os.getpid())
             self.close()
 
     def missing(self, pool: Any) -> str:  # noqa: ANN401 -- Celery is not typed
-        """What is still to come, for people; empty when the pool is complete, or cannot be asked."""
+        """What the pool lacks, for people; empty when it is complete or cannot be asked."""
         if self._reading < 0:
             return ""
         with contextlib.suppress(BlockingIOError):
             self._said += os.read(self._reading, 1 << 16)
         said = {int(pid) for pid in self._said.split()}
-        up = len(said.intersection(pool.info["processes"]))  # those that died are in it no more
+        up = len(said.intersection(pool.info["processes"]))  # without those that died
         return f"{up} of {pool.num_processes} pool processes have come up" if up < pool.num_processes else ""
 
     def tell(self, missing: str) -> None:
-        """Report it, when it takes long and when it changes."""
+        """Report what is missing once it takes long, and again when it changes."""
         now = time.monotonic()
         self._since = now if self._since is None else self._since
         if now >= self._since + _SLOW and missing != self._told:
@@ -179,7 +179,7 @@ class _Pool:
             report(STATUS=missing)
 
     def close(self) -> None:
-        """Nobody asks any more, and processes that come later tell nobody."""
+        """Close the pipe: processes that come later have nobody to tell."""
         ends, self._reading, self._writing = {self._reading, self._writing}, -1, -1
         for end in ends - {-1}:
             with contextlib.suppress(OSError):
@@ -200,8 +200,8 @@ _pool = _Pool()
 def _mend_restart() -> None:
     """Let a worker that was started as ``python -m celery`` survive HUP.
 
-    Celery restarts itself in place with the interpreter and `sys.argv`, and there the first word is the path of
-    ``celery/__main__.py``, which cannot run as a script: the worker would be gone. Its arguments are parsed by now.
+    Celery restarts itself in place with the interpreter and `sys.argv`, whose first word is the path of
+    ``celery/__main__.py``. That file cannot run as a script, so the worker would die. Its arguments are parsed by now.
     """
     import sys
 
@@ -210,10 +210,10 @@ def _mend_restart() -> None:
 
 
 def _forget_restart() -> None:
-    """Let a stop that comes while a worker restarts itself in place be a stop.
+    """Let a worker that is stopped while it restarts itself in place stay stopped.
 
-    On HUP Celery registers its restart for the end of the process, and a TERM that comes before that end does not take
-    it back: the worker would start again, with nobody left to tell it to stop.
+    On HUP Celery registers its restart for the exit of the process, and a TERM before that exit does not unregister it:
+    the worker would start again, and nobody would stop it.
     """
     import atexit
     import sys
@@ -224,7 +224,7 @@ def _forget_restart() -> None:
 
 
 def _reason(record: object) -> bool:
-    """A logging filter that lets everything pass; what goes wrong becomes the status."""
+    """A logging filter that lets everything pass; an error becomes the status."""
     import logging
 
     if isinstance(record, logging.LogRecord) and record.levelno >= logging.ERROR:
@@ -242,14 +242,14 @@ def _on_ready(sender: object = None, **_: object) -> None:
     try:
         consumer: Any = sender
         consumer.call_soon(_on_turn, consumer)
-    except Exception:  # noqa: BLE001 -- a consumer of another make: what it says now is all that can be known
+    except Exception:  # noqa: BLE001 -- another kind of consumer: this signal is all that it gives
         _consuming(sender)
 
 
 def _on_turn(consumer: Any) -> None:  # noqa: ANN401 -- Celery is not typed
-    """The consumer's loop turns. What is missing of the pool is looked for again; nobody waits for it here.
+    """The consumer's loop turns. While the pool is incomplete, this is called again a moment later.
 
-    What the loop has not come to is also called at the end of a worker that dies before its first turn.
+    A worker that dies before the first turn of its loop calls this at its end, too.
     """
     from celery.bootsteps import RUN
 
@@ -261,7 +261,7 @@ def _on_turn(consumer: Any) -> None:  # noqa: ANN401 -- Celery is not typed
             _pool.tell(missing)
             consumer.timer.call_after(_LOOK_AGAIN, _on_turn, (consumer,))
             return
-    except Exception:  # noqa: BLE001, S110 -- a pool that cannot be asked is taken for one that has its processes
+    except Exception:  # noqa: BLE001, S110 -- a pool that cannot be asked counts as complete
         pass
     _pool.close()
     _consuming(consumer)
@@ -272,11 +272,11 @@ def _consuming(consumer: object) -> None:
 
 
 def _queues(consumer: object) -> str:
-    """What the worker consumes from; a plain word where this Celery cannot say."""
+    """What the worker consumes from; just ``consuming`` where this Celery cannot say."""
     try:
         app: Any = getattr(consumer, "app", None)
         return f"consuming {', '.join(sorted(app.amqp.queues.consume_from))}"
-    except Exception:  # noqa: BLE001 -- the text is an extra: nothing about it may harm a worker
+    except Exception:  # noqa: BLE001 -- the text is an extra and must not harm the worker
         return "consuming"
 
 
@@ -288,7 +288,7 @@ def _on_shutting_down(how: str = "", **_: object) -> None:
 
 
 def _on_beat(**_: object) -> None:
-    """Beat has made its scheduler and begins to tick; it has nothing better to show, the broker comes with a task."""
+    """Beat has made its scheduler and begins to tick; it connects to the broker only with the first task."""
     report(READY="1", STATUS="scheduling")
 
 
