@@ -1,4 +1,4 @@
-"""What stands in a node's way before it is started: paths, users, programs. Reads only."""
+"""What a start of a node would fail of: paths, users, programs. Reads only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DEFAULT_PATH = "/bin:/usr/bin"
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """One thing that a start of `node` would fail of: `what`, `why`, and `hint` what to try."""
+    """One thing that a start of `node` would fail of: `what` it is, `why`, and what to try."""
 
     node: str
     what: str
@@ -32,13 +32,12 @@ class Obstacle:
 
 def obstacles(node: Node, machine: Machine) -> tuple[Obstacle, ...]:
     """Everything that is wrong with one node, not only the first thing."""
-    return tuple(_obstacles(node, machine))
+    return (*_users(node, machine), *_paths(node, machine))
 
 
-def _obstacles(node: Node, machine: Machine) -> Iterator[Obstacle]:
-    yield from _strangers(node, machine)
+def _paths(node: Node, machine: Machine) -> Iterator[Obstacle]:
     if node.workdir is not None and machine.kind(node.workdir) != "directory":
-        yield Obstacle(node.name, node.workdir, "is no directory", "create it, or correct workdir")
+        yield Obstacle(node.name, node.workdir, "is not a directory", "create it, or correct workdir")
     paths = {"pidfile": node.pidfile, **({"logfile": node.logfile} if node.logs_to_file else {})}
     for setting, path in paths.items():
         why = machine.cannot_create(path)
@@ -47,26 +46,26 @@ def _obstacles(node: Node, machine: Machine) -> Iterator[Obstacle]:
     program = node.words[0]
     path = dict(node.env).get("PATH") or machine.surroundings().environ.get("PATH", _DEFAULT_PATH)
     if not _found(program, path, node.workdir or machine.surroundings().cwd or ".", machine):
-        where = "" if "/" in program else f" in PATH={path}"
-        yield Obstacle(node.name, program, f"is no program{where}", "correct cmd or executable")
+        why = "is not an executable file" if "/" in program else f"is not found in PATH={path}"
+        yield Obstacle(node.name, program, why, "correct cmd or executable")
 
 
-def _strangers(node: Node, machine: Machine) -> Iterator[Obstacle]:
-    """User and group whom there is none of, or whom we may not become."""
+def _users(node: Node, machine: Machine) -> Iterator[Obstacle]:
+    """A user or group that does not exist, or that the caller may not become."""
     if node.uid is not None:
         try:
             uid = machine.uid_of(node.uid)
         except MachineError as error:
-            yield Obstacle(node.name, f"uid {node.uid}", "is no user of this machine", error.hint)
+            yield Obstacle(node.name, f"uid {node.uid}", "does not exist", error.hint)
         else:
             if machine.me().uid not in {0, uid}:
-                why = "is another user, whom only root can start a node as"
+                why = "is another user, and only root can start a node as another user"
                 yield Obstacle(node.name, f"uid {node.uid}", why, "run multi as root, or leave uid out")
     if node.gid is not None:
         try:
             machine.gid_of(node.gid)
         except MachineError as error:
-            yield Obstacle(node.name, f"gid {node.gid}", "is no group of this machine", error.hint)
+            yield Obstacle(node.name, f"gid {node.gid}", "does not exist", error.hint)
 
 
 def _found(program: str, path: str, base: str, machine: Machine) -> bool:

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from multi.model.node import Node
 
 _CHUNK = 1 << 16
-_TAIL, _MOST_TAIL = 1 << 16, 1 << 28  # bytes that the last lines of a log are looked for in, at first and at most
-_TURN = 2  # chunks of one log at one look: one that grows without end must not keep the others waiting
-_FIRST_LOOK, _MOST_LOOK = 0.05, 0.5  # seconds between two looks at logs: no system tells of growth everywhere
-_LONGEST = 1 << 16  # bytes of a line that is shown although it has no end yet
+_TAIL, _MOST_TAIL = 1 << 16, 1 << 28  # bytes in which the last lines of a log are looked for, at first and at most
+_TURN = 2  # chunks of one log at one look, so that a log that grows without end does not keep the others waiting
+_FIRST_LOOK, _MOST_LOOK = 0.05, 0.5  # seconds between two looks at logs; not every system tells of growth
+_LONGEST = 1 << 16  # bytes; a longer line is shown before its end has come
 
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line of one log. `names` are those of the nodes that share it: short ones, where they tell nodes apart."""
+    """One line of one log. `names` are the nodes that share the log, by their short names where those differ."""
 
     names: str
     text: str
@@ -33,7 +33,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """A node of whose log nothing will be seen, or not yet, and `why`; with `exit_code` 0 that is no failure."""
+    """A node whose log shows nothing, or not yet, and `why`. With `exit_code` 0 that is no failure."""
 
     node: Node
     why: str
@@ -47,7 +47,7 @@ class _Source:
     rest: bytes = b""
 
     def lines(self, data: bytes, *, last: bool = False) -> Iterator[LogLine]:
-        """Cut what has arrived into lines; an unfinished one waits for its end."""
+        """Cut the data into lines; an unfinished line is kept for the next call, unless these are the `last` data."""
         whole = self.rest + data
         *done, self.rest = whole.split(b"\n")
         if self.rest and (last or len(self.rest) > _LONGEST):
@@ -58,14 +58,14 @@ class _Source:
 
 
 def read(nodes: Sequence[Node], count: int, machine: Machine, *, follow: bool) -> Iterator[LogLine]:
-    """The last `count` lines of each log, then, with `follow`, what is added until we are interrupted.
+    """The last `count` lines of each log, then, with `follow`, what is added until a signal interrupts `multi`.
 
-    A log that is rotated is read to its end before the new one is begun; one that is truncated is begun anew.
+    A rotated log is read to its end before the new one is begun; a truncated log is read from its beginning.
     """
     sources = _sources(nodes)
     for source in sources:
         yield from source.lines(_tail(source.path, count, machine), last=not follow)
-    pause = _FIRST_LOOK
+    delay = _FIRST_LOOK
     while follow:
         quiet, rest = True, False
         for source in sources:
@@ -77,13 +77,13 @@ def read(nodes: Sequence[Node], count: int, machine: Machine, *, follow: bool) -
                 yield from source.lines(data)
             else:
                 rest = True
-        pause = min(pause * 1.5, _MOST_LOOK) if quiet else _FIRST_LOOK
-        if any(isinstance(one, Interruption) for one in machine.wait(machine.now() + (0.0 if rest else pause))):
+        delay = min(delay * 1.5, _MOST_LOOK) if quiet else _FIRST_LOOK
+        if any(isinstance(one, Interruption) for one in machine.wait(machine.now() + (0.0 if rest else delay))):
             return
 
 
 def unreadable(nodes: Sequence[Node], machine: Machine) -> tuple[Unseen, ...]:
-    """The nodes of whose logs nothing will be seen, or not yet, each with the reason."""
+    """The nodes whose logs show nothing, or not yet, each with the reason."""
     found = (_unseen(node, machine) for node in nodes)
     return tuple(each for each in found if each is not None)
 
@@ -100,7 +100,7 @@ def _unseen(node: Node, machine: Machine) -> Unseen | None:
 
 
 def _tail(path: str, count: int, machine: Machine) -> bytes:
-    """The last `count` lines of a log, however long they are; what cannot be read is empty."""
+    """The last `count` lines of a log, however long they are; empty when the log cannot be read."""
     size = _TAIL
     while True:
         try:

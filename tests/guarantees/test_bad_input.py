@@ -117,9 +117,9 @@ def test_g9_check_knows_users(real: Real) -> None:
     """`check` says that a user does not exist, and that only root can become another one."""
     words = ("a", f"--pidfile={real.base}/a.pid", f"--logfile={real.base}/a.log", "--preset=exec", "--cmd=sleep 1")
     err = real.raw("check", "--quiet", *words, "--uid=nosuchuser").exits(2).err
-    assert "uid nosuchuser is no user of this machine; check --uid and --gid" in err
+    assert "uid nosuchuser does not exist; check --uid and --gid" in err
     told = [str(each) for each in obstacles(node_of(uid="0"), World().fake(uid=NOBODY))]
-    assert any("uid 0 is another user, whom only root can start a node as; run multi as root" in one for one in told)
+    assert any("uid 0 is another user, and only root can start" in one and "; run multi as root" in one for one in told)
     for uid in (0, NOBODY):
         told = [str(each) for each in obstacles(node_of(uid=str(NOBODY)), World().fake(uid=uid))]
         assert not any("uid" in one for one in told)
