@@ -634,7 +634,10 @@ def test_any_env_file_is_read_or_refused(text: str) -> None:
 
 
 @given(
-    st.dictionaries(st.from_regex(r"[A-Z_]{1,8}", fullmatch=True), st.text(st.characters(exclude_characters="\0\r")))
+    st.dictionaries(
+        st.from_regex(r"[A-Z_]{1,8}", fullmatch=True),
+        st.text(st.characters(exclude_characters="\0\r", exclude_categories=["Cs"])),
+    )
 )
 def test_what_is_double_quoted_arrives(variables: dict[str, str]) -> None:
     """Every value can be written."""
