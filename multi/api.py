@@ -127,11 +127,12 @@ class _Selector:
 
     def __init__(self, command: str, words: Sequence[str], ground: Ground, *, foreground: bool = False) -> None:
         from multi.settings import config, presets
-        from multi.words import grammar as parse
+        from multi.words import grammar
         from multi.words.expand import Host
 
         here = ground.surroundings()
-        words, self.strict = _without_strict(words)
+        opening = grammar.opening(words)
+        self.strict = opening.strict
         self.command = canonical(command)
         self.traits = traits(command)
         self.foreground = foreground or self.traits.stays
@@ -148,8 +149,7 @@ class _Selector:
             home_of=ground.home_of,
         )
         self.config: Config = config.EMPTY
-        explicit = parse.prescan(words, "--multi-config")
-        source = config.locate(explicit, here.environ, here.cwd, here.home, ground.load, ground.peek)
+        source = config.locate(opening.multi_config, here.environ, here.cwd, here.home, ground.load, ground.peek)
         self.found = "" if source is None else source.why
         if source is not None:
             self.config = config.parse_config(source.text, source.path, here.environ, ground.load, ground.find)
@@ -160,7 +160,7 @@ class _Selector:
         self.directories = config.preset_directories(here.environ, here.home)
         self._presets: dict[str, Preset] = {}
         self._load = presets.load
-        said, where = parse.prescan(words, "--preset"), ""
+        said, where = opening.preset, ""
         for layer in (self.environment, self.config.defaults):
             if not said:
                 said, where = str(layer.values.get("preset", "")), layer.origin("preset")
@@ -168,8 +168,8 @@ class _Selector:
             preset = self.preset(said or "celery")
         except presets.NoPresetError as error:
             raise error.named_in(where) from None
-        self.grammar = parse.grammar_of(preset, signals=self.traits.takes_signal)
-        self.spec = parse.parse(words, self.grammar)
+        self.grammar = grammar.grammar_of(preset, signals=self.traits.takes_signal)
+        self.spec = grammar.parse(opening.words, self.grammar)
         if self.traits.only_signal is not None and self.spec.signum not in {None, self.traits.only_signal}:
             signal = signal_name(self.spec.signum or 0)
             why = "is not what kill sends: it sends KILL, to the whole tree"
@@ -680,13 +680,6 @@ def _lost_pid(node: Node, processes: ProcessTable, machine: Machine) -> int | No
         return None
     infos = observe.main_token_holders(node, processes, uid, machine.me())
     return infos[0].proc.pid if infos else None
-
-
-def _without_strict(words: Sequence[str]) -> tuple[tuple[str, ...], bool]:
-    """``--strict`` is about how the words are taken, so it is none of them."""
-    end = words.index("--") if "--" in words else len(words)
-    kept = tuple(word for word in words[:end] if word != "--strict")
-    return (*kept, *words[end:]), len(kept) < end
 
 
 _FIELD_OF = {

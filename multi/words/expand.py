@@ -8,10 +8,11 @@ option by option.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from multi.errors import ConfigError, UsageError
 from multi.model.node import Command, Known, Node, Ready, Unknown
+from multi.settings.table import BY_FIELD
 from multi.value import dataclass, field, replace
 from multi.words import names, template
 from multi.words.grammar import subcommand_of
@@ -21,7 +22,6 @@ from multi.words.scope import Scopes, is_number
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from multi.model.schedule import Schedule
     from multi.settings.config import Config, Layer
     from multi.settings.presets import Preset
     from multi.words.merge import Plan
@@ -153,11 +153,6 @@ def command_line(node: Node) -> str:
     return shlex.join(node.words)
 
 
-def rundir(spec: Spec, config: Config, host: Host, presets: Callable[[str], Preset], environment: Layer) -> str:
-    """The directory of the pidfile for a command that names no node, see `unnamed`."""
-    return unnamed(spec, config, host, presets, environment).rundir
-
-
 @dataclass(frozen=True, slots=True)
 class Unnamed:
     """What is said of nodes that nobody names: their run directory, whether anybody said it, and their user."""
@@ -226,8 +221,12 @@ class _Maker:
         logfile = template.opened(made)
         if logfile.endswith("/"):
             raise UsageError("--logfile", f"{logfile} is a directory", "write a file, like --logfile=%n.log")
-        ready = cast("Ready", said["ready"])
         env_files, values = self._env_files(plan, name, base)
+        fields: dict[str, Any] = {field: said[setting.name] for field, setting in BY_FIELD.items()}
+        fields["logfile"] = logfile
+        fields["workdir"] = base if said["workdir"] is not None else None
+        fields["env_files"] = env_files
+        fields["ready"] = self._ready(fields["ready"], name, base)
         node = Node(
             name=name.full,
             short=name.short,
@@ -235,25 +234,10 @@ class _Maker:
             preset=plan.preset.name,
             command=self._command(plan, name, base, made),
             pidfile=pidfile,
-            logfile=logfile,
-            workdir=base if said["workdir"] is not None else None,
-            uid=cast("str | None", said["uid"]),
-            gid=cast("str | None", said["gid"]),
-            umask=cast("int | None", said["umask"]),
-            nice=cast("int | None", said["nice"]),
-            env=cast("tuple[tuple[str, str | None], ...]", said["env"]),
-            env_files=env_files,
-            rlimits=cast("tuple[tuple[str, int, int], ...]", said["rlimit"]),
-            stop=cast("Schedule", said["stop_schedule"]),
-            kill_mode=cast("str", said["kill_mode"]),
-            reload_signal=cast("int | None", said["reload_signal"]),
             dump_signal=plan.preset.dump_signal,
             hup_ends=plan.preset.hup_ends,
-            ready=self._ready(ready, name, base),
-            ready_timeout=cast("float", said["ready_timeout"]),
-            startsecs=cast("float", said["startsecs"]),
             startsecs_asked=not plan.sources["startsecs"].startswith(("built in", "preset")),
-            lock_timeout=cast("float", said["lock_timeout"]),
+            **fields,
         )
         if not values:
             return node
@@ -294,7 +278,7 @@ class _Maker:
         return template.opened(self._path(text, name, base, where))
 
     def _path(self, text: str, name: Name, base: str, where: str) -> str:
-        """The same with ``%i`` and ``%I`` still to be decided, see `template.path`."""
+        """As `absolute`, with ``%i`` and ``%I`` still to be decided, see `template.path`."""
         made = template.path(text, name=name.full, short=name.short, host=name.host, where=where)
         if text.startswith("~"):
             made = self._at_home(made, where)

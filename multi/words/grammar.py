@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from multi.settings.table import Setting
 
 _NAMING = frozenset({"-n", "--hostname", "--prefix", "--suffix", "--range-prefix"})
-_READ_BEFORE = frozenset({"--multi-config"})  # found by `prescan` before the grammar is known
+_READ_BEFORE = frozenset({"--multi-config"})  # no setting: only `opening` reads it
+_OPENING = frozenset({"--multi-config", "--preset"})
 _FREE_TEXT = frozenset({"--cmd", "--append"})  # their value is a command line, which may begin with a dash
 
 
@@ -84,20 +85,26 @@ def subcommand_of(preset: Preset) -> str:
     return words[0] if words else ""
 
 
-def prescan(words: Sequence[str], flag: str) -> str | None:
-    """The value of the long option `flag`, found without knowing the other options; the last one counts.
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What decides how words are read. `words` are all but ``--strict``; an option that was not given is None."""
 
-    ``--preset`` decides how everything else is read, so it must be known first.
-    """
-    found = None
-    for position, word in enumerate(words):
-        if word == "--":
-            break
-        if word.startswith(flag + "="):
-            found = word[len(flag) + 1 :]
-        elif word == flag and position + 1 < len(words) and words[position + 1] != "--":
-            found = words[position + 1]
-    return found
+    words: tuple[str, ...]
+    strict: bool
+    multi_config: str | None
+    preset: str | None
+
+
+def opening(words: Sequence[str]) -> Opening:
+    """Find what must be known before the grammar is, and so without knowing the other options; the last one counts."""
+    end = words.index("--") if "--" in words else len(words)
+    head = [word for word in words[:end] if word != "--strict"]
+    found: dict[str, str] = {}
+    for position, word in enumerate(head, start=1):
+        flag, equals, value = word.partition("=")
+        if flag in _OPENING and (equals or position < len(head)):
+            found[flag] = value if equals else head[position]
+    return Opening((*head, *words[end:]), len(head) < end, found.get("--multi-config"), found.get("--preset"))
 
 
 def parse(words: Sequence[str], grammar: Grammar) -> Spec:

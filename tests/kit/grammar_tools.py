@@ -40,7 +40,7 @@ def listed(words: str | Sequence[str]) -> Sequence[str]:
 def read(text: str | Sequence[str], *, signals: bool = False) -> Spec:
     """Words -> Spec, by the preset that they name."""
     words = listed(text)
-    preset = PRESETS[parse.prescan(words, "--preset") or "celery"]
+    preset = PRESETS[parse.opening(words).preset or "celery"]
     return parse.parse(words, parse.grammar_of(preset, signals=signals))
 
 

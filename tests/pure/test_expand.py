@@ -412,7 +412,7 @@ def test_recorded_nodes_have_their_files_elsewhere() -> None:
 
 def rundir(words: str, config: Config = EMPTY, host: expand.Host = ROOT) -> str:
     """Where the nodes of a command without names are looked for."""
-    return expand.rundir(read(words), config, host, PRESETS.__getitem__, NO_VARIABLES)
+    return expand.unnamed(read(words), config, host, PRESETS.__getitem__, NO_VARIABLES).rundir
 
 
 def test_where_recorded_nodes_are() -> None:

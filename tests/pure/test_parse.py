@@ -158,7 +158,27 @@ def test_nothing_is_known_of_the_options_of_a_bare_command() -> None:
 )
 def test_an_option_can_be_found_before_the_rest_is_known(words: list[str], found: str | None) -> None:
     """The preset decides how the other words are read; what comes after the dashes is not looked at."""
-    assert parse.prescan(words, "--preset") == found
+    assert parse.opening(words).preset == found
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("w1 --strict -c 4", parse.Opening(("w1", "-c", "4"), strict=True, multi_config=None, preset=None)),
+        (
+            "--multi-config --strict x",
+            parse.Opening(("--multi-config", "x"), strict=True, multi_config="x", preset=None),
+        ),
+        ("w1 -- --strict", parse.Opening(("w1", "--", "--strict"), strict=False, multi_config=None, preset=None)),
+        (
+            "--multi-config=x --multi-config",
+            parse.Opening(("--multi-config=x", "--multi-config"), strict=False, multi_config="x", preset=None),
+        ),
+    ],
+)
+def test_the_opening_of_a_command_line(words: str, found: parse.Opening) -> None:
+    """``--strict`` is about how the words are taken and none of them; of a repeated option the last value counts."""
+    assert parse.opening(words.split()) == found
 
 
 def test_the_configuration_file_is_no_option_of_the_worker() -> None:
