@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multi import observe
+from multi.act.options import ALIVE
 from multi.act.waits import WriteWait
 from multi.codec import encode
-from multi.machine import FileWrite, MachineError
+from multi.decide import table as decide
+from multi.machine import File, FileWrite, MachineError
 from multi.model import record as records
-from multi.observe import look as observe
+from multi.model.event import Adopted, Skipped
+from multi.model.node import Known, Unknown
+from multi.model.record import Record
 from multi.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from multi.act.waits import Answer
+    from multi.act.waits import Answer, Walk
     from multi.machine import Machine
     from multi.model.node import Node
-    from multi.model.process import Proc
-    from multi.model.record import Record
+    from multi.model.process import Proc, ProcessTable
+    from multi.model.request import Request
+    from multi.model.step import Adopt
 
     Writing = Generator[WriteWait, Answer, None]
 
+_RUNNING = frozenset({"start", "apply", "restart", "ensure"})  # a node shall run, whether it did or not
+_SAYING = frozenset({"start", "apply"})
+ENDING = frozenset({"stop", "stopwait", "kill"})  # a file that cannot be written keeps no node running
 _NOTE_EVERY = 1.0  # seconds between two statuses of a stopping node that are put on record
 
 
@@ -45,12 +54,15 @@ class Journal:
         """Write the record, and the pidfile where there is a `pid` for it. Raises `MachineError`."""
         writes = [_write_of(record)]
         if pid is not None:
-            writes.append(self.pidfile_of(pid))
+            writes.append(self._pidfile_of(pid))
         yield WriteWait(tuple(writes))
         self.record = record
 
-    def pidfile_of(self, pid: int) -> FileWrite:
-        """The node's pidfile with this pid."""
+    def write_pid(self, pid: int) -> Writing:
+        """Write the pidfile alone. Raises `MachineError`."""
+        yield WriteWait((self._pidfile_of(pid),))
+
+    def _pidfile_of(self, pid: int) -> FileWrite:
         return FileWrite(self.node.pidfile, records.encode_pid(pid), self.node.uid, self.node.gid)
 
     def request(self, proc: Proc, desired: str) -> Writing:
@@ -153,6 +165,12 @@ class Journal:
         if not keep:
             self._machine.remove(self.node.recordfile)
 
+    def token_of(self, proc: Proc, processes: ProcessTable) -> str:
+        """What the processes of its tree carry, as far as is known."""
+        if self.record is not None and self.record.proc == proc:
+            return self.record.token
+        return observe.adopted_token(proc, processes)
+
     def taken_over(self) -> bool:
         """Whether the files are about another process by now.
 
@@ -163,6 +181,57 @@ class Journal:
         there = observe.recall(self.node, self._machine)
         ours = self.record.proc if self.record is not None else None
         return there is not None and there.proc is not None and there.proc != ours
+
+
+def adopt(step: Adopt, request: Request, processes: ProcessTable, journal: Journal, machine: Machine) -> Walk:
+    """Give the process its files again. If it is to be ended, a file that cannot be written does not prevent that."""
+    proc, node, old = step.proc, journal.node, journal.record
+    runs = _as_it_runs(proc, request, node, machine) if old is None else old.node
+    writing: Writing
+    if isinstance(runs.command, Unknown):  # a record would have to make up a command, and a start would run that
+        data = records.encode_pid(proc.pid)
+        there = machine.read(node.pidfile, records.PIDFILE_LIMIT)
+        if isinstance(there, File) and there.data == data:
+            if request.command in _RUNNING:
+                yield Skipped(node.name, proc.pid, decide.ALREADY_RUNNING)
+            return True
+        writing = journal.write_pid(proc.pid)
+    else:
+        record = Record(
+            node=runs,
+            proc=proc,
+            token=observe.adopted_token(proc, processes) or journal.token_of(proc, processes),
+            started=processes.wall - processes.by_pid[proc.pid].age,
+            restarts=0 if old is None else old.restarts,
+            owner=None if old is None else old.owner,
+            runner=None if old is None else old.runner,
+        )
+        writing = journal.save(record, proc.pid)
+    try:
+        yield from writing
+    except MachineError:
+        if request.command not in ENDING:
+            raise
+        return True
+    yield Adopted(node.name, proc.pid, step.why)
+    return True
+
+
+def _as_it_runs(proc: Proc, request: Request, node: Node, machine: Machine) -> Node:
+    """The node of a process that lost its record: the kernel tells its words, nothing tells its preset.
+
+    A bare command is ready when it lives. The words and the configuration override the kernel for a command that only
+    starts, and for the others if the process shows a title.
+    """
+    said = request.says and request.command in _RUNNING
+    if said and request.command in _SAYING:
+        return node
+    command = observe.command_of(proc.pid, machine)
+    match command:
+        case Known():
+            return replace(node, command=command, preset="exec", ready=ALIVE)
+        case Unknown():
+            return node if said else replace(node, command=command)
 
 
 def _status(text: str) -> dict[str, str]:

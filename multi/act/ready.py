@@ -2,7 +2,7 @@
 
 `prove` is a generator: it yields what it waits for and is sent what happened. It ends with a `Proof` or a
 `Disproof`; that nobody says READY in time is a disproof too. What was there before the node ran proves nothing:
-`before` remembers it.
+`baseline` remembers it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from multi.machine import (
 )
 from multi.model.record import NOTIFY_WAITS
 from multi.model.schedule import signal_name
-from multi.value import dataclass
+from multi.value import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -72,7 +72,7 @@ Verdict: TypeAlias = Proof | Disproof
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class Baseline:
     """What proves nothing because it was there before the node ran.
 
     `offset` is where its log began for it, `mark` what lay at the path of ``file:``, `log` what it has printed since,
@@ -90,25 +90,30 @@ class Before:
         """The words for a record: when the start is cut off, another command goes on with them."""
         return {"offset": str(self.offset), "mark": self.mark, **({"taken": "1"} if self.taken else {})}
 
+    @staticmethod
+    def decoded(extra: Mapping[str, str]) -> Baseline:
+        """What a record holds of it."""
+        return Baseline(_number(extra.get("offset", "")), extra.get("mark", ""), taken="taken" in extra)
 
-def before(node: Node, machine: Machine) -> Before:
+
+def baseline(node: Node, machine: Machine) -> Baseline:
     """Look at what is there while the node stands at the gate, and begin to read its log. Raises `MachineError`."""
     if node.ready.kind == "log":
         machine.log_begin(node.name, node.logfile, 0)
     kind, what = node.ready.kind, node.ready.what
     mark = machine.fingerprint(what) if kind == "file" else ""
-    return Before(machine.size(node.logfile), mark, taken=kind == "tcp" and machine.taken(what))
+    return Baseline(machine.size(node.logfile), mark, taken=kind == "tcp" and machine.taken(what))
 
 
-def recalled(node: Node, extra: Mapping[str, str], machine: Machine) -> Before:
-    """What another command's `before` has put on record, and what was printed since. Raises `MachineError`."""
-    offset = _number(extra.get("offset", ""))
-    log = b""
-    if node.ready.kind == "log":
-        size = machine.size(node.logfile)
-        # One that is shorter by now was truncated or replaced, so all of it is new.
-        log = machine.log_begin(node.name, node.logfile, min(size - offset if offset <= size else size, _LOG_MOST))
-    return Before(offset, extra.get("mark", ""), log, taken="taken" in extra)
+def recalled(node: Node, extra: Mapping[str, str], machine: Machine) -> Baseline:
+    """What another command's `baseline` has put on record, and what was printed since. Raises `MachineError`."""
+    there = Baseline.decoded(extra)
+    if node.ready.kind != "log":
+        return there
+    size = machine.size(node.logfile)
+    # One that is shorter by now was truncated or replaced, so all of it is new.
+    fresh = size - there.offset if there.offset <= size else size
+    return replace(there, log=machine.log_begin(node.name, node.logfile, min(fresh, _LOG_MOST)))
 
 
 @dataclass(slots=True)
@@ -150,7 +155,7 @@ class _Course:
 
 
 def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
-    node: Node, proc: Proc, machine: Machine, *, token: str, began: float, there: Before, executed: bool
+    node: Node, proc: Proc, machine: Machine, *, token: str, began: float, there: Baseline, executed: bool
 ) -> Generator[Wait, Happening | None, Verdict]:
     """Wait for the proof. `token` is what the node carries, `began` when the start began, `there` what was there then.
 

@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 
 from multi import observe
-from multi.act import RunOptions, walk
+from multi.act import ALIVE, Fallback, RunOptions, walk
 from multi.act.ready import end_text
 from multi.codec import decode
 from multi.machine import Notified
@@ -639,3 +639,19 @@ def test_children_change_nothing() -> None:
 def test_end_text(status: int | None, text: str) -> None:
     """How a process ended, in words."""
     assert end_text(status) == text
+
+
+@pytest.mark.parametrize("able", [False, True])
+def test_a_fallback_with_env_files(able: bool) -> None:
+    """A node with env files falls back to its weaker proof only if its Python has no plug-in."""
+    world = World()
+    world.celery_notifies = able
+    world.nature = Nature(says=((0.1, READY),) if able else ())
+    world.files["/etc/w1.env"] = Entry(b"COLOUR=red\n")
+    node = node_of(ready="notify", env_files=("/etc/w1.env",), ready_timeout=9.0)
+    fallback = Fallback(ALIVE, 3.0, "it only lives", asks=True)
+    fake = world.fake()
+    events = list(walk([(node, Request("start"))], RunOptions(fallbacks={node.name: fallback}), fake))
+    fake.close()
+    assert isinstance(events[-1], Readied), events
+    assert (events[-1].how, events[-1].note) == (("notify", "") if able else ("alive", "it only lives"))

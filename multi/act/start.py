@@ -1,0 +1,353 @@
+"""The half that starts: bring a process to the gate, put it on record, let it run, wait for its proof of readiness."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from multi import observe
+from multi.act import ready
+from multi.act.stop import Stop, Tree, listen
+from multi.act.waits import Wait, process_table
+from multi.decide import table as decide
+from multi.errors import EXIT_FAILED, EXIT_PERMISSION, MultiError
+from multi.machine import (
+    INSTANCE,
+    INSTANCE_NODE,
+    INSTANCE_PIDFILE,
+    INSTANCE_PROBE,
+    Ended,
+    Launch,
+    LaunchFailed,
+    MachineError,
+    Prepared,
+    Probed,
+)
+from multi.model import record as records
+from multi.model.event import Failed, Readied, Skipped, Spawned
+from multi.model.node import Known
+from multi.model.process import ProcessTable
+from multi.model.record import Record
+from multi.text import printable
+from multi.value import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from multi.act.journal import Journal
+    from multi.act.options import RunOptions
+    from multi.act.waits import Answer, Walk, Want
+    from multi.machine import Happening, Machine
+    from multi.model.node import Node
+    from multi.model.process import Proc
+    from multi.model.request import Request
+
+_AGAIN = frozenset({"restart", "ensure"})  # they start what is on record, where it was taken from there
+_GIVEN_UP = "its last start was given up"  # by the user; nothing is wrong with the node
+_ASK_SECONDS = 60.0  # for a machine that does not answer; it gives up a Python itself, before that
+_TAIL_BYTES = 16384
+_TAIL_LINES = 10
+_EPERM, _EACCES = 1, 13
+
+
+class Start:
+    """One start of one node. `_tried` is the node as it is started: it may prove less than what is asked of it."""
+
+    def __init__(self, request: Request, options: RunOptions, journal: Journal, machine: Machine) -> None:
+        """Start nothing yet."""
+        node = journal.node
+        self._name = node.name
+        self._request = request
+        self._options = options
+        self._journal = journal
+        self._machine = machine
+        self._fallback = fallback = options.fallbacks.get(node.name)
+        self._tried = node if fallback is None or fallback.asks else fallback.instead(node)
+
+    def check(self) -> None:
+        """Raise `MachineError` if we may not start it. Root's record may ask for more than we can grant."""
+        self._machine.may_launch(self._launch(self._journal.node.env))
+
+    def settle(self) -> Generator[Want, Answer, None]:
+        """Find out whether the node's Python can tell when it is ready, if nothing else says so."""
+        node, machine, fallback = self._journal.node, self._machine, self._fallback
+        if fallback is None or not fallback.asks or not isinstance(node.command, Known):
+            return
+        try:
+            able = machine.notifies(node.name, node.command.words[0], node.uid, node.gid)
+        except MachineError:
+            able = True  # no such user: the start of this node says so
+        began = machine.now()
+        while able is None:
+            match (yield Wait(began + _ASK_SECONDS, "ready", 0, began)):
+                case Probed(_, ok):
+                    able = ok
+                case None:
+                    able = False
+        if able:
+            self._fallback = None
+        else:
+            self._tried = fallback.instead(node)
+
+    def run(self) -> Walk:
+        """Start the node and wait until it is ready."""
+        self._read_env_files()
+        began = self._machine.now()
+        record = yield from self._to_gate(began)
+        if record is None or record.proc is None:
+            return False
+        yield Spawned(self._name, record.proc.pid, self._journal.node.words)
+        there = ready.Baseline.decoded(record.extra)
+        verdict = yield from self._prove(record.proc, record.token, began, there, executed=False)
+        if isinstance(verdict, ready.Disproof):
+            return (yield from self._unready(record.proc, record.token, verdict, there.offset))
+        if record.phase != records.UP:
+            yield from self._journal.ready(record, verdict.note)
+        yield Readied(self._name, record.proc.pid, self._machine.now() - began, verdict.how, verdict.note)
+        return True
+
+    def resume(self, proc: Proc, token: str) -> Walk:
+        """Another command started it and was cut off: continue that start."""
+        machine = self._machine
+        with suppress(MachineError):  # it runs already; only a probe that is a command may miss them
+            self._read_env_files()
+        node, record = self._tried, self._journal.record
+        if node.ready.kind == "notify":
+            listen(node.name, record.token if record is not None else "", machine)
+        there = ready.recalled(node, record.extra if record is not None else {}, machine)
+        machine.watch(node.name, proc)
+        began = machine.now()
+        if node.ready.kind == "notify" and record is not None:
+            # From here on it is heard; what it said before may lie in its file.
+            there = replace(there, word=observe.word(node, record, machine))
+        verdict = yield from self._prove(proc, token, began, there, executed=True)
+        if isinstance(verdict, ready.Disproof):
+            return (yield from self._unready(proc, token, verdict, there.offset))
+        if self._journal.record is not None:
+            yield from self._journal.ready(self._journal.record, verdict.note)
+        yield Readied(self._name, proc.pid, machine.now() - began, verdict.how, verdict.note)
+        return True
+
+    # -- to the gate -----------------------------------------------------------------------------
+
+    def _to_gate(self, began: float) -> Generator[Want, Answer, Record | None]:
+        """Bring a process to the gate, put it on record, open the gate. If that is cut off, it never executes."""
+        node, machine = self._journal.node, self._machine
+        token = machine.token()
+        self._make_directories()
+        machine.launch(node.name, self._launch(self._environment(token)))
+        outcome: Happening | None = None
+        opened = False
+        try:
+            outcome = yield from self._prepared(began)
+            if not isinstance(outcome, Prepared):
+                yield _unprepared(node, outcome)
+                return None
+            there = ready.baseline(self._tried, machine)
+            at_once = self._tried.ready.kind == "alive" and self._tried.startsecs == 0
+            phase = records.UP if at_once else records.STARTING
+            record = replace(self._history(), proc=outcome.proc, token=token, phase=phase, extra=there.encoded())
+            yield from self._journal.save(record, outcome.proc.pid)
+            if not machine.holds(node.name):
+                why = "somebody removed or replaced it, so another multi may be at work on this node"
+                raise MachineError(f"lost the lock {node.lockfile}", why, "start it again")
+            opened = True
+        finally:
+            if not opened:
+                self._send_away(outcome)
+        machine.open_gate(node.name)
+        return record
+
+    def _make_directories(self) -> None:
+        node, machine = self._journal.node, self._machine
+        machine.make_directory(node.rundir, node.uid, node.gid)
+        logs = node.logfile.rpartition("/")[0] or "/"
+        # One that is there may be reached through links of the node's user, who opens the log as well.
+        if node.logs_to_file and machine.kind(logs) != "directory":
+            machine.make_directory(logs, node.uid, node.gid)
+
+    def _prepared(self, began: float) -> Generator[Want, Answer, Prepared | LaunchFailed | Ended | None]:
+        """Wait until it stands at the gate; None when it does not come in time."""
+        while True:
+            match (yield Wait(began + self._journal.node.ready_timeout, "ready", 0, began)):
+                case Prepared() | LaunchFailed() | Ended() | None as outcome:
+                    return outcome
+
+    def _send_away(self, outcome: Happening | None) -> None:
+        """The start was given up before it was on record, so the process at the gate must not execute."""
+        self._machine.shut_gate(self._name)
+        try:
+            if isinstance(outcome, LaunchFailed):
+                self._journal.undo(outcome.why, self._history().failures + 1)
+            else:
+                self._journal.undo(_GIVEN_UP, None)
+        except MachineError:
+            return  # what cannot be removed names a process that is gone: the next look sees that
+
+    # -- what is started -------------------------------------------------------------------------
+
+    def _read_env_files(self) -> None:
+        """Their values go to the process and its probes. The node, which goes on record, knows digests of them."""
+        files = self._journal.node.env_files
+        if not files:
+            return
+        from multi.settings import envfile
+
+        try:
+            values = envfile.read_env_files(files, self._load_env_file)
+        except MultiError as error:
+            errno = _EPERM if error.exit_code == EXIT_PERMISSION else 0
+            raise MachineError(error.word, error.why, error.hint, errno) from error
+        self._journal.node = envfile.with_digests(self._journal.node, values)
+        self._tried = envfile.with_values(self._tried, values)
+
+    def _load_env_file(self, path: str) -> bytes:
+        """A file that a user's record names is one for that user to open."""
+        owner, recorded = self._authority(), self._request.recorded
+        if owner and recorded is not None and path in recorded.env_files:
+            return self._machine.load_as(path, owner)
+        return self._machine.load(path)
+
+    def _authority(self) -> int | None:
+        """The user whose record says how the node is to run; None where we say it."""
+        taken = self._request.command in _AGAIN and self._request.recorded is not None
+        return self._journal.found.owner if taken and self._journal.found is not None else None
+
+    def _history(self) -> Record:
+        """A record of this start, with what is known from the starts before it."""
+        found, wall = self._journal.found, self._machine.wall()
+        record = Record(
+            node=self._journal.node,
+            proc=None,
+            started=wall,
+            restarts=0 if found is None else found.restarts + 1,
+            owner=self._authority(),
+            runner=self._options.runner or (None if found is None else found.runner),
+        )
+        if found is None or self._request.command != "ensure":
+            return record
+        counted = found if found.proc is None else found.after_failure(wall, "it died")
+        return replace(record, failures=counted.failures, failed=counted.failed)
+
+    def _environment(self, token: str) -> tuple[tuple[str, str | None], ...]:
+        # A NOTIFY_SOCKET of our own caller is not the node's: its READY would be taken for ours.
+        notify = self._machine.notify_address(self._name, token) if self._tried.ready.kind == "notify" else None
+        return (
+            ("WATCHDOG_USEC", None),  # our caller's, too: it is for us to answer
+            ("WATCHDOG_PID", None),
+            *self._tried.env,  # before the rest, so that nothing of it can stand for what says which node this is
+            (INSTANCE, token),
+            (INSTANCE_NODE, self._name),
+            (INSTANCE_PIDFILE, self._journal.node.pidfile),
+            (INSTANCE_PROBE, None),
+            ("NOTIFY_SOCKET", notify),
+        )
+
+    def _launch(self, env: tuple[tuple[str, str | None], ...]) -> Launch:
+        found = self._journal.found
+        return _launch_of(self._journal.node, env, None if self._options.runner or found is None else found.runner)
+
+    # -- the proof -------------------------------------------------------------------------------
+
+    def _prove(
+        self, proc: Proc, token: str, began: float, there: ready.Baseline, *, executed: bool
+    ) -> Generator[Want, Answer, ready.Verdict]:
+        proof = ready.prove(self._tried, proc, self._machine, token=token, began=began, there=there, executed=executed)
+        sent: Happening | None = None
+        while True:
+            try:
+                wait = proof.send(sent)
+            except StopIteration as stop:
+                self._machine.end_probe(self._name)  # before the tree is stopped, of which it is a part
+                verdict: ready.Verdict = stop.value
+                note = None if self._fallback is None else self._fallback.note
+                return verdict if note is None or isinstance(verdict, ready.Disproof) else replace(verdict, note=note)
+            answer = yield wait
+            if isinstance(answer, Probed) and answer.ok and answer.at is not None:
+                processes = yield from process_table()
+                infos = observe.tree(proc, token, processes, self._machine.me())
+                procs = (proc, *(info.proc for info in infos if not observe.is_probe(info)))
+                listens = self._machine.listens(procs, answer.at)
+                answer = _own(answer, answer.at[0], listens, self._tried.ready.what, taken=there.taken)
+            assert not isinstance(answer, ProcessTable)  # noqa: S101 -- the loop answers a Wait with a happening
+            sent = answer
+
+    def _unready(self, proc: Proc, token: str, verdict: ready.Disproof, offset: int) -> Walk:
+        """The start failed: stop what is left of it, keep on record why, show what it printed."""
+        node, machine, journal = self._journal.node, self._machine, self._journal
+        tail = _last_lines(machine.tail(node.logfile, offset, _TAIL_BYTES))
+        log = node.logfile if verdict.launched else ""  # what never ran has said nothing there
+        failed = Failed(node.name, proc.pid, _joined(verdict.why, verdict.hint), verdict.status, tail, log)
+        if verdict.waits and not verdict.ended and self._request.command == "ensure":
+            yield from journal.note_unready(verdict.said)
+            yield Skipped(node.name, proc.pid, decide.waits_for(verdict.waits))
+            return True
+        if not verdict.ended and self._options.keep_unready:
+            yield replace(failed, why=failed.why + "; left running, as --keep-unready says")
+            yield from journal.note_unready(verdict.said)
+            return False
+        yield failed
+        if not verdict.launched:
+            journal.undo(verdict.why, self._history().failures + 1)
+            return False
+        stop = Stop(Tree(proc, token, {proc}), journal, machine)
+        if verdict.ended:
+            yield from stop.sweep(machine.now())
+        elif not (yield from stop.by(node.stop, first_sent=False)):
+            return False  # it survived its own stop: its files must go on naming it
+        yield from journal.failed(verdict.why)
+        return False
+
+
+def _launch_of(node: Node, env: tuple[tuple[str, str | None], ...], output: Proc | None) -> Launch:
+    return Launch(
+        argv=node.words,
+        env=env,
+        logfile=node.logfile,
+        workdir=node.workdir,
+        uid=node.uid,
+        gid=node.gid,
+        umask=node.umask,
+        nice=node.nice,
+        rlimits=node.rlimits,
+        output=output,
+    )
+
+
+def _unprepared(node: Node, outcome: LaunchFailed | Ended | None) -> Failed:
+    """Why no process of the node stands at the gate."""
+    match outcome:
+        case LaunchFailed(_, why, hint, number):
+            code = EXIT_PERMISSION if number in {_EPERM, _EACCES} else EXIT_FAILED
+            return Failed(node.name, None, _joined(why, hint), exit_code=code)
+        case Ended(_, proc, status):
+            return Failed(node.name, proc.pid, ready.end_text(status) + " before it ran", status)
+        case None:
+            why = f"could not be set up within {node.ready_timeout:g}s"
+            hint = "see whether its --workdir or log lies on a file system that hangs"
+            return Failed(node.name, None, _joined(why, hint))
+
+
+def _own(probed: Probed, address: str, listens: str, what: str, *, taken: bool) -> Probed:
+    """A port that accepts proves something only when it is the node's own."""
+    match listens:
+        case "yes":
+            return probed
+        case "away":
+            return replace(probed, why=f"{address} is no address of this machine, so whoever listens there counts")
+        case "unknown" if not taken:
+            return probed
+        case "unknown":
+            why = "somebody listened there before it started, and who does now cannot be told"
+        case _:
+            why = "somebody else listens there ('ss -ltnp' says who), not this node"
+    return replace(probed, ok=False, why=f"{what}: {why}")
+
+
+def _joined(why: str, hint: str) -> str:
+    return f"{why}; {hint}" if hint else why
+
+
+def _last_lines(data: bytes) -> tuple[str, ...]:
+    text = data.decode("utf-8", "replace")
+    return tuple(printable(line) for line in text.splitlines()[-_TAIL_LINES:])

@@ -1,0 +1,279 @@
+"""The half that ends: signals to a process and to its tree, until the tree is gone."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+from multi import observe
+from multi.act.waits import Wait, process_table
+from multi.errors import EXIT_PERMISSION
+from multi.machine import Ended, MachineError, Notified
+from multi.model import record as records
+from multi.model.event import Failed, Gone, Refused, Signalled, Survived
+from multi.model.schedule import FOREVER, Schedule, Stage, signal_name
+from multi.value import dataclass, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+    from multi.act.journal import Journal
+    from multi.act.waits import Answer, Walk, Want
+    from multi.machine import Machine
+    from multi.model.process import Proc, ProcessTable
+    from multi.observe import Leftover
+
+_KILL, _STOP, _CONT = int(signal.SIGKILL), int(signal.SIGSTOP), int(signal.SIGCONT)
+_SUSPEND_SECONDS = 1.0  # to suspend all of a tree; one that still grows after that is killed while it grows
+KILL_GRACE = 5.0  # seconds for the kernel to end what was sent KILL
+AT_ONCE = Schedule((Stage(_KILL, KILL_GRACE),))
+_MOST_DOUBTS = 10  # looks in a row that find no process while others end all the time, until the tree counts as gone
+
+
+@dataclass(slots=True)
+class Tree:
+    """The tree of a main process, and all processes that were ever seen in it. State of one stop."""
+
+    main: Proc
+    token: str
+    known: set[Proc]
+    settled: bool = True  # whether no process can have been missing from the last look
+    probes: bool = False  # whether it is the tree of the node's probes alone
+
+
+class Stop:
+    """One stop of one tree."""
+
+    def __init__(self, tree: Tree, journal: Journal, machine: Machine) -> None:
+        """Send nothing yet."""
+        self._tree = tree
+        self._journal = journal
+        self._node = journal.node
+        self._machine = machine
+
+    def by(self, schedule: Schedule, *, first_sent: bool, whole: bool = False) -> Walk:
+        """Walk the schedule until the tree is gone. `whole` sends every signal to the whole tree."""
+        node, machine, proc = self._node, self._machine, self._tree.main
+        machine.watch(node.name, proc)
+        if node.ready.kind == "notify" and self._tree.token:
+            listen(node.name, self._tree.token, machine)  # for STOPPING=1 and what else it says of its end
+        yield from self._look()
+        began = machine.now()
+        for number, moment in enumerate(schedule.timeline):
+            if number > 0 or not first_sent:
+                suspended: tuple[Proc, ...] = ()
+                if moment.signum == _KILL and (whole or node.kill_mode == "mixed"):
+                    suspended = (*(yield from self._suspend(with_main=True)), proc)
+                answer, hit = self._send(moment.signum, suspended)
+                match answer:
+                    case "denied":
+                        return (yield from denied(proc, moment.signum, self._journal))
+                    case "sent":
+                        self._journal.signalled()
+                        yield Signalled(node.name, proc.pid, moment.signum, machine.now() - began, hit)
+            if (yield from ended(proc, _wait(proc, schedule, number, began), self._journal)):
+                break
+        else:
+            killed = schedule.stages[-1].signum == _KILL
+            yield Survived(node.name, proc.pid, machine.now() - began, (proc.pid,), killed=killed)
+            return False
+        if node.kill_mode == "mixed" or whole:
+            last = schedule.stages[-1]
+            left = yield from self.sweep(began, max(KILL_GRACE, last.seconds if last.signum == _KILL else 0))
+            if left:
+                yield Survived(node.name, proc.pid, machine.now() - began, left, killed=True)
+                return False
+        yield Gone(node.name, proc.pid, machine.now() - began)
+        return True
+
+    def sweep(self, began: float, grace: float = KILL_GRACE) -> Generator[Want, Answer, tuple[int, ...]]:
+        """The main process is gone: KILL what is left of its tree until none is left. Returns the pids of survivors.
+
+        systemd.kill(5) calls this `mixed`: the graceful signal is for the main process, KILL is for the rest.
+        """
+        machine, tree = self._machine, self._tree
+        deadline: float | None = None
+        killed: set[Proc] = set()
+        doubts = 0
+        while True:
+            left = yield from self._suspend()
+            doubts = 0 if left or tree.settled else doubts + 1
+            if not left and doubts in {0, _MOST_DOUBTS}:
+                return ()
+            if not left:
+                continue
+            now = machine.now()
+            deadline = now + grace if deadline is None else deadline
+            if now >= deadline:
+                return tuple(sorted(one.pid for one in left))
+            hit = {one for one in left if machine.signal(one, _KILL) == "sent"} - killed
+            killed |= hit
+            if hit:
+                yield Signalled(self._node.name, min(one.pid for one in hit), _KILL, now - began, len(hit) - 1)
+            for one in left:
+                machine.watch(self._node.name, one)
+            pending = set(left)
+            while pending:
+                happening = yield Wait(deadline, "end", tree.main.pid, began)
+                if happening is None:
+                    break
+                if isinstance(happening, Ended):
+                    pending.discard(happening.proc)
+
+    def _send(self, signum: int, suspended: tuple[Proc, ...]) -> tuple[str, int]:
+        """Signal the main process, and before it the suspended others; how many of those it reached.
+
+        They are resumed where it cannot be done. The user of a suspended process does not change, so `multi` knows
+        whether it may signal the main process before it kills any other.
+        """
+        machine, main, others = self._machine, self._tree.main, suspended[:-1]
+        answer, hit = "denied", 0
+        try:
+            found = machine.signal(main, _STOP) if others else "sent"
+            if found == "sent":
+                hit = self._reach(others, signum)
+                found = machine.signal(main, signum)
+            answer = found
+        finally:
+            if answer == "denied":
+                _resume_all(suspended, machine)
+        if answer == "gone":
+            self._journal.gone()
+        return answer, hit
+
+    def _reach(self, them: Iterable[Proc], signum: int) -> int:
+        """Signal them in this order; how many it reached."""
+        return sum([self._machine.signal(one, signum) == "sent" for one in them])
+
+    def _look(self) -> Generator[Want, Answer, tuple[Proc, ...]]:
+        """Look who is in the tree now, the main process excluded, and remember them; in the order of their KILL."""
+        tree = self._tree
+        processes = yield from process_table()
+        infos = observe.tree(tree.main, tree.token, processes, self._machine.me(), tree.known, probes=tree.probes)
+        there = observe.kill_order(infos, processes)
+        tree.known.update(there)
+        tree.settled = processes.settled
+        return there
+
+    def _suspend(self, *, with_main: bool = False) -> Generator[Want, Answer, tuple[Proc, ...]]:
+        """Suspend the whole tree before KILL (no process can ignore SIGSTOP); return all of it but the main process.
+
+        They come in the order in which they are to be killed (see `observe.kill_order`).
+
+        A suspended process cannot fork and keeps its children, so children without our environment and in a session of
+        their own are still found by parent. The tree is complete when a look shows no new process. If this walk ends
+        before that, all are resumed. If `multi` is killed, the next command sees that the main process is suspended;
+        so that one is suspended first and resumed last.
+        """
+        machine, main = self._machine, self._tree.main
+        deadline = machine.now() + _SUSPEND_SECONDS
+        there: tuple[Proc, ...] = ()
+        suspended: set[Proc] = set()
+        done = False
+        try:
+            if with_main:
+                machine.signal(main, _STOP)
+            while not done:
+                there = yield from self._look()
+                new = [one for one in there if one not in suspended]
+                done = not new or machine.now() >= deadline
+                if not done:
+                    suspended.update(new)
+                    self._reach(new, _STOP)
+        finally:
+            if not done:
+                _resume_all(suspended, machine)
+                _resume_all((main,) if with_main else (), machine)
+        return there
+
+
+def _wait(proc: Proc, schedule: Schedule, number: int, began: float) -> Wait:
+    """For the end, until the next signal. It counts from the first one, so a slow look does not delay the next."""
+    following = schedule.timeline[number + 1 : number + 2]
+    until = began + (following[0].at if following else schedule.total)
+    signum = following[0].signum if following else None
+    return Wait(None if until == FOREVER else until, "end", proc.pid, began, signum, until)
+
+
+def ended(proc: Proc, wait: Wait, journal: Journal) -> Walk:
+    """Wait for the end of the process; False when it did not come in time."""
+    while True:
+        happening = yield wait
+        if happening is None:
+            return False
+        if isinstance(happening, Ended) and happening.proc == proc:
+            return True
+        if isinstance(happening, Notified) and happening.fields.get("STATUS", wait.note) != wait.note:
+            wait = replace(wait, note=happening.fields["STATUS"])
+            yield from journal.note_status(proc, wait.note)
+
+
+def end_left(left: Leftover, journal: Journal, machine: Machine, *, probes: bool = False) -> Walk:
+    """KILL what still runs of a tree whose main process is gone."""
+    began = machine.now()
+    tree = Tree(left.main, left.token, {info.proc for info in left.processes}, probes=probes)
+    survivors = yield from Stop(tree, journal, machine).sweep(began)
+    if survivors and not probes:
+        yield Survived(journal.node.name, left.main.pid, machine.now() - began, survivors, killed=True)
+    return not survivors
+
+
+def send(proc: Proc, signum: int, journal: Journal, machine: Machine, *, stop: bool) -> Walk:
+    """Send one signal to the main process; `stop` when it asks the node to end."""
+    name = journal.node.name
+    if stop:
+        yield from journal.request(proc, records.WANTED_STOPPED)
+    match machine.signal(proc, signum):
+        case "sent":
+            journal.signalled()
+            yield Signalled(name, proc.pid, signum, 0.0)
+            return True
+        case "gone":
+            journal.gone()
+            yield Gone(name, proc.pid, 0.0) if stop else Refused(name, "it has just ended")
+            return stop
+        case _:
+            return (yield from denied(proc, signum, journal))
+
+
+def resume(proc: Proc, token: str, processes: ProcessTable, journal: Journal, machine: Machine) -> Walk:
+    """Resume the main process and its tree. One that has ended meanwhile is for the next step to find."""
+    others: set[Proc] = set()
+    if journal.node.kill_mode == "mixed":  # in the other mode `multi` neither stops nor resumes children
+        infos = observe.tree(proc, token, processes, machine.me())
+        others = {info.proc for info in infos if info.suspended}
+    resumed = _resume_all(others, machine)
+    match machine.signal(proc, _CONT):
+        case "denied":
+            return (yield from denied(proc, _CONT, journal))
+        case "sent":
+            yield Signalled(journal.node.name, proc.pid, _CONT, 0.0, resumed)
+    return True
+
+
+def _resume_all(them: Iterable[Proc], machine: Machine) -> int:
+    """How many got it. The main process must come after them: while it is suspended, a look shows that."""
+    return sum(_resume_one(one, machine) for one in them)
+
+
+def _resume_one(one: Proc, machine: Machine) -> bool:
+    try:
+        return machine.signal(one, _CONT) == "sent"
+    except MachineError:
+        return False  # one that cannot be held must not keep the others suspended
+
+
+def denied(proc: Proc, signum: int, journal: Journal) -> Walk:
+    """The kernel did not let us signal the process."""
+    yield from journal.take_back()
+    why = f"may not send {signal_name(signum)} to pid {proc.pid}; run multi as the user of that process, or as root"
+    yield Failed(journal.node.name, proc.pid, why, exit_code=EXIT_PERMISSION)
+    return False
+
+
+def listen(name: str, token: str, machine: Machine) -> None:
+    """Open the node's notification address again; its status is worth having, and no more than that."""
+    try:
+        machine.notify_address(name, token)
+    except MachineError:
+        return
