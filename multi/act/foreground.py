@@ -1,12 +1,11 @@
 """In the foreground: start the nodes, stay with them, stop them. For systemd, containers and a terminal.
 
-The nodes are started and stopped by the same rides as ever, so `status`, `stop` and `restart` from another
-shell work on them. What is added is the time in between: wait for the end of any node and for signals.
+The nodes are started and stopped by the same walks as elsewhere, so `status`, `stop` and `restart` from another shell
+work on them. This module adds the time in between: it waits for the end of any node and for signals.
 
-TERM and INT stop the nodes by their schedule, QUIT begins with QUIT, a second one of any of these kills. HUP is
-handed on as the node's reload signal, unless it comes from a terminal that is gone: then it is as TERM. A node
-that ends without having been asked to ends the others too: whoever started us, systemd or a container's restart
-policy, is the one to try again.
+TERM and INT stop the nodes by their schedule, QUIT begins with QUIT, a second signal of these kills. HUP is forwarded
+as the node's reload signal, unless the terminal is gone: then it stops, as TERM does. An unexpected end of one node
+stops the others too: systemd, or the restart policy of a container, then starts us again.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ if TYPE_CHECKING:
     from multi.model.process import Proc
     from multi.model.record import Record
 
-_LOOK_AGAIN = 0.5  # seconds between two looks at a node whose lock cannot tell when somebody else is done with it
+_LOOK_AGAIN = 0.5  # seconds between two looks at a node whose lock cannot be waited for
 
 
 def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Iterator[Event]:
     """Start, stay, stop. Ends when the nodes have ended; one stream of events."""
     mine = {node.name: node for node in nodes}
-    # Who is being started or stopped has nothing to reload.
+    # A node that is being started or stopped has nothing to reload.
     options = replace(options, deaf_to=(signal.SIGHUP,), runner=_self(machine))
     stop = Request("stopwait")
     sound = True
@@ -50,7 +49,7 @@ def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Iterat
     for event in walk([(node, Request("start")) for node in nodes], options, machine):
         match event:
             case Skipped(name, pid, _, True) | Adopted(name, pid):
-                del mine[name]  # somebody else's, and none of ours to stop
+                del mine[name]  # another command started it, so it is not ours to stop
                 sound = False
                 yield Failed(name, pid, runs_elsewhere(name))
             case Interrupted(signum):
@@ -71,7 +70,7 @@ def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Iterat
 
 
 def _self(machine: Machine) -> Proc | None:
-    """Our own process: who restarts a node from another shell finds by it where the node's output goes."""
+    """Our own process, by which a restart from another shell finds where the node's output goes."""
     try:
         info = machine.processes().by_pid.get(machine.me().pid)
     except MachineError:
@@ -80,7 +79,7 @@ def _self(machine: Machine) -> Proc | None:
 
 
 def _request(signum: int) -> Request:
-    """How a signal asks for the end."""
+    """The request that a signal stands for."""
     return Request("stopwait", signal.SIGQUIT if signum == signal.SIGQUIT else None)
 
 
@@ -100,7 +99,7 @@ def _stop(nodes: Sequence[Node], request: Request, options: RunOptions, machine:
 
 
 class _Watch:
-    """The time between start and stop. In the end `nodes` are those to be stopped, `wish` says how."""
+    """The time between start and stop. In the end `nodes` are those to be stopped, `request` says how."""
 
     def __init__(self, nodes: Sequence[Node], options: RunOptions, machine: Machine) -> None:
         self._options = options
@@ -113,7 +112,7 @@ class _Watch:
         self.request = Request("stopwait")
 
     def run(self) -> Iterator[Event]:
-        """Until all nodes were stopped by somebody else, one has ended by itself, or a signal asks for the end."""
+        """Until other commands have stopped all nodes, one has ended by itself, or a signal asks for the end."""
         self._over = self._machine.terminal_gone()
         while True:
             yield from self._look()
@@ -150,7 +149,7 @@ class _Watch:
             self._await_lock(node)
 
     def _await_lock(self, node: Node) -> None:
-        """Somebody else is restarting the node. Who gets the lock back knows that they are done with it, or gone."""
+        """Another command is restarting the node. When we get its lock, that command is done or gone."""
         machine = self._machine
         try:
             free = machine.lock(node.name, node.lockfile, node.uid, node.gid) is None
@@ -162,7 +161,7 @@ class _Watch:
             self._again[node.name] = machine.now()
 
     def _look(self) -> Iterator[Event]:
-        """Find the process of each node that has none here: at the beginning, and after somebody's restart."""
+        """Find the process of each node that has none here: at first, and after a restart by another command."""
         now = self._machine.now()
         due = [name for name, at in self._again.items() if at <= now]
         if not due:
@@ -170,25 +169,25 @@ class _Watch:
         processes = self._machine.processes()
         for name in due:
             del self._again[name]
-            seen = observe.look_at(self.nodes[name], processes, self._machine)
-            match seen.state:
+            observed = observe.look_at(self.nodes[name], processes, self._machine)
+            match observed.state:
                 case Up(proc) | Stopping(proc) | Lost(proc):
                     self._watch(name, proc)
-                case Unsure(why) if seen.record is None:
+                case Unsure(why) if observed.record is None:
                     self._over = True
                     yield Failed(name, None, why, logfile=self.nodes[name].logfile)
-                case _ if seen.record is None or seen.record.desired == records.WANTED_STOPPED:
+                case _ if observed.record is None or observed.record.desired == records.WANTED_STOPPED:
                     del self.nodes[name]
                     yield Gone(name, 0, 0.0)
                 case state:
-                    yield from self._missed(name, seen.record, getattr(state, "why", "it is down"))
+                    yield from self._missed(name, observed.record, getattr(state, "why", "it is down"))
 
     def _watch(self, name: str, proc: Proc) -> None:
         self._procs[name] = proc
         self._machine.watch(name, proc)
 
     def _missed(self, name: str, record: Record, why: str) -> Iterator[Event]:
-        """It does not run, and nobody wants it stopped."""
+        """It does not run, and no command has stopped it."""
         if record.desired == records.RESTARTING:
             yield from self._start_again(name)
         elif record.proc is not None:
@@ -198,7 +197,7 @@ class _Watch:
             yield Failed(name, None, why, logfile=self.nodes[name].logfile)
 
     def _start_again(self, name: str) -> Iterator[Event]:
-        """Whoever stopped the node to start it again did not come to that, so it is ours to do."""
+        """The command that stopped the node to restart it was cut off, so we start it."""
         for event in walk([(self.nodes[name], Request("start"))], self._options, self._machine):
             match event:
                 case Interrupted(signum):
@@ -209,7 +208,7 @@ class _Watch:
                     yield event
                 case _:
                     yield event
-        # What else has happened meanwhile was told to nobody.
+        # The walk has dropped what else happened meanwhile.
         self._again = dict.fromkeys(self.nodes, self._machine.now())
 
     def _reload(self) -> Iterator[Event]:

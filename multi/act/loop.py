@@ -66,7 +66,7 @@ class _Loop:
     def __init__(self, walks: Iterable[tuple[str, Walk]], options: RunOptions, machine: Machine) -> None:
         self._pending = deque(walks)
         # If the machine cannot hold all at once, a node begins when another has come to its end.
-        self._room = machine.make_room(min(len(self._pending), options.width or len(self._pending)))
+        self._at_once = machine.make_room(min(len(self._pending), options.width or len(self._pending)))
         self._options = options
         self._machine = machine
         self._active: dict[str, _Active] = {}
@@ -102,7 +102,7 @@ class _Loop:
             yield from self._drain()
             yield from self._progress()
         for name, _ in self._pending:
-            yield Skipped(name, None, "not touched, because a node before it failed: it is as it was", met=False)
+            yield Skipped(name, None, "skipped: an earlier node failed", met=False)
         if self._failed:
             yield from self._sum_up()
 
@@ -123,7 +123,7 @@ class _Loop:
         return bool(self._failed) and self._options.width is not None
 
     def _admit(self) -> None:
-        while self._pending and not self._halted() and len(self._active) < self._room:
+        while self._pending and not self._halted() and len(self._active) < self._at_once:
             name, walk = self._pending.popleft()
             self._active[name] = _Active(name, walk, deque())
             self._advance(self._active[name], None)

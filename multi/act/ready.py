@@ -1,8 +1,7 @@
 """Readiness probes: the proof that a started node works.
 
 `prove` is a generator: it yields what it waits for and is sent what happened. It ends with a `Proof` or a
-`Disproof`; that nobody says READY in time is a disproof too. What was there before the node ran proves nothing:
-`baseline` remembers it.
+`Disproof`; a timeout is a disproof too. What was there before the node ran proves nothing: `baseline` remembers it.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _FIRST_LOOK, _MOST = 0.02, 0.25  # seconds between two looks at what cannot wake
 _LOG_CHUNK = 1 << 16  # bytes of a log that are read and searched at once
 _LOG_WINDOW = 1 << 16  # bytes before them that a match may begin in
 _LOG_MOST = 1 << 24  # bytes that a start may have printed before it was cut off
-_CUT_OFF_SECONDS = 5.0  # how long a node must live whose word of readiness may have been said to nobody
+_CUT_OFF_SECONDS = 5.0  # that a node must live if its word of readiness may have been lost
 _MOST_DIGITS = 18  # of a number in a datagram; more is neither a time nor an errno
 
 
@@ -75,20 +74,20 @@ Verdict: TypeAlias = Proof | Disproof
 class Baseline:
     """What proves nothing because it was there before the node ran.
 
-    `offset` is where its log began for it, `mark` what lay at the path of ``file:``, `log` what it has printed since,
-    `taken` whether somebody listened on the port of ``tcp:``. `word` is what it has left of what it has said to nobody
-    since.
+    `offset` is where its log began for this start, `log` what it has printed since, `fingerprint` that of the path of
+    ``file:``, `taken` whether a process listened on the port of ``tcp:``. `word` is what the node has left on disk
+    while no `multi` listened.
     """
 
     offset: int = 0
-    mark: str = ""
+    fingerprint: str = ""
     log: bytes = b""
     word: Word | None = None
     taken: bool = False
 
     def encoded(self) -> Mapping[str, str]:
         """The words for a record: when the start is cut off, another command goes on with them."""
-        return {"offset": str(self.offset), "mark": self.mark, **({"taken": "1"} if self.taken else {})}
+        return {"offset": str(self.offset), "mark": self.fingerprint, **({"taken": "1"} if self.taken else {})}
 
     @staticmethod
     def decoded(extra: Mapping[str, str]) -> Baseline:
@@ -101,12 +100,12 @@ def baseline(node: Node, machine: Machine) -> Baseline:
     if node.ready.kind == "log":
         machine.log_begin(node.name, node.logfile, 0)
     kind, what = node.ready.kind, node.ready.what
-    mark = machine.fingerprint(what) if kind == "file" else ""
-    return Baseline(machine.size(node.logfile), mark, taken=kind == "tcp" and machine.taken(what))
+    fingerprint = machine.fingerprint(what) if kind == "file" else ""
+    return Baseline(machine.size(node.logfile), fingerprint, taken=kind == "tcp" and machine.taken(what))
 
 
 def recalled(node: Node, extra: Mapping[str, str], machine: Machine) -> Baseline:
-    """What another command's `baseline` has put on record, and what was printed since. Raises `MachineError`."""
+    """The `baseline` that another command put on record, and what was printed since. Raises `MachineError`."""
     there = Baseline.decoded(extra)
     if node.ready.kind != "log":
         return there
@@ -124,13 +123,13 @@ class _Course:
     began: float
     deadline: float
     setting: Launch
-    mark: str
+    fingerprint: str
     log: bytes
     waits: str = ""
-    unheard: float | None = None  # when a node that says nothing is taken for one that has said it
+    unheard: float | None = None  # when a silent node counts as one that has said it
     status: str = ""
     probing: bool = False
-    pause: float = _FIRST_LOOK  # seconds until the next look, or the next probe after one that failed
+    interval: float = _FIRST_LOOK  # seconds until the next look, or the next probe after one that failed
     again: float = 0.0  # when the next probe may begin
     why: str = ""
     proof: Proof | None = None
@@ -142,7 +141,7 @@ class _Course:
         self.proof, self.until = proof, begin + node.startsecs
 
     def take(self, word: Word, node: Node) -> None:
-        """It has left what it said."""
+        """Judge it by the word that it has left on disk."""
         self.status, self.waits = word.status, word.waits
         settled_at = word.settled_at(node)
         if settled_at is not None:
@@ -159,17 +158,16 @@ def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
 ) -> Generator[Wait, Happening | None, Verdict]:
     """Wait for the proof. `token` is what the node carries, `began` when the start began, `there` what was there then.
 
-    `executed` when another command started the process, and was cut off before it knew: what the node has said by now
-    it said to nobody, so for ``notify`` it is enough that it lives, unless it says, or has left, that it is not ready
-    yet. One that has left it is judged by that. The deadline is the node's `ready_timeout` after `began`;
-    EXTEND_TIMEOUT_USEC moves it (sd_notify(3)).
+    `executed` when another command started the process and was cut off: what the node has said since is lost, so for
+    ``notify`` it is enough that it lives, unless it says, or has left on disk, that it is not ready yet.
+    The deadline is the node's `ready_timeout` after `began`; EXTEND_TIMEOUT_USEC moves it (sd_notify(3)).
     """
     course = _Course(
         machine.now() if executed else None,
         began,
         began + node.ready_timeout,
         _setting(node, proc, token),
-        there.mark,
+        there.fingerprint,
         there.log,
     )
     if there.word is not None:
@@ -187,7 +185,7 @@ def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
             return Disproof(_late(node, course), said=course.status, waits=course.waits)
         happening = yield Wait(_next_look(node, course, now), "ready", proc.pid, began, note=course.said)
         if happening is None:
-            course.pause = min(course.pause * 1.5, _MOST)
+            course.interval = min(course.interval * 1.5, _MOST)
             continue
         verdict = _heard(node, proc, course, happening, machine.now())
         if isinstance(verdict, Disproof):
@@ -197,7 +195,7 @@ def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
 
 
 def _proved(node: Node, machine: Machine, course: _Course, now: float) -> Proof | None:
-    """A proof that holds. A proof alone is not enough: what says READY and dies of its first request was never up."""
+    """A proof that holds. A node that says READY and dies of its first request was never up."""
     if course.executed is None:
         return None
     if course.proof is None:
@@ -210,7 +208,7 @@ def _next_look(node: Node, course: _Course, now: float) -> float:
         return course.until
     if course.executed is None or course.probing or node.ready.kind == "notify":
         return min(course.deadline, course.deadline if course.unheard is None else course.unheard)
-    return min(course.deadline, course.again if course.again > now else now + course.pause)
+    return min(course.deadline, course.again if course.again > now else now + course.interval)
 
 
 def _look(node: Node, machine: Machine, course: _Course, now: float) -> Proof | None:
@@ -226,7 +224,7 @@ def _look(node: Node, machine: Machine, course: _Course, now: float) -> Proof | 
             if _printed(node, machine, course):
                 return Proof(str(node.ready))
         case "file":
-            if machine.fingerprint(what) not in {"", course.mark}:
+            if machine.fingerprint(what) not in {"", course.fingerprint}:
                 return Proof(str(node.ready))
         case "tcp" | "exec":
             if not course.probing and now >= course.again:
@@ -262,11 +260,11 @@ def _whole_lines(log: bytes) -> bytes:
 def _setting(node: Node, proc: Proc, token: str) -> Launch:
     """What a command that asks for the node's health runs in: the node's own user, directory and environment.
 
-    It carries the node's token, so whatever becomes of us, the next command finds it and what came of it. Its word on
-    NOTIFY_SOCKET would be taken for the node's.
+    It carries the node's token: if we are killed, the next command finds it and its children. It gets no NOTIFY_SOCKET,
+    because what it says there would be taken for the node's.
     """
     carried = (
-        (INSTANCE_PROBE, "1"),  # first, so whoever finds the others in a large environment has read this one too
+        (INSTANCE_PROBE, "1"),  # first, so a reader of a large environment that finds the others has read this one too
         (INSTANCE, token),
         (INSTANCE_PID, str(proc.pid)),
         (INSTANCE_NODE, node.name),
@@ -289,14 +287,14 @@ def _heard(node: Node, proc: Proc, course: _Course, happening: Happening, now: f
         case Probed(_, ok, why):
             if ok:
                 return Proof(str(node.ready), why)
-            course.probing, course.why, course.again = False, why, now + course.pause
+            course.probing, course.why, course.again = False, why, now + course.interval
     return None
 
 
 def _notified(node: Node, course: _Course, fields: Mapping[str, str], now: float) -> Verdict | None:
     if "STATUS" in fields:
         course.status, course.waits = fields["STATUS"], fields.get(NOTIFY_WAITS, "")
-    course.unheard = None  # who speaks now can be believed when it says READY
+    course.unheard = None  # a node that speaks now will say READY, too
     code = _number(fields.get("ERRNO", ""))
     if code:
         course.why = os.strerror(min(code, 1 << 16))
@@ -309,7 +307,7 @@ def _notified(node: Node, course: _Course, fields: Mapping[str, str], now: float
 
 
 def _number(text: str) -> int:
-    """A number that somebody else wrote; 0 for what is none."""
+    """A number that another program wrote; 0 if it is none."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else 0
 
 

@@ -98,13 +98,7 @@ class Start:
             return False
         yield Spawned(self._name, record.proc.pid, self._journal.node.words)
         there = ready.Baseline.decoded(record.extra)
-        verdict = yield from self._prove(record.proc, record.token, began, there, executed=False)
-        if isinstance(verdict, ready.Disproof):
-            return (yield from self._unready(record.proc, record.token, verdict, there.offset))
-        if record.phase != records.UP:
-            yield from self._journal.ready(record, verdict.note)
-        yield Readied(self._name, record.proc.pid, self._machine.now() - began, verdict.how, verdict.note)
-        return True
+        return (yield from self._await_proof(record.proc, record.token, began, there, executed=False))
 
     def resume(self, proc: Proc, token: str) -> Walk:
         """Another command started it and was cut off: continue that start."""
@@ -120,12 +114,17 @@ class Start:
         if node.ready.kind == "notify" and record is not None:
             # From here on it is heard; what it said before may lie in its file.
             there = replace(there, word=observe.word(node, record, machine))
-        verdict = yield from self._prove(proc, token, began, there, executed=True)
+        return (yield from self._await_proof(proc, token, began, there, executed=True))
+
+    def _await_proof(self, proc: Proc, token: str, began: float, there: ready.Baseline, *, executed: bool) -> Walk:
+        """Wait until it is ready, and put on record what came of it."""
+        verdict = yield from self._prove(proc, token, began, there, executed=executed)
         if isinstance(verdict, ready.Disproof):
             return (yield from self._unready(proc, token, verdict, there.offset))
-        if self._journal.record is not None:
-            yield from self._journal.ready(self._journal.record, verdict.note)
-        yield Readied(self._name, proc.pid, machine.now() - began, verdict.how, verdict.note)
+        record = self._journal.record
+        if record is not None and (executed or record.phase != records.UP):
+            yield from self._journal.ready(record, verdict.note)
+        yield Readied(self._name, proc.pid, self._machine.now() - began, verdict.how, verdict.note)
         return True
 
     # -- to the gate -----------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def _way(node: Node, request: Request, options: RunOptions, machine: Machine) ->
 
 
 class _Walker:
-    """The walk of one node. A look replaces `_seen` and `_processes`, which it was seen in."""
+    """The walk of one node. A look replaces `_observed` and `_processes`, which it was seen in."""
 
     def __init__(self, node: Node, request: Request, options: RunOptions, machine: Machine) -> None:
         self._key = node.name
@@ -65,7 +65,7 @@ class _Walker:
         self._options = options
         self._machine = machine
         self._journal = Journal(node, machine)
-        self._seen: Observation
+        self._observed: Observation
         self._processes: ProcessTable
 
     def walk(self) -> Walk:
@@ -73,8 +73,8 @@ class _Walker:
         try:
             if not (yield from self._survey()) or not (yield from self._catch_up()):
                 return False
-            seen = self._seen
-            route = decide.route(self._request, seen.state, self._journal.node).steps
+            observed = self._observed
+            route = decide.route(self._request, observed.state, self._journal.node).steps
             start = Start(self._request, self._options, self._journal, self._machine)
             if any(isinstance(step, steps.Spawn) for step in route):
                 start.check()  # before what runs is stopped for it
@@ -82,7 +82,7 @@ class _Walker:
             if any(isinstance(step, (steps.Spawn, steps.AwaitReady)) for step in route):
                 yield from start.settle()
             for step in route:
-                if not (yield from self._do(step, decide.proc_of(seen.state), start)):
+                if not (yield from self._do(step, decide.proc_of(observed.state), start)):
                     return False
         except (MachineError, OSError) as error:
             yield from self._journal.take_back()  # unless a signal was sent
@@ -101,7 +101,7 @@ class _Walker:
             return False
         yield from self._look()
         unlocked = self._request.command not in _WITHOUT_LOCK and not self._machine.holds(self._key)
-        if isinstance(self._seen.state, Lost) and unlocked and self._made_rundir():
+        if isinstance(self._observed.state, Lost) and unlocked and self._made_rundir():
             # The run directory was removed under it; now that it is there again there is a lock to take.
             if not (yield from _lock(self._request, self._journal.node, self._machine)):
                 return False
@@ -110,8 +110,8 @@ class _Walker:
 
     def _look(self) -> Generator[Want, Answer, None]:
         self._processes = yield from process_table()
-        self._seen = observe.look_at(self._journal.node, self._processes, self._machine)
-        self._journal.open(self._seen.record)
+        self._observed = observe.look_at(self._journal.node, self._processes, self._machine)
+        self._journal.open(self._observed.record)
 
     def _made_rundir(self) -> bool:
         node = self._journal.node
@@ -128,16 +128,18 @@ class _Walker:
 
         Then the new record counts: a restart of a node as it was does not bring back what another has just replaced.
         """
-        before, node = self._request.recorded, self._journal.node
-        record = observe.recall(node, self._machine) if before is not None else None
-        if record is None or record.node == before:
+        known, node = self._request.recorded, self._journal.node
+        record = observe.recall(node, self._machine) if known is not None else None
+        if record is None or record.node == known:
             return True
         if self._request.command == "apply":
             self._request = replace(self._request, recorded=record.node)
-        elif node == before and (record.node.name, record.node.preset) == (node.name, node.preset):
+        elif node == known and (record.node.name, record.node.preset) == (node.name, node.preset):
             self._journal.node = record.node
         else:
-            yield Refused(self._key, "another multi has changed how it runs meanwhile; look at it, and say it again")
+            yield Refused(
+                self._key, "another multi has changed its settings meanwhile; check them and repeat the command"
+            )
             return False
         return True
 
@@ -146,7 +148,7 @@ class _Walker:
         self._machine.unlock(self._key)
         if not (yield from self._survey()):
             return False
-        state = self._seen.state
+        state = self._observed.state
         running = decide.proc_of(state)
         if running is not None:
             yield Skipped(self._key, running.pid, "running: another multi was faster, after the lock file was removed")
@@ -159,7 +161,7 @@ class _Walker:
     def _end_probes(self) -> Generator[Want, Answer, None]:
         """End the probes of a `multi` that was killed: no other waits for them, because the lock is ours now."""
         if self._request.command != "signal" and self._machine.holds(self._key):
-            for left in self._seen.probes:
+            for left in self._observed.probes:
                 yield from end_left(left, self._journal, self._machine, probes=True)
 
     # -- the steps -------------------------------------------------------------------------------
@@ -214,7 +216,7 @@ class _Walker:
 
     def _clear(self, why: str, *, keep: bool) -> Walk:
         """Remove the files, and before them what a main process that is gone has left running."""
-        for left in self._seen.leftovers:
+        for left in self._observed.leftovers:
             if not (yield from end_left(left, self._journal, self._machine)):
                 return False
         self._journal.clear(keep=keep)
@@ -250,12 +252,10 @@ def _lock(request: Request, node: Node, machine: Machine) -> Walk:
             return True
         if happening is None:
             who = machine.holder(node.name).text
-            what = f"another multi ({who}) is at work on this node, and still was"
-            hint = "wait for it"
+            what, hint = f"locked by another multi ({who})", "wait"
             if not who:  # as flock(1), which writes nothing, or from within a container
-                what = f"another process holds the lock {node.lockfile}, and still did"
-                hint = f"see 'fuser -v {node.lockfile}'"
-            why = f"{what} after {node.lock_timeout:g}s; {hint}, or give a longer --lock-timeout"
+                what, hint = f"{node.lockfile} is locked by another process", f"see 'fuser -v {node.lockfile}'"
+            why = f"{what} for more than {node.lock_timeout:g}s; {hint}, or raise --lock-timeout"
             yield Failed(node.name, None, why, exit_code=EXIT_BUSY)
             return False
 
@@ -277,7 +277,7 @@ def _await_up(node: Node, timeout: float | None, machine: Machine) -> Walk:
                 yield Skipped(node.name, proc.pid, "running")
                 return True
             case Unsure(why):
-                if why == doubt:  # seen twice; once can be of files that another command was just changing
+                if why == doubt:  # observed twice; once can be of files that another command was just changing
                     yield Refused(node.name, why)
                     return False
                 doubt = why

@@ -79,7 +79,7 @@ def test_g2_a_lock_that_no_multi_holds_names_none(real: Real) -> None:
     with lock.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         refused = real.multi("restart", "w1", "--lock-timeout=0.3").exits(75)
-    assert f"another process holds the lock {lock}, and still did after 0.3s; see 'fuser -v {lock}'" in refused.err
+    assert f"{lock} is locked by another process for more than 0.3s; see 'fuser -v {lock}'" in refused.err
     assert "another multi" not in refused.err
     # The pid in the file may be somebody else's by now; that one is younger than what the file says.
     lock.write_text(f"pid {pid}: multi start w1\n", encoding="utf-8")
