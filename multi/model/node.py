@@ -1,7 +1,7 @@
-"""The noun wanted: a frozen `Node`, every path and command final.
+"""A worker that was asked for: a frozen `Node`, every path and command final.
 
-Nothing here is resolved any further: no template, no default, no file name relative to anything.
-A command is a tuple of words, never a joined string.
+It holds no template, no default and no relative path. A command is a tuple of words, never a joined string. The
+fields that hold a setting are named by the rows of `multi.settings.table`.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A command: one word at least. The first is the program, looked up in the node's PATH when it holds no slash."""
+    """One word at least. The first is the program, looked up in the node's PATH when it holds no slash."""
 
     words: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nobody can tell the command, so it must not be run. `why` is a clause for people."""
+    """No command is known, so nothing may be run. `why` is a clause for people."""
 
     why: str
 
@@ -91,7 +91,7 @@ class Node:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words of a command that is known; whoever asks has made sure. Raises `ValueError` otherwise."""
+        """The words of a known command. Raises `ValueError` for an unknown one."""
         match self.command:
             case Known(words):
                 return words
@@ -117,7 +117,7 @@ class Node:
 
     @property
     def notifyfile(self) -> str:
-        """Path of what the process itself leaves there of what it has said by sd_notify(3), for who did not hear it."""
+        """Path where the process leaves what it said by sd_notify(3), for a command that did not hear it."""
         return self.stem + ".notify"
 
     @property

@@ -22,7 +22,7 @@ PIDFILE_LIMIT = 64  # bytes: a pid has at most ten digits
 RECORD_LIMIT = 1 << 20  # bytes: far above what argv and settings of one node take
 _PID_DIGITS = 10
 _MOST_DIGITS = 18  # of a time that somebody else wrote
-_FIRST_PAUSE, _LONGEST_PAUSE = 10.0, 3600.0  # seconds that `ensure` waits after the first failure, and at most
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 10.0, 3600.0  # seconds that `ensure` waits after the first failure, and at most
 _STEADY = 600.0  # seconds after which a node that ran has proved that it can
 
 STARTING, UP = "starting", "up"  # phase
@@ -68,12 +68,12 @@ class Record:
         """Seconds that `ensure` still leaves the node alone: a capped exponential of its failures in a row."""
         if not self.failures:
             return 0.0
-        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self.failures - 1, 16))
+        pause = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(self.failures - 1, 16))
         # A clock that was set back must not make the pause longer than it is.
         return min(pause, max(0.0, self.failed + pause - wall))
 
     def after_failure(self, wall: float, why: str) -> Record:
-        """The same after an end that nobody asked for. One that ran well for long begins to count anew."""
+        """After an unexpected exit. A node that was up for ten minutes resets the failure count."""
         steady = self.phase == UP and wall - self.started > _STEADY
         return replace(
             self,
@@ -85,7 +85,7 @@ class Record:
         )
 
     def requested(self, desired: str, proc: Proc) -> Record:
-        """The same, with something else asked of the node, which runs as `proc`."""
+        """Ask something else of the node, which runs as `proc`."""
         phase, failure = (self.phase, self.failure) if proc == self.proc else (UP, "")
         return replace(self, proc=proc, phase=phase, failure=failure, desired=desired, signalled=False)
 
@@ -130,7 +130,7 @@ class Word:
 
 
 def decode_word(data: bytes, token: str) -> Word | None:
-    """The bytes of what a process has left -> what it said; None for what is cut off or of another start."""
+    """The bytes that a process left -> what it said; None when they are cut off or of another start."""
     if not data.endswith(b"\n") or b"\0" in data:
         return None
     lines = (line.partition("=") for line in data.decode("utf-8", "replace").split("\n"))

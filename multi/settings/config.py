@@ -75,7 +75,7 @@ EMPTY = Config(None, Layer("[defaults]"))
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A configuration file that was found. `why` says why this one: the option, the variable or the place."""
+    """A configuration file that was found. `why` says why this one: the option, the variable or the directory."""
 
     path: str
     text: bytes
@@ -134,7 +134,7 @@ def is_pyproject(path: str) -> bool:
 
 
 def preset_directories(environ: Mapping[str, str], home: str) -> tuple[str, ...]:
-    """Where presets of the user and of the system lie; the first goes first."""
+    """Where presets of the user and of the system lie; the first overrides the second."""
     return posixpath.join(_user(environ, home), "presets"), posixpath.join(_SYSTEM, "presets")
 
 
@@ -173,8 +173,8 @@ def parse_config(
     """TOML -> `Config`, with everything that it includes.
 
     `read` returns the bytes of an included file and raises `OSError`; `find` returns the paths that
-    match a pattern of ``include``. What a file says goes before what it includes, and of two included
-    files the later one goes first. Raises `ConfigError` with file, line and key.
+    match a pattern of ``include``. A file overrides what it includes, and a later
+    included file overrides an earlier one. Raises `ConfigError` with file, line and key.
     """
     reader = _Reader(environ, read, find)
     reader.file(text, path, ())

@@ -125,7 +125,7 @@ def load(name: str, directories: Sequence[str] = (), read: Callable[[str], bytes
     """Find the preset `name` and read it; the first of `directories` that has it overrides `multi`'s own.
 
     `read` returns the bytes of a file in `directories`; it raises `FileNotFoundError` where there is
-    none. Raises `ConfigError` for a preset that does not exist (naming the nearest, and all there are) or is wrong.
+    none. Raises `ConfigError` for a preset that does not exist (naming the nearest, and all that exist) or is wrong.
     """
     return _load(name, directories, read, frozenset())
 

@@ -1,7 +1,7 @@
 """A TOML text <-> its values, the line on which each key stands, and the variables named in its strings.
 
 The parser of the standard library says where a text is not TOML, but not where a key stands that is
-TOML and still wrong. `Document.place` finds that line by walking over a text that was parsed before,
+TOML and still wrong. `Document.position` finds that line by walking over a text that was parsed before,
 so it may trust its form.
 """
 

@@ -96,7 +96,7 @@ def to_toml(setting: Setting, value: object) -> object:
 
 
 def merge(setting: Setting, lower: object, higher: object) -> object:
-    """Join the values of two layers, of which `higher` goes first.
+    """Join the values of two layers, of which `higher` overrides `lower`.
 
     ``env`` and ``rlimit`` add up key by key, ``env_file`` adds files that are read later. Any other
     setting is the higher one alone.

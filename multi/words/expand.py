@@ -2,7 +2,7 @@
 
 The grammar of names, scopes and templates is that of ``celery multi``; docs/migrating.md lists what
 differs. Settings are merged by one rule: scoped on the command line > command line > environment >
-``[nodes]`` > ``[groups]`` > ``[defaults]`` > preset > built in. Worker options follow the same rule,
+``[nodes]`` > ``[groups]`` > ``[defaults]`` > preset > built in. The same rule merges worker options,
 option by option.
 """
 
@@ -76,7 +76,7 @@ def no_env_files(paths: Sequence[str]) -> Sequence[tuple[str, str]]:
     raise ConfigError("env_file", f"cannot be read here: {', '.join(paths)}", "hand in read_env_files")
 
 
-def expand(  # noqa: PLR0913 -- the stop's inputs, each a value of its own
+def expand(  # noqa: PLR0913 -- the stage's inputs, each a value of its own
     spec: Spec,
     config: Config,
     host: Host,
@@ -262,16 +262,12 @@ class _Maker:
         if said is not None:
             return said
         if self._host.root:
-            place = (
-                {"pidfile": "/var/run", "logfile": "/var/log"}[setting]
-                + "/"
-                + template.literal_path(plan.preset.dirname)
-            )
+            parent = {"pidfile": "/var/run", "logfile": "/var/log"}[setting]
+            directory = f"{parent}/{template.literal_path(plan.preset.dirname)}"
         else:
-            place = (
-                template.literal_path(self._host.state_dir) + "/multi/" + {"pidfile": "run", "logfile": "log"}[setting]
-            )
-        return place + {"pidfile": "/%n.pid", "logfile": "/%n%I.log"}[setting]
+            kind = {"pidfile": "run", "logfile": "log"}[setting]
+            directory = f"{template.literal_path(self._host.state_dir)}/multi/{kind}"
+        return directory + {"pidfile": "/%n.pid", "logfile": "/%n%I.log"}[setting]
 
     def absolute(self, text: str, name: Name, base: str, where: str) -> str:
         """A path of ours: codes filled in, ``~`` expanded, absolute."""
@@ -315,7 +311,7 @@ class _Maker:
             used.add(given.name)
             words = self._words(given, name)
             (leading if given.name in preset.leading else rest).extend(words)
-        place = _place_of_leading(cmd, preset)
+        after = _length_before_leading(cmd, preset)
         if preset.name_option and preset.name_option not in used:
             rest += [preset.name_option, template.literal(name.full) if preset.fills_codes else name.full]
         if preset.log_option and preset.log_option not in used and not _is_descriptor(template.opened(log)):
@@ -323,7 +319,7 @@ class _Maker:
             rest += [f"{preset.log_option}={path}"] if preset.log_option.startswith("--") else [preset.log_option, path]
         append = cast("tuple[str, ...]", plan.settings["append"])
         last = [self._filled(word, name, "--append") for word in append]
-        return Known((*cmd[:place], *leading, *cmd[place:], *rest, *self._passthrough, *last))
+        return Known((*cmd[:after], *leading, *cmd[after:], *rest, *self._passthrough, *last))
 
     def _cmd(self, plan: Plan, name: Name, base: str) -> list[str]:
         words = [self._filled(word, name, "--cmd") for word in cast("tuple[str, ...]", plan.settings["cmd"] or ())]
@@ -383,13 +379,13 @@ class _Maker:
         return paths, self._env[paths]
 
 
-def _place_of_leading(cmd: Sequence[str], preset: Preset) -> int:
-    """Where app options go: before the worker's subcommand, or else right after the program."""
+def _length_before_leading(cmd: Sequence[str], preset: Preset) -> int:
+    """How many words precede the app options, which go before the worker's subcommand, or else after the program."""
     subcommand = subcommand_of(preset)
     after_program = 3 if cmd[1:2] == ["-m"] else 1
-    for place in range(len(cmd) - 1, 0, -1):
-        if subcommand and cmd[place] == subcommand:
-            return place
+    for length in range(len(cmd) - 1, 0, -1):
+        if subcommand and cmd[length] == subcommand:
+            return length
     return min(after_program, len(cmd))
 
 

@@ -1,8 +1,8 @@
 """Layers -> what was said for one node: one value for each setting, one list of worker options.
 
-The rule is one for all: scoped on the command line > command line > environment > ``[nodes]`` >
+One rule for all: scoped on the command line > command line > environment > ``[nodes]`` >
 ``[groups]`` > ``[defaults]`` > preset > built in. Options follow it option by option, in whichever
-spelling. Within the command line the last typed scope that hits a node wins, and repeated options
+spelling. Within the command line the last typed scope for a node wins, and repeated options
 of one scope are kept in order.
 """
 
@@ -54,7 +54,7 @@ class _Value:
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """One worker option from the command line, the `place`-th of them. `nodes` are those it is for."""
+    """One worker option from the command line, `position` in the order typed. `nodes` are those it is for."""
 
     position: int
     given: Given
@@ -183,7 +183,7 @@ class Merger:
 
 
 def _by_node(said: Iterable[_Said]) -> Mapping[int, Sequence[_Said]]:
-    """What is scoped, by the position of the node that it hits, in the order typed."""
+    """Group scoped words by the position of their node, in the order typed."""
     found: dict[int, list[_Said]] = {}
     for item in said:
         for position in item.nodes or ():
@@ -197,9 +197,9 @@ def _in_order(option: _Option) -> int:
 
 def _put(merged: dict[str, object], sources: dict[str, str], setting: Setting, value: object, source: str) -> None:
     """Lay one value over what is there; a setting that adds up names all its sources."""
-    before = merged[setting.name]
-    merged[setting.name] = merge(setting, before, value)
-    adds_up = setting.repeatable and before and sources[setting.name] != source
+    lower = merged[setting.name]
+    merged[setting.name] = merge(setting, lower, value)
+    adds_up = setting.repeatable and lower and sources[setting.name] != source
     sources[setting.name] = f"{sources[setting.name]}, {source}" if adds_up else source
 
 

@@ -1,7 +1,7 @@
 """``-c:1,w2 4`` -> which nodes a scoped option is for.
 
-A scope is a name, a full name, an index from 1, a range ``1-3`` or a list of these. A node that bears
-exactly the name goes before an index or a range.
+A scope is a name, a full name, an index from 1, a range ``1-3`` or a list of these. A node of
+exactly that name overrides an index or a range.
 """
 
 from __future__ import annotations
