@@ -682,20 +682,6 @@ def _lost_pid(node: Node, processes: ProcessTable, machine: Machine) -> int | No
     return infos[0].proc.pid if infos else None
 
 
-_FIELD_OF = {
-    "stop_schedule": "stop",
-    "rlimit": "rlimits",
-    "env_file": "env",
-    **{
-        name: name
-        for name in (
-            "logfile", "workdir", "uid", "gid", "umask", "nice", "env", "kill_mode", "reload_signal", "ready",
-            "ready_timeout", "startsecs", "lock_timeout",
-        )
-    },
-}  # fmt: skip
-
-
 def _nobody_said(name: str, sources: Mapping[str, str]) -> bool:
     """Whether a setting is as it is when nobody says anything; one that adds up may have several sources."""
     return all(source.startswith(("built in", "preset")) for source in sources.get(name, "built in").split(", "))
@@ -703,7 +689,9 @@ def _nobody_said(name: str, sources: Mapping[str, str]) -> bool:
 
 def _explicit(sources: Mapping[str, str]) -> frozenset[str]:
     """The fields of a node that somebody said now, not the preset or the built-in default."""
-    return frozenset(_FIELD_OF[name] for name in sources if name in _FIELD_OF and not _nobody_said(name, sources))
+    from multi.settings.table import BY_FIELD
+
+    return frozenset(field for field, setting in BY_FIELD.items() if not _nobody_said(setting.name, sources))
 
 
 def _without_needless_root(selection: Selection, environ: Mapping[str, str], uid: int) -> Selection:
@@ -1051,16 +1039,15 @@ def _verb(steps: tuple[Step, ...], *, removed: bool) -> str:
     return "update" if kinds & {"Rewrite", "Adopt", "Wake"} else ""
 
 
-_SETTING_OF = {"stop": "stop_schedule", "rlimits": "rlimit", "env_files": "env_file"}
-
-
 def _changes(running: Node, wanted: Node) -> tuple[tuple[str, object, object], ...]:
     """What differs, by the names of the settings."""
     from dataclasses import fields
 
+    from multi.settings.table import BY_FIELD
+
     pairs = ((each.name, getattr(running, each.name), getattr(wanted, each.name)) for each in fields(wanted))
     found: list[tuple[str, object, object]] = [
-        (_SETTING_OF.get(name, name), old, new)
+        (BY_FIELD[name].name if name in BY_FIELD else name, old, new)
         for name, old, new in pairs
         if old != new and name not in {"env", "env_read"}
     ]

@@ -59,6 +59,7 @@ from multi.model.step import (
     Step,
     Stop,
 )
+from multi.settings.table import BY_FIELD
 
 if TYPE_CHECKING:
     from multi.model.node import Node
@@ -231,7 +232,7 @@ def _apply(request: Request, state: State, node: Node) -> tuple[Step, ...]:
     return (*adopt, *rewrite, *await_ready) or (Skip("as configured"),)
 
 
-_RESTARTING = ("command", "logfile", "workdir", "uid", "gid", "umask", "nice", "env", "env_read", "rlimits")
+_RESTARTING = ("command", *(field for field, setting in BY_FIELD.items() if setting.restarts), "env_read")
 
 
 def needs_restart(running: Node, wanted: Node) -> tuple[str, ...]:

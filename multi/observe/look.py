@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from multi.codec import decode
 from multi.machine import File, MachineError
 from multi.model import record as records
 from multi.model.node import Known, Unknown
-from multi.model.record import DamagedError
+from multi.model.record import DamagedError, Record, Word
 from multi.observe.evidence import Evidence, decoded, pid_in, unheard
 from multi.observe.judge import Observation, judge
 from multi.observe.tree import running_probes
 from multi.observe.trust import believed, believed_word
+from multi.settings.table import BY_FIELD
+from multi.settings.values import merge
 from multi.value import replace
 from multi.words import names as naming
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from multi.machine import Machine
     from multi.model.node import Command, Node
     from multi.model.process import ProcessTable
-    from multi.model.record import Record, Word
 
 
 def look_at(node: Node, processes: ProcessTable, machine: Machine) -> Observation:
@@ -109,17 +110,17 @@ def command_of(pid: int, machine: Machine) -> Command:
 
 
 def with_explicit(recorded_node: Node, asked: Node, explicit: frozenset[str]) -> Node:
-    """The recorded node with what was said explicitly now. Variables and limits add up, one by one."""
-    changes = {name: getattr(asked, name) for name in explicit}
+    """The recorded node with the fields that were said explicitly now. Variables and limits add up, one by one."""
+    if not explicit.isdisjoint(("env", "env_files")):
+        explicit |= {"env", "env_files"}  # one file or variable may override another
+    changes: dict[str, Any] = {
+        name: merge(BY_FIELD[name], getattr(recorded_node, name), getattr(asked, name)) for name in explicit
+    }
     if "startsecs" in explicit:
         changes["startsecs_asked"] = True
     if "env" in explicit:
         said = dict(asked.env)
-        changes["env"] = tuple({**dict(recorded_node.env), **said}.items())
-        changes["env_files"] = tuple(dict.fromkeys((*recorded_node.env_files, *asked.env_files)))
+        changes["env_files"] = tuple(dict.fromkeys(changes["env_files"]))
         kept = (pair for pair in recorded_node.env_read if pair[0] not in said)
         changes["env_read"] = (*kept, *asked.env_read)
-    if "rlimits" in explicit:
-        limits = {limit[0]: limit for limit in (*recorded_node.rlimits, *asked.rlimits)}
-        changes["rlimits"] = tuple(limits.values())
     return replace(recorded_node, **changes)
