@@ -168,7 +168,7 @@ def _value_of(option: str, incomplete: str, presets: Callable[[], Sequence[str]]
     if option == CONFIG.name:
         return [Candidate(incomplete, kind="file")]
     setting = BY_FLAG.get(option.partition(":")[0])
-    if setting is None or not setting.takes_value:
+    if setting is None:
         return None
     if setting.name == "workdir":
         return [Candidate(incomplete, kind="dir")]

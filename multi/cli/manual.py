@@ -124,7 +124,7 @@ def _spelling(option: Option) -> str:
 
 
 def _setting(setting: Setting) -> str:
-    return ", ".join(setting.flags) + (f" {setting.metavar}" if setting.takes_value else "")
+    return f"{', '.join(setting.flags)} {setting.metavar}"
 
 
 def _paragraphs(page: click.HelpFormatter, texts: Iterable[str]) -> None:

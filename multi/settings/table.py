@@ -35,7 +35,6 @@ class Setting:
     default: object = None
     choices: tuple[str, ...] = ()
     repeatable: bool = False
-    takes_value: bool = True
     field: str = ""
     restarts: bool = False
 

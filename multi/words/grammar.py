@@ -52,12 +52,7 @@ class Grammar:
 
     def takes_value(self, name: str) -> bool | None:
         """Whether the option has a value; None when it is not known."""
-        if name in _NAMING or name in _READ_BEFORE:
-            return True
-        setting = self.settings.get(name)
-        if setting is not None:
-            return setting.takes_value
-        if name in self.valued:
+        if name in _NAMING or name in _READ_BEFORE or name in self.settings or name in self.valued:
             return True
         return False if name in self.flags or name in self.dropped else None
 

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multi.errors import ConfigError, MultiError, UsageError
-from multi.model.node import Ready
+from multi.model.node import Node, Ready
 from multi.model.schedule import FOREVER, Schedule, Stage
-from multi.settings.table import BY_FLAG, SETTINGS
+from multi.settings.table import BY_FIELD, BY_FLAG, SETTINGS
 from multi.settings.toml import Document
-from multi.settings.values import UNLIMITED, from_document, from_text, from_toml, merge, split
+from multi.settings.values import UNLIMITED, from_document, from_text, from_toml, merge, split, to_toml
 
 GOOD = [
     ("preset", "exec", "exec"),
@@ -287,6 +287,22 @@ def test_examples_and_defaults_are_values_of_their_setting() -> None:
         typed = from_document(setting, document.values["x"], document, ("x",))
         if setting.default is not None:
             assert type(setting.default) is type(typed), setting.name
+
+
+def test_every_setting_of_a_node_comes_back_from_toml() -> None:
+    """A field of `Node` holds it; its example and default are said as TOML, in JSON's types, and read back the same."""
+    import json
+    from dataclasses import fields
+
+    from multi.settings.toml import read
+
+    assert {*BY_FIELD} < {each.name for each in fields(Node)}
+    for setting in BY_FIELD.values():
+        document = read(f"x = {setting.example}", "example")
+        typed = from_document(setting, document.values["x"], document, ("x",))
+        for value in (typed,) if setting.default is None else (typed, setting.default):
+            said = json.loads(json.dumps(to_toml(setting, value)))
+            assert from_toml(setting, said, "x") == value, setting.name
 
 
 def test_names_and_flags_are_unique() -> None:
