@@ -127,6 +127,7 @@ class _Selector:
 
     def __init__(self, command: str, words: Sequence[str], ground: Ground, *, foreground: bool = False) -> None:
         from multi.settings import config, presets
+        from multi.settings import table as settings
         from multi.words import grammar
         from multi.words.expand import Host
 
@@ -165,7 +166,7 @@ class _Selector:
             if not said:
                 said, where = str(layer.values.get("preset", "")), layer.origin("preset")
         try:
-            preset = self.preset(said or "celery")
+            preset = self.preset(said or str(settings.SETTINGS["preset"].default))
         except presets.NoPresetError as error:
             raise error.named_in(where) from None
         self.grammar = grammar.grammar_of(preset, signals=self.traits.takes_signal)
