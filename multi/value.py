@@ -121,7 +121,7 @@ else:
         return first
 
     def _constructor(made: type, fields: Mapping[str, field]) -> Callable[..., None]:
-        """Write `__init__` out: it runs for each row of a process table."""
+        """Write `__init__` out: it runs for each process of the process table."""
         by_position: tuple[str, ...] = made.__match_args__
         by_name = tuple(name for name in made._given if name not in by_position)  # noqa: SLF001 -- made here
         words = ["self"]

@@ -73,5 +73,5 @@ def decoded(node: Node, file: File | Unreadable | None) -> RecordFile:
 
 
 def unheard(record: Record) -> bool:
-    """Whether the process may have said READY while nobody listened."""
+    """Whether the process may have said READY while no `multi` listened."""
     return record.phase == records.STARTING and record.node.ready.kind == "notify" and record.token != ""

@@ -5,22 +5,16 @@ The rule is to fail closed: what cannot be proved to be the node is `Unsure`, an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from multi.machine import File
+from multi.machine import File, Me
 from multi.model import record as records
-from multi.model.node import Known
+from multi.model.node import Known, Node
+from multi.model.process import Proc, ProcessInfo, ProcessTable
 from multi.model.record import Record
 from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.observe.evidence import Evidence, pid_in, unheard
 from multi.observe.tree import Leftover, leftovers, main_token_holders, token_holders
 from multi.observe.trust import believed_word, distrust, wrong_owner
 from multi.value import dataclass, replace
-
-if TYPE_CHECKING:
-    from multi.machine import Me
-    from multi.model.node import Node
-    from multi.model.process import Proc, ProcessInfo, ProcessTable
 
 _OLDER = 0.02  # seconds: two ticks of the slowest clock that file times are taken from (CONFIG_HZ=100)
 _HALF_A_TICK = 0.005  # seconds; starts are counted in hundredths, so less is no difference
@@ -32,7 +26,7 @@ _REMOVE = "remove the file if that process is another one"
 class Observation:
     """The state, the record behind it where there is a sound one, and what a dead node has left running.
 
-    `probes` are commands that asked for the node's health; when no `multi` is at work on it, nobody waits for them.
+    `probes` are commands that asked for the node's health; no `multi` waits for them unless it is at work on the node.
     """
 
     state: State
@@ -56,7 +50,7 @@ def judge(node: Node, evidence: Evidence, processes: ProcessTable, me: Me) -> Ob
 
 
 def _heard(record: Record, evidence: Evidence, now: float, me: Me) -> Record:
-    """The record with what the process has said while nobody listened."""
+    """The record with what the process has said while no `multi` listened."""
     said = believed_word(record, evidence.notify, evidence.node_uid, me)
     if said is None:
         return record
@@ -207,7 +201,7 @@ class _Case:
     def _older_child(self, info: ProcessInfo) -> int | None:
         """A process that says that this pid was its main process, and that is older than what has the pid now.
 
-        No child is older than its parent, and nobody sets the clock of start ticks. As with leftovers, only the
+        No child is older than its parent, and start ticks cannot be set. As with leftovers, only the
         processes of the node's user are believed.
         """
         for other, instance in token_holders(self.node, self.processes, self.me, self._uid):

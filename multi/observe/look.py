@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from multi.codec import decode
-from multi.machine import File, MachineError
+from multi.machine import File, Machine, MachineError
 from multi.model import record as records
-from multi.model.node import Known, Unknown
+from multi.model.node import Command, Known, Node, Unknown
+from multi.model.process import ProcessTable
 from multi.model.record import DamagedError, Record, Word
 from multi.observe.evidence import Evidence, decoded, pid_in, unheard
 from multi.observe.judge import Observation, judge
@@ -17,11 +18,6 @@ from multi.settings.table import BY_FIELD
 from multi.settings.values import merge
 from multi.value import replace
 from multi.words import names as naming
-
-if TYPE_CHECKING:
-    from multi.machine import Machine
-    from multi.model.node import Command, Node
-    from multi.model.process import ProcessTable
 
 
 def look_at(node: Node, processes: ProcessTable, machine: Machine) -> Observation:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
-from multi.model.process import Proc, ProcessInfo
+from multi.machine import Me
+from multi.model.node import Node
+from multi.model.process import Instance, Proc, ProcessInfo, ProcessTable
+from multi.model.record import Record
 from multi.value import dataclass
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from multi.machine import Me
-    from multi.model.node import Node
-    from multi.model.process import Instance, ProcessTable
-    from multi.model.record import Record
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """What still runs of a tree whose main process is gone. `main` has no start id: nobody can prove one any more."""
+    """What still runs of a tree whose main process is gone. `main` has no start id: it cannot be read any more."""
 
     main: Proc
     token: str

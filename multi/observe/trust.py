@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
-from multi.machine import File, Unreadable
+from multi.machine import File, Machine, Me, Unreadable
 from multi.model import record as records
+from multi.model.node import Node
+from multi.model.process import ProcessInfo
+from multi.model.record import Record, Word
 from multi.value import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from multi.machine import Machine, Me
-    from multi.model.node import Node
-    from multi.model.process import ProcessInfo
-    from multi.model.record import Record, Word
 
 _OTHERS_WRITE = 0o022
 _NO_USERS: Mapping[int, str] = MappingProxyType({})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import cast
 
 from multi.errors import ConfigError, MultiError
 from multi.model.node import Ready
@@ -193,10 +194,10 @@ def _extended(
         spellings=(*(group for group in parent.spellings if not (flags | valued) & set(group)), *groups),
         dropped=(parent.dropped - flags - valued) | dropped,
         defaults=_defaults(doc, parent.defaults),
-        dump_signal=_signal(doc, parent.dump_signal),
+        dump_signal=cast("int | None", _typed(doc, "dump_signal", "reload_signal", parent.dump_signal)),
         hup_ends=_texts(doc, ("hup_ends",), doc.values["hup_ends"]) if "hup_ends" in doc.values else parent.hup_ends,
         dirname=_dirname(doc, parent.dirname),
-        ready_fallback=_fallback(doc, parent.ready_fallback),
+        ready_fallback=cast("Ready | None", _typed(doc, "ready_fallback", "ready", parent.ready_fallback)),
         ready_fallback_note=_text(doc, "ready_fallback_note", parent.ready_fallback_note),
         source=doc.path,
     )
@@ -230,31 +231,14 @@ def _dirname(doc: Document, otherwise: str) -> str:
 
 
 def _command(doc: Document, otherwise: tuple[str, ...]) -> tuple[str, ...]:
-    if "cmd" not in doc.values:
+    return () if doc.values.get("cmd") == [] else cast("tuple[str, ...]", _typed(doc, "cmd", "cmd", otherwise))
+
+
+def _typed(doc: Document, key: str, setting: str, otherwise: object) -> object:
+    """The value of a key that is written like a setting."""
+    if key not in doc.values:
         return otherwise
-    if doc.values["cmd"] == []:
-        return ()
-    value = from_document(SETTINGS["cmd"], doc.values["cmd"], doc, ("cmd",))
-    assert isinstance(value, tuple)  # noqa: S101 -- what a setting of the kind "words" becomes
-    return value
-
-
-def _signal(doc: Document, otherwise: int | None) -> int | None:
-    if "dump_signal" not in doc.values:
-        return otherwise
-    setting = SETTINGS["reload_signal"]
-    value = from_document(setting, doc.values["dump_signal"], doc, ("dump_signal",))
-    assert isinstance(value, int)  # noqa: S101 -- what a setting of the kind "signal" becomes
-    return value
-
-
-def _fallback(doc: Document, otherwise: Ready | None) -> Ready | None:
-    if "ready_fallback" not in doc.values:
-        return otherwise
-    key = "ready_fallback"
-    value = from_document(SETTINGS["ready"], doc.values[key], doc, (key,))
-    assert isinstance(value, Ready)  # noqa: S101 -- what a setting of the kind "ready" becomes
-    return value
+    return from_document(SETTINGS[setting], doc.values[key], doc, (key,))
 
 
 def _rows(doc: Document) -> dict[str, tuple[tuple[str, ...], ...]]:
