@@ -261,6 +261,8 @@ def test_a_worker_that_cannot_say_ready_is_not_waited_for(tmp_path: Path) -> Non
     told = only("systemd", "w1", "-A", "proj")
     assert "\nType=notify\n" in told
     assert "\nEnvironment=MULTI_INSTANCE=systemd\n" in told
+    assert "MULTI_INSTANCE" in only("systemd", "w1", "--preset=exec", "--cmd=sleep 600", "--ready=notify")
+    assert "MULTI_INSTANCE" not in only("systemd", "w1", "--preset=exec", "--cmd=sleep 600")
     silent = only("systemd", "w1", "-A", "proj", f"--executable={python}")
     assert "\nType=exec\n" in silent
     assert "stay" in silent

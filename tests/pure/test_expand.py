@@ -301,6 +301,9 @@ def test_a_preset_with_options_for_name_and_log() -> None:
     other = replace(PRESETS["gunicorn"], name="other", cmd=("other", "worker"), log_option="--log")
     made = expand.expand(read("c --logfile=/l/%n%I.log"), EMPTY, ROOT, lambda _: other, NO_VARIABLES)
     assert made.nodes[0].words[-1] == "--log=/l/c.log"
+    filling = replace(other, fills_codes=True)
+    made = expand.expand(read("c --logfile=/l%%/%n%I.log"), EMPTY, ROOT, lambda _: filling, NO_VARIABLES)
+    assert made.nodes[0].words[-1] == "--log=/l%%/c%I.log"
     preset = replace(
         PRESETS["exec"], name="logs", cmd=("prog",), name_option="--name", log_option="-L", valued=frozenset()
     )
