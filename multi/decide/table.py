@@ -296,6 +296,11 @@ def proc_of(state: State) -> Proc | None:
             return None
 
 
+def is_odd(state: State) -> bool:
+    """Whether a state may only seem so, because another command changes the files of the node meanwhile."""
+    return isinstance(state, (Dead, Lost, Unsure))
+
+
 _ROWS = {
     "start": _start,
     "run": _run,

@@ -17,41 +17,30 @@ from multi.value import dataclass
 class Traits:
     """What a command takes, and what it does to nodes.
 
-    `nodes_from` says where its nodes come from: the ``words`` and the configuration alone, in which case `example` is
-    what to try where they name none; ``words or records``, whichever says the command; the ``words now``, whatever is
-    on record; the ``files``, which are the configuration and the records of what it started; or else the ``records``.
-    `default_command`: the preset's command counts where nobody says one. `repeats`: a command on record is started
-    again where nobody says another. `restarts`: it starts a node also where none has run. `strict`: a scope that hits
-    no node is an error. `takes_signal`: it takes ``-SIG``, and of those `only_signal`. `disturbs`: it signals what
-    runs. `shows_logs`: it reads logs.
-
-    `stays`: it runs in the foreground as long as its nodes. `spawns`: a node runs afterwards. `ends`: a node ends, and
-    no file that cannot be written keeps it running. `reconciles`: a node becomes what the configuration says.
-    `resumes`: a suspended process is resumed first. `unattended`: nobody watches, so it neither warns nor waits for a
-    node that waits for something else. `makes_directories`: the run directory is made before the lock is taken.
-    `without_lock`: it waits for what another `multi` does, and must not keep that one out. `leaves_probes`: probes that
-    a killed `multi` left are not ended.
+    Its nodes come from the ``words`` and the configuration alone; from ``words or records``, whichever says the
+    command; from the ``words now``, whatever is on record; from the ``files``, which are the configuration and the
+    records of what it started; or from the ``records``, where the words may change something.
     """
 
     nodes_from: Literal["words", "words or records", "words now", "files", "records"] = "records"
-    example: str = ""
-    default_command: bool = False
-    repeats: bool = False
-    restarts: bool = False
-    strict: bool = False
-    takes_signal: bool = False
-    only_signal: int | None = None
-    disturbs: bool = False
-    shows_logs: bool = False
-    stays: bool = False
-    spawns: bool = False
-    ends: bool = False
-    reconciles: bool = False
-    resumes: bool = False
-    unattended: bool = False
-    makes_directories: bool = False
-    without_lock: bool = False
-    leaves_probes: bool = False
+    example: str = ""  # what to try where no node is named or configured, for what takes its nodes from words
+    default_command: bool = False  # the preset's command counts where nobody says one
+    repeats: bool = False  # what is on record is started again where nobody says another command
+    restarts: bool = False  # a node is started also where none has run
+    strict: bool = False  # a scope that hits no node is an error
+    takes_signal: bool = False  # it takes -SIG
+    only_signal: int | None = None  # and no other than this one
+    disturbs: bool = False  # it signals or stops what runs
+    shows_logs: bool = False  # it reads logs
+    unattended: bool = False  # for cron: it does not warn, does not wait for what waits, and counts failures
+    stays: bool = False  # it runs in the foreground as long as its nodes
+    spawns: bool = False  # a node runs afterwards
+    ends: bool = False  # a node ends; no file that cannot be written keeps it running
+    reconciles: bool = False  # a node becomes what the configuration says
+    resumes: bool = False  # a suspended process is resumed first
+    makes_directories: bool = False  # the run directory is made before the lock is taken
+    without_lock: bool = False  # it waits for what another multi does, and must not keep that one out
+    leaves_probes: bool = False  # probes that a killed multi left are not ended
 
     @property
     def reads_env_files(self) -> bool:
@@ -125,3 +114,18 @@ class Request:
     def traits(self) -> Traits:
         """The traits of its command."""
         return traits(self.command)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What `apply` would do to one node, and why.
+
+    `verb` is ``start``, ``restart``, ``stop``, ``clear`` (files of a node that is gone), ``update`` or ``refuse``.
+    `changes` are settings that differ, each with its running and its configured value; of a variable only that it
+    differs, because it may be a secret.
+    """
+
+    node: str
+    verb: str
+    why: str = ""
+    changes: tuple[tuple[str, object, object], ...] = ()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from multi.codec import decode
 from multi.machine import File, Machine, MachineError
 from multi.model import record as records
@@ -14,8 +12,6 @@ from multi.observe.evidence import Evidence, decoded, pid_in, unheard
 from multi.observe.judge import Observation, judge
 from multi.observe.tree import running_probes
 from multi.observe.trust import believed, believed_word
-from multi.settings.table import BY_FIELD
-from multi.settings.values import merge
 from multi.value import replace
 from multi.words import names as naming
 
@@ -103,20 +99,3 @@ def command_of(pid: int, machine: Machine) -> Command:
     """The command of a process that has no record: its words, but never a title that it gave itself."""
     words = machine.executed(pid)
     return Known(words) if words else Unknown(f"no record tells its command, and pid {pid} shows a title in its place")
-
-
-def with_explicit(recorded_node: Node, asked: Node, explicit: frozenset[str]) -> Node:
-    """The recorded node with the fields that were said explicitly now. Variables and limits add up, one by one."""
-    if not explicit.isdisjoint(("env", "env_files")):
-        explicit |= {"env", "env_files"}  # one file or variable may override another
-    changes: dict[str, Any] = {
-        name: merge(BY_FIELD[name], getattr(recorded_node, name), getattr(asked, name)) for name in explicit
-    }
-    if "startsecs" in explicit:
-        changes["startsecs_asked"] = True
-    if "env" in explicit:
-        said = dict(asked.env)
-        changes["env_files"] = tuple(dict.fromkeys(changes["env_files"]))
-        kept = (pair for pair in recorded_node.env_read if pair[0] not in said)
-        changes["env_read"] = (*kept, *asked.env_read)
-    return replace(recorded_node, **changes)

@@ -25,9 +25,9 @@ COSTLY_NAMES = """
     uuid xml zipfile
 """
 PARSING_NAMES = """
-    api errors machine model model.node model.process model.request model.schedule model.state settings settings.config
-    settings.presets settings.table settings.toml settings.values text value words words.expand words.grammar
-    words.merge words.names words.scope words.spec words.template
+    api errors machine model model.node model.process model.request model.schedule model.state selection
+    selection.words settings settings.config settings.presets settings.table settings.toml settings.values text value
+    views words words.expand words.grammar words.merge words.names words.scope words.spec words.template
 """
 COSTLY = frozenset(COSTLY_NAMES.split())
 COMMAND_LINE = frozenset({"cli", "cli.commands", "cli.screen", "cli.words", "errors", "text", "value"})
@@ -35,6 +35,9 @@ DOOR = frozenset({"system", "system.local"})
 WORDS = COMMAND_LINE | DOOR | frozenset(PARSING_NAMES.split())
 LOOKING = WORDS | {
     "codec",
+    "decide",
+    "decide.resolve",
+    "decide.table",
     "logs",
     "model.event",
     "model.record",
@@ -45,6 +48,8 @@ LOOKING = WORDS | {
     "observe.look",
     "observe.tree",
     "observe.trust",
+    "selection.places",
+    "selection.records",
     "system.files",
     "system.linux",
     "system.parts",

@@ -13,6 +13,7 @@ import pytest
 
 from multi import observe
 from multi.codec import encode
+from multi.decide import with_explicit
 from multi.machine import File, Me, Unreadable
 from multi.model import record as records
 from multi.model.node import Known, Node
@@ -832,6 +833,4 @@ def test_recall_of_what_is_not_there() -> None:
 def test_with_explicit() -> None:
     """What was said now goes over what is on record, and nothing else does."""
     asked = replace(NODE, startsecs=9.0, lock_timeout=9.0)
-    assert observe.with_explicit(NODE, asked, frozenset({"startsecs"})) == replace(
-        NODE, startsecs=9.0, startsecs_asked=True
-    )
+    assert with_explicit(NODE, asked, frozenset({"startsecs"})) == replace(NODE, startsecs=9.0, startsecs_asked=True)

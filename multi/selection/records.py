@@ -1,0 +1,324 @@
+"""What is on record of the nodes of a command line: they are found by it, and most run as it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from multi import observe
+from multi.decide.resolve import Said, half_said, resolve, says_anew, with_explicit
+from multi.errors import ConfigError, NotPermittedError, UsageError
+from multi.machine import File, MachineError
+from multi.model.node import Unknown
+from multi.selection.places import Places, either
+from multi.settings import envfile
+from multi.settings.table import BY_FIELD
+from multi.value import replace
+from multi.views import Selection, nobody_said
+
+if TYPE_CHECKING:
+    from multi.machine import Machine
+    from multi.model.node import Node, Ready
+    from multi.model.record import Record
+    from multi.selection.words import Words
+    from multi.words.expand import Expansion
+
+_SHOWN = 10  # names, as many as still help in one line
+
+
+class Records:
+    """The nodes of one command line, and what is on record of them."""
+
+    def __init__(self, words: Words, machine: Machine) -> None:
+        """Look nothing up yet."""
+        self._words = words
+        self._machine = machine
+        self._places = Places(words, machine)
+        self._traits = words.traits
+        self._spec = words.spec
+
+    def select(self) -> Selection:
+        """The nodes that the command is about, as it takes them."""
+        match self._traits.nodes_from:
+            case "words or records":
+                return with_fallbacks(self._words, self._exported(self._words.pure()))
+            case "files":
+                return self._checked(self._configured())
+            case "words now" if not self._words.has_nodes:
+                return Selection(nodes=(), spec=self._spec)
+        if self._words.has_nodes:
+            return self._checked(self._named(self._words.expand(self._spec)))
+        return self._checked(self._unnamed())
+
+    def _said(self, node: Node, expansion: Expansion | Selection) -> Said:
+        fields = _explicit(expansion.sources[node.name])
+        configured = node.name in expansion.configured
+        return Said(node, fields, configured, self._spec.says_command, self._spec.says_words)
+
+    def _named(self, expansion: Expansion) -> Selection:
+        """The nodes that are named or configured."""
+        nodes: list[Node] = []
+        recorded: dict[str, Node] = {}
+        for one in expansion.nodes:
+            said = self._said(one, expansion)
+            if self._traits.spawns and says_anew(self._traits, said, None):
+                self._places.refuse_namesake(one, expansion.sources[one.name])
+            else:
+                said = said.of(self._places.found(one, expansion.sources[one.name]))
+            if self._traits.nodes_from == "words now":
+                nodes.append(one)
+                continue
+            record = self._places.recall(said.node)
+            if record is None and self._traits.shows_logs:
+                self._refuse_others_log(said.node)
+            node = None if record is None else resolve(self._traits, said, record.node)
+            if record is None or node is None:
+                nodes.append(self._without_record(said))
+            else:
+                nodes.append(self._read_again(node, record.owner, record.node))
+                recorded[node.name] = record.node
+        return replace(self._words.selection(expansion, tuple(nodes)), recorded=recorded)
+
+    def _refuse_others_log(self, node: Node) -> None:
+        """Where the node of another user logs, only that user's record tells."""
+        machine = self._machine
+        file = machine.read(node.recordfile, 1 << 20)
+        if not self._words.host.root or node.uid is not None or not isinstance(file, File):
+            return
+        if file.uid not in {0, machine.me().uid}:
+            user = machine.user_name(file.uid)
+            why = f"has a record that belongs to {user}, which root does not believe"
+            raise UsageError(node.short, why, f"give --uid {user} if it is that user's node")
+
+    def _exported(self, selection: Selection) -> Selection:
+        """The nodes as the words or the configuration say them, or else as they are on record."""
+        logs = any(given.name == "--logfile" for given in self._spec.settings) or not self._words.foreground
+        nodes: list[Node] = []
+        for node in selection.nodes:
+            said = self._said(node, selection)
+            if says_anew(self._traits, said, None):
+                nodes.append(node)
+                continue
+            record = self._places.recall(self._places.found(node, selection.sources[node.name]))
+            if record is None or half_said(said, record.node) or isinstance(record.node.command, Unknown):
+                raise UsageError(
+                    node.name,
+                    "cannot be exported: neither the words nor a configuration nor a record say what command it is",
+                    "give the worker's options or --cmd as for 'multi start', or --pidfile where it is on record",
+                )
+            fields = said.fields if logs else said.fields - {"logfile"}
+            nodes.append(with_explicit(record.node, node, fields))
+        return replace(selection, nodes=tuple(nodes))
+
+    def _without_record(self, said: Said) -> Node:
+        """A node that is to be restarted as it was, and whose record does not say how that is.
+
+        A process that `multi` started still shows its command, unless it shows a title instead. That of another tool is
+        not ours to tell, so a good worker would be stopped for one that is started without its options.
+        """
+        node = said.node
+        if not self._traits.restarts or said.command or said.configured:
+            return node
+        pid = self._places.lost_pid(node)
+        if pid is not None:
+            return replace(node, command=observe.command_of(pid, self._machine))
+        if self._machine.read(node.pidfile, 0) is not None and self._machine.read(node.recordfile, 0) is None:
+            raise UsageError(
+                node.name,
+                "has a pidfile but no record of its command, because another tool started it",
+                "give the worker's options, as for 'multi start'",
+            )
+        return node
+
+    def _configured(self) -> Selection:
+        """All nodes of the configuration, and those that it once started and no longer has."""
+        words, machine = self._words, self._machine
+        if words.config.path is None:
+            why = "needs a configuration, and none was found"
+            raise UsageError(words.command, why, "write a multi.toml, or give --multi-config")
+        selection = words.selection(words.expand(self._spec))
+        everything = selection
+        if self._spec.names:
+            everything = words.selection(words.expand(replace(self._spec, names=())))
+        rundirs = dict.fromkeys(node.rundir for node in everything.nodes)
+        try:
+            rundirs.update(dict.fromkeys(self._places.unnamed()[0]))
+        except UsageError:
+            pass  # each node has a directory of its own, so there is none to look into for others
+        # Where the configuration has moved a pidfile, the node still runs with the old one.
+        users = {machine.me().uid, *_uids(everything.nodes, machine)}
+        for path, infos in self._places.processes.by_pidfile.items():
+            if any(info.uid in users for info in infos):
+                rundirs[path.rpartition("/")[0]] = None
+        wanted = {node.pidfile: node.short for node in everything.nodes}
+        named = {node.name for node in selection.nodes}
+        removed = tuple(
+            record.node
+            for rundir in rundirs
+            for record in observe.recorded(rundir, machine)
+            if record.node.origin == words.origin
+            and wanted.get(record.node.pidfile) != record.node.short
+            and (not self._spec.names or record.node.name in named)
+        )
+        return replace(selection, removed=removed)
+
+    def _unnamed(self) -> Selection:
+        """No node is named anywhere: all that are recorded in the run directories, or run with a pidfile in one."""
+        words, machine = self._words, self._machine
+        rundirs, user = self._places.unnamed()
+        surveys = [observe.survey(rundir, machine, user) for rundir in rundirs]
+        records = [record for believed, _ in surveys for record in believed]
+        nodes: dict[str, Node] = {}
+        for node in (record.node for record in records):
+            _add(nodes, node)
+        for node in self._places.lost(rundirs, nodes):
+            _add(nodes, node)
+        doubted = [record for _, others in surveys for record in others] if words.host.root else []
+        doubted = [record for record in doubted if record.node.name not in nodes]
+        refused = self._refused(doubted)
+        warnings: tuple[str, ...] = ()
+        if not self._traits.unattended:
+            known = {node.pidfile for node in (*nodes.values(), *(record.node for record in doubted))}
+            foreign = {path: [one for one in machine.listing(path, ".pid") if one not in known] for path in rundirs}
+            warnings = tuple(_foreign_pidfiles(rundir, paths) for rundir, paths in foreign.items() if paths)
+            theirs = [record for record in doubted if record.owner] if not refused else []
+            warnings += (_left_alone(theirs, machine),) if theirs else ()
+        shown = " or ".join(rundirs)
+        if not nodes:
+            return Selection(nodes=refused, spec=self._spec, warnings=warnings, rundir=shown, config=words.config.path)
+        may_say_anew = self._spec.says_command and self._traits.spawns
+        asked = words.expand(replace(self._spec, names=tuple(nodes)), recorded=not may_say_anew)
+        owners = {record.node.name: record.owner for record in records}
+        merged: list[Node] = []
+        recorded = dict(nodes)
+        for node in asked.nodes:
+            before = nodes[node.name]
+            again = resolve(self._traits, self._said(node, asked), before)
+            if again is not None:
+                merged.append(self._read_again(again, owners.get(node.name), before))
+                continue
+            if node.pidfile != before.pidfile:
+                self._places.refuse_namesake(node, asked.sources[node.name])
+            merged.append(node)
+            del recorded[node.name]
+        selection = words.selection(asked, (*merged, *refused))
+        return replace(selection, warnings=(*selection.warnings, *warnings), recorded=recorded, rundir=shown)
+
+    def _refused(self, doubted: Sequence[Record]) -> tuple[Node, ...]:
+        """Nodes whose records must not be believed: they are shown, and refused, with the reason.
+
+        Nothing of such a record counts but the name, so where the node logs is not known.
+        """
+        if self._traits.spawns or self._traits.shows_logs:
+            return ()
+        named = {record.node.name: record.node for record in doubted}
+        if not named:
+            return ()
+        made = self._words.expand(replace(self._spec, names=tuple(named)), recorded=True)
+        return tuple(replace(node, pidfile=named[node.name].pidfile, logfile="") for node in made.nodes)
+
+    def _read_again(self, node: Node, owner: int | None, recorded: Node) -> Node:
+        """An env file is read when the node starts. One that cannot be read is found here, before it is stopped.
+
+        A file that a user's record names is one for that user to open: root could be made to tell what is in any.
+        """
+        if not node.env_files or not self._traits.spawns:
+            return node
+        local = self._words.local
+
+        def read(path: str) -> bytes:
+            return local.load_as(path, owner) if owner and path in recorded.env_files else local.load(path)
+
+        return envfile.with_digests(node, envfile.read_env_files(node.env_files, read))
+
+    def _checked(self, selection: Selection) -> Selection:
+        """What only matters to commands that start something."""
+        if not self._traits.spawns:
+            return selection
+        for node in selection.nodes:
+            # Of nodes that nobody named, one whose command is not known is refused alone.
+            named = self._traits.restarts and self._spec.names
+            if isinstance(node.command, Unknown) and (named or self._spec.says_words):
+                raise UsageError(
+                    node.name,
+                    f"has no recorded command to start again: {node.command.why}",
+                    "give the worker's options, as for 'multi start'",
+                )
+        selection = with_fallbacks(self._words, selection)
+        here = self._words.here
+        if not here.cwd and any(node.workdir is None for node in selection.nodes):
+            gone = "the current directory has been removed, and nodes without a workdir are started in it"
+            selection = replace(selection, warnings=(*selection.warnings, f"{gone}; give --workdir"))
+        checked = _without_needless_root(selection, here.environ, here.uid)
+        return selection if self._traits.unattended else checked  # cron mails what `start` has said already
+
+
+def with_fallbacks(words: Words, selection: Selection) -> Selection:
+    """The selection with what is taken for a proof of readiness where the one of the preset cannot be had."""
+    fallbacks: dict[str, tuple[Ready, str]] = {}
+    for name in dict.fromkeys(node.preset for node in selection.nodes):
+        try:
+            preset = words.preset(name)
+        except ConfigError:
+            continue  # a recorded node is started as it was, also when its preset is gone by now
+        if preset.ready_fallback is not None:
+            fallbacks[name] = (preset.ready_fallback, preset.ready_fallback_note)
+    return replace(selection, fallbacks=fallbacks)
+
+
+def _add(nodes: dict[str, Node], node: Node) -> None:
+    before = nodes.get(node.name, node)
+    if before.rundir != node.rundir:
+        raise either(node.short, before, node)
+    nodes[node.name] = node
+
+
+def _names(shorts: Iterable[str]) -> str:
+    names = list(shorts)
+    return " ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
+
+
+def _foreign_pidfiles(rundir: str, pidfiles: Sequence[str]) -> str:
+    names = _names(path.rpartition("/")[2].removesuffix(".pid") for path in pidfiles)
+    return f"{rundir} holds pidfiles of other tools, which are left alone unless named: {names}"
+
+
+def _left_alone(doubted: Sequence[Record], machine: Machine) -> str:
+    names = _names(record.node.short for record in doubted)
+    users = dict.fromkeys(machine.user_name(record.owner) for record in doubted if record.owner is not None)
+    hint = " or ".join(f"--uid {user}" for user in users)
+    return (
+        f"left alone: {names}, whose records belong to {' and '.join(users)}; give {hint} if they are that user's nodes"
+    )
+
+
+def _uids(nodes: Sequence[Node], machine: Machine) -> set[int]:
+    """Whom the nodes are to run as."""
+    found: set[int] = set()
+    for user in {node.uid for node in nodes if node.uid is not None}:
+        try:
+            found.add(machine.uid_of(user))
+        except MachineError:  # noqa: PERF203 -- a handful of paths, each with an answer of its own
+            continue  # no such user: the start of the node says so
+    return found
+
+
+def _explicit(sources: Mapping[str, str]) -> frozenset[str]:
+    """The fields of a node that somebody said now, not the preset or the built-in default."""
+    return frozenset(field for field, setting in BY_FIELD.items() if not nobody_said(setting.name, sources))
+
+
+def _without_needless_root(selection: Selection, environ: Mapping[str, str], uid: int) -> Selection:
+    """Root is no user for workers: warn, or refuse where `root` says ``deny``."""
+    rooted = [node for node in selection.nodes if node.uid is None]
+    if uid != 0 or not rooted:
+        return selection
+    policies = {selection.settings.get(node.name, {}).get("root", "warn") for node in rooted}
+    if "deny" in policies:
+        names = " ".join(node.short for node in rooted[:5])
+        raise NotPermittedError(names, 'would run as root, which the setting root = "deny" refuses', "give --uid USER")
+    if "warn" not in policies or any(environ.get(name) for name in ("C_FORCE_ROOT", "MULTI_FORCE_ROOT")):
+        return selection
+    number = "one node runs" if len(rooted) == 1 else f"{len(rooted)} nodes run"
+    warning = f"{number} as root; give --uid USER, or set C_FORCE_ROOT=1 if it must be so"
+    return replace(selection, warnings=(*selection.warnings, warning))

@@ -1,0 +1,182 @@
+"""One command line on its way to nodes: what it says, what the configuration says, where we are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from multi.errors import UsageError
+from multi.model.node import Node, Unknown
+from multi.model.request import canonical, traits
+from multi.model.schedule import signal_name
+from multi.settings import config, presets
+from multi.settings.envfile import read_env_files
+from multi.settings.table import SETTINGS
+from multi.value import replace
+from multi.views import Selection, nobody_said
+from multi.words import expand, grammar
+from multi.words.spec import Given, Spec
+
+if TYPE_CHECKING:
+    from multi.machine import Ground
+    from multi.settings.config import Config, Layer
+    from multi.settings.presets import Preset
+    from multi.words.expand import Expansion
+
+
+class Words:
+    """One command line, with the configuration and the presets that it is read with."""
+
+    def __init__(self, command: str, words: Sequence[str], local: Ground, *, foreground: bool = False) -> None:
+        """Read the words, and the configuration and the preset that they name."""
+        self.here = here = local.surroundings()
+        opening = grammar.opening(words)
+        self.strict = opening.strict
+        self.command = canonical(command)
+        self.traits = traits(command)
+        self.foreground = foreground or self.traits.stays
+        self.local = local
+        state = here.environ.get("XDG_STATE_HOME", "")
+        self.host = expand.Host(
+            name=here.hostname,
+            root=here.uid == 0,
+            home=here.home,
+            state_dir=state if state.startswith("/") else f"{here.home}/.local/state",
+            cwd=here.cwd,
+            python=here.python,
+            home_of=local.home_of,
+        )
+        self.config: Config = config.EMPTY
+        source = config.locate(opening.multi_config, here.environ, here.cwd, here.home, local.load, local.peek)
+        self.found = "" if source is None else source.why
+        if source is not None:
+            self.config = config.parse_config(source.text, source.path, here.environ, local.load, local.find)
+        self.environment: Layer = config.environment(here.environ)
+        self.directories = config.preset_directories(here.environ, here.home)
+        self._presets: dict[str, Preset] = {}
+        self.grammar = grammar.grammar_of(self._first_preset(opening.preset or ""), signals=self.traits.takes_signal)
+        self.spec = grammar.parse(opening.words, self.grammar)
+        if self.traits.only_signal is not None and self.spec.signum not in {None, self.traits.only_signal}:
+            signal = signal_name(self.spec.signum or 0)
+            why = "is not what kill sends: it sends KILL, to the whole tree"
+            raise UsageError(f"-{signal}", why, f"try 'multi stopwait -{signal}', or 'multi signal {signal}'")
+
+    def _first_preset(self, said: str) -> Preset:
+        """The preset by which the words are read."""
+        where = ""
+        for layer in (self.environment, self.config.defaults):
+            if not said:
+                said, where = str(layer.values.get("preset", "")), layer.origin("preset")
+        try:
+            return self.preset(said or str(SETTINGS["preset"].default))
+        except presets.NoPresetError as error:
+            raise error.named_in(where) from None
+
+    @property
+    def origin(self) -> str:
+        """The configuration file by one name, however it was written; empty when there is none."""
+        import posixpath
+
+        return posixpath.normpath(self.config.path) if self.config.path else ""
+
+    @property
+    def has_nodes(self) -> bool:
+        """Whether nodes are named or configured."""
+        config = self.config
+        return bool(self.spec.names or config.nodes or any(group.nodes for group in config.groups))
+
+    def preset(self, name: str) -> Preset:
+        """A preset by its name, read once."""
+        found = self._presets.get(name)
+        if found is None:
+            found = self._presets[name] = presets.load(name, self.directories, self.local.load)
+        return found
+
+    def unnamed(self) -> expand.Unnamed:
+        """Where nodes are that nobody names."""
+        return expand.unnamed(self.spec, self.config, self.host, self.preset, self.environment)
+
+    def default_rundirs(self) -> tuple[str, ...]:
+        """The run directories of all presets, as they are when nobody says another."""
+        names = presets.dirnames(self.directories, self.local.load) if self.host.root else ()
+        return expand.default_rundirs(self.host, names)
+
+    def expand(self, spec: Spec, *, recorded: bool = False) -> Expansion:
+        """Make the nodes. Those on record have their files apart already, wherever the words would put them."""
+
+        def read(paths: Sequence[str]) -> Sequence[tuple[str, str]]:
+            return read_env_files(paths, self.local.load)
+
+        made = expand.expand(
+            spec,
+            self.config,
+            self.host,
+            self.preset,
+            self.environment,
+            read_env_files=read if self.traits.reads_env_files else None,
+            strict=self.strict or self.traits.strict,
+            starts=self.traits.default_command,
+            recorded=recorded,
+        )
+        if self.foreground:
+            # In the foreground a log belongs where our own output goes, unless somebody says otherwise.
+            names = [node.name for node in made.nodes if nobody_said("logfile", made.sources[node.name])]
+            if names:
+                scope = None if len(names) == len(made.nodes) else ",".join(names)
+                given = Given("--logfile", "/dev/stderr", scope=scope, joined=True)
+                return self.expand(replace(spec, settings=(*spec.settings, given)))
+        if self.traits.default_command or self.traits.restarts:
+            return made
+        # What runs already has words of its own. A bare worker is what `start` and `restart` begin where nothing runs.
+        unknown = Unknown(expand.NOBODY_SAID)
+        nodes = (replace(node, command=unknown) if node.name in made.unsaid else node for node in made.nodes)
+        return replace(made, nodes=tuple(nodes))
+
+    def selection(self, expansion: Expansion, nodes: tuple[Node, ...] | None = None) -> Selection:
+        """The expanded nodes, or `nodes` in their place, with what is known of where they come from."""
+        if not self.spec.names:
+            self._refuse_swallowed(expansion.nodes)
+        nodes = expansion.nodes if nodes is None else nodes
+        path = self.origin
+        return Selection(
+            nodes=tuple(replace(node, origin=path) if node.name in expansion.configured else node for node in nodes),
+            spec=self.spec,
+            warnings=expansion.warnings,
+            sources=expansion.sources,
+            settings=expansion.settings,
+            configured=expansion.configured,
+            unsaid=expansion.unsaid,
+            config=self.config.path,
+            found=self.found,
+        )
+
+    def _refuse_swallowed(self, nodes: Sequence[Node]) -> None:
+        """All nodes are meant when none is named, so ``stop -x w1`` would stop them all: ``-x`` may take a value.
+
+        Where nodes are stopped or signalled any word counts as a name: that of a node which is down is on no record.
+        """
+        names = {word for node in nodes for word in (node.name, node.short)}
+        host = self.spec.hostname
+        if host in names:  # -n names a worker on the command line of Celery itself
+            raise UsageError(
+                f"--hostname {host}",
+                "is a node's name where a host is needed, so no node is named",
+                "write the name without it",
+            )
+        names.update(group.name for group in self.config.groups)
+        for given in self.spec.options:
+            if given.value is None or given.joined or self.grammar.takes_value(given.name) is not None:
+                continue
+            if given.value in names or self.traits.disturbs:
+                raise UsageError(
+                    f"{given.name} {given.value}",
+                    f"has taken {given.value} for the value of {given.name}, so no node is named",
+                    "name the nodes first, or write it after -- if it is meant so",
+                )
+
+    def pure(self) -> Selection:
+        """The nodes by words and configuration alone."""
+        if not self.has_nodes:
+            why = f"{self.command} needs nodes, and none is named or configured"
+            raise UsageError("", why, self.traits.example)
+        return self.selection(self.expand(self.spec))

@@ -1,0 +1,134 @@
+"""What a command is about, and what is seen of it: `Selection`, `View`, and looking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from multi.machine import MachineError
+from multi.model.node import Node, Ready
+from multi.model.state import State, Unsure
+from multi.value import dataclass, field
+from multi.words.spec import Spec
+
+if TYPE_CHECKING:
+    from multi.machine import Machine
+    from multi.model.process import ProcessTable
+    from multi.observe import Observation
+
+_LOOKS_AGAIN = 3  # each takes a few milliseconds, and no command changes the files of a node as often in that time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The nodes that one command line is about.
+
+    `warnings` are sentences for the user. `sources` tells, per node and setting, where its value comes from
+    (``built in``, ``preset celery``, ``multi.toml [defaults]``, ``MULTI_UMASK``, ``command line``), `settings` the
+    values themselves. `recorded` is what was on record of the nodes that were taken from their record, by name, and
+    `configured` are the names of those that the configuration has, `unsaid` of those whose command nobody but the
+    preset says. `removed` are nodes that this configuration started and does not have any more, for ``apply`` and
+    ``diff``. `rundir` is where records were looked for when no node was named, `config` the configuration file that was
+    read, and `found` says why it was that one.
+    """
+
+    nodes: tuple[Node, ...]
+    spec: Spec = Spec()
+    warnings: tuple[str, ...] = ()
+    sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    recorded: Mapping[str, Node] = field(default_factory=dict)
+    configured: frozenset[str] = frozenset()
+    unsaid: frozenset[str] = frozenset()
+    removed: tuple[Node, ...] = ()
+    fallbacks: Mapping[str, tuple[Ready, str]] = field(default_factory=dict)
+    rundir: str = ""
+    config: str | None = None
+    found: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A node, what was seen of it, and its vital signs; None is unknown.
+
+    `uptime` is seconds, `cpu_percent` of one core over the life of the tree, `memory` the tree's resident bytes,
+    `children` how many processes the tree has beside the main one, `restarts` how often it was started again.
+    `status_text` is what the node last said of itself.
+    """
+
+    node: Node
+    state: State
+    uptime: float | None = None
+    cpu_percent: float | None = None
+    memory: int | None = None
+    children: int | None = None
+    restarts: int | None = None
+    status_text: str = ""
+
+
+def nobody_said(name: str, sources: Mapping[str, str]) -> bool:
+    """Whether a setting is as it is when nobody says anything; one that adds up may have several sources."""
+    return all(source.startswith(("built in", "preset")) for source in sources.get(name, "built in").split(", "))
+
+
+def look(selection: Selection, machine: Machine) -> tuple[View, ...]:
+    """Observe without a lock: a node that is odd, because another command may change its files, is looked at again."""
+    from multi.decide import is_odd
+
+    processes = machine.processes()
+    seen = {node.name: (observed(node, processes, machine), processes) for node in selection.nodes}
+    doubtful = [node for node in selection.nodes if is_odd(seen[node.name][0].state)]
+    for _ in range(_LOOKS_AGAIN):
+        if not doubtful:
+            break
+        processes = machine.processes()
+        before = {node.name: seen[node.name][0].state for node in doubtful}
+        seen |= {node.name: (observed(node, processes, machine), processes) for node in doubtful}
+        doubtful = [
+            node
+            for node in doubtful
+            if is_odd(now := seen[node.name][0].state) and _words(now) != _words(before[node.name])
+        ]
+    return tuple(_view(node, *seen[node.name], machine) for node in selection.nodes)
+
+
+def _words(state: State) -> tuple[type, str]:
+    return type(state), getattr(state, "why", "")
+
+
+def observed(node: Node, processes: ProcessTable, machine: Machine) -> Observation:
+    """What is true of a node; what the machine refuses to tell is a doubt."""
+    from multi import observe
+
+    try:
+        return observe.look_at(node, processes, machine)
+    except MachineError as error:
+        return observe.Observation(Unsure(str(error)), None)
+
+
+def _view(node: Node, seen: Observation, processes: ProcessTable, machine: Machine) -> View:
+    """The node with the vital signs of its tree."""
+    from multi import observe
+    from multi.decide import proc_of
+
+    record = seen.record
+    restarts = record.restarts if record is not None else None
+    said = record.extra.get("status", "") if record is not None else ""
+    proc = proc_of(seen.state)
+    if proc is None:
+        return View(node=node, state=seen.state, restarts=restarts, status_text=said)
+    main = processes.by_pid[proc.pid]
+    token = record.token if record is not None else observe.adopted_token(proc, processes)
+    others = [info for info in observe.tree(proc, token, processes, machine.me()) if not observe.is_probe(info)]
+    cpu = main.cpu + sum(info.cpu for info in others)
+    age = main.age
+    return View(
+        node=node,
+        state=seen.state,
+        uptime=age,
+        cpu_percent=round(100 * cpu / age, 1) if age > 0 else 0.0,
+        memory=main.rss + sum(info.rss for info in others),
+        children=len(others),
+        restarts=restarts,
+        status_text=said if record is not None and record.proc == proc else "",  # else an earlier one's words
+    )
