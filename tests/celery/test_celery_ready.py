@@ -160,7 +160,7 @@ def test_g4_a_worker_says_ready_once_and_then_works(pool: str, stage: Stage, ear
     assert ear.hear(0) is None
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize("pool", [pytest.param("prefork", marks=pytest.mark.engine), "threads", "solo"])
 def test_a_worker_that_gets_hup_restarts_in_place(pool: str, stage: Stage, ear: Ear) -> None:
     """HUP: the same pid says READY=1 a second time, and works."""
     worker = stage.worker("-P", pool, "-c", "1", ear=ear)
@@ -236,7 +236,7 @@ def needs_library(pool: str) -> None:
         pytest.skip(f"{pool} is not installed")
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.engine)])
 def broker(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give the apps of this module a broker: the first has no event loop, so it has another kind of prefork pool."""
     if request.param == "memory":
@@ -270,7 +270,14 @@ def die(**_):
 """
 
 
-@pytest.mark.parametrize("end", ["os._exit(7)", "os.kill(os.getpid(), signal.SIGSEGV)", "raise SystemExit(7)"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "os._exit(7)",
+        pytest.param("os.kill(os.getpid(), signal.SIGSEGV)", marks=pytest.mark.engine),
+        pytest.param("raise SystemExit(7)", marks=pytest.mark.engine),
+    ],
+)
 @pytest.mark.usefixtures("broker")
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent", "eventlet"])
 def test_g4_a_worker_that_dies_as_it_gets_ready_was_never_ready(pool: str, end: str, stage: Stage, ear: Ear) -> None:

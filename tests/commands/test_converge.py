@@ -280,7 +280,9 @@ def test_pidfiles_that_were_moved_are_moved_one_after_another(project: Project) 
     project.do("diff").ok()
 
 
-@pytest.mark.parametrize("rolling", [(), ("--rolling",)], ids=["at once", "rolling"])
+@pytest.mark.parametrize(
+    "rolling", [pytest.param((), id="at once"), pytest.param(("--rolling",), id="rolling", marks=pytest.mark.engine)]
+)
 @pytest.mark.parametrize(
     ("text", "verbs"),
     [
@@ -397,6 +399,7 @@ def test_without_a_configuration(project: Project) -> None:
     assert "needs a configuration" in project.do("apply").exits(2).err
 
 
+@pytest.mark.engine
 def test_the_example_project(real: Real) -> None:
     """`examples/project` comes up, changes and goes down, as its README says."""
     shutil.copytree(ROOT / "examples", real.base / "examples", ignore=shutil.ignore_patterns("data", "run", "log"))

@@ -14,7 +14,7 @@ from multi.model.process import ProcessTable
 from real import Real, alive, until, words_of
 from world import Nature, World
 
-TITLES = ["[worker: busy] -x w1", "busy"]
+TITLES = ["[worker: busy] -x w1", pytest.param("busy", marks=pytest.mark.engine)]
 
 
 @pytest.fixture(params=TITLES)
@@ -92,7 +92,7 @@ def test_words_that_are_still_shown_are_started_again(real: Real) -> None:
     """A process that lost its record and shows what it was executed with is restarted with that."""
     real.start("w1", cmd="sleep 601").ok()
     real.recordfile("w1").unlink()
-    real.multi("restart", "w1", "--startsecs=0").ok()
+    real.multi("restart", "w1", "--ready=alive", "--startsecs=0").ok()
     assert words_of(real.pid("w1")) == ["sleep", "601"]
     assert real.record("w1")["command"] == ["sleep", "601"]
 

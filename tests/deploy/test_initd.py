@@ -87,7 +87,6 @@ def pids(host: Host) -> dict[str, int]:
 # --- the whole life, on real workers -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shell", SHELLS, indirect=True)
 def test_life_of_the_workers(host: Host, shell: str) -> None:
     """Two real workers of the unprivileged user live by the verbs, with the configuration of Celery's own script."""
     host.app()

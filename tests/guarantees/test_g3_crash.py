@@ -11,8 +11,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
+import psutil
 import pytest
 
 from bystander import end, reaping
@@ -32,15 +32,10 @@ def reaped() -> Iterator[None]:
 
 
 def forked() -> list[int]:
-    """Processes that were forked by a command and never executed anything: a launcher, or a node at its gate."""
-    mine, me = words_of(os.getpid()), os.getpid()
-    found: list[int] = []
-    for path in Path("/proc").glob("[1-9]*"):
-        pid = int(path.name)
-        seen = stat(pid)
-        if seen is not None and pid != me and words_of(pid) == mine and "MULTI_INSTANCE" not in environ_of(pid):
-            found.append(pid)
-    return found
+    """Our descendants that were forked by a command and never executed anything: a launcher, or a node at its gate."""
+    mine = words_of(os.getpid())
+    below = psutil.Process().children(recursive=True)
+    return [one.pid for one in below if words_of(one.pid) == mine and "MULTI_INSTANCE" not in environ_of(one.pid)]
 
 
 def settled(before: frozenset[int]) -> None:
@@ -102,14 +97,19 @@ def prepare(real: Real, state: str) -> None:
 
 SCENES = [
     ("start", "down"),
-    ("start", "dead"),
-    ("start", "lost"),
-    ("stop", "up"),
     ("stopwait", "up"),
-    ("stopwait", "dead"),
-    ("stopwait", "lost"),
-    ("kill", "up"),
-    ("restart", "up"),
+    *(
+        pytest.param(command, state, marks=pytest.mark.engine)
+        for command, state in (
+            ("start", "dead"),
+            ("start", "lost"),
+            ("stop", "up"),
+            ("stopwait", "dead"),
+            ("stopwait", "lost"),
+            ("kill", "up"),
+            ("restart", "up"),
+        )
+    ),
 ]
 
 

@@ -440,21 +440,20 @@ def test_g4_exec(real: Real) -> None:
 
 def test_g4_exec_says_no(real: Real) -> None:
     """The command, and what became of it, are the reason."""
-    done = real.start("a", "--ready=exec:sh -c 'exit 7'", "--ready-timeout=2").exits(1)
+    probes = ("--ready:a=exec:sh -c 'exit 7'", "--ready:b=exec:/nonexistent/probe")
+    done = real.start("a", "b", *probes, "--ready-timeout=2").exits(1)
     assert "sh -c 'exit 7': exit status 7" in done.err
-    done = real.start("b", "--ready=exec:/nonexistent/probe", "--ready-timeout=2").exits(1)
     assert "No such file or directory" in done.err
 
 
 def test_g4_exec_says_why(real: Real) -> None:
     """The last line that the command printed is in the reason, and nowhere else."""
     probe = "sh -c 'echo first; echo no such table >&2; exit 7'"
-    done = real.start("a", f"--ready=exec:{probe}", "--ready-timeout=2").exits(1)
+    done = real.start("a", "b", f"--ready:a=exec:{probe}", "--ready:b=exec:false", "--ready-timeout=2").exits(1)
     assert "exit 7': exit status 7: no such table (pid " in done.err
     assert "table" not in done.out
     assert "table" not in real.logfile("a").read_text(encoding="utf-8")
-    silent = real.start("b", "--ready=exec:false", "--ready-timeout=2").exits(1)
-    assert "false: exit status 1 (pid " in silent.err
+    assert "false: exit status 1 (pid " in done.err
 
 
 def test_g4_exec_is_late_and_says_why(real: Real) -> None:
@@ -605,7 +604,7 @@ def begin_and_kill(real: Real, *words: str, cmd: str) -> int:
     return real.pid("a")
 
 
-@pytest.mark.parametrize("kind", ["log", "file", "notify"])
+@pytest.mark.parametrize("kind", ["log", "file", pytest.param("notify", marks=pytest.mark.engine)])
 def test_g4_a_start_that_was_cut_off_is_no_proof(real: Real, kind: str) -> None:
     """The next `start` waits for the proof that the first one waited for; what was there before is still none."""
     put_log(real, "a", "ready once\n")
@@ -629,6 +628,7 @@ def test_g4_a_start_that_was_cut_off_is_no_proof(real: Real, kind: str) -> None:
     assert real.state("a") == {"a": "running"}
 
 
+@pytest.mark.engine
 def test_g4_what_was_said_to_nobody(real: Real) -> None:
     """A node that said READY=1 after its start was cut off counts when it lives on, and it is said why."""
     go = real.base / "go"
@@ -687,6 +687,7 @@ def test_g4_a_worker_that_gets_ready_later_is_found_out(real: Real) -> None:
     ends(real)
 
 
+@pytest.mark.engine
 def test_ensure_leaves_alone_a_worker_that_waits_for_its_broker(real: Real) -> None:
     """It is neither stopped nor started again while the broker refuses, however short its time to get ready is."""
     app = f"from celery import Celery\napp = Celery('slow', broker='amqp://127.0.0.1:{free_port()}//')\n"

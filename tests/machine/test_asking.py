@@ -96,6 +96,7 @@ def test_g9_asking_is_interrupted_at_once(real: Real) -> None:
     assert not real.pidfile("a").exists()
 
 
+@pytest.mark.engine
 def test_a_restart_asks_before_it_stops(real: Real) -> None:
     """A worker that runs goes on while its Python is asked, and three nodes are one question."""
     quick = python(real, "quick", "exit 1")
