@@ -328,7 +328,7 @@ def test_sysv_is_a_clean_script(script: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("shell", ["sh", "dash", "bash"])
+@pytest.mark.parametrize("shell", ["sh", *(pytest.param(name, marks=pytest.mark.engine) for name in ("dash", "bash"))])
 def test_g11_an_init_script_starts_and_stops(real: Real, script: Path, shell: str) -> None:
     """G11: start, status, reload, restart, try-restart and stop do as the LSB has it, with the exact words."""
     assert service(real, script, "status", shell).returncode == 3
@@ -553,6 +553,7 @@ def supervisor(real: Real, section: Path) -> Path:
     return config
 
 
+@pytest.mark.engine
 def test_g4_supervisord_gives_up_what_never_works(real: Real) -> None:
     """G4: a worker that fails while it starts, as with a broken application, ends as FATAL and never seems to run."""
     need("supervisord", "supervisorctl", root=False)

@@ -90,7 +90,7 @@ def pids(host: Host) -> dict[str, int]:
 def test_life_of_the_workers(host: Host, shell: str) -> None:
     """Two real workers of the unprivileged user live by the verbs, with the configuration of Celery's own script."""
     host.app()
-    host.write("/etc/default/celeryd", WORKERS if shell == "dash" else QUICK)
+    host.write("/etc/default/celeryd", WORKERS if shell == "bash" else QUICK)
 
     def say(verb: str, *rest: str) -> Done:
         return service(host, verb, *rest, shell=shell)

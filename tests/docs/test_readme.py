@@ -46,6 +46,7 @@ def plain(lines: list[str]) -> list[str]:
     return sorted(out)
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize(
     "steps",
     [
