@@ -19,8 +19,7 @@ from real import CLEARED, Real, place
 # Where multi looks when nobody says where; what the nodes of this machine have there is no part of a test.
 _DEFAULTS = ("/etc/multi", "/var/run/celery", "/var/run/multi", "/var/log/celery", "/var/log/multi")
 _CLONE_NEWNS = 0x00020000  # linux/sched.h; os.unshare is Python 3.12's
-_TESTS = Path(__file__).parent
-_QUICK = (_TESTS / "pure", _TESTS / "histories")
+_QUICK = {"pure", "histories"}
 _PURE_SECONDS = 0.25  # of this process's processor time: other processes of a busy machine do not count
 _EXAMPLES = 10  # a property is many tests: it may take ten times as long
 
@@ -74,7 +73,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _in_tier(item: pytest.Item, tier: str | None) -> bool:
     if tier == "quick":
-        return any(folder in item.path.parents for folder in _QUICK)
+        return item.path.parent.name in _QUICK
     return tier == "all" or (item.get_closest_marker("engine") is not None) == (tier == "engines")
 
 
@@ -85,7 +84,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     yield
     taken = time.process_time() - begun
     limit = _PURE_SECONDS * (_EXAMPLES if getattr(getattr(item, "obj", None), "is_hypothesis_test", False) else 1)
-    if _QUICK[0] in item.path.parents and taken > limit:
+    if item.path.parent.name == "pure" and taken > limit:
         pytest.fail(f"took {taken:.2f}s of processor time; a test in pure/ may take {limit}s", pytrace=False)
 
 
