@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-MULTI = Path(__file__).resolve().parent.parent / "multi"
+MULTI = Path(__file__).resolve().parents[2] / "multi"
 
 # What stands for a word that a name must not hold, not even as a part (`_ground`, `make_room`).
 PARTS = {

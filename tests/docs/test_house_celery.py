@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-MULTI = Path(__file__).resolve().parent.parent / "multi"
+MULTI = Path(__file__).resolve().parents[2] / "multi"
 
 # Each file that may say its name, and why.
 ALLOWED = {
