@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from multi.decide.table import SUSPENDED, route
+from multi.decide.table import route
 from multi.model.node import Node
 from multi.model.request import Difference, Request
-from multi.model.state import Down, State
+from multi.model.state import SUSPENDED, Down, State
 from multi.model.step import Step
 from multi.value import replace
 

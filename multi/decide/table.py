@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING
 
 from multi.model.node import Unknown
 from multi.model.request import Request
-from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
+from multi.model.state import SUSPENDED, Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.model.step import (
     Adopt,
     AwaitDown,
@@ -72,7 +72,6 @@ ALREADY_STOPPING = "already stopping"
 STOPPED_ON_PURPOSE = "stopped on purpose"
 ENDS_ON_HUP = "another tool started it, and HUP would end it; 'multi restart' with the worker's options takes it over"
 SAY_IT = "give the worker's options, as for 'multi start'"
-SUSPENDED = "it stands still, because somebody sent it STOP; 'multi start' lets it go on"
 
 
 def route(request: Request, state: State, node: Node) -> Route:

@@ -7,6 +7,8 @@ from typing import TypeAlias
 from multi.model.process import Proc
 from multi.value import dataclass
 
+SUSPENDED = "suspended by SIGSTOP; 'multi start' resumes it"
+
 
 @dataclass(frozen=True, slots=True)
 class Down:

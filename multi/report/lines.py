@@ -196,7 +196,7 @@ def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911, PLR0912
         case AwaitDown(proc):
             return f"wait until pid {proc.pid} ends by itself"
         case Resume(proc):
-            return f"let pid {proc.pid} go on: it stands still"
+            return f"resume pid {proc.pid}, which is suspended"
         case Signal(proc, signum):
             return f"send {signal_name(signum)} to pid {proc.pid}"
         case AwaitEnd(proc, schedule):

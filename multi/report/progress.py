@@ -12,7 +12,7 @@ from multi.value import dataclass, field, replace
 
 _FIRST_LINE_AFTER = 1.0  # seconds; what is done sooner needs no line in a log
 LINE_EVERY = 30.0  # seconds between two lines of progress in a log; a shorter wait is not woken up for any
-_WAITS = {"lock": "that another multi is at work on", "end": "to end", "ready": "to be ready"}
+_WAITS = {"lock": "that another multi has locked", "end": "to end", "ready": "to be ready"}
 
 
 @dataclass(frozen=True, slots=True)

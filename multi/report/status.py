@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from multi.api import View
 from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from multi.model.event import Event, Failed, Interrupted, Refused, Skipped, Survived
-from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
+from multi.model.state import SUSPENDED, Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.model.step import Refuse, Route, Skip
 from multi.report.lines import PLAIN, Style
 from multi.text import duration, printable, size
@@ -55,9 +55,9 @@ def reason(state: State) -> str | None:
         case Dead(why) | Lost(_, why) | Unsure(why):
             return why or None
         case Up(suspended=True):
-            return "it stands still, because somebody sent it STOP; 'multi start' lets it go on"
+            return SUSPENDED
         case Stopping(suspended=True):
-            return "it stands still, because a stop was cut off or somebody sent it STOP; 'multi stopwait' goes on"
+            return "suspended by SIGSTOP or by a stop that was cut off; 'multi stopwait' goes on"
         case _:
             return None
 
@@ -85,7 +85,7 @@ def status_code(state: State) -> int:
 
 
 def status_exit_code(views: Iterable[View]) -> int:
-    """One code for all nodes: 4 before 1 before 3 before 0. No node at all is not running: 3."""
+    """One code for all nodes: the worst counts: 4, then 1, then 3, then 0. No node at all is not running: 3."""
     codes = {status_code(view.state) for view in views}
     return next((code for code in (STATUS_UNKNOWN, STATUS_DEAD, STATUS_STOPPED, STATUS_RUNNING) if code in codes), 3)
 

@@ -177,7 +177,7 @@ def test_g3_cut_off_before_the_kill(real: Real, command: str) -> None:
     pid, child = cut_off_before_the_kill(real)
     (view,) = json.loads(real.inside("status", "--json", "a").out)
     assert (view["state"], view["pid"]) == ("stopping", pid)
-    assert view["why"].startswith("it stands still, because a stop was cut off")
+    assert view["why"].startswith("suspended by SIGSTOP or by a stop that was cut off")
     real.inside_raw(*on_a(real, command), "--stop-schedule=TERM/forever").ok()
     until(lambda: not alive(pid), "it ends when it is asked to")
     if command in {"start", "restart"}:
@@ -210,9 +210,9 @@ def test_g3_cut_off_before_the_kill_of_a_node_without_a_record(real: Real) -> No
     until(lambda: stands_still(worker.pid), "it stands still")
     status = real.inside_raw("status", *words[1:])
     assert "running" in status.out
-    assert "it stands still, because somebody sent it STOP; 'multi start' lets it go on" in status.out
+    assert "suspended by SIGSTOP; 'multi start' resumes it" in status.out
     (skipped,) = real.inside_raw("ensure", "--json", *words[1:]).exits(1).events
-    assert str(skipped["why"]).startswith("it stands still")
+    assert str(skipped["why"]).startswith("suspended by SIGSTOP")
     assert stands_still(worker.pid)
     start = real.inside_raw(*words).ok()
     assert f"sent CONT to pid {worker.pid}" in start.out

@@ -17,7 +17,7 @@ from multi.model.node import Known, Unknown
 from multi.model.process import Proc
 from multi.model.request import Request
 from multi.model.schedule import parse
-from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
+from multi.model.state import SUSPENDED, Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.model.step import (
     Adopt,
     AwaitDown,
@@ -283,7 +283,7 @@ def test_ensure_of_what_stands_still() -> None:
     (skip,) = steps("ensure", Up(PROC, suspended=True))
     assert isinstance(skip, Skip)
     assert not skip.met
-    assert skip.why == "it stands still, because somebody sent it STOP; 'multi start' lets it go on"
+    assert skip.why == SUSPENDED
 
 
 # --- a command that is not known ----------------------------------------------------------------------------------

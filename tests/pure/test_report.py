@@ -174,10 +174,10 @@ EVENTS: list[tuple[Event, list[str], list[str], dict[str, object] | None]] = [
         {"event": "skipped", "pid": None, "why": "not running", "met": True},
     ),
     (
-        Skipped(N, None, "not touched, because a node before it failed", met=False),
-        ["w1@host: not touched, because a node before it failed"],
-        ["w1@host: not touched, because a node before it failed"],
-        {"event": "skipped", "pid": None, "why": "not touched, because a node before it failed", "met": False},
+        Skipped(N, None, "skipped: an earlier node failed", met=False),
+        ["w1@host: skipped: an earlier node failed"],
+        ["w1@host: skipped: an earlier node failed"],
+        {"event": "skipped", "pid": None, "why": "skipped: an earlier node failed", "met": False},
     ),
     (
         Failed(N, 4711, "it exited with status 1", 1, ("Traceback:", "ImportError: proj"), "/log/w1.log"),
@@ -410,7 +410,7 @@ def test_progress_says_who_how_long_and_what_next() -> None:
         (Waiting(N, 1, "end", 300.0, None, math.inf), "waiting for 1 node to end: w1 | 300s"),
         (
             Waiting(N, 1, "lock", 5.0, None, 115.0),
-            "waiting for 1 node that another multi is at work on: w1 | 5s | giving up in 115s",
+            "waiting for 1 node that another multi has locked: w1 | 5s | giving up in 115s",
         ),
     ],
 )
@@ -503,7 +503,7 @@ STEPS: list[tuple[Step, str, dict[str, object]]] = [
         {"step": "skip", "why": "already running", "met": True},
     ),
     (Refuse("not a file"), "refused: not a file", {"step": "refuse", "why": "not a file"}),
-    (Resume(PROC), "let pid 4711 go on: it stands still", {"step": "resume", "pid": 4711}),
+    (Resume(PROC), "resume pid 4711, which is suspended", {"step": "resume", "pid": 4711}),
     (Spawn(), f"start: {COMMAND}", {"step": "spawn", "command": list(node().words)}),
     (AwaitReady(PROC), "wait until pid 4711 is ready", {"step": "await-ready", "pid": 4711}),
     (AwaitUp(), "wait until it is up", {"step": "await-up"}),
@@ -561,19 +561,18 @@ def test_plan_that_is_refused_exits_1() -> None:
 
 # -- status --------------------------------------------------------------------------------------------------------
 
-STILL = "it stands still, because"
 SIGHTINGS: list[tuple[State, str, int, int | None, str | None]] = [
     (Down(), "stopped", 3, None, None),
     (Up(PROC), "running", 0, 4711, None),
     (Up(PROC, ready=False), "starting", 0, 4711, None),
-    (Up(PROC, suspended=True), "running", 0, 4711, f"{STILL} somebody sent it STOP; 'multi start' lets it go on"),
+    (Up(PROC, suspended=True), "running", 0, 4711, "suspended by SIGSTOP; 'multi start' resumes it"),
     (Stopping(PROC), "stopping", 0, 4711, None),
     (
         Stopping(PROC, suspended=True),
         "stopping",
         0,
         4711,
-        f"{STILL} a stop was cut off or somebody sent it STOP; 'multi stopwait' goes on",
+        "suspended by SIGSTOP or by a stop that was cut off; 'multi stopwait' goes on",
     ),
     (Dead("pid 4711 is gone"), "dead", 1, None, "pid 4711 is gone"),
     (Dead("pid 4711 is gone", on_purpose=True), "stopped", 3, None, "pid 4711 is gone"),
