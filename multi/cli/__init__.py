@@ -1,8 +1,8 @@
 """Words in, an order out: the command line.
 
-`main` finds the command and `multi`'s own flags in the raw words, lets the command ride the line as far as it goes,
-and turns every mistake of the user into one line and an exit code. Click writes the help and speaks to the shells
-that complete; it is imported for these alone, and never sees the words of the node grammar.
+`main` finds the command and `multi`'s own flags in the raw words, has the command carried out, and turns every mistake
+of the user into one line and an exit code. Click writes the help and speaks to the shells that complete; it is
+imported for these alone, and never sees the words of the node grammar.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PERMISSION, EXIT_US
 from multi.value import replace
 
 _COMPLETE = "_MULTI_COMPLETE"  # how the scripts of click ask, see click.shell_completion
+# What the kernel may refuse without a mistake of ours; any other OSError is a bug.
+_SHORT = "EMFILE ENFILE ENOMEM ENOSPC EDQUOT EFBIG EAGAIN"
+_DENIED = "EACCES EPERM EROFS EIO"
+_REFUSED = frozenset(getattr(errno, name) for name in f"{_SHORT} {_DENIED}".split())
 _USAGE = "usage: multi COMMAND [NODES] [OPTIONS] [-- WORKER WORDS]"
 
 
@@ -37,14 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve(
     words: Sequence[str],
-    line: Callable[[], commands.Line],
+    pipeline: Callable[[], commands.Pipeline],
     screen: Screen,
     environ: Mapping[str, str],
     system: str = os.name,
 ) -> int:
     """`main` with everything it works with as arguments. Raises nothing but a bug."""
     try:
-        code = _serve(words, line, screen, environ, system)
+        code = _serve(words, pipeline, screen, environ, system)
     except MultiError as error:
         screen.complain(commands.remark(str(error)))
         code = error.exit_code
@@ -52,7 +56,7 @@ def serve(
         screen.wipe()
         screen.complain(commands.remark("interrupted: nothing more is done; 'multi status' tells what runs"))
         code = EXIT_INTERRUPTED
-    except Exception as error:
+    except _refusals() as error:
         refusal = _refusal(error)
         if refusal is None:  # a bug, and its traceback is for us
             raise
@@ -64,7 +68,7 @@ def serve(
     return code
 
 
-def _pipeline() -> commands.Line:
+def _pipeline() -> commands.Pipeline:
     from multi import api as pipeline
 
     return pipeline
@@ -72,14 +76,14 @@ def _pipeline() -> commands.Line:
 
 def _serve(
     words: Sequence[str],
-    line: Callable[[], commands.Line],
+    pipeline: Callable[[], commands.Pipeline],
     screen: Screen,
     environ: Mapping[str, str],
     system: str,
 ) -> int:
     if system == "nt":
         raise MultiError("Windows", "has no signals and no process groups, which multi needs", "run it under WSL")
-    session = commands.Session(line, screen)
+    session = commands.Session(pipeline, screen)
     if environ.get(_COMPLETE):
         from multi.cli import completion
 
@@ -121,15 +125,20 @@ def _order(words: Sequence[str], screen: Screen) -> commands.Order | None:
     return commands.Order(command=command, leading=leading.words, words=rest.words, given=given)
 
 
-def _refusal(error: Exception) -> str | None:
-    """What the machine refused (a full disk, no permission), which is nobody's mistake in the words; None for a bug."""
+def _refusals() -> tuple[type[Exception], ...]:
+    """What may be a refusal; asked for when something was raised, so that no command pays the import."""
     from multi.machine import MachineError
 
-    if isinstance(error, MachineError):
-        return str(error)
-    if isinstance(error, ImportError) and os.strerror(errno.EMFILE) in str(error):
-        return f"{os.strerror(errno.EMFILE)}; raise 'ulimit -n'"
+    return MachineError, OSError, ImportError
+
+
+def _refusal(error: Exception) -> str | None:
+    """What the machine refused (a full disk, no permission), which is nobody's mistake in the words; None for a bug."""
+    if isinstance(error, ImportError):
+        return f"{os.strerror(errno.EMFILE)}; raise 'ulimit -n'" if os.strerror(errno.EMFILE) in str(error) else None
     if isinstance(error, OSError):
+        if error.errno not in _REFUSED:
+            return None
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}"
-    return None
+    return str(error)

@@ -59,8 +59,8 @@ RANGE_PREFIX = Option(("--range-prefix",), metavar="TEXT")
 GRAMMAR = (HOSTNAME, SUFFIX, PREFIX, RANGE_PREFIX, STRICT, CONFIG)
 
 
-class Line(Protocol):
-    """What of `multi.api` the commands ride on; tests hand in another one."""
+class Pipeline(Protocol):
+    """What of `multi.api` the commands use; tests hand in another one."""
 
     def select(self, command: str, words: Sequence[str], *, foreground: bool = False) -> Selection:
         """Words -> nodes."""
@@ -113,9 +113,9 @@ class Line(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a command works with: the line it rides and the screen it prints on."""
+    """What a command works with: the pipeline and the screen it prints on."""
 
-    line: Callable[[], Line]  # imports the pipeline when it is first needed
+    pipeline: Callable[[], Pipeline]  # imports the pipeline when it is first needed
     screen: Screen
 
 
@@ -159,11 +159,11 @@ class Order:
         return (*self.leading, *self.words)
 
 
-# -- rides ---------------------------------------------------------------------------------------------------------
+# -- what commands do -----------------------------------------------------------------------------------------------
 
 
 def act(order: Order, session: Session) -> int:
-    """Ride to the end: `start run stop stopwait restart kill reload`; or as far as the plan with ``--dry-run``."""
+    """`start run stop stopwait restart kill reload ensure apply`; with ``--dry-run`` only what they would do."""
     return _act(order, session, _select(order, session))
 
 
@@ -196,14 +196,14 @@ def wait(order: Order, session: Session) -> int:
 
 
 def status(order: Order, session: Session) -> int:
-    """Ride as far as observe: a line a node."""
+    """A line a node."""
     from multi import report
     from multi.machine import MachineError
 
     selection = _select(order, session)
     screen = session.screen
     try:
-        views = session.line().look(selection) if selection.nodes else ()
+        views = session.pipeline().look(selection) if selection.nodes else ()
     except MachineError as error:
         screen.complain(remark(str(error)))
         return report.STATUS_UNKNOWN
@@ -275,7 +275,7 @@ def diff(order: Order, session: Session) -> int:
     from multi import report
 
     selection = _select(order, session)
-    found = session.line().diff(selection)
+    found = session.pipeline().diff(selection)
     screen = session.screen
     if order.has(JSON):
         _say_json(screen, found)
@@ -292,7 +292,7 @@ def check(order: Order, session: Session) -> int:
     from multi import report
 
     selection = _select(order, session)
-    obstacles = session.line().check(selection)
+    obstacles = session.pipeline().check(selection)
     screen = session.screen
     if order.has(JSON):
         from multi.report.json import check_json
@@ -313,11 +313,11 @@ def logs(order: Order, session: Session) -> int:
     if not selection.nodes:
         raise _no_nodes(order, selection)
     count = _lines(order.given[LINES.name] or "") if order.has(LINES) else _LAST_LINES
-    unseen = session.line().unreadable_logs(selection)
+    unseen = session.pipeline().unreadable_logs(selection)
     screen.complain(*(remark(f"{each.node.name}: {each.why}") for each in unseen))
     style = report.Style(screen.colour)
     colours: dict[str, int] = {}
-    for line in session.line().logs(selection, lines=count, follow=order.has(FOLLOW)):
+    for line in session.pipeline().logs(selection, lines=count, follow=order.has(FOLLOW)):
         if order.has(JSON):
             _say_json(screen, {"nodes": line.names.split(","), "text": line.text})
         else:
@@ -337,10 +337,10 @@ def export(order: Order, session: Session) -> int:
 
     form, *words = order.words
     selection = _select(order, session, words, foreground=forms.find(form).foreground)
-    files = session.line().export(form, selection)
+    files = session.pipeline().export(form, selection)
     if order.has(OUTPUT):
-        line = session.line()
-        paths = line.save(files, order.given[OUTPUT.name] or ".", line.export_mode(form, selection))
+        pipeline = session.pipeline()
+        paths = pipeline.save(files, order.given[OUTPUT.name] or ".", pipeline.export_mode(form, selection))
         if order.has(JSON):
             _print_list(order, session, list(paths))
         else:
@@ -395,7 +395,7 @@ def _select(
 ) -> Selection:
     """Words -> nodes, and the warnings that come with them."""
     grammar = order.grammar if words is None else (*order.leading, *words)
-    selection = session.line().select(order.command.name, grammar, foreground=foreground)
+    selection = session.pipeline().select(order.command.name, grammar, foreground=foreground)
     if not order.has(QUIET) and selection.warnings:
         session.screen.complain(*(remark(f"warning: {warning}") for warning in selection.warnings))
     return selection
@@ -423,7 +423,7 @@ def _no_nodes(order: Order, selection: Selection) -> UsageError:
 
 
 def _act(order: Order, session: Session, selection: Selection, request: str = "") -> int:
-    """Ride on with the nodes; `wish` is what is asked of them, where it is not the command's own name."""
+    """Act on the nodes; `request` is what is asked of them, where it is not the command's own name."""
     from multi import report
 
     screen = session.screen
@@ -435,18 +435,18 @@ def _act(order: Order, session: Session, selection: Selection, request: str = ""
             screen.complain(remark(str(_no_nodes(order, selection))))
         return 0
     if order.has(DRY_RUN):
-        routes = session.line().plan(request or order.command.name, selection)
+        routes = session.pipeline().plan(request or order.command.name, selection)
         if order.has(JSON):
             _say_json(screen, *routes)
         else:
             style = report.Style(screen.colour)
             screen.say(*(report.route_line(route, style) for route in routes))
         return report.plan_exit_code(routes)
-    return _follow(order, screen, session.line().run(request or order.command.name, selection, options=options))
+    return _follow(order, screen, session.pipeline().run(request or order.command.name, selection, options=options))
 
 
 def _options(order: Order, screen: Screen) -> RunOptions:
-    """How the line is ridden, of what the user said and of where the progress would be shown."""
+    """How it is done, of what the user said and of where the progress would be shown."""
     from multi import report
     from multi.act import RunOptions
 

@@ -191,7 +191,7 @@ def _places(words: Sequence[str]) -> list[str]:
 def _node_names(session: Session, places: Sequence[str]) -> Sequence[str]:
     """The full names of all nodes that are configured, or else recorded; none when they cannot be known."""
     try:
-        return [node.name for node in session.line().select("status", places).nodes]
+        return [node.name for node in session.pipeline().select("status", places).nodes]
     except (MultiError, OSError):
         return []
 
@@ -199,6 +199,6 @@ def _node_names(session: Session, places: Sequence[str]) -> Sequence[str]:
 def _presets(session: Session) -> Sequence[str]:
     """The names of the presets; none when they cannot be known."""
     try:
-        return session.line().presets()
+        return session.pipeline().presets()
     except (MultiError, OSError):
         return ()

@@ -472,10 +472,13 @@ def test_errors_of_the_line(error: Exception, code: int, line: str) -> None:
         assert run(*words, line=FakeLine(error=error)) == Result(code, "", f"{line}\n")
 
 
-def test_bugs_are_not_hidden() -> None:
-    """A bug is a plain traceback: nobody else could put it right."""
-    with pytest.raises(ZeroDivisionError):
-        run("start", line=FakeLine(error=ZeroDivisionError()))
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError(), OSError(errno.EBADF, "Bad file descriptor"), ImportError("no module named x")]
+)
+def test_bugs_are_not_hidden(error: Exception) -> None:
+    """A bug is a plain traceback: nobody else could put it right. So is an error of the kernel that nothing refused."""
+    with pytest.raises(type(error)):
+        run("start", line=FakeLine(error=error))
 
 
 # -- orders --------------------------------------------------------------------------------------------------------
