@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from multi.check import Obstacle
     from multi.decide.reconcile import Task
     from multi.logs import LogLine, Unseen
-    from multi.machine import Ground, Machine
+    from multi.machine import LocalHost, Machine
     from multi.model.event import Event
     from multi.model.state import State
     from multi.model.step import Route
@@ -163,7 +163,7 @@ def check(selection: Selection, *, machine: Machine | None = None) -> tuple[Obst
         return tuple(obstacle for node in nodes for obstacle in room.obstacles(node, opened))
 
 
-def _with_values(node: Node, ground: Ground) -> Node:
+def _with_values(node: Node, ground: LocalHost) -> Node:
     """The node with what its env files hold now."""
     if not node.env_files:
         return node

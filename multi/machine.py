@@ -1,7 +1,7 @@
-"""What the rooms may ask of the machine: the door's frame, with no machine behind it.
+"""What the stages may ask of the machine, a protocol for each capability; `Machine` joins them.
 
-`multi.system.System` is the real one; the tests have a fake that keeps to the same contract, and one
-contract test runs on both. Everything that can be slow or go wrong is said here in the types.
+`multi.system.System` is the real one. The tests have a fake, and one contract test runs on both. Everything that can be
+slow or go wrong is said here in the types.
 """
 
 from __future__ import annotations
@@ -182,7 +182,6 @@ class MachineError(Exception):
     """The machine could not do it: `what` was tried, `why` it failed, `hint` what to try. `errno` as in errno(3)."""
 
     def __init__(self, what: str, why: str, hint: str = "", errno: int = 0) -> None:
-        """Keep the fields."""
         super().__init__(what, why, hint)
         self.what = what
         self.why = why
@@ -190,12 +189,11 @@ class MachineError(Exception):
         self.errno = errno
 
     def __str__(self) -> str:
-        """One line."""
         return f"{self.what}: {self.why}" + (f"; {self.hint}" if self.hint else "")
 
 
-class Ground(Protocol):
-    """The part of the door that parsing and expanding need: no process, nothing that acts."""
+class LocalHost(Protocol):
+    """What parsing and expanding need: no process, nothing that acts."""
 
     def surroundings(self) -> Surroundings:
         """Where we are."""
@@ -225,16 +223,18 @@ class Ground(Protocol):
         """Why we could not create or write that file, directories above it included; empty when we could."""
 
 
-class Machine(Ground, Protocol):
-    """The one door. No method decides anything; every wait ends."""
-
-    # -- looking ---------------------------------------------------------------------------------
+class Clock(Protocol):
+    """Two clocks: one for durations, one for people."""
 
     def now(self) -> float:
         """Seconds on a clock that only goes forward (CLOCK_MONOTONIC)."""
 
     def wall(self) -> float:
         """Seconds since the epoch: for people and for comparing with file times, never for durations."""
+
+
+class Users(Protocol):
+    """Who we are, and who others are."""
 
     def me(self) -> Me:
         """Who we are."""
@@ -245,23 +245,15 @@ class Machine(Ground, Protocol):
     def gid_of(self, group: str) -> int:
         """Group name or number -> gid. Raises `MachineError` for an unknown group."""
 
+
+class Files(Protocol):
+    """Files, read with suspicion and replaced atomically."""
+
     def read(self, path: str, limit: int) -> File | Unreadable | None:
         """A regular file's content, no link followed, at most `limit` bytes; None when nothing is there."""
 
     def listing(self, directory: str, suffix: str) -> tuple[str, ...]:
         """Absolute paths of the entries that end in `suffix`, sorted; empty when there is no such directory."""
-
-    def processes(self) -> ProcessTable:
-        """Every process that can be seen, once."""
-
-    def exists(self, pid: int) -> bool:
-        """Whether a process with that pid exists, even one that the census cannot see. EPERM is a yes."""
-
-    def cmdline(self, pid: int) -> tuple[str, ...]:
-        """Its words; empty when they cannot be read."""
-
-    def executed(self, pid: int) -> tuple[str, ...]:
-        """The words it was executed with; empty when it shows something else by now, as a title, or they are hidden."""
 
     def size(self, path: str) -> int:
         """Bytes of a file, 0 when it is not there or no regular file."""
@@ -274,6 +266,30 @@ class Machine(Ground, Protocol):
 
         Empty when nothing is there.
         """
+
+    def make_directory(self, path: str, user: str | None, group: str | None) -> None:
+        """Make `path` and what is missing above it, for that user. Raises `MachineError`."""
+
+    def write(self, writes: Sequence[FileWrite]) -> Sequence[MachineError | None]:
+        """Replace each file atomically: temporary file, fsync, rename, read back. They share the flushes.
+
+        Files take their place in the order of the writes, and when this returns all are on disk. The answers have the
+        same order: None, or why this file is as it was. One that is refused holds up no other.
+        """
+
+    def amend(self, path: str, old: bytes, new: bytes) -> None:
+        """Put `new` in the place of `old`, of the same length and one byte different, in a file that holds it once.
+
+        It is not flushed: for what means nothing any more after the machine has gone down. Fine when `old` is not
+        there. Raises `MachineError`.
+        """
+
+    def remove(self, path: str) -> None:
+        """Remove it; fine when it is not there. Raises `MachineError`."""
+
+
+class Logs(Protocol):
+    """Logs that others write, followed through rotation and truncation."""
 
     def log_begin(self, key: str, path: str, limit: int) -> bytes:
         """Begin to read a log for this key: its last `limit` bytes at most. One that is not there yet is empty.
@@ -288,37 +304,25 @@ class Machine(Ground, Protocol):
         is read from its beginning. A line that was not finished before either ends there.
         """
 
-    def notifies(self, key: str, program: str, user: str | None, group: str | None) -> bool | None:
-        """Whether a Celery that `program` runs, as that user, would load our entry point and tell when it is ready.
 
-        None where another Python has to be asked: `Probed` follows, within half a minute. Each is asked once, as that
-        user, for all keys that want to know it. Raises `MachineError` for an unknown user.
-        """
+class ProcessList(Protocol):
+    """What can be seen of processes."""
 
-    def token(self) -> str:
-        """A fresh random word, 128 bits."""
+    def processes(self) -> ProcessTable:
+        """Every process that can be seen, once."""
 
-    # -- files -----------------------------------------------------------------------------------
+    def exists(self, pid: int) -> bool:
+        """Whether a process with that pid exists, even one that the process table does not show. EPERM is a yes."""
 
-    def make_directory(self, path: str, user: str | None, group: str | None) -> None:
-        """Make `path` and what is missing above it, for that user. Raises `MachineError`."""
+    def cmdline(self, pid: int) -> tuple[str, ...]:
+        """Its words; empty when they cannot be read."""
 
-    def write(self, writes: Sequence[FileWrite]) -> Sequence[MachineError | None]:
-        """Replace each file atomically: temporary file, fsync, rename, read back. They share the flushes.
+    def executed(self, pid: int) -> tuple[str, ...]:
+        """The words it was executed with; empty when it shows something else by now, as a title, or they are hidden."""
 
-        Files take their place in the order of the drafts, and when this returns all are on disk. The answers have the
-        same order: None, or why this file is as it was. One that is refused holds up no other.
-        """
 
-    def amend(self, path: str, old: bytes, new: bytes) -> None:
-        """Put `new` in the place of `old`, of the same length and one byte different, in a file that holds it once.
-
-        It is not flushed: for what means nothing any more after the machine has gone down. Fine when `old` is not
-        there. Raises `MachineError`.
-        """
-
-    def remove(self, path: str) -> None:
-        """Remove it; fine when it is not there. Raises `MachineError`."""
+class Locks(Protocol):
+    """Locks of files, one for each key."""
 
     def lock(self, key: str, path: str, user: str | None, group: str | None) -> Holder | None:
         """Take the lock now (None), or be told who holds it and get `Locked` later. Raises `MachineError`.
@@ -335,7 +339,9 @@ class Machine(Ground, Protocol):
     def unlock(self, key: str) -> None:
         """Give the lock back, or the wait for it up."""
 
-    # -- processes -------------------------------------------------------------------------------
+
+class Processes(Protocol):
+    """Processes that are started, signalled and watched."""
 
     def may_launch(self, launch: Launch) -> None:
         """Raise `MachineError` for what of it only root could grant, and we are not root. Nothing is done."""
@@ -355,14 +361,31 @@ class Machine(Ground, Protocol):
     def watch(self, key: str, proc: Proc) -> None:
         """Report the `Ended` of this process, also when it is gone already."""
 
+
+class Probes(Protocol):
+    """How a node tells that it is ready."""
+
     def notify_address(self, key: str, token: str) -> str:
         """Open a notification socket for the node and return what belongs in NOTIFY_SOCKET. Raises `MachineError`.
 
         The address is made from the token alone where the system allows, so it can be opened again later.
         """
 
+    def notifies(self, key: str, program: str, user: str | None, group: str | None) -> bool | None:
+        """Whether a Celery that `program` runs, as that user, would load our entry point and tell when it is ready.
+
+        None where another Python has to be asked: `Probed` follows, within half a minute. Each is asked once, as that
+        user, for all keys that want to know it. Raises `MachineError` for an unknown user.
+        """
+
     def probe(self, key: str, kind: str, what: str, launch: Launch) -> None:
         """Begin one ``tcp`` or ``exec`` probe: `Probed` follows. A command runs as the node does, see `launch`."""
+
+    def probe_says(self, key: str) -> str:
+        """The last line that the ``exec`` probe under way has printed, cut short; empty when there is none."""
+
+    def end_probe(self, key: str) -> None:
+        """End the probe under way, a command with its process group; fine when there is none."""
 
     def listens(self, procs: Sequence[Proc], at: tuple[str, int]) -> str:
         """Whether one of these processes has the socket that a connection to this address goes to.
@@ -373,11 +396,9 @@ class Machine(Ground, Protocol):
     def taken(self, what: str) -> bool:
         """Whether somebody listens at ``HOST:PORT`` of this machine, as far as that can be told at once."""
 
-    def end_probe(self, key: str) -> None:
-        """End the probe under way, a command with its process group; fine when there is none."""
 
-    def probe_says(self, key: str) -> str:
-        """The last line that the ``exec`` probe under way has printed, cut short; empty when there is none."""
+class Parent(Protocol):
+    """Whoever started us."""
 
     def terminal_gone(self) -> bool:
         """Whether we had a controlling terminal when we were made, and have lost it since: it was hung up."""
@@ -390,6 +411,13 @@ class Machine(Ground, Protocol):
 
         What hangs elsewhere than in `wait` says nothing. Nothing happens where nobody asks.
         """
+
+
+class Machine(LocalHost, Clock, Users, Files, Logs, ProcessList, Locks, Processes, Probes, Parent, Protocol):
+    """The one door. No method decides anything; every wait ends."""
+
+    def token(self) -> str:
+        """A fresh random word, 128 bits."""
 
     def make_room(self, nodes: int) -> int:
         """Get ready to hold so many nodes at once; how many there is room for, one at the least."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from multi.selection.words import Words
 
 if TYPE_CHECKING:
-    from multi.machine import Ground, Machine
+    from multi.machine import LocalHost, Machine
     from multi.views import Selection
 
 
-def of_words(command: str, words: Sequence[str], local: Ground, *, foreground: bool = False) -> Selection:
+def of_words(command: str, words: Sequence[str], local: LocalHost, *, foreground: bool = False) -> Selection:
     """The nodes that the words and the configuration make, whatever is on record."""
     return Words(command, words, local, foreground=foreground).pure()
 

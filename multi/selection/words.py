@@ -18,7 +18,7 @@ from multi.words import expand, grammar
 from multi.words.spec import Given, Spec
 
 if TYPE_CHECKING:
-    from multi.machine import Ground
+    from multi.machine import LocalHost
     from multi.settings.config import Config, Layer
     from multi.settings.presets import Preset
     from multi.words.expand import Expansion
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Words:
     """One command line, with the configuration and the presets that it is read with."""
 
-    def __init__(self, command: str, words: Sequence[str], local: Ground, *, foreground: bool = False) -> None:
+    def __init__(self, command: str, words: Sequence[str], local: LocalHost, *, foreground: bool = False) -> None:
         """Read the words, and the configuration and the preset that they name."""
         self.here = here = local.surroundings()
         opening = grammar.opening(words)
