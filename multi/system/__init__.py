@@ -7,15 +7,30 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+from multi.machine import Me
+from multi.system import files
 from multi.system.local import Local
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from multi.machine import File, FileWrite, Happening, Holder, Launch, MachineError, Me, Unreadable
+    from multi.machine import FileWrite, Launch, MachineError
     from multi.model.process import Proc, ProcessTable
+    from multi.system.parts import Parts
+
+F = TypeVar("F")
+
+
+class _By(Generic[F]):
+    """A method of `multi.machine.Machine`, by the method of the part that does it."""
+
+    def __init__(self, find: Callable[[Parts], F]) -> None:
+        self._find = find
+
+    def __get__(self, system: System, owner: type[System]) -> F:
+        return self._find(system.parts)
 
 
 class System(Local):
@@ -28,11 +43,9 @@ class System(Local):
     """
 
     def __init__(self, *, pidfd: bool = True, procfs: bool = True, signals: Sequence[int] = ()) -> None:
-        from multi.system import files
         from multi.system.parts import Parts
 
-        self._files = files
-        self._parts = Parts(pidfd=pidfd, procfs=procfs, signals=signals)
+        self.parts = Parts(pidfd=pidfd, procfs=procfs, signals=signals)
 
     def __enter__(self) -> System:  # noqa: PYI034 -- typing.Self is Python 3.11
         return self
@@ -40,15 +53,43 @@ class System(Local):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Give everything back. The nodes live on; the launcher does not."""
-        self._parts.close()
+    close = _By(lambda parts: parts.close)
+    release = _By(lambda parts: parts.release)
+    wait = _By(lambda parts: parts.wait)
 
-    def release(self, key: str) -> None:
-        self._parts.release(key)
+    uid_of = _By(lambda parts: parts.users.uid_of)
+    gid_of = _By(lambda parts: parts.users.gid_of)
 
-    def wait(self, until: float | None) -> Sequence[Happening]:
-        return self._parts.wait(until)
+    read = staticmethod(files.read)
+    listing = staticmethod(files.listing)
+    size = staticmethod(files.size)
+    tail = staticmethod(files.tail)
+    fingerprint = staticmethod(files.fingerprint)
+    amend = staticmethod(files.amend)
+    remove = staticmethod(files.remove)
+    log_begin = _By(lambda parts: parts.logs.begin)
+    log_more = _By(lambda parts: parts.logs.more)
+
+    exists = _By(lambda parts: parts.processes.exists)
+    cmdline = _By(lambda parts: parts.processes.platform.cmdline)
+    executed = _By(lambda parts: parts.processes.platform.executed)
+    signal = _By(lambda parts: parts.watches.signal)
+    watch = _By(lambda parts: parts.watches.watch)
+
+    lock = _By(lambda parts: parts.locks.lock)
+    holder = _By(lambda parts: parts.locks.holder)
+    holds = _By(lambda parts: parts.locks.holds)
+    unlock = _By(lambda parts: parts.locks.release)
+
+    make_room = _By(lambda parts: parts.open_files.make_room)
+    launch = _By(lambda parts: parts.launcher.launch)
+    open_gate = _By(lambda parts: parts.launcher.open_gate)
+    shut_gate = _By(lambda parts: parts.launcher.shut_gate)
+
+    notify_address = _By(lambda parts: parts.notifications.address)
+    notifies = _By(lambda parts: parts.probes.notifies)
+    probe = _By(lambda parts: parts.probes.begin)
+    probe_says = _By(lambda parts: parts.probes.last_line)
 
     def now(self) -> float:
         return time.monotonic()
@@ -57,129 +98,43 @@ class System(Local):
         return time.time()
 
     def me(self) -> Me:
-        from multi.machine import Me
-
         return Me(uid=os.geteuid(), pid=os.getpid())
 
     def token(self) -> str:
         return os.urandom(16).hex()
 
-    def uid_of(self, user: str) -> int:
-        return self._parts.users.identity(user, None)[0]
-
-    def gid_of(self, group: str) -> int:
-        return self._parts.users.identity(None, group)[1]
-
-    def read(self, path: str, limit: int) -> File | Unreadable | None:
-        return self._files.read(path, limit)
-
-    def listing(self, directory: str, suffix: str) -> tuple[str, ...]:
-        return self._files.listing(directory, suffix)
-
-    def size(self, path: str) -> int:
-        return self._files.size(path)
-
-    def tail(self, path: str, offset: int, limit: int) -> bytes:
-        return self._files.tail(path, offset, limit)
-
-    def fingerprint(self, path: str) -> str:
-        return self._files.fingerprint(path)
-
     def make_directory(self, path: str, user: str | None, group: str | None) -> None:
-        self._files.make_directory(path, self._parts.users.owner(user, group))
+        files.make_directory(path, self.parts.users.owner(user, group))
 
     def write(self, writes: Sequence[FileWrite]) -> Sequence[MachineError | None]:
-        return self._files.write(writes, self._parts.users.owner)
-
-    def amend(self, path: str, old: bytes, new: bytes) -> None:
-        self._files.amend(path, old, new)
-
-    def remove(self, path: str) -> None:
-        self._files.remove(path)
-
-    def log_begin(self, key: str, path: str, limit: int) -> bytes:
-        return self._parts.logs.begin(key, path, limit)
-
-    def log_more(self, key: str, limit: int) -> bytes:
-        return self._parts.logs.more(key, limit)
+        return files.write(writes, self.parts.users.owner)
 
     def processes(self) -> ProcessTable:
-        return self._parts.processes.table()
-
-    def exists(self, pid: int) -> bool:
-        return self._parts.processes.exists(pid)
-
-    def cmdline(self, pid: int) -> tuple[str, ...]:
-        return self._parts.processes.platform.cmdline(pid)
-
-    def executed(self, pid: int) -> tuple[str, ...]:
-        return self._parts.processes.platform.executed(pid)
-
-    def lock(self, key: str, path: str, user: str | None, group: str | None) -> Holder | None:
-        return self._parts.locks.lock(key, path, user, group)
-
-    def holder(self, key: str) -> Holder:
-        return self._parts.locks.holder(key)
-
-    def holds(self, key: str) -> bool:
-        return self._parts.locks.holds(key)
-
-    def unlock(self, key: str) -> None:
-        self._parts.locks.release(key)
-
-    def make_room(self, nodes: int) -> int:
-        return self._parts.open_files.make_room(nodes)
+        return self.parts.processes.table()
 
     def may_launch(self, launch: Launch) -> None:
         if os.geteuid() != 0:
             from multi.system import limits
 
-            self._parts.users.setting(launch)
+            self.parts.users.setting(launch)
             limits.may_grant(launch)
-
-    def launch(self, key: str, launch: Launch) -> None:
-        self._parts.launcher.launch(key, launch)
-
-    def open_gate(self, key: str) -> None:
-        self._parts.launcher.open_gate(key)
-
-    def shut_gate(self, key: str) -> None:
-        self._parts.launcher.shut_gate(key)
-
-    def signal(self, proc: Proc, signum: int) -> str:
-        return self._parts.watches.signal(proc, signum)
-
-    def watch(self, key: str, proc: Proc) -> None:
-        self._parts.watches.watch(key, proc)
-
-    def notify_address(self, key: str, token: str) -> str:
-        return self._parts.notifications.address(key, token)
-
-    def notifies(self, key: str, program: str, user: str | None, group: str | None) -> bool | None:
-        return self._parts.probes.notifies(key, program, user, group)
-
-    def probe(self, key: str, kind: str, what: str, launch: Launch) -> None:
-        self._parts.probes.begin(key, kind, what, launch)
-
-    def probe_says(self, key: str) -> str:
-        return self._parts.probes.last_line(key)
-
-    def end_probe(self, key: str) -> None:
-        if "probes" in vars(self._parts):  # else nobody has probed, so there is nothing to import
-            self._parts.probes.end(key)
 
     def listens(self, procs: Sequence[Proc], at: tuple[str, int]) -> str:
         from multi.system import ports
 
-        return ports.whose(procs, at, self._parts.processes.is_same, procfs=self._parts.processes.procfs)
+        return ports.whose(procs, at, self.parts.processes.is_same, procfs=self.parts.processes.procfs)
 
     def taken(self, what: str) -> bool:
         from multi.system import ports
 
         return ports.taken(what)
 
+    def end_probe(self, key: str) -> None:
+        if "probes" in vars(self.parts):  # else nobody has probed, so there is nothing to import
+            self.parts.probes.end(key)
+
     def terminal_gone(self) -> bool:
-        return self._parts.signals is not None and self._parts.signals.terminal_gone()
+        return self.parts.signals is not None and self.parts.signals.terminal_gone()
 
     def tell(self, text: str) -> None:
         from multi.system import notify
@@ -189,4 +144,4 @@ class System(Local):
     def answer_watchdog(self) -> None:
         from multi.system import notify
 
-        notify.answer_watchdog(self._parts.poller)
+        notify.answer_watchdog(self.parts.poller)

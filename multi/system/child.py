@@ -19,6 +19,7 @@ import stat
 
 from multi.machine import INSTANCE, INSTANCE_PID
 from multi.system import trusted_path
+from multi.system.local import candidates
 
 GO = b"g"
 PREPARED = "prepared"
@@ -45,7 +46,6 @@ class StepError(Exception):
     """One step of setting up a node failed: `what`, `why`, `hint`, errno."""
 
     def __init__(self, what: str, error: OSError | None, hint: str, code: int = 0) -> None:
-        """Keep the fields; `error` gives reason and number."""
         super().__init__(what)
         reason = (error.strerror or str(error)) if error is not None else ""
         self.why = f"{what}: {reason}" if reason else what
@@ -277,32 +277,24 @@ def _open_as_root(path: str, links: int) -> int:
 
 def find_program(word: bytes, env: dict[bytes, bytes]) -> bytes:
     """The file that `word` means, with the node's own PATH. Raises `StepError` naming what was looked for."""
-    shown = os.fsdecode(word)
-    if b"/" in word:
-        candidates = [word]
-        where = ""
-    else:
-        path = env.get(b"PATH", os.fsencode(os.defpath))
-        candidates = [os.path.join(directory or b".", word) for directory in path.split(b":")]
-        where = f" in PATH={os.fsdecode(path)}"
-    denied: bytes | None = None
-    for candidate in candidates:
-        if os.path.isfile(candidate):
-            if os.access(candidate, os.X_OK):
-                return candidate
-            denied = denied or candidate
-    if denied is not None:
+    name, path = os.fsdecode(word), os.fsdecode(env.get(b"PATH", os.fsencode(os.defpath)))
+    files = [file for file in candidates(name, path) if os.path.isfile(file)]
+    for file in files:
+        if os.access(file, os.X_OK):
+            return os.fsencode(file)
+    if files:
         raise StepError(
-            f"cannot execute {os.fsdecode(denied)}",
+            f"cannot execute {files[0]}",
             OSError(errno.EACCES, "it is not executable for this user"),
-            f"chmod +x {os.fsdecode(denied)}, or check --uid",
+            f"chmod +x {files[0]}, or check --uid",
         )
-    if not where and os.path.isdir(word):
+    if "/" in name and os.path.isdir(name):
         raise StepError(
-            f"cannot execute {shown}", OSError(errno.EISDIR, "it is a directory"), "check --cmd and --executable"
+            f"cannot execute {name}", OSError(errno.EISDIR, "it is a directory"), "check --cmd and --executable"
         )
+    where = "" if "/" in name else f" in PATH={path}"
     raise StepError(
-        f"cannot find the program {shown!r}{where}",
+        f"cannot find the program {name!r}{where}",
         OSError(errno.ENOENT, "no such file"),
         "check --cmd and --executable, or give a full path",
     )

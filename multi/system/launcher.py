@@ -43,7 +43,7 @@ class _Child:
 
 
 class Launcher:
-    """Our side of the launcher, which is forked for the first request."""
+    """The children of the launcher, with their gates and ends."""
 
     def __init__(  # noqa: PLR0913, PLR0917 -- the parts that it works with
         self,
@@ -59,16 +59,11 @@ class Launcher:
         self._users = users
         self._processes = processes
         self._watches = watches
-        self._files = files
+        self._channel = _Channel(poller, processes, files, self)
         self._children: dict[int, _Child] = {}
         self._current: dict[str, int] = {}  # the id of each key's launch
         self._born: dict[Proc, int] = {}  # which of the children it is
         self._next = 1
-        self._control: socket.socket | None = None
-        self._received = b""
-        self._requests: deque[tuple[int, bytes]] = deque()  # launches that the launcher has not taken yet
-        self._unsent = b""  # the rest of one that it has taken half
-        self._given_up = 0  # errno(3) that the launcher ended of
         watches.parent = self._tells
 
     def pids(self, key: str) -> set[int]:
@@ -84,7 +79,7 @@ class Launcher:
         """Ask the launcher for a process. It forks while we go on: nobody waits here until it takes the request."""
         try:
             payload = marshal.dumps(self._request(launch))
-            self._start()
+            self._channel.open()
         except MachineError as error:
             self._queue.append(LaunchFailed(key, f"{error.what}: {error.why}", error.hint, error.errno))
             return
@@ -93,12 +88,10 @@ class Launcher:
             hint = FORK_HINTS.get(code, "") or files_hint(code)
             self._queue.append(LaunchFailed(key, f"cannot start a process: {error.strerror}", hint, code))
             return
-        ident = self._next
+        ident = self._current[key] = self._next
         self._next += 1
         self._children[ident] = _Child(key)
-        self._current[key] = ident
-        self._requests.append((ident, server.HEADER.pack(len(payload), ident) + payload))
-        self._send()
+        self._channel.send(ident, payload)
 
     def _request(self, launch: Launch) -> Request:
         env, identity = self._users.setting(launch)
@@ -116,76 +109,22 @@ class Launcher:
             None if output is None else (output.pid, output.start_id),
         )
 
-    def _start(self) -> None:
-        if self._control is not None:
-            return
-        import warnings
-
-        ours, theirs = socket.socketpair()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        with warnings.catch_warnings():
-            # Python 3.12 warns when an embedding program has threads; the launcher touches no lock of theirs.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            try:
-                pid = os.fork()
-            except OSError:
-                ours.close()
-                theirs.close()
-                raise
-        if pid == 0:
-            ours.close()
-            server.serve(theirs, self._files.callers)
-        theirs.close()
-        ours.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
-        self._processes.launcher, self._control = pid, ours
-        self._poller.add(ours.fileno(), self._hear)
-
-    def _send(self) -> None:
-        """Hand over as much as the launcher takes now."""
-        control = self._control
-        if control is None:
-            return
-        waiting = bool(self._requests or self._unsent)
-        try:
-            while self._requests or self._unsent:
-                if self._unsent:
-                    self._unsent = self._unsent[control.send(self._unsent) :]
-                else:
-                    self._send_first(control)
-        except BlockingIOError:
-            self._poller.change(control.fileno(), select.POLLIN | select.POLLOUT)
-            return
-        except OSError:
-            self._died()
-            return
-        if waiting:
-            self._poller.change(control.fileno(), select.POLLIN)
-
-    def _send_first(self, control: socket.socket) -> None:
-        """Send the first request and the node's end of its gate. Raises `OSError` when they are not taken."""
-        ident, data = self._requests[0]
+    def make_gate(self, ident: int) -> tuple[socket.socket, socket.socket] | None:
+        """Our end of a gate and the node's; None when its launch was given up, or no descriptor is left."""
         child = self._children.get(ident)
-        if child is None or child.failed:  # it was given up meanwhile
-            self._requests.popleft()
-            return
+        if child is None or child.failed:
+            return None
         try:
-            ours, theirs = socket.socketpair()
+            return socket.socketpair()
         except OSError as error:
-            self._requests.popleft()
             code = error.errno or 0
             self._fail(child, f"cannot start a process: {error.strerror}", files_hint(code), code)
-            return
-        with theirs:
-            try:
-                sent = socket.send_fds(control, [data], [theirs.fileno()])
-            except OSError:
-                ours.close()
-                raise
-        self._requests.popleft()
-        self._unsent = data[sent:]
-        child.gate = ours
-        self._poller.add(ours.fileno(), partial(self._gate_speaks, ident))
+            return None
+
+    def taken(self, ident: int, gate: socket.socket) -> None:
+        """The launcher has the request and the node's end of its gate."""
+        self._children[ident].gate = gate
+        self._poller.add(gate.fileno(), partial(self._gate_speaks, ident))
 
     def _fail(self, child: _Child, why: str, hint: str, code: int) -> None:
         child.failed = True
@@ -266,32 +205,11 @@ class Launcher:
             self._queue.append(Ended(key, proc, child.status))
         return not child.ended or child.status is not None
 
-    def _hear(self) -> None:
-        """Hear what the launcher has to say, and hand over what it can take."""
-        if self._control is None:
+    def ended(self, kind: bytes, ident: int, status: int) -> None:
+        """The launcher says so."""
+        child = self._children.get(ident)
+        if child is None:
             return
-        try:
-            data = self._control.recv(1 << 16)
-        except BlockingIOError:
-            self._send()
-            return
-        except ConnectionError:
-            data = b""
-        if not data:
-            self._died()
-            return
-        data = self._received + data
-        whole = len(data) // server.ENDED.size * server.ENDED.size
-        self._received = data[whole:]
-        for kind, ident, status in server.ENDED.iter_unpack(data[:whole]):
-            if kind == server.KIND_GIVEN_UP:
-                self._given_up = status
-            elif ident in self._children:
-                self._child_ended(kind, ident, status)
-        self._send()
-
-    def _child_ended(self, kind: bytes, ident: int, status: int) -> None:
-        child = self._children[ident]
         if child.gate is not None:
             self._gate_speaks(ident)  # what it still had to say comes before its end
         child.ended, child.status = True, status
@@ -305,12 +223,8 @@ class Launcher:
         elif not child.failed:
             self._queue.append(LaunchFailed(child.key, _ended_early(status), "look at the kernel's log", 0))
 
-    def _died(self) -> None:
-        """Somebody killed it, or it has run out of descriptors. The nodes go on, only their exit statuses are lost."""
-        self._requests.clear()
-        self._unsent = b""
-        self._close_control()
-        code = self._given_up
+    def died(self, code: int) -> None:
+        """Somebody killed the launcher, or it gave up with that errno: the exit statuses of its children are lost."""
         why = f"the launcher gave up: {os.strerror(code)}" if code else "the launcher was killed"
         hint = (files_hint(code) if code else "") or "try again"
         if code == server.ELSEWHERE:
@@ -344,7 +258,125 @@ class Launcher:
         """The nodes live on; the launcher does not."""
         for key in list(self._current):
             self.release(key)
-        self._close_control()
+        self._channel.close()
+
+
+class _Channel:
+    """The launcher itself, forked when it is first needed, and the socket to it."""
+
+    def __init__(self, poller: Poller, processes: Processes, files: limits.OpenFiles, children: Launcher) -> None:
+        self._poller = poller
+        self._processes = processes
+        self._files = files
+        self._children = children
+        self._socket: socket.socket | None = None
+        self._received = b""
+        self._requests: deque[tuple[int, bytes]] = deque()  # launches that the launcher has not taken yet
+        self._unsent = b""  # the rest of one that it has taken half
+        self._given_up = 0  # errno(3) that the launcher ended of
+
+    def open(self) -> None:
+        """Fork the launcher, unless it is there. Raises `OSError`."""
+        if self._socket is not None:
+            return
+        import warnings
+
+        ours, theirs = socket.socketpair()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with warnings.catch_warnings():
+            # Python 3.12 warns when an embedding program has threads; the launcher touches no lock of theirs.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            try:
+                pid = os.fork()
+            except OSError:
+                ours.close()
+                theirs.close()
+                raise
+        if pid == 0:
+            ours.close()
+            server.serve(theirs, self._files.callers)
+        theirs.close()
+        ours.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
+        self._processes.launcher, self._socket = pid, ours
+        self._poller.add(ours.fileno(), self._hear)
+
+    def send(self, ident: int, payload: bytes) -> None:
+        self._requests.append((ident, server.HEADER.pack(len(payload), ident) + payload))
+        self._send()
+
+    def _send(self) -> None:
+        """Hand over as much as the launcher takes now."""
+        control = self._socket
+        if control is None:
+            return
+        waiting = bool(self._requests or self._unsent)
+        try:
+            while self._requests or self._unsent:
+                if self._unsent:
+                    self._unsent = self._unsent[control.send(self._unsent) :]
+                else:
+                    self._send_first(control)
+        except BlockingIOError:
+            self._poller.change(control.fileno(), select.POLLIN | select.POLLOUT)
+            return
+        except OSError:
+            self._died()
+            return
+        if waiting:
+            self._poller.change(control.fileno(), select.POLLIN)
+
+    def _send_first(self, control: socket.socket) -> None:
+        """Send the first request and the node's end of its gate. Raises `OSError` when they are not taken."""
+        ident, data = self._requests[0]
+        gate = self._children.make_gate(ident)
+        if gate is None:
+            self._requests.popleft()
+            return
+        ours, theirs = gate
+        with theirs:
+            try:
+                sent = socket.send_fds(control, [data], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise
+        self._requests.popleft()
+        self._unsent = data[sent:]
+        self._children.taken(ident, ours)
+
+    def _hear(self) -> None:
+        """Hear what the launcher has to say, and hand over what it can take."""
+        if self._socket is None:
+            return
+        try:
+            data = self._socket.recv(1 << 16)
+        except BlockingIOError:
+            self._send()
+            return
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._died()
+            return
+        data = self._received + data
+        whole = len(data) // server.ENDED.size * server.ENDED.size
+        self._received = data[whole:]
+        for kind, ident, status in server.ENDED.iter_unpack(data[:whole]):
+            if kind == server.KIND_GIVEN_UP:
+                self._given_up = status
+            else:
+                self._children.ended(kind, ident, status)
+        self._send()
+
+    def _died(self) -> None:
+        self._requests.clear()
+        self._unsent = b""
+        self._close()
+        self._children.died(self._given_up)
+
+    def close(self) -> None:
+        """End the launcher."""
+        self._close()
         if self._processes.launcher:
             try:
                 os.waitpid(self._processes.launcher, 0)
@@ -352,11 +384,11 @@ class Launcher:
                 pass  # somebody who embeds us reaps all children
             self._processes.launcher = 0
 
-    def _close_control(self) -> None:
-        if self._control is not None:
-            self._poller.drop(self._control.fileno())
-            self._control.close()
-            self._control = None
+    def _close(self) -> None:
+        if self._socket is not None:
+            self._poller.drop(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
 
 
 def _ended_early(status: int) -> str:

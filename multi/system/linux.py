@@ -9,6 +9,7 @@ from functools import cache
 
 from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PID, INSTANCE_PIDFILE, INSTANCE_PROBE, MachineError
 from multi.model.process import Instance, Proc, ProcessInfo
+from multi.system.local import candidates
 from multi.value import replace
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -260,10 +261,10 @@ def instance_of(env: dict[bytes, bytes]) -> Instance | None:
 def table() -> tuple[dict[int, ProcessInfo], bool]:
     """Every process that can be seen, and whether the table is settled: see `ProcessTable`.
 
-    One that ends between the listing and the look at it may have forked before, and its child may be in no listing
-    yet: a family that never stands still would not be seen at all. So while any has ended, or is about to, list again
-    and look at those that are new; where all were still there, whatever is missing has a parent in the table. One in
-    the middle of execve(2) is looked at again when it has come through: until then nothing tells whose it is.
+    A process that ends between the listing and the look at it may have forked before, and its child may be in no
+    listing yet: a tree that forks all the time would not be seen at all. So while any process has ended, or is about
+    to, list again and look at the new ones. When all were there, whatever is missing has a parent in the table. A
+    process in the middle of execve(2) is looked at again afterwards: until then nothing tells whose it is.
     """
     _prove_procfs()
     boottime = _boottime()
@@ -336,6 +337,5 @@ def without_title(words: tuple[str, ...], program: str, base: str, path: str) ->
     """
     if not words or not words[-1]:
         return ()
-    places = [""] if "/" in words[0] else path.split(":")
-    files = (os.path.realpath(os.path.join(base, place, words[0])) for place in places)
+    files = map(os.path.realpath, candidates(words[0], path, base))
     return words if os.path.realpath(program) in files else ()

@@ -52,9 +52,7 @@ class Local:
 
     def program(self, name: str, path: str) -> str:
         """Where a program is found by `path`; as it is when it is found nowhere."""
-        import shutil
-
-        return shutil.which(name, path=path) or name
+        return which(name, path) or name
 
     def load(self, path: str) -> bytes:
         """A configuration file. Raises `OSError`, and `NotPermittedError` for one that root must not believe."""
@@ -139,6 +137,16 @@ class Local:
         if not os.path.isdir(at):
             return f"cannot be made: {at} is no directory"
         return "" if os.access(at, os.W_OK | os.X_OK) else f"cannot be made: this user may not write in {at}"
+
+
+def candidates(word: str, path: str, base: str = "") -> list[str]:
+    """The files that the name of a program may mean, in the order of PATH; `base` is where its process is."""
+    return [os.path.join(base, directory, word) for directory in ([""] if "/" in word else path.split(":"))]
+
+
+def which(word: str, path: str) -> str | None:
+    """The file that execvp(3) would execute."""
+    return next((file for file in candidates(word, path) if os.path.isfile(file) and os.access(file, os.X_OK)), None)
 
 
 def _refuse_planted(path: str, found: os.stat_result) -> None:

@@ -59,7 +59,7 @@ class Locks:
                 won = _take(fd)
             except OSError as error:
                 os.close(fd)
-                raise MachineError(f"cannot lock {path}", error.strerror or str(error), "", error.errno or 0) from error
+                raise files.cannot("lock", path, error) from error
             if not won or _is_current(fd, path):
                 break
             os.close(fd)  # the file was replaced between open and lock: that lock excludes nobody

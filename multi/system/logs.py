@@ -38,7 +38,6 @@ class Log:
     """An open log and how far it was read. A log that is not there yet is empty."""
 
     def __init__(self, path: str) -> None:
-        """Open nothing yet."""
         self._path = path
         self._fd = -1
         self._at = 0
@@ -89,7 +88,6 @@ class Log:
         return data
 
     def close(self) -> None:
-        """Close the file."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from multi.system.local import which
+
 _GROUP = "[celery.commands]"
 _OURS = "multi.celery_ready"
 TIMEOUT = 30.0  # seconds for a Python to start and look at what is installed in it
@@ -38,9 +40,8 @@ def _prefix(python: str) -> str:
 
 def interpreter(program: str) -> str | None:
     """The Python behind a program's name: itself, or what its first line names."""
-    import shutil
-
-    path = shutil.which(program)
+    search = os.environ.get("PATH", os.defpath)
+    path = which(program, search)
     if path is None:
         return None
     if os.path.basename(path).startswith(("python", "pypy")):
@@ -52,7 +53,7 @@ def interpreter(program: str) -> str | None:
         return None
     words = os.fsdecode(first.removeprefix(b"#!")).split() if first.startswith(b"#!") else []
     if words and os.path.basename(words[0]) == "env":
-        words = [shutil.which(word) or "" for word in words[1:] if not word.startswith("-")]
+        words = [which(word, search) or "" for word in words[1:] if not word.startswith("-")]
     return words[0] if words and os.path.basename(words[0]).startswith(("python", "pypy")) else None
 
 

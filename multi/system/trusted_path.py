@@ -40,7 +40,6 @@ class UnsafeError(OSError):
     """Root must not go there: `strerror` says why, `hint` what to try."""
 
     def __init__(self, why: str, hint: str) -> None:
-        """Keep both; to whoever asks for a number it is EPERM."""
         super().__init__(errno.EPERM, why)
         self.hint = hint
 
@@ -56,21 +55,17 @@ class Directory:
     __slots__ = ("fd", "guarded", "path")
 
     def __init__(self, directory: str, fd: int | None, *, guarded: bool = False) -> None:
-        """Take the descriptor over."""
         self.path = directory
         self.fd = fd
         self.guarded = guarded
 
     def __enter__(self) -> Directory:
-        """Nothing to do; `close` is what matters."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close."""
         self.close()
 
     def close(self) -> None:
-        """Close the directory."""
         if self.fd is not None:
             os.close(self.fd)
             self.fd = None
@@ -128,10 +123,9 @@ class _Descent:
     """One path, a step at a time. State of one call of `go`."""
 
     def __init__(self, users: Collection[int] | None, groups: Collection[int], maker: Owner | None = None) -> None:
-        """Go nowhere yet. What is missing is made where there is a `maker`."""
         self._users = users
         self._groups = groups
-        self._maker = maker
+        self._maker = maker  # of what is missing; None makes nothing
         self._links = 0
         self._shown = "/"
         self._bent = False  # somebody else than root could have moved what we came through

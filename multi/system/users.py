@@ -30,6 +30,12 @@ class Users:
             found = self._found[(user, group)] = _look_up(user, group)
         return found
 
+    def uid_of(self, user: str) -> int:
+        return self.identity(user, None)[0]
+
+    def gid_of(self, group: str) -> int:
+        return self.identity(None, group)[1]
+
     def owner(self, user: str | None, group: str | None) -> Owner | None:
         """Who shall own what is made for that user; None where it is whoever we are. Raises `MachineError`."""
         if os.geteuid() != 0 or (user is None and group is None):

@@ -31,7 +31,7 @@ PARSING_NAMES = """
 """
 COSTLY = frozenset(COSTLY_NAMES.split())
 COMMAND_LINE = frozenset({"cli", "cli.commands", "cli.screen", "cli.words", "errors", "text", "value"})
-DOOR = frozenset({"system", "system.local"})
+DOOR = frozenset({"system", "system.files", "system.local", "system.trusted_path"})
 WORDS = COMMAND_LINE | DOOR | frozenset(PARSING_NAMES.split())
 LOOKING = WORDS | {
     "codec",
@@ -50,11 +50,9 @@ LOOKING = WORDS | {
     "observe.trust",
     "selection.places",
     "selection.records",
-    "system.files",
     "system.linux",
     "system.parts",
     "system.processes",
-    "system.trusted_path",
     "system.users",
 }
 LOOKING |= {"report", "report.lines", "report.progress", "report.status"}
