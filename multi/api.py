@@ -90,10 +90,10 @@ def select(
 def presets(*, machine: Machine | None = None) -> tuple[str, ...]:
     """The names of the presets of the user, of the system, and of those that come with `multi`."""
     from multi.settings import config
-    from multi.settings import presets as room
+    from multi.settings.presets import available
 
     here = (machine or _local()).surroundings()
-    return room.available(config.preset_directories(here.environ, here.home))
+    return available(config.preset_directories(here.environ, here.home))
 
 
 def look(selection: Selection, *, machine: Machine | None = None) -> tuple[View, ...]:
@@ -141,7 +141,7 @@ def plan(command: str, selection: Selection, *, machine: Machine | None = None) 
 
     with _opened(machine) as opened:
         tasks = _tasks(command, selection, opened)
-        states = reconcile.states(tasks, _states(tasks, opened))
+        states = reconcile.at_their_turn(tasks, _states(tasks, opened))
     return tuple(route(request, state, node) for (node, request), state in zip(tasks, states, strict=True))
 
 
@@ -156,20 +156,20 @@ def diff(selection: Selection, *, machine: Machine | None = None) -> tuple[Diffe
 
 def check(selection: Selection, *, machine: Machine | None = None) -> tuple[Obstacle, ...]:
     """What a start of these nodes would fail of. Reads only."""
-    from multi import check as room
+    from multi.check import obstacles
 
     with _opened(machine) as opened:
         nodes = [_with_values(node, opened) for node in selection.nodes]
-        return tuple(obstacle for node in nodes for obstacle in room.obstacles(node, opened))
+        return tuple(obstacle for node in nodes for obstacle in obstacles(node, opened))
 
 
-def _with_values(node: Node, ground: LocalHost) -> Node:
+def _with_values(node: Node, local: LocalHost) -> Node:
     """The node with what its env files hold now."""
     if not node.env_files:
         return node
     from multi.settings import envfile
 
-    values = envfile.read_env_files(node.env_files, ground.load)
+    values = envfile.read_env_files(node.env_files, local.load)
     return envfile.with_values(envfile.with_digests(node, values), values)
 
 
@@ -177,7 +177,7 @@ def logs(
     selection: Selection, *, lines: int = 10, follow: bool = False, machine: Machine | None = None
 ) -> Iterator[LogLine]:
     """The last lines of the nodes' logs, merged; with `follow` what is added, until SIGINT or SIGTERM. Reads only."""
-    from multi import logs as room
+    from multi.logs import read
 
     caught: tuple[int, ...] = ()
     if follow:
@@ -185,15 +185,15 @@ def logs(
 
         caught = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
     with _opened(machine, caught) as opened:
-        yield from room.read(selection.nodes, lines, opened, follow=follow)
+        yield from read(selection.nodes, lines, opened, follow=follow)
 
 
 def unreadable_logs(selection: Selection, *, machine: Machine | None = None) -> tuple[Unseen, ...]:
     """The nodes of whose logs nothing will be seen, or not yet, each with the reason. Reads only."""
-    from multi import logs as room
+    from multi.logs import unreadable
 
     with _opened(machine) as opened:
-        return room.unreadable(selection.nodes, opened)
+        return unreadable(selection.nodes, opened)
 
 
 def export(form: str, selection: Selection) -> Mapping[str, str]:
@@ -211,10 +211,10 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
     order = forms.Order(nodes=nodes, program=(here.python, "-m", "multi"))
     if forms.find(form).here:
         with _opened(None) as machine:
-            weaker = _weaker_here(selection, machine)
+            fallbacks = _fallbacks_here(selection, machine)
         me = None if here.uid == 0 else local.user_name(here.uid)
         path = here.environ.get("PATH", "")
-        nodes = [weaker[node.name].instead(node) if node.name in weaker else node for node in nodes]
+        nodes = [fallbacks[node.name].instead(node) if node.name in fallbacks else node for node in nodes]
         order = replace(
             order,
             nodes=[
@@ -226,7 +226,7 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
                 )
                 for node in nodes
             ],
-            remarks={name: each.note for name, each in weaker.items()},
+            remarks={name: each.note for name, each in fallbacks.items()},
         )
     return forms.export(form, order)
 
@@ -297,7 +297,7 @@ def run(
     options = act.RunOptions() if options is None else options
     caught = _caught(command, options)
     if traits(command).spawns:
-        options = replace(options, fallbacks=_weaker(selection))
+        options = replace(options, fallbacks=_fallbacks(selection))
     with _opened(machine, caught) as opened:
         if traits(command).stays:
             yield from act.stay(selection.nodes, options, opened)
@@ -344,32 +344,32 @@ def _caught(command: str, options: RunOptions) -> tuple[int, ...]:
     return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
-def _weaker(selection: Selection) -> Mapping[str, Fallback]:
+def _fallbacks(selection: Selection) -> Mapping[str, Fallback]:
     """The proofs of nodes that cannot give the one that is asked of them.
 
     A Python without our entry point cannot say READY, and a log that is a terminal or a pipe cannot be read.
     """
     from multi.act import ALIVE, Fallback
 
-    weaker: dict[str, Fallback] = {}
+    fallbacks: dict[str, Fallback] = {}
     for node in selection.nodes:
         if node.ready.kind == "log" and not node.logs_to_file:
             note = f"its log is {node.logfile}, which cannot be read again, so OK only means that it stayed alive"
-            weaker[node.name] = Fallback(ALIVE, _FALLBACK_SECONDS, note)
-        fallback = selection.fallbacks.get(node.preset)
-        if node.ready.kind == "notify" and fallback:
-            weaker[node.name] = Fallback(fallback[0], _FALLBACK_SECONDS, fallback[1], asks=True)
-    return weaker
+            fallbacks[node.name] = Fallback(ALIVE, _FALLBACK_SECONDS, note)
+        of_preset = selection.fallbacks.get(node.preset)
+        if node.ready.kind == "notify" and of_preset:
+            fallbacks[node.name] = Fallback(of_preset[0], _FALLBACK_SECONDS, of_preset[1], asks=True)
+    return fallbacks
 
 
-def _weaker_here(selection: Selection, machine: Machine) -> Mapping[str, Fallback]:
+def _fallbacks_here(selection: Selection, machine: Machine) -> Mapping[str, Fallback]:
     """The same without those whose Python has the entry point, where nothing is started: all are asked at once."""
     from multi.machine import MachineError, Probed
 
-    weaker = _weaker(selection)
+    fallbacks = _fallbacks(selection)
     able: dict[str, bool | None] = {}
     for node in selection.nodes:
-        if node.name in weaker and weaker[node.name].asks and isinstance(node.command, Known):
+        if node.name in fallbacks and fallbacks[node.name].asks and isinstance(node.command, Known):
             try:
                 able[node.name] = machine.notifies(node.name, node.words[0], node.uid, node.gid)
             except MachineError:
@@ -378,7 +378,7 @@ def _weaker_here(selection: Selection, machine: Machine) -> Mapping[str, Fallbac
         for happening in machine.wait(None):
             if isinstance(happening, Probed):
                 able[happening.key] = happening.ok
-    return {name: each for name, each in weaker.items() if not able.get(name, False)}
+    return {name: each for name, each in fallbacks.items() if not able.get(name, False)}
 
 
 _FALLBACK_SECONDS = 5.0  # Celery imports the app and connects in this time, or has died of it

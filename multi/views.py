@@ -1,4 +1,4 @@
-"""What a command is about, and what is seen of it: `Selection`, `View`, and looking."""
+"""What a command is about, and what is observed of it: `Selection`, `View`, and looking."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """A node, what was seen of it, and its vital signs; None is unknown.
+    """A node, what was observed of it, and its vital signs; None is unknown.
 
     `uptime` is seconds, `cpu_percent` of one core over the life of the tree, `memory` the tree's resident bytes,
     `children` how many processes the tree has beside the main one, `restarts` how often it was started again.
@@ -76,20 +76,20 @@ def look(selection: Selection, machine: Machine) -> tuple[View, ...]:
     from multi.decide import is_odd
 
     processes = machine.processes()
-    seen = {node.name: (observed(node, processes, machine), processes) for node in selection.nodes}
-    doubtful = [node for node in selection.nodes if is_odd(seen[node.name][0].state)]
+    found = {node.name: (observed(node, processes, machine), processes) for node in selection.nodes}
+    doubtful = [node for node in selection.nodes if is_odd(found[node.name][0].state)]
     for _ in range(_LOOKS_AGAIN):
         if not doubtful:
             break
         processes = machine.processes()
-        before = {node.name: seen[node.name][0].state for node in doubtful}
-        seen |= {node.name: (observed(node, processes, machine), processes) for node in doubtful}
+        before = {node.name: found[node.name][0].state for node in doubtful}
+        found |= {node.name: (observed(node, processes, machine), processes) for node in doubtful}
         doubtful = [
             node
             for node in doubtful
-            if is_odd(now := seen[node.name][0].state) and _words(now) != _words(before[node.name])
+            if is_odd(now := found[node.name][0].state) and _words(now) != _words(before[node.name])
         ]
-    return tuple(_view(node, *seen[node.name], machine) for node in selection.nodes)
+    return tuple(_view(node, *found[node.name], machine) for node in selection.nodes)
 
 
 def _words(state: State) -> tuple[type, str]:
@@ -106,17 +106,17 @@ def observed(node: Node, processes: ProcessTable, machine: Machine) -> Observati
         return observe.Observation(Unsure(str(error)), None)
 
 
-def _view(node: Node, seen: Observation, processes: ProcessTable, machine: Machine) -> View:
+def _view(node: Node, observation: Observation, processes: ProcessTable, machine: Machine) -> View:
     """The node with the vital signs of its tree."""
     from multi import observe
     from multi.decide import proc_of
 
-    record = seen.record
+    record = observation.record
     restarts = record.restarts if record is not None else None
     said = record.extra.get("status", "") if record is not None else ""
-    proc = proc_of(seen.state)
+    proc = proc_of(observation.state)
     if proc is None:
-        return View(node=node, state=seen.state, restarts=restarts, status_text=said)
+        return View(node=node, state=observation.state, restarts=restarts, status_text=said)
     main = processes.by_pid[proc.pid]
     token = record.token if record is not None else observe.adopted_token(proc, processes)
     others = [info for info in observe.tree(proc, token, processes, machine.me()) if not observe.is_probe(info)]
@@ -124,7 +124,7 @@ def _view(node: Node, seen: Observation, processes: ProcessTable, machine: Machi
     age = main.age
     return View(
         node=node,
-        state=seen.state,
+        state=observation.state,
         uptime=age,
         cpu_percent=round(100 * cpu / age, 1) if age > 0 else 0.0,
         memory=main.rss + sum(info.rss for info in others),

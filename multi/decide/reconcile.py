@@ -21,12 +21,12 @@ def tasks(wanted: Iterable[tuple[Node, Node | None]], removed: Iterable[Node]) -
     return [*configured, *((node, Request("stopwait")) for node in removed)]
 
 
-def states(tasks: Sequence[Task], seen: Sequence[State]) -> list[State]:
+def at_their_turn(tasks: Sequence[Task], states: Sequence[State]) -> list[State]:
     """The state of each node when it is its turn: a pidfile that another node had is free by then."""
     freed = {node.pidfile for node, request in tasks if not request.traits.reconciles}
     return [
         Down() if request.traits.reconciles and node.pidfile in freed else state
-        for (node, request), state in zip(tasks, seen, strict=True)
+        for (node, request), state in zip(tasks, states, strict=True)
     ]
 
 
@@ -52,11 +52,11 @@ def one_each(tasks: Iterable[Task]) -> list[Task]:
     ]
 
 
-def differences(tasks: Sequence[Task], seen: Sequence[State]) -> tuple[Difference, ...]:
+def differences(tasks: Sequence[Task], states: Sequence[State]) -> tuple[Difference, ...]:
     """What the tasks would do, where it is anything."""
-    places = {node.name: node.pidfile for node, request in tasks if request.traits.reconciles}
+    pidfiles = {node.name: node.pidfile for node, request in tasks if request.traits.reconciles}
     found: list[Difference] = []
-    for (node, request), state in zip(tasks, states(tasks, seen), strict=True):
+    for (node, request), state in zip(tasks, at_their_turn(tasks, states), strict=True):
         removed = not request.traits.reconciles
         verb = _verb(route(request, state, node).steps, removed=removed)
         if not verb:
@@ -65,8 +65,8 @@ def differences(tasks: Sequence[Task], seen: Sequence[State]) -> tuple[Differenc
         changes = () if before is None else _changes(before, node)
         why = getattr(state, "why", "") or (SUSPENDED if verb == "update" and not changes else "")
         if removed:
-            place = places.get(node.name, "")
-            why = f"its pidfile is {place} now" if place else "it is not configured any more"
+            pidfile = pidfiles.get(node.name, "")
+            why = f"its pidfile is {pidfile} now" if pidfile else "it is not configured any more"
         found.append(Difference(node.name, verb, why, changes))
     return tuple(found)
 

@@ -10,7 +10,7 @@ from multi.decide.resolve import Said, half_said, resolve, says_anew, with_expli
 from multi.errors import ConfigError, NotPermittedError, UsageError
 from multi.machine import File, MachineError
 from multi.model.node import Unknown
-from multi.selection.places import Places, either
+from multi.selection.finder import Finder, either
 from multi.settings import envfile
 from multi.settings.table import BY_FIELD
 from multi.value import replace
@@ -33,7 +33,7 @@ class Records:
         """Look nothing up yet."""
         self._words = words
         self._machine = machine
-        self._places = Places(words, machine)
+        self._finder = Finder(words, machine)
         self._traits = words.traits
         self._spec = words.spec
 
@@ -62,13 +62,13 @@ class Records:
         for one in expansion.nodes:
             said = self._said(one, expansion)
             if self._traits.spawns and says_anew(self._traits, said, None):
-                self._places.refuse_namesake(one, expansion.sources[one.name])
+                self._finder.refuse_namesake(one, expansion.sources[one.name])
             else:
-                said = said.of(self._places.found(one, expansion.sources[one.name]))
+                said = said.of(self._finder.found(one, expansion.sources[one.name]))
             if self._traits.nodes_from == "words now":
                 nodes.append(one)
                 continue
-            record = self._places.recall(said.node)
+            record = self._finder.recall(said.node)
             if record is None and self._traits.shows_logs:
                 self._refuse_others_log(said.node)
             node = None if record is None else resolve(self._traits, said, record.node)
@@ -99,7 +99,7 @@ class Records:
             if says_anew(self._traits, said, None):
                 nodes.append(node)
                 continue
-            record = self._places.recall(self._places.found(node, selection.sources[node.name]))
+            record = self._finder.recall(self._finder.found(node, selection.sources[node.name]))
             if record is None or half_said(said, record.node) or isinstance(record.node.command, Unknown):
                 raise UsageError(
                     node.name,
@@ -119,7 +119,7 @@ class Records:
         node = said.node
         if not self._traits.restarts or said.command or said.configured:
             return node
-        pid = self._places.lost_pid(node)
+        pid = self._finder.lost_pid(node)
         if pid is not None:
             return replace(node, command=observe.command_of(pid, self._machine))
         if self._machine.read(node.pidfile, 0) is not None and self._machine.read(node.recordfile, 0) is None:
@@ -142,12 +142,12 @@ class Records:
             everything = words.selection(words.expand(replace(self._spec, names=())))
         rundirs = dict.fromkeys(node.rundir for node in everything.nodes)
         try:
-            rundirs.update(dict.fromkeys(self._places.unnamed()[0]))
+            rundirs.update(dict.fromkeys(self._finder.unnamed()[0]))
         except UsageError:
             pass  # each node has a directory of its own, so there is none to look into for others
         # Where the configuration has moved a pidfile, the node still runs with the old one.
         users = {machine.me().uid, *_uids(everything.nodes, machine)}
-        for path, infos in self._places.processes.by_pidfile.items():
+        for path, infos in self._finder.processes.by_pidfile.items():
             if any(info.uid in users for info in infos):
                 rundirs[path.rpartition("/")[0]] = None
         wanted = {node.pidfile: node.short for node in everything.nodes}
@@ -165,13 +165,13 @@ class Records:
     def _unnamed(self) -> Selection:
         """No node is named anywhere: all that are recorded in the run directories, or run with a pidfile in one."""
         words, machine = self._words, self._machine
-        rundirs, user = self._places.unnamed()
+        rundirs, user = self._finder.unnamed()
         surveys = [observe.survey(rundir, machine, user) for rundir in rundirs]
         records = [record for believed, _ in surveys for record in believed]
         nodes: dict[str, Node] = {}
         for node in (record.node for record in records):
             _add(nodes, node)
-        for node in self._places.lost(rundirs, nodes):
+        for node in self._finder.lost(rundirs, nodes):
             _add(nodes, node)
         doubted = [record for _, others in surveys for record in others] if words.host.root else []
         doubted = [record for record in doubted if record.node.name not in nodes]
@@ -198,7 +198,7 @@ class Records:
                 merged.append(self._read_again(again, owners.get(node.name), before))
                 continue
             if node.pidfile != before.pidfile:
-                self._places.refuse_namesake(node, asked.sources[node.name])
+                self._finder.refuse_namesake(node, asked.sources[node.name])
             merged.append(node)
             del recorded[node.name]
         selection = words.selection(asked, (*merged, *refused))

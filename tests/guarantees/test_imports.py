@@ -48,7 +48,7 @@ LOOKING = WORDS | {
     "observe.look",
     "observe.tree",
     "observe.trust",
-    "selection.places",
+    "selection.finder",
     "selection.records",
     "system.linux",
     "system.parts",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from multi.selection.words import Words
 
 
-class Places:
+class Finder:
     """The run directories and the processes in which a node may be found; each is read once."""
 
     def __init__(self, words: Words, machine: Machine) -> None:
