@@ -33,7 +33,7 @@ class ColdShutdown(Exception):  # noqa: N818 -- an order, not an error
 
 @dataclass(slots=True)
 class Worker:
-    """One worker and what it was told. `wish` is empty, ``stop`` or ``restart``."""
+    """One worker and its options. `request` is empty, ``stop`` or ``restart``."""
 
     name: str
     job: int = 0
@@ -71,7 +71,7 @@ class Worker:
         raise ColdShutdown
 
     def on_restart(self, signum: int, _: FrameType | None) -> None:
-        """Finish the current job, then start again; a stop that was asked for comes first."""
+        """Finish the current job, then start again; a requested stop comes first."""
         self.request = self.request or "restart"
         self.say(f"{signal.Signals(signum).name}: {self.request}, {self.doing()}")
 
@@ -94,7 +94,7 @@ class Worker:
 
 
 def notify(text: str) -> None:
-    """Tell whoever started this worker; a worker does not fail because nobody listens."""
+    """Report to the caller; a worker does not fail because nobody listens."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -116,7 +116,7 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 
 def run(worker: Worker, order: argparse.Namespace) -> int:
-    """Work until told otherwise; the exit status."""
+    """Work until a request to stop; return the exit status."""
     worker.say("starting")
     time.sleep(order.start_seconds)
     number = 0
@@ -141,7 +141,7 @@ def main(words: list[str]) -> int:
         worker.listen()
         status = run(worker, order)
         # From here on a signal waits: for the next life, or for ever, so that a late one does not change how this one
-        # ends. What came before has been handled by now, so the wish is final.
+        # ends. Earlier signals are handled by now, so the request is final.
         signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
     except ColdShutdown:
         signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)

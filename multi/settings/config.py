@@ -1,6 +1,6 @@
 """Configuration files and the environment -> layers of typed settings; unknown keys are errors.
 
-What a file may say is described in docs/settings.md and, with comments, in config/multi.toml. Nothing
+What a file may say is described in docs/reference/configuration.md and, with comments, in config/multi.toml. Nothing
 here opens a file: the functions that read one are handed in, so that what may be trusted is decided in
 one place.
 """

@@ -2,7 +2,7 @@
 
 A preset says what the command line of a worker type looks like (its command, how it takes a node
 name and a log file, which of its options take a value) and how such a worker stops, reloads and
-proves that it is ready. docs/presets.md shows how to write one.
+proves that it is ready. docs/howto/write-a-preset.md shows how to write one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Everything that can be set for a node, one row a setting; no value is read or checked here.
 
 Everything else that depends on which settings there are is made from the rows: the reading of words, files and
-variables, a node's fields, what is put on record, what `apply` compares, help and completion, docs/settings.md and
-config/multi.schema.json.
+variables, a node's fields, what is put on record, what `apply` compares, help and completion,
+docs/reference/settings.md and config/multi.schema.json.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _table(*settings: Setting) -> Mapping[str, Setting]:
 # fmt: off
 SETTINGS: Mapping[str, Setting] = _table(
     Setting("preset", ("--preset",), "text", "NAME", '"exec"', default="celery",
-            help="worker type: one that comes with `multi` (docs/presets.md), one of your own, or `exec` for a bare "
+            help="worker type: one that comes with `multi` (docs/reference/presets.md), one of your own, or `exec` for a bare "
                  "command"),
     Setting("cmd", ("--cmd",), "words", "COMMAND", '["python", "worker.py"]',
             help="the worker's command: a shell-quoted string or an array; a program, or `-m MODULE` for the Python of"

@@ -1,6 +1,6 @@
 """`Spec` + configuration + host -> nodes, every path and command final; no two nodes share a file.
 
-The grammar of names, scopes and templates is that of ``celery multi``; docs/migrating.md lists what
+The grammar of names, scopes and templates is that of ``celery multi``; docs/reference/differences.md lists what
 differs. Settings are merged by one rule: scoped on the command line > command line > environment >
 ``[nodes]`` > ``[groups]`` > ``[defaults]`` > preset > built in. The same rule merges worker options,
 option by option.

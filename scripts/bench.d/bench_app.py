@@ -1,4 +1,4 @@
-"""The app of the Celery workers that are measured.
+"""The app of the measured Celery workers.
 
 Each says with its own clock when it consumes, so that nobody has to believe what a supervisor calls ready.
 """
@@ -18,7 +18,7 @@ app.conf.broker_connection_retry_on_startup = True
 
 @worker_ready.connect
 def say_ready(sender: object, **_: object) -> None:
-    """Write the moment into a file of this worker's own, in one step."""
+    """Write the time into this worker's own file, in one step."""
     name = str(getattr(sender, "hostname", "")).partition("@")[0]
     path = Path(os.environ["BENCH_READY"]) / name
     path.with_suffix(".new").write_text(f"{os.getpid()} {time.monotonic()}", encoding="ascii")

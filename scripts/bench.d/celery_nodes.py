@@ -57,13 +57,13 @@ class Workers:
         return [*tool, work, *NAMES, *self.files, *([*APP, *OPTIONS] if work == "start" else [])]
 
     def bare(self) -> list[str]:
-        """The workers themselves, put into the background by a shell."""
+        """The workers alone, in the background of a shell."""
         worker = f"{sys.executable} -m celery {' '.join(APP)} worker {' '.join(OPTIONS)}"
         each = f'{worker} -n "$one@%h" </dev/null >"{self.directory}/$one.log" 2>&1 &'
         return ["sh", "-c", f"for one in {' '.join(NAMES)}; do {each} done"]
 
     def until_ready(self, command: list[str]) -> float:
-        """Seconds from the command until the last worker consumes, or until the command is back if that is later."""
+        """Seconds from the command until the last worker consumes, or until the command returns if that is later."""
         for path in self.ready.iterdir():
             path.unlink()
         began = time.monotonic()
@@ -82,12 +82,12 @@ class Workers:
         return max(last, back) - began
 
     def pids(self) -> list[int]:
-        """The main processes, from their own word."""
+        """The main processes, from their own reports."""
         found = [int(path.read_text(encoding="ascii").split()[0]) for path in self.ready.glob("n*")]
         return [pid for pid in found if Path(f"/proc/{pid}/exe").exists()]
 
     def left(self) -> list[int]:
-        """All processes that still carry the mark of these workers, their children included."""
+        """All processes that carry the mark of these workers, children included."""
         mark = f"BENCH_READY={self.ready}".encode()
         found = []
         for entry in os.scandir("/proc"):
@@ -100,7 +100,7 @@ class Workers:
         return found
 
     def until_gone(self, stop: Callable[[list[int]], None]) -> float:
-        """Seconds until `stop` is back. By then all must be gone, but for a moment for children to follow."""
+        """Seconds until `stop` returns. By then all must be gone; children get a moment more."""
         pids = self.pids()
         began = time.monotonic()
         stop(pids)
@@ -115,7 +115,7 @@ class Workers:
         return taken
 
     def kill(self) -> None:
-        """Leave nothing behind, whatever went wrong."""
+        """Leave nothing behind after any failure."""
         for pid in self.left():
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -167,7 +167,7 @@ def measure(
 
 
 def _warm(directory: Path, invalid: list[str]) -> None:
-    """Start them once by each tool, uncounted: whoever comes first reads the files of Celery from the disk for all."""
+    """Start them once by each tool, uncounted: the first one reads the files of Celery from the disk for all."""
     for name in ("multi", "celery"):
         workers = Workers(directory / f"celery-warm-{name}")
         try:

@@ -1,4 +1,4 @@
-"""Who runs: `multi`, the floor, and the peers. Each is told what one piece of work is to it, as commands.
+"""The contestants: `multi`, the floor, and the peers. Each gives its commands for one piece of work.
 
 A peer with a daemon of its own has it up, with all services known to it, before anything is measured. All get the same
 process, the same number of them, a file for what each prints, TERM to end them with, and no seconds to prove
@@ -26,10 +26,10 @@ UP_WITHIN = 60.0  # seconds for a daemon to come up, or to go
 
 
 class Contestant(ABC):
-    """One way to run `count` processes ``sleep MARK``. Its files lie below `directory`."""
+    """One way to run `count` processes ``sleep MARK``. Its files are below `directory`."""
 
     name = ""
-    most = 1000  # of nodes that it is asked for
+    most = 1000  # nodes
 
     def __init__(self, directory: Path, count: int, mark: str) -> None:
         """Make nothing yet; `prepare` does."""
@@ -40,7 +40,7 @@ class Contestant(ABC):
         self.names = [f"n{number}" for number in range(1, count + 1)]
 
     def prepare(self) -> None:
-        """Get everything ready that is there before a user types the first command."""
+        """Make everything that exists before a user types the first command."""
         self.directory.mkdir(parents=True)
 
     @abstractmethod
@@ -48,20 +48,20 @@ class Contestant(ABC):
         """What to run for ``start``, ``status``, ``restart`` or ``stopwait``."""
 
     def finish(self) -> None:  # noqa: B027 -- most have put up nothing
-        """Take down what `prepare` put up."""
+        """Undo `prepare`."""
 
     def resident(self) -> int:
-        """Bytes of memory that stay taken by it while the processes run."""
+        """Bytes of memory that it holds while the processes run."""
         return 0
 
 
 class Multi(Contestant):
-    """What is measured here."""
+    """The subject of the benchmark."""
 
     name = "multi"
 
     def __init__(self, directory: Path, count: int, mark: str) -> None:
-        """Tell it where its files lie, and that to be alive is to be ready."""
+        """Set the places of its files, and `alive` as the proof of readiness."""
         super().__init__(directory, count, mark)
         self.env = {
             **os.environ,
@@ -105,7 +105,7 @@ class FloorOnDisk(Floor):
 
 
 class Daemon(Contestant):
-    """One that has a daemon up all the time."""
+    """A contestant with a daemon."""
 
     def __init__(self, directory: Path, count: int, mark: str) -> None:
         """No daemon yet."""
@@ -114,7 +114,7 @@ class Daemon(Contestant):
 
     @abstractmethod
     def configure(self) -> Sequence[str]:
-        """Write what it is configured by; the command of the daemon."""
+        """Write its configuration; return the command of the daemon."""
 
     @abstractmethod
     def is_up(self) -> bool:
@@ -141,7 +141,7 @@ class Daemon(Contestant):
             time.sleep(0.1)
 
     def finish(self) -> None:
-        """End the daemon, and all that it left in its session."""
+        """End the daemon and the rest of its session."""
         if self.daemon is None:
             return
         self.daemon.send_signal(signal.SIGTERM)
@@ -156,7 +156,7 @@ class Daemon(Contestant):
             return
 
     def resident(self) -> int:
-        """Of the daemon and its helpers, without the processes that it runs."""
+        """Memory of the daemon and its helpers, without the processes that it runs."""
         if self.daemon is None:
             return 0
         total = 0
@@ -172,7 +172,7 @@ class Daemon(Contestant):
         return total
 
     def asks(self, *words: str) -> str | None:
-        """What a command says, None when it fails."""
+        """The output of a command, None if it fails."""
         done = subprocess.run(
             words, env=dict(self.env), cwd=self.directory, capture_output=True, text=True, check=False
         )
@@ -186,13 +186,13 @@ class Supervisor(Daemon):
     most = 100
 
     def __init__(self, directory: Path, count: int, mark: str) -> None:
-        """Find it in the environment of the peers."""
+        """Look in the environment of the peers."""
         super().__init__(directory, count, mark)
         self.tools = os.environ["BENCH_PEERS"]
         self.configuration = str(directory / "supervisord.conf")
 
     def configure(self) -> Sequence[str]:
-        """One program for each node, none of them started by itself."""
+        """One program for each node, without autostart."""
         socket = self.directory / "socket"
         factory = "supervisor.rpcinterface:make_main_rpcinterface"
         parts = [
@@ -229,13 +229,13 @@ class Circus(Daemon):
     most = 100
 
     def __init__(self, directory: Path, count: int, mark: str) -> None:
-        """Find it in the environment of the peers."""
+        """Look in the environment of the peers."""
         super().__init__(directory, count, mark)
         self.tools = os.environ["BENCH_PEERS"]
         self.endpoint = f"ipc://{directory}/endpoint"
 
     def configure(self) -> Sequence[str]:
-        """One watcher for each node. Its `start` passes over those that are not started by themselves."""
+        """One watcher for each node. Its `start` skips watchers without autostart."""
         parts = [
             f"[circus]\nendpoint = {self.endpoint}\npubsub_endpoint = ipc://{self.directory}/pubsub",
             "check_delay = 5\nwarmup_delay = 0",
@@ -255,7 +255,7 @@ class Circus(Daemon):
         return said is not None and said.strip() == str(self.count)
 
     def prepare(self) -> None:
-        """They come up with the daemon; stop them."""
+        """Stop the processes that come up with the daemon."""
         super().prepare()
         expect(self.mark, self.count)
         seconds(self.commands("stopwait"), self.env, self.directory)
@@ -290,7 +290,7 @@ class S6(Daemon):
         return all((self.directory / "services" / name / "supervise" / "control").exists() for name in self.names)
 
     def commands(self, work: str) -> Commands:
-        """Tell each, then wait for all."""
+        """Signal each, then wait for all."""
         services = [str(self.directory / "services" / name) for name in self.names]
         match work:
             case "status":
@@ -348,7 +348,7 @@ class StartStopDaemon(Contestant):
 
 
 def present() -> list[type[Contestant]]:
-    """Who can run here, in the order of the table."""
+    """The contestants that can run here, in the order of the table."""
     found: list[type[Contestant]] = [Floor, Multi]
     if os.environ.get("BENCH_PEERS"):
         found += [Supervisor, Circus]

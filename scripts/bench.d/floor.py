@@ -1,4 +1,4 @@
-"""The floors: what a start, a stop, a status cannot do without, and nothing else. Run by ``scripts/bench``, by name.
+"""The floors: only the system calls that a start, a stop or a status needs. ``scripts/bench`` runs them by name.
 
     floor.py start DIRECTORY COUNT MARK [flush]   fork and execute `sleep MARK`, write a pidfile and a record for each
     floor.py stopwait DIRECTORY                   signal each process and wait for its end, remove its files
@@ -21,7 +21,7 @@ RECORD = b"x" * 1100  # bytes, as a record of `multi` has them
 
 
 def start(directory: str, count: int, mark: str, *, flush: bool) -> None:
-    """Start so many processes, one after the other, as a script would."""
+    """Start the processes one after another, as a script would."""
     null = os.open(os.devnull, os.O_RDONLY)
     for number in range(count):
         pid = os.fork()
@@ -50,7 +50,7 @@ def write(path: str, data: bytes, *, flush: bool) -> None:
 
 
 def pidfiles(directory: str) -> list[tuple[str, int]]:
-    """The pidfiles of that directory, without their suffix, and what they hold."""
+    """The pidfiles of a directory, without their suffix, and their pids."""
     names = [name.removesuffix(".pid") for name in os.listdir(directory) if name.endswith(".pid")]  # noqa: PTH208 -- as above
     return [(f"{directory}/{name}", int(Path(f"{directory}/{name}.pid").read_bytes())) for name in names]
 
@@ -76,7 +76,7 @@ def stopwait(directory: str) -> None:
 
 
 def status(directory: str) -> None:
-    """Read of each process what tells that it is there, whose it is, and what it costs."""
+    """Read the state, the owner and the cost of each process."""
     for stem, pid in pidfiles(directory):
         Path(f"{stem}.json").read_bytes()
         Path(f"/proc/{pid}/stat").read_bytes()
@@ -84,7 +84,7 @@ def status(directory: str) -> None:
 
 
 def main() -> None:
-    """Do what the words say."""
+    """Run one floor."""
     match sys.argv[1:]:
         case ["start", directory, count, mark, *flush]:
             start(directory, int(count), mark, flush=bool(flush))

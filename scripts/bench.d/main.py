@@ -41,7 +41,7 @@ LOOKING = {  # what costs nothing but the imports
 
 @dataclass
 class Results:
-    """All that was measured, by size, work and contestant."""
+    """All measurements, by size, work and contestant."""
 
     seconds: dict[int, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
     memory: dict[int, dict[str, int]] = field(default_factory=dict)
@@ -51,12 +51,12 @@ class Results:
     celery: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def note(self, size: int, work: str, who: str, taken: float) -> None:
-        """Keep one measurement."""
+        """Add one measurement."""
         self.seconds.setdefault(size, {}).setdefault(work, {}).setdefault(who, []).append(taken)
 
 
 def main() -> int:
-    """Measure, and tell. 0, or 1 when a bar is missed and ``--check`` was asked for."""
+    """Measure and print; return 1 if a bar is missed and ``--check`` was given, else 0."""
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, lambda number, _: sys.exit(128 + number))  # by way of everything that clears up
     words = _words()
@@ -124,7 +124,7 @@ def _look(results: Results, number: int) -> None:
 
 
 def _play(results: Results, size: int, rounds: int, places: tuple[Path, Path], only: str) -> None:
-    """All rounds with that many nodes. Daemons are up through all of them; who fails is out of it from there on."""
+    """All rounds with that many nodes. Daemons stay up through all; a contestant that fails takes no further part."""
     stage: list[Contestant] = []
     try:
         for kind in present():
@@ -151,7 +151,7 @@ def _play(results: Results, size: int, rounds: int, places: tuple[Path, Path], o
 
 
 def _out(results: Results, stage: list[Contestant], contestant: Contestant, why: str) -> None:
-    """Take a contestant out, with all that it runs."""
+    """End a contestant and all that it runs."""
     stage.remove(contestant)
     _clear(contestant)
     results.invalid.append(f"{contestant.count} nodes, {contestant.name}, {why}")
@@ -170,7 +170,7 @@ def _clear(contestant: Contestant) -> None:
 
 
 def _round(results: Results, contestant: Contestant, *, timed: bool) -> None:
-    """One contestant does all works once. Raises `InvalidError` where what a command claims is not so.
+    """One contestant does all works once. Raises `InvalidError` if a claim of a command is false.
 
     The first round is not timed. It warms up what the others find warm, and shows how much memory it takes.
     """
@@ -224,7 +224,7 @@ def _summed(results: Results) -> Mapping[str, object]:
 
 
 def _machine(fast: Path, disk: Path) -> list[str]:
-    """What it ran on."""
+    """Describe the machine."""
     model = next(
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.processor(),

@@ -1,4 +1,4 @@
-"""One measurement: how long a command took, how much memory, and whether it did what it says. No contestant here."""
+"""One measurement: how long a command took, how much memory, and whether its claim is true. Knows no contestant."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def seconds(commands: Commands, env: Mapping[str, str], directory: Path) -> floa
 
 
 def memory(commands: Commands, env: Mapping[str, str], directory: Path) -> int:
-    """Run them likewise, and look all the time how much memory they have had at most; bytes.
+    """Run them likewise, and return the most memory that they had; bytes.
 
     The kernel's own account (getrusage(2)) begins before execve(2), with what this program has.
     """
@@ -75,7 +75,7 @@ def _run(
 
 
 def _wait(process: subprocess.Popen[bytes]) -> bool:
-    """Sleep until it has ended, woken by its end; False when it takes too long."""
+    """Sleep until it ends, woken by its end; False if it takes too long."""
     pidfd = os.pidfd_open(process.pid)
     try:
         if not select.select([pidfd], [], [], PATIENCE)[0]:
@@ -92,7 +92,7 @@ def _short(command: Sequence[str]) -> str:
 
 
 def living(mark: str) -> frozenset[tuple[int, int]]:
-    """The processes `sleep MARK`, whoever started them, as pid and start ticks: a pid may be used again.
+    """The processes `sleep MARK` of any parent, as pid and start ticks: the kernel may reuse a pid.
 
     No zombie is among them, for those have no words.
     """
@@ -115,7 +115,7 @@ def expect(
 ) -> tuple[frozenset[tuple[int, int]], float]:
     """The processes, which must be so many and none of the old ones. Raises `InvalidError`.
 
-    A command that comes back before its work is done has a moment more; how many seconds it took is told.
+    A command that returns before its work is done gets a moment more; returns the seconds that it took.
     """
     began = time.monotonic()
     looked = began

@@ -1,6 +1,6 @@
 """Thousands of argument lists, read by Celery's own parser and by ours: no difference but those of the table.
 
-The table is in docs/migrating.md. A generated list is left out of the comparison only where a predicate in
+The page is docs/reference/differences.md. A generated list is left out of the comparison only where a predicate in
 `grammar_rows` says which row of the table it falls under; each row has a test of its own in test_grammar_rows.py.
 """
 

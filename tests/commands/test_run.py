@@ -186,7 +186,7 @@ def test_systemd_does_not_hear_ready_of_a_failed_start(real: Real) -> None:
 
 
 def test_a_health_check_names_its_nodes(real: Real) -> None:
-    """As docs/daemonizing.md has it: `status w1` is 0 where w1 runs, `status` is 3 where the file names more nodes."""
+    """docs/howto/health-checks.md: `status w1` is 0 if w1 runs, `status` is 3 if the file names more nodes."""
     (real.base / "multi.toml").write_text(
         f"[defaults]\npreset = 'exec'\ncmd = 'sleep 600'\npidfile = '{real.run}/%n.pid'\n[nodes.w1]\n[nodes.w2]\n",
         encoding="utf-8",

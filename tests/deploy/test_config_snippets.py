@@ -154,22 +154,6 @@ def test_logrotate_configuration(tmp_path: Path) -> None:
     assert code != 0 or errors
 
 
-@pytest.mark.parametrize("page", ["daemonizing.md", "migrating.md"])
-def test_pages_lead_somewhere(page: str) -> None:
-    """Every file and heading that a page links to is there, and so is every file that it tells to copy."""
-    text = (CHECKOUT / "docs" / page).read_text(encoding="utf-8")
-    for target, heading in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", text):
-        path = (CHECKOUT / "docs" / target).resolve() if target else CHECKOUT / "docs" / page
-        assert path.exists(), target
-        if heading:
-            titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-            assert heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, heading
-    copied = re.findall(r"(?<=[ (])((?:config|scripts)/\S*?)(?=[ )])", text)
-    assert copied
-    for pattern in copied:
-        assert list(CHECKOUT.glob(pattern)), pattern
-
-
 # --- what they do ---------------------------------------------------------------------------------------
 
 

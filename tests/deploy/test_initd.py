@@ -740,9 +740,9 @@ def test_one_node_in_the_foreground(host: Host, shell: str) -> None:
 
 
 def test_the_documentation_names_every_variable() -> None:
-    """What the scripts read is in the table of docs/daemonizing.md, and what is there is read by one of them."""
-    page = (CHECKOUT / "docs/daemonizing.md").read_text(encoding="utf-8")
-    table = page[page.index("### What may be set") : page.index("### Who runs what")]
+    """docs/reference/init-scripts.md has each variable that the scripts read, and no other."""
+    page = (CHECKOUT / "docs/reference/init-scripts.md").read_text(encoding="utf-8")
+    table = page[page.index("## Variables") : page.index("## Who runs what")]
     told = set(re.findall(r"`((?:CELERY|DAEMON|MULTI_BIN)[A-Z_]*)`", table))
     scripts = "".join(
         re.sub(r"^\s*#.*", "", (CHECKOUT / path).read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -753,8 +753,8 @@ def test_the_documentation_names_every_variable() -> None:
 
 
 def test_the_documentation_names_every_verb() -> None:
-    """What the scripts can do is in the table of docs/daemonizing.md."""
-    page = (CHECKOUT / "docs/daemonizing.md").read_text(encoding="utf-8")
+    """docs/reference/init-scripts.md has each verb of the scripts."""
+    page = (CHECKOUT / "docs/reference/init-scripts.md").read_text(encoding="utf-8")
     table = page[page.index("| verb | what it does |") : page.index("Exit codes are those of")]
     cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
     assert set(re.findall(r"`([a-z-]+)`", " ".join(cells))) == set(VERBS)

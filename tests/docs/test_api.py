@@ -1,4 +1,4 @@
-"""What others rely on: the rooms and the Python API as docs/design.md tells them, JSON as docs/operating.md does."""
+"""What others rely on: the modules of docs/explanation/design.md, the Python API and the JSON of docs/reference."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from multi import api as pipeline
-from multi import report
+from multi import api, report
 from multi.api import View
 from multi.model.event import (
     Adopted,
@@ -31,7 +30,6 @@ from multi.model.state import Up
 from multi.report import json as report_json
 from multi.report import status
 from multi.report.json import event_json, view_json
-from multi.system import System
 from real import Real
 from world import node_of
 
@@ -59,10 +57,10 @@ def test_all_events_are_here() -> None:
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
 def test_the_page_has_each_event_with_its_keys(event: Event) -> None:
-    """docs/operating.md has a row for each event, with exactly the keys that it has."""
+    """docs/reference/json.md has a row for each event, with exactly the keys that it has."""
     fact = event_json(event)
     assert fact is not None
-    page = (DOCS / "operating.md").read_text()
+    page = (DOCS / "reference" / "json.md").read_text()
     info = re.search(rf"^\| `{fact['event']}` \| .* \| (.*) \|$", page, re.MULTILINE)
     assert info is not None
     keys = re.sub(r"\([^)]*\)", "", info.group(1))
@@ -70,9 +68,9 @@ def test_the_page_has_each_event_with_its_keys(event: Event) -> None:
 
 
 def test_the_page_has_the_keys_of_status() -> None:
-    """docs/operating.md names each key of `status --json`, and no other."""
+    """docs/reference/json.md names each key of `status --json`, and no other."""
     view = view_json(View(node=node_of(), state=Up(Proc(2, "b:1"))))
-    page = (DOCS / "operating.md").read_text()
+    page = (DOCS / "reference" / "json.md").read_text()
     paragraph = re.search(r"`status --json` has .*?\n\n", page, re.DOTALL)
     assert paragraph is not None
     without_remarks = re.sub(r"\([^)]*\)", "", paragraph.group()).replace("`status --json`", "")
@@ -81,32 +79,32 @@ def test_the_page_has_the_keys_of_status() -> None:
 
 def test_the_page_has_every_state() -> None:
     """The states that the page names are those that there are."""
-    page = (DOCS / "operating.md").read_text()
+    page = (DOCS / "reference" / "json.md").read_text()
     states = re.search(r"`state` \(([^)]*)\)", page)
     assert states is not None
     assert set(re.findall(r"`(\w+)`", states.group(1))) == set(status._STATE_COLOUR)  # noqa: SLF001 -- all there are
 
 
-def test_the_design_has_every_room() -> None:
-    """docs/design.md has a row for each module and package of `multi`."""
-    rooms = Path(report.__file__).parent
+def test_the_design_has_every_module() -> None:
+    """docs/explanation/design.md has a row for each module and package of `multi`."""
+    package = Path(api.__file__).parent
     names = [
-        f"{room.name}/" if room.is_dir() else room.name for room in rooms.iterdir() if not room.name.startswith("_")
+        f"{path.name}/" if path.is_dir() else path.name for path in package.iterdir() if not path.name.startswith("_")
     ]
-    page = (DOCS / "design.md").read_text()
+    page = (DOCS / "explanation" / "design.md").read_text()
     assert [name for name in names if f"`{name}`" not in page and name != "py.typed"] == []
 
 
 def test_the_example_with_another_machine(real: Real) -> None:
     """The page's machine that sends no signal is one: the node lives on, and the stop is a failure."""
     real.start("w1").ok()
-    page = (DOCS / "design.md").read_text()
+    page = (DOCS / "reference" / "python-api.md").read_text()
     (block,) = (text for text in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "class Hesitant" in text)
     told: list[object] = []
     words = ["w1", f"--pidfile={real.run}/%n.pid"]
     code = block.replace('["w1"]', repr(words))
-    names: dict[str, object] = {"pipeline": pipeline, "System": System, "print": told.append}
-    exec(compile(code, "design.md", "exec"), names)  # noqa: S102 -- the page's own example
+    names: dict[str, object] = {"print": told.append}
+    exec(compile(code, "python-api.md", "exec"), names)  # noqa: S102 -- the page's own example
     events = names["events"]
     assert isinstance(events, list)
     assert report.exit_code(events) == 77

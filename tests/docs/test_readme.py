@@ -17,21 +17,21 @@ from real import Real
 
 ROOT = Path(__file__).resolve().parents[2]
 _PATIENCE = 240.0  # seconds for a whole session on a busy machine
-_BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_MARK = "=== next command ==="
+_BLOCK = re.compile(r"^```sh\n(.*?)^```\n(?:\n(?:It prints.*\n\n)?```text\n(.*?)^```)?", re.MULTILINE | re.DOTALL)
+_MARK = "=== next block ==="
+PAGES = ("README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")))
 
 
 def sessions(page: str) -> list[list[tuple[str, list[str]]]]:
-    """The console blocks of a page: for each, its commands with the output shown under them."""
+    """The sessions of a page: for each, its blocks of commands with the block of output that follows.
+
+    A block of commands that begins with ``cd`` begins a session.
+    """
     found: list[list[tuple[str, list[str]]]] = []
-    for block in _BLOCK.findall((ROOT / page).read_text()):
-        steps: list[tuple[str, list[str]]] = []
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                steps.append((line[2:], []))
-            else:
-                steps[-1][1].append(line)
-        found.append(steps)
+    for commands, output in _BLOCK.findall((ROOT / page).read_text()):
+        if commands.startswith("cd "):
+            found.append([])
+        found[-1].append((commands, output.splitlines()))
     return found
 
 
@@ -51,14 +51,14 @@ def plain(lines: list[str]) -> list[str]:
     "steps",
     [
         pytest.param(steps, id=f"{page} {number}")
-        for page in ("README.md", "docs/operating.md")
+        for page in PAGES
         for number, steps in enumerate(sessions(page), start=1)
     ],
 )
 def test_sessions_of_the_pages(steps: list[tuple[str, list[str]]], tmp_path: Path) -> None:
-    """G4, G5: pasted into a checkout, a session prints what the page shows under each command."""
+    """G4, G5: pasted into a checkout, a session prints what the page shows under each block."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("data", "run", "log"))
-    script = "".join(f"{command}\necho {_MARK!r}\n" for command, _ in steps)
+    script = "".join(f"{commands}\necho {_MARK!r}\n" for commands, _ in steps)
     bin_directory = str(Path(sys.executable).parent)
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("MULTI_", "CELERY", "XDG_"))
@@ -85,14 +85,14 @@ def test_sessions_of_the_pages(steps: list[tuple[str, list[str]]], tmp_path: Pat
             check=False,
         )
     printed = done.stdout.split(_MARK + "\n")
-    for (command, shown), output in zip(steps, printed, strict=False):
-        assert plain(output.splitlines()) == plain(shown), command
+    for (commands, shown), output in zip(steps, printed, strict=False):
+        assert plain(output.splitlines()) == plain(shown), commands
 
 
 STARTS = [
     (page, found)
-    for page in ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
-    for found in re.findall(r"^    multi start (.*)$", (ROOT / page).read_text(), re.MULTILINE)
+    for page in PAGES
+    for found in re.findall(r"^(?:    )?multi start (.*)$", (ROOT / page).read_text(), re.MULTILINE)
 ]
 
 
@@ -106,10 +106,65 @@ def test_a_start_that_a_page_shows_is_understood(page: str, words: str, real: Re
     assert (done.err, len(done.out.splitlines())) == ("", count), page
 
 
-def test_every_command_is_in_the_readme() -> None:
-    """The table of commands has a row for each command that `multi help` knows."""
+@pytest.mark.parametrize("page", PAGES)
+def test_a_command_that_a_page_shows_is_one(page: str) -> None:
+    """Each line with `multi` names a command, and each flag of one that takes no worker words is in its help."""
+    from multi.cli import manual
     from multi.cli.commands import COMMANDS
 
-    text = (ROOT / "README.md").read_text()
-    for info in COMMANDS:
-        assert re.search(rf"`{info.name}\b", text), f"README.md does not show '{info.name}'"
+    helps = {name: manual.page(command) for command in COMMANDS for name in (command.name, *command.aliases)}
+    for line in re.findall(r"^ *multi ((?!-).*)$", "\n".join(indented(page)), re.MULTILINE):
+        words = list(itertools.takewhile(lambda word: word not in {"||", "--"}, shlex.split(line, comments=True)))
+        text = helps[words[0]]
+        flags = {word.partition("=")[0].partition(":")[0] for word in words[1:] if word.startswith("--")}
+        assert "WORKER WORDS" in text or not {flag for flag in flags if flag not in text}, line
+
+
+def indented(page: str) -> list[str]:
+    """The lines of the page's indented blocks and of its blocks of commands."""
+    text = (ROOT / page).read_text()
+    pasted = "".join(commands for commands, _ in _BLOCK.findall(text))
+    return [
+        *re.findall(r"^    .*$", re.sub(r"^```.*\n(?:.*\n)*?```$", "", text, flags=re.MULTILINE), re.MULTILINE),
+        *pasted.splitlines(),
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_block_that_is_pasted_holds_commands_alone(page: str) -> None:
+    """No block shows prompts, and each block says what it is: commands, output, TOML, Python."""
+    text = (ROOT / page).read_text()
+    assert set(re.findall(r"^```(.*)\n(?:.*\n)*?```$", text, re.MULTILINE)) <= {
+        "sh",
+        "text",
+        "toml",
+        "python",
+        "mermaid",
+    }
+    assert not re.search(r"^(?:    )?\$ ", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_lead_somewhere(page: str) -> None:
+    """Every file and heading that a page links to is there, and so is every file that it names or tells to copy."""
+    text = (ROOT / page).read_text()
+    for target, heading in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+        path = ((ROOT / page).parent / target).resolve() if target else ROOT / page
+        assert path.exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, heading
+    for pattern in re.findall(r"(?<=[ (])((?:config|scripts)/\S*?)(?=[ )])", text):
+        assert list(ROOT.glob(pattern)), pattern
+    for name in re.findall(r"`((?:multi|config|examples)/[\w./-]+)`", text):
+        assert (ROOT / name).exists(), name
+
+
+def test_every_command_is_in_the_tables() -> None:
+    """Each table of commands has a row for each command that `multi help` knows."""
+    from multi.cli.commands import COMMANDS
+
+    for page in ("README.md", "docs/reference/commands.md"):
+        text = (ROOT / page).read_text()
+        for info in COMMANDS:
+            assert re.search(rf"`{info.name}\b", text), f"{page} does not show '{info.name}'"

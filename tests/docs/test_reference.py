@@ -82,9 +82,16 @@ def test_the_reference_shows_every_setting() -> None:
     assert found.groups[1].nodes == ("b-1", "b-2", "b-3")
 
 
+def test_the_page_has_every_key_of_a_preset() -> None:
+    """docs/reference/presets.md has a row for each key that a preset file may have."""
+    page = (ROOT / "docs" / "reference" / "presets.md").read_text()
+    rows = re.findall(r"^\| `\[?(\w+)\]?` \|", page[page.index("## Keys of a preset file") :], re.MULTILINE)
+    assert set(rows) == set(presets._KEYS)  # noqa: SLF001 -- all there are
+
+
 def test_the_readme_of_presets_can_be_copied(tmp_path: Path) -> None:
-    """Each preset that docs/presets.md shows is one."""
-    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "presets.md").read_text(), re.DOTALL)
+    """Each preset that docs/howto/write-a-preset.md shows is one."""
+    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "howto" / "write-a-preset.md").read_text(), re.DOTALL)
     assert len(blocks) == 2
     (tmp_path / "resizer.toml").write_text(blocks[0])
     (tmp_path / "celery.toml").write_text(blocks[1])
@@ -97,8 +104,8 @@ def test_the_readme_of_presets_can_be_copied(tmp_path: Path) -> None:
 
 
 def test_the_env_file_of_the_reference_can_be_copied() -> None:
-    """The example in docs/settings.md means what the text around it says."""
-    page = (ROOT / "docs" / "settings.md").read_text()
+    """The example in docs/reference/environment.md means what the text around it says."""
+    page = (ROOT / "docs" / "reference" / "environment.md").read_text()
     example = page[page.index("    # a comment") : page.index("Both kinds of quotes")]
     assert dict(parse_env_file(example, "x.env")) == {
         "DEBUG": "1",
@@ -109,9 +116,9 @@ def test_the_env_file_of_the_reference_can_be_copied() -> None:
 
 
 def test_the_message_of_the_reference_is_the_real_one() -> None:
-    """The error that docs/settings.md shows is what the program prints."""
+    """The error that docs/reference/configuration.md shows is what the program prints."""
     shown = "multi.toml:7: defaults.umsk: 'umsk' is not a setting; did you mean 'umask'?"
-    assert f"    {shown}\n" in (ROOT / "docs" / "settings.md").read_text()
+    assert f"    {shown}\n" in (ROOT / "docs" / "reference" / "configuration.md").read_text()
     with pytest.raises(ConfigError) as caught:
         config.parse_config("\n" * 5 + "[defaults]\numsk = '022'", "multi.toml", {}, lambda _: b"")
     assert str(caught.value) == shown

@@ -1,6 +1,6 @@
 """G12: which modules each command imports is pinned. A new one is taken on purpose, by a new line in these tables.
 
-What a command imports is most of what a short one costs (`docs/performance.md`), and grows unseen.
+What a command imports is most of what a short one costs (`docs/explanation/performance.md`), and grows unseen.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """G12: what must not get slower, by counts where something can be counted, else by ratios within one run.
 
 No absolute time is held against anything, and what is timed is processor time: these tests run beside others on small
-machines. How fast it is, is measured by ``scripts/bench`` and told in `docs/performance.md`.
+machines. How fast it is, is measured by ``scripts/bench`` and told in `docs/explanation/performance.md`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from celery.apps.multi import Node as CeleryNode
 
-# What Celery hands to its workers and multi does itself (row D24 of docs/migrating.md).
+# What Celery hands to its workers and multi does itself (D24 of docs/reference/differences.md).
 DAEMON = frozenset(
     {"-n", "-p", "--pidfile", "-f", "--logfile", "--executable", "--workdir", "--uid", "--gid", "--umask"}
 )

@@ -1,4 +1,4 @@
-"""The rows of the table in docs/migrating.md as predicates: which argument lists fall under which row.
+"""The differences of docs/reference/differences.md as predicates: which argument lists fall under which row.
 
 They look at the words, at the options that Celery's own command line declares, and at what Celery's parser makes of the
 words; never at ours. A predicate may say yes to more than the row is about, which only makes the comparison smaller.
@@ -78,7 +78,7 @@ def unscoped(word: str) -> str:
 
 
 def infos(words: Sequence[str]) -> set[str]:
-    """The rows of docs/migrating.md that an argument list falls under."""
+    """The differences of docs/reference/differences.md that an argument list falls under."""
     line = Line(words)
     return {info for info, predicate in PREDICATES.items() if predicate(line)}
 
