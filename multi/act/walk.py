@@ -17,6 +17,7 @@ from multi.machine import Locked, MachineError
 from multi.model import record as records
 from multi.model import step as steps
 from multi.model.event import Cleared, Failed, Gone, Refused, Skipped
+from multi.model.request import Request
 from multi.model.state import Lost, Unsure, Up
 from multi.value import replace
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from multi.model.event import Event
     from multi.model.node import Node
     from multi.model.process import Proc, ProcessTable
-    from multi.model.request import Request
     from multi.model.schedule import Schedule
     from multi.model.step import Step
     from multi.observe import Observation

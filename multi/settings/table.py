@@ -46,8 +46,8 @@ def _table(*settings: Setting) -> Mapping[str, Setting]:
 # fmt: off
 SETTINGS: Mapping[str, Setting] = _table(
     Setting("preset", ("--preset",), "text", "NAME", '"exec"', default="celery",
-            help="worker type: one that comes with `multi` (docs/reference/presets.md), one of your own, or `exec` for a bare "
-                 "command"),
+            help="worker type: one that comes with `multi` (docs/reference/presets.md), one of your own, or `exec` for "
+                 "a bare command"),
     Setting("cmd", ("--cmd",), "words", "COMMAND", '["python", "worker.py"]',
             help="the worker's command: a shell-quoted string or an array; a program, or `-m MODULE` for the Python of"
                  " `executable`; of the preset when not given"),
