@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
     Writing = Generator[WriteWait, Answer, None]
 
-_RUNNING = frozenset({"start", "apply", "restart", "ensure"})  # a node shall run, whether it did or not
-_SAYING = frozenset({"start", "apply"})
-ENDING = frozenset({"stop", "stopwait", "kill"})  # a file that cannot be written keeps no node running
 _NOTE_EVERY = 1.0  # seconds between two statuses of a stopping node that are put on record
 
 
@@ -192,7 +189,7 @@ def adopt(step: Adopt, request: Request, processes: ProcessTable, journal: Journ
         data = records.encode_pid(proc.pid)
         there = machine.read(node.pidfile, records.PIDFILE_LIMIT)
         if isinstance(there, File) and there.data == data:
-            if request.command in _RUNNING:
+            if request.traits.spawns:
                 yield Skipped(node.name, proc.pid, decide.ALREADY_RUNNING)
             return True
         writing = journal.write_pid(proc.pid)
@@ -210,7 +207,7 @@ def adopt(step: Adopt, request: Request, processes: ProcessTable, journal: Journ
     try:
         yield from writing
     except MachineError:
-        if request.command not in ENDING:
+        if not request.traits.ends:
             raise
         return True
     yield Adopted(node.name, proc.pid, step.why)
@@ -223,8 +220,8 @@ def _as_it_runs(proc: Proc, request: Request, node: Node, machine: Machine) -> N
     A bare command is ready when it lives. The words and the configuration override the kernel for a command that only
     starts, and for the others if the process shows a title.
     """
-    said = request.says and request.command in _RUNNING
-    if said and request.command in _SAYING:
+    said = request.says and request.traits.spawns
+    if said and request.traits.default_command:
         return node
     command = observe.command_of(proc.pid, machine)
     match command:

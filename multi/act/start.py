@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from multi.model.process import Proc
     from multi.model.request import Request
 
-_AGAIN = frozenset({"restart", "ensure"})  # they start what is on record, where it was taken from there
 _GIVEN_UP = "its last start was given up"  # by the user; nothing is wrong with the node
 _ASK_SECONDS = 60.0  # for a machine that does not answer; it gives up a Python itself, before that
 _TAIL_BYTES = 16384
@@ -209,7 +208,7 @@ class Start:
 
     def _authority(self) -> int | None:
         """The user whose record says how the node is to run; None where we say it."""
-        taken = self._request.command in _AGAIN and self._request.recorded is not None
+        taken = self._request.traits.repeats and self._request.recorded is not None
         return self._journal.found.owner if taken and self._journal.found is not None else None
 
     def _history(self) -> Record:
@@ -223,7 +222,7 @@ class Start:
             owner=self._authority(),
             runner=self._options.runner or (None if found is None else found.runner),
         )
-        if found is None or self._request.command != "ensure":
+        if found is None or not self._request.traits.unattended:
             return record
         counted = found if found.proc is None else found.after_failure(wall, "it died")
         return replace(record, failures=counted.failures, failed=counted.failed)
@@ -277,7 +276,7 @@ class Start:
         tail = _last_lines(machine.tail(node.logfile, offset, _TAIL_BYTES))
         log = node.logfile if verdict.launched else ""  # what never ran has said nothing there
         failed = Failed(node.name, proc.pid, _joined(verdict.why, verdict.hint), verdict.status, tail, log)
-        if verdict.waits and not verdict.ended and self._request.command == "ensure":
+        if verdict.waits and not verdict.ended and self._request.traits.unattended:
             yield from journal.note_unready(verdict.said)
             yield Skipped(node.name, proc.pid, decide.waits_for(verdict.waits))
             return True

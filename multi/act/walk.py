@@ -6,7 +6,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from multi import observe
-from multi.act.journal import ENDING, Journal, adopt
+from multi.act.journal import Journal, adopt
 from multi.act.loop import drive
 from multi.act.start import Start
 from multi.act.stop import AT_ONCE, Stop, Tree, end_left, ended, resume, send
@@ -36,20 +36,18 @@ if TYPE_CHECKING:
 
 STILL_THERE = "not started with its new pidfile, because it still runs with the old one"
 _FIRST_LOOK, _MOST_LOOK = 0.05, 0.5  # seconds between two looks at files that another command will write
-_MAKES_DIRECTORIES = frozenset({"start", "restart", "apply"})
-_WITHOUT_LOCK = frozenset({"up", "down"})
 
 
 def walk(tasks: Sequence[tuple[Node, Request]], options: RunOptions, machine: Machine) -> Iterator[Event]:
     """Walk all nodes to the end; one stream of events. Closing the iterator ends the run cleanly."""
-    return drive([(node.name, _way(node, request, options, machine)) for node, request in tasks], options, machine)
+    return drive([(node.name, _walk_of(node, request, options, machine)) for node, request in tasks], options, machine)
 
 
-def _way(node: Node, request: Request, options: RunOptions, machine: Machine) -> Walk:
+def _walk_of(node: Node, request: Request, options: RunOptions, machine: Machine) -> Walk:
     """Stop the node under its old pidfiles before starting it under the new one, so it never runs twice."""
     for old in request.moved:
         if not (yield from _Walker(old, Request("stopwait"), options, machine).walk()):
-            if request.command == "apply":
+            if request.traits.reconciles:
                 yield Skipped(node.name, None, STILL_THERE, met=False)
             return False
         machine.release(node.name)
@@ -100,7 +98,7 @@ class _Walker:
         if not (yield from _lock(self._request, self._journal.node, self._machine)):
             return False
         yield from self._look()
-        unlocked = self._request.command not in _WITHOUT_LOCK and not self._machine.holds(self._key)
+        unlocked = not self._request.traits.without_lock and not self._machine.holds(self._key)
         if isinstance(self._observed.state, Lost) and unlocked and self._made_rundir():
             # The run directory was removed under it; now that it is there again there is a lock to take.
             if not (yield from _lock(self._request, self._journal.node, self._machine)):
@@ -118,7 +116,7 @@ class _Walker:
         try:
             self._machine.make_directory(node.rundir, node.uid, node.gid)
         except MachineError:
-            if self._request.command not in ENDING:
+            if not self._request.traits.ends:
                 raise
             return False
         return True
@@ -132,7 +130,7 @@ class _Walker:
         record = observe.recall(node, self._machine) if known is not None else None
         if record is None or record.node == known:
             return True
-        if self._request.command == "apply":
+        if self._request.traits.reconciles:
             self._request = replace(self._request, recorded=record.node)
         elif node == known and (record.node.name, record.node.preset) == (node.name, node.preset):
             self._journal.node = record.node
@@ -160,7 +158,7 @@ class _Walker:
 
     def _end_probes(self) -> Generator[Want, Answer, None]:
         """End the probes of a `multi` that was killed: no other waits for them, because the lock is ours now."""
-        if self._request.command != "signal" and self._machine.holds(self._key):
+        if not self._request.traits.leaves_probes and self._machine.holds(self._key):
             for left in self._observed.probes:
                 yield from end_left(left, self._journal, self._machine, probes=True)
 
@@ -236,9 +234,9 @@ class _Walker:
 
 
 def _lock(request: Request, node: Node, machine: Machine) -> Walk:
-    if request.command in _WITHOUT_LOCK:
+    if request.traits.without_lock:
         return True  # waiting for what another command does must not keep that command out
-    if request.command in _MAKES_DIRECTORIES:
+    if request.traits.makes_directories:
         machine.make_directory(node.rundir, node.uid, node.gid)
     elif machine.read(node.rundir, 0) is None:
         return True  # no directory, so no lock and no files; the process table still tells whether it runs

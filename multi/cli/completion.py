@@ -53,7 +53,7 @@ def answer(question: str, session: Session) -> int:
         return EXIT_FAILED
     from click.shell_completion import CompletionItem
 
-    found = candidates(words, incomplete, lambda places: _node_names(session, places), lambda: _presets(session))
+    found = candidates(words, incomplete, lambda locations: _node_names(session, locations), lambda: _presets(session))
     items = [CompletionItem(one.value, type=one.kind, help=one.help or None) for one in found]
     session.screen.say(*(asked.format_completion(item) for item in items))
     return 0
@@ -94,7 +94,7 @@ def _in_grammar(
     if incomplete.startswith("-") and ":" not in incomplete:
         yield from _flags(command)
         return
-    names = nodes(_places(words))
+    names = nodes(_locations(words))
     shorts = tuple(dict.fromkeys(name.partition("@")[0] for name in names))
     if incomplete.startswith("-"):
         option = incomplete.partition(":")[0]
@@ -178,20 +178,20 @@ def _value_of(option: str, incomplete: str, presets: Callable[[], Sequence[str]]
     return [Candidate(incomplete, kind="file")] if setting.kind == "path" else []
 
 
-def _places(words: Sequence[str]) -> list[str]:
+def _locations(words: Sequence[str]) -> list[str]:
     """The words among `words` that say where nodes are recorded, with their values."""
-    places: list[str] = []
+    locations: list[str] = []
     for word, following in zip(words, (*words[1:], ""), strict=True):
         flag, equals, _ = word.partition("=")
         if flag in _PLACES:
-            places += [word] if equals else [word, following]
-    return places
+            locations += [word] if equals else [word, following]
+    return locations
 
 
-def _node_names(session: Session, places: Sequence[str]) -> Sequence[str]:
+def _node_names(session: Session, locations: Sequence[str]) -> Sequence[str]:
     """The full names of all nodes that are configured, or else recorded; none when they cannot be known."""
     try:
-        return [node.name for node in session.pipeline().select("status", places).nodes]
+        return [node.name for node in session.pipeline().select("status", locations).nodes]
     except (MultiError, OSError):
         return []
 

@@ -56,7 +56,7 @@ def _program_section(order: Order, name: str, node: Node) -> str:
         lines += [f"stdout_logfile={_supervisor_text(node, node.logfile)}", "stdout_logfile_maxbytes=0"]
     lines += [
         "redirect_stderr=true",
-        f"startsecs={_supervisor_patience(node)}",
+        f"startsecs={_supervisor_stop_seconds(node)}",
         "startretries=10",
         f"stopsignal={signal_name(node.stop.first)}",
         f"stopwaitsecs={whole_stop_seconds(node)}",
@@ -66,7 +66,7 @@ def _program_section(order: Order, name: str, node: Node) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _supervisor_patience(node: Node) -> int:
+def _supervisor_stop_seconds(node: Node) -> int:
     """Seconds that a start must last: supervisord believes no other proof, and with 0 it believes every start.
 
     A worker that has a proof of its own may take its time to fail.

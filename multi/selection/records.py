@@ -11,7 +11,6 @@ from multi.errors import ConfigError, NotPermittedError, UsageError
 from multi.machine import File, MachineError
 from multi.model.node import Unknown
 from multi.selection.finder import Finder, either
-from multi.settings import envfile
 from multi.settings.table import BY_FIELD
 from multi.value import replace
 from multi.views import Selection, nobody_said
@@ -225,6 +224,8 @@ class Records:
         if not node.env_files or not self._traits.spawns:
             return node
         local = self._words.local
+
+        from multi.settings import envfile
 
         def read(path: str) -> bytes:
             return local.load_as(path, owner) if owner and path in recorded.env_files else local.load(path)

@@ -10,7 +10,6 @@ from multi.model.node import Node, Unknown
 from multi.model.request import canonical, traits
 from multi.model.schedule import signal_name
 from multi.settings import config, presets
-from multi.settings.envfile import read_env_files
 from multi.settings.table import SETTINGS
 from multi.value import replace
 from multi.views import Selection, nobody_said
@@ -105,6 +104,8 @@ class Words:
         """Make the nodes. Those on record have their files apart already, wherever the words would put them."""
 
         def read(paths: Sequence[str]) -> Sequence[tuple[str, str]]:
+            from multi.settings.envfile import read_env_files
+
             return read_env_files(paths, self.local.load)
 
         made = expand.expand(

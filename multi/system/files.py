@@ -110,7 +110,7 @@ class _Round:
             placed: dict[str, list[int]] = {}
             for number, fd in self._unflushed.items():
                 os.close(fd)
-                if self._place(number, failed.get(fd)):
+                if self._install(number, failed.get(fd)):
                     placed.setdefault(split(self._writes[number].path)[0], []).append(number)
             for directory, numbers in placed.items():
                 self._sync(directory, numbers)
@@ -134,7 +134,7 @@ class _Round:
         except OSError as error:
             self._errors[number] = cannot("write", write.path, error)
 
-    def _place(self, number: int, refusal: OSError | None) -> bool:
+    def _install(self, number: int, refusal: OSError | None) -> bool:
         path = self._writes[number].path
         directory, base = split(path)
         at = self._directories[directory]

@@ -174,7 +174,8 @@ def is_full_name(full: str) -> bool:
         _check_name(full, short, host, full)
     except UsageError:
         return False
-    return True
+    # The words of a command never make another one: each has its host, with nothing left to fill in.
+    return bool(host) and fill_host(full, "") == full
 
 
 def fill_host(text: str, hostname: str) -> str:

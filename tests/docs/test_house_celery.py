@@ -15,7 +15,6 @@ ALLOWED = {
     "settings/table.py": "the default preset, and its rows for the reference",
     "settings/presets.py": "the directory names of the presets that come with multi",
     "words/names.py": "the default prefix of counted nodes",
-    "cli/commands.py": "help texts and examples",
     "cli/manual.py": "help texts",
 }
 

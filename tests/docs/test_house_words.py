@@ -34,23 +34,10 @@ CLASSES = {"Line": "pipeline", "Look": "a wait of act.waits", "Save": "a wait of
 
 # Names in which the word is the field's own, or plain English.
 PLAIN = {
-    *("_wake", "_wake_pipe"),  # a wake pipe is what a poller is woken by
+    *("_wake", "_wake_pipe", "on_wake", "wake_fd"),  # a wake pipe is what a poller is woken by
     "make_room",  # for descriptors, below the limit
+    *("row", "_row"),  # of a table that is printed
     *("page", "_put_in_place", "_place_of_leading"),  # a page of the manual; where something is put
-}
-
-# Names that are still to be changed, each by those who rebuild its folder. Only ever taken from.
-LEFT = {
-    *("_name_strangers", "_refuse_strangers_log", "_strangers"),
-    *("Ground", "_ground", "ground"),
-    *("_weaker", "_weaker_here", "weaker"),
-    *("_room", "_way", "_ways", "Way"),
-    *("_Asking", "_give_up_asking"),
-    *("_place", "_places", "places"),
-    *("Page", "_pages", "pages"),
-    *("Before", "_before", "before"),
-    *("mark", "pause", "row", "_row", "seen"),
-    *("Line", "_supervisor_patience"),
 }
 
 
@@ -89,7 +76,7 @@ def test_no_name_is_one_of_the_old_words() -> None:
         f"{path.relative_to(MULTI)}: {name}": f"say {instead(name, is_class=is_class)}"
         for path in sorted(MULTI.rglob("*.py"))
         for name, is_class in names(path)
-        if instead(name, is_class=is_class) and name not in PLAIN | LEFT
+        if instead(name, is_class=is_class) and name not in PLAIN
     }
     assert wrong == {}
 

@@ -901,7 +901,7 @@ def test_check() -> None:
         """    command = python -c 'print('"'"'a b'"'"')'\n"""
         "    umask = 022  (MULTI_UMASK)\n"
     )
-    assert result.err == "multi: w1@host: /srv/none: is no directory; create it, or correct workdir\n"
+    assert result.err == "multi: w1@host: /srv/none is no directory; create it, or correct workdir\n"
     assert result.code == 2
     assert run("check", "--quiet", line=FakeLine(nodes=(W1,))) == Result(0, "", "")
 
