@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from multi import __version__
 from multi.cli import commands
+from multi.cli import options as own
+from multi.cli.order import Order, Pipeline, Session
 from multi.cli.screen import Screen, complete_streams
 from multi.cli.words import joined, split, take
 from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PERMISSION, EXIT_USAGE, MultiError
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve(
     words: Sequence[str],
-    pipeline: Callable[[], commands.Pipeline],
+    pipeline: Callable[[], Pipeline],
     screen: Screen,
     environ: Mapping[str, str],
     system: str = os.name,
@@ -68,7 +70,7 @@ def serve(
     return code
 
 
-def _pipeline() -> commands.Pipeline:
+def _pipeline() -> Pipeline:
     from multi import api as pipeline
 
     return pipeline
@@ -76,14 +78,14 @@ def _pipeline() -> commands.Pipeline:
 
 def _serve(
     words: Sequence[str],
-    pipeline: Callable[[], commands.Pipeline],
+    pipeline: Callable[[], Pipeline],
     screen: Screen,
     environ: Mapping[str, str],
     system: str,
 ) -> int:
     if system == "nt":
         raise MultiError("Windows", "has no signals and no process groups, which multi needs", "run it under WSL")
-    session = commands.Session(pipeline, screen)
+    session = Session(pipeline, screen)
     if environ.get(_COMPLETE):
         from multi.cli import completion
 
@@ -91,38 +93,38 @@ def _serve(
     order = _order(words, screen)
     if order is None:
         return EXIT_USAGE
-    if order.command.name == "start" and environ.get("C_FAKEFORK") and not order.has(commands.DRY_RUN):
+    if order.command.name == "start" and environ.get("C_FAKEFORK") and not order.has(own.DRY_RUN):
         order = replace(order, command=commands.find("run"))  # celery's word for "do not detach, I want to see it"
-    if order.has(commands.NO_COLOR):
+    if order.has(own.NO_COLOR):
         screen.without_colour()
-    if order.has(commands.VERSION):
+    if order.has(own.VERSION):
         screen.say(f"multi {__version__}")
         return 0
-    if order.command.announced and screen.out_is_terminal and not any(map(order.has, commands.SILENT)):
+    if order.command.announced and screen.out_is_terminal and not any(map(order.has, own.SILENT)):
         screen.say(f"multi v{__version__}")
     return order.command.carry_out(order, session)
 
 
-def _order(words: Sequence[str], screen: Screen) -> commands.Order | None:
+def _order(words: Sequence[str], screen: Screen) -> Order | None:
     """The words as an order; None, after the usage was shown, when there is no command in them."""
     parts = split(words, commands.is_command)
     if parts.command is None:
-        leading = take(parts.leading, (*commands.GLOBAL, commands.SHORT_HELP, commands.VERSION))
+        leading = take(parts.leading, (*own.GLOBAL, own.SHORT_HELP, own.VERSION))
         given = leading.given
-        if commands.VERSION.name in given or commands.HELP.name in given or commands.SHORT_HELP.name in given:
-            return commands.Order(command=commands.find("help"), given=given)
+        if own.VERSION.name in given or own.HELP.name in given or own.SHORT_HELP.name in given:
+            return Order(command=commands.find("help"), given=given)
         screen.complain(_USAGE, "'multi help' lists the commands, 'multi help COMMAND' tells about one")
         return None
     command = commands.find(parts.command)
     # To look is to run dry, so `show` takes the flag out of the words as `start` does.
-    options = (*commands.GLOBAL, commands.DRY_RUN, *command.options)
-    leading = take(joined(parts.leading), (*options, commands.SHORT_HELP, commands.VERSION))
-    first = take(parts.rest[:1], (commands.SHORT_HELP,))
+    options = (*own.GLOBAL, own.DRY_RUN, *command.options)
+    leading = take(joined(parts.leading), (*options, own.SHORT_HELP, own.VERSION))
+    first = take(parts.rest[:1], (own.SHORT_HELP,))
     rest = take((*first.words, *parts.rest[1:]), options)
     given = {**leading.given, **first.given, **rest.given}
-    if commands.HELP.name in given or commands.SHORT_HELP.name in given:
-        return commands.Order(command=commands.find("help"), words=(command.name,), given=given)
-    return commands.Order(command=command, leading=leading.words, words=rest.words, given=given)
+    if own.HELP.name in given or own.SHORT_HELP.name in given:
+        return Order(command=commands.find("help"), words=(command.name,), given=given)
+    return Order(command=command, leading=leading.words, words=rest.words, given=given)
 
 
 def _refusals() -> tuple[type[Exception], ...]:

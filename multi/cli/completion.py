@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from multi.cli.commands import COMMANDS, CONFIG, DUMP, GLOBAL, GRAMMAR, VERSION, Command, Session, find, is_command
+from multi.cli.commands import COMMANDS, find, is_command
 from multi.cli.manual import command_prose, option_prose
+from multi.cli.options import CONFIG, DUMP, GLOBAL, GRAMMAR, VERSION
+from multi.cli.order import Command, Session
 from multi.cli.words import Option, split
 from multi.errors import EXIT_FAILED, MultiError, UsageError
 from multi.value import dataclass

@@ -9,7 +9,9 @@ from typing import TypedDict, cast
 
 import click
 
-from multi.cli.commands import COMMANDS, GLOBAL, GRAMMAR, HELP, VERSION, Command
+from multi.cli.commands import COMMANDS
+from multi.cli.options import GLOBAL, GRAMMAR, HELP, VERSION
+from multi.cli.order import Command
 from multi.cli.words import Option
 from multi.settings import toml
 from multi.settings.presets import read_file

@@ -30,7 +30,8 @@ PARSING_NAMES = """
     views words words.expand words.grammar words.merge words.names words.scope words.spec words.template
 """
 COSTLY = frozenset(COSTLY_NAMES.split())
-COMMAND_LINE = frozenset({"cli", "cli.commands", "cli.screen", "cli.words", "errors", "text", "value"})
+COMMAND_LINE_NAMES = "cli cli.commands cli.options cli.order cli.screen cli.words errors text value"
+COMMAND_LINE = frozenset(COMMAND_LINE_NAMES.split())
 DOOR = frozenset({"system", "system.files", "system.local", "system.trusted_path"})
 WORDS = COMMAND_LINE | DOOR | frozenset(PARSING_NAMES.split())
 LOOKING = WORDS | {

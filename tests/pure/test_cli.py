@@ -32,9 +32,10 @@ from multi import __version__
 from multi.act import RunOptions
 from multi.api import Difference, Selection, View
 from multi.check import Obstacle
-from multi.cli import commands, main, serve
+from multi.cli import commands, main, options, serve
 from multi.cli.completion import SHELLS, Candidate, candidates
 from multi.cli.manual import command_prose, prose
+from multi.cli.order import Command
 from multi.cli.screen import Screen
 from multi.cli.words import LEADING_FLAGS, LEADING_WITH_VALUE, Option, Split, Taken, split, take
 from multi.errors import ConfigError, NotPermittedError, UsageError
@@ -852,7 +853,7 @@ def test_dry_run() -> None:
 
 def test_commands_that_run_dry() -> None:
     """Each command that changes something and comes back has --dry-run."""
-    dry = {info.name for info in commands.COMMANDS if commands.DRY_RUN in info.options}
+    dry = {info.name for info in commands.COMMANDS if options.DRY_RUN in info.options}
     assert dry >= {"start", "stop", "stopwait", "restart", "kill", "signal", "reload", "ensure", "apply"}
 
 
@@ -1032,7 +1033,7 @@ def test_overview(words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("info", commands.COMMANDS, ids=lambda info: info.name)
-def test_page(info: commands.Command) -> None:
+def test_page(info: Command) -> None:
     """The page of each command has its usage, its options and its examples; every way to ask for it is the same."""
     page = run("help", info.name)
     assert page.code == 0
@@ -1067,7 +1068,7 @@ def test_the_prose_is_that_of_the_table() -> None:
 
 
 @pytest.mark.parametrize("info", commands.COMMANDS, ids=lambda info: info.name)
-def test_examples_of_the_help_are_orders(info: commands.Command) -> None:
+def test_examples_of_the_help_are_orders(info: Command) -> None:
     """Each example is a command line that is understood, of its own command."""
     assert command_prose(info.name).get("examples", ())
     for example in command_prose(info.name).get("examples", ()):
@@ -1087,7 +1088,7 @@ def test_version() -> None:
 
 WORDS = st.sampled_from(
     [name for info in commands.COMMANDS for name in (info.name, *info.aliases)]
-    + [flag for option in (*commands.GLOBAL, commands.VERSION, commands.SHORT_HELP) for flag in option.flags]
+    + [flag for option in (*options.GLOBAL, options.VERSION, options.SHORT_HELP) for flag in option.flags]
     + ["--dry-run", "--rolling", "--rolling=2", "--timeout=1", "--up", "--down", "--", "-A", "proj", "w1", "3"]
     + ["-c:w1", "%n", "%x", "TERM", "-9", "", "\udcff", "--multi-config", "bash"]
 )
