@@ -1062,9 +1062,9 @@ def test_page_has_what_the_node_grammar_keeps(flag: str) -> None:
 
 def test_the_prose_is_that_of_the_table() -> None:
     """help.toml has each command and each option, and no other."""
-    options = {value.name for value in vars(options).values() if isinstance(value, Option)}
+    every = {value.name for value in vars(options).values() if isinstance(value, Option)}
     said = {table: set(cast("Mapping[str, object]", found)) for table, found in prose().items()}
-    assert said == {"commands": {info.name for info in commands.COMMANDS}, "options": options}
+    assert said == {"commands": {info.name for info in commands.COMMANDS}, "options": every}
 
 
 @pytest.mark.parametrize("info", commands.COMMANDS, ids=lambda info: info.name)
