@@ -1,4 +1,4 @@
-"""What the stages may ask of the machine, a protocol for each capability; `Machine` joins them.
+"""What the stages may ask of the machine, and what it reports.
 
 `multi.system.System` is the real one. The tests have a fake, and one contract test runs on both. Everything that can be
 slow or go wrong is said here in the types.
@@ -18,12 +18,10 @@ INSTANCE_NODE = "MULTI_INSTANCE_NODE"
 INSTANCE_PIDFILE = "MULTI_INSTANCE_PIDFILE"
 INSTANCE_PROBE = "MULTI_INSTANCE_PROBE"
 
-# --- values -------------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """The content of a regular file and what its inode says. `mtime` is wall-clock seconds."""
+    """A regular file: its content, owner, permissions, and time of last change in seconds of the wall clock."""
 
     data: bytes
     uid: int
@@ -33,7 +31,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Something is at that path, but it cannot or may not be read; `why` says so, `hint` what to try."""
+    """Something is at that path, but it cannot or may not be read."""
 
     why: str
     hint: str = "look at it, and remove it"
@@ -41,10 +39,9 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class FileWrite:
-    """A file that is to be: what shall stand at `path`, and who shall own it (None: whoever we are).
+    """A file to write and who shall own it; None is whoever we are.
 
-    One that is `private` is not for others to read. One that is `ours` too does not change its owner: that user's group
-    may read it.
+    Others may not read a `private` file. One that is `ours` too keeps its owner: that user's group may read it.
     """
 
     path: str
@@ -79,9 +76,9 @@ class Me:
 class Launch:
     """Everything that one new process needs; the machine decides nothing about it.
 
-    `env` is added to the caller's environment, None takes a variable away. The child itself adds
-    `INSTANCE_PID`, since it alone knows its pid. Where `logfile` is a standard stream, that of the process `output` is
-    meant rather than ours, as long as that one lives and the node's user may open it.
+    `env` is added to the caller's environment, None takes a variable away. The child itself adds `INSTANCE_PID`.
+    Where `logfile` is a standard stream, that of the process `output` is meant rather than ours, as long as that one
+    lives and the node's user may open it.
     """
 
     argv: tuple[str, ...]
@@ -94,9 +91,6 @@ class Launch:
     nice: int | None = None
     rlimits: tuple[tuple[str, int, int], ...] = ()
     output: Proc | None = None
-
-
-# --- what the machine reports while we wait -----------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +144,7 @@ class Notified:
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """A readiness probe (``tcp``, ``exec``) has ended: `ok`, or `why` not, with the last line that it printed.
-
-    `at` is the address and port that accepted, of ``tcp``.
-    """
+    """A probe has ended: `ok`, or `why` not, with the last line that it printed. `at` is the address that accepted."""
 
     key: str
     ok: bool
@@ -193,28 +184,17 @@ class MachineError(Exception):
 
 
 class LocalHost(Protocol):
-    """What parsing and expanding need: no process, nothing that acts."""
+    """What parsing and expanding need: no process, nothing that acts. What loads a file raises `OSError`."""
 
-    def surroundings(self) -> Surroundings:
-        """Where we are."""
-
-    def home_of(self, user: str) -> str | None:
-        """Another user's home directory, None when there is no such user."""
-
-    def user_name(self, uid: int) -> str:
-        """The login name of a user, or else the number."""
+    def surroundings(self) -> Surroundings: ...
+    def home_of(self, user: str) -> str | None: ...  # None when there is no such user
+    def user_name(self, uid: int) -> str: ...  # the login name, or else the number
+    def find(self, pattern: str) -> Iterable[str]: ...  # the paths that match it, as in glob(7)
+    def load_as(self, path: str, uid: int) -> bytes: ...  # a file that a user named, as that user where we are root
+    def peek(self, path: str) -> bytes: ...  # whoever wrote it: only to see whether it says anything of ours
 
     def load(self, path: str) -> bytes:
-        """A configuration file. Raises `OSError`, and `NotPermittedError` for one that root must not believe."""
-
-    def load_as(self, path: str, uid: int) -> bytes:
-        """A file that another user named, as that user where we are root. Raises `OSError`."""
-
-    def peek(self, path: str) -> bytes:
-        """The same of whatever anybody wrote, only to see whether it says anything of ours. Raises `OSError`."""
-
-    def find(self, pattern: str) -> Iterable[str]:
-        """The paths that match a pattern, as in glob(7)."""
+        """A configuration file. Raises `NotPermittedError` for one that root must not believe."""
 
     def kind(self, path: str) -> str:
         """``directory``, ``program`` (a file that we may execute), ``file``, ``other``; empty when nothing is there."""
@@ -223,31 +203,29 @@ class LocalHost(Protocol):
         """Why we could not create or write that file, directories above it included; empty when we could."""
 
 
-class Clock(Protocol):
-    """Two clocks: one for durations, one for people."""
+class Machine(LocalHost, Protocol):
+    """The one door. No method decides anything; every wait ends. What cannot be done raises `MachineError`."""
 
-    def now(self) -> float:
-        """Seconds on a clock that only goes forward (CLOCK_MONOTONIC)."""
+    def token(self) -> str: ...  # a fresh random word, 128 bits
+    def now(self) -> float: ...  # seconds of CLOCK_MONOTONIC, for durations
+    def wall(self) -> float: ...  # seconds since the epoch, for people and to compare with file times
+    def make_room(self, nodes: int) -> int: ...  # how many nodes can be held at once, one at the least
+    def release(self, key: str) -> None: ...  # all that is held for this key: lock, gate, watches, probe, log, socket
 
-    def wall(self) -> float:
-        """Seconds since the epoch: for people and for comparing with file times, never for durations."""
+    def wait(self, until: float | None) -> Sequence[Happening]:
+        """Sleep until something happens or until `now` is `until` (None: no end; in the past: only look)."""
 
+    # Users and groups, each by name or number
 
-class Users(Protocol):
-    """Who we are, and who others are."""
+    def me(self) -> Me: ...
+    def uid_of(self, user: str) -> int: ...
+    def gid_of(self, group: str) -> int: ...
 
-    def me(self) -> Me:
-        """Who we are."""
+    # Files, read with suspicion and replaced atomically
 
-    def uid_of(self, user: str) -> int:
-        """User name or number -> uid. Raises `MachineError` for an unknown user."""
-
-    def gid_of(self, group: str) -> int:
-        """Group name or number -> gid. Raises `MachineError` for an unknown group."""
-
-
-class Files(Protocol):
-    """Files, read with suspicion and replaced atomically."""
+    def size(self, path: str) -> int: ...  # 0 when it is not there or no regular file
+    def make_directory(self, path: str, user: str | None, group: str | None) -> None: ...  # and what is missing above
+    def remove(self, path: str) -> None: ...  # fine when it is not there
 
     def read(self, path: str, limit: int) -> File | Unreadable | None:
         """A regular file's content, no link followed, at most `limit` bytes; None when nothing is there."""
@@ -255,20 +233,11 @@ class Files(Protocol):
     def listing(self, directory: str, suffix: str) -> tuple[str, ...]:
         """Absolute paths of the entries that end in `suffix`, sorted; empty when there is no such directory."""
 
-    def size(self, path: str) -> int:
-        """Bytes of a file, 0 when it is not there or no regular file."""
-
     def tail(self, path: str, offset: int, limit: int) -> bytes:
         """The last `limit` bytes of what stands after `offset` in a log; empty when it cannot be read."""
 
     def fingerprint(self, path: str) -> str:
-        """A word for what lies at a path, links followed; another one once it is made anew or written to.
-
-        Empty when nothing is there.
-        """
-
-    def make_directory(self, path: str, user: str | None, group: str | None) -> None:
-        """Make `path` and what is missing above it, for that user. Raises `MachineError`."""
+        """A word for what lies at a path, links followed; another one once it is made anew or written to, or empty."""
 
     def write(self, writes: Sequence[FileWrite]) -> Sequence[MachineError | None]:
         """Replace each file atomically: temporary file, fsync, rename, read back. They share the flushes.
@@ -281,92 +250,59 @@ class Files(Protocol):
         """Put `new` in the place of `old`, of the same length and one byte different, in a file that holds it once.
 
         It is not flushed: for what means nothing any more after the machine has gone down. Fine when `old` is not
-        there. Raises `MachineError`.
+        there.
         """
 
-    def remove(self, path: str) -> None:
-        """Remove it; fine when it is not there. Raises `MachineError`."""
-
-
-class Logs(Protocol):
-    """Logs that others write, followed through rotation and truncation."""
+    # Logs that others write, one for each key
 
     def log_begin(self, key: str, path: str, limit: int) -> bytes:
-        """Begin to read a log for this key: its last `limit` bytes at most. One that is not there yet is empty.
-
-        Raises `MachineError` for one that is there and cannot be read.
-        """
+        """The last `limit` bytes at most; `log_more` goes on from there. A log that is not there yet is empty."""
 
     def log_more(self, key: str, limit: int) -> bytes:
-        """What was added since, at most `limit` bytes; empty when nothing was. What is not begun stays empty.
+        """What was added since, at most `limit` bytes; empty when nothing was, or the log was not begun.
 
         A log that was moved away is read on until the one that took its name holds something; one that was truncated
         is read from its beginning. A line that was not finished before either ends there.
         """
 
+    # Processes, whoever started them
 
-class ProcessList(Protocol):
-    """What can be seen of processes."""
-
-    def processes(self) -> ProcessTable:
-        """Every process that can be seen, once."""
-
-    def exists(self, pid: int) -> bool:
-        """Whether a process with that pid exists, even one that the process table does not show. EPERM is a yes."""
-
-    def cmdline(self, pid: int) -> tuple[str, ...]:
-        """Its words; empty when they cannot be read."""
+    def processes(self) -> ProcessTable: ...
+    def exists(self, pid: int) -> bool: ...  # even one that the process table does not show; EPERM is a yes
+    def cmdline(self, pid: int) -> tuple[str, ...]: ...  # empty when it cannot be read
 
     def executed(self, pid: int) -> tuple[str, ...]:
         """The words it was executed with; empty when it shows something else by now, as a title, or they are hidden."""
 
+    def signal(self, proc: Proc, signum: int) -> str:
+        """Signal exactly this process: ``sent``, ``gone``, or ``denied`` (EPERM: alive and not ours)."""
 
-class Locks(Protocol):
-    """Locks of files, one for each key."""
+    def watch(self, key: str, proc: Proc) -> None: ...  # `Ended` follows, also when it is gone already
+
+    # Locks of files, one for each key
 
     def lock(self, key: str, path: str, user: str | None, group: str | None) -> Holder | None:
-        """Take the lock now (None), or be told who holds it and get `Locked` later. Raises `MachineError`.
+        """Take the lock now (None), or be told who holds it and get `Locked` later."""
 
-        See `holder` for who it is in the end.
-        """
-
-    def holder(self, key: str) -> Holder:
-        """Who holds the lock that is waited for, now; empty when it is no `multi` that can be seen."""
+    def holder(self, key: str) -> Holder: ...  # of the lock that is waited for; empty when no `multi` can be seen
+    def unlock(self, key: str) -> None: ...  # or give the wait for it up
 
     def holds(self, key: str) -> bool:
         """Whether the lock is ours and still excludes anybody: somebody may have removed or replaced its file."""
 
-    def unlock(self, key: str) -> None:
-        """Give the lock back, or the wait for it up."""
-
-
-class Processes(Protocol):
-    """Processes that are started, signalled and watched."""
+    # Processes that we start
 
     def may_launch(self, launch: Launch) -> None:
         """Raise `MachineError` for what of it only root could grant, and we are not root. Nothing is done."""
 
-    def launch(self, key: str, launch: Launch) -> None:
-        """Ask for a process: `Prepared` or `LaunchFailed` follows. Its end is reported as `Ended` with a status."""
+    def launch(self, key: str, launch: Launch) -> None: ...  # `Prepared` or `LaunchFailed` follows, `Ended` in the end
+    def open_gate(self, key: str) -> None: ...  # `Executed`, `LaunchFailed` or `Ended` follows
+    def shut_gate(self, key: str) -> None: ...  # what is prepared executes nothing
 
-    def open_gate(self, key: str) -> None:
-        """Let a prepared process execute: `Executed`, `LaunchFailed` or `Ended` follows."""
-
-    def shut_gate(self, key: str) -> None:
-        """Send a prepared process away; it executes nothing."""
-
-    def signal(self, proc: Proc, signum: int) -> str:
-        """Signal exactly this process: ``sent``, ``gone``, or ``denied`` (EPERM: alive and not ours)."""
-
-    def watch(self, key: str, proc: Proc) -> None:
-        """Report the `Ended` of this process, also when it is gone already."""
-
-
-class Probes(Protocol):
-    """How a node tells that it is ready."""
+    # How a node tells that it is ready
 
     def notify_address(self, key: str, token: str) -> str:
-        """Open a notification socket for the node and return what belongs in NOTIFY_SOCKET. Raises `MachineError`.
+        """Open a notification socket for the node and return what belongs in NOTIFY_SOCKET.
 
         The address is made from the token alone where the system allows, so it can be opened again later.
         """
@@ -375,17 +311,12 @@ class Probes(Protocol):
         """Whether a Celery that `program` runs, as that user, would load our entry point and tell when it is ready.
 
         None where another Python has to be asked: `Probed` follows, within half a minute. Each is asked once, as that
-        user, for all keys that want to know it. Raises `MachineError` for an unknown user.
+        user, for all keys that want to know it.
         """
 
-    def probe(self, key: str, kind: str, what: str, launch: Launch) -> None:
-        """Begin one ``tcp`` or ``exec`` probe: `Probed` follows. A command runs as the node does, see `launch`."""
-
-    def probe_says(self, key: str) -> str:
-        """The last line that the ``exec`` probe under way has printed, cut short; empty when there is none."""
-
-    def end_probe(self, key: str) -> None:
-        """End the probe under way, a command with its process group; fine when there is none."""
+    def probe(self, key: str, kind: str, what: str, launch: Launch) -> None: ...  # `Probed` follows; run as the node is
+    def probe_says(self, key: str) -> str: ...  # the last line that it has printed so far, cut short
+    def end_probe(self, key: str) -> None: ...  # a command with its process group; fine when there is none
 
     def listens(self, procs: Sequence[Proc], at: tuple[str, int]) -> str:
         """Whether one of these processes has the socket that a connection to this address goes to.
@@ -393,37 +324,12 @@ class Probes(Protocol):
         ``yes``; ``no``, somebody else has; ``away``, it is no address of this machine; ``unknown``, it cannot be told.
         """
 
-    def taken(self, what: str) -> bool:
-        """Whether somebody listens at ``HOST:PORT`` of this machine, as far as that can be told at once."""
+    def taken(self, what: str) -> bool: ...  # whether somebody listens at HOST:PORT here, as far as can be told at once
 
+    # Whoever started us
 
-class Parent(Protocol):
-    """Whoever started us."""
-
-    def terminal_gone(self) -> bool:
-        """Whether we had a controlling terminal when we were made, and have lost it since: it was hung up."""
-
-    def tell(self, text: str) -> None:
-        """Notify whoever started us and gave us a NOTIFY_SOCKET (sd_notify(3)); nothing happens without one."""
+    def terminal_gone(self) -> bool: ...  # whether the terminal that we had when we were made was hung up
+    def tell(self, text: str) -> None: ...  # to NOTIFY_SOCKET as in sd_notify(3); nothing happens without one
 
     def answer_watchdog(self) -> None:
-        """From now on, `wait` also tells whoever started us that we live, when they ask (sd_watchdog_enabled(3)).
-
-        What hangs elsewhere than in `wait` says nothing. Nothing happens where nobody asks.
-        """
-
-
-class Machine(LocalHost, Clock, Users, Files, Logs, ProcessList, Locks, Processes, Probes, Parent, Protocol):
-    """The one door. No method decides anything; every wait ends."""
-
-    def token(self) -> str:
-        """A fresh random word, 128 bits."""
-
-    def make_room(self, nodes: int) -> int:
-        """Get ready to hold so many nodes at once; how many there is room for, one at the least."""
-
-    def release(self, key: str) -> None:
-        """Forget all that is held for this key: watches, gate, notification socket, probes, log, lock."""
-
-    def wait(self, until: float | None) -> Sequence[Happening]:
-        """Sleep until something happens or until `now` is `until` (None: no end; in the past: only look)."""
+        """From now on `wait` tells whoever asks that we live, sd_watchdog_enabled(3). What hangs elsewhere does not."""
