@@ -1,13 +1,14 @@
 """The one door to the machine: `System` keeps the contract of `multi.machine.Machine`. It decides nothing.
 
-Each trade is a part in a module of its own; `parts` puts them together.
+Each trade is a part in a module of its own, made and imported when a command first needs it.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Generic, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from multi.machine import Me
 from multi.system import files
@@ -18,7 +19,27 @@ if TYPE_CHECKING:
 
     from multi.machine import FileWrite, Launch, MachineError
     from multi.model.process import Proc, ProcessTable
-    from multi.system.parts import Parts
+    from multi.system.launcher import Launcher
+    from multi.system.limits import OpenFiles
+    from multi.system.locks import Locks
+    from multi.system.logs import Logs
+    from multi.system.notify import Notifications
+    from multi.system.poll import Poller
+    from multi.system.probes import Probes
+    from multi.system.watch import Signals, Watches
+
+    class Closed(Protocol):
+        """What is to be given back."""
+
+        def close(self) -> None: ...
+
+    class Held(Closed, Protocol):
+        """What holds something for each key."""
+
+        def release(self, key: str) -> None: ...
+
+    C = TypeVar("C", bound=Closed)
+    H = TypeVar("H", bound=Held)
 
 F = TypeVar("F")
 
@@ -26,11 +47,11 @@ F = TypeVar("F")
 class _By(Generic[F]):
     """A method of `multi.machine.Machine`, by the method of the part that does it."""
 
-    def __init__(self, find: Callable[[Parts], F]) -> None:
+    def __init__(self, find: Callable[[System], F]) -> None:
         self._find = find
 
     def __get__(self, system: System, owner: type[System]) -> F:
-        return self._find(system.parts)
+        return self._find(system)
 
 
 class System(Local):
@@ -43,9 +64,27 @@ class System(Local):
     """
 
     def __init__(self, *, pidfd: bool = True, procfs: bool = True, signals: Sequence[int] = ()) -> None:
-        from multi.system.parts import Parts
+        from multi.system.processes import Processes
+        from multi.system.users import Users
 
-        self.parts = Parts(pidfd=pidfd, procfs=procfs, signals=signals)
+        self._pidfd = pidfd
+        self._closed: list[Closed] = []  # to be closed, in the order in which they were made
+        self._held: list[Held] = []
+        self.users = Users()
+        self.looker = Processes(procfs=procfs)
+        self._signals: Signals | None = None
+        if signals:
+            from multi.system.watch import Signals
+
+            self._signals = self._to_close(Signals(signals, self.poller))
+
+    def _to_close(self, part: C) -> C:
+        self._closed.append(part)
+        return part
+
+    def _to_release(self, part: H) -> H:
+        self._held.append(part)
+        return self._to_close(part)
 
     def __enter__(self) -> System:  # noqa: PYI034 -- typing.Self is Python 3.11
         return self
@@ -53,12 +92,73 @@ class System(Local):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    close = _By(lambda parts: parts.close)
-    release = _By(lambda parts: parts.release)
-    wait = _By(lambda parts: parts.wait)
+    def close(self) -> None:
+        """Give everything back. The nodes live on; the launcher does not."""
+        for part in reversed(self._closed):
+            part.close()
 
-    uid_of = _By(lambda parts: parts.users.uid_of)
-    gid_of = _By(lambda parts: parts.users.gid_of)
+    def release(self, key: str) -> None:
+        for part in self._held:
+            part.release(key)
+
+    # The parts
+
+    @cached_property
+    def poller(self) -> Poller:
+        from multi.system.poll import Poller
+
+        poller = self._to_close(Poller())
+        if os.getpid() == 1:
+            poller.on_wake.append(lambda: self.looker.reap_orphans({self.looker.launcher, *self.probes.pids()}))
+        return poller
+
+    @cached_property
+    def open_files(self) -> OpenFiles:
+        from multi.system.limits import OpenFiles
+
+        return self._to_close(OpenFiles())
+
+    @cached_property
+    def watches(self) -> Watches:
+        from multi.system.watch import Watches
+
+        return self._to_release(Watches(self.poller, self.looker, pidfd=self._pidfd))
+
+    @cached_property
+    def locks(self) -> Locks:
+        from multi.system.locks import Locks
+
+        return self._to_release(Locks(self.poller, self.poller.queue, self.users, self.looker))
+
+    @cached_property
+    def launcher(self) -> Launcher:
+        from multi.system.launcher import Launcher
+
+        return self._to_release(Launcher(self.poller, self.users, self.looker, self.watches, self.open_files))
+
+    @cached_property
+    def notifications(self) -> Notifications:
+        from multi.system.notify import Notifications
+
+        return self._to_release(Notifications(self.poller, self.looker, self.watches, self.launcher))
+
+    @cached_property
+    def probes(self) -> Probes:
+        from multi.system.probes import Probes
+
+        return self._to_release(Probes(self.poller, self.poller.queue, self.users, pidfd=self.watches.pidfd))
+
+    @cached_property
+    def logs(self) -> Logs:
+        from multi.system.logs import Logs
+
+        return self._to_release(Logs())
+
+    # What they do
+
+    wait = _By(lambda system: system.poller.wait)
+    uid_of = _By(lambda system: system.users.uid_of)
+    gid_of = _By(lambda system: system.users.gid_of)
 
     read = staticmethod(files.read)
     listing = staticmethod(files.listing)
@@ -67,29 +167,29 @@ class System(Local):
     fingerprint = staticmethod(files.fingerprint)
     amend = staticmethod(files.amend)
     remove = staticmethod(files.remove)
-    log_begin = _By(lambda parts: parts.logs.begin)
-    log_more = _By(lambda parts: parts.logs.more)
+    log_begin = _By(lambda system: system.logs.begin)
+    log_more = _By(lambda system: system.logs.more)
 
-    exists = _By(lambda parts: parts.processes.exists)
-    cmdline = _By(lambda parts: parts.processes.platform.cmdline)
-    executed = _By(lambda parts: parts.processes.platform.executed)
-    signal = _By(lambda parts: parts.watches.signal)
-    watch = _By(lambda parts: parts.watches.watch)
+    exists = _By(lambda system: system.looker.exists)
+    cmdline = _By(lambda system: system.looker.platform.cmdline)
+    executed = _By(lambda system: system.looker.platform.executed)
+    signal = _By(lambda system: system.watches.signal)
+    watch = _By(lambda system: system.watches.watch)
 
-    lock = _By(lambda parts: parts.locks.lock)
-    holder = _By(lambda parts: parts.locks.holder)
-    holds = _By(lambda parts: parts.locks.holds)
-    unlock = _By(lambda parts: parts.locks.release)
+    lock = _By(lambda system: system.locks.lock)
+    holder = _By(lambda system: system.locks.holder)
+    holds = _By(lambda system: system.locks.holds)
+    unlock = _By(lambda system: system.locks.release)
 
-    make_room = _By(lambda parts: parts.open_files.make_room)
-    launch = _By(lambda parts: parts.launcher.launch)
-    open_gate = _By(lambda parts: parts.launcher.open_gate)
-    shut_gate = _By(lambda parts: parts.launcher.shut_gate)
+    make_room = _By(lambda system: system.open_files.make_room)
+    launch = _By(lambda system: system.launcher.launch)
+    open_gate = _By(lambda system: system.launcher.open_gate)
+    shut_gate = _By(lambda system: system.launcher.shut_gate)
 
-    notify_address = _By(lambda parts: parts.notifications.address)
-    notifies = _By(lambda parts: parts.probes.notifies)
-    probe = _By(lambda parts: parts.probes.begin)
-    probe_says = _By(lambda parts: parts.probes.last_line)
+    notify_address = _By(lambda system: system.notifications.address)
+    notifies = _By(lambda system: system.probes.notifies)
+    probe = _By(lambda system: system.probes.begin)
+    probe_says = _By(lambda system: system.probes.last_line)
 
     def now(self) -> float:
         return time.monotonic()
@@ -104,25 +204,25 @@ class System(Local):
         return os.urandom(16).hex()
 
     def make_directory(self, path: str, user: str | None, group: str | None) -> None:
-        files.make_directory(path, self.parts.users.owner(user, group))
+        files.make_directory(path, self.users.owner(user, group))
 
     def write(self, writes: Sequence[FileWrite]) -> Sequence[MachineError | None]:
-        return files.write(writes, self.parts.users.owner)
+        return files.write(writes, self.users.owner)
 
     def processes(self) -> ProcessTable:
-        return self.parts.processes.table()
+        return self.looker.table()
 
     def may_launch(self, launch: Launch) -> None:
         if os.geteuid() != 0:
             from multi.system import limits
 
-            self.parts.users.setting(launch)
+            self.users.setting(launch)
             limits.may_grant(launch)
 
     def listens(self, procs: Sequence[Proc], at: tuple[str, int]) -> str:
         from multi.system import ports
 
-        return ports.whose(procs, at, self.parts.processes.is_same, procfs=self.parts.processes.procfs)
+        return ports.whose(procs, at, self.looker.is_same, procfs=self.looker.procfs)
 
     def taken(self, what: str) -> bool:
         from multi.system import ports
@@ -130,11 +230,11 @@ class System(Local):
         return ports.taken(what)
 
     def end_probe(self, key: str) -> None:
-        if "probes" in vars(self.parts):  # else nobody has probed, so there is nothing to import
-            self.parts.probes.end(key)
+        if "probes" in vars(self):  # else nobody has probed, so there is nothing to import
+            self.probes.end(key)
 
     def terminal_gone(self) -> bool:
-        return self.parts.signals is not None and self.parts.signals.terminal_gone()
+        return self._signals is not None and self._signals.terminal_gone()
 
     def tell(self, text: str) -> None:
         from multi.system import notify
@@ -144,4 +244,4 @@ class System(Local):
     def answer_watchdog(self) -> None:
         from multi.system import notify
 
-        notify.answer_watchdog(self.parts.poller)
+        notify.answer_watchdog(self.poller)

@@ -14,7 +14,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-from multi.machine import Ended, Executed, Happening, Launch, LaunchFailed, MachineError, Prepared
+from multi.machine import Ended, Executed, Launch, LaunchFailed, MachineError, Prepared
 from multi.model.process import Proc
 from multi.system import limits, server
 from multi.system.child import GO
@@ -45,17 +45,10 @@ class _Child:
 class Launcher:
     """The children of the launcher, with their gates and ends."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 -- the parts that it works with
-        self,
-        poller: Poller,
-        queue: list[Happening],
-        users: Users,
-        processes: Processes,
-        watches: Watches,
-        files: limits.OpenFiles,
+    def __init__(
+        self, poller: Poller, users: Users, processes: Processes, watches: Watches, files: limits.OpenFiles
     ) -> None:
         self._poller = poller
-        self._queue = queue
         self._users = users
         self._processes = processes
         self._watches = watches
@@ -81,12 +74,12 @@ class Launcher:
             payload = marshal.dumps(self._request(launch))
             self._channel.open()
         except MachineError as error:
-            self._queue.append(LaunchFailed(key, f"{error.what}: {error.why}", error.hint, error.errno))
+            self._poller.queue.append(LaunchFailed(key, f"{error.what}: {error.why}", error.hint, error.errno))
             return
         except OSError as error:
             code = error.errno or 0
             hint = FORK_HINTS.get(code, "") or files_hint(code)
-            self._queue.append(LaunchFailed(key, f"cannot start a process: {error.strerror}", hint, code))
+            self._poller.queue.append(LaunchFailed(key, f"cannot start a process: {error.strerror}", hint, code))
             return
         ident = self._current[key] = self._next
         self._next += 1
@@ -128,7 +121,7 @@ class Launcher:
 
     def _fail(self, child: _Child, why: str, hint: str, code: int) -> None:
         child.failed = True
-        self._queue.append(LaunchFailed(child.key, why, hint, code))
+        self._poller.queue.append(LaunchFailed(child.key, why, hint, code))
 
     # -- gates -----------------------------------------------------------------------------------
 
@@ -171,7 +164,7 @@ class Launcher:
         if not data:
             self._close_gate(child)
             if child.opened and not child.failed:
-                self._queue.append(Executed(child.key))
+                self._poller.queue.append(Executed(child.key))
             return
         match marshal.loads(data):  # noqa: S302 -- written by our own child before it executed anything
             case ("prepared", int() as pid):
@@ -189,7 +182,7 @@ class Launcher:
         if start_id is not None:
             child.proc = Proc(pid, start_id)
             self._born[child.proc] = ident
-            self._queue.append(Prepared(child.key, child.proc))
+            self._poller.queue.append(Prepared(child.key, child.proc))
 
     # -- ends ------------------------------------------------------------------------------------
 
@@ -202,7 +195,7 @@ class Launcher:
         child.key = key
         self._current[key] = ident
         if child.ended and child.status is not None:
-            self._queue.append(Ended(key, proc, child.status))
+            self._poller.queue.append(Ended(key, proc, child.status))
         return not child.ended or child.status is not None
 
     def ended(self, kind: bytes, ident: int, status: int) -> None:
@@ -217,11 +210,11 @@ class Launcher:
             return  # nobody asks at the moment; `watch` finds it
         if kind != server.KIND_ENDED:
             why = f"cannot fork: {os.strerror(status)}"
-            self._queue.append(LaunchFailed(child.key, why, FORK_HINTS.get(status, ""), status))
+            self._poller.queue.append(LaunchFailed(child.key, why, FORK_HINTS.get(status, ""), status))
         elif child.proc is not None:
-            self._queue.append(Ended(child.key, child.proc, status))
+            self._poller.queue.append(Ended(child.key, child.proc, status))
         elif not child.failed:
-            self._queue.append(LaunchFailed(child.key, _ended_early(status), "look at the kernel's log", 0))
+            self._poller.queue.append(LaunchFailed(child.key, _ended_early(status), "look at the kernel's log", 0))
 
     def died(self, code: int) -> None:
         """Somebody killed the launcher, or it gave up with that errno: the exit statuses of its children are lost."""
@@ -235,7 +228,7 @@ class Launcher:
                 continue
             child.ended = True
             if child.proc is None:
-                self._queue.append(LaunchFailed(child.key, why, hint, code))
+                self._poller.queue.append(LaunchFailed(child.key, why, hint, code))
             elif child.key:
                 self._watches.hold(child.key, child.proc)
 

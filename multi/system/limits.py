@@ -55,9 +55,6 @@ class OpenFiles:
             self.callers = self.callers or (soft, hard)
         return max(1, min(nodes, (limit - _FILES_BESIDE) // _FILES_A_NODE))
 
-    def release(self, key: str) -> None:
-        """The limit concerns every key."""
-
     def close(self) -> None:
         if self.callers is not None:
             import resource

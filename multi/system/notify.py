@@ -9,7 +9,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from multi.machine import Happening, Notified
+from multi.machine import Notified
 from multi.system import files
 from multi.system.limits import cannot
 from multi.system.poll import LINUX, Poller
@@ -25,11 +25,8 @@ _USEC_DIGITS = 15  # thirty years, which a float counts exactly
 class Notifications:
     """The notification sockets of nodes."""
 
-    def __init__(
-        self, poller: Poller, queue: list[Happening], processes: Processes, watches: Watches, launcher: Launcher
-    ) -> None:
+    def __init__(self, poller: Poller, processes: Processes, watches: Watches, launcher: Launcher) -> None:
         self._poller = poller
-        self._queue = queue
         self._processes = processes
         self._watches = watches
         self._launcher = launcher
@@ -64,7 +61,9 @@ class Notifications:
             _close_received(ancillary)  # FDSTORE=1 keeps nothing here; BARRIER=1 waits for exactly this, sd_notify(3)
             if self._may_notify(key, ancillary):
                 lines = data.decode("utf-8", "replace").split("\n")
-                self._queue.append(Notified(key, dict(line.partition("=")[::2] for line in lines if "=" in line)))
+                self._poller.queue.append(
+                    Notified(key, dict(line.partition("=")[::2] for line in lines if "=" in line))
+                )
 
     def _may_notify(self, key: str, ancillary: list[tuple[int, int, bytes]]) -> bool:
         """An abstract address can be written by anyone, so the kernel's word on the sender counts (unix(7))."""

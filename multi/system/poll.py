@@ -6,10 +6,13 @@ import os
 import select
 import sys
 import time
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from multi.machine import Happening
 
 LINUX = sys.platform == "linux"
 _LOOK_FIRST, _LOOK_MOST = 0.01, 0.1  # seconds between two looks where the kernel cannot wake us
@@ -17,23 +20,19 @@ _LONGEST_SLEEP = float(1 << 20)  # seconds at once: poll(2) counts milliseconds 
 
 
 class Poller:
-    """Waits for everything at once. Every callback runs in `run`, in the thread that waits."""
+    """Waits for everything at once. Every callback runs in `wait`, in the thread that waits."""
 
     def __init__(self) -> None:
-        self._kernel: select.poll | select.epoll | None = None
+        self.queue: list[Happening] = []  # what `wait` will report; a signal handler may add to it at any time
         self._sources: dict[int, Callable[[], None]] = {}
         self._timers: dict[object, tuple[float, Callable[[], None]]] = {}
-        self._looks: dict[object, Callable[[], None]] = {}
-        self._interval = _LOOK_FIRST
         self._wake: tuple[int, int] | None = None
         self.on_wake: list[Callable[[], None]] = []  # called after a byte was written to `wake_fd`
 
-    @property
+    @cached_property
     def _poll(self) -> select.poll | select.epoll:
         """The cost of epoll(7) does not grow with the number of descriptors."""
-        if self._kernel is None:
-            self._kernel = select.epoll() if LINUX else select.poll()
-        return self._kernel
+        return select.epoll() if LINUX else select.poll()
 
     def add(self, fd: int, handle: Callable[[], None], events: int = select.POLLIN) -> None:
         """Call `handle` whenever the descriptor is ready."""
@@ -52,15 +51,18 @@ class Poller:
         """Call `act` once, at that time of CLOCK_MONOTONIC."""
         self._timers[ident] = when, act
 
-    def forget(self, ident: object) -> None:
-        """Drop the timer and the look of that name; fine when there is none."""
-        self._timers.pop(ident, None)
-        self._looks.pop(ident, None)
-
-    def look(self, ident: object, act: Callable[[], None]) -> None:
+    def look(self, ident: object, act: Callable[[], None], pause: float = _LOOK_FIRST) -> None:
         """Call `act` every now and then until it is forgotten: the kernel cannot wake us for what it looks at."""
-        self._looks[ident] = act
-        self._interval = _LOOK_FIRST
+
+        def once() -> None:
+            self.look(ident, act, min(pause * 1.5, _LOOK_MOST))
+            act()
+
+        self.at(ident, time.monotonic() + pause, once)
+
+    def forget(self, ident: object) -> None:
+        """Drop the timer or the look of that name; fine when there is none."""
+        self._timers.pop(ident, None)
 
     def wake_fd(self) -> int:
         """A thread or a signal handler writes a byte there to wake us."""
@@ -68,47 +70,42 @@ class Poller:
             self._wake = os.pipe()
             for fd in self._wake:
                 os.set_blocking(fd, False)
-            self.add(self._wake[0], self._woken)
+            self.add(self._wake[0], partial(self._woken, self._wake[0]))
         return self._wake[1]
 
-    def _woken(self) -> None:
-        if self._wake is not None:
-            try:
-                os.read(self._wake[0], 4096)
-            except BlockingIOError:
-                return
+    def _woken(self, fd: int) -> None:
+        os.read(fd, 4096)
         for act in self.on_wake:
             act()
 
-    def run(self, until: float | None) -> None:
+    def wait(self, until: float | None) -> Sequence[Happening]:
+        """See `multi.machine.Machine`."""
+        self._fire()
+        while not self.queue:
+            self._run(until)
+            if until is not None and time.monotonic() >= until:
+                break
+        happenings = self.queue[:]
+        del self.queue[: len(happenings)]  # no more: a signal handler may have added one meanwhile
+        return happenings
+
+    def _run(self, until: float | None) -> None:
         """Sleep until something happens or it is `until`, and handle what has happened."""
         ends = [when for when, _ in self._timers.values()]
         if until is not None:
             ends.append(until)
-        left = max(0.0, min(ends) - time.monotonic()) if ends else _LONGEST_SLEEP
-        looking = bool(self._looks)
-        left = min(left, self._interval if looking else _LONGEST_SLEEP)
+        left = min(max(0.0, min(ends) - time.monotonic()) if ends else _LONGEST_SLEEP, _LONGEST_SLEEP)
         for fd, _ in self._poll.poll(left if LINUX else left * 1000):
             handle = self._sources.get(fd)
             if handle is not None:  # one that was handled before may have dropped it
                 handle()
-        if looking:
-            for ident in list(self._looks):
-                act = self._looks.get(ident)
-                if act is not None:
-                    act()
-            self._interval = min(self._interval * 1.5, _LOOK_MOST)
-        self.fire()
+        self._fire()
 
-    def fire(self) -> None:
+    def _fire(self) -> None:
         """Call every timer that is due."""
         for ident, (when, act) in list(self._timers.items()):
-            if time.monotonic() >= when:
-                self._timers.pop(ident, None)
+            if time.monotonic() >= when and self._timers.pop(ident, None) is not None:
                 act()
-
-    def release(self, key: str) -> None:
-        """Each part drops what it has added."""
 
     def close(self) -> None:
         if self._wake is not None:
@@ -116,6 +113,6 @@ class Poller:
             for fd in self._wake:
                 os.close(fd)
             self._wake = None
-        if isinstance(self._kernel, select.epoll):
-            self._kernel.close()
-        self._kernel = None
+        kernel = vars(self).pop("_poll", None)
+        if isinstance(kernel, select.epoll):
+            kernel.close()

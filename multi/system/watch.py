@@ -13,7 +13,7 @@ import signal
 from functools import partial
 from typing import TYPE_CHECKING
 
-from multi.machine import Ended, Happening, Interruption, MachineError
+from multi.machine import Ended, Interruption, MachineError
 from multi.system.limits import cannot
 
 if TYPE_CHECKING:
@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 class Watches:
     """The processes whose ends are waited for, and the pidfds that hold them."""
 
-    def __init__(self, poller: Poller, queue: list[Happening], processes: Processes, *, pidfd: bool) -> None:
+    def __init__(self, poller: Poller, processes: Processes, *, pidfd: bool) -> None:
         self.pidfd = pidfd and processes.procfs and _has_pidfds()
         self._poller = poller
-        self._queue = queue
         self._is_same = processes.is_same
         self._watched: dict[str, dict[Proc, int]] = {}  # the pidfd of each, or -1 where there is none
         self._pidfds: dict[Proc, int] = {}  # one for each process that is watched
@@ -92,7 +91,7 @@ class Watches:
             return
         fd = self._open_pidfd(proc)
         if fd is None:
-            self._queue.append(Ended(key, proc, None))
+            self._poller.queue.append(Ended(key, proc, None))
             return
         watched[proc] = fd
         self._pidfds.setdefault(proc, fd)
@@ -108,7 +107,7 @@ class Watches:
 
     def _ended(self, key: str, proc: Proc) -> None:
         self._let_go(key, proc, self._watched.get(key, {}).pop(proc, -1))
-        self._queue.append(Ended(key, proc, None))
+        self._poller.queue.append(Ended(key, proc, None))
 
     def _let_go(self, key: str, proc: Proc, pidfd: int) -> None:
         if pidfd < 0:
@@ -131,26 +130,23 @@ class Watches:
 class Signals:
     """Signals that arrive as `Interruption` instead of ending us."""
 
-    def __init__(self, signals: Sequence[int], queue: list[Happening], wake_fd: int) -> None:
+    def __init__(self, signals: Sequence[int], poller: Poller) -> None:
         self._old_handlers: dict[int, object] = {}
         self._on_terminal = _has_terminal()
         if os.getpid() == 1:
             self._old_handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
 
         def interrupted(number: int, _frame: FrameType | None) -> None:
-            queue.append(Interruption(number))
+            poller.queue.append(Interruption(number))
 
         for signum in signals:
             if signal.getsignal(signum) is not signal.SIG_IGN:  # who ignores it, as nohup does, wants it ignored
                 self._old_handlers[signum] = signal.signal(signum, interrupted)
-        signal.set_wakeup_fd(wake_fd, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(poller.wake_fd(), warn_on_full_buffer=False)
 
     def terminal_gone(self) -> bool:
         """Whether the terminal that we caught signals on was hung up."""
         return self._on_terminal and not _has_terminal()
-
-    def release(self, key: str) -> None:
-        """Signals concern every key."""
 
     def close(self) -> None:
         if not self._old_handlers:

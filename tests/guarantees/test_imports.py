@@ -52,7 +52,6 @@ LOOKING = WORDS | {
     "selection.finder",
     "selection.records",
     "system.linux",
-    "system.parts",
     "system.processes",
     "system.users",
 }
