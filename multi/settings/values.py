@@ -73,10 +73,8 @@ def from_document(setting: Setting, value: object, document: Document, keys: tup
 
     A mode may stand there as ``0o022``. Raises `ConfigError`.
     """
-    if setting.kind == "mode" and isinstance(value, int):
-        position = document.position(keys)
-        if position is not None and position.written.startswith("0o"):
-            value = position.written.replace("_", "")
+    if setting.kind == "mode" and isinstance(value, int) and document.says_in_octal(keys, value):
+        value = f"0o{value:o}"
     at, read = keys, _READERS[setting.kind]
     try:
         if isinstance(value, dict):

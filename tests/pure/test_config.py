@@ -725,22 +725,28 @@ def test_every_key_of_a_document_has_its_place(parts: list[tuple[bool, tuple[str
         values = tomllib.loads(text)
     except ValueError:
         return
-    places = document.positions(text)
+    places = document.statements(text)
     assert set(places) == {keys for keys in keys_of(values) if len(keys) <= 8}  # deeper ones mean nothing
     lines = text.replace("\r\n", "\n").split("\n")
     for keys, place in places.items():
         assert keys[-1] in lines[place.line - 1]
 
 
-def test_a_place_knows_how_its_value_was_written() -> None:
-    """Which is how ``0o22`` is told from ``18``."""
-    text = "a = 0o22 # mode\nb = { c = 0o33 }\n[d]\ne.f = '''x\ny'''\n"
-    places = document.positions(text)
-    assert {keys: (place.line, place.written) for keys, place in places.items()} == {
-        ("a",): (1, "0o22"),
-        ("b",): (2, "{ c = 0o33 }"),
-        ("b", "c"): (2, "0o33"),
-        ("d",): (3, ""),
-        ("d", "e"): (4, ""),
-        ("d", "e", "f"): (4, "'''x\ny'''"),
+def test_a_number_in_octal_is_told_by_its_statement() -> None:
+    """Which is how ``0o22`` is told from ``18``; in an inline table, too, and over several lines."""
+    text = "a = 0o22 # mode\nb = { c = 0o3_3 }\nx = [\n 1,\n]\n[d]\ne.f = '''x\ny'''\ng = 18\n"
+    found = document.read(text, "multi.toml")
+    assert found.says_in_octal(("a",), 0o22)
+    assert found.says_in_octal(("b", "c"), 0o33)
+    assert not found.says_in_octal(("d", "g"), 18)
+    assert not found.says_in_octal(("none",), 18)
+    assert {keys: place.line for keys, place in document.statements(text).items()} == {
+        ("a",): 1,
+        ("b",): 2,
+        ("b", "c"): 2,
+        ("x",): 3,
+        ("d",): 6,
+        ("d", "e"): 7,
+        ("d", "e", "f"): 7,
+        ("d", "g"): 9,
     }
