@@ -84,11 +84,9 @@ def _verb(steps: tuple[Step, ...], *, removed: bool) -> str:
 
 def _changes(running: Node, wanted: Node) -> tuple[tuple[str, object, object], ...]:
     """What differs, by the names of the settings."""
-    from dataclasses import fields
-
     from multi.settings.table import BY_FIELD
 
-    pairs = ((each.name, getattr(running, each.name), getattr(wanted, each.name)) for each in fields(wanted))
+    pairs = ((name, getattr(running, name), getattr(wanted, name)) for name in Node.__annotations__)
     found: list[tuple[str, object, object]] = [
         (BY_FIELD[name].name if name in BY_FIELD else name, old, new)
         for name, old, new in pairs

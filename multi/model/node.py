@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from multi.model.schedule import Schedule
-from multi.value import dataclass, field
+from multi.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Node:
     rlimits: tuple[
         tuple[str, int, int], ...
     ] = ()  # (name as in getrlimit(2) without RLIMIT_, soft, hard); -1 is infinity
-    stop: Schedule = field(kw_only=True)
+    stop: Schedule
     kill_mode: str = "mixed"
     reload_signal: int | None = None
     dump_signal: int | None = None

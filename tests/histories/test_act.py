@@ -11,7 +11,6 @@ import os
 import random
 import signal
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import TypeVar, cast
 from unittest import mock
 
@@ -42,6 +41,7 @@ from multi.model.event import (
 from multi.model.node import Node, Unknown
 from multi.model.request import Request
 from multi.model.state import Dead, Down, Lost, State, Stopping, Up
+from multi.value import replace
 from world import REFUSABLE, Body, Child, Crowd, Entry, Fake, KilledError, Nature, World, node_of
 
 E = TypeVar("E")

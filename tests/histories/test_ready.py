@@ -7,7 +7,6 @@ import json
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -21,6 +20,7 @@ from multi.model.event import Cleared, Event, Failed, Readied, Skipped, Spawned
 from multi.model.node import Node
 from multi.model.request import Request
 from multi.model.state import State, Up
+from multi.value import replace
 from world import Child, Entry, Fake, KilledError, Nature, World, node_of
 
 KILL = int(signal.SIGKILL)

@@ -28,6 +28,7 @@ from itertools import count
 from threading import Semaphore, Thread
 from typing import NoReturn
 
+from multi import value
 from multi.machine import (
     INSTANCE,
     INSTANCE_NODE,
@@ -125,7 +126,7 @@ class Child:
     bare: bool = False  # with an empty environment
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value.dataclass(frozen=True, slots=True, kw_only=True)
 class Nature:
     """How a process behaves. One without traits lives until the first deadly signal, and dies of it at once.
 
@@ -138,8 +139,8 @@ class Nature:
     """
 
     ignores: frozenset[int] = frozenset()
-    ends: Mapping[int, tuple[float, int]] = field(default_factory=dict)
-    bears: Mapping[int, Child] = field(default_factory=dict)
+    ends: Mapping[int, tuple[float, int]] = value.field(default_factory=dict)
+    bears: Mapping[int, Child] = value.field(default_factory=dict)
     lives: float | None = None
     status: int = 0
     children: tuple[Child, ...] = ()
@@ -165,7 +166,7 @@ class Body:
     session: int
     uid: int
     born: float
-    nature: Nature = Nature()
+    nature: Nature = field(default_factory=Nature)
     argv: tuple[str, ...] = ()
     instance: Instance | None = None
     hidden: bool = False  # from the process table, as by hidepid=2 (proc(5))

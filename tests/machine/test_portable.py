@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from unittest import mock
 
@@ -20,6 +19,7 @@ from multi.model.node import Node
 from multi.model.process import ProcessInfo
 from multi.model.request import Request
 from multi.system import System, linux, portable
+from multi.value import replace
 from real import PATIENCE, Real, until
 from world import node_of
 

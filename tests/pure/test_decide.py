@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import signal
-from dataclasses import replace
 
 import pytest
 
@@ -35,6 +34,7 @@ from multi.model.step import (
     Step,
     Stop,
 )
+from multi.value import replace
 from world import node_of
 
 COLUMNS = ("Down", "Up", "Stopping", "Dead", "Lost", "Unsure")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -22,6 +22,7 @@ from multi.model.record import Record
 from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.observe.evidence import Evidence, decoded
 from multi.observe.judge import judge
+from multi.value import replace
 from world import Entry, World, node_of
 
 WALL = 1_700_000_000.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from multi.model.process import Proc
 from multi.model.record import DamagedError, Record, decode_pid, encode_pid
 from multi.model.schedule import FOREVER, Schedule, Stage
 from multi.settings.table import BY_FIELD
+from multi.value import replace
 from world import node_of
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import signal
@@ -54,6 +53,7 @@ from multi.model.step import (
 )
 from multi.report.json import check_json, event_json, route_json, to_json, view_json
 from multi.text import printable
+from multi.value import replace
 
 N = "w1@host"
 PROC = Proc(4711, "boot:1")
@@ -72,7 +72,7 @@ def node(name: str = N, **changes: object) -> Node:
         logfile=f"/log/{short}.log",
         stop=parse("TERM/90/KILL/5"),
     )
-    return dataclasses.replace(whole, **changes)  # type: ignore[arg-type]
+    return replace(whole, **changes)  # type: ignore[arg-type]
 
 
 # -- events --------------------------------------------------------------------------------------------------------

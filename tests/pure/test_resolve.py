@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from multi.decide import Said, reconcile, resolve
 from multi.model.node import Known, Unknown
 from multi.model.request import Request, traits
+from multi.value import replace
 from world import node_of
 
 RECORDED = replace(node_of(), command=Known(("old",)), umask=0o27)
