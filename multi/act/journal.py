@@ -129,7 +129,9 @@ class Journal:
     def failed(self, why: str) -> Writing:
         """Put a start that failed on record, for `restart` and `ensure`, and remove the pidfile."""
         if self.record is not None:
-            yield from self.save(self.record.after_failure(self._machine.wall(), why))
+            from multi.decide import backoff
+
+            yield from self.save(backoff.after_failure(self.record, self._machine.wall(), why))
         self._machine.remove(self.node.pidfile)
         self._machine.remove(self.node.notifyfile)
 

@@ -224,7 +224,9 @@ class Start:
         )
         if found is None or not self._request.traits.unattended:
             return record
-        counted = found if found.proc is None else found.after_failure(wall, "it died")
+        from multi.decide import backoff
+
+        counted = found if found.proc is None else backoff.after_failure(found, wall, "it died")
         return replace(record, failures=counted.failures, failed=counted.failed)
 
     def _environment(self, token: str) -> tuple[tuple[str, str | None], ...]:

@@ -22,8 +22,6 @@ PIDFILE_LIMIT = 64  # bytes: a pid has at most ten digits
 RECORD_LIMIT = 1 << 20  # bytes: far above what argv and settings of one node take
 _PID_DIGITS = 10
 _MOST_DIGITS = 18  # of a time that somebody else wrote
-_FIRST_BACKOFF, _LONGEST_BACKOFF = 10.0, 3600.0  # seconds that `ensure` waits after the first failure, and at most
-_STEADY = 600.0  # seconds after which a node that ran has proved that it can
 
 STARTING, UP = "starting", "up"  # phase
 WANTED_UP, WANTED_STOPPED, RESTARTING = "up", "stopped", "restarting"  # desired
@@ -63,26 +61,6 @@ class Record:
     extra: Mapping[str, str] = field(default_factory=dict)
     runner: Proc | None = None
     owner: int | None = field(default=None, compare=False)
-
-    def backoff(self, wall: float) -> float:
-        """Seconds that `ensure` still leaves the node alone: a capped exponential of its failures in a row."""
-        if not self.failures:
-            return 0.0
-        pause = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(self.failures - 1, 16))
-        # A clock that was set back must not make the pause longer than it is.
-        return min(pause, max(0.0, self.failed + pause - wall))
-
-    def after_failure(self, wall: float, why: str) -> Record:
-        """After an unexpected exit. A node that was up for ten minutes resets the failure count."""
-        steady = self.phase == UP and wall - self.started > _STEADY
-        return replace(
-            self,
-            proc=None,
-            desired=WANTED_UP,
-            failures=1 if steady else self.failures + 1,
-            failed=wall,
-            failure=why,
-        )
 
     def requested(self, desired: str, proc: Proc) -> Record:
         """Ask something else of the node, which runs as `proc`."""

@@ -219,8 +219,12 @@ class _Case:
         left, running = self._left()
         why = f"{why}; {running}" if left else why
         on_purpose = record is not None and record.desired == records.WANTED_STOPPED
-        backoff = 0.0 if record is None or on_purpose else record.backoff(self.processes.wall)
-        return self.observed(Dead(why, on_purpose, backoff), left)
+        pause = 0.0
+        if record is not None and record.failures and not on_purpose:
+            from multi.decide import backoff
+
+            pause = backoff.remaining(record, self.processes.wall)
+        return self.observed(Dead(why, on_purpose, pause), left)
 
     def _down(self) -> Observation:
         """No file and no process, unless root left out whose node it is, and the node runs on without its files.

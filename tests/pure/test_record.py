@@ -351,32 +351,7 @@ def test_signalled_can_be_amended() -> None:
         assert decode(data.replace(records.UNSIGNALLED, records.SIGNALLED)) == replace(record, signalled=True)
 
 
-# --- what is counted ------------------------------------------------------------------------------------------
-
-
-def test_patience_grows() -> None:
-    """A node that keeps dying is left alone for longer each time, up to an hour; one that never died is not."""
-    pauses = [replace(SOUND, failures=number, failed=1000.0).backoff(1000.0) for number in range(12)]
-    assert pauses == [0.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 3600.0, 3600.0]
-    assert replace(SOUND, failures=10**9, failed=1000.0).backoff(1000.0) == 3600.0
-
-
-def test_patience_passes() -> None:
-    """The pause counts from the failure; a clock that was set back does not make it longer."""
-    record = replace(SOUND, failures=3, failed=1000.0)
-    assert record.backoff(1015.0) == 25.0
-    assert record.backoff(1040.0) == 0.0
-    assert record.backoff(5000.0) == 0.0
-    assert record.backoff(10.0) == 40.0
-
-
-def test_fallen() -> None:
-    """An end that nobody asked for is counted; one after a long time of service begins to count anew."""
-    record = replace(SOUND, started=1000.0, failures=4)
-    soon, late = record.after_failure(1100.0, "it died"), record.after_failure(1000.0 + 601, "it died")
-    assert (soon.proc, soon.failures, soon.failed, soon.failure) == (None, 5, 1100.0, "it died")
-    assert late.failures == 1
-    assert replace(record, phase=records.STARTING).after_failure(1000.0 + 601, "it died").failures == 5
+# --- what is asked --------------------------------------------------------------------------------------------
 
 
 def test_asking() -> None:
