@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 from multi.errors import UsageError
 from multi.model.node import Known, Node
-from multi.model.request import Difference, Request, canonical, traits
+from multi.model.request import Difference, Request, Task, canonical, traits
 from multi.value import replace
 from multi.views import Selection, View, nobody_said
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from multi.act import Fallback, RunOptions
     from multi.check import Obstacle
-    from multi.decide.reconcile import Task
     from multi.logs import LogLine, Unseen
     from multi.machine import LocalHost, Machine
     from multi.model.event import Event
@@ -123,7 +122,7 @@ def _tasks(command: str, selection: Selection, machine: Machine) -> list[Task]:
     known = selection.recorded if traits(command).repeats else {}
     signum = selection.spec.signum
     return [
-        (node, Request(command, signum, known.get(node.name), says=node.name not in selection.unsaid))
+        Task(node, Request(command, signum, known.get(node.name), says=node.name not in selection.unsaid))
         for node in selection.nodes
     ]
 
@@ -132,7 +131,7 @@ def _states(tasks: Sequence[Task], machine: Machine) -> list[State]:
     from multi import views
 
     processes = machine.processes()
-    return [views.observed(node, processes, machine).state for node, _ in tasks]
+    return [views.observed(task.node, processes, machine).state for task in tasks]
 
 
 def plan(command: str, selection: Selection, *, machine: Machine | None = None) -> tuple[Route, ...]:
@@ -142,7 +141,7 @@ def plan(command: str, selection: Selection, *, machine: Machine | None = None) 
     with _opened(machine) as opened:
         tasks = _tasks(command, selection, opened)
         states = reconcile.at_their_turn(tasks, _states(tasks, opened))
-    return tuple(route(request, state, node) for (node, request), state in zip(tasks, states, strict=True))
+    return tuple(route(task.request, state, task.node) for task, state in zip(tasks, states, strict=True))
 
 
 def diff(selection: Selection, *, machine: Machine | None = None) -> tuple[Difference, ...]:
@@ -302,33 +301,7 @@ def run(
         if traits(command).stays:
             yield from act.stay(selection.nodes, options, opened)
             return
-        tasks = _tasks(command, selection, opened)
-        if traits(command).reconciles:
-            yield from _converge(tasks, options, opened)
-        else:
-            yield from act.walk(tasks, options, opened)
-
-
-def _converge(tasks: Sequence[Task], options: RunOptions, machine: Machine) -> Iterator[Event]:
-    """Free the pidfiles that other nodes are to have, then do the rest."""
-    from multi import act
-    from multi.decide import reconcile
-    from multi.model.event import Failed, Interrupted, Refused, Skipped, Survived
-
-    first, rest = reconcile.in_order(tasks)
-    stuck: dict[str, None] = {}
-    for event in act.walk(reconcile.one_each(first), replace(options, width=None), machine):
-        yield event
-        match event:
-            case Interrupted():
-                return
-            case Failed(name) | Refused(name) | Survived(name):
-                stuck[name] = None
-    wanted = {node.name for node, request in rest if request.traits.reconciles}
-    for name in stuck:
-        if name in wanted:
-            yield Skipped(name, None, act.STILL_THERE, met=False)
-    yield from act.walk(reconcile.one_each(task for task in rest if task[0].name not in stuck), options, machine)
+        yield from act.walk(_tasks(command, selection, opened), options, opened)
 
 
 def _caught(command: str, options: RunOptions) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multi.act.options import ALIVE, CAUGHT, Fallback, RunOptions
-from multi.act.walk import STILL_THERE, walk
+from multi.act.walk import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from multi.model.event import Event
     from multi.model.node import Node
 
-__all__ = ["ALIVE", "CAUGHT", "STILL_THERE", "Fallback", "RunOptions", "stay", "walk"]
+__all__ = ["ALIVE", "CAUGHT", "Fallback", "RunOptions", "stay", "walk"]
 
 
 def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Iterator[Event]:

@@ -20,7 +20,7 @@ from multi.decide.table import runs_elsewhere
 from multi.machine import Ended, Interruption, Locked, MachineError
 from multi.model import record as records
 from multi.model.event import Adopted, Event, Failed, Gone, Interrupted, Refused, Signalled, Skipped
-from multi.model.request import Request
+from multi.model.request import Request, Task
 from multi.model.schedule import signal_name
 from multi.model.state import Lost, Stopping, Unsure, Up
 from multi.text import plural
@@ -46,7 +46,7 @@ def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Iterat
     stop = Request("stopwait")
     sound = True
     machine.answer_watchdog()
-    for event in walk([(node, Request("start")) for node in nodes], options, machine):
+    for event in walk([Task(node, Request("start")) for node in nodes], options, machine):
         match event:
             case Skipped(name, pid, _, True) | Adopted(name, pid):
                 del mine[name]  # another command started it, so it is not ours to stop
@@ -86,7 +86,7 @@ def _request(signum: int) -> Request:
 def _stop(nodes: Sequence[Node], request: Request, options: RunOptions, machine: Machine) -> Iterator[Event]:
     """Stop by the schedule; a further signal kills."""
     enough = False
-    for event in walk([(node, request) for node in nodes], options, machine):
+    for event in walk([Task(node, request) for node in nodes], options, machine):
         match event:
             case Interrupted():
                 enough = True  # the walk ends by itself now, and gives its locks back
@@ -95,7 +95,7 @@ def _stop(nodes: Sequence[Node], request: Request, options: RunOptions, machine:
             case _:
                 yield event
     if enough:
-        yield from walk([(node, Request("kill")) for node in nodes], options, machine)
+        yield from walk([Task(node, Request("kill")) for node in nodes], options, machine)
 
 
 class _Watch:
@@ -198,7 +198,7 @@ class _Watch:
 
     def _start_again(self, name: str) -> Iterator[Event]:
         """The command that stopped the node to restart it was cut off, so we start it."""
-        for event in walk([(self.nodes[name], Request("start"))], self._options, self._machine):
+        for event in walk([Task(self.nodes[name], Request("start"))], self._options, self._machine):
             match event:
                 case Interrupted(signum):
                     self.request = _request(signum)

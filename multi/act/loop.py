@@ -1,7 +1,7 @@
 """Drives walks: one loop in which all of them wait.
 
-A walk is a generator. It yields events, which go to the caller, and what it waits for (see `waits`). A slow walk holds
-up no other, and a failed one ends none of the others.
+A walk is a generator. It yields events, which go to the caller, and what it waits for (see `waits`). A slow or failed
+walk holds up only those of tasks that come after its own.
 
 Walks that ask for the process table at the same time get the same one, read after the last of them asked. Files are
 shared likewise: what several walks need on disk is flushed together.
@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from multi.machine import Happening, Machine, MachineError
     from multi.model.event import Event
     from multi.model.process import ProcessTable
+    from multi.model.request import Task
 
 _LOOK_LATEST = 0.2  # seconds that a stream of other happenings may delay a look
 _DOUBLE_SWEEP = 0.002  # seconds in which more processes may end before the process table is read for all of them
 _SOME_WRITES = 0.001  # seconds in which more writes may arrive before they are flushed together
 
 
-def drive(walks: Iterable[tuple[str, Walk]], options: RunOptions, machine: Machine) -> Iterator[Event]:
-    """Drive the walks, each with the name of its node, to their ends. Closing the iterator ends them cleanly."""
+def drive(walks: Iterable[tuple[Task, Walk]], options: RunOptions, machine: Machine) -> Iterator[Event]:
+    """Drive the walks of the tasks to their ends. Closing the iterator ends them cleanly."""
     loop = _Loop(walks, options, machine)
     try:
         yield from loop.run()
@@ -47,6 +48,7 @@ class _Active:
     """One walk under way. `want` is what it waits for; `inbox` what happened while it waited for something else."""
 
     name: str
+    index: int  # of its task
     walk: Walk
     inbox: deque[Happening]
     want: Wait | TableWait | WriteWait | None = None
@@ -63,8 +65,10 @@ class _Batch:
 class _Loop:
     """State of one command; nothing outlives it."""
 
-    def __init__(self, walks: Iterable[tuple[str, Walk]], options: RunOptions, machine: Machine) -> None:
-        self._pending = deque(walks)
+    def __init__(self, walks: Iterable[tuple[Task, Walk]], options: RunOptions, machine: Machine) -> None:
+        self._pending = dict(enumerate(walks))
+        self._tasks = [task for task, _ in self._pending.values()]
+        self._done: dict[int, bool] = {}  # by the index of the task: whether it went well
         # If the machine cannot hold all at once, a node begins when another has come to its end.
         self._at_once = machine.make_room(min(len(self._pending), options.width or len(self._pending)))
         self._options = options
@@ -84,8 +88,6 @@ class _Loop:
             self._admit()
             yield from self._drain()
             if not self._active:
-                if self._pending and not self._halted():
-                    continue
                 break
             happenings = self._machine.wait(self._next_deadline())
             for happening in happenings:
@@ -101,10 +103,15 @@ class _Loop:
             self._share(quiet=not happenings)
             yield from self._drain()
             yield from self._progress()
-        for name, _ in self._pending:
-            yield Skipped(name, None, "skipped: an earlier node failed", met=False)
+        for name, why in {task.node.name: self._why_skipped(task) for task, _ in self._pending.values()}.items():
+            yield Skipped(name, None, why, met=False)
         if self._failed:
             yield from self._sum_up()
+
+    def _why_skipped(self, task: Task) -> str:
+        for node in (self._tasks[index].node for index in task.after if self._done.get(index) is False):
+            return f"skipped: {node.name} still runs with {node.pidfile}"
+        return "skipped: an earlier node failed"
 
     def end(self) -> None:
         """Leave nothing half done, also when we were interrupted."""
@@ -116,17 +123,34 @@ class _Loop:
     def _sum_up(self) -> Iterator[Event]:
         """Say what has become of each node, where it is not the same for all."""
         if self._options.width is not None:
-            untouched = tuple(name for name, _ in self._pending)
-            yield Halted(tuple(self._readied), tuple(self._failed), tuple(self._active), untouched)
-
-    def _halted(self) -> bool:
-        return bool(self._failed) and self._options.width is not None
+            touched = {*self._failed, *self._active, *(self._tasks[index].node.name for index in self._done)}
+            pending = dict.fromkeys(task.node.name for task, _ in self._pending.values())
+            unfinished = dict.fromkeys((*self._active, *(name for name in pending if name in touched)))
+            yield Halted(
+                tuple(self._readied),
+                tuple(self._failed),
+                tuple(name for name in unfinished if name not in self._failed),
+                tuple(name for name in pending if name not in touched),
+            )
 
     def _admit(self) -> None:
-        while self._pending and not self._halted() and len(self._active) < self._at_once:
-            name, walk = self._pending.popleft()
-            self._active[name] = _Active(name, walk, deque())
-            self._advance(self._active[name], None)
+        while len(self._active) < self._at_once and (index := self._next()) is not None:
+            task, walk = self._pending.pop(index)
+            active = self._active[task.node.name] = _Active(task.node.name, index, walk, deque())
+            self._advance(active, None)
+
+    def _next(self) -> int | None:
+        """The first task that may begin; those that it comes after begin right before it."""
+        for index, (task, _) in self._pending.items():
+            for one in (*task.after, index):
+                if one in self._pending and self._may_begin(self._tasks[one]):
+                    return one
+        return None
+
+    def _may_begin(self, task: Task) -> bool:
+        """Whether those before it went well. A failure ends a rolling command, but starts what was stopped for it."""
+        halted = self._options.width is not None and bool(self._failed) and not task.after
+        return not halted and all(self._done.get(index) for index in task.after)
 
     def _tell(self, name: str, happening: Happening) -> None:
         """Let the walk that it is about go on, at once or when it has come to wait."""
@@ -143,6 +167,7 @@ class _Loop:
             try:
                 want = active.walk.send(sent) if refusal is None else active.walk.throw(refusal)
             except StopIteration as stop:
+                self._done[active.index] = stop.value
                 if not stop.value:
                     self._failed.append(active.name)
                 del self._active[active.name]

@@ -17,7 +17,6 @@ from multi.machine import Locked, MachineError
 from multi.model import record as records
 from multi.model import step as steps
 from multi.model.event import Cleared, Failed, Gone, Refused, Skipped
-from multi.model.request import Request
 from multi.model.state import Lost, Unsure, Up
 from multi.value import replace
 
@@ -30,39 +29,28 @@ if TYPE_CHECKING:
     from multi.model.event import Event
     from multi.model.node import Node
     from multi.model.process import Proc, ProcessTable
+    from multi.model.request import Request, Task
     from multi.model.schedule import Schedule
     from multi.model.step import Step
     from multi.observe import Observation
 
-STILL_THERE = "not started with its new pidfile, because it still runs with the old one"
 _FIRST_LOOK, _MOST_LOOK = 0.05, 0.5  # seconds between two looks at files that another command will write
 
 
-def walk(tasks: Sequence[tuple[Node, Request]], options: RunOptions, machine: Machine) -> Iterator[Event]:
+def walk(tasks: Sequence[Task], options: RunOptions, machine: Machine) -> Iterator[Event]:
     """Walk all nodes to the end; one stream of events. Closing the iterator ends the run cleanly."""
-    return drive([(node.name, _walk_of(node, request, options, machine)) for node, request in tasks], options, machine)
-
-
-def _walk_of(node: Node, request: Request, options: RunOptions, machine: Machine) -> Walk:
-    """Stop the node under its old pidfiles before starting it under the new one, so it never runs twice."""
-    for old in request.moved:
-        if not (yield from _Walker(old, Request("stopwait"), options, machine).walk()):
-            if request.traits.reconciles:
-                yield Skipped(node.name, None, STILL_THERE, met=False)
-            return False
-        machine.release(node.name)
-    return (yield from _Walker(node, request, options, machine).walk())
+    return drive([(task, _Walker(task, options, machine).walk()) for task in tasks], options, machine)
 
 
 class _Walker:
     """The walk of one node. A look replaces `_observed` and `_processes`, which it was seen in."""
 
-    def __init__(self, node: Node, request: Request, options: RunOptions, machine: Machine) -> None:
-        self._key = node.name
-        self._request = request
+    def __init__(self, task: Task, options: RunOptions, machine: Machine) -> None:
+        self._key = task.node.name
+        self._request = task.request
         self._options = options
         self._machine = machine
-        self._journal = Journal(node, machine)
+        self._journal = Journal(task.node, machine)
         self._observed: Observation
         self._processes: ProcessTable
 

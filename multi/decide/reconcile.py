@@ -3,60 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
 
 from multi.decide.table import route
 from multi.model.node import Node
-from multi.model.request import Difference, Request
+from multi.model.request import Difference, Request, Task
 from multi.model.state import SUSPENDED, Down, State
 from multi.model.step import Step
-from multi.value import replace
-
-Task: TypeAlias = tuple[Node, Request]
 
 
-def tasks(wanted: Iterable[tuple[Node, Node | None]], removed: Iterable[Node]) -> list[Task]:
-    """One for each configured node, with what is on record of it, and one for each that is not configured any more."""
-    configured = [(node, Request("apply", recorded=recorded)) for node, recorded in wanted]
-    return [*configured, *((node, Request("stopwait")) for node in removed)]
+def tasks(wanted: Sequence[tuple[Node, Node | None]], removed: Iterable[Node]) -> list[Task]:
+    """Tasks for the configured nodes, each with what is on record of it, and for those not configured any more.
+
+    A node starts after it was stopped under its old pidfiles, and after the node that had its new one was stopped.
+    """
+    before: dict[str, list[int]] = {}  # the tasks that stop this node, or free this pidfile
+    stops: list[Task] = []
+    for index, old in enumerate(removed, len(wanted)):
+        stops.append(Task(old, Request("stopwait"), tuple(before.get(old.name, ()))))
+        before.setdefault(old.name, []).append(index)
+        before.setdefault(old.pidfile, []).append(index)
+    starts = [
+        Task(
+            node,
+            Request("apply", recorded=recorded),
+            tuple(sorted({*before.get(node.name, ()), *before.get(node.pidfile, ())})),
+        )
+        for node, recorded in wanted
+    ]
+    return starts + stops
 
 
 def at_their_turn(tasks: Sequence[Task], states: Sequence[State]) -> list[State]:
     """The state of each node when it is its turn: a pidfile that another node had is free by then."""
-    freed = {node.pidfile for node, request in tasks if not request.traits.reconciles}
     return [
-        Down() if request.traits.reconciles and node.pidfile in freed else state
-        for (node, request), state in zip(tasks, states, strict=True)
-    ]
-
-
-def in_order(tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
-    """The tasks that free a pidfile which another node is to have, and the rest, which come after them."""
-    wanted = {node.pidfile for node, request in tasks if request.traits.reconciles}
-    first: list[Task] = []
-    rest: list[Task] = []
-    for node, request in tasks:
-        frees = not request.traits.reconciles and node.pidfile in wanted
-        (first if frees else rest).append((node, request))
-    return first, rest
-
-
-def one_each(tasks: Iterable[Task]) -> list[Task]:
-    """One task a node: those that are about it with other pidfiles become a part of its first one."""
-    of_node: dict[str, list[Task]] = {}
-    for node, request in tasks:
-        of_node.setdefault(node.name, []).append((node, request))
-    return [
-        (node, replace(request, moved=tuple(other for other, _ in others)))
-        for (node, request), *others in of_node.values()
+        Down() if any(tasks[index].node.pidfile == task.node.pidfile for index in task.after) else state
+        for task, state in zip(tasks, states, strict=True)
     ]
 
 
 def differences(tasks: Sequence[Task], states: Sequence[State]) -> tuple[Difference, ...]:
     """What the tasks would do, where it is anything."""
-    pidfiles = {node.name: node.pidfile for node, request in tasks if request.traits.reconciles}
+    pidfiles = {task.node.name: task.node.pidfile for task in tasks if task.request.traits.reconciles}
     found: list[Difference] = []
-    for (node, request), state in zip(tasks, at_their_turn(tasks, states), strict=True):
+    for task, state in zip(tasks, at_their_turn(tasks, states), strict=True):
+        node, request = task.node, task.request
         removed = not request.traits.reconciles
         verb = _verb(route(request, state, node).steps, removed=removed)
         if not verb:

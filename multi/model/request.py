@@ -100,20 +100,31 @@ def traits(command: str) -> Traits:
 class Request:
     """What is asked of a node: the command, and the signal given with it (``-SIG``).
 
-    `recorded` is the node as it was on record when it was chosen, for ``apply``, ``restart`` and ``ensure``. `moved` is
-    the node with other pidfiles that it still has. `says` is whether the words or the configuration say the command.
+    `recorded` is the node as it was on record when it was chosen, for ``apply``, ``restart`` and ``ensure``. `says` is
+    whether the words or the configuration say the command.
     """
 
     command: str
     signum: int | None = None
     recorded: Node | None = None
-    moved: tuple[Node, ...] = ()
     says: bool = True
 
     @property
     def traits(self) -> Traits:
         """The traits of its command."""
         return traits(self.command)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is asked of one node. `after` are the indices of the tasks that must have gone well before it begins.
+
+    Of two tasks of one node the later one is after the other.
+    """
+
+    node: Node
+    request: Request
+    after: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ import pytest
 
 from multi.act import RunOptions, walk
 from multi.model.event import Readied
-from multi.model.request import Request
+from multi.model.request import Request, Task
 from multi.system import System
 from multi.system import server as launch
 from real import Real, alive, descriptors, environ_of, run, stat, status, until, words_of
@@ -292,5 +292,5 @@ def test_g7_portable_path(real: Real) -> None:
     )
     with mock.patch.dict(os.environ, real.env, clear=True), contextlib.ExitStack() as stack:
         machine = stack.enter_context(System(pidfd=False))
-        assert isinstance(list(walk([(node, Request("start"))], RunOptions(), machine))[-1], Readied)
+        assert isinstance(list(walk([Task(node, Request("start"))], RunOptions(), machine))[-1], Readied)
     is_detached(real, real.pid("a"))

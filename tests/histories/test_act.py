@@ -40,7 +40,7 @@ from multi.model.event import (
     Waiting,
 )
 from multi.model.node import Node, Unknown
-from multi.model.request import Request
+from multi.model.request import Request, Task
 from multi.model.state import Dead, Down, Lost, State, Stopping, Up
 from multi.value import replace
 from world import REFUSABLE, Body, Child, Crowd, Entry, Fake, KilledError, Nature, World, node_of
@@ -72,7 +72,7 @@ def loop(
 ) -> list[Event]:
     """One command from its beginning to its end, by a `multi` of its own."""
     fake = fake or world.fake()
-    tasks = [(node, Request(command, signum)) for node in nodes or (node_of(),)]
+    tasks = [Task(node, Request(command, signum)) for node in nodes or (node_of(),)]
     events = list(walk(tasks, options or RunOptions(), fake))
     fake.close()
     return events
@@ -372,7 +372,7 @@ def test_a_start_that_was_cut_off_is_waited_for() -> None:
     world.nature = Nature(makes=((20.0, "/run/ready"),))
     node = node_of(ready="file:/run/ready")
     first = world.fake()
-    events = walk([(node, Request("start"))], RunOptions(), first)
+    events = walk([Task(node, Request("start"))], RunOptions(), first)
     assert isinstance(next(events), Spawned)
     with pytest.raises(KilledError):
         first.die()
@@ -391,7 +391,7 @@ def test_a_start_that_was_cut_off_dies_with_children() -> None:
     world.nature = replace(FAMILY, lives=20.0, status=1)
     node = node_of(ready="file:/run/ready")
     first = world.fake()
-    events = walk([(node, Request("start"))], RunOptions(), first)
+    events = walk([Task(node, Request("start"))], RunOptions(), first)
     assert isinstance(next(events), Spawned)
     with pytest.raises(KilledError):
         first.die()
@@ -695,7 +695,7 @@ def cut_off(world: World, command: str, after: str) -> None:
 
     fake.trap = trap
     with pytest.raises(KilledError):
-        list(walk([(node_of(), Request(command))], RunOptions(), fake))
+        list(walk([Task(node_of(), Request(command))], RunOptions(), fake))
     fake.close()
 
 
@@ -867,7 +867,7 @@ def test_a_title_is_not_put_on_record(command: str) -> None:
     for adopted in ("Adopted", ""):
         fake = world.fake()
         request = Request(command, WINCH if command == "signal" else None, says=False)
-        events = list(walk([(node_of() if command == "start" else UNTOLD, request)], RunOptions(), fake))
+        events = list(walk([Task(node_of() if command == "start" else UNTOLD, request)], RunOptions(), fake))
         fake.close()
         expected = {"signal": ["Signalled"], "stop": ["Signalled"]}.get(command, [] if adopted else ["Skipped"])
         assert kinds(events) == [*([adopted] if adopted else []), *expected]
@@ -882,7 +882,7 @@ def test_what_a_start_finds_running_is_on_record_as_it_runs(says: bool) -> None:
     running(world)
     del world.files["/run/w1.json"]
     other = node_of(argv=("program", "bare"))
-    assert kinds(walk([(other, Request("start", says=says))], RunOptions(), world.fake())) == ["Adopted"]
+    assert kinds(walk([Task(other, Request("start", says=says))], RunOptions(), world.fake())) == ["Adopted"]
     assert record_of(world).node.words == ("program", "bare" if says else "w1")
 
 
@@ -924,7 +924,7 @@ def test_a_locked_node_is_waited_for() -> None:
     """A second start waits for the first one's lock, looks then, and finds the node running."""
     world = World()
     first, second = world.fake(), world.fake()
-    events = walk([(node_of(), Request("start"))], RunOptions(), first)
+    events = walk([Task(node_of(), Request("start"))], RunOptions(), first)
     spawned = next(events)
     assert isinstance(spawned, Spawned)
 
@@ -940,7 +940,7 @@ def ride_late(world: World, request: Request, node: Node, meanwhile: Node) -> li
     """A command that knows what was on record, when another one has put something else there since."""
     fake = world.fake()
     assert fake.write([FileWrite(node.recordfile, encode(replace(record_of(world, node), node=meanwhile)), None, None)])
-    events = list(walk([(node, request)], RunOptions(), fake))
+    events = list(walk([Task(node, request)], RunOptions(), fake))
     fake.close()
     return events
 
@@ -1063,7 +1063,7 @@ def test_rolling_width() -> None:
     nodes = [node_of(f"w{number}") for number in range(5)]
     under_way: set[str] = set()
     most = 0
-    for event in walk([(node, Request("start")) for node in nodes], RunOptions(width=2), world.fake()):
+    for event in walk([Task(node, Request("start")) for node in nodes], RunOptions(width=2), world.fake()):
         assert not isinstance(event, (Interrupted, Halted))
         (under_way.add if isinstance(event, Spawned) else under_way.discard)(event.node)
         most = max(most, len(under_way))
@@ -1083,6 +1083,67 @@ def test_rolling_stops_at_the_first_failure() -> None:
     assert world.mains("/run/w2.pid") == [old[2]]
     assert world.mains("/run/w3.pid") == [old[3]]
     assert world.mains("/run/w0.pid") != [old[0]]
+
+
+@pytest.mark.parametrize("width", [None, 1, 2])
+def test_a_task_begins_when_those_before_it_went_well(width: int | None) -> None:
+    """G2: two nodes that swap their pidfiles both leave them before either is started; a third is not concerned."""
+    world = World()
+    a, b = node_of("a"), node_of("b")
+    running(world, Nature(ends={TERM: (3.0, 0)}), a)
+    running(world, None, b)
+    tasks = [
+        Task(replace(a, pidfile=b.pidfile), Request("apply"), (2, 3)),
+        Task(replace(b, pidfile=a.pidfile), Request("apply"), (2, 3)),
+        Task(a, Request("stopwait")),
+        Task(b, Request("stopwait")),
+        Task(node_of("c"), Request("start")),
+    ]
+    events = list(walk(tasks, RunOptions(width=width), world.fake()))
+    assert {"Failed", "Refused", "Skipped", "Halted"}.isdisjoint(kinds(events))
+    order = [(kinds([event])[0], event.node) for event in events if isinstance(event, (Gone, Readied))]
+    assert {kind for kind, _ in [each for each in order if each[1] != "c@host"][:2]} == {"Gone"}
+    assert [len(world.mains(node.pidfile)) for node in (a, b, node_of("c"))] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("width", [None, 1])
+def test_a_task_after_one_that_failed_is_skipped(width: int | None) -> None:
+    """It is told once, whatever was to be done of its node; with a width nobody else begins either."""
+    world = World()
+    a, b, c = node_of("a", stop="TERM/1"), node_of("b"), node_of("c")
+    body = running(world, DEAF, a)
+    tasks = [Task(replace(a, pidfile="/run/new.pid"), Request("apply"), (1,)), Task(a, Request("stopwait"))]
+    events = list(
+        walk([*tasks, Task(b, Request("start")), Task(c, Request("start"))], RunOptions(width=width), world.fake())
+    )
+    assert [event.node for event in only(events, Survived)] == ["a@host"]
+    why = f"skipped: a@host still runs with {a.pidfile}"
+    others = [] if width is None else [("b@host", "skipped: an earlier node failed")]
+    others += [] if width is None else [("c@host", "skipped: an earlier node failed")]
+    assert [(event.node, event.why) for event in only(events, Skipped)] == [("a@host", why), *others]
+    assert not any(event.met for event in only(events, Skipped))
+    halted = [] if width is None else [Halted((), ("a@host",), (), ("b@host", "c@host"))]
+    assert only(events, Halted) == halted
+    assert not body.gone
+
+
+def test_rolling_leaves_no_node_stopped_that_was_to_be_started() -> None:
+    """A node whose pidfile moves is under way when another one fails: it is started all the same."""
+    world = World()
+    olds = [node_of(name, stop="TERM/10") for name in ("a", "b", "c")]
+    for node in olds:
+        running(world, Nature(ends={TERM: (5.0, 0)}) if node.short == "b" else None, node)
+    world.natures["a@host"] = Nature(lives=0.1, status=1)
+    news = [replace(node, pidfile=f"/run/new-{node.short}.pid") for node in olds]
+    tasks = [Task(node, Request("apply"), (3 + index,)) for index, node in enumerate(news)]
+    tasks += [Task(node, Request("stopwait")) for node in olds]
+    events = list(walk(tasks, RunOptions(width=2), world.fake()))
+    assert [event.node for event in only(events, Readied)] == ["b@host"]
+    assert [(event.node, event.why) for event in only(events, Skipped)] == [
+        ("c@host", "skipped: an earlier node failed")
+    ]
+    assert only(events, Halted) == [Halted(("b@host",), ("a@host",), (), ("c@host",))]
+    assert world.mains(olds[2].pidfile)
 
 
 # --- waiting -----------------------------------------------------------------------------------------------
@@ -1235,7 +1296,7 @@ def starting(world: World) -> None:
     """Its start was cut off before it was ready."""
     world.natures["w1@host"] = LIVELY
     fake = world.fake()
-    assert isinstance(next(iter(walk([(node_of(), Request("start"))], RunOptions(), fake))), Spawned)
+    assert isinstance(next(iter(walk([Task(node_of(), Request("start"))], RunOptions(), fake))), Spawned)
     fake.bury()
 
 
@@ -1274,7 +1335,9 @@ def is_mended(world: World, node: Node | None = None) -> None:
 def attempt(world: World, command: str, fake: Fake, node: Node | None = None) -> list[Event]:
     """One command that may be hit by KILL; the events until then."""
     events: list[Event] = []
-    ridden = walk([(node or node_of(), Request(command, WINCH if command == "signal" else None))], RunOptions(), fake)
+    ridden = walk(
+        [Task(node or node_of(), Request(command, WINCH if command == "signal" else None))], RunOptions(), fake
+    )
     try:
         for event in ridden:
             events.append(event)  # noqa: PERF402 -- those before the end are wanted
@@ -1409,7 +1472,7 @@ def test_closed_anywhere() -> None:
         world = World()
         up(world)
         fake = world.fake()
-        events = walk([(node_of(), Request("restart"))], RunOptions(), fake)
+        events = walk([Task(node_of(), Request("restart"))], RunOptions(), fake)
         for _ in range(count):
             next(events)
         events.close()  # type: ignore[attr-defined]  # a generator
@@ -1424,7 +1487,7 @@ def test_closed_anywhere() -> None:
 
 def _runner(command: str, nodes: Sequence[Node]) -> Callable[[Fake], None]:
     def run(fake: Fake) -> None:
-        list(walk([(node, Request(command)) for node in nodes], RunOptions(), fake))
+        list(walk([Task(node, Request(command)) for node in nodes], RunOptions(), fake))
         fake.close()
 
     return run
@@ -1545,7 +1608,7 @@ def test_twenty_starts_at_once() -> None:
         outcomes: list[list[str]] = []
 
         def run(fake: Fake, outcomes: list[list[str]] = outcomes) -> None:
-            outcomes.append(kinds(walk([(node_of(), Request("start"))], RunOptions(), fake)))
+            outcomes.append(kinds(walk([Task(node_of(), Request("start"))], RunOptions(), fake)))
             fake.close()
 
         Crowd(world, seed, lambda: None).run([(world.fake(), run) for _ in range(20)])

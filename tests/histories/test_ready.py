@@ -18,7 +18,7 @@ from multi.codec import decode
 from multi.machine import Notified
 from multi.model.event import Cleared, Event, Failed, Readied, Skipped, Spawned
 from multi.model.node import Node
-from multi.model.request import Request
+from multi.model.request import Request, Task
 from multi.model.state import State, Up
 from multi.value import replace
 from world import Child, Entry, Fake, KilledError, Nature, World, node_of
@@ -35,7 +35,7 @@ def about(seconds: float, off: float = 0.3) -> float:
 def start(world: World, node: Node, fake: Fake | None = None) -> list[Event]:
     """Start it, to the end."""
     fake = fake or world.fake()
-    events = list(walk([(node, Request("start"))], RunOptions(), fake))
+    events = list(walk([Task(node, Request("start"))], RunOptions(), fake))
     fake.close()
     return events
 
@@ -56,7 +56,7 @@ def failed(world: World, node: Node) -> Failed:
 def cut_off(world: World, node: Node) -> None:
     """A start that is killed as soon as the node runs."""
     fake = world.fake()
-    events = walk([(node, Request("start"))], RunOptions(), fake)
+    events = walk([Task(node, Request("start"))], RunOptions(), fake)
     assert isinstance(next(events), Spawned)
     with pytest.raises(KilledError):
         fake.die()
@@ -192,7 +192,7 @@ def test_only_its_own_word_counts() -> None:
     world.natures["loud@host"] = saying((1.0, READY))
     world.natures["mute@host"] = Nature()
     nodes = [node_of(name, ready="notify", ready_timeout=10.0) for name in ("loud", "mute")]
-    events = list(walk([(node, Request("start")) for node in nodes], RunOptions(), world.fake()))
+    events = list(walk([Task(node, Request("start")) for node in nodes], RunOptions(), world.fake()))
     assert [event.node for event in events if isinstance(event, Readied)] == ["loud@host"]
     assert [event.node for event in events if isinstance(event, Failed)] == ["mute@host"]
 
@@ -457,7 +457,7 @@ def seen(world: World, node: Node) -> State:
 
 def ensure(world: World, node: Node) -> list[Event]:
     """What `ensure` does with it."""
-    return list(walk([(node, Request("ensure"))], RunOptions(), world.fake()))
+    return list(walk([Task(node, Request("ensure"))], RunOptions(), world.fake()))
 
 
 def test_g4_a_word_that_was_left_counts_at_once() -> None:
@@ -542,7 +542,7 @@ def test_g4_a_stopped_node_leaves_no_word() -> None:
     world = World()
     node = begun(world)
     leave(world, node, said="READY=1\n")
-    assert [type(event) for event in walk([(node, Request("kill"))], RunOptions(), world.fake())][-1] is Cleared
+    assert [type(event) for event in walk([Task(node, Request("kill"))], RunOptions(), world.fake())][-1] is Cleared
     assert node.notifyfile not in world.files
 
 
@@ -651,7 +651,7 @@ def test_a_fallback_with_env_files(able: bool) -> None:
     node = node_of(ready="notify", env_files=("/etc/w1.env",), ready_timeout=9.0)
     fallback = Fallback(ALIVE, 3.0, "it only lives", asks=True)
     fake = world.fake()
-    events = list(walk([(node, Request("start"))], RunOptions(fallbacks={node.name: fallback}), fake))
+    events = list(walk([Task(node, Request("start"))], RunOptions(fallbacks={node.name: fallback}), fake))
     fake.close()
     assert isinstance(events[-1], Readied), events
     assert (events[-1].how, events[-1].note) == (("notify", "") if able else ("alive", "it only lives"))

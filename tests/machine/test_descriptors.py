@@ -11,7 +11,7 @@ import pytest
 
 from multi.act import RunOptions, walk
 from multi.model.event import Readied
-from multi.model.request import Request
+from multi.model.request import Request, Task
 from real import Real
 from world import World, node_of
 
@@ -52,7 +52,7 @@ def test_nodes_beyond_the_room_wait_for_their_turn() -> None:
     world.room = 3
     fake = world.fake()
     most = ready = 0
-    for event in walk([(node_of(name), Request("start")) for name in NAMES], RunOptions(), fake):
+    for event in walk([Task(node_of(name), Request("start")) for name in NAMES], RunOptions(), fake):
         most = max(most, len(world.flocks))
         ready += isinstance(event, Readied)
     assert ready == NODES

@@ -17,7 +17,7 @@ from multi.machine import MachineError
 from multi.model.event import Cleared, Event, Gone, Readied, Skipped
 from multi.model.node import Node
 from multi.model.process import ProcessInfo
-from multi.model.request import Request
+from multi.model.request import Request, Task
 from multi.system import System, linux, portable
 from multi.value import replace
 from real import PATIENCE, Real, until
@@ -91,7 +91,7 @@ def _words(real: Real) -> list[str]:
 def loop(real: Real, command: str, system: Callable[[], System] = System) -> list[Event]:
     """One command on a machine that can do less."""
     with mock.patch.dict(os.environ, real.env, clear=True), system() as machine:
-        return list(walk([(node(real), Request(command))], RunOptions(), machine))
+        return list(walk([Task(node(real), Request(command))], RunOptions(), machine))
 
 
 NO_PIDFD = partial(System, pidfd=False)

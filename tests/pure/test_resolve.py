@@ -6,7 +6,8 @@ import pytest
 
 from multi.decide import Said, reconcile, resolve
 from multi.model.node import Known, Unknown
-from multi.model.request import Request, traits
+from multi.model.request import Request, Task, traits
+from multi.model.state import Down, Unsure
 from multi.value import replace
 from world import node_of
 
@@ -45,13 +46,17 @@ def test_what_is_said_of_a_recorded_node_is_added() -> None:
 
 
 def test_a_pidfile_is_freed_before_another_node_takes_it() -> None:
-    """Nodes that have lost their pidfile to another are stopped first, the rest in one task a node."""
+    """A node starts after it has left its old pidfiles, and after another node has left its new one."""
     a, b, c = (replace(node_of(name), pidfile=f"/run/{name}.pid") for name in ("a", "b", "c"))
-    moved = replace(b, pidfile=a.pidfile)
-    tasks = reconcile.tasks([(moved, None), (c, None)], [a, b, replace(c, pidfile="/run/old.pid")])
-    first, rest = reconcile.in_order(tasks)
-    assert first == [(a, Request("stopwait"))]
-    assert reconcile.one_each(rest) == [
-        (moved, Request("apply", moved=(b,))),
-        (c, Request("apply", moved=(replace(c, pidfile="/run/old.pid"),))),
+    moved, old, older = replace(b, pidfile=a.pidfile), replace(c, pidfile="/old/c.pid"), replace(c, pidfile="/c.pid")
+    tasks = reconcile.tasks([(moved, None), (c, None)], [a, b, old, older])
+    assert tasks == [
+        Task(moved, Request("apply"), (2, 3)),
+        Task(c, Request("apply"), (4, 5)),
+        Task(a, Request("stopwait")),
+        Task(b, Request("stopwait")),
+        Task(old, Request("stopwait")),
+        Task(older, Request("stopwait"), (4,)),
     ]
+    unsure = [Unsure("it is another's")] * len(tasks)
+    assert reconcile.at_their_turn(tasks, unsure) == [Down(), *unsure[1:]]
