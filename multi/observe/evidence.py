@@ -1,16 +1,18 @@
-"""What was read of one node, before anything is concluded from it. Pure."""
+"""What was read of one node, before anything is concluded from it, and whose files are believed. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from multi.codec import decode
-from multi.machine import File, Unreadable
+from multi.machine import File, Me, Unreadable
 from multi.model import record as records
 from multi.model.node import Node
-from multi.model.record import DamagedError, Record
+from multi.model.record import DamagedError, Record, Word
 from multi.value import dataclass, field, replace
-from multi.words import names as naming
+from multi.words.names import is_full_name
+
+OTHERS_WRITE = 0o022  # mode bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +35,16 @@ class Evidence:
 
     `notify` is the file that the process writes beside the pidfile; it is read while no start has heard READY.
     `cmdline` and `exists` are about the process that the pidfile names. `hidden`: the recorded pid exists, but the
-    process table lacks it. `node_uid` is the user of the node (None: the caller), `users` the names of other owners of
-    its files.
+    process table lacks it. `uid` is the user of the node, `users` the names of other owners of its files.
     """
 
     pidfile: File | Unreadable | None
     record: RecordFile
+    uid: int
     notify: File | Unreadable | None = None
     cmdline: tuple[str, ...] = ()
     exists: bool = False
     hidden: bool = False
-    node_uid: int | None = None
     users: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -65,7 +66,7 @@ def decoded(node: Node, file: File | Unreadable | None) -> RecordFile:
         record = decode(file.data)
     except DamagedError as error:
         return RecordFile(file, damage=str(error))
-    if not naming.is_full_name(record.node.name):
+    if not is_full_name(record.node.name):
         return RecordFile(file, damage="its name is none that a node can have", rejected=record)
     if record.node.pidfile != node.pidfile:  # a copy or a link from elsewhere says nothing about this pidfile
         return RecordFile(file, damage=f"it is about the pidfile {record.node.pidfile}", rejected=record)
@@ -75,3 +76,31 @@ def decoded(node: Node, file: File | Unreadable | None) -> RecordFile:
 def unheard(record: Record) -> bool:
     """Whether the process may have said READY while no `multi` listened."""
     return record.phase == records.STARTING and record.node.ready.kind == "notify" and record.token != ""
+
+
+def distrust(
+    path: str, file: File | Unreadable | None, uid: int, me: Me, users: Mapping[int, str] | None = None
+) -> str:
+    """Why a file of the node of user `uid` must not be believed; empty when it may. `users` are names for the text."""
+    if file is None:
+        return ""
+    if isinstance(file, Unreadable):
+        return f"{path} cannot be read: {file.why}; {file.hint}"
+    if file.uid not in {0, me.uid, uid}:
+        name = (users or {}).get(file.uid, "")
+        user, shown = (name, f" ({name})") if name and name != str(file.uid) else (str(file.uid), "")
+        return (
+            f"{path} belongs to uid {file.uid}{shown}, not to this node's user; "
+            f"give --uid {user} if it is that user's node; if it was until now, 'multi stopwait --uid={user}' "
+            "stops it; remove the file if it was planted"
+        )
+    if me.uid == 0 and file.mode & OTHERS_WRITE:
+        return f"{path} can be written by others (mode {file.mode:04o}); look at it, then chmod go-w {path}"
+    return ""
+
+
+def believed_word(record: Record, file: File | Unreadable | None, uid: int, me: Me) -> Word | None:
+    """What the process wrote of what it said. Only a file of the node's user, or of root, is believed."""
+    if not isinstance(file, File) or distrust(record.node.notifyfile, file, uid, me):
+        return None
+    return records.decode_word(file.data, record.token)

@@ -5,15 +5,16 @@ The rule is to fail closed: what cannot be proved to be the node is `Unsure`, an
 
 from __future__ import annotations
 
-from multi.machine import File, Me
+import re
+
+from multi.machine import File, Me, Unreadable
 from multi.model import record as records
 from multi.model.node import Known, Node
-from multi.model.process import Proc, ProcessInfo, ProcessTable
+from multi.model.process import ProcessInfo, ProcessTable
 from multi.model.record import Record
 from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
-from multi.observe.evidence import Evidence, pid_in, unheard
-from multi.observe.tree import Leftover, leftovers, main_token_holders, token_holders
-from multi.observe.trust import believed_word, distrust, wrong_owner
+from multi.observe.evidence import Evidence, believed_word, distrust, pid_in, unheard
+from multi.observe.tree import Leftover, leftovers, token_holders
 from multi.value import dataclass, replace
 
 _OLDER = 0.02  # seconds: two ticks of the slowest clock that file times are taken from (CONFIG_HZ=100)
@@ -38,20 +39,20 @@ class Observation:
 def judge(node: Node, evidence: Evidence, processes: ProcessTable, me: Me) -> Observation:
     """What is true of the node, given the evidence."""
     for path, file in ((node.pidfile, evidence.pidfile), (node.recordfile, evidence.record.file)):
-        doubt = distrust(path, file, evidence.node_uid, me, evidence.users)
+        doubt = distrust(path, file, evidence.uid, me, evidence.users)
         if doubt:
             return Observation(Unsure(doubt), None)
     record = evidence.record.record
     if record is not None and unheard(record):
         record = _heard(record, evidence, processes.at, me)
     case = _Case(node, evidence, record, processes, me)
-    info = None if record is None else case.running(record.proc)
-    return case.recorded(record, info) if record is not None and info is not None else case.unrecorded()
+    info = case.running(record)
+    return case.unrecorded() if record is None or info is None else case.recorded(record, info)
 
 
 def _heard(record: Record, evidence: Evidence, now: float, me: Me) -> Record:
     """The record with what the process has said while no `multi` listened."""
-    said = believed_word(record, evidence.notify, evidence.node_uid, me)
+    said = believed_word(record, evidence.notify, evidence.uid, me)
     if said is None:
         return record
     extra = {name: value for name, value in record.extra.items() if name not in {"status", "waits"}}
@@ -71,27 +72,26 @@ class _Case:
     processes: ProcessTable
     me: Me
 
-    def running(self, proc: Proc | None) -> ProcessInfo | None:
-        """The very process, if it runs."""
+    def running(self, record: Record | None) -> ProcessInfo | None:
+        """The very process that a record is about, if it runs."""
+        proc = None if record is None else record.proc
         info = None if proc is None else self.processes.by_pid.get(proc.pid)
         return None if info is None or info.gone or info.proc != proc else info
 
-    def observed(self, state: State, left: tuple[Leftover, ...] = ()) -> Observation:
+    def _observed(self, state: State, left: tuple[Leftover, ...] = ()) -> Observation:
         """The state; a record of another node in these files is cleared with them, but is no history of this one."""
         own = self.record is not None and self.record.node.name == self.node.name
         return Observation(state, self.record if own else None, left)
 
     def _unsure(self, why: str) -> Observation:
-        return self.observed(Unsure(why))
-
-    # --- the recorded process runs
+        return self._observed(Unsure(why))
 
     def recorded(self, record: Record, info: ProcessInfo) -> Observation:
-        """Whose record it is, and whether the pidfile agrees."""
+        """The recorded process runs: whose record it is, and whether the pidfile agrees."""
         if record.node.name != self.node.name:
-            return self.observed(_another_node(self.node, record.node.name, info.proc.pid))
-        doubt = wrong_owner(self.node.recordfile, self.evidence.record.file, info, self.me)
-        return self.observed(Unsure(doubt) if doubt else self._by_pidfile(record, info))
+            return self._observed(_another_node(self.node, record.node.name, info.proc.pid))
+        doubt = _wrong_owner(self.node.recordfile, self.evidence.record.file, info, self.me)
+        return self._observed(Unsure(doubt) if doubt else self._by_pidfile(record, info))
 
     def _by_pidfile(self, record: Record, info: ProcessInfo) -> State:
         node, proc, suspended = self.node, info.proc, info.suspended
@@ -104,21 +104,21 @@ class _Case:
             )
         if record.desired != records.WANTED_UP:
             return Stopping(proc, record.signalled, suspended)
-        if pid is None:
-            return Lost(proc, f"its pidfile {node.pidfile} is gone", suspended)
-        if isinstance(pid, str):
-            return Lost(proc, f"its pidfile {node.pidfile} is damaged: {pid}", suspended)
-        if pid != proc.pid:
-            return Lost(proc, f"its pidfile {node.pidfile} names pid {pid} instead", suspended)
-        return Up(proc, record.phase == records.UP, suspended, record.extra.get("waits", ""))
-
-    # --- no recorded process runs: the node may have lost its record, or another tool may have started it
+        if pid == proc.pid:
+            return Up(proc, record.phase == records.UP, suspended, record.extra.get("waits", ""))
+        wrong = (
+            "is gone" if pid is None else f"names pid {pid} instead" if isinstance(pid, int) else f"is damaged: {pid}"
+        )
+        return Lost(proc, f"its pidfile {node.pidfile} {wrong}", suspended)
 
     def unrecorded(self) -> Observation:
-        """Look for the node by token, then by pidfile, then by what is recorded of its end."""
+        """No recorded process runs. The node may have lost its record, or another tool may have started it.
+
+        Look for it by token, then by pidfile, then by what is recorded of its end.
+        """
         state = self._by_token()
         if state is not None:
-            return self.observed(state)
+            return self._observed(state)
         record, damage, file = self.record, self.evidence.record.damage, self.evidence.pidfile
         pid = pid_in(file)
         recorded_pid = record.proc.pid if record is not None and record.proc is not None else None
@@ -136,28 +136,26 @@ class _Case:
     def _by_token(self) -> State | None:
         """What the environments of processes say that came of this node; None when no main process says so."""
         node = self.node
-        for info, instance in token_holders(node, self.processes, self.me, self._uid):
+        mains: list[tuple[ProcessInfo, str]] = []
+        for info, instance in token_holders(node, self.processes, self.me, self.evidence.uid):
             if instance.elsewhere:  # pidfile and record are shared with a container, and mean nothing here
                 return Unsure(
                     f"pid {info.proc.pid} says that it is {instance.node}, in another PID namespace, as of a container;"
                     " run multi there, or give this node another --pidfile"
                 )
-        holders = main_token_holders(node, self.processes, self._uid, self.me)
-        if not holders:
+            if instance.pid == info.proc.pid:
+                mains.append((info, instance.node))
+        if not mains:
             return None
-        if len(holders) > 1:
-            pids = ", ".join(str(info.proc.pid) for info in holders)
+        if len(mains) > 1:
+            pids = ", ".join(str(info.proc.pid) for info, _ in mains)
             return Unsure(f"pids {pids} all say that they are {node.name}; stop all but one of them by hand")
-        (info,) = holders
-        if info.instance is not None and info.instance.node != node.name:
-            return _another_node(node, info.instance.node, info.proc.pid)
+        ((info, name),) = mains
+        if name != node.name:
+            return _another_node(node, name, info.proc.pid)
         damage = self.evidence.record.damage
         why = f"its record {node.recordfile} is " + (f"damaged: {damage}" if damage else "gone")
         return Lost(info.proc, why, info.suspended)
-
-    @property
-    def _uid(self) -> int:
-        return self.me.uid if self.evidence.node_uid is None else self.evidence.node_uid
 
     def _fate(self, pid: int) -> str:
         info = self.processes.by_pid.get(pid)
@@ -186,7 +184,7 @@ class _Case:
                 return self._dead(f"pid {pid} is another process now: {late}")
             # A clock that was set makes the node's own process look late, too.
             return self._unsure(f"pid {pid} looks like {node.name}, but {late}; {_REMOVE}")
-        doubt = wrong_owner(node.pidfile, file, info, self.me)
+        doubt = _wrong_owner(node.pidfile, file, info, self.me)
         if doubt:
             return self._unsure(doubt)
         if not looks_right:
@@ -194,7 +192,7 @@ class _Case:
             return self._unsure(
                 f"{node.pidfile} names pid {pid}, which does not look like {node.name} ({words}); {_REMOVE}"
             )
-        return self.observed(
+        return self._observed(
             Up(info.proc, suspended=info.suspended, ends_on_hup=_ends_on_hup(node, self.evidence.cmdline))
         )
 
@@ -204,50 +202,39 @@ class _Case:
         No child is older than its parent, and start ticks cannot be set. As with leftovers, only the
         processes of the node's user are believed.
         """
-        for other, instance in token_holders(self.node, self.processes, self.me, self._uid):
+        for other, instance in token_holders(self.node, self.processes, self.me, self.evidence.uid):
             if instance.pid == info.proc.pid and other.age > info.age + _HALF_A_TICK:
                 return other.proc.pid
         return None
-
-    # --- no process of the node is seen
 
     def _dead(self, why: str, record: Record | None = None) -> Observation:
         """Files without a process, unless the process runs where it cannot be seen. `record` is of its last run."""
         unseen = self._hidden() or self._under_another_path()
         if unseen:
             return self._unsure(unseen)
-        left, running = self._left()
-        why = f"{why}; {running}" if left else why
+        left = self._left()
         on_purpose = record is not None and record.desired == records.WANTED_STOPPED
-        pause = 0.0
-        if record is not None and record.failures and not on_purpose:
-            from multi.decide import backoff
-
-            pause = backoff.remaining(record, self.processes.wall)
-        return self.observed(Dead(why, on_purpose, pause), left)
+        failures = 0 if record is None or on_purpose else record.failures
+        ago = self.processes.wall - record.failed if record is not None and failures else 0.0
+        return self._observed(Dead(why + _and_children(left), on_purpose, failures, ago), left)
 
     def _down(self) -> Observation:
         """No file and no process, unless root left out whose node it is, and the node runs on without its files.
 
         Root's nodes are not started beside it, and it is not touched: anybody can start a process that says so.
         """
-        if self.me.uid == 0 and self.evidence.node_uid is None:
-            for info, instance in token_holders(self.node, self.processes, self.me):
+        if self.me.uid == 0 and self.node.uid is None:
+            for info, instance in token_holders(self.node, self.processes, self.me, None):
                 if instance.pid == info.proc.pid:
                     return self._unsure(
                         f"pid {info.proc.pid} says that it is {self.node.name}, but runs as uid {info.uid}; "
                         f"give --uid {info.uid} if it is, or end it by hand"
                     )
-        left, running = self._left()
-        return self.observed(Dead(f"its main process is gone; {running}") if left else Down(), left)
+        left = self._left()
+        return self._observed(Dead("its main process is gone" + _and_children(left)) if left else Down(), left)
 
-    def _left(self) -> tuple[tuple[Leftover, ...], str]:
-        left = leftovers(self.node, self.record, self.processes, self.evidence.node_uid, self.me)
-        number = sum(len(leftover.processes) for leftover in left)
-        return (
-            left,
-            f"{number} {'process of its tree still runs' if number == 1 else 'processes of its tree still run'}",
-        )
+    def _left(self) -> tuple[Leftover, ...]:
+        return leftovers(self.node, self.record, self.processes, self.evidence.uid, self.me)
 
     def _hidden(self) -> str:
         """/proc may hide the recorded process even from its own user (hidepid, PR_SET_DUMPABLE).
@@ -265,7 +252,7 @@ class _Case:
     def _under_another_path(self) -> str:
         """The record is of a running process whose pidfile is this one by another path, as /var/run and /run."""
         record = self.evidence.record.rejected
-        info = None if record is None else self.running(record.proc)
+        info = self.running(record)
         if record is None or info is None or _base(record.node.pidfile) != _base(self.node.pidfile):
             return ""
         return (
@@ -273,6 +260,25 @@ class _Case:
             f"{record.node.pidfile}; give --pidfile={record.node.pidfile}, "
             f"or remove {self.node.recordfile} if it is a copy"
         )
+
+
+def _wrong_owner(path: str, file: File | Unreadable | None, info: ProcessInfo, me: Me) -> str:
+    """Why the file must not name this process: only root's file may name a process of another user."""
+    if isinstance(file, File) and file.uid not in {0, info.uid}:
+        return (
+            f"{path} belongs to uid {file.uid} but names pid {info.proc.pid}, which runs as uid {info.uid}; "
+            "remove the file if it was planted"
+        )
+    if me.uid not in {0, info.uid}:
+        return f"pid {info.proc.pid} runs as uid {info.uid}; run multi as that user or as root"
+    return ""
+
+
+def _and_children(left: tuple[Leftover, ...]) -> str:
+    number = sum(len(leftover.processes) for leftover in left)
+    if number == 0:
+        return ""
+    return f"; {number} " + ("process of its tree still runs" if number == 1 else "processes of its tree still run")
 
 
 def _another_node(node: Node, other: str, pid: int) -> Unsure:
@@ -291,16 +297,15 @@ def _ends_on_hup(node: Node, cmdline: tuple[str, ...]) -> bool:
     return any(words.startswith(text) or f" {text} " in f"{words} " for text in node.hup_ends)
 
 
-# --- whether a command line can be the node's ----------------------------------------------------------
-
-
 def _looks_like(node: Node, cmdline: tuple[str, ...]) -> bool:
     """Whether a command line can be that of the node.
 
     It holds the node's full name, as a worker is told it or shows it in its title, or this very pidfile, which a worker
-    that writes its own is told; or it is the node's own command.
+    that writes its own is told; or it is the node's own command. A word holds a name that is glued to ``-n``, or that
+    has no character of a name around it: ``w1@host`` is neither in ``new-w1@host`` nor in ``w1@host.example.com``.
     """
-    if any(_names(word, node.name) or _names(word, node.pidfile) for word in cmdline):
+    either = f"{re.escape(node.name)}|{re.escape(node.pidfile)}"
+    if any(re.search(rf"\A-n({either})\Z|(?<![\w.@-])({either})(?![\w.@-])", word) for word in cmdline):
         return True
     if not isinstance(node.command, Known) or not cmdline:
         return False
@@ -308,36 +313,14 @@ def _looks_like(node: Node, cmdline: tuple[str, ...]) -> bool:
     theirs = [word for word in cmdline if not word.startswith("--logfile")]
     if len(theirs) == len(ours):
         return theirs[1:] == ours[1:] and _same_program(theirs[0], ours[0])
+    if len(theirs) - len(ours) not in {1, 2}:
+        return False
     # For a script the kernel puts its interpreter, and one option at most, before the script's path (execve(2)).
-    script = theirs[-len(ours) :]
-    return len(theirs) - len(ours) in {1, 2} and script[1:] == ours[1:] and _same_script(script[0], ours[0])
-
-
-def _names(word: str, name: str) -> bool:
-    """Whether a word holds a full name: itself, glued to ``-n``, or with something around it that no name goes on with.
-
-    So ``w1@host`` is neither in ``new-w1@host`` nor in ``w1@host2`` or ``w1@host.example.com``.
-    """
-    if word == f"-n{name}":
-        return True
-    at = word.find(name)
-    while at >= 0:
-        before, after = word[at - 1 : at], word[at + len(name) :][:1]
-        if not _in_a_name(before) and not _in_a_name(after):
-            return True
-        at = word.find(name, at + 1)
-    return False
-
-
-def _in_a_name(character: str) -> bool:
-    return character.isalnum() or character in {".", "-", "_", "@"}
+    path, *words = theirs[-len(ours) :]
+    return words == ours[1:] and (path == ours[0] if "/" in ours[0] else path.endswith(f"/{ours[0]}"))
 
 
 def _same_program(one: str, other: str) -> bool:
     """The same file name. A Python goes by many names: ``python``, ``python3.12``, ``pypy3``."""
     names = _base(one), _base(other)
     return names[0] == names[1] or all(name.startswith(("python", "pypy")) for name in names)
-
-
-def _same_script(theirs: str, ours: str) -> bool:
-    return theirs == ours if "/" in ours else theirs.endswith(f"/{ours}")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from multi.codec import decode
-from multi.machine import File, Machine, MachineError
+from multi.machine import File, Machine, MachineError, Unreadable
 from multi.model import record as records
 from multi.model.node import Command, Known, Node, Unknown
 from multi.model.process import ProcessTable
 from multi.model.record import DamagedError, Record, Word
-from multi.observe.evidence import Evidence, decoded, pid_in, unheard
+from multi.observe.evidence import OTHERS_WRITE, Evidence, believed_word, decoded, pid_in, unheard
 from multi.observe.judge import Observation, judge
 from multi.observe.tree import running_probes
-from multi.observe.trust import believed, believed_word
 from multi.value import replace
-from multi.words import names as naming
+from multi.words.names import is_full_name
+
+_OUR_OUTPUT = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")  # a log there is an open descriptor of ours
 
 
 def look_at(node: Node, processes: ProcessTable, machine: Machine) -> Observation:
@@ -24,8 +25,8 @@ def look_at(node: Node, processes: ProcessTable, machine: Machine) -> Observatio
     record, pid = found.record, pid_in(pidfile)
     named = pid if isinstance(pid, int) and pid > 1 else None
     main = None if record is None or record.proc is None else record.proc.pid
-    node_uid = _uid_of(node, machine)
-    owners = {file.uid for file in (pidfile, found.file) if isinstance(file, File)} - {0, me.uid, node_uid}
+    uid = _uid_of(node, machine)
+    owners = {file.uid for file in (pidfile, found.file) if isinstance(file, File)} - {0, me.uid, uid}
     evidence = Evidence(
         pidfile=pidfile,
         record=found,
@@ -33,15 +34,14 @@ def look_at(node: Node, processes: ProcessTable, machine: Machine) -> Observatio
         exists=named is not None and (named in processes.by_pid or machine.exists(named)),
         notify=machine.read(node.notifyfile, records.NOTIFY_LIMIT) if record is not None and unheard(record) else None,
         hidden=main is not None and main not in processes.by_pid and machine.exists(main),
-        node_uid=node_uid,
-        users={uid: machine.user_name(uid) for uid in owners},
+        uid=uid,
+        users={owner: machine.user_name(owner) for owner in owners},
     )
-    return replace(judge(node, evidence, processes, me), probes=running_probes(node, processes, node_uid, me))
+    return replace(judge(node, evidence, processes, me), probes=running_probes(node, processes, uid, me))
 
 
-def _uid_of(node: Node, machine: Machine) -> int | None:
-    """The number of the node's user. Raises `MachineError` when there is no such user."""
-    return machine.uid_of(node.uid) if node.uid is not None else None
+def _uid_of(node: Node, machine: Machine) -> int:
+    return machine.me().uid if node.uid is None else machine.uid_of(node.uid)
 
 
 def word(node: Node, record: Record, machine: Machine) -> Word | None:
@@ -59,16 +59,11 @@ def recall(node: Node, machine: Machine) -> Record | None:
     found = decoded(node, machine.read(node.recordfile, records.RECORD_LIMIT))
     if found.record is None or found.record.node.short != node.short:
         return None
-    return believed(found.record, found.file, node.uid, machine)
-
-
-def recorded(rundir: str, machine: Machine) -> tuple[Record, ...]:
-    """The believed records in a run directory, by file name; damaged and doubted ones are left out."""
-    return survey(rundir, machine)[0]
+    return _believed(found.record, found.file, node.uid, machine)
 
 
 def survey(rundir: str, machine: Machine, asked: str | None = None) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
-    """The believed records in a run directory, and those that are sound but not to be trusted.
+    """The believed records in a run directory, by file name, and those that are sound but not to be trusted.
 
     `asked` is the user whose nodes are asked for.
     """
@@ -82,10 +77,10 @@ def survey(rundir: str, machine: Machine, asked: str | None = None) -> tuple[tup
             record = replace(decode(file.data), owner=file.uid)
         except DamagedError:
             continue
-        if record.node.recordfile != path or not naming.is_full_name(record.node.name):
+        if record.node.recordfile != path or not is_full_name(record.node.name):
             continue  # copied from elsewhere, or written by hand
         try:
-            trusted = believed(record, file, asked, machine)
+            trusted = _believed(record, file, asked, machine)
         except MachineError:
             trusted = None  # it names a user who does not exist
         if trusted is not None:
@@ -93,6 +88,41 @@ def survey(rundir: str, machine: Machine, asked: str | None = None) -> tuple[tup
         else:
             doubted.append(record)
     return tuple(found), tuple(doubted)
+
+
+def _believed(record: Record, file: File | Unreadable | None, asked: str | None, machine: Machine) -> Record | None:
+    """The record, as far as its owner may decide; `asked` is the user that was asked for now.
+
+    Root's records and our own are believed in full. For root, a record of the node's own user may only make happen what
+    that user could do anyway. Raises `MachineError` when there is no such user.
+    """
+    me = machine.me()
+    if not isinstance(file, File) or (me.uid == 0 and file.mode & OTHERS_WRITE):
+        return None
+    if file.uid in {0, me.uid}:
+        return record
+    user = record.node.uid if asked is None else asked
+    if me.uid != 0 or user is None or machine.uid_of(user) != file.uid:
+        return None
+    return replace(record, node=_as_asked_by(user, record.node, machine))
+
+
+def _as_asked_by(user: str, node: Node, machine: Machine) -> Node:
+    """The node without what only root could have granted: a group, limits, a niceness, a directory made somewhere.
+
+    Nor does it get root's own output: a terminal can be read as well.
+    """
+    ours = node.logfile.startswith(_OUR_OUTPUT)
+    elsewhere = node.logfile.startswith(("/dev/", "/proc/"))
+    there = not ours and (elsewhere or machine.kind(node.logfile.rpartition("/")[0]) == "directory")
+    return replace(
+        node,
+        uid=user,
+        gid=None,
+        rlimits=(),
+        nice=None if node.nice is None or node.nice < 0 else node.nice,
+        logfile=node.logfile if there else node.stem + ".log",
+    )
 
 
 def command_of(pid: int, machine: Machine) -> Command:

@@ -21,17 +21,17 @@ class Leftover:
 
 
 def token_holders(
-    node: Node, processes: ProcessTable, me: Me, uid: int | None = None
+    node: Node, processes: ProcessTable, me: Me, uid: int | None
 ) -> Iterator[tuple[ProcessInfo, Instance]]:
-    """Every living process whose environment says that it came of this node; with `uid`, those of that user."""
+    """The living processes of a user (None: of all) whose environment says that they came of this node."""
     for info in processes.by_pidfile.get(node.pidfile, ()):
         if info.instance is not None and not info.gone and info.proc.pid != me.pid and uid in {None, info.uid}:
             yield info, info.instance
 
 
-def main_token_holders(node: Node, processes: ProcessTable, uid: int | None, me: Me) -> tuple[ProcessInfo, ...]:
-    """The living processes of the node's user (None: the caller) whose environment says that they are its main one."""
-    holders = token_holders(node, processes, me, me.uid if uid is None else uid)
+def main_token_holders(node: Node, processes: ProcessTable, uid: int, me: Me) -> tuple[ProcessInfo, ...]:
+    """The living processes of a user whose environment says that they are the node's main one."""
+    holders = token_holders(node, processes, me, uid)
     return tuple(info for info, instance in holders if instance.pid == info.proc.pid)
 
 
@@ -83,9 +83,7 @@ def is_probe(info: ProcessInfo) -> bool:
     return info.instance is not None and info.instance.probe
 
 
-def leftovers(
-    node: Node, record: Record | None, processes: ProcessTable, uid: int | None, me: Me
-) -> tuple[Leftover, ...]:
+def leftovers(node: Node, record: Record | None, processes: ProcessTable, uid: int, me: Me) -> tuple[Leftover, ...]:
     """What a node whose main process is gone has left running: children that outlived it.
 
     With `kill_mode` ``process`` children are meant to outlive it, so none is a leftover. Token holders are found also
@@ -94,7 +92,7 @@ def leftovers(
     """
     if node.kill_mode != "mixed":
         return ()
-    mains = _mains(token_holders(node, processes, me, me.uid if uid is None else uid))
+    mains = _mains(token_holders(node, processes, me, uid))
     if record is not None and record.proc is not None and record.token:
         mains.add((record.proc.pid, record.token))
     found: list[Leftover] = []
@@ -106,9 +104,9 @@ def leftovers(
     return tuple(found)
 
 
-def running_probes(node: Node, processes: ProcessTable, uid: int | None, me: Me) -> tuple[Leftover, ...]:
+def running_probes(node: Node, processes: ProcessTable, uid: int, me: Me) -> tuple[Leftover, ...]:
     """What runs of the node's probes, whatever its `kill_mode` says of its children."""
-    holders = token_holders(node, processes, me, me.uid if uid is None else uid)
+    holders = token_holders(node, processes, me, uid)
     return tuple(
         Leftover(Proc(pid, ""), token, tree(Proc(pid, ""), token, processes, me, probes=True))
         for pid, token in sorted(_mains(each for each in holders if each[1].probe))

@@ -108,11 +108,12 @@ class Finder:
 
         Its command may be started again as that user. What another user's process says, root must not even listen to.
         """
+        me = self._machine.me()
         try:
-            uid = None if node.uid is None else self._machine.uid_of(node.uid)
+            uid = me.uid if node.uid is None else self._machine.uid_of(node.uid)
         except MachineError:
             return None
-        infos = observe.main_token_holders(node, self.processes, uid, self._machine.me())
+        infos = observe.main_token_holders(node, self.processes, uid, me)
         return infos[0].proc.pid if infos else None
 
     def lost(self, rundirs: Sequence[str], known: Mapping[str, Node]) -> list[Node]:

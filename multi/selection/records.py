@@ -154,7 +154,7 @@ class Records:
         removed = tuple(
             record.node
             for rundir in rundirs
-            for record in observe.recorded(rundir, machine)
+            for record in observe.survey(rundir, machine)[0]
             if record.node.origin == words.origin
             and wanted.get(record.node.pidfile) != record.node.short
             and (not self._spec.names or record.node.name in named)

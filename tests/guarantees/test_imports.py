@@ -48,7 +48,6 @@ LOOKING = WORDS | {
     "observe.judge",
     "observe.look",
     "observe.tree",
-    "observe.trust",
     "selection.finder",
     "selection.records",
     "system.linux",

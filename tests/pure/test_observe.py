@@ -607,9 +607,10 @@ def test_judge(case: Case) -> None:
         cmdline=case.cmdline,
         exists=exists,
         hidden=case.hidden,
-        node_uid=case.node_uid,
+        uid=case.me if case.node_uid is None else case.node_uid,
     )
-    seen = judge(NODE, evidence, processes, Me(case.me, ME)).state
+    node = NODE if case.node_uid is None else replace(NODE, uid=str(case.node_uid))
+    seen = judge(node, evidence, processes, Me(case.me, ME)).state
     assert type(seen) is case.is_true, seen
     if isinstance(seen, (Up, Stopping, Lost)):
         assert seen.proc == case.proc
@@ -629,7 +630,7 @@ def test_names_of_cases_are_unique() -> None:
 def test_what_another_node_left_is_no_history() -> None:
     """The record of another node is cleared with its pidfile, but does not become the history of this one."""
     other = recordfile(node=replace(NODE, name="w1@other", host="other"))
-    evidence = Evidence(pidfile=pidfile(), record=decoded(NODE, other))
+    evidence = Evidence(pidfile=pidfile(), record=decoded(NODE, other), uid=ROOT)
     assert judge(NODE, evidence, ProcessTable(0.0, WALL, {}), Me(ROOT, ME)).record is None
 
 
@@ -650,7 +651,7 @@ def test_what_another_node_left_is_no_history() -> None:
 )
 def test_a_command_that_looks_alike(argv: tuple[str, ...], cmdline: tuple[str, ...], expected: bool) -> None:
     """Without its name in the words, the program and all words after it must be the node's own."""
-    evidence = Evidence(pidfile=pidfile(), record=decoded(NODE, None), cmdline=cmdline, exists=True)
+    evidence = Evidence(pidfile=pidfile(), record=decoded(NODE, None), uid=ROOT, cmdline=cmdline, exists=True)
     seen = judge(
         replace(NODE, command=Known(argv)), evidence, ProcessTable(0.0, WALL, {PID: info()}), Me(ROOT, ME)
     ).state
@@ -788,8 +789,8 @@ def test_recorded() -> None:
     world.files["/run/link.json"] = Entry(kind="symbolic link")
     world.files["/run/dir.json"] = Entry(kind="directory")
     fake = world.fake()
-    assert [record.node.name for record in observe.recorded("/run", fake)] == ["w1@host", "w2@host"]
-    assert observe.recorded("/nowhere", fake) == ()
+    assert [record.node.name for record in observe.survey("/run", fake)[0]] == ["w1@host", "w2@host"]
+    assert observe.survey("/nowhere", fake) == ((), ())
 
 
 @pytest.mark.parametrize(
