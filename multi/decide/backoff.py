@@ -9,13 +9,13 @@ _FIRST, _LONGEST = 10.0, 3600.0  # seconds after the first failure, and at most
 _STEADY = 600.0  # seconds after which a node that ran has proved that it can
 
 
-def remaining(record: Record, wall: float) -> float:
-    """Seconds that `ensure` still leaves the node alone: a capped exponential of its failures in a row."""
-    if not record.failures:
+def remaining(failures: int, ago: float) -> float:
+    """Seconds that `ensure` still leaves a node alone: a capped exponential of its failures in a row."""
+    if not failures:
         return 0.0
-    pause = min(_LONGEST, _FIRST * 2.0 ** min(record.failures - 1, 16))
+    pause = min(_LONGEST, _FIRST * 2.0 ** min(failures - 1, 16))
     # A clock that was set back must not make the pause longer than it is.
-    return min(pause, max(0.0, record.failed + pause - wall))
+    return min(pause, max(0.0, pause - ago))
 
 
 def after_failure(record: Record, wall: float, why: str) -> Record:

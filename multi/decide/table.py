@@ -38,6 +38,7 @@ from __future__ import annotations
 from signal import SIGHUP
 from typing import TYPE_CHECKING
 
+from multi.decide import backoff
 from multi.model.node import Unknown
 from multi.model.request import Request
 from multi.model.state import SUSPENDED, Dead, Down, Lost, State, Stopping, Unsure, Up
@@ -215,8 +216,9 @@ def waits_for(what: str) -> str:
 def _come_back(dead: Dead) -> tuple[Step, ...]:
     if dead.on_purpose:
         return (Skip(STOPPED_ON_PURPOSE),)
-    if dead.backoff > 0:
-        return (Skip(f"{dead.why}; it is tried again in {dead.backoff:.0f}s", met=False),)
+    pause = backoff.remaining(dead.failures, dead.ago)
+    if pause > 0:
+        return (Skip(f"{dead.why}; it is tried again in {pause:.0f}s", met=False),)
     return Clear(dead.why, keep=True), Spawn()
 
 

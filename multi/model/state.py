@@ -44,13 +44,14 @@ class Stopping:
 class Dead:
     """A pidfile or record is left; its process is gone or is somebody else's.
 
-    `on_purpose` when the last thing asked of the node was to stop: its state is then ``stopped``. `backoff` is how
-    many seconds `ensure` still leaves it alone, because it has died again and again.
+    `on_purpose` when the last thing asked of the node was to stop: its state is then ``stopped``. `failures`
+    counts the ends in a row that nobody asked for, the last of them `ago` seconds ago.
     """
 
     why: str
     on_purpose: bool = False
-    backoff: float = 0.0
+    failures: int = 0
+    ago: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

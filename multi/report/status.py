@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from multi.api import View
+from multi.decide.backoff import remaining
 from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from multi.model.event import Event, Failed, Interrupted, Refused, Skipped, Survived
 from multi.model.state import SUSPENDED, Dead, Down, Lost, State, Stopping, Unsure, Up
@@ -50,8 +51,8 @@ def state_word(state: State) -> str:
 def reason(state: State) -> str | None:
     """Why the node is in that state."""
     match state:
-        case Dead(why, _, backoff) if backoff > 0:
-            return f"{why}; 'multi ensure' tries again in {duration(backoff)}"
+        case Dead(why, _, failures, ago) if (pause := remaining(failures, ago)) > 0:
+            return f"{why}; 'multi ensure' tries again in {duration(pause)}"
         case Dead(why) | Lost(_, why) | Unsure(why):
             return why or None
         case Up(suspended=True):

@@ -19,7 +19,6 @@ import pytest
 from multi import observe
 from multi.act import RunOptions, walk
 from multi.codec import decode, encode
-from multi.decide import backoff
 from multi.decide.table import proc_of
 from multi.machine import INSTANCE, FileWrite, MachineError
 from multi.model import record as records
@@ -280,7 +279,7 @@ def test_start_that_dies_at_once() -> None:
     assert files(world) == ["/run/w1.json"]
     record = record_of(world)
     assert (record.proc, record.failures, record.failure) == (None, 1, "it exited with status 3")
-    assert sight(world) == Dead("it exited with status 3", backoff=about(backoff.remaining(record, world.wall)))
+    assert sight(world) == Dead("it exited with status 3", failures=1, ago=about(world.wall - record.failed))
 
 
 def test_start_that_dies_with_children() -> None:

@@ -211,18 +211,18 @@ def test_ensure_leaves_alone_what_was_stopped_on_purpose() -> None:
 
 def test_ensure_leaves_alone_for_a_while_what_keeps_failing() -> None:
     """A node that dies again and again is given a pause; that is said, and is no success."""
-    (skip,) = steps("ensure", Dead("it exited with status 1", backoff=42.4))
+    (skip,) = steps("ensure", Dead("it exited with status 1", failures=3, ago=10.0))
     assert isinstance(skip, Skip)
     assert not skip.met
     assert skip.why.startswith("it exited with status 1")
-    assert "42s" in skip.why
-    assert names(steps("ensure", Dead("it exited with status 1", backoff=0.0))) == "Clear, Spawn"
+    assert "30s" in skip.why
+    assert names(steps("ensure", Dead("it exited with status 1", failures=3, ago=40.0))) == "Clear, Spawn"
 
 
 def test_ensure_has_patience_only_with_what_died() -> None:
     """Whoever says start means now."""
     for command in ("start", "restart"):
-        assert names(steps(command, Dead("why", backoff=3600.0))) == "Clear, Spawn"
+        assert names(steps(command, Dead("why", failures=20))) == "Clear, Spawn"
 
 
 def test_signal() -> None:
@@ -369,7 +369,7 @@ def test_apply_leaves_alone_what_is_as_it_should_be() -> None:
 def test_apply_starts_what_is_not_there() -> None:
     """What is configured is to run, however it ended."""
     assert apply(NODE, Down()) == "Spawn"
-    assert apply(NODE, Dead("why", on_purpose=True, backoff=99.0)) == "Clear, Spawn"
+    assert apply(NODE, Dead("why", on_purpose=True, failures=9)) == "Clear, Spawn"
     assert apply(NODE, Stopping(PROC)) == "Stop, Clear, Spawn"
 
 

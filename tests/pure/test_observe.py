@@ -233,7 +233,7 @@ OURS = [
         is_true=Dead,
         record=recordfile(desired=records.WANTED_STOPPED),
         infos=(),
-        facts={"on_purpose": True, "backoff": 0.0},
+        facts={"on_purpose": True, "failures": 0},
     ),
     running(
         name="cut off in a restart, after the stop",

@@ -740,6 +740,6 @@ def test_settings_are_shown_as_they_are_written(name: str, value: object, text: 
 
 def test_status_of_a_node_that_keeps_dying() -> None:
     """Why a node is dead says how long `ensure` still leaves it alone."""
-    view = View(node=node(), state=Dead("it exited with status 1", backoff=40.0))
+    view = View(node=node(), state=Dead("it exited with status 1", failures=3))
     why = "it exited with status 1; 'multi ensure' tries again in 40s"
     assert view_json(view)["why"] == why
