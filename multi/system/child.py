@@ -22,8 +22,6 @@ from multi.system import trusted_path
 from multi.system.local import candidates
 
 GO = b"g"
-PREPARED = "prepared"
-FAILED = "failed"
 _STDERR = 2
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK
 _MOST_LINKS = 40  # as many as the kernel follows, path_resolution(7)
@@ -53,11 +51,13 @@ class StepError(Exception):
         self.errno = (error.errno or 0) if error is not None else code
 
 
-def become(request: Request, gate_fd: int) -> None:
-    """Child: set up, wait at the gate, execute. Returns only on failure."""
-    with socket.socket(fileno=gate_fd) as gate:
+def become(gate_fd: int) -> None:
+    """Child: read the request from the gate, set up, wait at the gate, execute. Returns only on failure."""
+    with socket.socket(fileno=gate_fd) as gate, gate.makefile("rb") as file:
         try:
-            _set_up_and_run(request, gate)
+            _set_up_and_run(marshal.load(file), gate)  # noqa: S302 -- written by multi, whose copy we are
+        except EOFError:
+            return  # multi is gone, or has changed its mind
         except StepError as error:
             _say_failed(gate, error)
         except OSError as error:
@@ -69,7 +69,7 @@ def become(request: Request, gate_fd: int) -> None:
 
 def _set_up_and_run(request: Request, gate: socket.socket) -> None:
     path, argv, env = _prepare(request)
-    gate.sendall(marshal.dumps((PREPARED, os.getpid())))
+    gate.sendall(marshal.dumps(os.getpid()))
     if gate.recv(1) != GO:
         return
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -83,7 +83,7 @@ def _set_up_and_run(request: Request, gate: socket.socket) -> None:
 
 def _say_failed(gate: socket.socket, error: StepError) -> None:
     try:
-        gate.sendall(marshal.dumps((FAILED, error.why, error.hint, error.errno)))
+        gate.sendall(marshal.dumps((error.why, error.hint, error.errno)))
     except OSError:
         return  # multi is gone, so nobody is left to tell
 

@@ -18,7 +18,7 @@ from multi.machine import Ended, Executed, Launch, LaunchFailed, MachineError, P
 from multi.model.process import Proc
 from multi.system import limits, server
 from multi.system.child import GO
-from multi.system.limits import FORK_HINTS, files_hint
+from multi.system.limits import HINTS
 from multi.value import dataclass
 
 if TYPE_CHECKING:
@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 class _Child:
     """A process that our launcher forks, from the request on. A bundle of state, not a value."""
 
+    number: int
     key: str
-    gate: socket.socket | None = None
+    gate: socket.socket | None
+    request: bytes  # what its gate has not taken yet
     proc: Proc | None = None
     opened: bool = False
     failed: bool = False
@@ -53,38 +55,37 @@ class Launcher:
         self._processes = processes
         self._watches = watches
         self._channel = _Channel(poller, processes, files, self)
+        self._launched = 0
         self._children: dict[int, _Child] = {}
-        self._current: dict[str, int] = {}  # the id of each key's launch
-        self._born: dict[Proc, int] = {}  # which of the children it is
-        self._next = 1
+        self._current: dict[str, _Child] = {}
+        self._born: dict[Proc, _Child] = {}
         watches.parent = self._tells
 
     def pids(self, key: str) -> set[int]:
-        child = self._child_of(key)
+        child = self._current.get(key)
         return set() if child is None or child.proc is None else {child.proc.pid}
-
-    def _child_of(self, key: str) -> _Child | None:
-        return self._children.get(self._current.get(key, 0))
 
     # -- requests --------------------------------------------------------------------------------
 
     def launch(self, key: str, launch: Launch) -> None:
         """Ask the launcher for a process. It forks while we go on: nobody waits here until it takes the request."""
         try:
-            payload = marshal.dumps(self._request(launch))
-            self._channel.open()
+            request = marshal.dumps(self._request(launch))
+            self._channel.open(self._launched)
+            gate, theirs = socket.socketpair()
         except MachineError as error:
             self._poller.queue.append(LaunchFailed(key, f"{error.what}: {error.why}", error.hint, error.errno))
             return
         except OSError as error:
             code = error.errno or 0
-            hint = FORK_HINTS.get(code, "") or files_hint(code)
-            self._poller.queue.append(LaunchFailed(key, f"cannot start a process: {error.strerror}", hint, code))
+            why = f"cannot start a process: {error.strerror}"
+            self._poller.queue.append(LaunchFailed(key, why, HINTS.get(code, ""), code))
             return
-        ident = self._current[key] = self._next
-        self._next += 1
-        self._children[ident] = _Child(key)
-        self._channel.send(ident, payload)
+        child = self._children[self._launched] = self._current[key] = _Child(self._launched, key, gate, request)
+        self._launched += 1
+        self._poller.add(gate.fileno(), partial(self._gate_speaks, child))
+        self._channel.send(theirs)
+        self._hand_over(child)
 
     def _request(self, launch: Launch) -> Request:
         env, identity = self._users.setting(launch)
@@ -102,22 +103,19 @@ class Launcher:
             None if output is None else (output.pid, output.start_id),
         )
 
-    def make_gate(self, ident: int) -> tuple[socket.socket, socket.socket] | None:
-        """Our end of a gate and the node's; None when its launch was given up, or no descriptor is left."""
-        child = self._children.get(ident)
-        if child is None or child.failed:
-            return None
+    def _hand_over(self, child: _Child) -> None:
+        """Send as much of the request as the gate takes now."""
+        if child.gate is None:
+            return
         try:
-            return socket.socketpair()
-        except OSError as error:
-            code = error.errno or 0
-            self._fail(child, f"cannot start a process: {error.strerror}", files_hint(code), code)
-            return None
-
-    def taken(self, ident: int, gate: socket.socket) -> None:
-        """The launcher has the request and the node's end of its gate."""
-        self._children[ident].gate = gate
-        self._poller.add(gate.fileno(), partial(self._gate_speaks, ident))
+            while child.request:
+                child.request = child.request[child.gate.send(child.request, socket.MSG_DONTWAIT) :]
+        except BlockingIOError:
+            self._poller.change(child.gate.fileno(), select.POLLIN | select.POLLOUT)
+            return
+        except OSError:
+            child.request = b""  # it has ended, and that is told
+        self._poller.change(child.gate.fileno(), select.POLLIN)
 
     def _fail(self, child: _Child, why: str, hint: str, code: int) -> None:
         child.failed = True
@@ -127,7 +125,7 @@ class Launcher:
 
     def open_gate(self, key: str) -> None:
         """Let the prepared process execute."""
-        child = self._child_of(key)
+        child = self._current.get(key)
         if child is None or child.gate is None:
             return
         child.opened = True
@@ -137,13 +135,11 @@ class Launcher:
             return  # it has ended; its `Ended` is on the way
 
     def shut_gate(self, key: str) -> None:
-        """Send the prepared process away."""
-        child = self._child_of(key)
-        if child is None:
-            return
-        self._close_gate(child)
-        if child.proc is None:
-            child.failed = True  # a request that the launcher has not taken yet is not sent any more
+        """Send the prepared process away, or one that is not prepared yet, without a word about it."""
+        child = self._current.get(key)
+        if child is not None:
+            self._close_gate(child)
+            child.failed = child.failed or child.proc is None
 
     def _close_gate(self, child: _Child) -> None:
         if child.gate is not None:
@@ -151,8 +147,9 @@ class Launcher:
             child.gate.close()
             child.gate = None
 
-    def _gate_speaks(self, ident: int) -> None:
-        child = self._children[ident]
+    def _gate_speaks(self, child: _Child) -> None:
+        if child.request:
+            self._hand_over(child)
         if child.gate is None:
             return
         try:
@@ -167,59 +164,56 @@ class Launcher:
                 self._poller.queue.append(Executed(child.key))
             return
         match marshal.loads(data):  # noqa: S302 -- written by our own child before it executed anything
-            case ("prepared", int() as pid):
-                self._prepared(ident, child, pid)
-            case ("failed", str() as why, str() as hint, int() as code):
+            case int() as pid:
+                self._prepared(child, pid)
+            case (str() as why, str() as hint, int() as code):
                 self._fail(child, why, hint, code)
 
-    def _prepared(self, ident: int, child: _Child, pid: int) -> None:
+    def _prepared(self, child: _Child, pid: int) -> None:
         try:
             start_id = self._processes.platform.start_id(pid)
         except OSError as error:
             code = error.errno or 0
-            self._fail(child, f"cannot look at process {pid}: {os.strerror(code)}", files_hint(code), code)
+            self._fail(child, f"cannot look at process {pid}: {os.strerror(code)}", HINTS.get(code, ""), code)
             return
         if start_id is not None:
             child.proc = Proc(pid, start_id)
-            self._born[child.proc] = ident
+            self._born[child.proc] = child
             self._poller.queue.append(Prepared(child.key, child.proc))
 
     # -- ends ------------------------------------------------------------------------------------
 
     def _tells(self, key: str, proc: Proc) -> bool:
         """Whether the launcher tells this key the end of that process, or has told it."""
-        ident = self._born.get(proc)
-        child = self._children.get(ident) if ident is not None else None
-        if ident is None or child is None:
+        child = self._born.get(proc)
+        if child is None:
             return False
         child.key = key
-        self._current[key] = ident
+        self._current[key] = child
         if child.ended and child.status is not None:
             self._poller.queue.append(Ended(key, proc, child.status))
         return not child.ended or child.status is not None
 
-    def ended(self, kind: bytes, ident: int, status: int) -> None:
+    def ended(self, kind: bytes, number: int, status: int) -> None:
         """The launcher says so."""
-        child = self._children.get(ident)
+        child = self._children.get(number)
         if child is None:
             return
-        if child.gate is not None:
-            self._gate_speaks(ident)  # what it still had to say comes before its end
+        self._gate_speaks(child)  # what it still had to say comes before its end
         child.ended, child.status = True, status
         if not child.key:
             return  # nobody asks at the moment; `watch` finds it
         if kind != server.KIND_ENDED:
-            why = f"cannot fork: {os.strerror(status)}"
-            self._poller.queue.append(LaunchFailed(child.key, why, FORK_HINTS.get(status, ""), status))
+            self._fail(child, f"cannot fork: {os.strerror(status)}", HINTS.get(status, ""), status)
         elif child.proc is not None:
             self._poller.queue.append(Ended(child.key, child.proc, status))
         elif not child.failed:
-            self._poller.queue.append(LaunchFailed(child.key, _ended_early(status), "look at the kernel's log", 0))
+            self._fail(child, _ended_early(status), "look at the kernel's log", 0)
 
     def died(self, code: int) -> None:
         """Somebody killed the launcher, or it gave up with that errno: the exit statuses of its children are lost."""
         why = f"the launcher gave up: {os.strerror(code)}" if code else "the launcher was killed"
-        hint = (files_hint(code) if code else "") or "try again"
+        hint = HINTS.get(code, "try again")
         if code == server.ELSEWHERE:
             code, why = 0, "processes that multi starts would be in another pid namespace than multi is"
             hint = "give --fork to 'unshare --pid', and no --no-fork to nsenter"
@@ -228,7 +222,7 @@ class Launcher:
                 continue
             child.ended = True
             if child.proc is None:
-                self._poller.queue.append(LaunchFailed(child.key, why, hint, code))
+                self._fail(child, why, hint, code)
             elif child.key:
                 self._watches.hold(child.key, child.proc)
 
@@ -236,14 +230,13 @@ class Launcher:
 
     def release(self, key: str) -> None:
         """Shut the gate; a child that runs is kept in mind, since somebody may watch it again."""
-        ident = self._current.pop(key, 0)
-        child = self._children.get(ident)
+        child = self._current.pop(key, None)
         if child is None:
             return
         self._close_gate(child)
         child.key = ""
         if child.ended or child.proc is None:
-            del self._children[ident]
+            del self._children[child.number]
             if child.proc is not None:
                 del self._born[child.proc]
 
@@ -264,12 +257,11 @@ class _Channel:
         self._children = children
         self._socket: socket.socket | None = None
         self._received = b""
-        self._requests: deque[tuple[int, bytes]] = deque()  # launches that the launcher has not taken yet
-        self._unsent = b""  # the rest of one that it has taken half
+        self._gates: deque[socket.socket] = deque()  # the nodes' ends of gates that the launcher has not taken yet
         self._given_up = 0  # errno(3) that the launcher ended of
 
-    def open(self) -> None:
-        """Fork the launcher, unless it is there. Raises `OSError`."""
+    def open(self, first: int) -> None:
+        """Fork the launcher, unless it is there; `first` is the number of the next launch. Raises `OSError`."""
         if self._socket is not None:
             return
         import warnings
@@ -288,54 +280,30 @@ class _Channel:
                 raise
         if pid == 0:
             ours.close()
-            server.serve(theirs, self._files.callers)
+            server.serve(theirs, self._files.callers, first)
         theirs.close()
         ours.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
         self._processes.launcher, self._socket = pid, ours
         self._poller.add(ours.fileno(), self._hear)
 
-    def send(self, ident: int, payload: bytes) -> None:
-        self._requests.append((ident, server.HEADER.pack(len(payload), ident) + payload))
+    def send(self, gate: socket.socket) -> None:
+        self._gates.append(gate)
         self._send()
 
     def _send(self) -> None:
-        """Hand over as much as the launcher takes now."""
-        control = self._socket
-        if control is None:
+        """Hand over as many gates as the launcher takes now."""
+        if self._socket is None or not self._gates:
             return
-        waiting = bool(self._requests or self._unsent)
         try:
-            while self._requests or self._unsent:
-                if self._unsent:
-                    self._unsent = self._unsent[control.send(self._unsent) :]
-                else:
-                    self._send_first(control)
+            while self._gates:
+                socket.send_fds(self._socket, [server.LAUNCH], [self._gates[0].fileno()])
+                self._gates.popleft().close()
         except BlockingIOError:
-            self._poller.change(control.fileno(), select.POLLIN | select.POLLOUT)
-            return
+            self._poller.change(self._socket.fileno(), select.POLLIN | select.POLLOUT)
         except OSError:
             self._died()
-            return
-        if waiting:
-            self._poller.change(control.fileno(), select.POLLIN)
-
-    def _send_first(self, control: socket.socket) -> None:
-        """Send the first request and the node's end of its gate. Raises `OSError` when they are not taken."""
-        ident, data = self._requests[0]
-        gate = self._children.make_gate(ident)
-        if gate is None:
-            self._requests.popleft()
-            return
-        ours, theirs = gate
-        with theirs:
-            try:
-                sent = socket.send_fds(control, [data], [theirs.fileno()])
-            except OSError:
-                ours.close()
-                raise
-        self._requests.popleft()
-        self._unsent = data[sent:]
-        self._children.taken(ident, ours)
+        else:
+            self._poller.change(self._socket.fileno(), select.POLLIN)
 
     def _hear(self) -> None:
         """Hear what the launcher has to say, and hand over what it can take."""
@@ -354,16 +322,14 @@ class _Channel:
         data = self._received + data
         whole = len(data) // server.ENDED.size * server.ENDED.size
         self._received = data[whole:]
-        for kind, ident, status in server.ENDED.iter_unpack(data[:whole]):
+        for kind, number, status in server.ENDED.iter_unpack(data[:whole]):
             if kind == server.KIND_GIVEN_UP:
                 self._given_up = status
             else:
-                self._children.ended(kind, ident, status)
+                self._children.ended(kind, number, status)
         self._send()
 
     def _died(self) -> None:
-        self._requests.clear()
-        self._unsent = b""
         self._close()
         self._children.died(self._given_up)
 
@@ -378,6 +344,8 @@ class _Channel:
             self._processes.launcher = 0
 
     def _close(self) -> None:
+        while self._gates:
+            self._gates.pop().close()
         if self._socket is not None:
             self._poller.drop(self._socket.fileno())
             self._socket.close()

@@ -15,21 +15,19 @@ _FILES_A_NODE = 4  # open files while we work on a node: lock, gate, notificatio
 _FILES_A_TREE = 64  # the same while we end it with its children, each held by a pidfd; more where the limit allows
 _FILES_BESIDE = 160  # what is open besides: what our caller left us, and files being written
 
-FORK_HINTS = {
+_FEWER_FILES = "raise 'ulimit -n', or name fewer nodes at once"
+HINTS = {  # what to try when the kernel refuses a process, a thread or a descriptor
     errno.EAGAIN: "the user's limit of processes is reached: raise 'ulimit -u' or pids.max, or start fewer nodes",
     errno.ENOMEM: "the machine is out of memory",
+    errno.EMFILE: _FEWER_FILES,
+    errno.ENFILE: _FEWER_FILES,
 }
-
-
-def files_hint(code: int) -> str:
-    """What to try when the kernel refuses a descriptor or a process."""
-    return "raise 'ulimit -n', or name fewer nodes at once" if code in {errno.EMFILE, errno.ENFILE} else ""
 
 
 def cannot(what: str, error: OSError) -> MachineError:
     """The kernel refused something that has no path."""
     code = error.errno or 0
-    return MachineError(what, error.strerror or str(error), files_hint(code), code)
+    return MachineError(what, error.strerror or str(error), HINTS.get(code, ""), code)
 
 
 class OpenFiles:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from multi.machine import Happening, Holder, Locked, MachineError
 from multi.system import files, trusted_path
-from multi.system.limits import FORK_HINTS
+from multi.system.limits import HINTS
 from multi.value import dataclass
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Locks:
             os.close(lock.fd)
             code = errno.EAGAIN
             why = "another multi has it, and no thread can be started to wait for it"
-            raise MachineError(f"cannot lock {lock.path}", why, FORK_HINTS[code], code) from error
+            raise MachineError(f"cannot lock {lock.path}", why, HINTS[code], code) from error
 
     def _hear_arrived(self) -> None:
         while self._arrived:

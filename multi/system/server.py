@@ -11,30 +11,32 @@ from __future__ import annotations
 
 import errno
 import gc
-import marshal
 import os
 import select
 import signal
 import socket
 import struct
+from collections.abc import Iterator
+from itertools import count
 from typing import NoReturn
 
 from multi.system.child import become
 
-HEADER = struct.Struct("=II")  # bytes of the request, id of the launch
-ENDED = struct.Struct("=cIi")  # kind, id of the launch, status or errno
+LAUNCH = b"l"  # what is sent with each gate; the request follows through the gate
+ENDED = struct.Struct("=cIi")  # kind, number of the launch, status or errno
 KIND_ENDED, KIND_FORK_FAILED, KIND_GIVEN_UP = b"x", b"f", b"g"
 ELSEWHERE = -1  # in the place of an errno: what we fork is born into another pid namespace than multi's
 _EXIT_NOT_EXECUTED = 127  # as a shell reports a command it could not run
 
 
-def serve(control: socket.socket, limits: tuple[int, int] | None) -> NoReturn:
+def serve(control: socket.socket, limits: tuple[int, int] | None, first: int) -> NoReturn:
     """Be the launcher until `control` reads end-of-file. Never returns, never raises.
 
-    `limits` of open files, soft and hard, are the nodes' to have, where ours were raised.
+    `limits` of open files, soft and hard, are the nodes' to have, where ours were raised. Launches are numbered in the
+    order in which they are asked for, from `first` on.
     """
     try:
-        _serve(control, limits)
+        _serve(control, limits, count(first))
     except OSError as error:
         try:
             control.sendall(ENDED.pack(KIND_GIVEN_UP, 0, error.errno or 0))
@@ -46,7 +48,7 @@ def serve(control: socket.socket, limits: tuple[int, int] | None) -> NoReturn:
 
 
 def _serve(  # noqa: C901 -- what is set up once, and one branch a source
-    control: socket.socket, limits: tuple[int, int] | None
+    control: socket.socket, limits: tuple[int, int] | None, numbers: Iterator[int]
 ) -> None:
     os.setsid()
     if os.getppid() == 0:
@@ -80,64 +82,44 @@ def _serve(  # noqa: C901 -- what is set up once, and one branch a source
     gc.disable()
     gc.freeze()
     children: dict[int, int] = {}
-    buffered = bytearray()
-    gates: list[int] = []
     while True:
         ready = {fd for fd, _ in poll.poll()}
         if wake_read in ready:
             os.read(wake_read, 4096)
             _reap(control, children)
         if control.fileno() in ready:
-            data, fds, flags, _ = socket.recv_fds(control, 1 << 18, 64)
+            data, gates, flags, _ = socket.recv_fds(control, 64, 64)
             if flags & socket.MSG_CTRUNC:
                 raise OSError(errno.EMFILE, "no descriptor was left for a gate")
-            for fd in fds:
-                os.set_inheritable(fd, False)  # noqa: FBT003 -- what recvmsg(2) hands over is inheritable
-            gates += fds
             if not data:
                 return
-            buffered += data
-            while (request := _take(buffered)) is not None:
+            for gate in gates:
+                # What recvmsg(2) hands over is inheritable. A node must hold no descriptor of another one: whoever
+                # waits for the end of one would wait for both.
+                os.set_inheritable(gate, False)  # noqa: FBT003 -- the standard library's own signature
+            while gates:
                 gate = gates.pop(0)
-                _fork(control, request, gate, children, (control.fileno(), wake_read, wake_write, *gates))
+                _fork(control, next(numbers), gate, children, (control.fileno(), wake_read, wake_write, *gates))
 
 
-def _take(buffered: bytearray) -> tuple[int, bytes] | None:
-    if len(buffered) < HEADER.size:
-        return None
-    size, ident = HEADER.unpack_from(buffered)
-    if len(buffered) < HEADER.size + size:
-        return None
-    payload = bytes(buffered[HEADER.size : HEADER.size + size])
-    del buffered[: HEADER.size + size]
-    return ident, payload
-
-
-def _fork(
-    control: socket.socket,
-    request: tuple[int, bytes],
-    gate_fd: int,
-    children: dict[int, int],
-    ours: tuple[int, ...],
-) -> None:
-    """Fork one node. `ours` are descriptors that it must not hold: whoever waits for the end of one waits for all."""
-    ident, payload = request
+def _fork(control: socket.socket, number: int, gate: int, children: dict[int, int], ours: tuple[int, ...]) -> None:
+    """Fork one node, without the descriptors that are `ours`."""
     try:
         pid = os.fork()
     except OSError as error:
-        os.close(gate_fd)
-        control.sendall(ENDED.pack(KIND_FORK_FAILED, ident, error.errno or 0))
+        os.close(gate)
+        control.sendall(ENDED.pack(KIND_FORK_FAILED, number, error.errno or 0))
         return
     if pid == 0:
         try:
             signal.set_wakeup_fd(-1)
             for fd in ours:
                 os.close(fd)
-            become(marshal.loads(payload), gate_fd)  # noqa: S302 -- written by our own parent
+            become(gate)
         finally:
             os._exit(_EXIT_NOT_EXECUTED)
-    os.close(gate_fd)
-    children[pid] = ident
+    os.close(gate)
+    children[pid] = number
 
 
 def _reap(control: socket.socket, children: dict[int, int]) -> None:
@@ -148,9 +130,9 @@ def _reap(control: socket.socket, children: dict[int, int]) -> None:
             return
         if pid == 0:
             return
-        ident = children.pop(pid, None)
-        if ident is not None:
-            control.sendall(ENDED.pack(KIND_ENDED, ident, os.waitstatus_to_exitcode(status)))
+        number = children.pop(pid, None)
+        if number is not None:
+            control.sendall(ENDED.pack(KIND_ENDED, number, os.waitstatus_to_exitcode(status)))
 
 
 def _close_all_but(keep: set[int]) -> None:
