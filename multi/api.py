@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, cast
 
 from multi.errors import UsageError
 from multi.model.node import Known, Node
-from multi.model.request import Difference, Request, Task, canonical, traits
+from multi.model.request import Difference, Fallback, Request, RunOptions, Task, canonical, traits
 from multi.value import replace
 from multi.views import Selection, View, nobody_said
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from multi.act import Fallback, RunOptions
     from multi.check import Obstacle
     from multi.logs import LogLine, Unseen
     from multi.machine import LocalHost, Machine
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Difference",
+    "RunOptions",
     "Selection",
     "View",
     "check",
@@ -287,16 +287,19 @@ def _is_there(path: str) -> UsageError:
 def run(
     command: str, selection: Selection, *, options: RunOptions | None = None, machine: Machine | None = None
 ) -> Iterator[Event]:
-    """Act: one stream of events of all nodes. `options` says how, see `multi.act.RunOptions`.
+    """Act: one stream of events of all nodes. `options` says how, see `RunOptions`.
 
     Close the iterator to end the run early: nodes that stand at the gate are sent away, those that run live on.
     """
     from multi import act
 
-    options = act.RunOptions() if options is None else options
-    caught = _caught(command, options)
-    if traits(command).spawns:
-        options = replace(options, fallbacks=_fallbacks(selection))
+    options = replace(options or RunOptions(), fallbacks=selection.fallbacks)
+    caught: tuple[int, ...] = ()
+    if options.signals:
+        import signal
+
+        quits = (signal.SIGQUIT,) if traits(command).stays else ()
+        caught = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, *quits
     with _opened(machine, caught) as opened:
         if traits(command).stays:
             yield from act.stay(selection.nodes, options, opened)
@@ -304,42 +307,11 @@ def run(
         yield from act.walk(_tasks(command, selection, opened), options, opened)
 
 
-def _caught(command: str, options: RunOptions) -> tuple[int, ...]:
-    """The signals that become events."""
-    if not options.signals:
-        return ()
-    import signal
-
-    if traits(command).stays:
-        from multi.act import CAUGHT
-
-        return CAUGHT
-    return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-
-
-def _fallbacks(selection: Selection) -> Mapping[str, Fallback]:
-    """The proofs of nodes that cannot give the one that is asked of them.
-
-    A Python without our entry point cannot say READY, and a log that is a terminal or a pipe cannot be read.
-    """
-    from multi.act import ALIVE, Fallback
-
-    fallbacks: dict[str, Fallback] = {}
-    for node in selection.nodes:
-        if node.ready.kind == "log" and not node.logs_to_file:
-            note = f"its log is {node.logfile}, which cannot be read again, so OK only means that it stayed alive"
-            fallbacks[node.name] = Fallback(ALIVE, _FALLBACK_SECONDS, note)
-        of_preset = selection.fallbacks.get(node.preset)
-        if node.ready.kind == "notify" and of_preset:
-            fallbacks[node.name] = Fallback(of_preset[0], _FALLBACK_SECONDS, of_preset[1], asks=True)
-    return fallbacks
-
-
 def _fallbacks_here(selection: Selection, machine: Machine) -> Mapping[str, Fallback]:
     """The same without those whose Python has the entry point, where nothing is started: all are asked at once."""
     from multi.machine import MachineError, Probed
 
-    fallbacks = _fallbacks(selection)
+    fallbacks = selection.fallbacks
     able: dict[str, bool | None] = {}
     for node in selection.nodes:
         if node.name in fallbacks and fallbacks[node.name].asks and isinstance(node.command, Known):
@@ -352,6 +324,3 @@ def _fallbacks_here(selection: Selection, machine: Machine) -> Mapping[str, Fall
             if isinstance(happening, Probed):
                 able[happening.key] = happening.ok
     return {name: each for name, each in fallbacks.items() if not able.get(name, False)}
-
-
-_FALLBACK_SECONDS = 5.0  # Celery imports the app and connects in this time, or has died of it

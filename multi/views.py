@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from multi.machine import MachineError
-from multi.model.node import Node, Ready
+from multi.model.node import Node
+from multi.model.request import Fallback
 from multi.model.state import State, Unsure
 from multi.value import dataclass, field
 from multi.words.spec import Spec
@@ -28,8 +29,9 @@ class Selection:
     values themselves. `recorded` is what was on record of the nodes that were taken from their record, by name, and
     `configured` are the names of those that the configuration has, `unsaid` of those whose command nobody but the
     preset says. `removed` are nodes that this configuration started and does not have any more, for ``apply`` and
-    ``diff``. `rundir` is where records were looked for when no node was named, `config` the configuration file that was
-    read, and `found` says why it was that one.
+    ``diff``. `fallbacks` are proofs of readiness by node, for those that cannot give their own. `rundir` is where
+    records were looked for when no node was named, `config` the configuration file that was read, and `found` says why
+    it was that one.
     """
 
     nodes: tuple[Node, ...]
@@ -41,7 +43,7 @@ class Selection:
     configured: frozenset[str] = frozenset()
     unsaid: frozenset[str] = frozenset()
     removed: tuple[Node, ...] = ()
-    fallbacks: Mapping[str, tuple[Ready, str]] = field(default_factory=dict)
+    fallbacks: Mapping[str, Fallback] = field(default_factory=dict)
     rundir: str = ""
     config: str | None = None
     found: str = ""

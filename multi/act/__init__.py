@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from multi.act.options import ALIVE, CAUGHT, Fallback, RunOptions
 from multi.act.walk import walk
 
 if TYPE_CHECKING:
@@ -13,8 +12,9 @@ if TYPE_CHECKING:
     from multi.machine import Machine
     from multi.model.event import Event
     from multi.model.node import Node
+    from multi.model.request import RunOptions
 
-__all__ = ["ALIVE", "CAUGHT", "Fallback", "RunOptions", "stay", "walk"]
+__all__ = ["stay", "walk"]
 
 
 def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Iterator[Event]:

@@ -20,7 +20,7 @@ from multi.decide.table import runs_elsewhere
 from multi.machine import Ended, Interruption, Locked, MachineError
 from multi.model import record as records
 from multi.model.event import Adopted, Event, Failed, Gone, Interrupted, Refused, Signalled, Skipped
-from multi.model.request import Request, Task
+from multi.model.request import Request, RunOptions, Task
 from multi.model.schedule import signal_name
 from multi.model.state import Lost, Stopping, Unsure, Up
 from multi.text import plural
@@ -29,7 +29,6 @@ from multi.value import replace
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from multi.act.options import RunOptions
     from multi.machine import Happening, Machine
     from multi.model.node import Node
     from multi.model.process import Proc

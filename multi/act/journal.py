@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multi import observe
-from multi.act.options import ALIVE
 from multi.act.waits import WriteWait
 from multi.codec import encode
 from multi.decide import table as decide
 from multi.machine import File, FileWrite, MachineError
 from multi.model import record as records
 from multi.model.event import Adopted, Skipped
-from multi.model.node import Known, Unknown
+from multi.model.node import Known, Ready, Unknown
 from multi.model.record import Record
 from multi.value import replace
 
@@ -228,7 +227,7 @@ def _as_it_runs(proc: Proc, request: Request, node: Node, machine: Machine) -> N
     command = observe.command_of(proc.pid, machine)
     match command:
         case Known():
-            return replace(node, command=command, preset="exec", ready=ALIVE)
+            return replace(node, command=command, preset="exec", ready=Ready())
         case Unknown():
             return node if said else replace(node, command=command)
 

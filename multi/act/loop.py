@@ -22,12 +22,11 @@ from multi.value import dataclass
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from multi.act.options import RunOptions
     from multi.act.waits import Answer, Walk
     from multi.machine import Happening, Machine, MachineError
     from multi.model.event import Event
     from multi.model.process import ProcessTable
-    from multi.model.request import Task
+    from multi.model.request import RunOptions, Task
 
 _LOOK_LATEST = 0.2  # seconds that a stream of other happenings may delay a look
 _DOUBLE_SWEEP = 0.002  # seconds in which more processes may end before the process table is read for all of them

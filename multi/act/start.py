@@ -35,12 +35,11 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from multi.act.journal import Journal
-    from multi.act.options import RunOptions
     from multi.act.waits import Answer, Walk, Want
     from multi.machine import Happening, Machine
     from multi.model.node import Node
     from multi.model.process import Proc
-    from multi.model.request import Request
+    from multi.model.request import Request, RunOptions
 
 _GIVEN_UP = "its last start was given up"  # by the user; nothing is wrong with the node
 _ASK_SECONDS = 60.0  # for a machine that does not answer; it gives up a Python itself, before that

@@ -23,13 +23,12 @@ from multi.value import replace
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
-    from multi.act.options import RunOptions
     from multi.act.waits import Answer, Walk, Want
     from multi.machine import Machine
     from multi.model.event import Event
     from multi.model.node import Node
     from multi.model.process import Proc, ProcessTable
-    from multi.model.request import Request, Task
+    from multi.model.request import Request, RunOptions, Task
     from multi.model.schedule import Schedule
     from multi.model.step import Step
     from multi.observe import Observation

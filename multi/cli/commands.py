@@ -30,8 +30,7 @@ from multi.errors import EXIT_FAILED, EXIT_USAGE, UsageError
 from multi.text import printable
 
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
-    from multi.act import RunOptions
-    from multi.api import Selection
+    from multi.api import RunOptions, Selection
     from multi.model.event import Event
     from multi.report import Progress, Style
 
@@ -322,7 +321,7 @@ def _act(order: Order, session: Session, selection: Selection, request: str = ""
 def _options(order: Order, screen: Screen) -> RunOptions:
     """How it is done, of what the user said and of where the progress would be shown."""
     from multi import report
-    from multi.act import RunOptions
+    from multi.api import RunOptions
 
     watched = not (order.has(QUIET) or order.has(JSON))
     return RunOptions(

@@ -10,8 +10,7 @@ from multi.cli.words import Option
 from multi.value import dataclass, field
 
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
-    from multi.act import RunOptions
-    from multi.api import Difference, Selection, View
+    from multi.api import Difference, RunOptions, Selection, View
     from multi.check import Obstacle
     from multi.logs import LogLine, Unseen
     from multi.model.event import Event

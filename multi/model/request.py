@@ -1,4 +1,4 @@
-"""The one table of commands and their traits, and what is asked of a node.
+"""The one table of commands and their traits, what is asked of a node, and how the nodes of a command are walked.
 
 Only `decide` goes by the name of a command; everybody else goes by its traits. A new command is a row here, a row of
 the table in `decide`, and its help.
@@ -6,11 +6,13 @@ the table in `decide`, and its help.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
-from multi.model.node import Node
+from multi.model.node import Node, Ready
+from multi.model.process import Proc
 from multi.model.schedule import KILL
-from multi.value import dataclass
+from multi.value import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +127,45 @@ class Task:
     node: Node
     request: Request
     after: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """The proof for a node that cannot give its own: `ready`, and at least `startsecs` of life.
+
+    `note` tells the user why, and what it means. With `asks` it is used only if the node's Python has no plug-in.
+    """
+
+    ready: Ready
+    startsecs: float
+    note: str
+    asks: bool = False
+
+    def instead(self, node: Node) -> Node:
+        """The node as it is tried. The record keeps it as it was asked for."""
+        return replace(node, ready=self.ready, startsecs=max(node.startsecs, self.startsecs))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How the nodes of one command are walked.
+
+    `width` nodes at a time, None for all at once; with a width, the first failure ends the admission of further
+    nodes. `fallbacks` are proofs of readiness by node, for those that cannot give their own. `keep_unready` leaves a
+    node running that did not get ready. `progress` is the number of seconds between two `Waiting` events, None for
+    none. `timeout` bounds `AwaitUp` and `AwaitDown`, seconds. With `signals`, SIGINT, SIGTERM and SIGHUP end the run
+    as an `Interrupted` event, except those in `deaf_to`; only the main thread of a program may ask for that. `runner`
+    is our own process where it stays with the nodes it starts.
+    """
+
+    width: int | None = None
+    keep_unready: bool = False
+    progress: float | None = None
+    timeout: float | None = None
+    fallbacks: Mapping[str, Fallback] = field(default_factory=dict)
+    signals: bool = False
+    deaf_to: tuple[int, ...] = ()
+    runner: Proc | None = None
 
 
 @dataclass(frozen=True, slots=True)

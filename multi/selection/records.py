@@ -9,7 +9,8 @@ from multi import observe
 from multi.decide.resolve import Said, half_said, resolve, says_anew, with_explicit
 from multi.errors import ConfigError, NotPermittedError, UsageError
 from multi.machine import File, MachineError
-from multi.model.node import Unknown
+from multi.model.node import Ready, Unknown
+from multi.model.request import Fallback
 from multi.selection.finder import Finder, either
 from multi.settings.table import BY_FIELD
 from multi.value import replace
@@ -17,12 +18,13 @@ from multi.views import Selection, nobody_said
 
 if TYPE_CHECKING:
     from multi.machine import Machine
-    from multi.model.node import Node, Ready
+    from multi.model.node import Node
     from multi.model.record import Record
     from multi.selection.words import Words
     from multi.words.expand import Expansion
 
 _SHOWN = 10  # names, as many as still help in one line
+_FALLBACK_SECONDS = 5.0  # in this time an app is loaded and connected, or the node has died of it
 
 
 class Records:
@@ -40,7 +42,7 @@ class Records:
         """The nodes that the command is about, as it takes them."""
         match self._traits.nodes_from:
             case "words or records":
-                return with_fallbacks(self._words, self._exported(self._words.pure()))
+                return _with_fallbacks(self._words, self._exported(self._words.pure()))
             case "files":
                 return self._checked(self._configured())
             case "words now" if not self._words.has_nodes:
@@ -245,7 +247,7 @@ class Records:
                     f"has no recorded command to start again: {node.command.why}",
                     "give the worker's options, as for 'multi start'",
                 )
-        selection = with_fallbacks(self._words, selection)
+        selection = _with_fallbacks(self._words, selection)
         here = self._words.here
         if not here.cwd and any(node.workdir is None for node in selection.nodes):
             gone = "the current directory has been removed, and nodes without a workdir are started in it"
@@ -254,16 +256,25 @@ class Records:
         return selection if self._traits.unattended else checked  # cron mails what `start` has said already
 
 
-def with_fallbacks(words: Words, selection: Selection) -> Selection:
-    """The selection with what is taken for a proof of readiness where the one of the preset cannot be had."""
-    fallbacks: dict[str, tuple[Ready, str]] = {}
-    for name in dict.fromkeys(node.preset for node in selection.nodes):
+def _with_fallbacks(words: Words, selection: Selection) -> Selection:
+    """The selection with the proofs of nodes that cannot give the one that is asked of them.
+
+    A Python without our entry point cannot say READY, and a log that is a terminal or a pipe cannot be read.
+    """
+    fallbacks: dict[str, Fallback] = {}
+    for node in selection.nodes:
+        if node.ready.kind == "log" and not node.logs_to_file:
+            note = f"its log is {node.logfile}, which cannot be read again, so OK only means that it stayed alive"
+            fallbacks[node.name] = Fallback(Ready(), _FALLBACK_SECONDS, note)
+        if node.ready.kind != "notify":
+            continue
         try:
-            preset = words.preset(name)
+            preset = words.preset(node.preset)
         except ConfigError:
             continue  # a recorded node is started as it was, also when its preset is gone by now
         if preset.ready_fallback is not None:
-            fallbacks[name] = (preset.ready_fallback, preset.ready_fallback_note)
+            note = preset.ready_fallback_note
+            fallbacks[node.name] = Fallback(preset.ready_fallback, _FALLBACK_SECONDS, note, asks=True)
     return replace(selection, fallbacks=fallbacks)
 
 

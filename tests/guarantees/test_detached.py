@@ -20,9 +20,9 @@ from unittest import mock
 
 import pytest
 
-from multi.act import RunOptions, walk
+from multi.act import walk
 from multi.model.event import Readied
-from multi.model.request import Request, Task
+from multi.model.request import Request, RunOptions, Task
 from multi.system import System
 from multi.system import server as launch
 from real import Real, alive, descriptors, environ_of, run, stat, status, until, words_of

@@ -55,9 +55,7 @@ LOOKING = WORDS | {
     "system.users",
 }
 LOOKING |= {"report", "report.lines", "report.progress", "report.status"}
-ACTING_NAMES = (
-    "act act.journal act.loop act.options act.ready act.start act.stop act.waits act.walk decide decide.table"
-)
+ACTING_NAMES = "act act.journal act.loop act.ready act.start act.stop act.waits act.walk decide decide.table"
 ACTING = LOOKING | frozenset(ACTING_NAMES.split())
 ACTING |= {"system.limits", "system.locks", "system.poll", "system.watch"}
 STARTING = ACTING | {"system.child", "system.launcher", "system.server"}

@@ -17,7 +17,7 @@ from unittest import mock
 import pytest
 
 from multi import observe
-from multi.act import RunOptions, walk
+from multi.act import walk
 from multi.codec import decode, encode
 from multi.decide.table import proc_of
 from multi.machine import INSTANCE, FileWrite, MachineError
@@ -39,7 +39,7 @@ from multi.model.event import (
     Waiting,
 )
 from multi.model.node import Node, Unknown
-from multi.model.request import Request, Task
+from multi.model.request import Request, RunOptions, Task
 from multi.model.state import Dead, Down, Lost, State, Stopping, Up
 from multi.value import replace
 from world import REFUSABLE, Body, Child, Crowd, Entry, Fake, KilledError, Nature, World, node_of

@@ -12,13 +12,13 @@ from typing import cast
 import pytest
 
 from multi import observe
-from multi.act import ALIVE, Fallback, RunOptions, walk
+from multi.act import walk
 from multi.act.ready import end_text
 from multi.codec import decode
 from multi.machine import Notified
 from multi.model.event import Cleared, Event, Failed, Readied, Skipped, Spawned
-from multi.model.node import Node
-from multi.model.request import Request, Task
+from multi.model.node import Node, Ready
+from multi.model.request import Fallback, Request, RunOptions, Task
 from multi.model.state import State, Up
 from multi.value import replace
 from world import Child, Entry, Fake, KilledError, Nature, World, node_of
@@ -649,7 +649,7 @@ def test_a_fallback_with_env_files(able: bool) -> None:
     world.nature = Nature(says=((0.1, READY),) if able else ())
     world.files["/etc/w1.env"] = Entry(b"COLOUR=red\n")
     node = node_of(ready="notify", env_files=("/etc/w1.env",), ready_timeout=9.0)
-    fallback = Fallback(ALIVE, 3.0, "it only lives", asks=True)
+    fallback = Fallback(Ready(), 3.0, "it only lives", asks=True)
     fake = world.fake()
     events = list(walk([Task(node, Request("start"))], RunOptions(fallbacks={node.name: fallback}), fake))
     fake.close()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from multi.act import RunOptions, walk
+from multi.act import walk
 from multi.model.event import Readied
-from multi.model.request import Request, Task
+from multi.model.request import Request, RunOptions, Task
 from real import Real
 from world import World, node_of
 

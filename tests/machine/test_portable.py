@@ -12,12 +12,12 @@ from unittest import mock
 
 import pytest
 
-from multi.act import RunOptions, walk
+from multi.act import walk
 from multi.machine import MachineError
 from multi.model.event import Cleared, Event, Gone, Readied, Skipped
 from multi.model.node import Node
 from multi.model.process import ProcessInfo
-from multi.model.request import Request, Task
+from multi.model.request import Request, RunOptions, Task
 from multi.system import System, linux, portable
 from multi.value import replace
 from real import PATIENCE, Real, until

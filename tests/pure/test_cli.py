@@ -29,8 +29,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multi import __version__
-from multi.act import RunOptions
-from multi.api import Difference, Selection, View
+from multi.api import Difference, RunOptions, Selection, View
 from multi.check import Obstacle
 from multi.cli import commands, main, options, serve
 from multi.cli.completion import SHELLS, Candidate, candidates
