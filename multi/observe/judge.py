@@ -47,7 +47,17 @@ def judge(node: Node, evidence: Evidence, processes: ProcessTable, me: Me) -> Ob
         record = _heard(record, evidence, processes.at, me)
     case = _Case(node, evidence, record, processes, me)
     info = case.running(record)
-    return case.unrecorded() if record is None or info is None else case.recorded(record, info)
+    state = case.unrecorded() if record is None or info is None else case.recorded(record, info)
+    left: tuple[Leftover, ...] = ()
+    if isinstance(state, (Dead, Down)):
+        left = leftovers(node, record, processes, evidence.uid, me)
+    if left:
+        dead = state if isinstance(state, Dead) else Dead("its main process is gone")
+        number = sum(len(leftover.processes) for leftover in left)
+        running = "process of its tree still runs" if number == 1 else "processes of its tree still run"
+        state = replace(dead, why=f"{dead.why}; {number} {running}")
+    # A record of another node in these files is cleared with them, but is no history of this one.
+    return Observation(state, record if record is not None and record.node.name == node.name else None, left)
 
 
 def _heard(record: Record, evidence: Evidence, now: float, me: Me) -> Record:
@@ -78,20 +88,12 @@ class _Case:
         info = None if proc is None else self.processes.by_pid.get(proc.pid)
         return None if info is None or info.gone or info.proc != proc else info
 
-    def _observed(self, state: State, left: tuple[Leftover, ...] = ()) -> Observation:
-        """The state; a record of another node in these files is cleared with them, but is no history of this one."""
-        own = self.record is not None and self.record.node.name == self.node.name
-        return Observation(state, self.record if own else None, left)
-
-    def _unsure(self, why: str) -> Observation:
-        return self._observed(Unsure(why))
-
-    def recorded(self, record: Record, info: ProcessInfo) -> Observation:
+    def recorded(self, record: Record, info: ProcessInfo) -> State:
         """The recorded process runs: whose record it is, and whether the pidfile agrees."""
         if record.node.name != self.node.name:
-            return self._observed(_another_node(self.node, record.node.name, info.proc.pid))
+            return _another_node(self.node, record.node.name, info.proc.pid)
         doubt = _wrong_owner(self.node.recordfile, self.evidence.record.file, info, self.me)
-        return self._observed(Unsure(doubt) if doubt else self._by_pidfile(record, info))
+        return Unsure(doubt) if doubt else self._by_pidfile(record, info)
 
     def _by_pidfile(self, record: Record, info: ProcessInfo) -> State:
         node, proc, suspended = self.node, info.proc, info.suspended
@@ -106,19 +108,19 @@ class _Case:
             return Stopping(proc, record.signalled, suspended)
         if pid == proc.pid:
             return Up(proc, record.phase == records.UP, suspended, record.extra.get("waits", ""))
-        wrong = (
-            "is gone" if pid is None else f"names pid {pid} instead" if isinstance(pid, int) else f"is damaged: {pid}"
-        )
+        wrong = "is gone" if pid is None else f"is damaged: {pid}"
+        if isinstance(pid, int):
+            wrong = f"names pid {pid} instead"
         return Lost(proc, f"its pidfile {node.pidfile} {wrong}", suspended)
 
-    def unrecorded(self) -> Observation:
+    def unrecorded(self) -> State:
         """No recorded process runs. The node may have lost its record, or another tool may have started it.
 
         Look for it by token, then by pidfile, then by what is recorded of its end.
         """
         state = self._by_token()
         if state is not None:
-            return self._observed(state)
+            return state
         record, damage, file = self.record, self.evidence.record.damage, self.evidence.pidfile
         pid = pid_in(file)
         recorded_pid = record.proc.pid if record is not None and record.proc is not None else None
@@ -128,7 +130,7 @@ class _Case:
             fate = "its last start failed" if recorded_pid is None else self._fate(recorded_pid)
             return self._dead(record.failure or fate, record)
         if isinstance(pid, str):
-            return self._unsure(
+            return Unsure(
                 f"{self.node.pidfile} names no process: {pid}; look at it, and remove it if the node does not run"
             )
         return self._dead(f"the record {self.node.recordfile} is damaged: {damage}") if damage else self._down()
@@ -161,17 +163,17 @@ class _Case:
         info = self.processes.by_pid.get(pid)
         return f"pid {pid} is " + ("gone" if info is None or info.gone else "another process now")
 
-    def _foreign(self, pid: int, file: File) -> Observation:  # noqa: PLR0911 -- one return a case
+    def _foreign(self, pid: int, file: File) -> State:  # noqa: PLR0911 -- one return a case
         """A pidfile without a record of its process: from another tool, an init script, another supervisor.
 
         The process must be older than the file, run as the file's owner, and look like the node's command.
         """
         node = self.node
         if pid <= 1 or pid == self.me.pid:
-            return self._unsure(f"{node.pidfile} names pid {pid}, which no node can be; look at it, and remove it")
+            return Unsure(f"{node.pidfile} names pid {pid}, which no node can be; look at it, and remove it")
         info = self.processes.by_pid.get(pid)
         if info is None and self.evidence.exists:
-            return self._unsure(f"{node.pidfile} names pid {pid}, {_UNSEEN}")
+            return Unsure(f"{node.pidfile} names pid {pid}, {_UNSEEN}")
         if info is None or info.gone:
             return self._dead(f"pid {pid} is gone")
         child = self._older_child(info)
@@ -183,18 +185,14 @@ class _Case:
             if not looks_right:
                 return self._dead(f"pid {pid} is another process now: {late}")
             # A clock that was set makes the node's own process look late, too.
-            return self._unsure(f"pid {pid} looks like {node.name}, but {late}; {_REMOVE}")
+            return Unsure(f"pid {pid} looks like {node.name}, but {late}; {_REMOVE}")
         doubt = _wrong_owner(node.pidfile, file, info, self.me)
         if doubt:
-            return self._unsure(doubt)
+            return Unsure(doubt)
         if not looks_right:
             words = " ".join(self.evidence.cmdline)[:80] or "no command line"
-            return self._unsure(
-                f"{node.pidfile} names pid {pid}, which does not look like {node.name} ({words}); {_REMOVE}"
-            )
-        return self._observed(
-            Up(info.proc, suspended=info.suspended, ends_on_hup=_ends_on_hup(node, self.evidence.cmdline))
-        )
+            return Unsure(f"{node.pidfile} names pid {pid}, which does not look like {node.name} ({words}); {_REMOVE}")
+        return Up(info.proc, suspended=info.suspended, ends_on_hup=_ends_on_hup(node, self.evidence.cmdline))
 
     def _older_child(self, info: ProcessInfo) -> int | None:
         """A process that says that this pid was its main process, and that is older than what has the pid now.
@@ -207,18 +205,17 @@ class _Case:
                 return other.proc.pid
         return None
 
-    def _dead(self, why: str, record: Record | None = None) -> Observation:
+    def _dead(self, why: str, record: Record | None = None) -> State:
         """Files without a process, unless the process runs where it cannot be seen. `record` is of its last run."""
         unseen = self._hidden() or self._under_another_path()
         if unseen:
-            return self._unsure(unseen)
-        left = self._left()
+            return Unsure(unseen)
         on_purpose = record is not None and record.desired == records.WANTED_STOPPED
         failures = 0 if record is None or on_purpose else record.failures
         ago = self.processes.wall - record.failed if record is not None and failures else 0.0
-        return self._observed(Dead(why + _and_children(left), on_purpose, failures, ago), left)
+        return Dead(why, on_purpose, failures, ago)
 
-    def _down(self) -> Observation:
+    def _down(self) -> State:
         """No file and no process, unless root left out whose node it is, and the node runs on without its files.
 
         Root's nodes are not started beside it, and it is not touched: anybody can start a process that says so.
@@ -226,15 +223,11 @@ class _Case:
         if self.me.uid == 0 and self.node.uid is None:
             for info, instance in token_holders(self.node, self.processes, self.me, None):
                 if instance.pid == info.proc.pid:
-                    return self._unsure(
+                    return Unsure(
                         f"pid {info.proc.pid} says that it is {self.node.name}, but runs as uid {info.uid}; "
                         f"give --uid {info.uid} if it is, or end it by hand"
                     )
-        left = self._left()
-        return self._observed(Dead("its main process is gone" + _and_children(left)) if left else Down(), left)
-
-    def _left(self) -> tuple[Leftover, ...]:
-        return leftovers(self.node, self.record, self.processes, self.evidence.uid, self.me)
+        return Down()
 
     def _hidden(self) -> str:
         """/proc may hide the recorded process even from its own user (hidepid, PR_SET_DUMPABLE).
@@ -272,13 +265,6 @@ def _wrong_owner(path: str, file: File | Unreadable | None, info: ProcessInfo, m
     if me.uid not in {0, info.uid}:
         return f"pid {info.proc.pid} runs as uid {info.uid}; run multi as that user or as root"
     return ""
-
-
-def _and_children(left: tuple[Leftover, ...]) -> str:
-    number = sum(len(leftover.processes) for leftover in left)
-    if number == 0:
-        return ""
-    return f"; {number} " + ("process of its tree still runs" if number == 1 else "processes of its tree still run")
 
 
 def _another_node(node: Node, other: str, pid: int) -> Unsure:
