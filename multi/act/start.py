@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from multi import observe
 from multi.act import ready
-from multi.act.stop import Stop, Tree, listen
+from multi.act.stop import Stop, listen
 from multi.act.waits import Wait, process_table
 from multi.decide import table as decide
 from multi.errors import EXIT_FAILED, EXIT_PERMISSION, MultiError
@@ -289,7 +289,7 @@ class Start:
         if not verdict.launched:
             journal.undo(verdict.why, self._history().failures + 1)
             return False
-        stop = Stop(Tree(proc, token, {proc}), journal, machine)
+        stop = Stop(proc, token, journal, machine)
         if verdict.ended:
             yield from stop.sweep(machine.now())
         elif not (yield from stop.by(node.stop, first_sent=False)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from multi import observe
@@ -12,7 +13,7 @@ from multi.machine import Ended, MachineError, Notified
 from multi.model import record as records
 from multi.model.event import Failed, Gone, Refused, Signalled, Survived
 from multi.model.schedule import FOREVER, Schedule, Stage, signal_name
-from multi.value import dataclass, replace
+from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -31,32 +32,26 @@ _MOST_DOUBTS = 10  # looks in a row that find no process while others end all th
 
 
 @dataclass(slots=True)
-class Tree:
-    """The tree of a main process, and all processes that were ever seen in it. State of one stop."""
+class Stop:
+    """One stop of the tree of `main`, the main process; with `probes` of the tree of the node's probes alone.
+
+    `known` are all that were ever seen in it. It is `settled` when none can have been missing from the last look.
+    """
 
     main: Proc
     token: str
-    known: set[Proc]
-    settled: bool = True  # whether no process can have been missing from the last look
-    probes: bool = False  # whether it is the tree of the node's probes alone
-
-
-class Stop:
-    """One stop of one tree."""
-
-    def __init__(self, tree: Tree, journal: Journal, machine: Machine) -> None:
-        """Send nothing yet."""
-        self._tree = tree
-        self._journal = journal
-        self._node = journal.node
-        self._machine = machine
+    journal: Journal
+    machine: Machine
+    known: set[Proc] = field(default_factory=set)
+    probes: bool = False
+    settled: bool = True
 
     def by(self, schedule: Schedule, *, first_sent: bool, whole: bool = False) -> Walk:
         """Walk the schedule until the tree is gone. `whole` sends every signal to the whole tree."""
-        node, machine, proc = self._node, self._machine, self._tree.main
+        node, machine, proc = self.journal.node, self.machine, self.main
         machine.watch(node.name, proc)
-        if node.ready.kind == "notify" and self._tree.token:
-            listen(node.name, self._tree.token, machine)  # for STOPPING=1 and what else it says of its end
+        if node.ready.kind == "notify" and self.token:
+            listen(node.name, self.token, machine)  # for STOPPING=1 and what else it says of its end
         yield from self._look()
         began = machine.now()
         for number, moment in enumerate(schedule.timeline):
@@ -67,11 +62,11 @@ class Stop:
                 answer, hit = self._send(moment.signum, suspended)
                 match answer:
                     case "denied":
-                        return (yield from denied(proc, moment.signum, self._journal))
+                        return (yield from denied(proc, moment.signum, self.journal))
                     case "sent":
-                        self._journal.signalled()
+                        self.journal.signalled()
                         yield Signalled(node.name, proc.pid, moment.signum, machine.now() - began, hit)
-            if (yield from ended(proc, _wait(proc, schedule, number, began), self._journal)):
+            if (yield from ended(proc, _wait(proc, schedule, number, began), self.journal)):
                 break
         else:
             killed = schedule.stages[-1].signum == _KILL
@@ -91,13 +86,13 @@ class Stop:
 
         systemd.kill(5) calls this `mixed`: the graceful signal is for the main process, KILL is for the rest.
         """
-        machine, tree = self._machine, self._tree
+        machine, name = self.machine, self.journal.node.name
         deadline: float | None = None
         killed: set[Proc] = set()
         doubts = 0
         while True:
             left = yield from self._suspend()
-            doubts = 0 if left or tree.settled else doubts + 1
+            doubts = 0 if left or self.settled else doubts + 1
             if not left and doubts in {0, _MOST_DOUBTS}:
                 return ()
             if not left:
@@ -109,12 +104,12 @@ class Stop:
             hit = {one for one in left if machine.signal(one, _KILL) == "sent"} - killed
             killed |= hit
             if hit:
-                yield Signalled(self._node.name, min(one.pid for one in hit), _KILL, now - began, len(hit) - 1)
+                yield Signalled(name, min(one.pid for one in hit), _KILL, now - began, len(hit) - 1)
             for one in left:
-                machine.watch(self._node.name, one)
+                machine.watch(name, one)
             pending = set(left)
             while pending:
-                happening = yield Wait(deadline, "end", tree.main.pid, began)
+                happening = yield Wait(deadline, "end", self.main.pid, began)
                 if happening is None:
                     break
                 if isinstance(happening, Ended):
@@ -126,33 +121,28 @@ class Stop:
         They are resumed where it cannot be done. The user of a suspended process does not change, so `multi` knows
         whether it may signal the main process before it kills any other.
         """
-        machine, main, others = self._machine, self._tree.main, suspended[:-1]
+        machine, main, others = self.machine, self.main, suspended[:-1]
         answer, hit = "denied", 0
         try:
             found = machine.signal(main, _STOP) if others else "sent"
             if found == "sent":
-                hit = self._reach(others, signum)
+                hit = sum([machine.signal(one, signum) == "sent" for one in others])
                 found = machine.signal(main, signum)
             answer = found
         finally:
             if answer == "denied":
                 _resume_all(suspended, machine)
         if answer == "gone":
-            self._journal.gone()
+            self.journal.gone()
         return answer, hit
-
-    def _reach(self, them: Iterable[Proc], signum: int) -> int:
-        """Signal them in this order; how many it reached."""
-        return sum([self._machine.signal(one, signum) == "sent" for one in them])
 
     def _look(self) -> Generator[Want, Answer, tuple[Proc, ...]]:
         """Look who is in the tree now, the main process excluded, and remember them; in the order of their KILL."""
-        tree = self._tree
         processes = yield from process_table()
-        infos = observe.tree(tree.main, tree.token, processes, self._machine.me(), tree.known, probes=tree.probes)
+        infos = observe.tree(self.main, self.token, processes, self.machine.me(), self.known, probes=self.probes)
         there = observe.kill_order(infos, processes)
-        tree.known.update(there)
-        tree.settled = processes.settled
+        self.known.update(there)
+        self.settled = processes.settled
         return there
 
     def _suspend(self, *, with_main: bool = False) -> Generator[Want, Answer, tuple[Proc, ...]]:
@@ -165,26 +155,25 @@ class Stop:
         before that, all are resumed. If `multi` is killed, the next command sees that the main process is suspended;
         so that one is suspended first and resumed last.
         """
-        machine, main = self._machine, self._tree.main
+        machine = self.machine
         deadline = machine.now() + _SUSPEND_SECONDS
-        there: tuple[Proc, ...] = ()
-        suspended: set[Proc] = set()
+        suspended: dict[Proc, None] = {}
         done = False
         try:
             if with_main:
-                machine.signal(main, _STOP)
-            while not done:
+                machine.signal(self.main, _STOP)
+            while True:
                 there = yield from self._look()
                 new = [one for one in there if one not in suspended]
                 done = not new or machine.now() >= deadline
-                if not done:
-                    suspended.update(new)
-                    self._reach(new, _STOP)
+                if done:
+                    return there
+                for one in new:
+                    suspended[one] = None
+                    machine.signal(one, _STOP)
         finally:
             if not done:
-                _resume_all(suspended, machine)
-                _resume_all((main,) if with_main else (), machine)
-        return there
+                _resume_all((*suspended, *([self.main] if with_main else [])), machine)
 
 
 def _wait(proc: Proc, schedule: Schedule, number: int, began: float) -> Wait:
@@ -211,8 +200,8 @@ def ended(proc: Proc, wait: Wait, journal: Journal) -> Walk:
 def end_left(left: Leftover, journal: Journal, machine: Machine, *, probes: bool = False) -> Walk:
     """KILL what still runs of a tree whose main process is gone."""
     began = machine.now()
-    tree = Tree(left.main, left.token, {info.proc for info in left.processes}, probes=probes)
-    survivors = yield from Stop(tree, journal, machine).sweep(began)
+    known = {info.proc for info in left.processes}
+    survivors = yield from Stop(left.main, left.token, journal, machine, known, probes).sweep(began)
     if survivors and not probes:
         yield Survived(journal.node.name, left.main.pid, machine.now() - began, survivors, killed=True)
     return not survivors
@@ -253,14 +242,11 @@ def resume(proc: Proc, token: str, processes: ProcessTable, journal: Journal, ma
 
 def _resume_all(them: Iterable[Proc], machine: Machine) -> int:
     """How many got it. The main process must come after them: while it is suspended, a look shows that."""
-    return sum(_resume_one(one, machine) for one in them)
-
-
-def _resume_one(one: Proc, machine: Machine) -> bool:
-    try:
-        return machine.signal(one, _CONT) == "sent"
-    except MachineError:
-        return False  # one that cannot be held must not keep the others suspended
+    resumed = 0
+    for one in them:
+        with suppress(MachineError):  # one that cannot be held must not keep the others suspended
+            resumed += machine.signal(one, _CONT) == "sent"
+    return resumed
 
 
 def denied(proc: Proc, signum: int, journal: Journal) -> Walk:
@@ -273,7 +259,5 @@ def denied(proc: Proc, signum: int, journal: Journal) -> Walk:
 
 def listen(name: str, token: str, machine: Machine) -> None:
     """Open the node's notification address again; its status is worth having, and no more than that."""
-    try:
+    with suppress(MachineError):
         machine.notify_address(name, token)
-    except MachineError:
-        return

@@ -9,7 +9,7 @@ from multi import observe
 from multi.act.journal import Journal, adopt
 from multi.act.loop import drive
 from multi.act.start import Start
-from multi.act.stop import AT_ONCE, Stop, Tree, end_left, ended, resume, send
+from multi.act.stop import AT_ONCE, Stop, end_left, ended, resume, send
 from multi.act.waits import Wait, process_table
 from multi.decide import table as decide
 from multi.errors import EXIT_BUSY, EXIT_FAILED, EXIT_PERMISSION
@@ -193,7 +193,7 @@ class _Walker:
                 return (yield from self._end(found, AT_ONCE, first_sent=False, whole=True))
 
     def _end(self, proc: Proc, schedule: Schedule, *, first_sent: bool, whole: bool = False) -> Walk:
-        stop = Stop(Tree(proc, self._token_of(proc), {proc}), self._journal, self._machine)
+        stop = Stop(proc, self._token_of(proc), self._journal, self._machine)
         return stop.by(schedule, first_sent=first_sent, whole=whole)
 
     def _token_of(self, proc: Proc) -> str:
