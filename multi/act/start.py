@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,6 @@ _GIVEN_UP = "its last start was given up"  # by the user; nothing is wrong with 
 _ASK_SECONDS = 60.0  # for a machine that does not answer; it gives up a Python itself, before that
 _TAIL_BYTES = 16384
 _TAIL_LINES = 10
-_EPERM, _EACCES = 1, 13
 
 
 class Start:
@@ -88,15 +88,38 @@ class Start:
             self._tried = fallback.instead(node)
 
     def run(self) -> Walk:
-        """Start the node and wait until it is ready."""
+        """Bring a process to the gate, put it on record, open the gate, and wait until the node is ready.
+
+        If that is cut off before the gate is open, the process never executes.
+        """
         self._read_env_files()
-        began = self._machine.now()
-        record = yield from self._to_gate(began)
-        if record is None or record.proc is None:
-            return False
-        yield Spawned(self._name, record.proc.pid, self._journal.node.words)
-        there = ready.Baseline.decoded(record.extra)
-        return (yield from self._await_proof(record.proc, record.token, began, there, executed=False))
+        node, machine = self._journal.node, self._machine
+        began = machine.now()
+        token = machine.token()
+        self._make_directories()
+        machine.launch(node.name, self._launch(self._environment(token)))
+        outcome: Happening | None = None
+        opened = False
+        try:
+            outcome = yield from self._prepared(began)
+            if not isinstance(outcome, Prepared):
+                yield _unprepared(node, outcome)
+                return False
+            there = ready.baseline(self._tried, machine)
+            at_once = self._tried.ready.kind == "alive" and self._tried.startsecs == 0
+            phase = records.UP if at_once else records.STARTING
+            record = replace(self._history(), proc=outcome.proc, token=token, phase=phase, extra=there.encoded())
+            yield from self._journal.save(record, outcome.proc.pid)
+            if not machine.holds(node.name):
+                why = "somebody removed or replaced it, so another multi may be at work on this node"
+                raise MachineError(f"lost the lock {node.lockfile}", why, "start it again")
+            opened = True
+        finally:
+            if not opened:
+                self._send_away(outcome)
+        machine.open_gate(node.name)
+        yield Spawned(node.name, outcome.proc.pid, node.words)
+        return (yield from self._await_proof(outcome.proc, token, began, there, executed=False))
 
     def resume(self, proc: Proc, token: str) -> Walk:
         """Another command started it and was cut off: continue that start."""
@@ -113,47 +136,6 @@ class Start:
             # From here on it is heard; what it said before may lie in its file.
             there = replace(there, word=observe.word(node, record, machine))
         return (yield from self._await_proof(proc, token, began, there, executed=True))
-
-    def _await_proof(self, proc: Proc, token: str, began: float, there: ready.Baseline, *, executed: bool) -> Walk:
-        """Wait until it is ready, and put on record what came of it."""
-        verdict = yield from self._prove(proc, token, began, there, executed=executed)
-        if isinstance(verdict, ready.Disproof):
-            return (yield from self._unready(proc, token, verdict, there.offset))
-        record = self._journal.record
-        if record is not None and (executed or record.phase != records.UP):
-            yield from self._journal.ready(record, verdict.note)
-        yield Readied(self._name, proc.pid, self._machine.now() - began, verdict.how, verdict.note)
-        return True
-
-    # -- to the gate -----------------------------------------------------------------------------
-
-    def _to_gate(self, began: float) -> Generator[Want, Answer, Record | None]:
-        """Bring a process to the gate, put it on record, open the gate. If that is cut off, it never executes."""
-        node, machine = self._journal.node, self._machine
-        token = machine.token()
-        self._make_directories()
-        machine.launch(node.name, self._launch(self._environment(token)))
-        outcome: Happening | None = None
-        opened = False
-        try:
-            outcome = yield from self._prepared(began)
-            if not isinstance(outcome, Prepared):
-                yield _unprepared(node, outcome)
-                return None
-            there = ready.baseline(self._tried, machine)
-            at_once = self._tried.ready.kind == "alive" and self._tried.startsecs == 0
-            phase = records.UP if at_once else records.STARTING
-            record = replace(self._history(), proc=outcome.proc, token=token, phase=phase, extra=there.encoded())
-            yield from self._journal.save(record, outcome.proc.pid)
-            if not machine.holds(node.name):
-                why = "somebody removed or replaced it, so another multi may be at work on this node"
-                raise MachineError(f"lost the lock {node.lockfile}", why, "start it again")
-            opened = True
-        finally:
-            if not opened:
-                self._send_away(outcome)
-        machine.open_gate(node.name)
-        return record
 
     def _make_directories(self) -> None:
         node, machine = self._journal.node, self._machine
@@ -181,8 +163,6 @@ class Start:
         except MachineError:
             return  # what cannot be removed names a process that is gone: the next look sees that
 
-    # -- what is started -------------------------------------------------------------------------
-
     def _read_env_files(self) -> None:
         """Their values go to the process and its probes. The node, which goes on record, knows digests of them."""
         files = self._journal.node.env_files
@@ -193,8 +173,8 @@ class Start:
         try:
             values = envfile.read_env_files(files, self._load_env_file)
         except MultiError as error:
-            errno = _EPERM if error.exit_code == EXIT_PERMISSION else 0
-            raise MachineError(error.word, error.why, error.hint, errno) from error
+            number = errno.EPERM if error.exit_code == EXIT_PERMISSION else 0
+            raise MachineError(error.word, error.why, error.hint, number) from error
         self._journal.node = envfile.with_digests(self._journal.node, values)
         self._tried = envfile.with_values(self._tried, values)
 
@@ -243,38 +223,56 @@ class Start:
         )
 
     def _launch(self, env: tuple[tuple[str, str | None], ...]) -> Launch:
-        found = self._journal.found
-        return _launch_of(self._journal.node, env, None if self._options.runner or found is None else found.runner)
+        node, found = self._journal.node, self._journal.found
+        return Launch(
+            argv=node.words,
+            env=env,
+            logfile=node.logfile,
+            workdir=node.workdir,
+            uid=node.uid,
+            gid=node.gid,
+            umask=node.umask,
+            nice=node.nice,
+            rlimits=node.rlimits,
+            output=None if self._options.runner or found is None else found.runner,
+        )
 
-    # -- the proof -------------------------------------------------------------------------------
-
-    def _prove(
-        self, proc: Proc, token: str, began: float, there: ready.Baseline, *, executed: bool
-    ) -> Generator[Want, Answer, ready.Verdict]:
-        proof = ready.prove(self._tried, proc, self._machine, token=token, began=began, there=there, executed=executed)
+    def _await_proof(self, proc: Proc, token: str, began: float, there: ready.Baseline, *, executed: bool) -> Walk:
+        """Wait until it is ready, and put on record what came of it."""
+        machine = self._machine
+        proof = ready.prove(self._tried, proc, machine, token=token, began=began, there=there, executed=executed)
         sent: Happening | None = None
-        while True:
+        verdict: ready.Verdict | None = None
+        while verdict is None:
             try:
                 wait = proof.send(sent)
             except StopIteration as stop:
-                self._machine.end_probe(self._name)  # before the tree is stopped, of which it is a part
-                verdict: ready.Verdict = stop.value
-                note = None if self._fallback is None else self._fallback.note
-                return verdict if note is None or isinstance(verdict, ready.Disproof) else replace(verdict, note=note)
+                verdict = stop.value
+                continue
             answer = yield wait
             if isinstance(answer, Probed) and answer.ok and answer.at is not None:
                 processes = yield from process_table()
-                infos = observe.tree(proc, token, processes, self._machine.me())
+                infos = observe.tree(proc, token, processes, machine.me())
                 procs = (proc, *(info.proc for info in infos if not observe.is_probe(info)))
-                listens = self._machine.listens(procs, answer.at)
+                listens = machine.listens(procs, answer.at)
                 answer = _own(answer, answer.at[0], listens, self._tried.ready.what, taken=there.taken)
             assert not isinstance(answer, ProcessTable)  # noqa: S101 -- the loop answers a Wait with a happening
             sent = answer
+        machine.end_probe(self._name)  # before the tree is stopped, of which it is a part
+        if isinstance(verdict, ready.Disproof):
+            return (yield from self._unready(proc, token, verdict, there.offset))
+        note = verdict.note if self._fallback is None else self._fallback.note
+        record = self._journal.record
+        if record is not None and (executed or record.phase != records.UP):
+            yield from self._journal.ready(record, note)
+        yield Readied(self._name, proc.pid, machine.now() - began, verdict.how, note)
+        return True
 
     def _unready(self, proc: Proc, token: str, verdict: ready.Disproof, offset: int) -> Walk:
         """The start failed: stop what is left of it, keep on record why, show what it printed."""
         node, machine, journal = self._journal.node, self._machine, self._journal
-        tail = _last_lines(machine.tail(node.logfile, offset, _TAIL_BYTES))
+        text = machine.tail(node.logfile, offset, _TAIL_BYTES).decode("utf-8", "replace")
+        tail = tuple(printable(line) for line in text.splitlines()[-_TAIL_LINES:])
         log = node.logfile if verdict.launched else ""  # what never ran has said nothing there
         failed = Failed(node.name, proc.pid, _joined(verdict.why, verdict.hint), verdict.status, tail, log)
         if verdict.waits and not verdict.ended and self._request.traits.unattended:
@@ -298,26 +296,11 @@ class Start:
         return False
 
 
-def _launch_of(node: Node, env: tuple[tuple[str, str | None], ...], output: Proc | None) -> Launch:
-    return Launch(
-        argv=node.words,
-        env=env,
-        logfile=node.logfile,
-        workdir=node.workdir,
-        uid=node.uid,
-        gid=node.gid,
-        umask=node.umask,
-        nice=node.nice,
-        rlimits=node.rlimits,
-        output=output,
-    )
-
-
 def _unprepared(node: Node, outcome: LaunchFailed | Ended | None) -> Failed:
     """Why no process of the node stands at the gate."""
     match outcome:
         case LaunchFailed(_, why, hint, number):
-            code = EXIT_PERMISSION if number in {_EPERM, _EACCES} else EXIT_FAILED
+            code = EXIT_PERMISSION if number in {errno.EPERM, errno.EACCES} else EXIT_FAILED
             return Failed(node.name, None, _joined(why, hint), exit_code=code)
         case Ended(_, proc, status):
             return Failed(node.name, proc.pid, ready.end_text(status) + " before it ran", status)
@@ -345,8 +328,3 @@ def _own(probed: Probed, address: str, listens: str, what: str, *, taken: bool) 
 
 def _joined(why: str, hint: str) -> str:
     return f"{why}; {hint}" if hint else why
-
-
-def _last_lines(data: bytes) -> tuple[str, ...]:
-    text = data.decode("utf-8", "replace")
-    return tuple(printable(line) for line in text.splitlines()[-_TAIL_LINES:])
