@@ -138,12 +138,15 @@ class _Pool:
         self._told = ""
         self.given_up = False  # a shutdown has begun, so this worker will not be ready
 
-    def open(self, pool: object) -> None:
-        """The pool is about to start. Only forks of this process inherit the pipe."""
+    def open(self, pool: Any) -> None:  # noqa: ANN401 -- Celery is not typed
+        """The pool is about to start. Only forks of this process inherit the pipe, so other pools count as complete."""
         try:
-            if not _forks(pool):
-                return
+            import billiard
             from celery import signals
+
+            ours = type(pool).__module__ == "celery.concurrency.prefork" and pool.forking_enable
+            if not ours or billiard.get_start_method() != "fork":
+                return
 
             self._reading, self._writing = os.pipe()
             for end in (self._reading, self._writing):
@@ -160,23 +163,23 @@ class _Pool:
                 os.write(self._writing, b"%d\n" % os.getpid())
             self.close()
 
-    def missing(self, pool: Any) -> str:  # noqa: ANN401 -- Celery is not typed
-        """What the pool lacks, for people; empty when it is complete or cannot be asked."""
+    def complete(self, pool: Any) -> bool:  # noqa: ANN401 -- Celery is not typed
+        """Whether all have come up. Reports what is missing once that takes long, and again when it changes."""
         if self._reading < 0:
-            return ""
+            return True
         with contextlib.suppress(BlockingIOError):
             self._said += os.read(self._reading, 1 << 16)
         said = {int(pid) for pid in self._said.split()}
         up = len(said.intersection(pool.info["processes"]))  # without those that died
-        return f"{up} of {pool.num_processes} pool processes have come up" if up < pool.num_processes else ""
-
-    def tell(self, missing: str) -> None:
-        """Report what is missing once it takes long, and again when it changes."""
+        missing = f"{up} of {pool.num_processes} pool processes have come up"
         now = time.monotonic()
         self._since = now if self._since is None else self._since
+        if up >= pool.num_processes:
+            return True
         if now >= self._since + _SLOW and missing != self._told:
             self._told = missing
             report(STATUS=missing)
+        return False
 
     def close(self) -> None:
         """Close the pipe: processes that come later have nobody to tell."""
@@ -184,14 +187,6 @@ class _Pool:
         for end in ends - {-1}:
             with contextlib.suppress(OSError):
                 os.close(end)
-
-
-def _forks(pool: Any) -> bool:  # noqa: ANN401 -- Celery is not typed
-    """Whether it is Celery's own prefork pool, whose processes inherit what this one has open."""
-    import billiard
-
-    ours = type(pool).__module__ == "celery.concurrency.prefork" and pool.forking_enable
-    return bool(ours) and billiard.get_start_method() == "fork"
 
 
 _pool = _Pool()
@@ -256,9 +251,7 @@ def _on_turn(consumer: Any) -> None:  # noqa: ANN401 -- Celery is not typed
     try:
         if consumer.blueprint.state != RUN or _pool.given_up:
             return
-        missing = _pool.missing(consumer.pool)
-        if missing:
-            _pool.tell(missing)
+        if not _pool.complete(consumer.pool):
             consumer.timer.call_after(_LOOK_AGAIN, _on_turn, (consumer,))
             return
     except Exception:  # noqa: BLE001, S110 -- a pool that cannot be asked counts as complete
@@ -267,17 +260,11 @@ def _on_turn(consumer: Any) -> None:  # noqa: ANN401 -- Celery is not typed
     _consuming(consumer)
 
 
-def _consuming(consumer: object) -> None:
-    report(READY="1", STATUS=_queues(consumer))
-
-
-def _queues(consumer: object) -> str:
-    """What the worker consumes from; just ``consuming`` where this Celery cannot say."""
-    try:
-        app: Any = getattr(consumer, "app", None)
-        return f"consuming {', '.join(sorted(app.amqp.queues.consume_from))}"
-    except Exception:  # noqa: BLE001 -- the text is an extra and must not harm the worker
-        return "consuming"
+def _consuming(consumer: Any) -> None:  # noqa: ANN401 -- Celery is not typed
+    status = "consuming"
+    with contextlib.suppress(Exception):  # not every Celery can say from what, and the worker must not fail for it
+        status += f" {', '.join(sorted(consumer.app.amqp.queues.consume_from))}"
+    report(READY="1", STATUS=status)
 
 
 def _on_shutting_down(how: str = "", **_: object) -> None:
@@ -292,35 +279,8 @@ def _on_beat(**_: object) -> None:
     report(READY="1", STATUS="scheduling")
 
 
-@click.command("multi-ready", hidden=True)
-def command(**_options: object) -> None:  # Celery hands every command the options that an app adds to all of them
-    """Say whether this worker's environment can report to multi."""
-    missing = [name for name in ("MULTI_INSTANCE", "NOTIFY_SOCKET") if not os.environ.get(name)]
-    if missing:
-        raise click.ClickException(
-            f"reports nothing: {' and '.join(missing)} not set; start the worker with multi and ready = 'notify'"
-        )
-    text = os.environ["NOTIFY_SOCKET"]
-    why = _refusal(text)
-    if why:
-        raise click.ClickException(f"cannot report to {text}: {why}; multi listens only while it waits for the worker")
-    click.echo(f"reports to {text}")
-
-
-def _refusal(text: str) -> str:
-    """Why the socket takes no datagram, empty when it does; connecting sends none."""
-    where = address(text)
-    if where is None:
-        return "not a path and not an abstract @name"
-    import socket
-
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
-            probe.connect(where)
-    except (OSError, ValueError) as error:
-        return getattr(error, "strerror", None) or str(error)
-    return ""
-
+# Celery asks of an entry point of this group that it is a command, so it is one that does nothing.
+command = click.Command("multi-ready", hidden=True)
 
 if os.environ.get("MULTI_INSTANCE") and os.environ.get("NOTIFY_SOCKET"):
     connect()
