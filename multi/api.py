@@ -227,7 +227,7 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
             ],
             remarks={name: each.note for name, each in fallbacks.items()},
         )
-    return forms.export(form, order)
+    return forms.find(form).files(order)
 
 
 def _refuse_nowhere(form: str, nodes: Sequence[Node], cwd: str) -> None:
@@ -249,10 +249,11 @@ def export_mode(form: str, selection: Selection) -> int:
         for name, sources in selection.sources.items()
         if nobody_said("env", sources)
     }
+    made = forms.find(form)
     secret = any(
-        variable not in shipped.get(node.name, ()) for node in selection.nodes for variable in forms.values(form, node)
+        variable not in shipped.get(node.name, ()) for node in selection.nodes for variable in made.values(node)
     )
-    return forms.mode(form, secret=secret)
+    return made.mode & (0o700 if secret else 0o777)
 
 
 def save(files: Mapping[str, str], directory: str, mode: int) -> Iterator[str]:

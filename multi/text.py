@@ -77,6 +77,21 @@ def seconds_text(seconds: float) -> str:
     return text.removesuffix(".0")
 
 
+def flag_values(value: object) -> tuple[str, ...]:
+    """What a flag is given to mean `value`, a value as in TOML: one text, or one for each time that the flag stands."""
+    match value:
+        case None:
+            return ()
+        case dict():
+            return tuple(f"{key}-" if item is False else f"{key}={item}" for key, item in value.items())
+        case tuple():
+            return tuple(map(str, value))
+        case float():
+            return (seconds_text(value),)
+        case _:
+            return (str(value),)
+
+
 def size(count: int) -> str:
     """Bytes in powers of 1,024: ``512B``, ``48.0M``, ``1.2G``."""
     amount = float(count)

@@ -4,64 +4,50 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+import shlex
+from collections.abc import Mapping
 
 from multi.errors import UsageError
-from multi.export.form import (
-    Form,
-    Order,
-    ascii_name,
-    comments,
-    refusal,
-    set_env,
-    undecodable,
-    unique,
-    whole_stop_seconds,
-)
+from multi.export import form
+from multi.export.form import Form, Order
+from multi.model.node import Node
 from multi.model.schedule import signal_name
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from multi.model.node import Node
+_LONGEST_LABEL = 63  # RFC 1123
 
 
 def _compose(order: Order) -> Mapping[str, str]:
     lines = ["# MULTI_IMAGE is the image that holds the worker's program.", "services:"]
-    for name, node in unique(order.nodes, lambda node: ascii_name(node.short)):
-        missing = ("umask", "nice", "env", "logfile", "kill_mode", "reload_signal", *(() if node.uid else ("gid",)))
+    missing = ("umask", "nice", "env", "logfile", "kill_mode", "reload_signal", "gid without uid")
+    for name, node in form.named(order):
+        service = form.present(
+            {
+                "command": list(node.words),
+                "init": True,
+                "stop_signal": f"SIG{signal_name(node.stop.first)}",
+                "stop_grace_period": f"{form.whole_stop_seconds(node)}s",
+                "restart": "on-failure",
+                "working_dir": node.workdir,
+                "user": node.uid and node.uid + (f":{node.gid}" if node.gid else ""),
+                "environment": form.set_env(node) or None,
+                "ulimits": {limit.lower(): {"soft": soft, "hard": hard} for limit, soft, hard in node.rlimits} or None,
+            }
+        )
         lines += [
             f"  {json.dumps(name)}:",
-            *(f"    # {remark}" for remark in comments(order, node, *missing)),
+            *(f"    # {remark}" for remark in form.comments(order, node, *missing)),
             "    image: ${MULTI_IMAGE:?the image with the worker}",
-            f"    command: {_compose_text(node, list(node.words))}",
-            "    init: true",
-            f"    stop_signal: SIG{signal_name(node.stop.first)}",
-            f"    stop_grace_period: {whole_stop_seconds(node)}s",
-            "    restart: on-failure",
+            *(f"    {key}: {_yaml(node, value).replace('$', '$$')}" for key, value in service.items()),  # no variables
         ]
-        if node.workdir:
-            lines.append(f"    working_dir: {_compose_text(node, node.workdir)}")
-        if node.uid:
-            lines.append(f"    user: {_compose_text(node, node.uid + (':' + node.gid if node.gid else ''))}")
-        if set_env(node):
-            lines.append(f"    environment: {_compose_text(node, dict(set_env(node)))}")
-        if node.rlimits:
-            limits = {limit.lower(): {"soft": soft, "hard": hard} for limit, soft, hard in node.rlimits}
-            lines.append(f"    ulimits: {json.dumps(limits)}")
     return {"compose.yaml": "\n".join(lines) + "\n"}
-
-
-def _compose_text(node: Node, value: object) -> str:
-    """``$`` would begin a variable."""
-    return _yaml(node, value).replace("$", "$$")
 
 
 def _yaml(node: Node, value: object, indent: int | None = None) -> str:
     """JSON is YAML, but for what YAML has no pairs of escapes for, and what it does not allow unescaped."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
-    if undecodable(text):
-        raise refusal(node, next(char for char in text if undecodable(char)), "YAML can hold nothing but Unicode")
+    if form.undecodable(text):
+        bad = next(char for char in text if form.undecodable(char))
+        raise form.refusal(node, bad, "YAML can hold nothing but Unicode")
     return "".join(_yaml_character(char) for char in text)
 
 
@@ -72,37 +58,33 @@ def _yaml_character(char: str) -> str:
 
 
 def _kubernetes(order: Order) -> Mapping[str, str]:
-    named = unique(order.nodes, _label)
-    return {f"{name}.yaml": _deployment(order, name, node) for name, node in named}
+    return {f"{name}.yaml": _deployment(order, name, node) for name, node in form.named(order, _label)}
 
 
 def _label(node: Node) -> str:
-    name = ascii_name(node.short, "").lower().strip("-") or "node"
+    name = form.ascii_name(node.short, "").lower().strip("-") or "node"
     if len(name) > _LONGEST_LABEL:
         why = f"is longer than the {_LONGEST_LABEL} characters that a name may have in Kubernetes"
         raise UsageError(node.name, why, "give the node a shorter name")
     return name
 
 
-_LONGEST_LABEL = 63  # RFC 1123
-
-
 def _deployment(order: Order, name: str, node: Node) -> str:
-    container: dict[str, object] = {
+    env = [{"name": key, "value": _expanded(value)} for key, value in form.set_env(node).items()]
+    probe = _probe(node)
+    container = {
         "name": name,
         "image": "IMAGE",
-        "command": [_kubernetes_word(word) for word in node.words],
+        "command": [_expanded(word) for word in node.words],
+        "workingDir": node.workdir,
+        "env": env or None,
+        "readinessProbe": probe,
     }
-    if node.workdir:
-        container["workingDir"] = node.workdir
-    if set_env(node):
-        container["env"] = [{"name": key, "value": _kubernetes_word(value)} for key, value in set_env(node)]
-    probe = _probe(node)
-    if probe:
-        container["readinessProbe"] = probe
-    spec: dict[str, object] = {"terminationGracePeriodSeconds": whole_stop_seconds(node), "containers": [container]}
-    if node.uid is not None:
-        spec["securityContext"] = _security(node, node.uid)
+    pod = {
+        "terminationGracePeriodSeconds": form.whole_stop_seconds(node),
+        "containers": [form.present(container)],
+        "securityContext": None if node.uid is None else _security(node, node.uid),
+    }
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -111,19 +93,19 @@ def _deployment(order: Order, name: str, node: Node) -> str:
             "replicas": 1,
             "strategy": {"type": "Recreate"},  # one node, one process: never an old and a new one side by side
             "selector": {"matchLabels": {"app": name}},
-            "template": {"metadata": {"labels": {"app": name}}, "spec": spec},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": form.present(pod)},
         },
     }
-    lone_group = () if node.uid else ("gid",)  # a container engine takes a group beside a user only
-    missing = ("umask", "nice", "rlimit", "env", "logfile", "kill_mode", "reload_signal", *lone_group)
+    missing = ("umask", "nice", "rlimit", "env", "logfile", "kill_mode", "reload_signal", "gid without uid")
     remarks = [
         "IMAGE is the image that holds the worker's program.",
-        *comments(order, node, *missing, proof=bool(probe)),
-        *([f"Kubernetes sends TERM, unless the image has a STOPSIGNAL; this node wants {signal_name(node.stop.first)}."]
-          if signal_name(node.stop.first) != "TERM" else []),
-        *(["the probe connects to the pod's own address: listen there, not on localhost alone"]
-          if node.ready.kind == "tcp" else []),
-    ]  # fmt: skip
+        *form.comments(order, node, *missing, proof=probe is not None),
+    ]
+    signal = signal_name(node.stop.first)
+    if signal != "TERM":
+        remarks.append(f"Kubernetes sends TERM, unless the image has a STOPSIGNAL; this node wants {signal}.")
+    if node.ready.kind == "tcp":
+        remarks.append("the probe connects to the pod's own address: listen there, not on localhost alone")
     return "".join(f"# {remark}\n" for remark in remarks) + _yaml(node, deployment, indent=2) + "\n"
 
 
@@ -139,15 +121,12 @@ def _number(node: Node, kind: str, setting: str, word: str) -> int:
         return 0
     if word.isascii() and word.isdigit():
         return int(word)
-    raise UsageError(
-        node.name,
-        f"has the {kind} {word!r}, and Kubernetes takes numbers alone",
-        f"say the number that it has in the image, as in --{setting}=1000",
-    )
+    why = f"has the {kind} {word!r}, and Kubernetes takes numbers alone"
+    raise UsageError(node.name, why, f"say the number that it has in the image, as in --{setting}=1000")
 
 
-def _kubernetes_word(text: str) -> str:
-    """``$(NAME)`` would be a variable, and ``$$`` is one dollar sign.
+def _expanded(text: str) -> str:
+    """What the kubelet expands to `text`: ``$(NAME)`` would be a variable, and ``$$`` is one dollar sign.
 
     The kubelet breaks a character of several bytes after any other dollar sign. What needs no escape gets none: not all
     that play such files take it away again.
@@ -155,9 +134,7 @@ def _kubernetes_word(text: str) -> str:
     return re.sub(r"\$(?=[$(]|[^\x00-\x7f])", "$$", text)
 
 
-def _probe(node: Node) -> dict[str, object]:
-    import shlex
-
+def _probe(node: Node) -> Mapping[str, object] | None:
     what = node.ready.what
     match node.ready.kind:
         case "tcp":
@@ -167,9 +144,11 @@ def _probe(node: Node) -> dict[str, object]:
         case "exec":
             command = shlex.split(what)
         case _:
-            return {}
-    return {"exec": {"command": [_kubernetes_word(word) for word in command]}}
+            return None
+    return {"exec": {"command": [_expanded(word) for word in command]}}
 
 
-COMPOSE = Form(files=_compose, foreground=True)
-KUBERNETES = Form(files=_kubernetes, foreground=True)
+FORMS = {
+    "compose": Form(files=_compose, foreground=True),
+    "kubernetes": Form(files=_kubernetes, foreground=True),
+}

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from multi.errors import UsageError
-from multi.model.schedule import FOREVER, signal_name
+from multi.model.node import Node
+from multi.model.schedule import FOREVER, KILL, signal_name
 from multi.text import printable
 from multi.value import dataclass, field
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from multi.model.node import Node
-
-_LONG = 86_400  # seconds: what stands for ``forever`` where a number is needed
+_LONG = 86_400  # seconds: stands for ``forever`` where a number is needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +27,11 @@ class Order:
 class Form:
     """One form of export.
 
-    `files` makes the files, by path relative to where they are put. With `foreground` the supervisor runs the node
-    itself and takes its output, so that a log is its own business. With `here` it is one of the machine that we are
-    on, where the node's user, directory and program are those that it would have here. With `delegates` it goes on
-    using `multi`, which reads env files itself. `mode` are the permissions of the files.
+    `files` makes the files, by path relative to where they are put. It raises `UsageError` for names that the form
+    cannot tell apart and for words that it cannot hold. With `foreground` the supervisor runs the node itself and takes
+    its output, so a log is its own business. With `here` the supervisor is one of this machine: user, directory and
+    program are those that the node would have here. With `delegates` it goes on using `multi`, which reads env files
+    itself. `mode` are the permissions of the files.
     """
 
     files: Callable[[Order], Mapping[str, str]]
@@ -43,10 +40,14 @@ class Form:
     delegates: bool = False
     mode: int = 0o644
 
+    def values(self, node: Node) -> list[tuple[str, str]]:
+        """The variables whose values are in the files; of those from env files a digest stands for the value."""
+        return [*set_env(node).items(), *(() if self.delegates else node.env_read)]
 
-def set_env(node: Node) -> list[tuple[str, str]]:
+
+def set_env(node: Node) -> dict[str, str]:
     """The variables that the node sets."""
-    return [(name, value) for name, value in node.env if value is not None]
+    return {name: value for name, value in node.env if value is not None}
 
 
 def unset_env(node: Node) -> list[str]:
@@ -54,26 +55,36 @@ def unset_env(node: Node) -> list[str]:
     return [name for name, value in node.env if value is None]
 
 
+def present(values: Mapping[str, object]) -> dict[str, object]:
+    """The values without those that are None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def kills(node: Node) -> bool:
+    """Whether the stop schedule has a KILL."""
+    return any(stage.signum == KILL for stage in node.stop.stages)
+
+
 def stop_seconds(node: Node) -> float:
     """Seconds from the first signal to KILL, or to the end of a schedule that has none; may be `FOREVER`."""
-    kills = [moment.at for moment in node.stop.timeline if signal_name(moment.signum) == "KILL"]
-    return kills[0] if kills else node.stop.total
+    return next((moment.at for moment in node.stop.timeline if moment.signum == KILL), node.stop.total)
 
 
 def whole_stop_seconds(node: Node) -> int:
-    """The same in whole seconds, where there has to be a number."""
+    """The same in whole seconds; a day stands for `FOREVER`."""
     return _LONG if stop_seconds(node) == FOREVER else math.ceil(stop_seconds(node))
 
 
 def comments(order: Order, node: Node, *missing: str, proof: bool = False, killed: bool = True) -> list[str]:
     """What the form has no words for, as sentences.
 
-    `missing` are settings of this node that it cannot say. `proof` is whether it waits for `ready`, `killed` whether it
-    sends KILL at the end, as all but systemd do.
+    `missing` are settings that it cannot say: those below where this node has them, and any other text as it is.
+    `proof` is whether it waits for `ready`, `killed` whether it sends KILL at the end, as all but systemd do.
     """
-    said = {
+    asked = {
         "uid": node.uid is not None,
         "gid": node.gid is not None,
+        "gid without uid": node.gid is not None and not node.uid,
         "umask": node.umask is not None,
         "nice": node.nice is not None,
         "rlimit": bool(node.rlimits),
@@ -83,12 +94,15 @@ def comments(order: Order, node: Node, *missing: str, proof: bool = False, kille
         "reload_signal": node.reload_signal is not None,
         "first": signal_name(node.stop.first) != "TERM",
     }
-    names = {"env": f"env (without {' '.join(unset_env(node))})", "first": f"stop with {signal_name(node.stop.first)}"}
-    lost = [names.get(name, name) for name in missing if said[name]]
+    names = {
+        "gid without uid": "gid",
+        "env": f"env (without {' '.join(unset_env(node))})",
+        "first": f"stop with {signal_name(node.stop.first)}",
+    }
+    lost = [names.get(name, name) for name in missing if asked.get(name, True)]
     found = [f"not exported, because there is no word for it here: {', '.join(lost)}"] if lost else []
-    between = [stage for stage in node.stop.stages[1:] if signal_name(stage.signum) != "KILL"]
-    kills = any(signal_name(stage.signum) == "KILL" for stage in node.stop.stages)
-    if between or (killed and not kills and stop_seconds(node) != FOREVER):
+    between = any(stage.signum != KILL for stage in node.stop.stages[1:])
+    if between or (killed and not kills(node) and stop_seconds(node) != FOREVER):
         found.append(f"of the stop schedule {node.stop} only the first signal and KILL can be said here")
     if not proof and node.ready.kind != "alive":
         found.append(f"ready = {node.ready} is not waited for here")
@@ -101,21 +115,22 @@ def comments(order: Order, node: Node, *missing: str, proof: bool = False, kille
 
 
 def ascii_name(name: str, others: str = "-_.") -> str:
-    """A name of letters, digits and a few more, whatever it is made of."""
+    """`name` with a dash for each character that is not a letter, a digit or one of `others`."""
     return "".join(char if char.isascii() and (char.isalnum() or char in others) else "-" for char in name)
 
 
-def unique(nodes: Iterable[Node], name_of: Callable[[Node], str]) -> list[tuple[str, Node]]:
+def named(
+    order: Order, name_of: Callable[[Node], str] = lambda node: ascii_name(node.short)
+) -> Iterable[tuple[str, Node]]:
     """Each node with the name it gets. Raises `UsageError` when two get the same."""
-    named = [(name_of(node), node) for node in nodes]
     seen: dict[str, Node] = {}
-    for name, node in named:
+    for node in order.nodes:
+        name = name_of(node)
         if name in seen:
-            raise UsageError(
-                node.name, f"and {seen[name].name} would both be called {name}", "export one of them alone"
-            )
+            why = f"and {seen[name].name} would both be called {name}"
+            raise UsageError(node.name, why, "export one of them alone")
         seen[name] = node
-    return named
+    return seen.items()
 
 
 def refusal(node: Node, text: str, what: str, hint: str = "export it to sysv") -> UsageError:
@@ -128,19 +143,14 @@ def undecodable(text: str) -> bool:
     return any("\ud800" <= char <= "\udfff" for char in text)
 
 
-def _means_log(word: str, logfile: str) -> bool:
-    """Whether a word of the command is the log, alone or as an option's value; ``%I`` is the worker's to fill in."""
-    return word.replace("%I", "").replace("%i", "0").rpartition("=")[2] == logfile
-
-
 def logs_itself(node: Node) -> bool:
-    """Whether the worker opens the log that its node has."""
-    return any(_means_log(word, node.logfile) for word in node.words)
+    """Whether a word of the command, or an option's value, is the log; ``%I`` is the worker's to fill in."""
+    paths = (word.replace("%I", "").replace("%i", "0").rpartition("=")[2] for word in node.words)
+    return node.logfile in paths
 
 
-def with_env(node: Node, names: Iterable[str] | None = None) -> tuple[str, ...]:
-    """The command behind env(1), which sets these variables (all when not told), and takes away what is to be."""
-    wanted = None if names is None else frozenset(names)
-    told = [f"{name}={value}" for name, value in set_env(node) if wanted is None or name in wanted]
+def with_env(node: Node, env: Mapping[str, str]) -> tuple[str, ...]:
+    """The command behind env(1), which sets the variables of `env` and takes away those that the node takes away."""
     unset = [word for name in unset_env(node) for word in ("-u", name)]
+    told = [f"{name}={value}" for name, value in env.items()]
     return ("env", *unset, *told, *node.words) if told or unset else node.words

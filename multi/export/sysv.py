@@ -3,39 +3,43 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 from multi.errors import UsageError
 from multi.export.form import Form, Order, refusal
-from multi.model.schedule import signal_name
-from multi.text import printable, seconds_text
-from multi.words import template
+from multi.model.node import Node
+from multi.settings.table import BY_FIELD
+from multi.settings.values import to_toml
+from multi.text import flag_values, printable
+from multi.words.template import literal, literal_path
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from multi.model.node import Node
-
-
-_Flags = tuple[tuple[str, tuple[str, ...]], ...]  # each flag with its values, in the order of the command line
+_Flags: TypeAlias = dict[str, tuple[str, ...]]  # each flag with its values, in the order of the command line
+_CRON_LINE = 998  # characters: the longest command that every cron takes
 
 
 def words(nodes: Sequence[Node]) -> tuple[str, ...]:
     """The words after ``multi start`` that make exactly these nodes."""
-    return _said(nodes, [_flags(node) for node in nodes])
+    return _said(nodes, _flags)
 
 
 def whereabouts(nodes: Sequence[Node]) -> tuple[str, ...]:
-    """What the commands after ``start`` need to be told: the rest is on record."""
-    return _said(nodes, [_known_flags(node) for node in nodes])
+    """The words that the commands after ``start`` need: the rest is on record."""
+    return _said(nodes, _known_flags)
 
 
-def _said(nodes: Sequence[Node], of_each: Sequence[_Flags]) -> tuple[str, ...]:
+def _with_logs(nodes: Sequence[Node]) -> tuple[str, ...]:
+    """The whereabouts, and the logs for `status`, also of nodes that are not on record."""
+    return _said(nodes, lambda node: {**_known_flags(node), "--logfile": (literal_path(node.logfile),)})
+
+
+def _said(nodes: Sequence[Node], flags_of: Callable[[Node], _Flags]) -> tuple[str, ...]:
     """Names and flags: what is the same for all is said once, anything else for its node."""
-    flags = dict.fromkeys(flag for one in of_each for flag, _ in one)
+    flags = [flags_of(node) for node in nodes]
     said = [node.name for node in nodes]
-    for flag in flags:
-        values = [dict(one).get(flag, ()) for one in of_each]
+    for flag in dict.fromkeys(flag for one in flags for flag in one):
+        values = [one.get(flag, ()) for one in flags]
         if len(set(values)) == 1:
             said += [f"{flag}={value}" for value in values[0]]
             continue
@@ -47,53 +51,37 @@ def _said(nodes: Sequence[Node], of_each: Sequence[_Flags]) -> tuple[str, ...]:
 
 def _known_flags(node: Node) -> _Flags:
     """Where the node is on record, and whose it is: as root, `multi` believes nothing that another user could write."""
-    who = (("--uid", node.uid), ("--gid", node.gid))
-    return (
-        ("--pidfile", (template.literal_path(node.pidfile),)),
-        *((flag, (value,)) for flag, value in who if value is not None),
-    )
+    return {
+        "--pidfile": (literal_path(node.pidfile),),
+        "--uid": flag_values(node.uid),
+        "--gid": flag_values(node.gid),
+    }
 
 
 def _flags(node: Node) -> _Flags:
-    import shlex
-
-    proof = str(node.ready)
-    one = {
-        "--cmd": template.literal(shlex.join(node.words)),
-        "--logfile": template.literal_path(node.logfile),
-        "--workdir": template.literal_path(node.workdir) if node.workdir is not None else None,
-        "--umask": f"{node.umask:03o}" if node.umask is not None else None,
-        "--nice": str(node.nice) if node.nice is not None else None,
-        "--stop-schedule": str(node.stop),
-        "--kill-mode": node.kill_mode,
-        "--ready": template.literal_path(proof) if node.ready.kind == "file" else template.literal(proof),
-        "--ready-timeout": seconds_text(node.ready_timeout),
-        "--startsecs": seconds_text(node.startsecs) if node.startsecs_asked else None,
-        "--lock-timeout": seconds_text(node.lock_timeout),
-        "--reload-signal": signal_name(node.reload_signal) if node.reload_signal is not None else None,
+    """All settings; variables of env files are read again at each start."""
+    flags: _Flags = {
+        "--preset": ("exec",),
+        **_known_flags(node),
+        "--cmd": (literal(shlex.join(node.words)),),
     }
     read = dict(node.env_read)
-    own = [(name, value) for name, value in node.env if name not in read]
-    several = {
-        "--env": tuple(f"{name}-" if value is None else f"{name}={value}" for name, value in own),
-        "--env-file": tuple(template.literal_path(path) for path in node.env_files),
-        "--rlimit": tuple(f"{name}={_limit(soft)}:{_limit(hard)}" for name, soft, hard in node.rlimits),
-    }
-    return (
-        ("--preset", ("exec",)),
-        *_known_flags(node),
-        *((flag, (value,)) for flag, value in one.items() if value is not None),
-        *((flag, values) for flag, values in several.items() if values),
-    )
-
-
-def _limit(value: int) -> str:
-    return "unlimited" if value < 0 else str(value)
+    for name, setting in BY_FIELD.items():
+        value = getattr(node, name)
+        if name == "startsecs" and not node.startsecs_asked:
+            continue
+        if name == "env":
+            value = tuple(pair for pair in node.env if pair[0] not in read)
+        texts = flag_values(to_toml(setting, value))
+        if setting.kind in {"path", "paths"} or (name == "ready" and node.ready.kind == "file"):
+            texts = tuple(map(literal_path, texts))
+        elif name == "ready":
+            texts = tuple(map(literal, texts))
+        flags[setting.flags[0]] = texts
+    return flags
 
 
 def _sysv(order: Order) -> Mapping[str, str]:
-    import shlex
-
     names = printable(" ".join(node.name for node in order.nodes))
     remarks = "".join(f"# {printable(f'{name}: {remark}')}\n" for name, remark in order.remarks.items())
     program = shlex.join(order.program)
@@ -150,18 +138,7 @@ esac
 
 def _sysv_command(program: str, command: str, told: Sequence[str]) -> str:
     """A command of sh, a word a line."""
-    import shlex
-
     return " \\\n        ".join([f"{program} {command}", *(shlex.quote(word) for word in told)])
-
-
-def _with_logs(nodes: Sequence[Node]) -> tuple[str, ...]:
-    """The whereabouts, and the logs for `status`, also of nodes that are not on record."""
-    logs = [("--logfile", (template.literal_path(node.logfile),)) for node in nodes]
-    return _said(nodes, [(*_known_flags(node), log) for node, log in zip(nodes, logs, strict=True)])
-
-
-_CRON_LINE = 998  # characters: the longest command that every cron takes
 
 
 def _cron(order: Order) -> Mapping[str, str]:
@@ -200,10 +177,10 @@ def _cron_command(argv: Sequence[str]) -> str:
     Some crons take ``\\`` for one backslash and others for two, so no two characters that mean something to any of them
     stand side by side: the shell's quotes are closed and opened between them.
     """
-    import shlex
-
     return re.sub(r"\\(?=[\\%])", r"\\''", shlex.join(argv)).replace("%", "\\%")
 
 
-SYSV = Form(files=_sysv, here=True, delegates=True, mode=0o755)
-CRON = Form(files=_cron, here=True, delegates=True)
+FORMS = {
+    "sysv": Form(files=_sysv, here=True, delegates=True, mode=0o755),
+    "cron": Form(files=_cron, here=True, delegates=True),
+}

@@ -1145,7 +1145,7 @@ def complete(*words: str, nodes: Sequence[str] = ("w1@host", "w2@host", "image@h
         (("get", "image", "im"), ["image"]),
         (("expand", ""), []),
         (("expand", "%n", "im"), ["image"]),
-        (("export", "s"), ["systemd", "sysv", "supervisord"]),
+        (("export", "s"), ["supervisord", "systemd", "sysv"]),
         (("export", "systemd", "im"), ["image"]),
         (("start", "--preset", "celery"), ["celery", "celery-beat"]),
         (("--preset", "exe"), ["exec"]),
