@@ -197,7 +197,7 @@ def logs(order: Order, session: Session) -> int:
             screen.say(report.log_line(line, colours.setdefault(line.names, len(colours)), style))
         if screen.deaf:
             break
-    return report.Ledger(frozenset(each.exit_code for each in unseen) - {0}).exit_code
+    return report.worst_code(each.exit_code for each in unseen)
 
 
 def export(order: Order, session: Session) -> int:
@@ -355,11 +355,11 @@ def _follow(order: Order, screen: Screen, events: Iterator[Event]) -> int:
     from multi import report
     from multi.model.event import Skipped, Waiting
 
-    ledger, progress = report.Ledger(), report.Progress()
+    codes, progress = set[int](), report.Progress()
     style, error_style = report.Style(screen.colour), report.Style(screen.error_colour)
     quiet, verbose, terse = order.has(QUIET), order.has(VERBOSE), order.command.terse
     for event in events:
-        ledger = ledger.after(event)
+        codes.add(report.event_code(event))
         if order.has(JSON):
             if not isinstance(event, Waiting):
                 _say_json(screen, event)
@@ -376,7 +376,7 @@ def _follow(order: Order, screen: Screen, events: Iterator[Event]) -> int:
         if not quiet and isinstance(event, Waiting):
             progress = _show_progress(screen, style, progress)
     screen.wipe()
-    return ledger.exit_code
+    return report.worst_code(codes)
 
 
 def _show_progress(screen: Screen, style: Style, progress: Progress) -> Progress:

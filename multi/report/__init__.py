@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 from multi.report.lines import (
+    LINE_EVERY,
     PLAIN,
+    Progress,
     Style,
     check_lines,
     difference_lines,
     event_lines,
-    is_failure,
     log_line,
     route_line,
 )
-from multi.report.progress import LINE_EVERY, Progress
 from multi.report.status import (
     STATUS_UNKNOWN,
-    Ledger,
+    event_code,
     exit_code,
+    is_failure,
     plan_exit_code,
     state_word,
     status_code,
     status_exit_code,
     status_table,
+    worst_code,
 )
 
 __all__ = [
     "LINE_EVERY",
     "PLAIN",
     "STATUS_UNKNOWN",
-    "Ledger",
     "Progress",
     "Style",
     "check_lines",
     "difference_lines",
+    "event_code",
     "event_lines",
     "exit_code",
     "is_failure",
@@ -43,4 +45,5 @@ __all__ = [
     "status_code",
     "status_exit_code",
     "status_table",
+    "worst_code",
 ]

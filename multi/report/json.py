@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from math import isfinite
-from typing import get_args
+from typing import cast
 
 from multi.api import Difference, Selection, View
 from multi.check import Obstacle
@@ -31,13 +31,12 @@ def _object(value: object) -> object:
     match value:
         case View():
             return view_json(value)
-        case Difference():
-            return difference_json(value)
+        case Difference(node, verb, why):
+            return {"node": node, "verb": verb, "why": why or None, "changes": shown_changes(value)}
         case Route():
             return route_json(value)
-        case _ if isinstance(value, get_args(Event)):
-            return event_json(value)
-    raise TypeError(f"{value!r} has no form in JSON")
+        case _:
+            return event_json(cast("Event", value))
 
 
 def event_json(event: Event) -> dict[str, object] | None:
@@ -66,13 +65,13 @@ def _fields(value: Event | Step) -> dict[str, object]:
     """Field -> its value as JSON has it: an empty text is null, and so is a number that JSON cannot hold."""
     found: dict[str, object] = {}
     for name in type(value).__match_args__:
-        if (type(value), name) in _HIDDEN:
-            continue
         one = getattr(value, name)
         match name, one:
+            case _ if (type(value), name) in _HIDDEN:
+                pass
             case "signum", int():
                 found["signal"] = signal_name(one)
-            case "argv", tuple():
+            case "argv", _:
                 found["command"] = list(one)
             case "proc", _:
                 found["pid"] = one.pid
@@ -88,34 +87,29 @@ def _fields(value: Event | Step) -> dict[str, object]:
 
 
 def _number(value: float | None) -> float | None:
-    """JSON has neither infinity nor NaN; what is not a number is not known."""
+    """JSON has neither infinity nor NaN."""
     return value if value is not None and isfinite(value) else None
 
 
 def view_json(view: View) -> dict[str, object]:
     """One element of the array that ``status --json`` prints; what is not known is null."""
+    node, state = view.node, view.state
     return {
-        "node": view.node.name,
-        "name": view.node.short,
-        "state": state_word(view.state),
-        "why": reason(view.state),
-        "pid": shown_pid(view.state),
+        "node": node.name,
+        "name": node.short,
+        "state": state_word(state),
+        "why": reason(state),
+        "pid": shown_pid(state),
         "uptime": _number(view.uptime),
         "cpu_percent": _number(view.cpu_percent),
         "memory": view.memory,
         "children": view.children,
         "restarts": view.restarts,
         "status_text": view.status_text or None,
-        "pidfile": view.node.pidfile,
-        "logfile": view.node.logfile or None,
-        "command": list(view.node.words) if isinstance(view.node.command, Known) else None,
+        "pidfile": node.pidfile,
+        "logfile": node.logfile or None,
+        "command": list(node.words) if isinstance(node.command, Known) else None,
     }
-
-
-def difference_json(difference: Difference) -> dict[str, object]:
-    """`difference` as an object: ``node``, ``verb``, ``why``, ``changes`` as ``{setting: [running, configured]}``."""
-    changes = shown_changes(difference)
-    return {"node": difference.node, "verb": difference.verb, "why": difference.why or None, "changes": changes}
 
 
 def check_json(selection: Selection, obstacles: Sequence[Obstacle]) -> dict[str, object]:

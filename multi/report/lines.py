@@ -1,8 +1,10 @@
-"""Events, routes, differences, settings and logs as lines for a person."""
+"""Events, progress, routes, differences, settings and logs as lines for a person."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 
 from multi.api import Difference, Selection
 from multi.logs import LogLine
@@ -42,19 +44,26 @@ from multi.model.step import (
     Step,
     Stop,
 )
-from multi.text import duration, plural, printable, seconds_text
-from multi.value import dataclass
+from multi.settings.table import SETTINGS
+from multi.settings.values import to_toml
+from multi.text import duration, flag_values, plural, printable
+from multi.value import dataclass, field, replace
 
-_SGR = {
-    "bold": "1",
-    "dim": "2",
-    "red": "31",
-    "green": "32",
-    "yellow": "33",
-    "blue": "34",
-    "magenta": "35",
-    "cyan": "36",
+_SGR = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36}
+_LOG_COLOURS = ("cyan", "yellow", "green", "magenta", "blue")
+_VERB_COLOUR = {
+    "start": "green",
+    "restart": "yellow",
+    "stop": "red",
+    "clear": "yellow",
+    "update": "cyan",
+    "refuse": "red",
 }
+_IN_COMMAND = frozenset({"cmd", "executable", "append"})  # they are shown as the one command that they make
+_MOST_PIDS = 10  # as many as fit a line
+_FIRST_LINE_AFTER = 1.0  # seconds; a shorter wait needs no line in a log
+LINE_EVERY = 30.0  # seconds between two lines of progress in a log; a shorter wait is not woken up for any
+_WAITS = {"lock": "that another multi has locked", "end": "to end", "ready": "to be ready"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +80,6 @@ class Style:
 PLAIN = Style()
 
 
-def shell(argv: Sequence[str]) -> str:
-    """`argv` as a line that a POSIX shell runs as it is (G11)."""
-    import shlex
-
-    return shlex.join(argv)
-
-
-def is_failure(event: Event) -> bool:
-    """Whether `event` belongs on stderr and is shown even to who asked for quiet."""
-    if isinstance(event, Skipped):
-        return not event.met
-    return isinstance(event, (Failed, Refused, Survived, Interrupted, Halted))
-
-
 def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the table
     event: Event, style: Style = PLAIN, *, verbose: bool = False
 ) -> tuple[str, ...]:
@@ -94,7 +89,7 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
     """
     match event:
         case Spawned(node, pid, argv):
-            return (_line(node, f"pid {pid} runs {printable(shell(argv))}", style, "dim"),) if verbose else ()
+            return (_line(node, f"pid {pid} runs {printable(shlex.join(argv))}", style, "dim"),) if verbose else ()
         case Readied(node, pid, after, how, note):
             proof = "alive" if how == "alive" else "ready"
             text = f"started, pid {pid}, {proof} after {duration(after)}"
@@ -113,7 +108,7 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
             text = f"failed: {_pids(pids)} still there after {duration(after)}, {schedule}"
             hint = "'multi kill' sends KILL to the whole tree"
             if killed:
-                shown = ",".join(map(str, pids[:10]))
+                shown = ",".join(map(str, pids[:_MOST_PIDS]))
                 hint = f"it is another user's, or waits in the kernel: see 'ps -o pid,user,stat,wchan -p {shown}'"
             return (_line(node, text, style, "red"), f"    hint: {hint}")
         case Cleared(node, why):
@@ -156,8 +151,8 @@ def _line(node: str, text: str, style: Style, colour: str = "") -> str:
 
 
 def _pids(pids: tuple[int, ...]) -> str:
-    shown = ", ".join(str(pid) for pid in pids[:10])
-    more = f" and {len(pids) - 10} more" if len(pids) > 10 else ""  # noqa: PLR2004 -- as many as fit a line
+    shown = ", ".join(map(str, pids[:_MOST_PIDS]))
+    more = f" and {len(pids) - _MOST_PIDS} more" if len(pids) > _MOST_PIDS else ""
     return f"{'pid' if len(pids) == 1 else 'pids'} {shown}{more}"
 
 
@@ -188,7 +183,7 @@ def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911, PLR0912
         case Refuse(why):
             return f"refused: {why}"
         case Spawn():
-            return f"start: {shell(route.node.words)}"
+            return f"start: {shlex.join(route.node.words)}"
         case AwaitReady(proc):
             return f"wait until pid {proc.pid} is ready"
         case AwaitUp():
@@ -215,16 +210,6 @@ def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911, PLR0912
             return f"adopt pid {proc.pid}: {why}"
 
 
-_VERB_COLOUR = {
-    "start": "green",
-    "restart": "yellow",
-    "stop": "red",
-    "clear": "yellow",
-    "update": "cyan",
-    "refuse": "red",
-}
-
-
 def difference_lines(difference: Difference, style: Style = PLAIN) -> tuple[str, ...]:
     """What ``diff`` says of one node: what `apply` would do, why, and each setting that differs."""
     verb = style.paint(_VERB_COLOUR[difference.verb], difference.verb)
@@ -248,14 +233,11 @@ def check_lines(selection: Selection, style: Style = PLAIN) -> tuple[str, ...]:
     lines = [f"configuration: {printable(selection.config or 'none was found')}{why}"]
     for node in selection.nodes:
         lines.append(style.paint("bold", printable(node.name)))
-        lines.append(f"    command = {printable(shell(node.words))}")
+        lines.append(f"    command = {printable(shlex.join(node.words))}")
         shown = settings_of(selection, node)
         width = max((len(name) for name, _, _ in shown), default=0)
         lines += [f"    {name:<{width}} = {text}  ({printable(source)})" for name, text, source in shown]
     return tuple(lines)
-
-
-_IN_COMMAND = frozenset({"cmd", "executable", "append"})  # they are shown as the one command that they make
 
 
 def settings_of(selection: Selection, node: Node) -> list[tuple[str, str, str]]:
@@ -269,35 +251,17 @@ def settings_of(selection: Selection, node: Node) -> list[tuple[str, str, str]]:
     ]
 
 
-def _setting_text(name: str, value: object) -> str:  # noqa: PLR0911 -- one case a kind is the table
-    """The value the way the setting is written."""
-    match name, value:
-        case _, None:
+def _setting_text(name: str, value: object) -> str:
+    """The value as its setting is written on the command line."""
+    match value:
+        case None:
             return "-"
-        case _, Known(words):
-            return shell(words)
-        case _, Unknown(why):
+        case Known(words):
+            return shlex.join(words)
+        case Unknown(why):
             return f"not known: {why}"
-        case "umask", int():
-            return f"{value:03o}"
-        case "reload_signal", int():
-            return signal_name(value)
-        case "rlimit", tuple():
-            return " ".join(f"{limit}={_limit(soft)}:{_limit(hard)}" for limit, soft, hard in value)
-        case "env", tuple():
-            return shell(tuple(f"{key}-" if text is None else f"{key}={text}" for key, text in value))
-        case _, tuple():
-            return shell(tuple(str(item) for item in value))
-        case _, float():
-            return seconds_text(value)
-    return str(value)
-
-
-def _limit(number: int) -> str:
-    return "unlimited" if number < 0 else str(number)
-
-
-_LOG_COLOURS = ("cyan", "yellow", "green", "magenta", "blue")
+    texts = flag_values(to_toml(SETTINGS[name], value) if name in SETTINGS else value)
+    return shlex.join(texts) if isinstance(value, tuple) else texts[0]
 
 
 def log_line(line: LogLine, colour: int, style: Style = PLAIN) -> str:
@@ -305,3 +269,100 @@ def log_line(line: LogLine, colour: int, style: Style = PLAIN) -> str:
     names = style.paint(_LOG_COLOURS[colour % len(_LOG_COLOURS)], f"{printable(line.names)} |")
     text = "\t".join(printable(part) for part in line.text.split("\t"))
     return f"{names} {text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Who is still waited for, as far as the events have told."""
+
+    waits: Mapping[str, Waiting] = field(default_factory=dict)
+    said: float | None = None  # seconds waited when `told` was called last
+
+    def after(self, event: Event) -> Progress:
+        """The progress once `event` has happened.
+
+        A signal and a spawn begin a wait, so that the first `Waiting` of a round already finds everybody here.
+        Whatever else becomes of a node ends its wait.
+        """
+        match event:
+            case Waiting():
+                return self._waiting(event)
+            case Signalled(node, pid, _, after):
+                return self if node in self.waits else self._waiting(Waiting(node, pid, "end", after))
+            case Spawned(node, pid):
+                return self._waiting(Waiting(node, pid, "ready", 0.0))
+            case Interrupted() | Halted():
+                return self
+            case _ if event.node in self.waits:
+                left = dict(self.waits)
+                del left[event.node]
+                return Progress(left, self.said if left else None)
+            case _:
+                return self
+
+    def _waiting(self, wait: Waiting) -> Progress:
+        return replace(self, waits={**self.waits, wait.node: wait})
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that the longest of the waits has taken."""
+        return max((wait.since for wait in self.waits.values()), default=0.0)
+
+    @property
+    def due(self) -> bool:
+        """Whether a log file should get a line now: after the first second, then now and then."""
+        if not self.waits:
+            return False
+        if self.said is None or self.elapsed < self.said:
+            return self.elapsed >= _FIRST_LINE_AFTER
+        return self.elapsed - self.said >= LINE_EVERY
+
+    def told(self) -> Progress:
+        """The progress after its line was printed."""
+        return replace(self, said=self.elapsed)
+
+    def line(self, width: int = 0) -> str:
+        """``waiting for 3 nodes to end: w1 w2 w3 | 12s | next: QUIT in 78s``; empty when nobody is waited for.
+
+        What a node says of itself comes last, of the one that is waited for longest. `width` is the number of columns
+        to keep to, 0 for no limit; that text gives way first, then names.
+        """
+        waits = self.waits.values()
+        if not waits:
+            return ""
+        most = len(waits)
+        text = _progress_text(waits, most)
+        if 0 < width < len(text):
+            from bisect import bisect
+
+            fitting = bisect(range(1, most), width, key=lambda names: len(_progress_text(waits, names)))
+            text = _progress_text(waits, fitting)[:width]
+        said = [wait for wait in waits if wait.note]
+        if said:
+            longest = max(said, key=lambda wait: wait.since)
+            text += f" | {printable(longest.node.partition('@')[0])}: {printable(longest.note)}"
+            if 0 < width < len(text):
+                text = text[: width - 1] + "…"
+        return text
+
+
+def _progress_text(waits: Iterable[Waiting], names: int) -> str:
+    groups = {what: [wait for wait in waits if wait.what == what] for what in _WAITS}
+    return "; ".join(_group_text(what, some, names) for what, some in groups.items() if some)
+
+
+def _group_text(what: str, waits: Sequence[Waiting], names: int) -> str:
+    shorts = [printable(wait.node.partition("@")[0]) for wait in waits]
+    if len(set(shorts)) < len(shorts):  # two hosts, one short name
+        shorts = [printable(wait.node) for wait in waits]
+    text = f"waiting for {plural(len(waits), 'node')} {_WAITS[what]}"
+    if names:
+        more = len(waits) - names
+        text += ": " + " ".join(shorts[:names]) + (f" +{more}" if more > 0 else "")
+    text += f" | {round(max(wait.since for wait in waits))}s"
+    nexts = [(wait.next_in, wait.next_signum) for wait in waits if wait.next_in is not None and isfinite(wait.next_in)]
+    if nexts:
+        seconds, signum = min(nexts, key=lambda item: item[0])
+        what_next = "giving up" if signum is None else f"next: {signal_name(signum)}"
+        text += f" | {what_next} in {max(0, round(seconds))}s"
+    return text

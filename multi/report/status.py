@@ -7,28 +7,29 @@ from collections.abc import Iterable, Sequence
 from multi.api import View
 from multi.decide.backoff import remaining
 from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED
-from multi.model.event import Event, Failed, Interrupted, Refused, Skipped, Survived
+from multi.model.event import Event, Failed, Halted, Interrupted, Refused, Skipped, Survived
 from multi.model.state import SUSPENDED, Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.model.step import Refuse, Route, Skip
 from multi.report.lines import PLAIN, Style
 from multi.text import duration, printable, size
-from multi.value import dataclass, replace
 
-# Exit codes of ``status``: "Init Script Actions", Linux Standard Base Core 5.0, section 22.2.
-STATUS_RUNNING = 0
-STATUS_DEAD = 1
-STATUS_STOPPED = 3
 STATUS_UNKNOWN = 4
-
-_STATE_COLOUR = {
-    "running": "green",
-    "starting": "yellow",
-    "stopping": "yellow",
-    "stopped": "dim",
-    "dead": "red",
-    "lost": "magenta",
-    "unsure": "magenta",
+# Word of a state -> its colour, and the exit code of ``status`` ("Init Script Actions", Linux Standard Base Core 5.0,
+# section 22.2). The code says whether the program runs. A starting, stopping or lost node does: a caller who takes any
+# other code for "not running" would leave its process alone at shutdown.
+_STATES = {
+    "running": ("green", 0),
+    "starting": ("yellow", 0),
+    "stopping": ("yellow", 0),
+    "lost": ("magenta", 0),
+    "stopped": ("dim", 3),
+    "dead": ("red", 1),
+    "unsure": ("magenta", STATUS_UNKNOWN),
 }
+_WORST_FIRST = (STATUS_UNKNOWN, 1, 3, 0)
+_COLUMNS = ("NODE", "STATE", "PID", "UPTIME", "CPU", "MEMORY", "CHILDREN", "RESTARTS", "LOG", "NOTE")
+_TO_THE_RIGHT = {"PID", "UPTIME", "CPU", "MEMORY", "CHILDREN", "RESTARTS"}
+_LAST_WORDS = "it last said:"
 
 
 def state_word(state: State) -> str:
@@ -69,30 +70,14 @@ def shown_pid(state: State) -> int | None:
 
 
 def status_code(state: State) -> int:
-    """The exit code of ``status`` for one node, in the sense of the LSB.
-
-    What counts is whether the program runs. A starting, stopping or lost node does: a caller who takes any other
-    code for "not running" would leave its process alone at shutdown.
-    """
-    match state:
-        case Up() | Stopping() | Lost():
-            return STATUS_RUNNING
-        case Down() | Dead(on_purpose=True):
-            return STATUS_STOPPED
-        case Dead():
-            return STATUS_DEAD
-        case Unsure():
-            return STATUS_UNKNOWN
+    """The exit code of ``status`` for one node."""
+    return _STATES[state_word(state)][1]
 
 
 def status_exit_code(views: Iterable[View]) -> int:
-    """One code for all nodes: the worst counts: 4, then 1, then 3, then 0. No node at all is not running: 3."""
+    """One code for all nodes: the worst counts. No node at all is not running: 3."""
     codes = {status_code(view.state) for view in views}
-    return next((code for code in (STATUS_UNKNOWN, STATUS_DEAD, STATUS_STOPPED, STATUS_RUNNING) if code in codes), 3)
-
-
-_COLUMNS = ("NODE", "STATE", "PID", "UPTIME", "CPU", "MEMORY", "CHILDREN", "RESTARTS", "LOG", "NOTE")
-_TO_THE_RIGHT = {"PID", "UPTIME", "CPU", "MEMORY", "CHILDREN", "RESTARTS"}
+    return next((code for code in _WORST_FIRST if code in codes), 3)
 
 
 def status_table(views: Sequence[View], style: Style = PLAIN) -> tuple[str, ...]:
@@ -106,7 +91,7 @@ def status_table(views: Sequence[View], style: Style = PLAIN) -> tuple[str, ...]
     lines = [style.paint("bold", "  ".join(_padded(_COLUMNS, widths)).rstrip())]
     for row in rows:
         cells = _padded(row, widths)
-        cells[1] = style.paint(_STATE_COLOUR[row[1]], cells[1])
+        cells[1] = style.paint(_STATES[row[1]][0], cells[1])
         lines.append("  ".join(cells).rstrip())
     return tuple(lines)
 
@@ -128,14 +113,11 @@ def _row(view: View) -> tuple[str, ...]:
 
 
 def _note(view: View) -> str:
-    """Why it is as it is, and what it says of itself; of one that is gone, that these were its last words."""
+    """Why the node is in its state, and what it says of itself; a dead node said it last."""
     why, said = reason(view.state) or "", view.status_text
     if isinstance(view.state, Dead) and said:
         said = "" if _LAST_WORDS in why else f"{_LAST_WORDS} {said}"
     return "; ".join(text for text in (why, said) if text)
-
-
-_LAST_WORDS = "it last said:"
 
 
 def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
@@ -155,46 +137,38 @@ def _width(text: str) -> int:
     return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """What a stream of events comes to, one event after the other."""
-
-    codes: frozenset[int] = frozenset()
-    interrupted: bool = False
-
-    def after(self, event: Event) -> Ledger:
-        """The ledger with `event` entered."""
-        match event:
-            case Failed(exit_code=code) | Refused(exit_code=code):
-                return replace(self, codes=self.codes | {code})
-            case Survived() | Skipped(met=False):
-                return replace(self, codes=self.codes | {EXIT_FAILED})
-            case Interrupted():
-                return replace(self, interrupted=True)
-            case _:
-                return self
-
-    @property
-    def exit_code(self) -> int:
-        """0 when no node failed.
-
-        An interrupted command says so (130), whatever else it did. A plain failure (1) hides a busy node (75) or a
-        lack of permission (77), so that a caller who tries again on 75 alone never overlooks a node that is broken.
-        With neither, the highest code.
-        """
-        if self.interrupted:
-            return EXIT_INTERRUPTED
-        if EXIT_FAILED in self.codes:
+def event_code(event: Event) -> int:
+    """The exit code that `event` stands for; 0 when it is no failure."""
+    match event:
+        case Failed(exit_code=code) | Refused(exit_code=code):
+            return code
+        case Survived() | Skipped(met=False):
             return EXIT_FAILED
-        return max(self.codes, default=0)
+        case Interrupted():
+            return EXIT_INTERRUPTED
+        case _:
+            return 0
+
+
+def is_failure(event: Event) -> bool:
+    """Whether `event` belongs on stderr and is shown in spite of ``--quiet``."""
+    return event_code(event) > 0 or isinstance(event, Halted)
+
+
+def worst_code(codes: Iterable[int]) -> int:
+    """The exit code of a command, of those of its events.
+
+    An interrupted command says so (130), whatever else it did. A plain failure (1) hides a busy node (75) or a lack of
+    permission (77), so that a caller who tries again on 75 alone never overlooks a node that is broken. With neither,
+    the highest code.
+    """
+    found = set(codes)
+    return next((code for code in (EXIT_INTERRUPTED, EXIT_FAILED) if code in found), max(found, default=0))
 
 
 def exit_code(events: Iterable[Event]) -> int:
-    """The exit code that `events` make; see `Ledger.exit_code`."""
-    ledger = Ledger()
-    for event in events:
-        ledger = ledger.after(event)
-    return ledger.exit_code
+    """The exit code that `events` make: `worst_code` of theirs."""
+    return worst_code(map(event_code, events))
 
 
 def plan_exit_code(routes: Iterable[Route]) -> int:

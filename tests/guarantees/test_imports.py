@@ -54,7 +54,7 @@ LOOKING = WORDS | {
     "system.processes",
     "system.users",
 }
-LOOKING |= {"report", "report.lines", "report.progress", "report.status"}
+LOOKING |= {"report", "report.lines", "report.status"}
 ACTING_NAMES = "act act.journal act.loop act.ready act.start act.stop act.waits act.walk decide decide.table"
 ACTING = LOOKING | frozenset(ACTING_NAMES.split())
 ACTING |= {"system.limits", "system.locks", "system.poll", "system.watch"}

@@ -1418,7 +1418,7 @@ def test_python_m_multi() -> None:
     assert done.stdout == f"multi {__version__}\n"
 
 
-EXPENSIVE = {"asyncio", "click", "difflib", "filelock", "json", "psutil", "shlex", "socket", "subprocess", "tomllib"}
+EXPENSIVE = {"asyncio", "click", "difflib", "filelock", "json", "psutil", "socket", "subprocess", "tomllib"}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is printed: each event, sighting and step as a line and as JSON, and what they come to as an exit code."""
+"""What is printed: each event, state and step as a line and as JSON, and what they come to as an exit code."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def test_interrupted_is_nobodys_event() -> None:
 
 
 def test_halted_says_which_nodes_run_the_old_and_which_the_new() -> None:
-    """A ride that ended early is nobody's event; empty groups are not mentioned."""
+    """A rolling command that ended early has an event without a node; empty groups are not mentioned."""
     event = Halted(("w1@host", "w2@host"), ("w3@host",), (), ("w4@host",))
     text = "multi: stopped at the first failure; new: w1@host w2@host; failed: w3@host; as before: w4@host"
     assert report.event_lines(event) == (text,)
@@ -354,7 +354,7 @@ def test_text_of_others_is_harmless(text: str, tail: tuple[str, ...]) -> None:
         assert encoded.isascii()
         assert "\n" not in encoded
         assert json.loads(encoded) == fact
-    assert report.Progress().after(Waiting(text, 1, text, 1.0)).line().isprintable()
+    assert report.Progress().after(Waiting(text, 1, "end", 1.0, note=text)).line().isprintable()
 
 
 # -- exit codes ----------------------------------------------------------------------------------------------------
@@ -561,7 +561,7 @@ def test_plan_that_is_refused_exits_1() -> None:
 
 # -- status --------------------------------------------------------------------------------------------------------
 
-SIGHTINGS: list[tuple[State, str, int, int | None, str | None]] = [
+STATES: list[tuple[State, str, int, int | None, str | None]] = [
     (Down(), "stopped", 3, None, None),
     (Up(PROC), "running", 0, 4711, None),
     (Up(PROC, ready=False), "starting", 0, 4711, None),
@@ -581,14 +581,14 @@ SIGHTINGS: list[tuple[State, str, int, int | None, str | None]] = [
 ]
 
 
-def test_every_sighting_is_in_the_table() -> None:
-    """A new kind of sighting cannot go without a state and a code."""
-    assert {type(state) for state, *_ in SIGHTINGS} == set(get_args(State))
+def test_every_state_is_in_the_table() -> None:
+    """A new kind of state cannot go without a word and a code."""
+    assert {type(state) for state, *_ in STATES} == set(get_args(State))
 
 
-@pytest.mark.parametrize(("state", "state_word", "code", "pid", "why"), SIGHTINGS)
+@pytest.mark.parametrize(("state", "state_word", "code", "pid", "why"), STATES)
 def test_status_of(state: State, state_word: str, code: int, pid: int | None, why: str | None) -> None:
-    """A sighting has this state, this LSB code, and shows a pid only where a process was proved."""
+    """A state has this word, this LSB code, and shows a pid only where a process was proved."""
     view = View(node=node(), state=state)
     assert report.state_word(state) == state_word
     assert report.status_exit_code([view]) == code
