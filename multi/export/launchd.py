@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from multi.errors import UsageError
 from multi.export.form import Form, Order, comments, named, present, set_env, whole_stop_seconds
@@ -54,23 +54,14 @@ def _plist(order: Order, name: str, node: Node) -> str:
     without = [f"rlimit {' '.join(lost)}"] if lost else []
     found = comments(order, node, "env", "reload_signal", "first", *without)
     try:
-        if any("\r" in text for text in _strings(job)):
-            raise ValueError  # noqa: TRY301 -- plistlib would write LF in its place
-        text = plistlib.dumps(job, sort_keys=False).decode("utf-8")
+        data = plistlib.dumps(job, sort_keys=False)
+        if plistlib.loads(data) != job:
+            raise ValueError  # noqa: TRY301 -- plistlib writes LF in the place of CR
     except (ValueError, UnicodeError):
         why = "has a character in its settings that a property list cannot hold"
         raise UsageError(node.name, why, "take it out, or export it to sysv") from None
-    head, newline, rest = text.partition("\n")
+    head, newline, rest = data.decode().partition("\n")
     return head + newline + "".join(f"<!-- {remark.replace('--', '- -')} -->\n" for remark in found) + rest
-
-
-def _strings(value: object) -> Iterator[str]:
-    """All texts in a property list."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, (dict, list)):
-        for item in [*value, *value.values()] if isinstance(value, dict) else value:
-            yield from _strings(item)
 
 
 FORMS = {"launchd": Form(files=_launchd, here=True)}

@@ -273,7 +273,7 @@ def log_line(line: LogLine, colour: int, style: Style = PLAIN) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Who is still waited for, as far as the events have told."""
+    """The nodes that `multi` still waits for, by full name."""
 
     waits: Mapping[str, Waiting] = field(default_factory=dict)
     said: float | None = None  # seconds waited when `told` was called last
@@ -281,27 +281,21 @@ class Progress:
     def after(self, event: Event) -> Progress:
         """The progress once `event` has happened.
 
-        A signal and a spawn begin a wait, so that the first `Waiting` of a round already finds everybody here.
-        Whatever else becomes of a node ends its wait.
+        A signal and a spawn begin a wait, so the first line of a round names all nodes. Any other event ends the wait.
         """
+        waits = dict(self.waits)
         match event:
-            case Waiting():
-                return self._waiting(event)
+            case Waiting(node):
+                waits[node] = event
             case Signalled(node, pid, _, after):
-                return self if node in self.waits else self._waiting(Waiting(node, pid, "end", after))
+                waits.setdefault(node, Waiting(node, pid, "end", after))
             case Spawned(node, pid):
-                return self._waiting(Waiting(node, pid, "ready", 0.0))
+                waits[node] = Waiting(node, pid, "ready", 0.0)
             case Interrupted() | Halted():
-                return self
-            case _ if event.node in self.waits:
-                left = dict(self.waits)
-                del left[event.node]
-                return Progress(left, self.said if left else None)
+                pass
             case _:
-                return self
-
-    def _waiting(self, wait: Waiting) -> Progress:
-        return replace(self, waits={**self.waits, wait.node: wait})
+                waits.pop(event.node, None)
+        return Progress(waits, self.said if waits else None)
 
     @property
     def elapsed(self) -> float:
@@ -310,9 +304,7 @@ class Progress:
 
     @property
     def due(self) -> bool:
-        """Whether a log file should get a line now: after the first second, then now and then."""
-        if not self.waits:
-            return False
+        """Whether a log file should get a line now."""
         if self.said is None or self.elapsed < self.said:
             return self.elapsed >= _FIRST_LINE_AFTER
         return self.elapsed - self.said >= LINE_EVERY
@@ -322,20 +314,19 @@ class Progress:
         return replace(self, said=self.elapsed)
 
     def line(self, width: int = 0) -> str:
-        """``waiting for 3 nodes to end: w1 w2 w3 | 12s | next: QUIT in 78s``; empty when nobody is waited for.
+        """``waiting for 3 nodes to end: w1 w2 w3 | 12s | next: QUIT in 78s``; empty without waits.
 
-        What a node says of itself comes last, of the one that is waited for longest. `width` is the number of columns
-        to keep to, 0 for no limit; that text gives way first, then names.
+        The status text of the node with the longest wait comes last. `width` is the limit in columns, 0 for none; the
+        status text is cut first, then names are left out.
         """
         waits = self.waits.values()
         if not waits:
             return ""
-        most = len(waits)
-        text = _progress_text(waits, most)
+        text = _progress_text(waits, len(waits))
         if 0 < width < len(text):
             from bisect import bisect
 
-            fitting = bisect(range(1, most), width, key=lambda names: len(_progress_text(waits, names)))
+            fitting = bisect(range(1, len(waits)), width, key=lambda names: len(_progress_text(waits, names)))
             text = _progress_text(waits, fitting)[:width]
         said = [wait for wait in waits if wait.note]
         if said:
