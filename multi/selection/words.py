@@ -53,7 +53,7 @@ class Words:
         self.environment: Layer = config.environment(here.environ)
         self.directories = config.preset_directories(here.environ, here.home)
         self._presets: dict[str, Preset] = {}
-        self.grammar = grammar.grammar_of(self._first_preset(opening.preset or ""), signals=self.traits.takes_signal)
+        self.grammar = grammar.Grammar(self._first_preset(opening.preset or ""), signals=self.traits.takes_signal)
         self.spec = grammar.parse(opening.words, self.grammar)
         if self.traits.only_signal is not None and self.spec.signum not in {None, self.traits.only_signal}:
             signal = signal_name(self.spec.signum or 0)

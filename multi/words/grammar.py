@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 from multi.errors import ConfigError, MultiError, UsageError
 from multi.model import schedule
 from multi.settings.table import BY_FLAG
-from multi.value import dataclass, field
+from multi.value import dataclass
 from multi.words.spec import Given, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from multi.settings.presets import Preset
-    from multi.settings.table import Setting
 
 _NAMING = frozenset({"-n", "--hostname", "--prefix", "--suffix", "--range-prefix"})
 _READ_BEFORE = frozenset({"--multi-config"})  # no setting: only `opening` reads it
@@ -28,50 +27,31 @@ _OPENING = frozenset({"--multi-config", "--preset"})
 _FREE_TEXT = frozenset({"--cmd", "--append"})  # their value is a command line, which may begin with a dash
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Grammar:
-    """What is known of the options on one command line.
+    """What is known of the options on one command line: those of the preset, and our settings."""
 
-    `flags` take no value, `valued` take one, `dropped` are taken and forgotten. `spellings` maps
-    each spelling of an option to one that stands for all. `settings` are `multi`'s own, by flag.
-    `subcommand` is the worker's word after its program (``worker``): it is a frequent mistake among
-    node names. `signals` says whether the command takes ``-SIG``.
-    """
+    __slots__ = ("_spellings", "preset", "settings", "signals")
 
-    flags: frozenset[str] = frozenset()
-    valued: frozenset[str] = frozenset()
-    dropped: frozenset[str] = frozenset()
-    spellings: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, Setting] = field(default_factory=dict)
-    subcommand: str = ""
-    signals: bool = False
+    def __init__(self, preset: Preset, *, signals: bool = False) -> None:
+        """With `signals` the command takes ``-SIG``.
+
+        A one-letter flag of ours that the worker has too is the worker's: ours have long forms as well.
+        """
+        self.preset = preset
+        self.signals = signals
+        theirs = {name for name in preset.flags | preset.valued if not name.startswith("--")}
+        self.settings = {flag: setting for flag, setting in BY_FLAG.items() if flag not in theirs}
+        self._spellings = {spelling: group[0] for group in preset.spellings for spelling in group}
 
     def key(self, name: str) -> str:
         """The spelling that stands for all of this option's."""
-        return self.spellings.get(name, name)
+        return self._spellings.get(name, name)
 
     def takes_value(self, name: str) -> bool | None:
         """Whether the option has a value; None when it is not known."""
-        if name in _NAMING or name in _READ_BEFORE or name in self.settings or name in self.valued:
+        if name in _NAMING or name in _READ_BEFORE or name in self.settings or name in self.preset.valued:
             return True
-        return False if name in self.flags or name in self.dropped else None
-
-
-def grammar_of(preset: Preset, *, signals: bool = False) -> Grammar:
-    """The grammar for a preset's options and all settings; `signals` for a command that takes ``-SIG``.
-
-    A one-letter flag of ours that the worker has too is the worker's: ours have long forms as well.
-    """
-    theirs = {name for name in preset.flags | preset.valued if not name.startswith("--")}
-    return Grammar(
-        flags=preset.flags,
-        valued=preset.valued,
-        dropped=preset.dropped,
-        spellings={spelling: group[0] for group in preset.spellings for spelling in group},
-        settings=BY_FLAG if theirs.isdisjoint(BY_FLAG) else {k: v for k, v in BY_FLAG.items() if k not in theirs},
-        subcommand=subcommand_of(preset),
-        signals=signals,
-    )
+        return False if name in self.preset.flags else None
 
 
 def subcommand_of(preset: Preset) -> str:
@@ -82,7 +62,7 @@ def subcommand_of(preset: Preset) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What decides how words are read. `words` are all but ``--strict``; an option that was not given is None."""
+    """What must be known before the words are read. `words` are all but ``--strict``; None is not given."""
 
     words: tuple[str, ...]
     strict: bool
@@ -91,7 +71,7 @@ class Opening:
 
 
 def opening(words: Sequence[str]) -> Opening:
-    """Find what must be known before the grammar is, and so without knowing the other options; the last one counts."""
+    """Find the options by which the others are read; the last one counts."""
     end = words.index("--") if "--" in words else len(words)
     head = [word for word in words[:end] if word != "--strict"]
     found: dict[str, str] = {}
@@ -103,12 +83,8 @@ def opening(words: Sequence[str]) -> Opening:
 
 
 def parse(words: Sequence[str], grammar: Grammar) -> Spec:
-    """Read the words after the command.
-
-    Raises `UsageError` for an option without its value, a scope that is none, or an unknown signal.
-    """
+    """Read the words after the command. Raises `UsageError`."""
     reader = _Reader(words, grammar, with_names=True)
-    reader.read()
     if reader.empty_names and not reader.names:
         raise UsageError("''", "is no node name", "leave the empty word out, or write a name")
     return Spec(
@@ -128,13 +104,11 @@ def parse(words: Sequence[str], grammar: Grammar) -> Spec:
 def parse_options(words: Sequence[str], grammar: Grammar, where: str) -> tuple[Given, ...]:
     """Read worker options where no node is named: ``options = [...]`` of the configuration.
 
-    A word that is no option, and everything from ``--`` on, is kept in its place as a `Given`
-    without a value. Raises `ConfigError`, which names `where`, for a setting, a scope, or an option
-    without its value.
+    A word that is no option, and everything from ``--`` on, is kept in its place as a `Given` without a value.
+    Raises `ConfigError`, which names `where`.
     """
-    reader = _Reader(words, grammar, with_names=False)
     try:
-        reader.read()
+        reader = _Reader(words, grammar, with_names=False)
     except MultiError as error:
         raise ConfigError(where, str(error)) from None
     for given in reader.settings:
@@ -152,35 +126,23 @@ def parse_options(words: Sequence[str], grammar: Grammar, where: str) -> tuple[G
 class _Reader:
     """One walk over the words."""
 
-    __slots__ = ("_grammar", "_position", "_with_names", "_words", "empty_names", "late", "names", "naming", "options",
-                 "passthrough", "quoted", "settings", "signum")  # fmt: skip
+    __slots__ = ("_grammar", "_late", "_position", "_quoted", "_with_names", "_words", "empty_names", "names", "naming",
+                 "options", "passthrough", "settings", "signum")  # fmt: skip
 
     def __init__(self, words: Sequence[str], grammar: Grammar, *, with_names: bool) -> None:
         self._words = words
         self._grammar = grammar
         self._with_names = with_names
         self._position = 0
+        self._late: list[str] = []  # names that stand after an option
+        self._quoted: list[str] = []  # words that look like several options
         self.names: list[str] = []
-        self.late: list[str] = []  # names that stand after an option
         self.options: list[Given] = []
         self.settings: list[Given] = []
         self.passthrough: Sequence[str] = ()
         self.signum: int | None = None
         self.naming: dict[str, str] = {}
         self.empty_names = False
-        self.quoted: list[str] = []  # words that look like several options
-
-    def hints(self) -> list[str]:
-        hints = [f"{word!r} is one word; if it is several options, leave out the quotes" for word in self.quoted]
-        word = self._grammar.subcommand
-        if word and word in self.late and len(self.names) > 1:
-            hints.append(
-                f"{word!r} was taken as the name of a node; leave it out if it is meant as the worker's subcommand"
-            )
-        return hints
-
-    def read(self) -> None:
-        words = self._words
         for word in words:
             if "\0" in word:
                 raise UsageError(word, "holds a NUL character", "no command can get such a word; take it out")
@@ -193,19 +155,30 @@ class _Reader:
             if not word.startswith("-") or word == "-":
                 self._name(word)
             elif word.startswith("--"):
-                self._quoted(word, word.partition("=")[0])
-                self._long(word)
+                head, equals, value = word.partition("=")
+                self._look_for_quotes(word, head)
+                self._add(*_split_scope(head, word), word, value if equals else None)
             elif not self._signal(word):
-                self._quoted(word, word[:2])
-                self._short(word)
+                self._look_for_quotes(word, word[:2])
+                head = word.partition(":")[0]
+                bundled = len(head) > 2 and grammar.takes_value(head) is None  # noqa: PLR2004 -- a dash and a letter
+                if not (bundled and self._bundle(word)):
+                    self._add(*_split_scope(word, word), word)
 
-    def _quoted(self, word: str, name: str) -> None:
+    def hints(self) -> list[str]:
+        hints = [f"{word!r} is one word; if it is several options, leave out the quotes" for word in self._quoted]
+        word = subcommand_of(self._grammar.preset)
+        if word and word in self._late and len(self.names) > 1:
+            hints.append(
+                f"{word!r} was taken as the name of a node; leave it out if it is meant as the worker's subcommand"
+            )
+        return hints
+
+    def _look_for_quotes(self, word: str, name: str) -> None:
         """Note a word with a known option of the worker in front and what looks like another one behind a blank."""
-        grammar = self._grammar
-        if grammar.takes_value(name) is not None and name not in grammar.settings:
-            behind = word.split()[1:]
-            if any(len(part) > 1 and part.startswith("-") for part in behind):
-                self.quoted.append(word)
+        theirs = self._grammar.takes_value(name) is not None and name not in self._grammar.settings
+        if theirs and any(len(part) > 1 and part.startswith("-") for part in word.split()[1:]):
+            self._quoted.append(word)
 
     def _name(self, word: str) -> None:
         if not self._with_names:
@@ -215,58 +188,28 @@ class _Reader:
         else:
             self.names.append(word)
             if self.options or self.settings:
-                self.late.append(word)
-
-    def _long(self, word: str) -> None:
-        head, equals, value = word.partition("=")
-        name, scope = _split_scope(head, word)
-        if equals:
-            self._add(Given(name, value, scope, joined=True), word)
-        else:
-            self._add(Given(name, self._value_of(name, word), scope), word)
-
-    def _short(self, word: str) -> None:
-        grammar = self._grammar
-        head = word.partition(":")[0]
-        if len(head) > 2 and grammar.takes_value(head) is None:  # noqa: PLR2004 -- a dash and a letter
-            takes_value = grammar.takes_value(word[:2])
-            if takes_value:
-                self._glued(word[:2], word[2:], word)
-                return
-            if takes_value is False and self._bundle(word):
-                return
-        name, scope = _split_scope(word, word)
-        self._add(Given(name, self._value_of(name, word), scope), word)
-
-    def _glued(self, name: str, rest: str, word: str) -> None:
-        """``-c4``, ``-Ofair:w1``: one word, so the next one is not touched."""
-        value, colon, scope = rest.partition(":")
-        if colon and (":" in scope or "/" in scope):
-            hint = f"write the value as a word of its own: {name} {rest}"
-            raise UsageError(word, f"{scope!r}, what stands after the ':', is not a scope", hint)
-        self._add(Given(name, value, _checked(scope, word) if colon else None, joined=True), word)
+                self._late.append(word)
 
     def _bundle(self, word: str) -> bool:
-        """``-EB`` is ``-E -B``, ``-Bc4`` is ``-B -c4``. False when a letter is not known: then it is one option."""
-        grammar = self._grammar
-        letters, colon, scope_text = word[1:].partition(":")
+        """``-c4`` is ``-c 4``, ``-EB:w1`` is ``-E -B``, for w1, ``-Bc4`` is ``-B -c4``.
+
+        False when a letter is not known: then it is one option.
+        """
+        letters, colon, scope = word[1:].partition(":")
         flags = 0
-        while flags < len(letters) and (takes_value := grammar.takes_value("-" + letters[flags])) is not True:
+        while flags < len(letters) and (takes_value := self._grammar.takes_value("-" + letters[flags])) is not True:
             if takes_value is None:
                 return False
             flags += 1
-        scope = _checked(scope_text, word) if colon else None
+        if not flags and (":" in scope or "/" in scope):
+            hint = f"write the value as a word of its own: {word[:2]} {word[2:]}"
+            raise UsageError(word, f"{scope!r}, what stands after the ':', is not a scope", hint)
+        checked = _checked(scope, word) if colon else None
         for letter in letters[:flags]:
-            self._add(Given("-" + letter, None, scope), word)
+            self._add("-" + letter, checked, word)
         if flags < len(letters):
-            self._bundle_end("-" + letters[flags], letters[flags + 1 :], scope, word)
+            self._add("-" + letters[flags], checked, word, letters[flags + 1 :] or None)
         return True
-
-    def _bundle_end(self, name: str, value: str, scope: str | None, word: str) -> None:
-        if value:
-            self._add(Given(name, value, scope, joined=True), word)
-        else:
-            self._add(Given(name, self._value_of(name, word), scope), word)
 
     def _value_of(self, name: str, word: str) -> str | None:
         """The next word, where it is the option's value."""
@@ -280,22 +223,23 @@ class _Reader:
                 return None
         elif following is None or following == "--" or not _may_be_value(name, following):
             found = "nothing follows" if following is None else f"{following!r} follows"
-            raise UsageError(word, f"needs a value, but {found}", _value_hint(name, word))
+            hint = f"write {word}=VALUE" if name.startswith("--") else f"write {word} VALUE"
+            raise UsageError(word, f"needs a value, but {found}", hint)
         self._position += 1
         return following
 
-    def _add(self, given: Given, word: str) -> None:
+    def _add(self, name: str, scope: str | None, word: str, joined: str | None = None) -> None:
+        """Take an option; its value is `joined` to it, or else the next word where it needs one."""
         grammar = self._grammar
-        name = given.name
+        value = self._value_of(name, word) if joined is None else joined
+        given = Given(name, value, scope, joined=joined is not None)
         if name in _NAMING:
-            if given.scope is not None:
-                raise UsageError(
-                    word, "is about all names and takes no scope", f"write {name} without ':{given.scope}'"
-                )
-            self.naming[name] = given.value or ""
+            if scope is not None:
+                raise UsageError(word, "is about all names and takes no scope", f"write {name} without ':{scope}'")
+            self.naming[name] = value or ""
         elif name in grammar.settings:
             self.settings.append(given)
-        elif name not in grammar.dropped and name not in _READ_BEFORE:
+        elif name not in grammar.preset.dropped and name not in _READ_BEFORE:
             self.options.append(given)
 
     def _signal(self, word: str) -> bool:
@@ -322,7 +266,7 @@ class _Reader:
             return False
         if all(grammar.takes_value("-" + letter) is not None for letter in body):
             return False
-        return body.isupper() or bool(grammar.flags or grammar.valued)
+        return body.isupper() or bool(grammar.preset.flags or grammar.preset.valued)
 
 
 def _split_scope(head: str, word: str) -> tuple[str, str | None]:
@@ -349,9 +293,3 @@ def _may_be_value(name: str, word: str) -> bool:
     if not word.startswith("-") or word == "-" or name in _FREE_TEXT:
         return True
     return word[1:].replace(".", "", 1).isdecimal()
-
-
-def _value_hint(name: str, word: str) -> str:
-    if name.startswith("--"):
-        return f"write {word}=VALUE"
-    return f"write {word} VALUE"

@@ -14,14 +14,13 @@ from multi.settings.presets import NoPresetError
 from multi.settings.table import BY_FLAG, SETTINGS, Setting
 from multi.settings.values import from_text, merge
 from multi.value import dataclass
-from multi.words.grammar import grammar_of, parse_options
+from multi.words.grammar import Grammar, parse_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from multi.settings.config import Layer
     from multi.settings.presets import Preset
-    from multi.words.grammar import Grammar
     from multi.words.spec import Given, Spec
 
 
@@ -134,7 +133,7 @@ class Merger:
                 preset = self._presets(chosen)
             except NoPresetError as error:
                 raise error.named_in(where) from None
-            self._grammars[chosen] = preset, grammar_of(preset)
+            self._grammars[chosen] = preset, Grammar(preset)
         return self._grammars[chosen]
 
     def _merge(
@@ -179,7 +178,7 @@ class Merger:
             typed += [option for option in scoped if last[grammar.key(option.given.name)] == option.given.scope]
             typed.sort(key=_in_order)
         said = _over(options, [option.given for option in typed], grammar)
-        return [given for given in said if grammar.key(given.name) not in grammar.dropped]
+        return [given for given in said if grammar.key(given.name) not in grammar.preset.dropped]
 
 
 def _by_node(said: Iterable[_Said]) -> Mapping[int, Sequence[_Said]]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from multi.words.spec import Spec
 
 PRESETS = {name: presets.load(name) for name in ("celery", "celery-beat", "dramatiq", "exec", "gunicorn", "rq")}
-GRAMMAR = parse.grammar_of(PRESETS["celery"])
-SIGNALS = parse.grammar_of(PRESETS["celery"], signals=True)
+GRAMMAR = parse.Grammar(PRESETS["celery"])
+SIGNALS = parse.Grammar(PRESETS["celery"], signals=True)
 ROOT = expand.Host(
     name=socket.gethostname(),
     root=True,
@@ -41,7 +41,7 @@ def read(text: str | Sequence[str], *, signals: bool = False) -> Spec:
     """Words -> Spec, by the preset that they name."""
     words = listed(text)
     preset = PRESETS[parse.opening(words).preset or "celery"]
-    return parse.parse(words, parse.grammar_of(preset, signals=signals))
+    return parse.parse(words, parse.Grammar(preset, signals=signals))
 
 
 def expand_words(

@@ -127,18 +127,18 @@ def test_the_subcommand_among_the_names_is_worth_a_hint(words: str, *, hinted: b
 
 def test_presets_without_a_subcommand_have_no_such_hint() -> None:
     """Nothing is known of what may be a mistake there."""
-    spec = parse.parse(["a", "--cmd=x", "worker"], parse.grammar_of(PRESETS["exec"]))
+    spec = parse.parse(["a", "--cmd=x", "worker"], parse.Grammar(PRESETS["exec"]))
     assert spec.hints == ()
 
 
 def test_nothing_is_known_of_the_options_of_a_bare_command() -> None:
     """They are read as celery multi reads all options."""
-    spec = parse.parse(["a", "-c4", "b", "-x", "1", "--long", "c"], parse.grammar_of(PRESETS["exec"]))
+    spec = parse.parse(["a", "-c4", "b", "-x", "1", "--long", "c"], parse.Grammar(PRESETS["exec"]))
     assert spec.names == ("a", "c")
     assert spec.options == (Given("-c4", "b"), Given("-x", "1"), Given("--long"))
-    assert parse.parse(["a", "-foo"], parse.grammar_of(PRESETS["exec"], signals=True)).options == ()
+    assert parse.parse(["a", "-foo"], parse.Grammar(PRESETS["exec"], signals=True)).options == ()
     with pytest.raises(UsageError, match="is not a signal"):
-        parse.parse(["a", "-FOO"], parse.grammar_of(PRESETS["exec"], signals=True))
+        parse.parse(["a", "-FOO"], parse.Grammar(PRESETS["exec"], signals=True))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_what_is_no_worker_option_is_an_error_of_the_configuration(words: str, w
 # --- properties --------------------------------------------------------------------------------------------
 
 
-@given(st.lists(ANY_WORD, max_size=12), st.sampled_from([GRAMMAR, SIGNALS, parse.Grammar()]))
+@given(st.lists(ANY_WORD, max_size=12), st.sampled_from([GRAMMAR, SIGNALS, parse.Grammar(PRESETS["exec"])]))
 @example(["-²"], SIGNALS)
 @example(["-c:" + "9" * 5000, "4"], GRAMMAR)
 def test_any_words_give_a_spec_or_one_line(words: list[str], grammar: parse.Grammar) -> None:
@@ -261,7 +261,7 @@ def test_any_value_is_kept_exactly(value: str) -> None:
 @given(st.lists(ANY_WORD.filter(lambda word: "\0" not in word and word), max_size=10))
 def test_every_word_goes_somewhere(words: list[str]) -> None:
     """Nothing that was typed is lost silently but what the design says is dropped."""
-    grammar = parse.grammar_of(Preset(name="bare", defaults={}))
+    grammar = parse.Grammar(Preset(name="bare", defaults={}))
     try:
         spec = parse.parse(words, grammar)
     except MultiError:
