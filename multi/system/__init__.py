@@ -28,18 +28,13 @@ if TYPE_CHECKING:
     from multi.system.probes import Probes
     from multi.system.watch import Signals, Watches
 
-    class Closed(Protocol):
-        """What is to be given back."""
-
-        def close(self) -> None: ...
-
-    class Held(Closed, Protocol):
+    class Holder(Protocol):
         """What holds something for each key."""
 
         def release(self, key: str) -> None: ...
+        def close(self) -> None: ...
 
-    C = TypeVar("C", bound=Closed)
-    H = TypeVar("H", bound=Held)
+    H = TypeVar("H", bound=Holder)
 
 F = TypeVar("F")
 
@@ -68,23 +63,21 @@ class System(Local):
         from multi.system.users import Users
 
         self._pidfd = pidfd
-        self._closed: list[Closed] = []  # to be closed, in the order in which they were made
-        self._held: list[Held] = []
+        self._holders: list[Holder] = []
+        self._at_end: list[Callable[[], None]] = []
         self.users = Users()
         self.looker = Processes(procfs=procfs)
         self._signals: Signals | None = None
         if signals:
             from multi.system.watch import Signals
 
-            self._signals = self._to_close(Signals(signals, self.poller))
+            self._signals = Signals(signals, self.poller)
+            self._at_end.append(self._signals.close)
 
-    def _to_close(self, part: C) -> C:
-        self._closed.append(part)
+    def _holding(self, part: H) -> H:
+        self._holders.append(part)
+        self._at_end.append(part.close)
         return part
-
-    def _to_release(self, part: H) -> H:
-        self._held.append(part)
-        return self._to_close(part)
 
     def __enter__(self) -> System:  # noqa: PYI034 -- typing.Self is Python 3.11
         return self
@@ -94,11 +87,11 @@ class System(Local):
 
     def close(self) -> None:
         """Give everything back. The nodes live on; the launcher does not."""
-        for part in reversed(self._closed):
-            part.close()
+        for close in reversed(self._at_end):
+            close()
 
     def release(self, key: str) -> None:
-        for part in self._held:
+        for part in self._holders:
             part.release(key)
 
     # The parts
@@ -107,7 +100,8 @@ class System(Local):
     def poller(self) -> Poller:
         from multi.system.poll import Poller
 
-        poller = self._to_close(Poller())
+        poller = Poller()
+        self._at_end.append(poller.close)
         if os.getpid() == 1:
             poller.on_wake.append(lambda: self.looker.reap_orphans({self.looker.launcher, *self.probes.pids()}))
         return poller
@@ -116,43 +110,45 @@ class System(Local):
     def open_files(self) -> OpenFiles:
         from multi.system.limits import OpenFiles
 
-        return self._to_close(OpenFiles())
+        opened = OpenFiles()
+        self._at_end.append(opened.close)
+        return opened
 
     @cached_property
     def watches(self) -> Watches:
         from multi.system.watch import Watches
 
-        return self._to_release(Watches(self.poller, self.looker, pidfd=self._pidfd))
+        return self._holding(Watches(self.poller, self.looker, pidfd=self._pidfd))
 
     @cached_property
     def locks(self) -> Locks:
         from multi.system.locks import Locks
 
-        return self._to_release(Locks(self.poller, self.poller.queue, self.users, self.looker))
+        return self._holding(Locks(self.poller, self.poller.queue, self.users, self.looker))
 
     @cached_property
     def launcher(self) -> Launcher:
         from multi.system.launcher import Launcher
 
-        return self._to_release(Launcher(self.poller, self.users, self.looker, self.watches, self.open_files))
+        return self._holding(Launcher(self.poller, self.users, self.looker, self.watches, self.open_files))
 
     @cached_property
     def notifications(self) -> Notifications:
         from multi.system.notify import Notifications
 
-        return self._to_release(Notifications(self.poller, self.looker, self.watches, self.launcher))
+        return self._holding(Notifications(self.poller, self.looker, self.watches, self.launcher))
 
     @cached_property
     def probes(self) -> Probes:
         from multi.system.probes import Probes
 
-        return self._to_release(Probes(self.poller, self.poller.queue, self.users, pidfd=self.watches.pidfd))
+        return self._holding(Probes(self.poller, self.poller.queue, self.users, pidfd=self.watches.pidfd))
 
     @cached_property
     def logs(self) -> Logs:
         from multi.system.logs import Logs
 
-        return self._to_release(Logs())
+        return self._holding(Logs())
 
     # What they do
 

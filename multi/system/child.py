@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import stat
+from collections.abc import Callable
 
 from multi.machine import INSTANCE, INSTANCE_PID
 from multi.system import trusted_path
@@ -41,14 +42,13 @@ Request = tuple[
 
 
 class StepError(Exception):
-    """One step of setting up a node failed: `what`, `why`, `hint`, errno."""
+    """One step of setting up a node failed: `what`, because of which error, and what to try."""
 
-    def __init__(self, what: str, error: OSError | None, hint: str, code: int = 0) -> None:
+    def __init__(self, what: str, error: Exception, hint: str) -> None:
         super().__init__(what)
-        reason = (error.strerror or str(error)) if error is not None else ""
-        self.why = f"{what}: {reason}" if reason else what
+        self.why = f"{what}: {getattr(error, 'strerror', None) or error}"
         self.hint = hint
-        self.errno = (error.errno or 0) if error is not None else code
+        self.errno = getattr(error, "errno", errno.EINVAL) or 0
 
 
 def become(gate_fd: int) -> None:
@@ -60,11 +60,10 @@ def become(gate_fd: int) -> None:
             return  # multi is gone, or has changed its mind
         except StepError as error:
             _say_failed(gate, error)
-        except OSError as error:
-            where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
-            _say_failed(gate, StepError(f"cannot set the process up{where}", error, ""))
         except Exception as error:  # noqa: BLE001 -- whatever it is, it must be told, and must not run the caller's code
-            _say_failed(gate, StepError(f"cannot set the process up: {error}", None, "", errno.EINVAL))
+            name = getattr(error, "filename", None)
+            where = f" ({os.fsdecode(name)})" if name else ""
+            _say_failed(gate, StepError(f"cannot set the process up{where}", error, ""))
 
 
 def _set_up_and_run(request: Request, gate: socket.socket) -> None:
@@ -91,16 +90,21 @@ def _say_failed(gate: socket.socket, error: StepError) -> None:
 def _prepare(request: Request) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
     argv, env, logfile, workdir, identity, umask, nice, rlimits, output = request
     os.setpgid(0, 0)
-    _limits(rlimits, nice)
+    for which, *limit in rlimits:
+        import resource
+
+        hint = "only root may raise a hard limit; lower it in rlimit"
+        _step("cannot set a resource limit", hint, resource.setrlimit, which, limit)
+    if nice is not None:
+        hint = "only root may go below the current value"
+        _step(f"cannot set niceness {nice}", hint, os.setpriority, os.PRIO_PROCESS, 0, nice)
     if identity is not None:
-        _drop_privileges(*identity)
+        what = f"cannot become uid {identity[0]}, gid {identity[1]}"
+        _step(what, "only root can start a node as another user", _drop_privileges, *identity)
     if umask is not None:
         os.umask(umask)
     if workdir is not None:
-        try:
-            os.chdir(workdir)
-        except OSError as error:
-            raise StepError(f"cannot change to the directory {workdir}", error, "check --workdir") from error
+        _step(f"cannot change to the directory {workdir}", "check --workdir", os.chdir, workdir)
     program = find_program(argv[0], env)
     # The log, whose path is absolute, comes last: a start that fails of anything else leaves no empty file.
     theirs = None if output is None else _open_output(logfile, *output)
@@ -134,12 +138,12 @@ def _open_output(path: str, pid: int, start_id: str) -> int | None:
     except OSError:
         return None
     try:
-        same = linux.start_id(pid) == start_id  # opened first, verified after: until here the pid was that process's
-        os.set_blocking(fd, True)
+        found = linux.look(pid)  # opened first, verified after: until here the pid was that process's
+        if found is not None and found.proc.start_id == start_id:
+            os.set_blocking(fd, True)
+            return fd
     except OSError:
-        same = False
-    if same:
-        return fd
+        pass
     os.close(fd)
     return None
 
@@ -153,67 +157,43 @@ def _adds(pid: int, fd: int) -> bool:
     return bool(flags & os.O_APPEND)
 
 
-def _limits(rlimits: list[tuple[int, int, int]], nice: int | None) -> None:
-    if rlimits:
-        import resource
-
-        for which, soft, hard in rlimits:
-            try:
-                resource.setrlimit(which, (soft, hard))
-            except (OSError, ValueError) as error:
-                raise StepError(
-                    "cannot set a resource limit",
-                    OSError(errno.EPERM, str(error)),
-                    "only root may raise a hard limit; lower it in rlimit",
-                ) from error
-    if nice is not None:
-        try:
-            os.setpriority(os.PRIO_PROCESS, 0, nice)
-        except OSError as error:
-            raise StepError(f"cannot set niceness {nice}", error, "only root may go below the current value") from error
+def _step(what: str, hint: str, act: Callable[..., object], *args: object) -> None:
+    try:
+        act(*args)
+    except OSError as error:
+        raise StepError(what, error, hint) from error
+    except ValueError as error:  # the module resource makes one of the EPERM of setrlimit(2)
+        raise StepError(what, OSError(errno.EPERM, str(error)), hint) from error
 
 
 def _drop_privileges(uid: int, gid: int, groups: list[int]) -> None:
-    """Become another user for good, and prove it (credentials(7), setresuid(2))."""
-    try:
-        if os.geteuid() == 0:
-            os.setgroups(groups)
-        if hasattr(os, "setresuid"):
-            os.setresgid(gid, gid, gid)
-            os.setresuid(uid, uid, uid)
-        else:  # as root these set all three ids
-            os.setgid(gid)
-            os.setuid(uid)
-    except OSError as error:
-        raise StepError(
-            f"cannot become uid {uid}, gid {gid}", error, "only root can start a node as another user"
-        ) from error
+    """Become another user for good, and prove it (credentials(7), setresuid(2)). Raises `OSError`."""
+    if os.geteuid() == 0:
+        os.setgroups(groups)
+    if hasattr(os, "setresuid"):
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    else:  # as root these set all three ids
+        os.setgid(gid)
+        os.setuid(uid)
     if os.geteuid() != 0 and sorted(os.getgroups()) != sorted({*groups}):
-        raise StepError(f"the groups did not become {groups}", None, "", errno.EPERM)
+        raise OSError(errno.EPERM, f"the groups did not become {groups}")
     if hasattr(os, "getresuid") and (os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3):
-        raise StepError(f"the ids did not become uid {uid}, gid {gid}", None, "", errno.EPERM)
+        raise OSError(errno.EPERM, "the ids did not change")
     if uid != 0:
         try:
             os.setuid(0)
         except OSError:
             return
-        raise StepError(
-            "root can be regained after dropping privileges",
-            None,
-            "check the capabilities of this process",
-            errno.EPERM,
-        )
+        raise OSError(errno.EPERM, "root can be regained, so check the capabilities of this process")
 
 
 def own_descriptor(path: str) -> int | None:
     """Which of our own descriptors a log path means: ``/dev/stderr`` -> 2; None for other paths."""
-    if path in {"/dev/stdout", "/dev/stderr"}:
-        return 1 if path == "/dev/stdout" else _STDERR
-    for directory in ("/proc/self/fd/", "/dev/fd/"):
-        tail = path.removeprefix(directory)
-        if tail != path and tail.isascii() and tail.isdigit():
-            return int(tail)
-    return None
+    directory, _, name = path.rpartition("/")
+    if directory in {"/proc/self/fd", "/dev/fd"} and name.isascii() and name.isdigit():
+        return int(name)
+    return {"/dev/stdout": 1, "/dev/stderr": _STDERR}.get(path)
 
 
 def open_log(path: str, links: int = 0) -> int:
@@ -282,19 +262,11 @@ def find_program(word: bytes, env: dict[bytes, bytes]) -> bytes:
     for file in files:
         if os.access(file, os.X_OK):
             return os.fsencode(file)
+    hint = "check --cmd and --executable"
     if files:
-        raise StepError(
-            f"cannot execute {files[0]}",
-            OSError(errno.EACCES, "it is not executable for this user"),
-            f"chmod +x {files[0]}, or check --uid",
-        )
+        hint = f"chmod +x {files[0]}, or check --uid"
+        raise StepError(f"cannot execute {files[0]}", OSError(errno.EACCES, "it is not executable for this user"), hint)
     if "/" in name and os.path.isdir(name):
-        raise StepError(
-            f"cannot execute {name}", OSError(errno.EISDIR, "it is a directory"), "check --cmd and --executable"
-        )
-    where = "" if "/" in name else f" in PATH={path}"
-    raise StepError(
-        f"cannot find the program {name!r}{where}",
-        OSError(errno.ENOENT, "no such file"),
-        "check --cmd and --executable, or give a full path",
-    )
+        raise StepError(f"cannot execute {name}", OSError(errno.EISDIR, "it is a directory"), hint)
+    what = f"cannot find the program {name!r}" + ("" if "/" in name else f" in PATH={path}")
+    raise StepError(what, OSError(errno.ENOENT, "no such file"), f"{hint}, or give a full path")

@@ -171,7 +171,7 @@ class Launcher:
 
     def _prepared(self, child: _Child, pid: int) -> None:
         try:
-            start_id = self._processes.platform.start_id(pid)
+            start_id = self._processes.start_id(pid)
         except OSError as error:
             code = error.errno or 0
             self._fail(child, f"cannot look at process {pid}: {os.strerror(code)}", HINTS.get(code, ""), code)

@@ -49,10 +49,10 @@ def _slurp(path: str, limit: int) -> bytes:
         os.close(fd)
 
 
-def look(pid: int, *, with_instance: bool = True) -> ProcessInfo | None:
-    """One process, or None when there is none. May raise `OSError`."""
+def look(pid: int) -> ProcessInfo | None:
+    """One process but for what it carries, or None when there is none. May raise `OSError`."""
     try:
-        info, _, _ = _look(pid, _boottime(), with_instance=with_instance)
+        info, _, _ = _look(pid, _boottime(), with_instance=False)
     except OSError as error:
         if _tells_nothing(error):
             raise
@@ -95,7 +95,9 @@ def _look(pid: int, boottime: float, *, with_instance: bool = True) -> tuple[Pro
             environ = _environ(pid)
         instance = _instance(environ or b"")
     if uid == 0 and has_memory and with_instance and (instance is not None or os.geteuid() != 0):
-        info = replace(info, uid=_effective_uid(pid))
+        # The kernel gives the directory of a process that may not be dumped to root (proc(5)): one between a change of
+        # user and its execve(2), as at our gate, or one whose program has file capabilities.
+        info = replace(info, uid=_status(pid, "Uid", 2) or 0)
     return info if instance is None else replace(info, instance=instance), bool(int(fields[6]) & _EXITING), in_exec
 
 
@@ -106,32 +108,18 @@ def _stat(pid: int) -> list[bytes]:
     return raw[raw.rindex(b")") + 2 :].split()
 
 
-def _effective_uid(pid: int) -> int:
-    """Whom it runs as, also when /proc shows it as root's.
-
-    The kernel gives the directory of a process that may not be dumped to root (proc(5)): one between a change of user
-    and its execve(2), as at our gate, or one whose program has file capabilities.
-    """
+def _status(pid: int, name: str, index: int) -> int | None:
+    """A number of a line of proc_pid_status(5); None when it cannot be had."""
     try:
         raw = _slurp(f"/proc/{pid}/status", _STAT_BYTES)
-        return int(raw[raw.index(b"\nUid:") :].split(None, 3)[2])
-    except (OSError, ValueError):
-        return 0
+        return int(raw[raw.index(f"\n{name}:".encode()) + 1 :].partition(b"\n")[0].split()[index])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def is_thread(pid: int) -> bool:
     """Whether the number belongs to a thread of some other process. It can be had from /proc, but is no pid."""
-    try:
-        raw = _slurp(f"/proc/{pid}/status", _STAT_BYTES)
-        return int(raw[raw.index(b"\nTgid:") :].split(None, 2)[1]) != pid
-    except (OSError, ValueError):
-        return False
-
-
-def start_id(pid: int) -> str | None:
-    """The start id of a process that is not gone, or None. May raise `OSError`."""
-    info = look(pid, with_instance=False)
-    return None if info is None or info.gone else info.proc.start_id
+    return _status(pid, "Tgid", 1) not in {None, pid}
 
 
 def _environ(pid: int | str) -> bytes | None:
@@ -186,7 +174,8 @@ def _put_in_file_id(infos: dict[int, ProcessInfo]) -> None:
 def _seen_from_here(pid: int, info: ProcessInfo, instance: Instance) -> ProcessInfo:
     if not _means_ours(pid, instance.pidfile):
         return replace(info, instance=replace(instance, pidfile=f"/proc/{pid}/root{instance.pidfile}"))
-    if _link(f"/proc/{pid}/ns/pid") not in {"", _our("ns/pid")} and _innermost_pid(pid) == instance.pid:
+    namespace = _link(f"/proc/{pid}/ns/pid")
+    if namespace not in {"", _link("/proc/self/ns/pid")} and _status(pid, "NSpid", -1) == instance.pid:
         return replace(info, instance=replace(instance, elsewhere=True))
     return info
 
@@ -196,7 +185,8 @@ def _means_ours(pid: int, path: str) -> bool:
 
     Where roots or mounts differ, the directories tell: the file itself may be gone.
     """
-    if _link(f"/proc/{pid}/ns/mnt") in {"", _our("ns/mnt")} and _file_id(f"/proc/{pid}/root") in {None, _our_root()}:
+    mounts, root = _link(f"/proc/{pid}/ns/mnt"), _file_id(f"/proc/{pid}/root")
+    if mounts in {"", _link("/proc/self/ns/mnt")} and root in {None, _file_id("/")}:
         return True
     at = path
     while at not in {"", "/"} and len(at) < _PATH_MAX:
@@ -222,25 +212,6 @@ def _link(path: str) -> str:
         return os.readlink(path)
     except OSError:
         return ""
-
-
-@cache
-def _our_root() -> tuple[int, int] | None:
-    return _file_id("/")
-
-
-@cache
-def _our(what: str) -> str:
-    return _link(f"/proc/self/{what}")
-
-
-def _innermost_pid(pid: int) -> int:
-    """The pid that it has in its own namespace (NSpid in proc_pid_status(5))."""
-    try:
-        raw = _slurp(f"/proc/{pid}/status", _STAT_BYTES)
-        return int(raw[raw.index(b"\nNSpid:") + 1 :].partition(b"\n")[0].split()[-1])
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 def instance_of(env: dict[bytes, bytes]) -> Instance | None:

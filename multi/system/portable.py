@@ -16,12 +16,14 @@ from multi.model.process import Instance, Proc, ProcessInfo
 from multi.system.linux import LISTINGS, instance_of, without_title
 from multi.value import replace
 
+_NO_PROCESS = psutil.Error, ValueError, OverflowError  # the latter two for numbers that no pid can be
+
 
 def look(pid: int) -> ProcessInfo | None:
     """One process, or None when there is none."""
     try:
         return _info(psutil.Process(pid))
-    except (psutil.Error, ValueError, OverflowError):  # the latter two for numbers that no pid can be
+    except _NO_PROCESS:
         return None
 
 
@@ -61,12 +63,6 @@ def _instance(process: psutil.Process) -> Instance | None:
     return instance_of({os.fsencode(name): os.fsencode(value) for name, value in env.items()})
 
 
-def start_id(pid: int) -> str | None:
-    """The start id of a process that is not gone, or None."""
-    info = look(pid)
-    return None if info is None or info.gone else info.proc.start_id
-
-
 def table() -> tuple[dict[int, ProcessInfo], bool]:
     """Every process that can be seen, and whether the table is settled. It is listed again as in `linux.table`."""
     found: dict[int, ProcessInfo] = {}
@@ -92,7 +88,7 @@ def cmdline(pid: int) -> tuple[str, ...]:
     """Its words, empty when unreadable."""
     try:
         return tuple(psutil.Process(pid).cmdline())
-    except (psutil.Error, ValueError, OverflowError):  # as above
+    except _NO_PROCESS:
         return ()
 
 
@@ -102,5 +98,5 @@ def executed(pid: int) -> tuple[str, ...]:
         process = psutil.Process(pid)
         path = process.environ().get("PATH") or os.environ.get("PATH", os.defpath)
         return without_title(cmdline(pid), process.exe(), process.cwd(), path)
-    except (psutil.Error, ValueError, OverflowError):  # as above
+    except _NO_PROCESS:
         return ()

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
         def table(self) -> tuple[dict[int, ProcessInfo], bool]: ...
         def look(self, pid: int) -> ProcessInfo | None: ...
-        def start_id(self, pid: int) -> str | None: ...
         def cmdline(self, pid: int) -> tuple[str, ...]: ...
         def executed(self, pid: int) -> tuple[str, ...]: ...
 
@@ -62,10 +61,15 @@ class Processes:
         except OSError:
             return None
 
+    def start_id(self, pid: int) -> str | None:
+        """The start id of a process that is not gone, or None. Raises `OSError` where it cannot be told just now."""
+        info = self.platform.look(pid)
+        return None if info is None or info.gone else info.proc.start_id
+
     def is_same(self, proc: Proc) -> bool:
         """Whether it runs. Raises `MachineError` where that cannot be told just now: then it is not gone."""
         try:
-            return self.platform.start_id(proc.pid) == proc.start_id
+            return self.start_id(proc.pid) == proc.start_id
         except OSError as error:
             from multi.system.limits import cannot
 

@@ -46,15 +46,14 @@ class Watches:
         if not self.pidfd:
             return _sent(proc, partial(os.kill, proc.pid, signum)) if self._is_same(proc) else "gone"
         known = self._pidfds.get(proc)
-        if known is not None:
-            return _sent(proc, partial(signal.pidfd_send_signal, known, signum))
-        fd = self._open_pidfd(proc)
+        fd = self._open_pidfd(proc) if known is None else known
         if fd is None:
             return "gone"
         try:
             return _sent(proc, partial(signal.pidfd_send_signal, fd, signum))
         finally:
-            os.close(fd)
+            if known is None:
+                os.close(fd)
 
     def _open_pidfd(self, proc: Proc) -> int | None:
         """A descriptor for exactly this process; None when it is gone. Raises `MachineError`."""
@@ -65,15 +64,13 @@ class Watches:
         except OSError as error:
             raise cannot(f"cannot hold process {proc.pid}", error) from error
         # Opened first, verified after: from here on the descriptor cannot come to mean another process.
+        same = False
         try:
             same = self._is_same(proc)
-        except MachineError:
-            os.close(fd)
-            raise
-        if not same:
-            os.close(fd)
-            return None
-        return fd
+        finally:
+            if not same:
+                os.close(fd)
+        return fd if same else None
 
     def watch(self, key: str, proc: Proc) -> None:
         """Report the end of this process."""

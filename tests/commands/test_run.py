@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from multi.system import linux
+from multi.system.processes import Processes
 from real import Begun, Real, alive, descriptors, environ_of, stat, status, stays, until
 
 ALL = (signal.SIGINT, signal.SIGTERM)
@@ -421,7 +421,7 @@ def test_g8_a_record_opens_nothing_that_the_node_s_user_may_not(real: Real, who:
     begun = real.begin("start", *words, "--preset=exec", "--cmd=sleep 600", "--startsecs=0", "--logfile=/dev/stderr")
     until(lambda: begun.process.poll() is not None, "it is started")
     record = real.run / "a.json"
-    start_id = linux.start_id(roots.pid)
+    start_id = Processes(procfs=True).start_id(roots.pid)
     text = record.read_text(encoding="ascii")
     for key, value in (("runner_pid", roots.pid), ("runner_start_id", f'"{start_id}"')):
         assert f'"{key}": null' in text

@@ -19,6 +19,7 @@ from multi.model.node import Node
 from multi.model.process import ProcessInfo
 from multi.model.request import Request, RunOptions, Task
 from multi.system import System, linux, portable
+from multi.system.processes import Processes
 from multi.value import replace
 from real import PATIENCE, Real, until
 from world import node_of
@@ -47,15 +48,16 @@ def test_psutil_sees_what_linux_sees(real: Real) -> None:
     )
     assert len(zombies) == 1
     infos, others = linux.table()[0], portable.table()[0]
+    linux_sees, others_see = Processes(procfs=True), Processes(procfs=False)
     for pid in ours | zombies:
         assert same(others[pid], infos[pid])
         assert portable.cmdline(pid) == linux.cmdline(pid)
         assert portable.executed(pid) == linux.executed(pid) == linux.cmdline(pid)
-        assert (portable.start_id(pid) is None) == (linux.start_id(pid) is None) == (pid in zombies)
+        assert (others_see.start_id(pid) is None) == (linux_sees.start_id(pid) is None) == (pid in zombies)
     assert abs(others[real.pid("a")].age - linux.table()[0][real.pid("a")].age) < 5
     for nobody in (2**22 + 1, 2**31 - 1, 10**9, -1):
         assert portable.look(nobody) is None
-        assert portable.start_id(nobody) is None
+        assert others_see.start_id(nobody) is None
         assert portable.cmdline(nobody) == ()
         assert portable.executed(nobody) == ()
 
@@ -63,9 +65,9 @@ def test_psutil_sees_what_linux_sees(real: Real) -> None:
 def test_births_are_stable(real: Real) -> None:
     """Two looks at one process give one identity, two processes two."""
     one, two = real.popen("sleep", "600"), real.popen("sleep", "600")
-    for table in (linux, portable):
-        assert table.start_id(one.pid) == table.start_id(one.pid)
-        assert f"{one.pid}:{table.start_id(one.pid)}" != f"{two.pid}:{table.start_id(two.pid)}"
+    for seen in (Processes(procfs=True), Processes(procfs=False)):
+        assert seen.start_id(one.pid) == seen.start_id(one.pid)
+        assert f"{one.pid}:{seen.start_id(one.pid)}" != f"{two.pid}:{seen.start_id(two.pid)}"
 
 
 def node(real: Real) -> Node:
@@ -219,6 +221,7 @@ def test_a_boot_id_that_is_hidden(real: Real) -> None:
     try:
         with mock.patch("multi.system.linux._slurp", side_effect=PermissionError):
             assert linux.boot_id() == "boot"
-        assert linux.start_id(real.popen("sleep", "600").pid) != linux.start_id(os.getpid())
+        seen = Processes(procfs=True)
+        assert seen.start_id(real.popen("sleep", "600").pid) != seen.start_id(os.getpid())
     finally:
         linux.boot_id.cache_clear()
