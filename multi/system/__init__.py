@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from multi.system.probes import Probes
     from multi.system.watch import Signals, Watches
 
-    class Holder(Protocol):
+    class Part(Protocol):
         """What holds something for each key."""
 
         def release(self, key: str) -> None: ...
         def close(self) -> None: ...
 
-    H = TypeVar("H", bound=Holder)
+    H = TypeVar("H", bound=Part)
 
 F = TypeVar("F")
 
@@ -63,7 +63,7 @@ class System(Local):
         from multi.system.users import Users
 
         self._pidfd = pidfd
-        self._holders: list[Holder] = []
+        self._parts: list[Part] = []
         self._at_end: list[Callable[[], None]] = []
         self.users = Users()
         self.looker = Processes(procfs=procfs)
@@ -74,8 +74,8 @@ class System(Local):
             self._signals = Signals(signals, self.poller)
             self._at_end.append(self._signals.close)
 
-    def _holding(self, part: H) -> H:
-        self._holders.append(part)
+    def _part(self, part: H) -> H:
+        self._parts.append(part)
         self._at_end.append(part.close)
         return part
 
@@ -91,7 +91,7 @@ class System(Local):
             close()
 
     def release(self, key: str) -> None:
-        for part in self._holders:
+        for part in self._parts:
             part.release(key)
 
     # The parts
@@ -118,37 +118,37 @@ class System(Local):
     def watches(self) -> Watches:
         from multi.system.watch import Watches
 
-        return self._holding(Watches(self.poller, self.looker, pidfd=self._pidfd))
+        return self._part(Watches(self.poller, self.looker, pidfd=self._pidfd))
 
     @cached_property
     def locks(self) -> Locks:
         from multi.system.locks import Locks
 
-        return self._holding(Locks(self.poller, self.poller.queue, self.users, self.looker))
+        return self._part(Locks(self.poller, self.poller.queue, self.users, self.looker))
 
     @cached_property
     def launcher(self) -> Launcher:
         from multi.system.launcher import Launcher
 
-        return self._holding(Launcher(self.poller, self.users, self.looker, self.watches, self.open_files))
+        return self._part(Launcher(self.poller, self.users, self.looker, self.watches, self.open_files))
 
     @cached_property
     def notifications(self) -> Notifications:
         from multi.system.notify import Notifications
 
-        return self._holding(Notifications(self.poller, self.looker, self.watches, self.launcher))
+        return self._part(Notifications(self.poller, self.looker, self.watches, self.launcher))
 
     @cached_property
     def probes(self) -> Probes:
         from multi.system.probes import Probes
 
-        return self._holding(Probes(self.poller, self.poller.queue, self.users, pidfd=self.watches.pidfd))
+        return self._part(Probes(self.poller, self.poller.queue, self.users, pidfd=self.watches.pidfd))
 
     @cached_property
     def logs(self) -> Logs:
         from multi.system.logs import Logs
 
-        return self._holding(Logs())
+        return self._part(Logs())
 
     # What they do
 
@@ -170,7 +170,6 @@ class System(Local):
     cmdline = _By(lambda system: system.looker.platform.cmdline)
     executed = _By(lambda system: system.looker.platform.executed)
     signal = _By(lambda system: system.watches.signal)
-    watch = _By(lambda system: system.watches.watch)
 
     lock = _By(lambda system: system.locks.lock)
     holder = _By(lambda system: system.locks.holder)
@@ -224,6 +223,10 @@ class System(Local):
         from multi.system import ports
 
         return ports.taken(what)
+
+    def watch(self, key: str, proc: Proc) -> None:
+        if "launcher" not in vars(self) or not self.launcher.tells(key, proc):  # it knows how its own have ended
+            self.watches.watch(key, proc)
 
     def end_probe(self, key: str) -> None:
         if "probes" in vars(self):  # else nobody has probed, so there is nothing to import

@@ -1,6 +1,6 @@
 """The client of the launcher: asks it for processes, speaks with them at their gates, hears their ends.
 
-`server` is the other end of its socket, and says why there is a launcher.
+`child` is the other end of its socket, and says why there is a launcher.
 """
 
 from __future__ import annotations
@@ -12,21 +12,17 @@ import socket
 import sys
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING
 
 from multi.machine import Ended, Executed, Launch, LaunchFailed, MachineError, Prepared
 from multi.model.process import Proc
-from multi.system import limits, server
-from multi.system.child import GO
+from multi.system import child as forked
+from multi.system import limits
 from multi.system.limits import HINTS
+from multi.system.poll import Poller
+from multi.system.processes import Processes
+from multi.system.users import Users
+from multi.system.watch import Watches
 from multi.value import dataclass
-
-if TYPE_CHECKING:
-    from multi.system.child import Request
-    from multi.system.poll import Poller
-    from multi.system.processes import Processes
-    from multi.system.users import Users
-    from multi.system.watch import Watches
 
 
 @dataclass(slots=True)
@@ -59,13 +55,10 @@ class Launcher:
         self._children: dict[int, _Child] = {}
         self._current: dict[str, _Child] = {}
         self._born: dict[Proc, _Child] = {}
-        watches.parent = self._tells
 
     def pids(self, key: str) -> set[int]:
         child = self._current.get(key)
         return set() if child is None or child.proc is None else {child.proc.pid}
-
-    # -- requests --------------------------------------------------------------------------------
 
     def launch(self, key: str, launch: Launch) -> None:
         """Ask the launcher for a process. It forks while we go on: nobody waits here until it takes the request."""
@@ -73,13 +66,10 @@ class Launcher:
             request = marshal.dumps(self._request(launch))
             self._channel.open(self._launched)
             gate, theirs = socket.socketpair()
-        except MachineError as error:
-            self._poller.queue.append(LaunchFailed(key, f"{error.what}: {error.why}", error.hint, error.errno))
-            return
-        except OSError as error:
-            code = error.errno or 0
-            why = f"cannot start a process: {error.strerror}"
-            self._poller.queue.append(LaunchFailed(key, why, HINTS.get(code, ""), code))
+        except (MachineError, OSError) as error:
+            failed = limits.cannot("cannot start a process", error) if isinstance(error, OSError) else error
+            why = f"{failed.what}: {failed.why}"
+            self._poller.queue.append(LaunchFailed(key, why, failed.hint, failed.errno))
             return
         child = self._children[self._launched] = self._current[key] = _Child(self._launched, key, gate, request)
         self._launched += 1
@@ -87,7 +77,7 @@ class Launcher:
         self._channel.send(theirs)
         self._hand_over(child)
 
-    def _request(self, launch: Launch) -> Request:
+    def _request(self, launch: Launch) -> forked.Request:
         env, identity = self._users.setting(launch)
         # How a start id is told depends on the system, and only Linux opens the descriptors of others.
         output = launch.output if self._processes.procfs else None
@@ -104,7 +94,6 @@ class Launcher:
         )
 
     def _hand_over(self, child: _Child) -> None:
-        """Send as much of the request as the gate takes now."""
         if child.gate is None:
             return
         try:
@@ -121,16 +110,13 @@ class Launcher:
         child.failed = True
         self._poller.queue.append(LaunchFailed(child.key, why, hint, code))
 
-    # -- gates -----------------------------------------------------------------------------------
-
     def open_gate(self, key: str) -> None:
-        """Let the prepared process execute."""
         child = self._current.get(key)
         if child is None or child.gate is None:
             return
         child.opened = True
         try:
-            child.gate.send(GO)
+            child.gate.send(forked.GO)
         except OSError:
             return  # it has ended; its `Ended` is on the way
 
@@ -172,18 +158,15 @@ class Launcher:
     def _prepared(self, child: _Child, pid: int) -> None:
         try:
             start_id = self._processes.start_id(pid)
-        except OSError as error:
-            code = error.errno or 0
-            self._fail(child, f"cannot look at process {pid}: {os.strerror(code)}", HINTS.get(code, ""), code)
+        except MachineError as error:
+            self._fail(child, f"{error.what}: {error.why}", error.hint, error.errno)
             return
         if start_id is not None:
             child.proc = Proc(pid, start_id)
             self._born[child.proc] = child
             self._poller.queue.append(Prepared(child.key, child.proc))
 
-    # -- ends ------------------------------------------------------------------------------------
-
-    def _tells(self, key: str, proc: Proc) -> bool:
+    def tells(self, key: str, proc: Proc) -> bool:
         """Whether the launcher tells this key the end of that process, or has told it."""
         child = self._born.get(proc)
         if child is None:
@@ -195,7 +178,6 @@ class Launcher:
         return not child.ended or child.status is not None
 
     def ended(self, kind: bytes, number: int, status: int) -> None:
-        """The launcher says so."""
         child = self._children.get(number)
         if child is None:
             return
@@ -203,18 +185,21 @@ class Launcher:
         child.ended, child.status = True, status
         if not child.key:
             return  # nobody asks at the moment; `watch` finds it
-        if kind != server.KIND_ENDED:
+        if kind != forked.KIND_ENDED:
             self._fail(child, f"cannot fork: {os.strerror(status)}", HINTS.get(status, ""), status)
         elif child.proc is not None:
             self._poller.queue.append(Ended(child.key, child.proc, status))
         elif not child.failed:
-            self._fail(child, _ended_early(status), "look at the kernel's log", 0)
+            from multi.model.schedule import signal_name
+
+            why = f"it was killed by {signal_name(-status)} before it ran" if status < 0 else "it ended before it ran"
+            self._fail(child, why, "look at the kernel's log", 0)
 
     def died(self, code: int) -> None:
         """Somebody killed the launcher, or it gave up with that errno: the exit statuses of its children are lost."""
         why = f"the launcher gave up: {os.strerror(code)}" if code else "the launcher was killed"
         hint = HINTS.get(code, "try again")
-        if code == server.ELSEWHERE:
+        if code == forked.ELSEWHERE:
             code, why = 0, "processes that multi starts would be in another pid namespace than multi is"
             hint = "give --fork to 'unshare --pid', and no --no-fork to nsenter"
         for child in self._children.values():
@@ -224,9 +209,7 @@ class Launcher:
             if child.proc is None:
                 self._fail(child, why, hint, code)
             elif child.key:
-                self._watches.hold(child.key, child.proc)
-
-    # -- life ------------------------------------------------------------------------------------
+                self._watches.watch(child.key, child.proc)
 
     def release(self, key: str) -> None:
         """Shut the gate; a child that runs is kept in mind, since somebody may watch it again."""
@@ -241,7 +224,6 @@ class Launcher:
                 del self._born[child.proc]
 
     def close(self) -> None:
-        """The nodes live on; the launcher does not."""
         for key in list(self._current):
             self.release(key)
         self._channel.close()
@@ -256,7 +238,6 @@ class _Channel:
         self._files = files
         self._children = children
         self._socket: socket.socket | None = None
-        self._received = b""
         self._gates: deque[socket.socket] = deque()  # the nodes' ends of gates that the launcher has not taken yet
         self._given_up = 0  # errno(3) that the launcher ended of
 
@@ -272,19 +253,18 @@ class _Channel:
         with warnings.catch_warnings():
             # Python 3.12 warns when an embedding program has threads; the launcher touches no lock of theirs.
             warnings.simplefilter("ignore", DeprecationWarning)
-            try:
-                pid = os.fork()
-            except OSError:
-                ours.close()
-                theirs.close()
-                raise
-        if pid == 0:
-            ours.close()
-            server.serve(theirs, self._files.callers, first)
-        theirs.close()
+            with theirs:
+                try:
+                    pid = os.fork()
+                except OSError:
+                    ours.close()
+                    raise
+                if pid == 0:
+                    ours.close()
+                    forked.serve(theirs, self._files.callers, first)
         ours.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
         self._processes.launcher, self._socket = pid, ours
-        self._poller.add(ours.fileno(), self._hear)
+        self._poller.add(ours.fileno(), partial(self._hear, ours))
 
     def send(self, gate: socket.socket) -> None:
         self._gates.append(gate)
@@ -296,7 +276,7 @@ class _Channel:
             return
         try:
             while self._gates:
-                socket.send_fds(self._socket, [server.LAUNCH], [self._gates[0].fileno()])
+                socket.send_fds(self._socket, [forked.LAUNCH], [self._gates[0].fileno()])
                 self._gates.popleft().close()
         except BlockingIOError:
             self._poller.change(self._socket.fileno(), select.POLLIN | select.POLLOUT)
@@ -305,12 +285,10 @@ class _Channel:
         else:
             self._poller.change(self._socket.fileno(), select.POLLIN)
 
-    def _hear(self) -> None:
+    def _hear(self, control: socket.socket) -> None:
         """Hear what the launcher has to say, and hand over what it can take."""
-        if self._socket is None:
-            return
         try:
-            data = self._socket.recv(1 << 16)
+            data = control.recv(forked.ENDED.size << 10)  # it is sent whole, so only what is read could be cut
         except BlockingIOError:
             self._send()
             return
@@ -319,11 +297,8 @@ class _Channel:
         if not data:
             self._died()
             return
-        data = self._received + data
-        whole = len(data) // server.ENDED.size * server.ENDED.size
-        self._received = data[whole:]
-        for kind, number, status in server.ENDED.iter_unpack(data[:whole]):
-            if kind == server.KIND_GIVEN_UP:
+        for kind, number, status in forked.ENDED.iter_unpack(data):
+            if kind == forked.KIND_GIVEN_UP:
                 self._given_up = status
             else:
                 self._children.ended(kind, number, status)
@@ -334,7 +309,6 @@ class _Channel:
         self._children.died(self._given_up)
 
     def close(self) -> None:
-        """End the launcher."""
         self._close()
         if self._processes.launcher:
             try:
@@ -350,9 +324,3 @@ class _Channel:
             self._poller.drop(self._socket.fileno())
             self._socket.close()
             self._socket = None
-
-
-def _ended_early(status: int) -> str:
-    from multi.model.schedule import signal_name
-
-    return f"it was killed by {signal_name(-status)} before it ran" if status < 0 else "it ended before it ran"

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
 
-from multi.machine import MachineError
-
-if TYPE_CHECKING:
-    from multi.machine import Launch
+from multi.machine import Launch, MachineError
 
 _FILES_A_NODE = 4  # open files while we work on a node: lock, gate, notification socket or probe, pidfd
 _FILES_A_TREE = 64  # the same while we end it with its children, each held by a pidfd; more where the limit allows
@@ -37,7 +33,6 @@ class OpenFiles:
         self.callers: tuple[int, int] | None = None
 
     def make_room(self, nodes: int) -> int:
-        """Raise the limit as far as needed and allowed; return how many nodes there is room for."""
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

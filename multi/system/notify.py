@@ -7,17 +7,14 @@ import socket
 import struct
 import time
 from functools import partial
-from typing import TYPE_CHECKING
 
 from multi.machine import Notified
 from multi.system import files
+from multi.system.launcher import Launcher
 from multi.system.limits import cannot
 from multi.system.poll import LINUX, Poller
-
-if TYPE_CHECKING:
-    from multi.system.launcher import Launcher
-    from multi.system.processes import Processes
-    from multi.system.watch import Watches
+from multi.system.processes import Processes
+from multi.system.watch import Watches
 
 _USEC_DIGITS = 15  # thirty years, which a float counts exactly
 
@@ -108,7 +105,6 @@ def _bind(listener: socket.socket, token: str) -> tuple[str, str]:
 
 
 def _close_received(ancillary: list[tuple[int, int, bytes]]) -> None:
-    """Close the descriptors that came with a datagram."""
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             for fd in memoryview(data[: len(data) // 4 * 4]).cast("i"):

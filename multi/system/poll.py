@@ -6,13 +6,10 @@ import os
 import select
 import sys
 import time
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from multi.machine import Happening
+from multi.machine import Happening
 
 LINUX = sys.platform == "linux"
 _LOOK_FIRST, _LOOK_MOST = 0.01, 0.1  # seconds between two looks where the kernel cannot wake us
@@ -79,7 +76,6 @@ class Poller:
             act()
 
     def wait(self, until: float | None) -> Sequence[Happening]:
-        """See `multi.machine.Machine`."""
         self._fire()
         while not self.queue:
             self._run(until)
@@ -102,7 +98,6 @@ class Poller:
         self._fire()
 
     def _fire(self) -> None:
-        """Call every timer that is due."""
         for ident, (when, act) in list(self._timers.items()):
             if time.monotonic() >= when and self._timers.pop(ident, None) is not None:
                 act()

@@ -55,28 +55,27 @@ class Processes:
         return ProcessTable(at, wall, infos, settled)
 
     def look(self, pid: int) -> ProcessInfo | None:
-        """One process; None when there is none, and when that cannot be told just now."""
+        """One process but for what it carries; None when there is none, or that cannot be told just now."""
         try:
             return self.platform.look(pid)
         except OSError:
             return None
 
     def start_id(self, pid: int) -> str | None:
-        """The start id of a process that is not gone, or None. Raises `OSError` where it cannot be told just now."""
-        info = self.platform.look(pid)
-        return None if info is None or info.gone else info.proc.start_id
-
-    def is_same(self, proc: Proc) -> bool:
-        """Whether it runs. Raises `MachineError` where that cannot be told just now: then it is not gone."""
+        """None when the process is gone. Raises `MachineError` where that cannot be told just now."""
         try:
-            return self.start_id(proc.pid) == proc.start_id
+            info = self.platform.look(pid)
         except OSError as error:
             from multi.system.limits import cannot
 
-            raise cannot(f"cannot look at process {proc.pid}", error) from error
+            raise cannot(f"cannot look at process {pid}", error) from error
+        return None if info is None or info.gone else info.proc.start_id
+
+    def is_same(self, proc: Proc) -> bool:
+        """Whether it runs. Raises `MachineError` as `start_id`."""
+        return self.start_id(proc.pid) == proc.start_id
 
     def exists(self, pid: int) -> bool:
-        """Whether there is such a process, seen or not."""
         if pid <= 0:
             return False
         if sys.platform == "linux":

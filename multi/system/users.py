@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
 
-from multi.machine import MachineError
+from multi.machine import Launch, MachineError
 from multi.system.trusted_path import Owner
-
-if TYPE_CHECKING:
-    from multi.machine import Launch
-
-    Identity = tuple[int, int, list[int]]
 
 _ID_DIGITS, _NO_ID = 10, (1 << 32) - 1
 
@@ -43,9 +37,9 @@ class Users:
         uid, gid, *_ = self.identity(user, group)
         return Owner(uid, gid)
 
-    def setting(self, launch: Launch) -> tuple[dict[bytes, bytes], Identity | None]:
+    def setting(self, launch: Launch) -> tuple[dict[bytes, bytes], tuple[int, int, list[int]] | None]:
         """The environment of a node, and uid, gid and groups where it is to change them. Raises `MachineError`."""
-        identity: Identity | None = None
+        identity: tuple[int, int, list[int]] | None = None
         additions = dict(launch.env)
         if launch.uid is not None or launch.gid is not None:
             uid, gid, groups, login, home = self.identity(launch.uid, launch.gid)

@@ -10,19 +10,14 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from multi.machine import Ended, Interruption, MachineError
+from multi.model.process import Proc
 from multi.system.limits import cannot
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from types import FrameType
-
-    from multi.model.process import Proc
-    from multi.system.poll import Poller
-    from multi.system.processes import Processes
+from multi.system.poll import Poller
+from multi.system.processes import Processes
 
 
 class Watches:
@@ -34,13 +29,11 @@ class Watches:
         self._is_same = processes.is_same
         self._watched: dict[str, dict[Proc, int]] = {}  # the pidfd of each, or -1 where there is none
         self._pidfds: dict[Proc, int] = {}  # one for each process that is watched
-        self.parent: Callable[[str, Proc], bool] | None = None  # the launcher tells the ends of its own children
 
     def pids(self, key: str) -> set[int]:
         return {proc.pid for proc in self._watched.get(key, ())}
 
     def signal(self, proc: Proc, signum: int) -> str:
-        """Signal exactly this process."""
         if proc.pid <= 1 or proc.pid == os.getpid():
             return "denied"
         if not self.pidfd:
@@ -73,12 +66,7 @@ class Watches:
         return fd if same else None
 
     def watch(self, key: str, proc: Proc) -> None:
-        """Report the end of this process."""
-        if self.parent is None or not self.parent(key, proc):
-            self.hold(key, proc)
-
-    def hold(self, key: str, proc: Proc) -> None:
-        """The same, of any process."""
+        """Report the end of this process, without a status."""
         watched = self._watched.setdefault(key, {})
         if proc in watched:
             return
@@ -133,7 +121,7 @@ class Signals:
         if os.getpid() == 1:
             self._old_handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
 
-        def interrupted(number: int, _frame: FrameType | None) -> None:
+        def interrupted(number: int, _frame: object) -> None:
             poller.queue.append(Interruption(number))
 
         for signum in signals:
@@ -142,7 +130,6 @@ class Signals:
         signal.set_wakeup_fd(poller.wake_fd(), warn_on_full_buffer=False)
 
     def terminal_gone(self) -> bool:
-        """Whether the terminal that we caught signals on was hung up."""
         return self._on_terminal and not _has_terminal()
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ from multi.act import walk
 from multi.model.event import Readied
 from multi.model.request import Request, RunOptions, Task
 from multi.system import System
-from multi.system import server as launch
+from multi.system import child as launch
 from real import Real, alive, descriptors, environ_of, run, stat, status, until, words_of
 from world import node_of
 
