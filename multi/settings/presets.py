@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import cast
+from typing import Any
 
 from multi.errors import ConfigError, MultiError
 from multi.model.node import Ready
@@ -19,26 +19,10 @@ from multi.settings.table import SETTINGS
 from multi.settings.toml import Document
 from multi.settings.values import from_document, merge
 from multi.text import nearest, quoted
-from multi.value import dataclass
+from multi.value import dataclass, replace
 
 SHIPPED = os.path.join(os.path.dirname(__file__), "..", "presets")  # noqa: PTH118, PTH120 -- pathlib costs 10 ms to import
-_SHIPPED_DIRNAMES = ("celery", "multi")  # said here, so that nobody reads all of those files to know
 _OPTIONS = ("flags", "valued", "dropped", "leading_flags", "leading_valued")
-_KEYS = (
-    "summary",
-    "extends",
-    "cmd",
-    "name_option",
-    "log_option",
-    "fills_codes",
-    "dirname",
-    "options",
-    "dump_signal",
-    "hup_ends",
-    "ready_fallback",
-    "ready_fallback_note",
-    "defaults",
-)
 _LIKE = {"options": '["-c --concurrency"]', "hup_ends": '["-m worker"]'}
 _NOT_DEFAULTS = frozenset({"preset", "cmd"})  # a preset says these with its own name and its own key
 
@@ -106,36 +90,28 @@ def available(directories: Sequence[str] = ()) -> tuple[str, ...]:
 
 def dirnames(directories: Sequence[str] = (), read: Callable[[str], bytes] = read_file) -> tuple[str, ...]:
     """Every `dirname`: those of the presets that come with `multi`, and of those in `directories`. See `load`."""
-    found = dict.fromkeys(_SHIPPED_DIRNAMES)
-    for directory in directories:
-        try:
-            names = os.listdir(directory)  # noqa: PTH208 -- pathlib costs 10 ms to import
-        except OSError:
-            continue
-        for name in sorted(names):
-            if not name.endswith(".toml"):
-                continue
+    found: dict[str, None] = {}
+    for places in ((), directories):
+        for name in available(places):
             try:
-                found[load(name.removesuffix(".toml"), directories, read).dirname] = None
-            except MultiError:
+                found[load(name, places, read).dirname] = None
+            except MultiError:  # noqa: PERF203 -- a try costs nothing until it raises
                 continue  # whoever asks for that preset is told
     return tuple(found)
 
 
-def load(name: str, directories: Sequence[str] = (), read: Callable[[str], bytes] = read_file) -> Preset:
+def load(
+    name: str,
+    directories: Sequence[str] = (),
+    read: Callable[[str], bytes] = read_file,
+    tried: frozenset[str] = frozenset(),
+) -> Preset:
     """Find the preset `name` and read it; the first of `directories` that has it overrides `multi`'s own.
 
     `read` returns the bytes of a file in `directories`; it raises `FileNotFoundError` where there is
-    none. Raises `ConfigError` for a preset that does not exist (naming the nearest, and all that exist) or is wrong.
-    """
-    return _load(name, directories, read, frozenset())
-
-
-def _load(name: str, directories: Sequence[str], read: Callable[[str], bytes], tried: frozenset[str]) -> Preset:
-    """Find `name` outside of the files in `tried`.
-
-    So a file that extends its own name means the next one of that name: the user's ``celery.toml``
-    may extend the ``celery`` that comes with `multi`.
+    none. The files in `tried` are passed over, so a file that extends its own name means the next one of that name:
+    the user's ``celery.toml`` may extend the ``celery`` that comes with `multi`. Raises `ConfigError` for a preset that
+    does not exist (naming the nearest, and all that exist) or is wrong.
     """
     around = False
     if name and "/" not in name and name.isprintable() and not name.startswith("."):
@@ -152,7 +128,14 @@ def _load(name: str, directories: Sequence[str], read: Callable[[str], bytes], t
             except (OSError, UnicodeEncodeError) as error:
                 why = f"cannot be read: {getattr(error, 'strerror', None) or 'its name is not text'}"
                 raise ConfigError(path, why, "make it readable, or move it away") from None
-            return _extended(toml.read(text, path), name, directories, read, tried | {path})
+            doc = toml.read(text, path)
+            parent = Preset(name=name, defaults={})
+            if "extends" in doc.values:
+                try:
+                    parent = load(_text(doc, "extends"), directories, read, tried | {path})
+                except NoPresetError as error:
+                    raise doc.error(("extends",), f"{error.word} {error.why}", error.hint) from None
+            return _read(doc, name, parent)
     if around:
         raise NoPresetError(f"preset {quoted(name)}", "extends itself in a circle", "take one 'extends' out")
     known = available(directories)
@@ -162,56 +145,40 @@ def _load(name: str, directories: Sequence[str], read: Callable[[str], bytes], t
     raise NoPresetError(f"preset {quoted(name)}", "does not exist", hint)
 
 
-def _extended(
-    doc: Document, name: str, directories: Sequence[str], read: Callable[[str], bytes], tried: frozenset[str]
-) -> Preset:
+def _read(doc: Document, name: str, parent: Preset) -> Preset:
     """Read a preset file on top of the preset that it extends, or of nothing."""
     for key in doc.values:
         if key not in _KEYS:
             raise doc.unknown((key,), _KEYS, "a key of a preset")
-    parent = Preset(name=name, defaults={})
-    if "extends" in doc.values:
-        try:
-            parent = _load(_text(doc, "extends", ""), directories, read, tried)
-        except NoPresetError as error:
-            raise doc.error(("extends",), f"{error.word} {error.why}", error.hint) from None
+    said = {key: read(doc, key) for key, read in _SIMPLE.items() if key in doc.values}
     rows = _rows(doc)
-    flags = frozenset(word for kind in ("flags", "dropped", "leading_flags") for row in rows[kind] for word in row)
-    valued = frozenset(word for kind in ("valued", "leading_valued") for row in rows[kind] for word in row)
-    leading = frozenset(word for kind in ("leading_flags", "leading_valued") for row in rows[kind] for word in row)
-    dropped = frozenset(word for row in rows["dropped"] for word in row)
+    words = {kind: frozenset(word for row in rows[kind] for word in row) for kind in _OPTIONS}
+    flags = words["flags"] | words["dropped"] | words["leading_flags"]
+    valued = words["valued"] | words["leading_valued"]
     groups = tuple(row for kind in _OPTIONS for row in rows[kind] if len(row) > 1)
-    return Preset(
+    return replace(
+        parent,
         name=name,
-        summary=_text(doc, "summary", parent.summary),
-        cmd=_command(doc, parent.cmd),
-        name_option=_text(doc, "name_option", parent.name_option),
-        log_option=_text(doc, "log_option", parent.log_option),
-        fills_codes=_yes(doc, "fills_codes", otherwise=parent.fills_codes),
-        leading=(parent.leading - flags - valued) | leading,
+        leading=(parent.leading - flags - valued) | words["leading_flags"] | words["leading_valued"],
         flags=(parent.flags - valued) | flags,
         valued=(parent.valued - flags) | valued,
         spellings=(*(group for group in parent.spellings if not (flags | valued) & set(group)), *groups),
-        dropped=(parent.dropped - flags - valued) | dropped,
+        dropped=(parent.dropped - flags - valued) | words["dropped"],
         defaults=_defaults(doc, parent.defaults),
-        dump_signal=cast("int | None", _typed(doc, "dump_signal", "reload_signal", parent.dump_signal)),
-        hup_ends=_texts(doc, ("hup_ends",), doc.values["hup_ends"]) if "hup_ends" in doc.values else parent.hup_ends,
-        dirname=_dirname(doc, parent.dirname),
-        ready_fallback=cast("Ready | None", _typed(doc, "ready_fallback", "ready", parent.ready_fallback)),
-        ready_fallback_note=_text(doc, "ready_fallback_note", parent.ready_fallback_note),
         source=doc.path,
+        **said,
     )
 
 
-def _text(doc: Document, key: str, otherwise: str) -> str:
-    value = doc.values.get(key, otherwise)
+def _text(doc: Document, key: str) -> str:
+    value = doc.values[key]
     if not isinstance(value, str):
         raise doc.error((key,), "is not a string", "put it in quotes")
     return value
 
 
-def _yes(doc: Document, key: str, *, otherwise: bool) -> bool:
-    value = doc.values.get(key, otherwise)
+def _yes(doc: Document, key: str) -> bool:
+    value = doc.values[key]
     if not isinstance(value, bool):
         raise doc.error((key,), "is not true or false", "write it without quotes")
     return value
@@ -223,22 +190,16 @@ def _texts(doc: Document, path: tuple[str, ...], value: object) -> tuple[str, ..
     return tuple(value)
 
 
-def _dirname(doc: Document, otherwise: str) -> str:
-    value = _text(doc, "dirname", otherwise)
+def _dirname(doc: Document, key: str) -> str:
+    value = _text(doc, key)
     if not value or "/" in value or value.startswith(".") or not value.isprintable():
-        raise doc.error(("dirname",), "is not the name of a directory", "write one word, like 'multi'")
+        raise doc.error((key,), "is not the name of a directory", "write one word, like 'multi'")
     return value
 
 
-def _command(doc: Document, otherwise: tuple[str, ...]) -> tuple[str, ...]:
-    return () if doc.values.get("cmd") == [] else cast("tuple[str, ...]", _typed(doc, "cmd", "cmd", otherwise))
-
-
-def _typed(doc: Document, key: str, setting: str, otherwise: object) -> object:
-    """The value of a key that is written like a setting."""
-    if key not in doc.values:
-        return otherwise
-    return from_document(SETTINGS[setting], doc.values[key], doc, (key,))
+def _like(setting: str) -> Callable[[Document, str], object]:
+    """Read a key that is written like a setting."""
+    return lambda doc, key: from_document(SETTINGS[setting], doc.values[key], doc, (key,))
 
 
 def _rows(doc: Document) -> dict[str, tuple[tuple[str, ...], ...]]:
@@ -273,3 +234,19 @@ def _table(doc: Document, key: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise doc.error((key,), "is not a table", f"write it under a line [{key}]")
     return value
+
+
+# The keys that hold one value each.
+_SIMPLE: Mapping[str, Callable[[Document, str], Any]] = {
+    "summary": _text,
+    "cmd": lambda doc, key: () if doc.values[key] == [] else _like("cmd")(doc, key),
+    "name_option": _text,
+    "log_option": _text,
+    "fills_codes": _yes,
+    "dirname": _dirname,
+    "dump_signal": _like("reload_signal"),
+    "hup_ends": lambda doc, key: _texts(doc, (key,), doc.values[key]),
+    "ready_fallback": _like("ready"),
+    "ready_fallback_note": _text,
+}
+_KEYS = ("extends", *_SIMPLE, "options", "defaults")
