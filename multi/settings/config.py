@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from multi.errors import ConfigError, UsageError
 from multi.settings import toml
-from multi.settings.table import SETTINGS, Setting
+from multi.settings.table import SETTINGS
 from multi.settings.toml import Document, dotted, substitute
 from multi.settings.values import from_document, from_text, merge, split
 from multi.text import quoted
@@ -22,6 +22,7 @@ from multi.value import dataclass, field
 MOST_NODES = 10_000
 _MOST_FILES = 1_000  # more than this is a pattern that matches the wrong directory
 _DEEPEST = 20
+_LONGEST_KEY = 6  # tool.multi.groups.NAME.env.VARIABLE
 _SYSTEM = "/etc/multi"
 _WILD = frozenset("*?[")
 _SECTIONS = ("include", "defaults", "groups", "nodes")
@@ -82,9 +83,6 @@ class Source:
     why: str
 
 
-# --- finding the file -----------------------------------------------------------------------------
-
-
 def locate(  # noqa: PLR0913, PLR0917 -- where to look, and by what
     explicit: str | None, environ: Mapping[str, str], cwd: str, home: str, read: Read, peek: Read | None = None
 ) -> Source | None:
@@ -118,7 +116,7 @@ def locate(  # noqa: PLR0913, PLR0917 -- where to look, and by what
         (posixpath.join(_user(environ, home), "multi.toml"), "in your configuration directory"),
         (posixpath.join(_SYSTEM, "multi.toml"), "of the system"),
     ):
-        if is_pyproject(path):
+        if _is_pyproject(path):
             seen = _read(path, peek or read)
             if seen is None or not _has_table(seen, path):
                 continue
@@ -128,7 +126,7 @@ def locate(  # noqa: PLR0913, PLR0917 -- where to look, and by what
     return None
 
 
-def is_pyproject(path: str) -> bool:
+def _is_pyproject(path: str) -> bool:
     """Whether the table ``[tool.multi]`` is meant, not the whole file."""
     return posixpath.basename(path) == "pyproject.toml"
 
@@ -164,9 +162,6 @@ def _has_table(text: bytes, path: str) -> bool:
     return isinstance(tool, dict) and "multi" in tool
 
 
-# --- reading it -------------------------------------------------------------------------------------
-
-
 def parse_config(
     text: bytes | str, path: str, environ: Mapping[str, str], read: Read, find: Find = lambda pattern: (pattern,)
 ) -> Config:
@@ -182,63 +177,76 @@ def parse_config(
 
 
 @dataclass(slots=True)
-class _LayerBuilder:
-    """One table while files are still being merged: its values, where each is from, how to complain about it."""
+class _Table:
+    """One table while files are being merged: its values, where each is from, and where it was last seen."""
 
     values: dict[str, object] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
-    positions: list[tuple[Document, tuple[str, ...]]] = field(default_factory=list)
+    seen: tuple[Document, tuple[str, ...]] | None = None
 
-    def layer(self, source: str, without: tuple[str, ...] = ()) -> Layer:
-        values = {key: value for key, value in self.values.items() if key not in without}
+    def layer(self, source: str) -> Layer:
+        values = {key: value for key, value in self.values.items() if key not in _GROUP_KEYS}
         origins = {key: origin for key, origin in self.origins.items() if key in values and origin != source}
         return Layer(source, MappingProxyType(values), MappingProxyType(origins))
+
+    def error(self, why: str, hint: str) -> ConfigError:
+        """Build the error about the whole table, where it was last seen."""
+        assert self.seen is not None  # noqa: S101 -- a table without a file has no mistake
+        doc, keys = self.seen
+        return doc.error(keys, why, hint)
 
 
 class _Reader:
     """Merges one file and what it includes, the weakest first."""
-
-    __slots__ = ("defaults", "environ", "files", "find", "groups", "nodes", "read")
 
     def __init__(self, environ: Mapping[str, str], read: Read, find: Find) -> None:
         self.environ = environ
         self.read = read
         self.find = find
         self.files: list[str] = []
-        self.defaults = _LayerBuilder()
-        self.groups: dict[str, _LayerBuilder] = {}
-        self.nodes: dict[str, _LayerBuilder] = {}
+        self.defaults = _Table()
+        self.groups: dict[str, _Table] = {}
+        self.nodes: dict[str, _Table] = {}
 
     def file(self, text: bytes | str, path: str, including: tuple[str, ...]) -> None:
         doc = toml.read(text, path)
         base: tuple[str, ...] = ()
         values: dict[str, object] = doc.values
-        if is_pyproject(path):
+        if _is_pyproject(path):
             base = ("tool", "multi")
             values = _subtable(doc, _subtable(doc, values, ("tool",)), base)
         for key in values:
             if key not in _SECTIONS:
                 raise doc.unknown((*base, key), _SECTIONS, "a table of multi's configuration")
+        values = {key: self._substituted(doc, (*base, key), value) for key, value in values.items()}
         self.files.append(path)
-        self._include(doc, values, base, (*including, posixpath.normpath(path)))
+        if "include" in values:
+            self._include(doc, (*base, "include"), values["include"], (*including, posixpath.normpath(path)))
         keys = (*base, "defaults")
-        self._merge(doc, keys, _subtable(doc, values, keys), self.defaults)
-        for section, builders in (("groups", self.groups), ("nodes", self.nodes)):
-            table = _subtable(doc, values, (*base, section))
-            for name in table:
+        _merge(doc, keys, _subtable(doc, values, keys), self.defaults)
+        for section, tables in (("groups", self.groups), ("nodes", self.nodes)):
+            found = _subtable(doc, values, (*base, section))
+            for name in found:
                 keys = (*base, section, name)
                 _check_name(doc, keys, name, section)
-                builder = builders.setdefault(name, _LayerBuilder())
-                self._merge(doc, keys, _subtable(doc, table, keys), builder, group=section == "groups")
+                table = tables.setdefault(name, _Table())
+                _merge(doc, keys, _subtable(doc, found, keys), table, group=section == "groups")
 
-    def _include(
-        self, doc: Document, values: Mapping[str, object], base: tuple[str, ...], including: tuple[str, ...]
-    ) -> None:
-        if "include" not in values:
-            return
-        keys = (*base, "include")
-        patterns = self._words(doc, keys, values["include"])
-        for pattern in patterns:
+    def _substituted(self, doc: Document, keys: tuple[str, ...], value: object) -> object:
+        """Fill in the variables in all strings."""
+        if isinstance(value, list):
+            return [self._substituted(doc, keys, item) if isinstance(item, str) else item for item in value]
+        if isinstance(value, dict) and len(keys) < _LONGEST_KEY:
+            return {key: self._substituted(doc, (*keys, key), item) for key, item in value.items()}
+        if not isinstance(value, str) or "$" not in value:
+            return value
+        try:
+            return substitute(value, self.environ)
+        except ConfigError as error:
+            raise doc.error(keys, f"{error.word} {error.why}", error.hint) from None
+
+    def _include(self, doc: Document, keys: tuple[str, ...], value: object, including: tuple[str, ...]) -> None:
+        for pattern in _words(doc, keys, value):
             wild = bool(set(pattern) & _WILD)
             here = posixpath.dirname(doc.path)
             if wild:  # the directory's own name is no pattern
@@ -259,105 +267,75 @@ class _Reader:
                     raise doc.error(keys, f"{path} does not exist", "write a pattern like conf.d/*.toml if it may not")
                 self.file(text, path, including)
 
-    def _merge(
-        self,
-        doc: Document,
-        keys: tuple[str, ...],
-        table: Mapping[str, object],
-        builder: _LayerBuilder,
-        *,
-        group: bool = False,
-    ) -> None:
-        known = (*_GROUP_KEYS, *_LAYER_KEYS) if group else _LAYER_KEYS
-        origin = f"{doc.path} {_title(keys)}"
-        typed: dict[str, object] = {}
-        for key, value in table.items():
-            if key in _GROUP_KEYS and not group:
-                raise doc.error((*keys, key), "belongs to a group", "write it under a line [groups.NAME]")
-            if key not in known:
-                raise doc.unknown((*keys, key), known, "a setting")
-            typed[key] = self._typed(doc, (*keys, key), value)
-        if group:
-            _check_members(doc, keys, typed)
-            if "nodes" in typed or "count" in typed:
-                for key in _GROUP_KEYS:
-                    builder.values.pop(key, None)
-        for key, value in typed.items():
-            setting = SETTINGS.get(key)
-            old = builder.values.get(key)
-            builder.values[key] = value if setting is None or old is None else merge(setting, old, value)
-            builder.origins[key] = origin
-        builder.positions.append((doc, keys))
-
-    def _typed(self, doc: Document, keys: tuple[str, ...], value: object) -> object:
-        key = keys[-1]
-        if key == "nodes":
-            names = self._words(doc, keys, value)
-            for name in names:
-                _check_name(doc, keys, name, "nodes")
-            return names
-        if key == "count":
-            return _count(doc, keys, self._substituted(doc, keys, value))
-        if key == "prefix":
-            prefix = self._substituted(doc, keys, value)
-            if not isinstance(prefix, str):
-                raise doc.error(keys, "is not a string", "put it in quotes")
-            _check_name(doc, keys, prefix, "nodes")
-            return prefix
-        substituted = self._substituted(doc, keys, value)
-        if key == "options":
-            return from_document(SETTINGS["append"], substituted, doc, keys)
-        return from_document(SETTINGS[key], substituted, doc, keys)
-
-    def _words(self, doc: Document, keys: tuple[str, ...], value: object) -> tuple[str, ...]:
-        items = self._substituted(doc, keys, value)
-        if not isinstance(items, list) or not all(isinstance(item, str) and item for item in items):
-            raise doc.error(keys, "is not an array of strings", f'write it like {keys[-1]} = ["a", "b"]')
-        return tuple(items)
-
-    def _substituted(self, doc: Document, keys: tuple[str, ...], value: object) -> object:
-        """Substitute in a string, and in the strings of an array or table of one level; no setting has more."""
-        if isinstance(value, str):
-            return self._text(doc, keys, value)
-        if isinstance(value, list):
-            return [self._text(doc, keys, item) if isinstance(item, str) else item for item in value]
-        if isinstance(value, dict):
-            return {
-                key: self._text(doc, (*keys, key), item) if isinstance(item, str) else item
-                for key, item in value.items()
-            }
-        return value
-
-    def _text(self, doc: Document, keys: tuple[str, ...], text: str) -> str:
-        if "$" not in text:
-            return text
-        try:
-            return substitute(text, self.environ)
-        except ConfigError as error:
-            raise doc.error(keys, f"{error.word} {error.why}", error.hint) from None
-
     def config(self, path: str) -> Config:
         groups: list[Group] = []
         owner: dict[str, str] = {}
-        for name, builder in self.groups.items():
-            members = _members(name, builder)
+        for name, table in self.groups.items():
+            members = _members(name, table)
             for member in members:
                 if member in owner:
-                    doc, keys = builder.positions[-1]
-                    both = (
-                        f"{quoted(member)} is in [groups.{owner[member]}] too"
-                        if owner[member] != name
-                        else (f"{quoted(member)} is named twice")
-                    )
-                    raise doc.error(keys, both, "a node belongs to one group; take it out of one place")
+                    again = "is named twice" if owner[member] == name else f"is in [groups.{owner[member]}] too"
+                    hint = "a node belongs to one group; take it out of one place"
+                    raise table.error(f"{quoted(member)} {again}", hint)
                 owner[member] = name
-            groups.append(Group(name, members, builder.layer(f"{path} {_title(('groups', name))}", _GROUP_KEYS)))
+            groups.append(Group(name, members, table.layer(f"{path} {_title(('groups', name))}")))
         if len(owner) > MOST_NODES:
             raise ConfigError(path, f"has {len(owner)} nodes in its groups, more than {MOST_NODES}", "lower a count")
-        nodes = tuple(
-            (name, builder.layer(f"{path} {_title(('nodes', name))}")) for name, builder in self.nodes.items()
-        )
+        nodes = tuple((name, table.layer(f"{path} {_title(('nodes', name))}")) for name, table in self.nodes.items())
         return Config(path, self.defaults.layer(f"{path} [defaults]"), tuple(groups), nodes, tuple(self.files))
+
+
+def _merge(
+    doc: Document, keys: tuple[str, ...], said: Mapping[str, object], table: _Table, *, group: bool = False
+) -> None:
+    """Lay what a file says over what the files before it said."""
+    known = (*_GROUP_KEYS, *_LAYER_KEYS) if group else _LAYER_KEYS
+    typed: dict[str, object] = {}
+    for key, value in said.items():
+        if key in _GROUP_KEYS and not group:
+            raise doc.error((*keys, key), "belongs to a group", "write it under a line [groups.NAME]")
+        if key not in known:
+            raise doc.unknown((*keys, key), known, "a setting")
+        typed[key] = _typed(doc, (*keys, key), value)
+    if "nodes" in typed and "count" in typed:
+        raise doc.error((*keys, "count"), "stands beside 'nodes'", "keep the names or the count, not both")
+    if "prefix" in typed and "count" not in typed:
+        raise doc.error((*keys, "prefix"), "stands without 'count'", "it names counted nodes: add count = 3")
+    if "nodes" in typed or "count" in typed:
+        for key in _GROUP_KEYS:
+            table.values.pop(key, None)
+    for key, value in typed.items():
+        setting = SETTINGS.get(key)
+        old = table.values.get(key)
+        table.values[key] = value if setting is None or old is None else merge(setting, old, value)
+        table.origins[key] = f"{doc.path} {_title(keys)}"
+    table.seen = doc, keys
+
+
+def _typed(doc: Document, keys: tuple[str, ...], value: object) -> object:
+    match keys[-1]:
+        case "nodes":
+            names = _words(doc, keys, value)
+            for name in names:
+                _check_name(doc, keys, name, "nodes")
+            return names
+        case "count":
+            return _count(doc, keys, value)
+        case "prefix":
+            if not isinstance(value, str):
+                raise doc.error(keys, "is not a string", "put it in quotes")
+            _check_name(doc, keys, value, "nodes")
+            return value
+        case "options":
+            return from_document(SETTINGS["append"], value, doc, keys)
+        case name:
+            return from_document(SETTINGS[name], value, doc, keys)
+
+
+def _words(doc: Document, keys: tuple[str, ...], value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+        raise doc.error(keys, "is not an array of strings", f'write it like {keys[-1]} = ["a", "b"]')
+    return tuple(value)
 
 
 def _title(keys: tuple[str, ...]) -> str:
@@ -388,22 +366,14 @@ def _count(doc: Document, keys: tuple[str, ...], value: object) -> int:
     return value
 
 
-def _check_members(doc: Document, keys: tuple[str, ...], typed: Mapping[str, object]) -> None:
-    if "nodes" in typed and "count" in typed:
-        raise doc.error((*keys, "count"), "stands beside 'nodes'", "keep the names or the count, not both")
-    if "prefix" in typed and "count" not in typed:
-        raise doc.error((*keys, "prefix"), "stands without 'count'", "it names counted nodes: add count = 3")
-
-
-def _members(name: str, builder: _LayerBuilder) -> tuple[str, ...]:
-    nodes, count = builder.values.get("nodes"), builder.values.get("count")
+def _members(name: str, table: _Table) -> tuple[str, ...]:
+    nodes, count = table.values.get("nodes"), table.values.get("count")
     if isinstance(nodes, tuple):
         return nodes
     if isinstance(count, int):
-        prefix = builder.values.get("prefix", name)
+        prefix = table.values.get("prefix", name)
         return tuple(f"{prefix}{number}" for number in range(1, count + 1))
-    doc, keys = builder.positions[-1]
-    raise doc.error(keys, "has no nodes", 'add nodes = ["a", "b"], or count = 3')
+    raise table.error("has no nodes", 'add nodes = ["a", "b"], or count = 3')
 
 
 def environment(environ: Mapping[str, str]) -> Layer:
@@ -419,22 +389,13 @@ def environment(environ: Mapping[str, str]) -> Layer:
         text = environ.get(variable)
         if not text:
             continue
+        value: object = ()
         try:
-            values[name] = _from_variable(setting, text, variable)
+            for word in split(text) if setting.repeatable else (text,):
+                value = merge(setting, value, from_text(setting, word, variable))
+        except ValueError:
+            raise ConfigError(variable, "has a quote that is not closed", "close it") from None
         except UsageError as error:
             raise ConfigError(error.word, error.why, error.hint) from None
-        origins[name] = variable
+        values[name], origins[name] = value, variable
     return Layer("environment", MappingProxyType(values), MappingProxyType(origins))
-
-
-def _from_variable(setting: Setting, text: str, variable: str) -> object:
-    if not setting.repeatable:
-        return from_text(setting, text, variable)
-    try:
-        words = split(text)
-    except ValueError:
-        raise UsageError(variable, "has a quote that is not closed", "close it") from None
-    value: object = ()
-    for word in words:
-        value = merge(setting, value, from_text(setting, word, variable))
-    return value
