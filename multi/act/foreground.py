@@ -13,16 +13,15 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-from multi import observe
+from multi import decide, observe
 from multi.act import ready
 from multi.act.walk import walk
-from multi.decide.table import runs_elsewhere
 from multi.machine import Ended, Interruption, Locked, MachineError
 from multi.model import record as records
 from multi.model.event import Adopted, Event, Failed, Gone, Interrupted, Refused, Signalled, Skipped
 from multi.model.request import Request, RunOptions, Task
 from multi.model.schedule import signal_name
-from multi.model.state import Lost, Stopping, Unsure, Up
+from multi.model.step import AwaitDown, Refuse, Skip, Spawn
 from multi.text import plural
 from multi.value import replace
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from multi.machine import Happening, Machine
     from multi.model.node import Node
     from multi.model.process import Proc
-    from multi.model.record import Record
 
 _LOOK_AGAIN = 0.5  # seconds between two looks at a node whose lock cannot be waited for
 
@@ -50,7 +48,7 @@ def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Iterat
             case Skipped(name, pid, _, True) | Adopted(name, pid):
                 del mine[name]  # another command started it, so it is not ours to stop
                 sound = False
-                yield Failed(name, pid, runs_elsewhere(name))
+                yield Failed(name, pid, decide.runs_elsewhere(name))
             case Interrupted(signum):
                 stop = _request(signum)
                 sound = False
@@ -169,31 +167,18 @@ class _Watch:
         for name in due:
             del self._again[name]
             observed = observe.look_at(self.nodes[name], processes, self._machine)
-            match observed.state:
-                case Up(proc) | Stopping(proc) | Lost(proc):
-                    self._watch(name, proc)
-                case Unsure(why) if observed.record is None:
-                    self._over = True
-                    yield Failed(name, None, why, logfile=self.nodes[name].logfile)
-                case _ if observed.record is None or observed.record.desired == records.WANTED_STOPPED:
+            match decide.stay(observed.state, observed.record):
+                case AwaitDown(proc):
+                    self._procs[name] = proc
+                    self._machine.watch(name, proc)
+                case Spawn():
+                    yield from self._start_again(name)
+                case Skip():
                     del self.nodes[name]
                     yield Gone(name, 0, 0.0)
-                case state:
-                    yield from self._missed(name, observed.record, getattr(state, "why", "it is down"))
-
-    def _watch(self, name: str, proc: Proc) -> None:
-        self._procs[name] = proc
-        self._machine.watch(name, proc)
-
-    def _missed(self, name: str, record: Record, why: str) -> Iterator[Event]:
-        """It does not run, and no command has stopped it."""
-        if record.desired == records.RESTARTING:
-            yield from self._start_again(name)
-        elif record.proc is not None:
-            self._watch(name, record.proc)  # it ended just now: its status will be told
-        else:
-            self._over = True
-            yield Failed(name, None, why, logfile=self.nodes[name].logfile)
+                case Refuse(why):
+                    self._over = True
+                    yield Failed(name, None, why, logfile=self.nodes[name].logfile)
 
     def _start_again(self, name: str) -> Iterator[Event]:
         """The command that stopped the node to restart it was cut off, so we start it."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from multi import observe
+from multi import decide, observe
 from multi.act.waits import WriteWait
 from multi.codec import encode
-from multi.decide import table as decide
 from multi.machine import File, FileWrite, MachineError
 from multi.model import record as records
 from multi.model.event import Adopted, Skipped
-from multi.model.node import Known, Ready, Unknown
+from multi.model.node import Unknown
 from multi.model.record import Record
 from multi.value import replace
 
@@ -184,7 +183,7 @@ class Journal:
 def adopt(step: Adopt, request: Request, processes: ProcessTable, journal: Journal, machine: Machine) -> Walk:
     """Give the process its files again. If it is to be ended, a file that cannot be written does not prevent that."""
     proc, node, old = step.proc, journal.node, journal.record
-    runs = _as_it_runs(proc, request, node, machine) if old is None else old.node
+    runs = decide.resolve_lost(request, node, observe.command_of(proc.pid, machine)) if old is None else old.node
     writing: Writing
     if isinstance(runs.command, Unknown):  # a record would have to make up a command, and a start would run that
         data = records.encode_pid(proc.pid)
@@ -213,23 +212,6 @@ def adopt(step: Adopt, request: Request, processes: ProcessTable, journal: Journ
         return True
     yield Adopted(node.name, proc.pid, step.why)
     return True
-
-
-def _as_it_runs(proc: Proc, request: Request, node: Node, machine: Machine) -> Node:
-    """The node of a process that lost its record: the kernel tells its words, nothing tells its preset.
-
-    A bare command is ready when it lives. The words and the configuration override the kernel for a command that only
-    starts, and for the others if the process shows a title.
-    """
-    said = request.says and request.traits.spawns
-    if said and request.traits.default_command:
-        return node
-    command = observe.command_of(proc.pid, machine)
-    match command:
-        case Known():
-            return replace(node, command=command, preset="exec", ready=Ready())
-        case Unknown():
-            return node if said else replace(node, command=command)
 
 
 def _status(text: str) -> dict[str, str]:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from multi import observe
+from multi import decide, observe
 from multi.act.journal import Journal, adopt
 from multi.act.loop import drive
 from multi.act.start import Start
 from multi.act.stop import AT_ONCE, Stop, end_left, ended, resume, send
 from multi.act.waits import Wait, process_table
-from multi.decide import table as decide
 from multi.errors import EXIT_BUSY, EXIT_FAILED, EXIT_PERMISSION
 from multi.machine import Locked, MachineError
 from multi.model import record as records
 from multi.model import step as steps
 from multi.model.event import Cleared, Failed, Gone, Refused, Skipped
-from multi.model.state import Lost, Unsure, Up
 from multi.value import replace
 
 if TYPE_CHECKING:
@@ -52,22 +50,22 @@ class _Walker:
         self._journal = Journal(task.node, machine)
         self._observed: Observation
         self._processes: ProcessTable
+        self._start: Start
 
     def walk(self) -> Walk:
         """Lock, look, decide, do. True when what was asked for is true of the node."""
         try:
             if not (yield from self._survey()) or not (yield from self._catch_up()):
                 return False
-            observed = self._observed
-            route = decide.route(self._request, observed.state, self._journal.node).steps
-            start = Start(self._request, self._options, self._journal, self._machine)
+            route = self._route()
+            self._start = Start(self._request, self._options, self._journal, self._machine)
             if any(isinstance(step, steps.Spawn) for step in route):
-                start.check()  # before what runs is stopped for it
+                self._start.check()  # before what runs is stopped for it
             yield from self._end_probes()
             if any(isinstance(step, (steps.Spawn, steps.AwaitReady)) for step in route):
-                yield from start.settle()
+                yield from self._start.settle()
             for step in route:
-                if not (yield from self._do(step, decide.proc_of(observed.state), start)):
+                if not (yield from self._do(step)):
                     return False
         except (MachineError, OSError) as error:
             yield from self._journal.take_back()  # unless a signal was sent
@@ -86,7 +84,7 @@ class _Walker:
             return False
         yield from self._look()
         unlocked = not self._request.traits.without_lock and not self._machine.holds(self._key)
-        if isinstance(self._observed.state, Lost) and unlocked and self._made_rundir():
+        if unlocked and decide.proc_of(self._observed.state) is not None and self._made_rundir():
             # The run directory was removed under it; now that it is there again there is a lock to take.
             if not (yield from _lock(self._request, self._journal.node, self._machine)):
                 return False
@@ -97,6 +95,9 @@ class _Walker:
         self._processes = yield from process_table()
         self._observed = observe.look_at(self._journal.node, self._processes, self._machine)
         self._journal.open(self._observed.record)
+
+    def _route(self) -> tuple[Step, ...]:
+        return decide.route(self._request, self._observed.state, self._journal.node).steps
 
     def _made_rundir(self) -> bool:
         node = self._journal.node
@@ -109,39 +110,20 @@ class _Walker:
         return True
 
     def _catch_up(self) -> Walk:
-        """What was on record when the node was chosen may have been replaced while we waited for the lock.
-
-        Then the new record counts: a restart of a node as it was does not bring back what another has just replaced.
-        """
-        known, node = self._request.recorded, self._journal.node
-        record = observe.recall(node, self._machine) if known is not None else None
+        """What was on record when the node was chosen may have been replaced while we waited for the lock."""
+        known = self._request.recorded
+        record = None if known is None else observe.recall(self._journal.node, self._machine)
         if record is None or record.node == known:
             return True
-        if self._request.traits.reconciles:
-            self._request = replace(self._request, recorded=record.node)
-        elif node == known and (record.node.name, record.node.preset) == (node.name, node.preset):
-            self._journal.node = record.node
-        else:
+        node = decide.resolve_again(self._request, self._journal.node, record.node)
+        if node is None:
             yield Refused(
                 self._key, "another multi has changed its settings meanwhile; check them and repeat the command"
             )
             return False
+        self._journal.node = node
+        self._request = replace(self._request, recorded=record.node)
         return True
-
-    def _lock_again(self) -> Generator[Want, Answer, bool | None]:
-        """Our lock file was removed while we waited. None when nothing that it kept out has come in."""
-        self._machine.unlock(self._key)
-        if not (yield from self._survey()):
-            return False
-        state = self._observed.state
-        running = decide.proc_of(state)
-        if running is not None:
-            yield Skipped(self._key, running.pid, "running: another multi was faster, after the lock file was removed")
-            return True
-        if isinstance(state, Unsure):
-            yield Refused(self._key, state.why)
-            return False
-        return None
 
     def _end_probes(self) -> Generator[Want, Answer, None]:
         """End the probes of a `multi` that was killed: no other waits for them, because the lock is ours now."""
@@ -151,18 +133,17 @@ class _Walker:
 
     # -- the steps -------------------------------------------------------------------------------
 
-    def _do(self, step: Step, proc: Proc | None, start: Start) -> Walk:  # noqa: C901, PLR0911, PLR0912 -- the table: one case a step
+    def _do(self, step: Step) -> Walk:  # noqa: C901, PLR0911, PLR0912 -- the table: one case a step
         journal, machine = self._journal, self._machine
-        pid = proc.pid if proc is not None else None
         match step:
             case steps.Skip(why, met):
-                yield Skipped(self._key, pid, why, met)
+                proc = decide.proc_of(self._observed.state)
+                yield Skipped(self._key, None if proc is None else proc.pid, why, met)
                 return met
             case steps.Rewrite():
                 if journal.record is not None:
                     yield from journal.save(replace(journal.record, node=journal.node, owner=None))  # our own, now
-                yield Skipped(self._key, pid, "runs on, with its new settings on record")
-                return True
+                return (yield from self._do(steps.Skip("runs on, with its new settings on record")))
             case steps.Refuse(why):
                 yield Refused(self._key, why)
                 return False
@@ -170,13 +151,14 @@ class _Walker:
                 return (yield from self._clear(why, keep=keep))
             case steps.Adopt():
                 return (yield from adopt(step, self._request, self._processes, journal, machine))
+            case steps.Spawn() if machine.holds(self._key):
+                return (yield from self._start.run())
             case steps.Spawn():
-                running = None if machine.holds(self._key) else (yield from self._lock_again())
-                return (yield from start.run()) if running is None else running
+                return (yield from self._lock_again())
             case steps.AwaitReady(found):
-                return (yield from start.resume(found, self._token_of(found)))
+                return (yield from self._start.resume(found, self._token_of(found)))
             case steps.AwaitUp():
-                return (yield from _await_up(journal.node, self._options.timeout, machine))
+                return (yield from self._await_up())
             case steps.AwaitDown(found):
                 return (yield from self._await_down(found))
             case steps.Resume(found):
@@ -191,6 +173,14 @@ class _Walker:
             case steps.Kill(found):
                 yield from journal.request(found, records.WANTED_STOPPED)
                 return (yield from self._end(found, AT_ONCE, first_sent=False, whole=True))
+
+    def _lock_again(self) -> Walk:
+        """Our lock file was removed while we waited: lock and look again before the start."""
+        self._machine.unlock(self._key)
+        if not (yield from self._survey()):
+            return False
+        step = decide.spawn_again(self._observed.state)
+        return (yield from self._start.run() if isinstance(step, steps.Spawn) else self._do(step))
 
     def _end(self, proc: Proc, schedule: Schedule, *, first_sent: bool, whole: bool = False) -> Walk:
         stop = Stop(proc, self._token_of(proc), self._journal, self._machine)
@@ -207,6 +197,26 @@ class _Walker:
         self._journal.clear(keep=keep)
         yield Cleared(self._key, why)
         return True
+
+    def _await_up(self) -> Walk:
+        """Look again and again: not every kernel reports that a pidfile appears."""
+        timeout, began = self._options.timeout, self._machine.now()
+        interval, doubt = _FIRST_LOOK, ""
+        while True:
+            now = self._machine.now()
+            if timeout is not None and now - began >= timeout:
+                yield Failed(self._key, None, f"not up after {timeout:g}s; 'multi status' says what it is")
+                return False
+            yield Wait(now + interval if timeout is None else min(now + interval, began + timeout), "ready", 0, began)
+            interval = min(interval * 1.5, _MOST_LOOK)
+            yield from self._look()
+            match self._route():
+                case (steps.AwaitUp(),):
+                    continue
+                case (steps.Refuse(why),) if why != doubt:
+                    doubt = why  # seen once, it can be of files that another command was just changing
+                case (step, *_):
+                    return (yield from self._do(step))
 
     def _await_down(self, proc: Proc) -> Walk:
         machine, timeout = self._machine, self._options.timeout
@@ -243,29 +253,6 @@ def _lock(request: Request, node: Node, machine: Machine) -> Walk:
             why = f"{what} for more than {node.lock_timeout:g}s; {hint}, or raise --lock-timeout"
             yield Failed(node.name, None, why, exit_code=EXIT_BUSY)
             return False
-
-
-def _await_up(node: Node, timeout: float | None, machine: Machine) -> Walk:
-    """Look again and again: not every kernel reports that a pidfile appears."""
-    began = machine.now()
-    interval, doubt = _FIRST_LOOK, ""
-    while True:
-        now = machine.now()
-        if timeout is not None and now - began >= timeout:
-            yield Failed(node.name, None, f"not up after {timeout:g}s; 'multi status' says what it is")
-            return False
-        yield Wait(now + interval if timeout is None else min(now + interval, began + timeout), "ready", 0, began)
-        interval = min(interval * 1.5, _MOST_LOOK)
-        processes = yield from process_table()
-        match observe.look_at(node, processes, machine).state:
-            case Up(proc, True) | Lost(proc):
-                yield Skipped(node.name, proc.pid, "running")
-                return True
-            case Unsure(why):
-                if why == doubt:  # observed twice; once can be of files that another command was just changing
-                    yield Refused(node.name, why)
-                    return False
-                doubt = why
 
 
 def _as_refusal(error: MachineError | OSError) -> MachineError:

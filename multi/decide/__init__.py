@@ -6,10 +6,21 @@
 
 from __future__ import annotations
 
-from multi.decide.resolve import Said, half_said, resolve, says_anew, with_explicit
-from multi.decide.table import COMMANDS, is_odd, needs_restart, proc_of, route
+from multi.decide.resolve import Said, half_said, resolve, resolve_again, resolve_lost, says_anew, with_explicit
+from multi.decide.table import (
+    ALREADY_RUNNING,
+    COMMANDS,
+    is_odd,
+    needs_restart,
+    proc_of,
+    route,
+    runs_elsewhere,
+    spawn_again,
+    stay,
+)
 
 __all__ = [
+    "ALREADY_RUNNING",
     "COMMANDS",
     "Said",
     "half_said",
@@ -17,7 +28,12 @@ __all__ = [
     "needs_restart",
     "proc_of",
     "resolve",
+    "resolve_again",
+    "resolve_lost",
     "route",
+    "runs_elsewhere",
     "says_anew",
+    "spawn_again",
+    "stay",
     "with_explicit",
 ]

@@ -1,11 +1,11 @@
-"""What is said now and what is on record -> the node that runs. Reads nothing."""
+"""What is said now and what is on record -> the node that runs; asked again under the node's lock. Reads nothing."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from multi.model.node import Known, Node
-from multi.model.request import Traits
+from multi.model.node import Command, Known, Node, Ready
+from multi.model.request import Request, Traits
 from multi.settings.table import BY_FIELD
 from multi.settings.values import merge
 from multi.value import dataclass, replace
@@ -72,3 +72,29 @@ def with_explicit(recorded: Node, asked: Node, explicit: frozenset[str]) -> Node
         kept = (pair for pair in recorded.env_read if pair[0] not in said)
         changes["env_read"] = (*kept, *asked.env_read)
     return replace(recorded, **changes)
+
+
+def resolve_again(request: Request, node: Node, recorded: Node) -> Node | None:
+    """The node that runs where another `multi` has put `recorded` on record since the request was made; None for none.
+
+    A restart of a node as it was does not bring back what another has just replaced, and what was typed for the old
+    command is not mixed with the new one.
+    """
+    if request.traits.reconciles:
+        return node
+    as_it_was = node == request.recorded and (node.name, node.preset) == (recorded.name, recorded.preset)
+    return recorded if as_it_was else None
+
+
+def resolve_lost(request: Request, node: Node, command: Command) -> Node:
+    """The node of a process that lost its record: the kernel tells its words, nothing tells its preset.
+
+    A bare command is ready when it lives. The words and the configuration override the kernel for a command that only
+    starts, and for the others if the process shows a title.
+    """
+    said = request.says and request.traits.spawns
+    if said and (request.traits.default_command or not isinstance(command, Known)):
+        return node
+    if isinstance(command, Known):
+        return replace(node, command=command, preset="exec", ready=Ready())
+    return replace(node, command=command)

@@ -36,9 +36,10 @@ so only after a stop was asked for, and otherwise reports the node as suspended:
 from __future__ import annotations
 
 from signal import SIGHUP
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from multi.decide import backoff
+from multi.model import record as records
 from multi.model.node import Unknown
 from multi.model.request import Request
 from multi.model.state import SUSPENDED, Dead, Down, Lost, State, Stopping, Unsure, Up
@@ -65,7 +66,11 @@ from multi.settings.table import BY_FIELD
 if TYPE_CHECKING:
     from multi.model.node import Node
     from multi.model.process import Proc
+    from multi.model.record import Record
     from multi.model.schedule import Schedule
+
+    Steps: TypeAlias = tuple[Step, ...]
+    Sure: TypeAlias = Down | Up | Stopping | Dead | Lost
 
 NOT_RUNNING = "not running"
 ALREADY_RUNNING = "already running"
@@ -77,14 +82,17 @@ SAY_IT = "give the worker's options, as for 'multi start'"
 
 def route(request: Request, state: State, node: Node) -> Route:
     """The steps from the observed state to what is asked. Raises `KeyError` for an unknown command."""
-    steps = _ROWS[request.command](request, state, node)
+    row = _ROWS[request.command]
+    if isinstance(state, Unsure):
+        return Route(node, (Refuse(state.why),))
+    steps = row(request, state, node)
     if isinstance(node.command, Unknown) and any(isinstance(step, Spawn) for step in steps):
         dead = f"{state.why}, and " if isinstance(state, Dead) else ""
         return Route(node, (Refuse(f"{dead}{node.command.why}; {SAY_IT}"),))
     return Route(node, (*_resume(request, state), *steps))
 
 
-def _resume(request: Request, state: State) -> tuple[Step, ...]:
+def _resume(request: Request, state: Sure) -> Steps:
     match state:
         case Up(proc, suspended=True) | Lost(proc, suspended=True) if request.traits.resumes:
             return (Resume(proc),)
@@ -94,11 +102,16 @@ def _resume(request: Request, state: State) -> tuple[Step, ...]:
             return ()
 
 
+def _adopt(state: Sure) -> Steps:
+    """A process that lost its files has them again before anything else is done to it."""
+    return (Adopt(state.proc, state.why),) if isinstance(state, Lost) else ()
+
+
 def _schedule(request: Request, node: Node) -> Schedule:
     return node.stop if request.signum is None else node.stop.starting_with(request.signum)
 
 
-def _start(request: Request, state: State, node: Node) -> tuple[Step, ...]:
+def _start(request: Request, state: Sure, node: Node) -> Steps:
     match state:
         case Down():
             return (Spawn(),)
@@ -110,13 +123,11 @@ def _start(request: Request, state: State, node: Node) -> tuple[Step, ...]:
             return end, Clear(keep=True), Spawn()
         case Dead(why):
             return Clear(why, keep=True), Spawn()
-        case Lost(proc, why):
-            return (Adopt(proc, why),)
-        case Unsure(why):
-            return (Refuse(why),)
+        case Lost():
+            return _adopt(state)
 
 
-def _run(request: Request, state: State, node: Node) -> tuple[Step, ...]:
+def _run(request: Request, state: Sure, node: Node) -> Steps:
     if (isinstance(state, Up) and state.ready) or isinstance(state, Lost):
         return (Refuse(runs_elsewhere(node.name)),)  # somebody else's, and none of ours to stay with and to stop
     return _start(request, state, node)
@@ -127,68 +138,39 @@ def runs_elsewhere(name: str) -> str:
     return f"{ALREADY_RUNNING}; 'multi stopwait {name}' stops it, then it can be run here"
 
 
-def _stop(request: Request, state: State, node: Node) -> tuple[Step, ...]:
-    first = _schedule(request, node).first
+def _stop(request: Request, state: Sure, node: Node) -> Steps:
     match state:
         case Down():
             return (Skip(NOT_RUNNING),)
-        case Up(proc):
-            return (Signal(proc, first, stop=True),)
-        case Stopping(proc, sent):
-            return (Skip(ALREADY_STOPPING),) if sent else (Signal(proc, first, stop=True),)
         case Dead(why):
             return (Clear(why),)
-        case Lost(proc, why):
-            return Adopt(proc, why), Signal(proc, first, stop=True)
-        case Unsure(why):
-            return (Refuse(why),)
+        case Stopping(sent=True):
+            return (Skip(ALREADY_STOPPING),)
+        case Up(proc) | Stopping(proc) | Lost(proc):
+            return *_adopt(state), Signal(proc, _schedule(request, node).first, stop=True)
 
 
-def _stopwait(request: Request, state: State, node: Node) -> tuple[Step, ...]:
-    schedule = _schedule(request, node)
+def _end(request: Request, state: Sure, node: Node) -> Steps:
     match state:
         case Down():
             return (Skip(NOT_RUNNING),)
-        case Up(proc) | Stopping(proc):
-            return Stop(proc, schedule), Clear()
         case Dead(why):
             return (Clear(why),)
-        case Lost(proc, why):
-            return Adopt(proc, why), Stop(proc, schedule), Clear()
-        case Unsure(why):
-            return (Refuse(why),)
+        case Up(proc) | Stopping(proc) | Lost(proc):
+            end = Kill(proc) if request.command == "kill" else Stop(proc, _schedule(request, node))
+            return *_adopt(state), end, Clear()
 
 
-def _restart(request: Request, state: State, node: Node) -> tuple[Step, ...]:
-    schedule = _schedule(request, node)
+def _restart(request: Request, state: Sure, node: Node) -> Steps:
     match state:
-        case Down():
-            return (Spawn(),)
-        case Up(proc) | Stopping(proc):
-            return Stop(proc, schedule, again=True), Clear(keep=True), Spawn()
-        case Dead(why):
-            return Clear(why, keep=True), Spawn()
-        case Lost(proc, why):
-            return Adopt(proc, why), Stop(proc, schedule, again=True), Clear(keep=True), Spawn()
-        case Unsure(why):
-            return (Refuse(why),)
+        case Down() | Dead():
+            return _start(request, state, node)
+        case Up(proc) | Stopping(proc) | Lost(proc):
+            stop = Stop(proc, _schedule(request, node), again=True)
+            return *_adopt(state), stop, Clear(keep=True), Spawn()
 
 
-def _kill(_request: Request, state: State, _node: Node) -> tuple[Step, ...]:
-    match state:
-        case Down():
-            return (Skip(NOT_RUNNING),)
-        case Up(proc) | Stopping(proc):
-            return Kill(proc), Clear()
-        case Dead(why):
-            return (Clear(why),)
-        case Lost(proc, why):
-            return Adopt(proc, why), Kill(proc), Clear()
-        case Unsure(why):
-            return (Refuse(why),)
-
-
-def _ensure(_request: Request, state: State, _node: Node) -> tuple[Step, ...]:  # noqa: PLR0911 -- one case a column
+def _ensure(request: Request, state: Sure, node: Node) -> Steps:  # noqa: PLR0911 -- one return a case
     match state:
         case Down():
             return (Skip(NOT_RUNNING),)
@@ -196,16 +178,14 @@ def _ensure(_request: Request, state: State, _node: Node) -> tuple[Step, ...]:  
             return (Skip(SUSPENDED, met=False),)
         case Up(ready=False, waits=waits) if waits:
             return (Skip(waits_for(waits)),)
-        case Up(proc, ready):
-            return (Skip(ALREADY_RUNNING),) if ready else (AwaitReady(proc),)
         case Stopping():
             return (Skip(ALREADY_STOPPING),)
-        case Dead():
-            return _come_back(state)
-        case Lost(proc, why):
-            return (Adopt(proc, why),)
-        case Unsure(why):
-            return (Refuse(why),)
+        case Dead(on_purpose=True):
+            return (Skip(STOPPED_ON_PURPOSE),)
+        case Dead(why, _, failures, ago) if (pause := backoff.remaining(failures, ago)) > 0:
+            return (Skip(f"{why}; it is tried again in {pause:.0f}s", met=False),)
+        case Up() | Dead() | Lost():
+            return _start(request, state, node)
 
 
 def waits_for(what: str) -> str:
@@ -213,24 +193,16 @@ def waits_for(what: str) -> str:
     return f"it runs, and waits for its {what}"
 
 
-def _come_back(dead: Dead) -> tuple[Step, ...]:
-    if dead.on_purpose:
-        return (Skip(STOPPED_ON_PURPOSE),)
-    pause = backoff.remaining(dead.failures, dead.ago)
-    if pause > 0:
-        return (Skip(f"{dead.why}; it is tried again in {pause:.0f}s", met=False),)
-    return Clear(dead.why, keep=True), Spawn()
-
-
-def _apply(request: Request, state: State, node: Node) -> tuple[Step, ...]:
+def _apply(request: Request, state: Sure, node: Node) -> Steps:
+    if isinstance(state, Stopping):
+        return _restart(request, state, node)
     if request.recorded is None or not isinstance(state, (Up, Lost)):
-        return _restart(request, state, node) if isinstance(state, Stopping) else _start(request, state, node)
+        return _start(request, state, node)
     if needs_restart(request.recorded, node):
         return _restart(request, state, node)
-    adopt = (Adopt(state.proc, state.why),) if isinstance(state, Lost) else ()
     rewrite = (Rewrite(),) if request.recorded != node else ()
     await_ready = (AwaitReady(state.proc),) if isinstance(state, Up) and not state.ready else ()
-    return (*adopt, *rewrite, *await_ready) or (Skip("as configured"),)
+    return (*_adopt(state), *rewrite, *await_ready) or (Skip("as configured"),)
 
 
 _RESTARTING = ("command", *(field for field, setting in BY_FIELD.items() if setting.restarts), "env_read")
@@ -247,7 +219,7 @@ _NO_SIGNAL = {
 }
 
 
-def _signal(request: Request, state: State, node: Node) -> tuple[Step, ...]:  # noqa: PLR0911 -- one return a case
+def _signal(request: Request, state: Sure, node: Node) -> Steps:
     signum = request.signum
     if signum is None:
         signum = node.dump_signal if request.command == "dump" else node.reload_signal
@@ -256,45 +228,67 @@ def _signal(request: Request, state: State, node: Node) -> tuple[Step, ...]:  # 
     match state:
         case Down():
             return (Refuse(NOT_RUNNING),)
-        case Up(ends_on_hup=True) if request.command == "reload" and signum == SIGHUP:
-            return (Refuse(ENDS_ON_HUP),)
-        case Up(proc) | Stopping(proc):
-            return (Signal(proc, signum),)
         case Dead(why):
             return (Refuse(f"{NOT_RUNNING}: {why}"),)
-        case Lost(proc, why):
-            return Adopt(proc, why), Signal(proc, signum)
-        case Unsure(why):
-            return (Refuse(why),)
+        case Up(ends_on_hup=True) if request.command == "reload" and signum == SIGHUP:
+            return (Refuse(ENDS_ON_HUP),)
+        case Up(proc) | Stopping(proc) | Lost(proc):
+            return *_adopt(state), Signal(proc, signum)
 
 
-def _up(_request: Request, state: State, _node: Node) -> tuple[Step, ...]:
+def _up(_request: Request, state: Sure, _node: Node) -> Steps:
     match state:
         case Up(_, True) | Lost():
             return (Skip("running"),)
         case Up() | Down() | Dead() | Stopping():
             return (AwaitUp(),)
-        case Unsure(why):
-            return (Refuse(why),)
 
 
-def _down(_request: Request, state: State, _node: Node) -> tuple[Step, ...]:
+def _down(_request: Request, state: Sure, _node: Node) -> Steps:
     match state:
         case Down() | Dead():
             return (Skip(NOT_RUNNING),)
         case Up(proc) | Stopping(proc) | Lost(proc):
             return (AwaitDown(proc),)
+
+
+def spawn_again(state: State) -> Step:
+    """The step in place of a `Spawn` whose lock was lost before it: another `multi` may have been faster."""
+    match state:
+        case Down() | Dead():
+            return Spawn()
+        case Up() | Stopping() | Lost():
+            return Skip("running: another multi was faster, after the lock file was removed")
         case Unsure(why):
-            return (Refuse(why),)
+            return Refuse(why)
+
+
+def stay(state: State, record: Record | None) -> Step:  # noqa: PLR0911 -- one return a case
+    """What `run` does about a node of its own, at first and when another command may have started it again.
+
+    It stays with its process (`AwaitDown`), starts what a restart that was cut off has stopped, leaves alone what was
+    stopped on purpose, and gives up where the node is gone and nobody asked for that.
+    """
+    match state:
+        case Up(proc) | Stopping(proc) | Lost(proc):
+            return AwaitDown(proc)
+        case Unsure(why) if record is None:
+            return Refuse(why)
+        case _ if record is None or record.desired == records.WANTED_STOPPED:
+            return Skip(STOPPED_ON_PURPOSE)
+        case _ if record.desired == records.RESTARTING:
+            return Spawn()
+        case _ if record.proc is not None:
+            return AwaitDown(record.proc)  # it ended just now: its status will be told
+        case Down():
+            return Refuse("it is down")
+        case Dead(why) | Unsure(why):
+            return Refuse(why)
 
 
 def proc_of(state: State) -> Proc | None:
     """The node's process, where one was proved."""
-    match state:
-        case Up(proc) | Stopping(proc) | Lost(proc):
-            return proc
-        case Down() | Dead() | Unsure():
-            return None
+    return state.proc if isinstance(state, (Up, Stopping, Lost)) else None
 
 
 def is_odd(state: State) -> bool:
@@ -306,9 +300,9 @@ _ROWS = {
     "start": _start,
     "run": _run,
     "stop": _stop,
-    "stopwait": _stopwait,
+    "stopwait": _end,
     "restart": _restart,
-    "kill": _kill,
+    "kill": _end,
     "ensure": _ensure,
     "apply": _apply,
     "signal": _signal,
