@@ -957,6 +957,19 @@ def test_g2_what_another_one_put_on_record_meanwhile_is_started(command: str) ->
     assert record_of(world).node == other
 
 
+def test_g8_a_file_that_a_users_record_names_meanwhile_is_opened_as_that_user() -> None:
+    """G8: root's restart waits for the lock, and the record of the node's user now names a file that only root reads."""
+    world = World()
+    node = node_of(uid="worker")
+    running(world, None, node)
+    world.files["/root/secret"] = Entry(b"KEY=value\n", uid=0, mode=0o600)
+    meanwhile = replace(record_of(world, node), node=replace(node, env_files=("/root/secret",)))
+    world.files[node.recordfile] = Entry(encode(meanwhile), uid=1000, mode=0o600)
+    events = list(walk([Task(node, Request("restart", recorded=node))], RunOptions(), world.fake()))
+    assert not only(events, Spawned)
+    assert "Permission denied" in only(events, Failed)[0].why
+
+
 def test_g2_words_beside_a_record_that_has_changed_are_refused() -> None:
     """G2: what was typed for the old command is not mixed with the new one; nothing is touched."""
     world = World()
