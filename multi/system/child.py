@@ -30,7 +30,7 @@ from typing import NoReturn
 
 from multi.machine import INSTANCE, INSTANCE_PID
 from multi.system import trusted_path
-from multi.system.local import candidates
+from multi.system.local import candidates, which
 
 LAUNCH = b"l"  # what is sent with each gate; the request follows through the gate
 ENDED = struct.Struct("=cIi")  # kind, number of the launch, status or errno
@@ -200,12 +200,11 @@ def become(gate_fd: int) -> None:
             _set_up_and_run(marshal.load(file), gate)  # noqa: S302 -- written by multi, whose copy we are
         except EOFError:
             return  # multi is gone, or has changed its mind
-        except StepError as error:
-            _say_failed(gate, error)
         except Exception as error:  # noqa: BLE001 -- whatever it is, it must be told, and must not run the caller's code
             name = getattr(error, "filename", None)
-            where = f" ({os.fsdecode(name)})" if name else ""
-            _say_failed(gate, StepError(f"cannot set the process up{where}", error, ""))
+            what = f"cannot set the process up ({os.fsdecode(name)})" if name else "cannot set the process up"
+            failed = error if isinstance(error, StepError) else StepError(what, error, "")
+            gate.sendall(marshal.dumps((failed.why, failed.hint, failed.errno)))
 
 
 def _set_up_and_run(request: Request, gate: socket.socket) -> None:
@@ -222,21 +221,14 @@ def _set_up_and_run(request: Request, gate: socket.socket) -> None:
         raise StepError(f"cannot execute {shown}", error, hint) from error
 
 
-def _say_failed(gate: socket.socket, error: StepError) -> None:
-    try:
-        gate.sendall(marshal.dumps((error.why, error.hint, error.errno)))
-    except OSError:
-        return  # multi is gone, so nobody is left to tell
-
-
 def _prepare(request: Request) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
     argv, env, logfile, workdir, identity, umask, nice, rlimits, output = request
     os.setpgid(0, 0)
-    for which, *limit in rlimits:
+    for number, *limit in rlimits:
         import resource
 
         hint = "only root may raise a hard limit; lower it in rlimit"
-        _step("cannot set a resource limit", hint, resource.setrlimit, which, limit)
+        _step("cannot set a resource limit", hint, resource.setrlimit, number, limit)
     if nice is not None:
         hint = "only root may go below the current value"
         _step(f"cannot set niceness {nice}", hint, os.setpriority, os.PRIO_PROCESS, 0, nice)
@@ -400,10 +392,10 @@ def _open_as_root(path: str, links: int) -> int:
 def find_program(word: bytes, env: dict[bytes, bytes]) -> bytes:
     """The file that `word` means, with the node's own PATH. Raises `StepError` naming what was looked for."""
     name, path = os.fsdecode(word), os.fsdecode(env.get(b"PATH", os.fsencode(os.defpath)))
+    found = which(name, path)
+    if found is not None:
+        return os.fsencode(found)
     files = [file for file in candidates(name, path) if os.path.isfile(file)]
-    for file in files:
-        if os.access(file, os.X_OK):
-            return os.fsencode(file)
     hint = "check --cmd and --executable"
     if files:
         hint = f"chmod +x {files[0]}, or check --uid"

@@ -52,22 +52,16 @@ def _slurp(path: str, limit: int) -> bytes:
 def look(pid: int) -> ProcessInfo | None:
     """One process but for what it carries, or None when there is none. May raise `OSError`."""
     try:
-        info, _, _ = _look(pid, _boottime(), with_instance=False)
+        return _look(pid, time.clock_gettime(time.CLOCK_BOOTTIME), with_instance=False)[0]
     except OSError as error:
         if _tells_nothing(error):
             raise
         return None
-    return info
-
-
-def _boottime() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _look(pid: int, boottime: float, *, with_instance: bool = True) -> tuple[ProcessInfo, bool, bool]:
     """One process, whether it is on its way out, and whether it is in the middle of execve(2). Raises `OSError`."""
     fields = _stat(pid)
-    uid = os.stat(f"/proc/{pid}").st_uid
     start_ticks = int(fields[19])
     # A leader that has ended while its threads go on shows as a zombie with more than one thread.
     ended = fields[0] in {b"Z", b"X", b"x"}
@@ -77,7 +71,7 @@ def _look(pid: int, boottime: float, *, with_instance: bool = True) -> tuple[Pro
         ppid=int(fields[1]),
         pgrp=int(fields[2]),
         session=int(fields[3]),
-        uid=uid,
+        uid=os.stat(f"/proc/{pid}").st_uid,
         gone=gone,
         age=max(0.0, boottime - start_ticks / _TICKS),
         suspended=fields[0] == b"T",
@@ -93,8 +87,10 @@ def _look(pid: int, boottime: float, *, with_instance: bool = True) -> tuple[Pro
             fields = _stat(pid)
             in_exec = fields[20] != b"0" and fields[48:49] == [_NO_WORDS_YET] and not cmdline(pid)
             environ = _environ(pid)
-        instance = _instance(environ or b"")
-    if uid == 0 and has_memory and with_instance and (instance is not None or os.geteuid() != 0):
+        if environ and _TOKEN in environ:
+            words = [word for word in environ.split(b"\0") if word.startswith(_PREFIX)]
+            instance = instance_of(dict(word.partition(b"=")[::2] for word in words))
+    if info.uid == 0 and has_memory and with_instance and (instance is not None or os.geteuid() != 0):
         # The kernel gives the directory of a process that may not be dumped to root (proc(5)): one between a change of
         # user and its execve(2), as at our gate, or one whose program has file capabilities.
         info = replace(info, uid=_status(pid, "Uid", 2) or 0)
@@ -148,13 +144,6 @@ def _environ_of_a_thread(pid: int) -> bytes | None:
     except OSError:
         return None
     return next(filter(None, (_environ(f"{pid}/task/{thread}") for thread in threads)), None)
-
-
-def _instance(raw: bytes) -> Instance | None:
-    """What the process carries of ours in its environment."""
-    if _TOKEN not in raw:
-        return None
-    return instance_of(dict(word.partition(b"=")[::2] for word in raw.split(b"\0") if word.startswith(_PREFIX)))
 
 
 def _put_in_file_id(infos: dict[int, ProcessInfo]) -> None:
@@ -238,10 +227,10 @@ def table() -> tuple[dict[int, ProcessInfo], bool]:
     process in the middle of execve(2) is looked at again afterwards: until then nothing tells whose it is.
     """
     _prove_procfs()
-    boottime = _boottime()
+    boottime = time.clock_gettime(time.CLOCK_BOOTTIME)
     found: dict[int, ProcessInfo] = {}
     deadline = time.monotonic() + _EXEC_SECONDS
-    ended = True
+    ended = False
     for _ in range(LISTINGS):
         new = [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in found]
         ended = False

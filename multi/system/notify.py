@@ -27,7 +27,7 @@ class Notifications:
         self._processes = processes
         self._watches = watches
         self._launcher = launcher
-        self._listeners: dict[str, tuple[socket.socket, str]] = {}  # and the file to remove afterwards
+        self._listeners: dict[str, tuple[socket.socket, str]] = {}  # and what belongs in NOTIFY_SOCKET
 
     def address(self, key: str, token: str) -> str:
         """Open the node's notification socket. On Linux its name is abstract (unix(7)), so no file is left.
@@ -38,14 +38,14 @@ class Notifications:
         try:
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             try:
-                address, path = _bind(listener, token)
+                address = _bind(listener, token)
             except OSError:
                 listener.close()
                 raise
         except OSError as error:
             raise cannot(f"cannot listen for what {key} says", error) from error
         listener.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
-        self._listeners[key] = listener, path
+        self._listeners[key] = listener, address
         self._poller.add(listener.fileno(), partial(self._receive, key, listener))
         return address
 
@@ -79,29 +79,28 @@ class Notifications:
     def release(self, key: str) -> None:
         if key not in self._listeners:
             return
-        listener, path = self._listeners.pop(key)
+        listener, address = self._listeners.pop(key)
         self._poller.drop(listener.fileno())
         listener.close()
-        if path:
-            files.remove(path)
-            os.rmdir(os.path.dirname(path))
+        if address.startswith("/"):
+            files.remove(address)
+            os.rmdir(os.path.dirname(address))
 
     def close(self) -> None:
         for key in list(self._listeners):
             self.release(key)
 
 
-def _bind(listener: socket.socket, token: str) -> tuple[str, str]:
-    """Address for NOTIFY_SOCKET, and the file to remove afterwards."""
+def _bind(listener: socket.socket, token: str) -> str:
     if LINUX:
         listener.bind(f"\0multi-{token}")
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        return f"@multi-{token}", ""
+        return f"@multi-{token}"
     import tempfile
 
     address = f"{tempfile.mkdtemp(prefix='multi-')}/notify"
     listener.bind(address)
-    return address, address
+    return address
 
 
 def _close_received(ancillary: list[tuple[int, int, bytes]]) -> None:

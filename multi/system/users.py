@@ -44,19 +44,12 @@ class Users:
         if launch.uid is not None or launch.gid is not None:
             uid, gid, groups, login, home = self.identity(launch.uid, launch.gid)
             if os.geteuid() not in {0, uid}:
-                raise MachineError(
-                    f"cannot start as {launch.uid or launch.gid}",
-                    "only root can start a node as another user",
-                    "run multi as root, or leave --uid and --gid out",
-                    errno.EPERM,
-                )
+                what, why = f"cannot start as {launch.uid or launch.gid}", "only root can start a node as another user"
+                raise MachineError(what, why, "run multi as root, or leave --uid and --gid out", errno.EPERM)
             if os.geteuid() != 0 and gid not in {os.getegid(), *os.getgroups()}:
-                raise MachineError(
-                    f"cannot start with the group {launch.gid or gid}",
-                    "only root can give a node a group that its user is not in",
-                    "run multi as root, or give a --gid that this user has",
-                    errno.EPERM,
-                )
+                why = "only root can give a node a group that its user is not in"
+                hint = "run multi as root, or give a --gid that this user has"
+                raise MachineError(f"cannot start with the group {launch.gid or gid}", why, hint, errno.EPERM)
             if os.geteuid() == 0 or gid != os.getegid():
                 identity = (uid, gid, groups)
             if os.geteuid() == 0 and launch.uid is not None:
