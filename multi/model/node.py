@@ -11,14 +11,14 @@ from typing import TypeAlias
 from multi.model.schedule import Schedule
 from multi.value import dataclass
 
+# The kinds of proof that a started node works, and what is said with each.
+PROOFS = {"alive": "", "notify": "", "log": "REGEX", "tcp": "[HOST:]PORT", "file": "PATH", "exec": "COMMAND"}
+PROOF_FORMS = tuple(f"{kind}:{what}" if what else kind for kind, what in PROOFS.items())
+
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """How a started node proves that it works.
-
-    `kind` is one of ``alive notify log tcp file exec``; `what` is the regex, ``HOST:PORT``, path or
-    shell-quoted command that belongs to it, empty for ``alive`` and ``notify``.
-    """
+    """How a started node proves that it works: a `kind` of `PROOFS`, with the regex, address, path or command."""
 
     kind: str = "alive"
     what: str = ""

@@ -182,7 +182,7 @@ class _Table:
 
     values: dict[str, object] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
-    seen: tuple[Document, tuple[str, ...]] | None = None
+    last: tuple[Document, tuple[str, ...]] | None = None
 
     def layer(self, source: str) -> Layer:
         values = {key: value for key, value in self.values.items() if key not in _GROUP_KEYS}
@@ -191,8 +191,8 @@ class _Table:
 
     def error(self, why: str, hint: str) -> ConfigError:
         """Build the error about the whole table, where it was last seen."""
-        assert self.seen is not None  # noqa: S101 -- a table without a file has no mistake
-        doc, keys = self.seen
+        assert self.last is not None  # noqa: S101 -- a table without a file has no mistake
+        doc, keys = self.last
         return doc.error(keys, why, hint)
 
 
@@ -309,7 +309,7 @@ def _merge(
         old = table.values.get(key)
         table.values[key] = value if setting is None or old is None else merge(setting, old, value)
         table.origins[key] = f"{doc.path} {_title(keys)}"
-    table.seen = doc, keys
+    table.last = doc, keys
 
 
 def _typed(doc: Document, keys: tuple[str, ...], value: object) -> object:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from multi.errors import ConfigError, MultiError, UsageError
 from multi.model import schedule
-from multi.model.node import Ready
+from multi.model.node import PROOF_FORMS, PROOFS, Ready
 from multi.settings.table import Setting
 from multi.text import nearest, quoted
 
@@ -30,7 +30,7 @@ LIMITS = (
     "NPROC", "NPTS", "RSS", "RTPRIO", "RTTIME", "SBSIZE", "SIGPENDING", "STACK", "SWAP", "VMEM",
 )
 # fmt: on
-_READY_EXAMPLE = "it can be alive, notify, log:REGEX, tcp:[HOST:]PORT, file:PATH or exec:COMMAND"
+_PROOFS = f"it can be {', '.join(PROOF_FORMS)}"
 
 
 class _BadValueError(Exception):
@@ -362,12 +362,13 @@ def _choice(setting: Setting, value: object) -> str:
 
 def _ready(_: Setting, value: object) -> Ready:
     if not isinstance(value, str):
-        raise _BadValueError(f"is {_typename(value)}, not a proof of readiness", _READY_EXAMPLE)
+        raise _BadValueError(f"is {_typename(value)}, not a proof of readiness", _PROOFS)
     kind, colon, what = _checked(value).partition(":")
+    if kind not in PROOFS:
+        raise _BadValueError(f"{quoted(value)} is not a proof of readiness", _PROOFS)
+    if colon and not PROOFS[kind]:
+        raise _BadValueError(f"{quoted(value)} says too much", f"write just {kind}")
     match kind:
-        case "alive" | "notify":
-            if colon:
-                raise _BadValueError(f"{quoted(value)} says too much", f"write just {kind}")
         case "log":
             _regex(what)
         case "tcp":
@@ -378,8 +379,6 @@ def _ready(_: Setting, value: object) -> Ready:
         case "exec":
             if not _split(what):
                 raise _BadValueError("exec: needs a command", "write it like exec:'curl -fs localhost:8000'")
-        case _:
-            raise _BadValueError(f"{quoted(value)} is not a proof of readiness", _READY_EXAMPLE)
     return Ready(kind, what)
 
 

@@ -25,10 +25,10 @@ from multi.model.node import Ready
 from multi.model.schedule import Schedule
 from multi.settings import presets
 from multi.settings.presets import Preset
-from multi.settings.table import BY_FLAG
+from multi.settings.table import BY_FLAG, SETTINGS
 from workers import redis_server, started, text, wait_for, wanted
 
-SHIPPED = ("celery", "celery-beat", "dramatiq", "exec", "gunicorn", "huey", "rq")
+SHIPPED = tuple(sorted(path.stem for path in Path(presets.SHIPPED).glob("*.toml")))
 
 
 def infos(parameters: list[click.Parameter]) -> tuple[set[str], set[str], set[frozenset[str]]]:
@@ -360,7 +360,7 @@ def test_available_names_every_preset_once(tmp_path: Path) -> None:
 
 def test_an_unknown_preset_names_the_nearest_and_all() -> None:
     """A typo is answered with what was meant."""
-    everything = "there are celery, celery-beat, dramatiq, exec, gunicorn, huey, rq"
+    everything = f"there are {', '.join(SHIPPED)}"
     assert message("celry") == f"preset 'celry': does not exist; did you mean 'celery'? {everything}"
     assert message("zzz") == f"preset 'zzz': does not exist; {everything}"
     assert message("../presets/celery") == f"preset '../presets/celery': does not exist; {everything}"
@@ -443,7 +443,7 @@ WRONG = [
         "ready_fallback = 'x'",
         (
             "1: ready_fallback: 'x' is not a proof of readiness; "
-            "it can be alive, notify, log:REGEX, tcp:[HOST:]PORT, file:PATH or exec:COMMAND"
+            "it can be alive, notify, log:REGEX, tcp:[HOST:]PORT, file:PATH, exec:COMMAND"
         ),
     ),
     ("fills_codes = 'yes'", "1: fills_codes: is not true or false; write it without quotes"),
@@ -459,9 +459,8 @@ WRONG = [
     (
         "[defaults]\npreset = 'x'",
         (
-            "2: defaults.preset: 'preset' is not a setting that a preset can have; it can be executable, append, "
-            "pidfile, logfile, workdir, uid, gid, umask, nice, env, env_file, rlimit, stop_schedule, kill_mode, ready, "
-            "ready_timeout, startsecs, lock_timeout, root, reload_signal"
+            "2: defaults.preset: 'preset' is not a setting that a preset can have; it can be "
+            + ", ".join(name for name in SETTINGS if name not in {"preset", "cmd"})
         ),
     ),
     (
@@ -476,7 +475,7 @@ WRONG = [
         "extends = 'celry'",
         (
             "1: extends: preset 'celry' does not exist; did you mean 'celery'? "
-            "there are celery, celery-beat, dramatiq, exec, gunicorn, huey, mine, rq"
+            f"there are {', '.join(sorted((*SHIPPED, 'mine')))}"
         ),
     ),
 ]

@@ -13,7 +13,6 @@ ALLOWED = {
     "celery_ready.py": "the plug-in, which runs in Celery's worker",
     "system/plugin.py": "whether the plug-in is installed in the worker's Python",
     "settings/table.py": "the default preset, and its rows for the reference",
-    "settings/presets.py": "the directory names of the presets that come with multi",
     "words/names.py": "the default prefix of counted nodes",
     "cli/manual.py": "help texts",
 }

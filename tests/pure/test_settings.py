@@ -120,7 +120,7 @@ BAD = [
         "yes",
         (
             "--ready: 'yes' is not a proof of readiness; "
-            "it can be alive, notify, log:REGEX, tcp:[HOST:]PORT, file:PATH or exec:COMMAND"
+            "it can be alive, notify, log:REGEX, tcp:[HOST:]PORT, file:PATH, exec:COMMAND"
         ),
     ),
     ("ready", "alive:x", "--ready: 'alive:x' says too much; write just alive"),
@@ -208,7 +208,7 @@ TOML_BAD = [
         80,
         (
             "m.toml:1: x: is an integer, not a proof of readiness; "
-            "it can be alive, notify, log:REGEX, tcp:[HOST:]PORT, file:PATH or exec:COMMAND"
+            "it can be alive, notify, log:REGEX, tcp:[HOST:]PORT, file:PATH, exec:COMMAND"
         ),
     ),
 ]
