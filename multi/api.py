@@ -205,39 +205,29 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
 
     local = _local()
     here = local.surroundings()
-    _refuse_nowhere(form, selection.nodes, here.cwd)
+    is_here = forms.find(form).here
+    without = [node.short for node in selection.nodes if node.workdir is None]
+    if is_here and without and not here.cwd:
+        why = "have no workdir, and the current directory has been removed"
+        raise UsageError(" ".join(without[:10]), why, "change to a directory that exists, or give --workdir")
     nodes = [_with_values(node, local) for node in selection.nodes]
-    order = forms.Order(nodes=nodes, program=(here.python, "-m", "multi"))
-    if forms.find(form).here:
+    fallbacks: Mapping[str, Fallback] = {}
+    if is_here:
         with _opened(None) as machine:
             fallbacks = _fallbacks_here(selection, machine)
         me = None if here.uid == 0 else local.user_name(here.uid)
         path = here.environ.get("PATH", "")
-        nodes = [fallbacks[node.name].instead(node) if node.name in fallbacks else node for node in nodes]
-        order = replace(
-            order,
-            nodes=[
-                replace(
-                    node,
-                    command=Known((local.program(node.words[0], dict(node.env).get("PATH") or path), *node.words[1:])),
-                    workdir=node.workdir or here.cwd,
-                    uid=node.uid or me,
-                )
-                for node in nodes
-            ],
-            remarks={name: each.note for name, each in fallbacks.items()},
-        )
-    return forms.find(form).files(order)
-
-
-def _refuse_nowhere(form: str, nodes: Sequence[Node], cwd: str) -> None:
-    """A supervisor of this machine starts a node in the directory that it would be started in here and now."""
-    from multi.export import find
-
-    without = [node.short for node in nodes if node.workdir is None]
-    if find(form).here and without and not cwd:
-        why = "have no workdir, and the current directory has been removed"
-        raise UsageError(" ".join(without[:10]), why, "change to a directory that exists, or give --workdir")
+        nodes = [
+            replace(
+                fallbacks[node.name].instead(node) if node.name in fallbacks else node,
+                command=Known((local.program(node.words[0], dict(node.env).get("PATH") or path), *node.words[1:])),
+                workdir=node.workdir or here.cwd,
+                uid=node.uid or me,
+            )
+            for node in nodes
+        ]
+    remarks = {name: each.note for name, each in fallbacks.items()}
+    return forms.find(form).files(forms.Order(nodes=nodes, program=(here.python, "-m", "multi"), remarks=remarks))
 
 
 def export_mode(form: str, selection: Selection) -> int:

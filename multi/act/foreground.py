@@ -26,7 +26,7 @@ from multi.text import plural
 from multi.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from multi.machine import Happening, Machine
     from multi.model.node import Node
@@ -37,33 +37,13 @@ _LOOK_AGAIN = 0.5  # seconds between two looks at a node whose lock cannot be wa
 
 def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Iterator[Event]:
     """Start, stay, stop. Ends when the nodes have ended; one stream of events."""
-    mine = {node.name: node for node in nodes}
     # A node that is being started or stopped has nothing to reload.
     options = replace(options, deaf_to=(signal.SIGHUP,), runner=_self(machine))
-    stop = Request("stopwait")
-    sound = True
     machine.answer_watchdog()
-    for event in walk([Task(node, Request("start")) for node in nodes], options, machine):
-        match event:
-            case Skipped(name, pid, _, True) | Adopted(name, pid):
-                del mine[name]  # another command started it, so it is not ours to stop
-                sound = False
-                yield Failed(name, pid, decide.runs_elsewhere(name))
-            case Interrupted(signum):
-                stop = _request(signum)
-                sound = False
-            case Failed() | Refused():
-                sound = False
-                yield event
-            case _:
-                yield event
-    if sound:
-        machine.tell(f"READY=1\nSTATUS={plural(len(mine), 'node')} running")
-        watch = _Watch(list(mine.values()), options, machine)
-        yield from watch.run()
-        mine, stop = watch.nodes, watch.request
+    watch = _Watch(nodes, options, machine)
+    yield from watch.run()
     machine.tell("STOPPING=1\nSTATUS=stopping the nodes")
-    yield from _stop(list(mine.values()), stop, options, machine)
+    yield from _stop(list(watch.nodes.values()), watch.request, options, machine)
 
 
 def _self(machine: Machine) -> Proc | None:
@@ -96,13 +76,13 @@ def _stop(nodes: Sequence[Node], request: Request, options: RunOptions, machine:
 
 
 class _Watch:
-    """The time between start and stop. In the end `nodes` are those to be stopped, `request` says how."""
+    """The time before the stop. In the end `nodes` are those to be stopped, `request` says how."""
 
     def __init__(self, nodes: Sequence[Node], options: RunOptions, machine: Machine) -> None:
         self._options = options
         self._machine = machine
         self._procs: dict[str, Proc] = {}
-        self._again = {node.name: machine.now() for node in nodes}  # nodes to look at, and when
+        self._again: dict[str, float] = {}  # nodes to look at, and when
         self._over = False
         self._asked = False  # whether it is over because somebody asked for it
         self.nodes = {node.name: node for node in nodes}
@@ -110,6 +90,10 @@ class _Watch:
 
     def run(self) -> Iterator[Event]:
         """Until other commands have stopped all nodes, one has ended by itself, or a signal asks for the end."""
+        yield from self._start(self.nodes)
+        if self._over:
+            return
+        self._machine.tell(f"READY=1\nSTATUS={plural(len(self.nodes), 'node')} running")
         self._over = self._machine.terminal_gone()
         while True:
             yield from self._look()
@@ -172,7 +156,7 @@ class _Watch:
                     self._procs[name] = proc
                     self._machine.watch(name, proc)
                 case Spawn():
-                    yield from self._start_again(name)
+                    yield from self._start((name,), again=True)
                 case Skip():
                     del self.nodes[name]
                     yield Gone(name, 0, 0.0)
@@ -180,17 +164,19 @@ class _Watch:
                     self._over = True
                     yield Failed(name, None, why, logfile=self.nodes[name].logfile)
 
-    def _start_again(self, name: str) -> Iterator[Event]:
-        """The command that stopped the node to restart it was cut off, so we start it."""
-        for event in walk([Task(self.nodes[name], Request("start"))], self._options, self._machine):
+    def _start(self, names: Iterable[str], *, again: bool = False) -> Iterator[Event]:
+        """Start nodes; `again` for one whose restart by another command was cut off."""
+        for event in walk([Task(self.nodes[name], Request("start")) for name in names], self._options, self._machine):
             match event:
+                case Skipped(name, pid, _, True) | Adopted(name, pid) if not again:
+                    del self.nodes[name]  # another command started it, so it is not ours to stop
+                    self._over = True
+                    yield Failed(name, pid, decide.runs_elsewhere(name))
                 case Interrupted(signum):
                     self.request = _request(signum)
                     self._over = True
-                case Failed() | Refused():
-                    self._over = True
-                    yield event
                 case _:
+                    self._over = self._over or isinstance(event, (Failed, Refused))
                     yield event
         # The walk has dropped what else happened meanwhile.
         self._again = dict.fromkeys(self.nodes, self._machine.now())

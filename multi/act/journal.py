@@ -10,7 +10,7 @@ from multi.codec import encode
 from multi.machine import File, FileWrite, MachineError
 from multi.model import record as records
 from multi.model.event import Adopted, Skipped
-from multi.model.node import Unknown
+from multi.model.node import Known
 from multi.model.record import Record
 from multi.value import replace
 
@@ -41,24 +41,10 @@ class Journal:
         self._unasked: Record | None = None  # what was on record before a request of which the node knows nothing yet
         self._noted = float("-inf")  # when a status was put on record last
 
-    def open(self, found: Record | None) -> None:
-        """Begin with the record of a look."""
-        self.found = self.record = found
-
     def save(self, record: Record, pid: int | None = None) -> Writing:
         """Write the record, and the pidfile where there is a `pid` for it. Raises `MachineError`."""
-        writes = [_write_of(record)]
-        if pid is not None:
-            writes.append(self._pidfile_of(pid))
-        yield WriteWait(tuple(writes))
+        yield WriteWait((_write_of(record), *(() if pid is None else (_pidfile_of(self.node, pid),))))
         self.record = record
-
-    def write_pid(self, pid: int) -> Writing:
-        """Write the pidfile alone. Raises `MachineError`."""
-        yield WriteWait((self._pidfile_of(pid),))
-
-    def _pidfile_of(self, pid: int) -> FileWrite:
-        return FileWrite(self.node.pidfile, records.encode_pid(pid), self.node.uid, self.node.gid)
 
     def request(self, proc: Proc, desired: str) -> Writing:
         """Put on record what is asked of the node before it is done, so that a command that is cut off can be resumed.
@@ -184,28 +170,27 @@ def adopt(step: Adopt, request: Request, processes: ProcessTable, journal: Journ
     """Give the process its files again. If it is to be ended, a file that cannot be written does not prevent that."""
     proc, node, old = step.proc, journal.node, journal.record
     runs = decide.resolve_lost(request, node, observe.command_of(proc.pid, machine)) if old is None else old.node
-    writing: Writing
-    if isinstance(runs.command, Unknown):  # a record would have to make up a command, and a start would run that
-        data = records.encode_pid(proc.pid)
-        there = machine.read(node.pidfile, records.PIDFILE_LIMIT)
-        if isinstance(there, File) and there.data == data:
-            if request.traits.spawns:
-                yield Skipped(node.name, proc.pid, decide.ALREADY_RUNNING)
-            return True
-        writing = journal.write_pid(proc.pid)
-    else:
-        record = Record(
-            node=runs,
-            proc=proc,
-            token=observe.adopted_token(proc, processes) or journal.token_of(proc, processes),
-            started=processes.wall - processes.by_pid[proc.pid].age,
-            restarts=0 if old is None else old.restarts,
-            owner=None if old is None else old.owner,
-            runner=None if old is None else old.runner,
-        )
-        writing = journal.save(record, proc.pid)
+    known = isinstance(runs.command, Known)
+    pidfile = _pidfile_of(node, proc.pid)
+    there = machine.read(node.pidfile, records.PIDFILE_LIMIT)
+    if not known and isinstance(there, File) and there.data == pidfile.data:
+        if request.traits.spawns:
+            yield Skipped(node.name, proc.pid, decide.ALREADY_RUNNING)
+        return True
+    record = Record(
+        node=runs,
+        proc=proc,
+        token=observe.adopted_token(proc, processes) or journal.token_of(proc, processes),
+        started=processes.wall - processes.by_pid[proc.pid].age,
+        restarts=0 if old is None else old.restarts,
+        owner=None if old is None else old.owner,
+        runner=None if old is None else old.runner,
+    )
     try:
-        yield from writing
+        if known:
+            yield from journal.save(record, proc.pid)
+        else:  # a record would have to make up a command, and a start would run that
+            yield WriteWait((pidfile,))
     except MachineError:
         if not request.traits.ends:
             raise
@@ -216,6 +201,10 @@ def adopt(step: Adopt, request: Request, processes: ProcessTable, journal: Journ
 
 def _status(text: str) -> dict[str, str]:
     return {"status": text.replace("\0", "?")} if text else {}  # a datagram may hold a NUL, a record may not
+
+
+def _pidfile_of(node: Node, pid: int) -> FileWrite:
+    return FileWrite(node.pidfile, records.encode_pid(pid), node.uid, node.gid)
 
 
 def _write_of(record: Record) -> FileWrite:

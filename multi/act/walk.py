@@ -94,7 +94,7 @@ class _Walker:
     def _look(self) -> Generator[Want, Answer, None]:
         self._processes = yield from process_table()
         self._observed = observe.look_at(self._journal.node, self._processes, self._machine)
-        self._journal.open(self._observed.record)
+        self._journal.found = self._journal.record = self._observed.record
 
     def _route(self) -> tuple[Step, ...]:
         return decide.route(self._request, self._observed.state, self._journal.node).steps

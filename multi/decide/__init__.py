@@ -6,12 +6,11 @@
 
 from __future__ import annotations
 
-from multi.decide.resolve import Said, half_said, resolve, resolve_again, resolve_lost, says_anew, with_explicit
+from multi.decide.resolve import Said, resolve, resolve_again, resolve_lost, with_explicit
 from multi.decide.table import (
     ALREADY_RUNNING,
     COMMANDS,
     is_odd,
-    needs_restart,
     proc_of,
     route,
     runs_elsewhere,
@@ -23,16 +22,13 @@ __all__ = [
     "ALREADY_RUNNING",
     "COMMANDS",
     "Said",
-    "half_said",
     "is_odd",
-    "needs_restart",
     "proc_of",
     "resolve",
     "resolve_again",
     "resolve_lost",
     "route",
     "runs_elsewhere",
-    "says_anew",
     "spawn_again",
     "stay",
     "with_explicit",

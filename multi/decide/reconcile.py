@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from multi.decide.table import route
 from multi.model.node import Node
@@ -51,8 +51,8 @@ def differences(tasks: Sequence[Task], states: Sequence[State]) -> tuple[Differe
         verb = _verb(route(request, state, node).steps, removed=removed)
         if not verb:
             continue
-        before = request.recorded if verb in {"restart", "update"} else None
-        changes = () if before is None else _changes(before, node)
+        before = request.recorded
+        changes = _changes(before, node) if before is not None and verb in {"restart", "update"} else ()
         why = getattr(state, "why", "") or (SUSPENDED if verb == "update" and not changes else "")
         if removed:
             pidfile = pidfiles.get(node.name, "")
@@ -76,22 +76,17 @@ def _changes(running: Node, wanted: Node) -> tuple[tuple[str, object, object], .
     """What differs, by the names of the settings."""
     from multi.settings.table import BY_FIELD
 
-    pairs = ((name, getattr(running, name), getattr(wanted, name)) for name in Node.__annotations__)
-    found: list[tuple[str, object, object]] = [
-        (BY_FIELD[name].name if name in BY_FIELD else name, old, new)
-        for name, old, new in pairs
-        if old != new and name not in {"env", "env_read"}
-    ]
+    found: list[tuple[str, object, object]] = []
+    for name in Node.__annotations__:
+        old, new = getattr(running, name), getattr(wanted, name)
+        if old != new and name not in {"env", "env_read"}:
+            found.append((BY_FIELD[name].name if name in BY_FIELD else name, old, new))
     before, after = ({**dict(node.env_read), **dict(node.env)} for node in (running, wanted))
     for name in dict.fromkeys((*before, *after)):
-        if name not in before or name not in after or before[name] != after[name]:
-            old, new = _of_variable(before, name), _of_variable(after, name)
+        # Its value may be a secret.
+        old, new = (
+            ("taken away" if env[name] is None else "a value") if name in env else None for env in (before, after)
+        )
+        if old != new or before[name] != after[name]:
             found.append((f"env.{name}", old, new if new != old else "another value"))
     return tuple(found)
-
-
-def _of_variable(env: Mapping[str, str | None], name: str) -> str | None:
-    """What can be said of a variable to anybody."""
-    if name not in env:
-        return None
-    return "taken away" if env[name] is None else "a value"

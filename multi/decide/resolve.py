@@ -26,10 +26,6 @@ class Said:
     command: bool
     words: bool
 
-    def of(self, node: Node) -> Said:
-        """The same of the node with the files that it really has."""
-        return replace(self, node=node)
-
 
 def says_anew(traits: Traits, said: Said, recorded: Node | None) -> bool:
     """Whether the words or the configuration, not the record, say how the node runs from now on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from multi import observe
@@ -26,26 +27,21 @@ class Finder:
         """Read nothing yet."""
         self._words = words
         self._machine = machine
-        self._defaults: tuple[str, ...] | None = None
         self._listings: dict[str, frozenset[str]] = {}
-        self._processes: ProcessTable | None = None
 
-    @property
+    @cached_property
     def processes(self) -> ProcessTable:
         """The process table, read once however many nodes are looked for in it."""
-        if self._processes is None:
-            self._processes = self._machine.processes()
-        return self._processes
+        return self._machine.processes()
 
     def unnamed(self) -> tuple[tuple[str, ...], str | None]:
         """The run directories of the nodes that nobody names, and the user who asks for them."""
         where = self._words.unnamed()
-        return tuple(dict.fromkeys((where.rundir, *(() if where.said else self._rundirs())))), where.uid
+        return tuple(dict.fromkeys((where.rundir, *(() if where.said else self._rundirs)))), where.uid
 
+    @cached_property
     def _rundirs(self) -> tuple[str, ...]:
-        if self._defaults is None:
-            self._defaults = self._words.default_rundirs()
-        return self._defaults
+        return self._words.default_rundirs()
 
     def recall(self, node: Node) -> Record | None:
         """What is on record of a node; nothing of one whose user is unknown, which the command itself tells."""
@@ -59,7 +55,7 @@ class Finder:
         if not nobody_said("pidfile", sources):
             return []
         base = node.pidfile.rpartition("/")[2]
-        return [replace(node, pidfile=f"{rundir}/{base}") for rundir in self._rundirs() if rundir != node.rundir]
+        return [replace(node, pidfile=f"{rundir}/{base}") for rundir in self._rundirs if rundir != node.rundir]
 
     def _has_files(self, node: Node) -> bool:
         """Whether there is a pidfile or record of that name."""
@@ -81,7 +77,7 @@ class Finder:
         if not there or (said and node in there):
             return node
         if len(there) > 1:
-            raise either(node.short, there[0], there[1])
+            raise either(node.short, *there[:2])
         return there[0]
 
     def refuse_namesake(self, node: Node, sources: Mapping[str, str]) -> None:
@@ -108,13 +104,16 @@ class Finder:
 
         Its command may be started again as that user. What another user's process says, root must not even listen to.
         """
-        me = self._machine.me()
+        uid = self.uid_of(node)
+        infos = () if uid is None else observe.main_token_holders(node, self.processes, uid, self._machine.me())
+        return infos[0].proc.pid if infos else None
+
+    def uid_of(self, node: Node) -> int | None:
+        """Whom the node is to run as; None where there is no such user, which its start tells."""
         try:
-            uid = me.uid if node.uid is None else self._machine.uid_of(node.uid)
+            return self._machine.me().uid if node.uid is None else self._machine.uid_of(node.uid)
         except MachineError:
             return None
-        infos = observe.main_token_holders(node, self.processes, uid, me)
-        return infos[0].proc.pid if infos else None
 
     def lost(self, rundirs: Sequence[str], known: Mapping[str, Node]) -> list[Node]:
         """The nodes that run with a pidfile in one of these directories, and have no record there."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from multi import observe
 from multi.decide.resolve import Said, half_said, resolve, says_anew, with_explicit
 from multi.errors import ConfigError, NotPermittedError, UsageError
-from multi.machine import File, MachineError
+from multi.machine import File
 from multi.model.node import Ready, Unknown
 from multi.model.request import Fallback
 from multi.selection.finder import Finder, either
@@ -65,7 +65,7 @@ class Records:
             if self._traits.spawns and says_anew(self._traits, said, None):
                 self._finder.refuse_namesake(one, expansion.sources[one.name])
             else:
-                said = said.of(self._finder.found(one, expansion.sources[one.name]))
+                said = replace(said, node=self._finder.found(one, expansion.sources[one.name]))
             if self._traits.nodes_from == "words now":
                 nodes.append(one)
                 continue
@@ -147,7 +147,7 @@ class Records:
         except UsageError:
             pass  # each node has a directory of its own, so there is none to look into for others
         # Where the configuration has moved a pidfile, the node still runs with the old one.
-        users = {machine.me().uid, *_uids(everything.nodes, machine)}
+        users = {machine.me().uid, *map(self._finder.uid_of, everything.nodes)}
         for path, infos in self._finder.processes.by_pidfile.items():
             if any(info.uid in users for info in infos):
                 rundirs[path.rpartition("/")[0]] = None
@@ -302,17 +302,6 @@ def _left_alone(doubted: Sequence[Record], machine: Machine) -> str:
     return (
         f"left alone: {names}, whose records belong to {' and '.join(users)}; give {hint} if they are that user's nodes"
     )
-
-
-def _uids(nodes: Sequence[Node], machine: Machine) -> set[int]:
-    """Whom the nodes are to run as."""
-    found: set[int] = set()
-    for user in {node.uid for node in nodes if node.uid is not None}:
-        try:
-            found.add(machine.uid_of(user))
-        except MachineError:  # noqa: PERF203 -- a handful of paths, each with an answer of its own
-            continue  # no such user: the start of the node says so
-    return found
 
 
 def _explicit(sources: Mapping[str, str]) -> frozenset[str]:

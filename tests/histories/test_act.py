@@ -951,7 +951,7 @@ def test_g2_what_another_one_put_on_record_meanwhile_is_started(command: str) ->
 
 
 def test_g8_a_file_that_a_users_record_names_meanwhile_is_opened_as_that_user() -> None:
-    """G8: root waits for the lock, and the record of the node's user now names a file that only root may read."""
+    """G8: while root's restart waits for the lock, the user's record comes to name a file that only root reads."""
     world = World()
     node = node_of(uid="worker")
     running(world, None, node)
