@@ -39,42 +39,28 @@ def test_g9_kill_takes_no_other_signal(real: Real) -> None:
     assert real.state("a", "b") == {"a": "stopped", "b": "running"}
 
 
-@pytest.mark.parametrize("command", ["stop", "stopwait", "kill", "restart", "status"])
-def test_g9_an_option_that_took_the_only_name(real: Real, command: str) -> None:
-    """`stop -x a` is not taken for a stop of all nodes, because `-x` may take a value."""
+def test_g9_an_option_that_took_a_name(real: Real) -> None:
+    """`stop -x a` is not taken for a stop of all nodes: `-x` may take a value, and `-n` takes the host of all nodes.
+
+    Nor is `kill -v c` when c, which was stopped before, is not on record any more.
+    """
     real.start("a", "b").ok()
     pids = {name: real.pid(name) for name in ("a", "b")}
-    done = real.multi(command, "-x", "a").exits(2)
-    assert done.err == (
-        "multi: -x a: has taken a for the value of -x, so no node is named; "
+    taken = (
+        "multi: {0} {1}: has taken {1} for the value of {0}, so no node is named; "
         "name the nodes first, or write it after -- if it is meant so\n"
     )
-    assert {name: real.pid(name) for name in ("a", "b")} == pids
-    assert real.state("a", "b") == {"a": "running", "b": "running"}
-
-
-@pytest.mark.parametrize("words", [("stop",), ("stopwait",), ("kill",), ("restart",), ("signal", "-USR1"), ("reload",)])
-def test_g9_an_option_that_took_the_name_of_a_node_that_is_gone(real: Real, words: tuple[str, ...]) -> None:
-    """`kill -v c` touches no other node when c, which was stopped before, is not on record any more."""
-    real.start("a", "b").ok()
-    pids = {name: real.pid(name) for name in ("a", "b")}
-    done = real.multi(*words, "-v", "c").exits(2)
-    assert "-v c: has taken c for the value of -v, so no node is named" in done.err
-    assert {name: real.pid(name) for name in ("a", "b")} == pids
-    assert real.state("a", "b") == {"a": "running", "b": "running"}
-
-
-@pytest.mark.parametrize("command", ["stop", "kill", "restart", "status"])
-@pytest.mark.parametrize("option", ["-n", "--hostname"])
-def test_g9_a_name_that_was_given_as_the_host(real: Real, command: str, option: str) -> None:
-    """`stop -n a` is no stop of all nodes: `-n` is a worker's name to Celery, and the host of all nodes here."""
-    real.start("a", "b").ok()
-    pids = {name: real.pid(name) for name in ("a", "b")}
-    done = real.multi(command, option, "a").exits(2)
-    assert done.err == (
+    host = (
         "multi: --hostname a: is a node's name where a host is needed, so no node is named; write the name without it\n"
     )
+    for command in (["stop"], ["stopwait"], ["kill"], ["restart"], ["status"]):
+        assert real.multi(*command, "-x", "a").exits(2).err == taken.format("-x", "a")
+        for option in ("-n", "--hostname"):
+            assert real.multi(*command, option, "a").exits(2).err == host
+    for command in (["stop"], ["stopwait"], ["kill"], ["restart"], ["signal", "-USR1"], ["reload"]):
+        assert real.multi(*command, "-v", "c").exits(2).err == taken.format("-v", "c")
     assert {name: real.pid(name) for name in ("a", "b")} == pids
+    assert real.state("a", "b") == {"a": "running", "b": "running"}
 
 
 def test_g9_an_option_that_took_a_configured_name(real: Real) -> None:
@@ -200,17 +186,17 @@ def test_g9_a_record_that_nobody_could_read(real: Real) -> None:
     real.start("a").ok()
 
 
-@pytest.mark.parametrize("name", ["../x@host", "\x1b[31m", "@host", ""])
-def test_g9_a_record_with_a_name_that_is_none(real: Real, name: str) -> None:
+def test_g9_a_record_with_a_name_that_is_none(real: Real) -> None:
     """A node is not called by what no node can be called: its record is damaged, and is written anew."""
     real.start("a").ok()
-    real.recordfile("a").write_text(json.dumps({**real.record("a"), "name": name}))
-    real.recordfile("a").chmod(0o600)
-    (seen,) = json.loads(real.multi("status", "a", "--json").ok().out)
-    assert (seen["name"], seen["state"], seen["node"].partition("@")[0]) == ("a", "lost", "a")
-    assert "damaged: its name is none that a node can have" in seen["why"]
-    real.start("a").ok()
-    assert real.state("a") == {"a": "running"}
+    for name in ("../x@host", "\x1b[31m", "@host", ""):
+        real.recordfile("a").write_text(json.dumps({**real.record("a"), "name": name}))
+        real.recordfile("a").chmod(0o600)
+        (seen,) = json.loads(real.multi("status", "a", "--json").ok().out)
+        assert (seen["name"], seen["state"], seen["node"].partition("@")[0]) == ("a", "lost", "a")
+        assert "damaged: its name is none that a node can have" in seen["why"]
+        real.start("a").ok()
+        assert real.state("a") == {"a": "running"}
     real.multi("stopwait", "a").ok()
 
 
