@@ -38,20 +38,14 @@ _LOOK_AGAIN = 0.01  # seconds between two looks at a pool whose processes are co
 _SLOW = 1.0  # seconds until the worker reports an incomplete pool
 
 
-def address(text: str) -> str | None:
-    r"""Address of the socket that ``NOTIFY_SOCKET`` names: a path, or ``@name`` for the abstract ``\0name``.
-
-    None for anything else: other kinds of socket carry no datagram from here (sd_notify(3)).
-    """
-    if text.startswith("@") and len(text) > 1:
-        return "\0" + text[1:]
-    return text if text.startswith("/") else None
-
-
 def notify(**fields: str) -> bool:
-    """Send one datagram, a line ``NAME=value`` a field; whether it was sent. Never waits, never raises an `OSError`."""
-    where = address(os.environ.get("NOTIFY_SOCKET", ""))
-    if where is None:
+    r"""Send one datagram, a line ``NAME=value`` a field; whether it was sent. Never waits, never raises an `OSError`.
+
+    To a path, or to the abstract ``\0name`` of ``@name``; other kinds of socket carry no datagram from here
+    (sd_notify(3)).
+    """
+    where = os.environ.get("NOTIFY_SOCKET", "")
+    if not where.startswith(("/", "@")) or where == "@":
         return False
     import socket
 
@@ -59,7 +53,7 @@ def notify(**fields: str) -> bool:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.settimeout(0)
             text = "\n".join(f"{name}={_line(value)}" for name, value in fields.items())
-            sender.sendto(text.encode(errors="replace"), where)
+            sender.sendto(text.encode(errors="replace"), "\0" + where[1:] if where[0] == "@" else where)
     except (OSError, ValueError):  # ValueError: an address that no socket can have
         return False
     return True

@@ -98,13 +98,14 @@ class Start:
         token = machine.token()
         self._make_directories()
         machine.launch(node.name, self._launch(self._environment(token)))
-        outcome: Happening | None = None
+        outcome: Answer = None
         opened = False
         try:
-            outcome = yield from self._prepared(began)
-            if not isinstance(outcome, Prepared):
-                yield _unprepared(node, outcome)
-                return False
+            while not isinstance(outcome, Prepared):
+                outcome = yield Wait(began + node.ready_timeout, "ready", 0, began)
+                if outcome is None or isinstance(outcome, (LaunchFailed, Ended)):
+                    yield _unprepared(node, outcome)
+                    return False
             there = ready.baseline(self._tried, machine)
             at_once = self._tried.ready.kind == "alive" and self._tried.startsecs == 0
             phase = records.UP if at_once else records.STARTING
@@ -145,14 +146,7 @@ class Start:
         if node.logs_to_file and machine.kind(logs) != "directory":
             machine.make_directory(logs, node.uid, node.gid)
 
-    def _prepared(self, began: float) -> Generator[Want, Answer, Prepared | LaunchFailed | Ended | None]:
-        """Wait until it stands at the gate; None when it does not come in time."""
-        while True:
-            match (yield Wait(began + self._journal.node.ready_timeout, "ready", 0, began)):
-                case Prepared() | LaunchFailed() | Ended() | None as outcome:
-                    return outcome
-
-    def _send_away(self, outcome: Happening | None) -> None:
+    def _send_away(self, outcome: Answer) -> None:
         """The start was given up before it was on record, so the process at the gate must not execute."""
         self._machine.shut_gate(self._name)
         try:

@@ -34,8 +34,8 @@ class Evidence:
     """Everything that `judge` may know of one node.
 
     `notify` is the file that the process writes beside the pidfile; it is read while no start has heard READY.
-    `cmdline` and `exists` are about the process that the pidfile names. `hidden`: the recorded pid exists, but the
-    process table lacks it. `uid` is the user of the node, `users` the names of other owners of its files.
+    `cmdline` is that of the process that the pidfile names. `hidden` are those pids, of pidfile and record, that exist
+    while the process table lacks them. `uid` is the user of the node, `users` the names of other owners of its files.
     """
 
     pidfile: File | Unreadable | None
@@ -43,8 +43,7 @@ class Evidence:
     uid: int
     notify: File | Unreadable | None = None
     cmdline: tuple[str, ...] = ()
-    exists: bool = False
-    hidden: bool = False
+    hidden: frozenset[int] = frozenset()
     users: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -71,11 +70,6 @@ def decoded(node: Node, file: File | Unreadable | None) -> RecordFile:
     if record.node.pidfile != node.pidfile:  # a copy or a link from elsewhere says nothing about this pidfile
         return RecordFile(file, damage=f"it is about the pidfile {record.node.pidfile}", rejected=record)
     return RecordFile(file, replace(record, owner=file.uid))
-
-
-def unheard(record: Record) -> bool:
-    """Whether the process may have said READY while no `multi` listened."""
-    return record.phase == records.STARTING and record.node.ready.kind == "notify" and record.token != ""
 
 
 def distrust(

@@ -13,7 +13,7 @@ from multi.model.node import Known, Node
 from multi.model.process import ProcessInfo, ProcessTable
 from multi.model.record import Record
 from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
-from multi.observe.evidence import Evidence, believed_word, distrust, pid_in, unheard
+from multi.observe.evidence import Evidence, believed_word, distrust, pid_in
 from multi.observe.tree import Leftover, leftovers, token_holders
 from multi.value import dataclass, replace
 
@@ -43,7 +43,7 @@ def judge(node: Node, evidence: Evidence, processes: ProcessTable, me: Me) -> Ob
         if doubt:
             return Observation(Unsure(doubt), None)
     record = evidence.record.record
-    if record is not None and unheard(record):
+    if record is not None:
         record = _heard(record, evidence, processes.at, me)
     case = _Case(node, evidence, record, processes, me)
     info = case.running(record)
@@ -172,7 +172,7 @@ class _Case:
         if pid <= 1 or pid == self.me.pid:
             return Unsure(f"{node.pidfile} names pid {pid}, which no node can be; look at it, and remove it")
         info = self.processes.by_pid.get(pid)
-        if info is None and self.evidence.exists:
+        if pid in self.evidence.hidden:
             return Unsure(f"{node.pidfile} names pid {pid}, {_UNSEEN}")
         if info is None or info.gone:
             return self._dead(f"pid {pid} is gone")
@@ -235,7 +235,7 @@ class _Case:
         A process of an earlier boot does not run; start ids begin with the boot.
         """
         proc = None if self.record is None else self.record.proc
-        if proc is None or not self.evidence.hidden:
+        if proc is None or proc.pid not in self.evidence.hidden:
             return ""
         mine = self.processes.by_pid.get(self.me.pid)
         if mine is not None and mine.proc.start_id.partition(":")[0] != proc.start_id.partition(":")[0]:

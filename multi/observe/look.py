@@ -8,7 +8,7 @@ from multi.model import record as records
 from multi.model.node import Command, Known, Node, Unknown
 from multi.model.process import ProcessTable
 from multi.model.record import DamagedError, Record, Word
-from multi.observe.evidence import OTHERS_WRITE, Evidence, believed_word, decoded, pid_in, unheard
+from multi.observe.evidence import OTHERS_WRITE, Evidence, believed_word, decoded, pid_in
 from multi.observe.judge import Observation, judge
 from multi.observe.tree import running_probes
 from multi.value import replace
@@ -23,17 +23,19 @@ def look_at(node: Node, processes: ProcessTable, machine: Machine) -> Observatio
     pidfile = machine.read(node.pidfile, records.PIDFILE_LIMIT)
     found = decoded(node, machine.read(node.recordfile, records.RECORD_LIMIT))
     record, pid = found.record, pid_in(pidfile)
-    named = pid if isinstance(pid, int) and pid > 1 else None
-    main = None if record is None or record.proc is None else record.proc.pid
+    named = [pid] if isinstance(pid, int) and pid > 1 else []
+    main = [] if record is None or record.proc is None else [record.proc.pid]
+    notify = None
+    if record is not None and record.phase == records.STARTING and record.node.ready.kind == "notify":
+        notify = machine.read(node.notifyfile, records.NOTIFY_LIMIT)  # it may have said READY while no `multi` listened
     uid = _uid_of(node, machine)
     owners = {file.uid for file in (pidfile, found.file) if isinstance(file, File)} - {0, me.uid, uid}
     evidence = Evidence(
         pidfile=pidfile,
         record=found,
-        cmdline=() if named is None else machine.cmdline(named),
-        exists=named is not None and (named in processes.by_pid or machine.exists(named)),
-        notify=machine.read(node.notifyfile, records.NOTIFY_LIMIT) if record is not None and unheard(record) else None,
-        hidden=main is not None and main not in processes.by_pid and machine.exists(main),
+        notify=notify,
+        cmdline=machine.cmdline(named[0]) if named else (),
+        hidden=frozenset(one for one in named + main if one not in processes.by_pid and machine.exists(one)),
         uid=uid,
         users={owner: machine.user_name(owner) for owner in owners},
     )

@@ -92,29 +92,24 @@ def leftovers(node: Node, record: Record | None, processes: ProcessTable, uid: i
     """
     if node.kill_mode != "mixed":
         return ()
-    mains = _mains(token_holders(node, processes, me, uid))
+    mains = {(instance.pid, instance.token) for _, instance in token_holders(node, processes, me, uid)}
     if record is not None and record.proc is not None and record.token:
         mains.add((record.proc.pid, record.token))
     found: list[Leftover] = []
     for pid, token in sorted(mains):
-        main = Proc(pid, "")
-        infos = tree(main, token, processes, me, [info.proc for info in processes.by_token.get(token, ())])
+        infos = tree(Proc(pid, ""), token, processes, me, [info.proc for info in processes.by_token.get(token, ())])
         if infos:
-            found.append(Leftover(main, token, infos))
+            found.append(Leftover(Proc(pid, ""), token, infos))
     return tuple(found)
 
 
 def running_probes(node: Node, processes: ProcessTable, uid: int, me: Me) -> tuple[Leftover, ...]:
     """What runs of the node's probes, whatever its `kill_mode` says of its children."""
-    holders = token_holders(node, processes, me, uid)
+    probes = (instance for _, instance in token_holders(node, processes, me, uid) if instance.probe)
     return tuple(
         Leftover(Proc(pid, ""), token, tree(Proc(pid, ""), token, processes, me, probes=True))
-        for pid, token in sorted(_mains(each for each in holders if each[1].probe))
+        for pid, token in sorted({(instance.pid, instance.token) for instance in probes})
     )
-
-
-def _mains(holders: Iterable[tuple[ProcessInfo, Instance]]) -> set[tuple[int, str]]:
-    return {(instance.pid, instance.token) for _, instance in holders}
 
 
 def kill_order(infos: Iterable[ProcessInfo], processes: ProcessTable) -> tuple[Proc, ...]:

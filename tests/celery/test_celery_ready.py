@@ -462,24 +462,19 @@ def test_outside_multi_nothing_is_connected(variables: dict[str, str], expected:
     assert (done.stdout, done.stderr) == (expected, "")
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("/run/x", "/run/x"),
-        ("@x", "\0x"),
-        ("@", None),
-        ("", None),
-        ("run/x", None),
-        ("vsock:2:1234", None),
-    ],
-)
-def test_address(text: str, expected: str | None) -> None:
-    """A path stays, `@` becomes the NUL of an abstract name, anything else is no address."""
-    assert celery_ready.address(text) == expected
+def test_a_path_is_an_address_when_it_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A datagram goes to a socket in the file system, whatever the current directory is."""
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind("s")
+        for where, sent in ((f"{tmp_path}/s", True), ("s", False)):
+            monkeypatch.setenv("NOTIFY_SOCKET", where)
+            assert celery_ready.notify(READY="1") is sent
+        assert listener.recv(100) == b"READY=1"
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "@", "@nobody-listens", "/nonexistent/notify", "/", "/dev/null", "/" + "x" * 200]
+    "text", ["", "x", "@", "vsock:2:1234", "@nobody-listens", "/nonexistent/notify", "/", "/dev/null", "/" + "x" * 200]
 )
 def test_a_socket_that_cannot_be_reached_is_no_error(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever NOTIFY_SOCKET holds, a worker that reports goes on."""

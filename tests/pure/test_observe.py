@@ -100,8 +100,7 @@ class Case:
     record: File | Unreadable | None = None
     infos: tuple[ProcessInfo, ...] = ()
     cmdline: tuple[str, ...] = LOOKS_RIGHT
-    exists: bool | None = None  # None: what the table says
-    hidden: bool = False
+    hidden: frozenset[int] = frozenset()
     node_uid: int | None = None
     me: int = ROOT
     proc: Proc = PROC
@@ -186,7 +185,7 @@ OURS = [
         is_true=Unsure,
         why=r"w1\.json names pid 4000, which runs but may not be looked at",
         infos=(info(ME),),
-        hidden=True,
+        hidden=frozenset({PID}),
     ),
     running(
         name="process hidden from us, pidfile gone",
@@ -194,7 +193,7 @@ OURS = [
         why=r"w1\.json names pid 4000, which runs but may not be looked at",
         pidfile=None,
         infos=(),
-        hidden=True,
+        hidden=frozenset({PID}),
     ),
     running(
         name="process of an earlier boot, its pid hidden from us",
@@ -202,7 +201,7 @@ OURS = [
         why="pid 4000 is gone",
         record=recordfile(Proc(PID, "earlier:1")),
         infos=(info(ME),),
-        hidden=True,
+        hidden=frozenset({PID}),
     ),
     running(
         name="pid that is hidden from us was the node's before it lost its files",
@@ -211,7 +210,7 @@ OURS = [
         record=recordfile(Proc(4001, PROC.start_id)),
         pidfile=None,
         infos=(holder(),),
-        hidden=True,
+        hidden=frozenset({4001}),
     ),
     running(name="process is a zombie", is_true=Dead, why="pid 4000 is gone", infos=(info(gone=True),)),
     running(
@@ -450,7 +449,7 @@ FOREIGN = [
         is_true=Unsure,
         why="may not be looked at",
         infos=(),
-        exists=True,
+        hidden=frozenset({PID}),
     ),
     foreign(
         name="runs as another user than the file's owner",
@@ -597,15 +596,10 @@ HOSTILE = [
 def test_judge(case: Case) -> None:
     """Each row of the table holds."""
     processes = ProcessTable(0.0, WALL, {one.proc.pid: one for one in case.infos})
-    named = re.fullmatch(rb"\s*(\d+)\s*", case.pidfile.data) if isinstance(case.pidfile, File) else None
-    exists = case.exists
-    if exists is None:
-        exists = named is not None and int(named[1]) in processes.by_pid
     evidence = Evidence(
         pidfile=case.pidfile,
         record=decoded(NODE, case.record),
         cmdline=case.cmdline,
-        exists=exists,
         hidden=case.hidden,
         uid=case.me if case.node_uid is None else case.node_uid,
     )
@@ -651,7 +645,7 @@ def test_what_another_node_left_is_no_history() -> None:
 )
 def test_a_command_that_looks_alike(argv: tuple[str, ...], cmdline: tuple[str, ...], expected: bool) -> None:
     """Without its name in the words, the program and all words after it must be the node's own."""
-    evidence = Evidence(pidfile=pidfile(), record=decoded(NODE, None), uid=ROOT, cmdline=cmdline, exists=True)
+    evidence = Evidence(pidfile=pidfile(), record=decoded(NODE, None), uid=ROOT, cmdline=cmdline)
     seen = judge(
         replace(NODE, command=Known(argv)), evidence, ProcessTable(0.0, WALL, {PID: info()}), Me(ROOT, ME)
     ).state
