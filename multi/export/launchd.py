@@ -27,6 +27,7 @@ def _launchd(order: Order) -> Mapping[str, str]:
 
 def _plist(order: Order, name: str, node: Node) -> str:
     import plistlib
+    from xml.parsers.expat import ExpatError
 
     limits = {which: (_LIMITS.get(which), soft, hard) for which, soft, hard in node.rlimits}
     lost = [which for which, (word, soft, hard) in limits.items() if word is None or min(soft, hard) < 0]
@@ -57,7 +58,7 @@ def _plist(order: Order, name: str, node: Node) -> str:
         data = plistlib.dumps(job, sort_keys=False)
         if plistlib.loads(data) != job:
             raise ValueError  # noqa: TRY301 -- plistlib writes LF in the place of CR
-    except (ValueError, UnicodeError):
+    except (ValueError, ExpatError):
         why = "has a character in its settings that a property list cannot hold"
         raise UsageError(node.name, why, "take it out, or export it to sysv") from None
     head, newline, rest = data.decode().partition("\n")

@@ -174,7 +174,7 @@ def test_names_that_a_form_cannot_tell_apart(form: str) -> None:
         ("cron", "a\nb"), ("cron", "x" * 1000), ("procfile", "a\nb"), ("procfile", "a\x0cb"),
         ("supervisord", "a\nb"), ("supervisord", "a\rb"), ("supervisord", "\udcff"), ("systemd", "\udcff"),
         ("kubernetes", "\udcff"), ("compose", "\udcff"), ("launchd", "\x01"), ("launchd", "\udcff"),
-        ("launchd", "a\rb"), ("launchd", "a\r\nb"),
+        ("launchd", "a\rb"), ("launchd", "a\r\nb"), ("launchd", "\ufffe"),
     ],
 )  # fmt: skip
 def test_g11_what_a_form_cannot_hold_is_refused(form: str, word: str) -> None:
