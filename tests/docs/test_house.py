@@ -1,4 +1,4 @@
-"""Only `decide` chooses: nobody else goes by a command's name, or reads what was observed of a node."""
+"""Only `decide` chooses by a command's name or by an observed state, and each part of the package is small."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ COMMANDS = frozenset({*request._TRAITS, *request._ALIASES, "wait", "dump", "stat
 STATES = frozenset(each.__name__ for each in get_args(State))
 # What is still to go, with how often; a number that is not exact any more is to be made smaller.
 NAMES_LEFT = {"cli/__init__.py": 1, "cli/completion.py": 1}
+# Lines, with docstrings and blank ones. A package that got smaller gets a smaller number.
+PACKAGE_LINES, FILE_LINES, CLASS_LINES, FUNCTION_LINES = 16_600, 450, 250, 60
 
 
 def modules(*without: str) -> list[Path]:
@@ -99,3 +101,44 @@ def test_each_command_has_its_traits() -> None:
     named = set(request._TRAITS)  # noqa: SLF001 -- the table itself
     assert {request.canonical(row.name) for row in commands.COMMANDS} - named == looks
     assert decide.COMMANDS - named == {"dump"}
+
+
+def is_table(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether a function is one `match` with a case for each member of a union, and nothing else."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return len(body) == 1 and isinstance(body[0], ast.Match)
+
+
+def long_parts(source: str) -> list[str]:
+    """The classes and functions of a module that are too long, with their lines."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ClassDef):
+            most = CLASS_LINES
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not is_table(node):
+            most = FUNCTION_LINES
+        else:
+            continue
+        lines = (node.end_lineno or 0) - node.lineno + 1
+        if lines > most:
+            found.append(f"{node.name}: {lines} lines, at most {most}")
+    return found
+
+
+def test_the_package_is_small() -> None:
+    """A file has at most 450 lines, a class 250, a function that is no table 60; all files together have a limit."""
+    lines = {path.as_posix(): len((PACKAGE / path).read_text().splitlines()) for path in modules()}
+    assert {path: count for path, count in lines.items() if count > FILE_LINES} == {}
+    long = {path.as_posix(): long_parts((PACKAGE / path).read_text()) for path in modules()}
+    assert {path: parts for path, parts in long.items() if parts} == {}
+    assert sum(lines.values()) <= PACKAGE_LINES
+
+
+def test_what_is_long() -> None:
+    """A long function and a long class are found wherever they stand; a function that is one match may be long."""
+    body = "\n        x = 1" * FUNCTION_LINES
+    assert long_parts(f"class A:\n    def f(self):{body}\n") == [f"f: {FUNCTION_LINES + 1} lines, at most 60"]
+    assert long_parts(f"class A:\n    def f(self):{body * 5}\n")[0].startswith("A: ")
+    cases = "".join(f"\n        case {number}:\n            return 1" for number in range(FUNCTION_LINES))
+    assert long_parts(f"def f(x):\n    '''Table.'''\n    match x:{cases}\n") == []
+    assert long_parts(f"def f(x):\n    y = x\n    match y:{cases}\n") != []
