@@ -19,22 +19,7 @@ _Flags: TypeAlias = dict[str, tuple[str, ...]]  # each flag with its values, in 
 _CRON_LINE = 998  # characters: the longest command that every cron takes
 
 
-def words(nodes: Sequence[Node]) -> tuple[str, ...]:
-    """The words after ``multi start`` that make exactly these nodes."""
-    return _said(nodes, _flags)
-
-
-def whereabouts(nodes: Sequence[Node]) -> tuple[str, ...]:
-    """The words that the commands after ``start`` need: the rest is on record."""
-    return _said(nodes, _known_flags)
-
-
-def _with_logs(nodes: Sequence[Node]) -> tuple[str, ...]:
-    """The whereabouts, and the logs for `status`, also of nodes that are not on record."""
-    return _said(nodes, lambda node: {**_known_flags(node), "--logfile": (literal_path(node.logfile),)})
-
-
-def _said(nodes: Sequence[Node], flags_of: Callable[[Node], _Flags]) -> tuple[str, ...]:
+def words(nodes: Sequence[Node], flags_of: Callable[[Node], _Flags]) -> tuple[str, ...]:
     """Names and flags: what is the same for all is said once, anything else for its node."""
     flags = [flags_of(node) for node in nodes]
     said = [node.name for node in nodes]
@@ -49,8 +34,8 @@ def _said(nodes: Sequence[Node], flags_of: Callable[[Node], _Flags]) -> tuple[st
     return tuple(said)
 
 
-def _known_flags(node: Node) -> _Flags:
-    """Where the node is on record, and whose it is: as root, `multi` believes nothing that another user could write."""
+def _whereabouts(node: Node) -> _Flags:
+    """What the commands after ``start`` need: where the record is, and whose it is, because root trusts no other."""
     return {
         "--pidfile": (literal_path(node.pidfile),),
         "--uid": flag_values(node.uid),
@@ -58,11 +43,16 @@ def _known_flags(node: Node) -> _Flags:
     }
 
 
-def _flags(node: Node) -> _Flags:
-    """All settings; variables of env files are read again at each start."""
+def _with_log(node: Node) -> _Flags:
+    """The same and the log, which `status` shows, also of nodes that are not on record."""
+    return {**_whereabouts(node), "--logfile": (literal_path(node.logfile),)}
+
+
+def settings(node: Node) -> _Flags:
+    """All settings, so that ``multi start`` makes exactly this node; env files are read again at each start."""
     flags: _Flags = {
         "--preset": ("exec",),
-        **_known_flags(node),
+        **_whereabouts(node),
         "--cmd": (literal(shlex.join(node.words)),),
     }
     read = dict(node.env_read)
@@ -85,12 +75,14 @@ def _sysv(order: Order) -> Mapping[str, str]:
     names = printable(" ".join(node.name for node in order.nodes))
     remarks = "".join(f"# {printable(f'{name}: {remark}')}\n" for name, remark in order.remarks.items())
     program = shlex.join(order.program)
-    deaf = [node.name for node in order.nodes if node.reload_signal is None]
+    deaf = " ".join(node.name for node in order.nodes if node.reload_signal is None)
     hearing = [node for node in order.nodes if node.reload_signal is not None]
-    skipped = f"echo {shlex.quote('left as it is, because it has no reload signal: ' + ' '.join(deaf))} >&2"
     reload = 'echo "$0: these nodes have no reload signal; use restart" >&2; exit 3'
     if hearing:
-        reload = "\n    ".join([*([skipped] if deaf else []), _sysv_command(program, "reload", whereabouts(hearing))])
+        reload = _sysv_command(program, "reload", words(hearing, _whereabouts))
+    if hearing and deaf:
+        skipped = shlex.quote(f"left as it is, because it has no reload signal: {deaf}")
+        reload = f"echo {skipped} >&2\n    {reload}"
     return {
         "multi-nodes": f"""#!/bin/sh
 ### BEGIN INIT INFO
@@ -105,11 +97,11 @@ def _sysv(order: Order) -> Mapping[str, str]:
 cd / || exit 1 # python -m looks into the current directory first
 
 up() {{
-    {_sysv_command(program, '"$1"', words(order.nodes))}
+    {_sysv_command(program, '"$1"', words(order.nodes, settings))}
 }}
 
 known() {{
-    {_sysv_command(program, '"$@"', _with_logs(order.nodes))}
+    {_sysv_command(program, '"$@"', words(order.nodes, _with_log))}
 }}
 
 reload() {{
@@ -149,19 +141,19 @@ def _cron(order: Order) -> Mapping[str, str]:
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     ]
     # multi itself becomes the node's user, so that the directories can be made.
-    lines += [f"@reboot root {line}" for line in _cron_lines(order, ("--quiet", "start"), words)]
-    lines += [f"* * * * * root {line}" for line in _cron_lines(order, ("ensure",), whereabouts)]
+    lines += [f"@reboot root {line}" for line in _cron_lines(order, ("--quiet", "start"), settings)]
+    lines += [f"* * * * * root {line}" for line in _cron_lines(order, ("ensure",), _whereabouts)]
     return {"multi-nodes": "\n".join(lines) + "\n"}
 
 
-def _cron_lines(order: Order, command: tuple[str, ...], told: Callable[[Sequence[Node]], tuple[str, ...]]) -> list[str]:
+def _cron_lines(order: Order, command: tuple[str, ...], flags_of: Callable[[Node], _Flags]) -> list[str]:
     """One command for all nodes, or where that is too long for cron one for each."""
-    together = _cron_command((*order.program, *command, *told(order.nodes)))
+    together = _cron_command((*order.program, *command, *words(order.nodes, flags_of)))
     if len(together) <= _CRON_LINE and "\n" not in together:
         return [together]
     lines: list[str] = []
     for node in order.nodes:
-        line = _cron_command((*order.program, *command, *told([node])))
+        line = _cron_command((*order.program, *command, *words([node], flags_of)))
         if "\n" in line:
             raise refusal(node, "\n", "a line of a crontab cannot hold it")
         if len(line.encode("utf-8", "surrogateescape")) > _CRON_LINE:

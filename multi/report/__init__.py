@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from multi.report.lines import (
     LINE_EVERY,
-    PLAIN,
     Progress,
     Style,
     check_lines,
@@ -28,7 +27,6 @@ from multi.report.status import (
 
 __all__ = [
     "LINE_EVERY",
-    "PLAIN",
     "STATUS_UNKNOWN",
     "Progress",
     "Style",

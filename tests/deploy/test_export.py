@@ -23,7 +23,7 @@ from awkward import KNOTS, UNICODE, VALUES, WORDS, exact
 from multi import api as pipeline
 from multi.errors import UsageError
 from multi.export import FORMS
-from multi.export.sysv import words
+from multi.export.sysv import settings, words
 from multi.model.node import Node
 from private_machine import BIN, USER, USER_ID, machine, need
 from real import WORKER, Real, alive, as_argv, current_directory, descriptors, environ_of, run, status, until, words_of
@@ -289,15 +289,15 @@ def test_g11_words_make_the_same_nodes(ready: str, tmp_path: Path) -> None:
         *("--lock-timeout:a=1000000000", "--startsecs:c=0.000000000015", "--", *WORDS, *KNOTS),
     ]
     made = nodes(*said)
-    again = pipeline.select("show", words(made)).nodes
+    again = pipeline.select("show", words(made, settings)).nodes
     assert again == made
-    assert words(again) == words(made)
+    assert words(again, settings) == words(made, settings)
 
 
 def test_g11_names_with_an_equals_sign(tmp_path: Path) -> None:
     """G11: a node's name is no part of a flag's value."""
     made = nodes("a=b", "c", "--preset=exec", "--cmd=sleep 600", f"--pidfile={tmp_path}/%n.pid", "--umask:1=027")
-    assert pipeline.select("show", words(made)).nodes == made
+    assert pipeline.select("show", words(made, settings)).nodes == made
 
 
 @pytest.fixture
