@@ -102,7 +102,7 @@ def test_what_a_form_cannot_say_is_said_in_a_comment(form: str) -> None:
     }  # fmt: skip
     for setting, pattern in everywhere.items():
         assert re.search(pattern, text), (setting, text)
-    if form not in {"sysv", "cron"}:  # where multi does the work itself nothing is lost
+    if not FORMS[form].delegates:  # where multi does the work itself nothing is lost
         assert any("INT/7/TERM/3/KILL/2" in remark for remark in remarks), text
         assert any("log:^up$" in remark for remark in remarks), text
 
@@ -113,7 +113,7 @@ def test_what_an_env_file_holds_is_read_again_or_said_to_be_old(form: str, tmp_p
     file = tmp_path / "secrets.env"
     file.write_text("TOKEN=hunter2\n", encoding="utf-8")
     text = only(form, "a", "--preset=exec", "--cmd=sleep 600", f"--env-file={file}")
-    if form in {"sysv", "cron"}:
+    if FORMS[form].delegates:
         assert f"--env-file={file}" in text
         assert "hunter2" not in text
     else:
@@ -132,7 +132,7 @@ def test_g14_a_node_on_record_is_exported_as_it_runs(real: Real, form: str) -> N
         text = real.raw("export", form, "a", pidfile, *preset).ok().out
         assert "1000" in text
         assert "celery" not in text.replace("multi.celery", "")
-        assert (f"--env-file={file}" if form in {"sysv", "cron"} else "hunter2") in text
+        assert (f"--env-file={file}" if FORMS[form].delegates else "hunter2") in text
         if form in {"sysv", "cron", "systemd"}:
             assert "INT" in text
     other = real.raw("export", form, "a", pidfile, "--preset=exec", "--cmd=sleep 1001").ok().out
@@ -161,7 +161,7 @@ def test_plain_nodes_need_no_remark(form: str) -> None:
     assert "only the first signal" not in text
 
 
-@pytest.mark.parametrize("form", ["systemd", "supervisord", "kubernetes", "compose", "launchd", "procfile"])
+@pytest.mark.parametrize("form", [form for form, made in FORMS.items() if not made.delegates])
 def test_names_that_a_form_cannot_tell_apart(form: str) -> None:
     """G9: two nodes that would get one name are refused."""
     with pytest.raises(UsageError, match="would both be called"):
@@ -214,9 +214,6 @@ def test_output_overwrites_nothing(real: Real) -> None:
     assert path.read_text(encoding="utf-8") == "changed\n"
 
 
-AGAIN = ("sysv", "cron")  # read an env file at each start, so its values are not in theirs
-
-
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("where", ["nowhere", "command line", "file"])
 def test_g8_who_may_read_what_is_exported(real: Real, form: str, where: str) -> None:
@@ -230,12 +227,12 @@ def test_g8_who_may_read_what_is_exported(real: Real, form: str, where: str) -> 
     finally:
         os.umask(before)
     secret = "hunter2" in path.read_text(encoding="utf-8")
-    assert secret == (where == "command line" or (where == "file" and form not in AGAIN))
-    rights = 0o755 if form == "sysv" else 0o644
+    assert secret == (where == "command line" or (where == "file" and not FORMS[form].delegates))
+    rights = FORMS[form].mode
     assert stat.S_IMODE(path.stat().st_mode) == (rights & 0o700 if secret else rights)
 
 
-@pytest.mark.parametrize("form", ["systemd", "sysv", "cron", "supervisord", "launchd"])
+@pytest.mark.parametrize("form", [form for form, made in FORMS.items() if made.here])
 def test_who_where_and_what_are_as_here(form: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """G8: what somebody exports for this machine runs as that user, in this directory, with the program found here."""
     monkeypatch.setattr(os, "geteuid", lambda: 65534)
@@ -309,6 +306,7 @@ def script(real: Real) -> Path:
     worker = real.worker(*shlex.split(tell), "--")
     schedule = "--stop-schedule=KILL/5"
     (made,) = save(real, "sysv", "a", "b", *common, f"--cmd={worker}", *own, schedule, "--", *WORDS, *KNOTS)
+    assert os.access(made, os.X_OK)
     return made
 
 
