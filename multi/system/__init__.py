@@ -153,6 +153,9 @@ class System(Local):
     # What they do
 
     wait = _By(lambda system: system.poller.wait)
+    now = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
+
     uid_of = _By(lambda system: system.users.uid_of)
     gid_of = _By(lambda system: system.users.gid_of)
 
@@ -185,12 +188,6 @@ class System(Local):
     notifies = _By(lambda system: system.probes.notifies)
     probe = _By(lambda system: system.probes.begin)
     probe_says = _By(lambda system: system.probes.last_line)
-
-    def now(self) -> float:
-        return time.monotonic()
-
-    def wall(self) -> float:
-        return time.time()
 
     def me(self) -> Me:
         return Me(uid=os.geteuid(), pid=os.getpid())

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import NoReturn
 
-from multi.machine import INSTANCE, INSTANCE_PID
+from multi.machine import INSTANCE, INSTANCE_PID, MachineError
 from multi.system import trusted_path
 from multi.system.local import candidates, which
 
@@ -183,14 +183,10 @@ def _close_all_but(keep: set[int]) -> None:
     os.closerange(low, os.sysconf("SC_OPEN_MAX"))
 
 
-class StepError(Exception):
-    """One step of setting up a node failed: `what`, because of which error, and what to try."""
-
-    def __init__(self, what: str, error: Exception, hint: str) -> None:
-        super().__init__(what)
-        self.why = f"{what}: {getattr(error, 'strerror', None) or error}"
-        self.hint = hint
-        self.errno = getattr(error, "errno", errno.EINVAL) or 0
+def _failed(what: str, error: Exception, hint: str) -> MachineError:
+    """One step of setting up a node."""
+    code = getattr(error, "errno", errno.EINVAL) or 0
+    return MachineError(what, getattr(error, "strerror", None) or str(error), hint, code)
 
 
 def become(gate_fd: int) -> None:
@@ -203,8 +199,8 @@ def become(gate_fd: int) -> None:
         except Exception as error:  # noqa: BLE001 -- whatever it is, it must be told, and must not run the caller's code
             name = getattr(error, "filename", None)
             what = f"cannot set the process up ({os.fsdecode(name)})" if name else "cannot set the process up"
-            failed = error if isinstance(error, StepError) else StepError(what, error, "")
-            gate.sendall(marshal.dumps((failed.why, failed.hint, failed.errno)))
+            failed = error if isinstance(error, MachineError) else _failed(what, error, "")
+            gate.sendall(marshal.dumps((f"{failed.what}: {failed.why}", failed.hint, failed.errno)))
 
 
 def _set_up_and_run(request: Request, gate: socket.socket) -> None:
@@ -218,7 +214,7 @@ def _set_up_and_run(request: Request, gate: socket.socket) -> None:
     except OSError as error:
         shown = os.fsdecode(path)
         hint = "a script needs a first line such as #!/bin/sh" if error.errno == errno.ENOEXEC else "check --cmd"
-        raise StepError(f"cannot execute {shown}", error, hint) from error
+        raise _failed(f"cannot execute {shown}", error, hint) from error
 
 
 def _prepare(request: Request) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
@@ -295,9 +291,9 @@ def _step(what: str, hint: str, act: Callable[..., object], *args: object) -> No
     try:
         act(*args)
     except OSError as error:
-        raise StepError(what, error, hint) from error
+        raise _failed(what, error, hint) from error
     except ValueError as error:  # the module resource makes one of the EPERM of setrlimit(2)
-        raise StepError(what, OSError(errno.EPERM, str(error)), hint) from error
+        raise _failed(what, OSError(errno.EPERM, str(error)), hint) from error
 
 
 def _drop_privileges(uid: int, gid: int, groups: list[int]) -> None:
@@ -331,7 +327,7 @@ def own_descriptor(path: str) -> int | None:
 
 
 def open_log(path: str, links: int = 0) -> int:
-    """Open a log for appending; raises `StepError`.
+    """Open a log for appending; raises `MachineError`.
 
     A link is followed only when root or the user we are made it. A FIFO without a reader is an error
     rather than a hang. One of our own descriptors is duplicated, since a socket, as under systemd,
@@ -346,11 +342,11 @@ def open_log(path: str, links: int = 0) -> int:
             return os.dup(own)
         fd = _open_as_root(path, links) if os.geteuid() == 0 else _open_as_user(path)
     except trusted_path.UnsafeError as error:
-        raise StepError(f"cannot log to {path}", error, error.hint) from error
+        raise _failed(f"cannot log to {path}", error, error.hint) from error
     except OSError as error:
         if error.errno == errno.ENXIO:
             error = OSError(errno.ENXIO, "it is a socket, or a FIFO that nobody reads")
-        raise StepError(f"cannot open the log {path}", error, hint) from error
+        raise _failed(f"cannot open the log {path}", error, hint) from error
     os.set_blocking(fd, True)
     return fd
 
@@ -390,7 +386,7 @@ def _open_as_root(path: str, links: int) -> int:
 
 
 def find_program(word: bytes, env: dict[bytes, bytes]) -> bytes:
-    """The file that `word` means, with the node's own PATH. Raises `StepError` naming what was looked for."""
+    """The file that `word` means, with the node's own PATH. Raises `MachineError` naming what was looked for."""
     name, path = os.fsdecode(word), os.fsdecode(env.get(b"PATH", os.fsencode(os.defpath)))
     found = which(name, path)
     if found is not None:
@@ -399,8 +395,8 @@ def find_program(word: bytes, env: dict[bytes, bytes]) -> bytes:
     hint = "check --cmd and --executable"
     if files:
         hint = f"chmod +x {files[0]}, or check --uid"
-        raise StepError(f"cannot execute {files[0]}", OSError(errno.EACCES, "it is not executable for this user"), hint)
+        raise _failed(f"cannot execute {files[0]}", OSError(errno.EACCES, "it is not executable for this user"), hint)
     if "/" in name and os.path.isdir(name):
-        raise StepError(f"cannot execute {name}", OSError(errno.EISDIR, "it is a directory"), hint)
+        raise _failed(f"cannot execute {name}", OSError(errno.EISDIR, "it is a directory"), hint)
     what = f"cannot find the program {name!r}" + ("" if "/" in name else f" in PATH={path}")
-    raise StepError(what, OSError(errno.ENOENT, "no such file"), f"{hint}, or give a full path")
+    raise _failed(what, OSError(errno.ENOENT, "no such file"), f"{hint}, or give a full path")

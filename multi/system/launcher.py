@@ -41,7 +41,7 @@ class _Child:
 
 
 class Launcher:
-    """The children of the launcher, with their gates and ends."""
+    """The launcher, forked when it is first needed, and its children with their gates and ends."""
 
     def __init__(
         self, poller: Poller, users: Users, processes: Processes, watches: Watches, files: limits.OpenFiles
@@ -50,7 +50,10 @@ class Launcher:
         self._users = users
         self._processes = processes
         self._watches = watches
-        self._channel = _Channel(poller, processes, files, self)
+        self._files = files
+        self._socket: socket.socket | None = None
+        self._gates: deque[socket.socket] = deque()  # the nodes' ends of gates that the launcher has not taken yet
+        self._given_up = 0  # errno(3) that the launcher ended of
         self._launched = 0
         self._children: dict[int, _Child] = {}
         self._current: dict[str, _Child] = {}
@@ -63,8 +66,11 @@ class Launcher:
     def launch(self, key: str, launch: Launch) -> None:
         """Ask the launcher for a process. It forks while we go on: nobody waits here until it takes the request."""
         try:
-            request = marshal.dumps(self._request(launch))
-            self._channel.open(self._launched)
+            # How a start id is told depends on the system, and only Linux opens the descriptors of others.
+            request = _request(launch, self._users, launch.output if self._processes.procfs else None)
+            if self._socket is None:
+                self._processes.launcher, self._socket = _fork(self._files.callers, self._launched)
+                self._poller.add(self._socket.fileno(), partial(self._hear, self._socket))
             gate, theirs = socket.socketpair()
         except (MachineError, OSError) as error:
             failed = limits.cannot("cannot start a process", error) if isinstance(error, OSError) else error
@@ -74,26 +80,27 @@ class Launcher:
         child = self._children[self._launched] = self._current[key] = _Child(self._launched, key, gate, request)
         self._launched += 1
         self._poller.add(gate.fileno(), partial(self._gate_speaks, child))
-        self._channel.send(theirs)
+        self._gates.append(theirs)
+        self._hand_over_gates()
         self._hand_over(child)
 
-    def _request(self, launch: Launch) -> forked.Request:
-        env, identity = self._users.setting(launch)
-        # How a start id is told depends on the system, and only Linux opens the descriptors of others.
-        output = launch.output if self._processes.procfs else None
-        return (
-            [os.fsencode(word) for word in launch.argv],
-            env,
-            launch.logfile,
-            launch.workdir,
-            identity,
-            launch.umask,
-            launch.nice,
-            [limits.number(*limit) for limit in launch.rlimits],
-            None if output is None else (output.pid, output.start_id),
-        )
+    def _hand_over_gates(self) -> None:
+        """Send as many as the launcher takes now."""
+        if self._socket is None or not self._gates:
+            return
+        try:
+            while self._gates:
+                socket.send_fds(self._socket, [forked.LAUNCH], [self._gates[0].fileno()])
+                self._gates.popleft().close()
+        except BlockingIOError:
+            self._poller.change(self._socket.fileno(), select.POLLIN | select.POLLOUT)
+        except OSError:
+            self._died()
+        else:
+            self._poller.change(self._socket.fileno(), select.POLLIN)
 
     def _hand_over(self, child: _Child) -> None:
+        """Send as much of its request as its gate takes now."""
         if child.gate is None:
             return
         try:
@@ -105,10 +112,6 @@ class Launcher:
         except OSError:
             child.request = b""  # it has ended, and that is told
         self._poller.change(child.gate.fileno(), select.POLLIN)
-
-    def _fail(self, child: _Child, why: str, hint: str, code: int) -> None:
-        child.failed = True
-        self._poller.queue.append(LaunchFailed(child.key, why, hint, code))
 
     def open_gate(self, key: str) -> None:
         child = self._current.get(key)
@@ -166,6 +169,10 @@ class Launcher:
             self._born[child.proc] = child
             self._poller.queue.append(Prepared(child.key, child.proc))
 
+    def _fail(self, child: _Child, why: str, hint: str, code: int) -> None:
+        child.failed = True
+        self._poller.queue.append(LaunchFailed(child.key, why, hint, code))
+
     def tells(self, key: str, proc: Proc) -> bool:
         """Whether the launcher tells this key the end of that process, or has told it."""
         child = self._born.get(proc)
@@ -177,10 +184,26 @@ class Launcher:
             self._poller.queue.append(Ended(key, proc, child.status))
         return not child.ended or child.status is not None
 
-    def ended(self, kind: bytes, number: int, status: int) -> None:
-        child = self._children.get(number)
-        if child is None:
+    def _hear(self, control: socket.socket) -> None:
+        """Hear what the launcher has to say, and hand over what it can take."""
+        try:
+            data = control.recv(forked.ENDED.size << 10)  # it is sent whole, so only what is read could be cut
+        except BlockingIOError:
+            self._hand_over_gates()
             return
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._died()
+            return
+        for kind, number, status in forked.ENDED.iter_unpack(data):
+            if kind == forked.KIND_GIVEN_UP:
+                self._given_up = status
+            elif number in self._children:
+                self._ended(kind, self._children[number], status)
+        self._hand_over_gates()
+
+    def _ended(self, kind: bytes, child: _Child, status: int) -> None:
         self._gate_speaks(child)  # what it still had to say comes before its end
         child.ended, child.status = True, status
         if not child.key:
@@ -195,8 +218,10 @@ class Launcher:
             why = f"it was killed by {signal_name(-status)} before it ran" if status < 0 else "it ended before it ran"
             self._fail(child, why, "look at the kernel's log", 0)
 
-    def died(self, code: int) -> None:
-        """Somebody killed the launcher, or it gave up with that errno: the exit statuses of its children are lost."""
+    def _died(self) -> None:
+        """Somebody killed the launcher, or it gave up: the exit statuses of its children are lost."""
+        self._close()
+        code = self._given_up
         why = f"the launcher gave up: {os.strerror(code)}" if code else "the launcher was killed"
         hint = HINTS.get(code, "try again")
         if code == forked.ELSEWHERE:
@@ -226,89 +251,6 @@ class Launcher:
     def close(self) -> None:
         for key in list(self._current):
             self.release(key)
-        self._channel.close()
-
-
-class _Channel:
-    """The launcher itself, forked when it is first needed, and the socket to it."""
-
-    def __init__(self, poller: Poller, processes: Processes, files: limits.OpenFiles, children: Launcher) -> None:
-        self._poller = poller
-        self._processes = processes
-        self._files = files
-        self._children = children
-        self._socket: socket.socket | None = None
-        self._gates: deque[socket.socket] = deque()  # the nodes' ends of gates that the launcher has not taken yet
-        self._given_up = 0  # errno(3) that the launcher ended of
-
-    def open(self, first: int) -> None:
-        """Fork the launcher, unless it is there; `first` is the number of the next launch. Raises `OSError`."""
-        if self._socket is not None:
-            return
-        import warnings
-
-        ours, theirs = socket.socketpair()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        with warnings.catch_warnings():
-            # Python 3.12 warns when an embedding program has threads; the launcher touches no lock of theirs.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            with theirs:
-                try:
-                    pid = os.fork()
-                except OSError:
-                    ours.close()
-                    raise
-                if pid == 0:
-                    ours.close()
-                    forked.serve(theirs, self._files.callers, first)
-        ours.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
-        self._processes.launcher, self._socket = pid, ours
-        self._poller.add(ours.fileno(), partial(self._hear, ours))
-
-    def send(self, gate: socket.socket) -> None:
-        self._gates.append(gate)
-        self._send()
-
-    def _send(self) -> None:
-        """Hand over as many gates as the launcher takes now."""
-        if self._socket is None or not self._gates:
-            return
-        try:
-            while self._gates:
-                socket.send_fds(self._socket, [forked.LAUNCH], [self._gates[0].fileno()])
-                self._gates.popleft().close()
-        except BlockingIOError:
-            self._poller.change(self._socket.fileno(), select.POLLIN | select.POLLOUT)
-        except OSError:
-            self._died()
-        else:
-            self._poller.change(self._socket.fileno(), select.POLLIN)
-
-    def _hear(self, control: socket.socket) -> None:
-        """Hear what the launcher has to say, and hand over what it can take."""
-        try:
-            data = control.recv(forked.ENDED.size << 10)  # it is sent whole, so only what is read could be cut
-        except BlockingIOError:
-            self._send()
-            return
-        except ConnectionError:
-            data = b""
-        if not data:
-            self._died()
-            return
-        for kind, number, status in forked.ENDED.iter_unpack(data):
-            if kind == forked.KIND_GIVEN_UP:
-                self._given_up = status
-            else:
-                self._children.ended(kind, number, status)
-        self._send()
-
-    def _died(self) -> None:
-        self._close()
-        self._children.died(self._given_up)
-
-    def close(self) -> None:
         self._close()
         if self._processes.launcher:
             try:
@@ -324,3 +266,42 @@ class _Channel:
             self._poller.drop(self._socket.fileno())
             self._socket.close()
             self._socket = None
+
+
+def _request(launch: Launch, users: Users, output: Proc | None) -> bytes:
+    """What `forked.become` reads. Raises `MachineError`."""
+    env, identity = users.setting(launch)
+    request: forked.Request = (
+        [os.fsencode(word) for word in launch.argv],
+        env,
+        launch.logfile,
+        launch.workdir,
+        identity,
+        launch.umask,
+        launch.nice,
+        [limits.number(*limit) for limit in launch.rlimits],
+        None if output is None else (output.pid, output.start_id),
+    )
+    return marshal.dumps(request)
+
+
+def _fork(callers_limits: tuple[int, int] | None, first: int) -> tuple[int, socket.socket]:
+    """The launcher's pid and the socket to it; `first` is the number of the next launch. Raises `OSError`."""
+    import warnings
+
+    ours, theirs = socket.socketpair()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with theirs, warnings.catch_warnings():
+        # Python 3.12 warns when an embedding program has threads; the launcher touches no lock of theirs.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            raise
+        if pid == 0:
+            ours.close()
+            forked.serve(theirs, callers_limits, first)
+    ours.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
+    return pid, ours

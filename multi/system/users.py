@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import cache
 
 from multi.machine import Launch, MachineError
 from multi.system.trusted_path import Owner
@@ -15,14 +16,7 @@ class Users:
     """Looks each user and group up once; never in a forked child, where NSS may hang."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str | None, str | None], tuple[int, int, list[int], str, str]] = {}
-
-    def identity(self, user: str | None, group: str | None) -> tuple[int, int, list[int], str, str]:
-        """Uid, gid, groups, login name, home. Raises `MachineError`."""
-        found = self._found.get((user, group))
-        if found is None:
-            found = self._found[(user, group)] = _look_up(user, group)
-        return found
+        self.identity = cache(_look_up)
 
     def uid_of(self, user: str) -> int:
         return self.identity(user, None)[0]
@@ -73,6 +67,7 @@ def _id_number(word: str) -> int | None:
 
 
 def _look_up(user: str | None, group: str | None) -> tuple[int, int, list[int], str, str]:
+    """Uid, gid, groups, login name, home. Raises `MachineError`."""
     import grp
     import pwd
 
