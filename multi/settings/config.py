@@ -62,13 +62,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the configuration says. `path` is the file that was found, `files` are all that were read."""
+    """What the configuration says. `path` is the file that was found."""
 
     path: str | None
     defaults: Layer
     groups: tuple[Group, ...] = ()
     nodes: tuple[tuple[str, Layer], ...] = ()
-    files: tuple[str, ...] = ()
 
 
 EMPTY = Config(None, Layer("[defaults]"))
@@ -203,7 +202,7 @@ class _Reader:
         self.environ = environ
         self.read = read
         self.find = find
-        self.files: list[str] = []
+        self.files = 0
         self.defaults = _Table()
         self.groups: dict[str, _Table] = {}
         self.nodes: dict[str, _Table] = {}
@@ -219,7 +218,7 @@ class _Reader:
             if key not in _SECTIONS:
                 raise doc.unknown((*base, key), _SECTIONS, "a table of multi's configuration")
         values = {key: self._substituted(doc, (*base, key), value) for key, value in values.items()}
-        self.files.append(path)
+        self.files += 1
         if "include" in values:
             self._include(doc, (*base, "include"), values["include"], (*including, posixpath.normpath(path)))
         keys = (*base, "defaults")
@@ -246,7 +245,7 @@ class _Reader:
             raise doc.error(keys, f"{error.word} {error.why}", error.hint) from None
 
     def _include(self, doc: Document, keys: tuple[str, ...], value: object, including: tuple[str, ...]) -> None:
-        for pattern in _words(doc, keys, value):
+        for pattern in doc.strings(keys, value, f'{keys[-1]} = ["a", "b"]'):
             wild = bool(set(pattern) & _WILD)
             here = posixpath.dirname(doc.path)
             if wild:  # the directory's own name is no pattern
@@ -256,7 +255,7 @@ class _Reader:
                 if posixpath.normpath(path) in including:
                     chain = " -> ".join((*including[including.index(posixpath.normpath(path)) :], path))
                     raise doc.error(keys, f"goes in a circle: {chain}", "take one of these includes out")
-                if len(self.files) >= _MOST_FILES or len(including) >= _DEEPEST:
+                if self.files >= _MOST_FILES or len(including) >= _DEEPEST:
                     limits = f"{_MOST_FILES} files, or more than {_DEEPEST} files deep"
                     raise doc.error(keys, f"leads to more than {limits}", "include fewer files")
                 try:
@@ -282,7 +281,7 @@ class _Reader:
         if len(owner) > MOST_NODES:
             raise ConfigError(path, f"has {len(owner)} nodes in its groups, more than {MOST_NODES}", "lower a count")
         nodes = tuple((name, table.layer(f"{path} {_title(('nodes', name))}")) for name, table in self.nodes.items())
-        return Config(path, self.defaults.layer(f"{path} [defaults]"), tuple(groups), nodes, tuple(self.files))
+        return Config(path, self.defaults.layer(f"{path} [defaults]"), tuple(groups), nodes)
 
 
 def _merge(
@@ -315,27 +314,20 @@ def _merge(
 def _typed(doc: Document, keys: tuple[str, ...], value: object) -> object:
     match keys[-1]:
         case "nodes":
-            names = _words(doc, keys, value)
+            names = doc.strings(keys, value, f'{keys[-1]} = ["a", "b"]')
             for name in names:
                 _check_name(doc, keys, name, "nodes")
             return names
         case "count":
             return _count(doc, keys, value)
         case "prefix":
-            if not isinstance(value, str):
-                raise doc.error(keys, "is not a string", "put it in quotes")
-            _check_name(doc, keys, value, "nodes")
-            return value
+            prefix = doc.string(keys, value)
+            _check_name(doc, keys, prefix, "nodes")
+            return prefix
         case "options":
             return from_document(SETTINGS["append"], value, doc, keys)
         case name:
             return from_document(SETTINGS[name], value, doc, keys)
-
-
-def _words(doc: Document, keys: tuple[str, ...], value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
-        raise doc.error(keys, "is not an array of strings", f'write it like {keys[-1]} = ["a", "b"]')
-    return tuple(value)
 
 
 def _title(keys: tuple[str, ...]) -> str:
@@ -343,10 +335,7 @@ def _title(keys: tuple[str, ...]) -> str:
 
 
 def _subtable(doc: Document, table: Mapping[str, object], keys: tuple[str, ...]) -> dict[str, object]:
-    value = table.get(keys[-1], {})
-    if not isinstance(value, dict):
-        raise doc.error(keys, "is not a table", f"write its settings under a line {_title(keys)}")
-    return value
+    return doc.table(keys, table.get(keys[-1], {}))
 
 
 def _check_name(doc: Document, keys: tuple[str, ...], name: str, section: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from multi.errors import ConfigError
 from multi.model.node import Node
 from multi.settings.table import SETTINGS
+from multi.settings.toml import decoded
 from multi.settings.values import from_toml
 from multi.text import quoted
 from multi.value import replace
@@ -57,22 +58,18 @@ def _env_value(text: str, at: int, position: str) -> tuple[str, int]:
         for mark in (" #", "\t#"):
             raw = raw.partition(mark)[0]
         return ("" if raw.startswith("#") else raw.strip()), end + 1
-    parts: list[str] = []
-    at += 1
-    while at < len(text) and text[at] != quote:
-        if quote == '"' and text[at] == "\\" and at + 1 < len(text):
-            parts.append(_ESCAPES.get(text[at + 1], text[at : at + 2]))
-            at += 2
-        else:
-            parts.append(text[at])
-            at += 1
-    if at >= len(text):
+    import re
+
+    found = re.compile(r"'([^']*)'|\"((?:[^\"\\]|\\.)*)\"", re.DOTALL).match(text, at)
+    if found is None:
         raise ConfigError(position, "has a quote that is not closed", f"put a {quote} at the end of the value")
-    end = text.index("\n", at)
-    tail = text[at + 1 : end].strip()
+    end = text.index("\n", found.end())
+    tail = text[found.end() : end].strip()
     if tail and not tail.startswith("#"):
         raise ConfigError(position, f"{quoted(tail)} stands after the closing quote", "put the whole value in quotes")
-    return "".join(parts), end + 1
+    if found[2] is None:
+        return found[1], end + 1
+    return re.sub(r"\\(.)", lambda pair: _ESCAPES.get(pair[1], pair[0]), found[2], flags=re.DOTALL), end + 1
 
 
 def read_env_files(paths: Sequence[str], read: Callable[[str], bytes]) -> tuple[tuple[str, str], ...]:
@@ -87,12 +84,7 @@ def read_env_files(paths: Sequence[str], read: Callable[[str], bytes]) -> tuple[
         except (OSError, ValueError) as error:
             why = f"cannot be read: {getattr(error, 'strerror', None) or error}"
             raise ConfigError(f"env_file {path}", why, "create it, or take it out of env_file") from None
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line = error.object.count(b"\n", 0, error.start) + 1
-            raise ConfigError(f"{path}:{line}", "is not UTF-8 text", "save the file as UTF-8") from None
-        found.update(parse_env_file(text, path))
+        found.update(parse_env_file(decoded(data, path), path))
     return tuple(found.items())
 
 
@@ -103,14 +95,13 @@ def with_values(node: Node, values: Sequence[tuple[str, str]]) -> Node:
 
 
 def with_digests(node: Node, values: Sequence[tuple[str, str]]) -> Node:
-    """Note which variables the node's env files set, and a digest of each, by which a change is found."""
-    said = {name for name, _ in node.env}
-    read = {name: value for name, value in values if name not in said}
-    return replace(node, env_read=tuple((name, _digest(node.name, name, read[name])) for name in sorted(read)))
+    """Note which variables the node's env files set, and a digest of each, by which a change is found.
 
-
-def _digest(node: str, name: str, value: str) -> str:
-    """Tell two values apart. Node and name are part of it, so equal values elsewhere have other digests."""
+    Node and name are part of it, so equal values elsewhere have other digests.
+    """
     from hashlib import blake2b
 
-    return blake2b(f"{node}\0{name}\0{value}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    said = {name for name, _ in node.env}
+    texts = {name: f"{node.name}\0{name}\0{value}" for name, value in values if name not in said}
+    digests = {name: blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16) for name, text in texts.items()}
+    return replace(node, env_read=tuple((name, digests[name].hexdigest()) for name in sorted(digests)))

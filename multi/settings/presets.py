@@ -23,7 +23,7 @@ from multi.value import dataclass, replace
 
 SHIPPED = os.path.join(os.path.dirname(__file__), "..", "presets")  # noqa: PTH118, PTH120 -- pathlib costs 10 ms to import
 _OPTIONS = ("flags", "valued", "dropped", "leading_flags", "leading_valued")
-_LIKE = {"options": '["-c --concurrency"]', "hup_ends": '["-m worker"]'}
+_OPTION = '["-c --concurrency"]'
 _NOT_DEFAULTS = frozenset({"preset", "cmd"})  # a preset says these with its own name and its own key
 
 
@@ -39,7 +39,7 @@ class Preset:
     values. `hup_ends` are words or beginnings of command lines that tell that another tool started the worker so that
     HUP ends it. `dirname` is the directory of root's default pidfiles and logs. `ready_fallback` is taken, with
     `ready_fallback_note` as the sentence for the user, when the worker's environment lacks what `defaults["ready"]`
-    needs. `source` is the file it is from.
+    needs.
     """
 
     name: str
@@ -59,7 +59,6 @@ class Preset:
     dirname: str = "multi"
     ready_fallback: Ready | None = None
     ready_fallback_note: str = ""
-    source: str = ""
 
 
 class NoPresetError(ConfigError):
@@ -132,7 +131,7 @@ def load(
             parent = Preset(name=name, defaults={})
             if "extends" in doc.values:
                 try:
-                    parent = load(_text(doc, "extends"), directories, read, tried | {path})
+                    parent = load(_string(doc, "extends"), directories, read, tried | {path})
                 except NoPresetError as error:
                     raise doc.error(("extends",), f"{error.word} {error.why}", error.hint) from None
             return _read(doc, name, parent)
@@ -165,16 +164,12 @@ def _read(doc: Document, name: str, parent: Preset) -> Preset:
         spellings=(*(group for group in parent.spellings if not (flags | valued) & set(group)), *groups),
         dropped=(parent.dropped - flags - valued) | words["dropped"],
         defaults=_defaults(doc, parent.defaults),
-        source=doc.path,
         **said,
     )
 
 
-def _text(doc: Document, key: str) -> str:
-    value = doc.values[key]
-    if not isinstance(value, str):
-        raise doc.error((key,), "is not a string", "put it in quotes")
-    return value
+def _string(doc: Document, key: str) -> str:
+    return doc.string((key,), doc.values[key])
 
 
 def _yes(doc: Document, key: str) -> bool:
@@ -184,14 +179,8 @@ def _yes(doc: Document, key: str) -> bool:
     return value
 
 
-def _texts(doc: Document, path: tuple[str, ...], value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise doc.error(path, "is not an array of strings", f"write it like {_LIKE[path[0]]}")
-    return tuple(value)
-
-
 def _dirname(doc: Document, key: str) -> str:
-    value = _text(doc, key)
+    value = _string(doc, key)
     if not value or "/" in value or value.startswith(".") or not value.isprintable():
         raise doc.error((key,), "is not the name of a directory", "write one word, like 'multi'")
     return value
@@ -204,23 +193,22 @@ def _like(setting: str) -> Callable[[Document, str], object]:
 
 def _rows(doc: Document) -> dict[str, tuple[tuple[str, ...], ...]]:
     """Read the table ``[options]``: each row is one option, in all its spellings."""
-    table = _table(doc, "options")
     rows: dict[str, tuple[tuple[str, ...], ...]] = dict.fromkeys(_OPTIONS, ())
-    for kind, value in table.items():
+    for kind, value in doc.table(("options",), doc.values.get("options", {})).items():
         if kind not in _OPTIONS:
             raise doc.unknown(("options", kind), _OPTIONS, "a kind of option")
-        rows[kind] = tuple(tuple(row.split()) for row in _texts(doc, ("options", kind), value))
+        rows[kind] = tuple(tuple(row.split()) for row in doc.strings(("options", kind), value, _OPTION))
         for word in (word for row in rows[kind] for word in row):
             if not word.startswith("-") or "=" in word or ":" in word:
                 why = f"{quoted(word)} is not an option"
-                raise doc.error(("options", kind), why, f"write it like {_LIKE['options']}")
+                raise doc.error(("options", kind), why, f"write it like {_OPTION}")
     return rows
 
 
 def _defaults(doc: Document, lower: Mapping[str, object]) -> Mapping[str, object]:
     known = [name for name in SETTINGS if name not in _NOT_DEFAULTS]
     merged = dict(lower)
-    for key, value in _table(doc, "defaults").items():
+    for key, value in doc.table(("defaults",), doc.values.get("defaults", {})).items():
         if key not in known:
             raise doc.unknown(("defaults", key), known, "a setting that a preset can have")
         setting = SETTINGS[key]
@@ -229,24 +217,17 @@ def _defaults(doc: Document, lower: Mapping[str, object]) -> Mapping[str, object
     return MappingProxyType(merged)
 
 
-def _table(doc: Document, key: str) -> dict[str, object]:
-    value = doc.values.get(key, {})
-    if not isinstance(value, dict):
-        raise doc.error((key,), "is not a table", f"write it under a line [{key}]")
-    return value
-
-
 # The keys that hold one value each.
 _SIMPLE: Mapping[str, Callable[[Document, str], Any]] = {
-    "summary": _text,
+    "summary": _string,
     "cmd": lambda doc, key: () if doc.values[key] == [] else _like("cmd")(doc, key),
-    "name_option": _text,
-    "log_option": _text,
+    "name_option": _string,
+    "log_option": _string,
     "fills_codes": _yes,
     "dirname": _dirname,
     "dump_signal": _like("reload_signal"),
-    "hup_ends": lambda doc, key: _texts(doc, (key,), doc.values[key]),
+    "hup_ends": lambda doc, key: doc.strings((key,), doc.values[key], '["-m worker"]'),
     "ready_fallback": _like("ready"),
-    "ready_fallback_note": _text,
+    "ready_fallback_note": _string,
 }
 _KEYS = ("extends", *_SIMPLE, "options", "defaults")

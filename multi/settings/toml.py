@@ -57,6 +57,24 @@ class Document:
         """Build the error for a key that means nothing here, naming the nearest of `known`."""
         return self.error(keys, f"{quoted(keys[-1])} is not {what}", nearest(keys[-1], known))
 
+    def string(self, keys: tuple[str, ...], value: object) -> str:
+        """`value`, which stands at `keys`, where it must be a string. Raises `ConfigError`."""
+        if not isinstance(value, str):
+            raise self.error(keys, "is not a string", "put it in quotes")
+        return value
+
+    def strings(self, keys: tuple[str, ...], value: object, like: str) -> tuple[str, ...]:
+        """The same for an array of strings; `like` is an example."""
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.error(keys, "is not an array of strings", f"write it like {like}")
+        return tuple(value)
+
+    def table(self, keys: tuple[str, ...], value: object) -> dict[str, object]:
+        """The same for a table."""
+        if not isinstance(value, dict):
+            raise self.error(keys, "is not a table", f"write it under a line [{dotted(keys)}]")
+        return value
+
 
 def dotted(keys: tuple[str, ...]) -> str:
     """A key path as TOML writes it: ``nodes."w1@host".umask``."""
