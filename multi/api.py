@@ -19,7 +19,7 @@ from multi.errors import UsageError
 from multi.model.node import Known, Node
 from multi.model.request import Difference, Fallback, Request, RunOptions, Task, canonical, traits
 from multi.value import replace
-from multi.views import Selection, View, nobody_said
+from multi.views import Selection, View
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -233,6 +233,7 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
 def export_mode(form: str, selection: Selection) -> int:
     """The permissions of files that `export` makes: what a preset sets may be read by all, what a user sets may not."""
     from multi import export as forms
+    from multi.words.merge import nobody_said
 
     shipped = {
         name: cast("tuple[object, ...]", selection.settings[name]["env"])

@@ -6,7 +6,7 @@ slow or go wrong is said here in the types.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from multi.model.process import Proc, ProcessTable
@@ -54,7 +54,10 @@ class FileWrite:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What parsing and expanding need to know of where they happen. `cwd` is empty when it has been removed."""
+    """What parsing and expanding need to know of where they happen. `cwd` is empty when it has been removed.
+
+    `home_of` gives another user's home directory, None when there is no such user.
+    """
 
     environ: Mapping[str, str]
     cwd: str
@@ -62,6 +65,7 @@ class Surroundings:
     hostname: str
     python: str
     uid: int
+    home_of: Callable[[str], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +191,6 @@ class LocalHost(Protocol):
     """What parsing and expanding need: no process, nothing that acts. What loads a file raises `OSError`."""
 
     def surroundings(self) -> Surroundings: ...
-    def home_of(self, user: str) -> str | None: ...  # None when there is no such user
     def user_name(self, uid: int) -> str: ...  # the login name, or else the number
     def find(self, pattern: str) -> Iterable[str]: ...  # the paths that match it, as in glob(7)
     def load_as(self, path: str, uid: int) -> bytes: ...  # a file that a user named, as that user where we are root

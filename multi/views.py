@@ -68,11 +68,6 @@ class View:
     status_text: str = ""
 
 
-def nobody_said(name: str, sources: Mapping[str, str]) -> bool:
-    """Whether a setting is as it is when nobody says anything; one that adds up may have several sources."""
-    return all(source.startswith(("built in", "preset")) for source in sources.get(name, "built in").split(", "))
-
-
 def look(selection: Selection, machine: Machine) -> tuple[View, ...]:
     """Observe without a lock: a node that is odd, because another command may change its files, is looked at again."""
     from multi.decide import is_odd

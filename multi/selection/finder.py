@@ -10,7 +10,7 @@ from multi import observe
 from multi.errors import MultiError, UsageError
 from multi.machine import MachineError
 from multi.value import replace
-from multi.views import nobody_said
+from multi.words.merge import nobody_said
 
 if TYPE_CHECKING:
     from multi.machine import Machine

@@ -14,7 +14,8 @@ from multi.model.request import Fallback
 from multi.selection.finder import Finder, either
 from multi.settings.table import BY_FIELD
 from multi.value import replace
-from multi.views import Selection, nobody_said
+from multi.views import Selection
+from multi.words.merge import nobody_said
 
 if TYPE_CHECKING:
     from multi.machine import Machine
@@ -84,7 +85,7 @@ class Records:
         """Where the node of another user logs, only that user's record tells."""
         machine = self._machine
         file = machine.read(node.recordfile, 1 << 20)
-        if not self._words.host.root or node.uid is not None or not isinstance(file, File):
+        if self._words.here.uid != 0 or node.uid is not None or not isinstance(file, File):
             return
         if file.uid not in {0, machine.me().uid}:
             user = machine.user_name(file.uid)
@@ -174,7 +175,7 @@ class Records:
             _add(nodes, node)
         for node in self._finder.lost(rundirs, nodes):
             _add(nodes, node)
-        doubted = [record for _, others in surveys for record in others] if words.host.root else []
+        doubted = [record for _, others in surveys for record in others] if words.here.uid == 0 else []
         doubted = [record for record in doubted if record.node.name not in nodes]
         refused = self._refused(doubted)
         warnings: tuple[str, ...] = ()

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from multi.errors import UsageError
-from multi.model.node import Node, Unknown
+from multi.model.node import Node
 from multi.model.request import canonical, traits
 from multi.model.schedule import signal_name
 from multi.settings import config, presets
 from multi.settings.table import SETTINGS
 from multi.value import replace
-from multi.views import Selection, nobody_said
+from multi.views import Selection
 from multi.words import expand, grammar
-from multi.words.spec import Given, Spec
+from multi.words.spec import Spec
 
 if TYPE_CHECKING:
     from multi.machine import LocalHost
@@ -35,16 +35,6 @@ class Words:
         self.traits = traits(command)
         self.foreground = foreground or self.traits.stays
         self.local = local
-        state = here.environ.get("XDG_STATE_HOME", "")
-        self.host = expand.Host(
-            name=here.hostname,
-            root=here.uid == 0,
-            home=here.home,
-            state_dir=state if state.startswith("/") else f"{here.home}/.local/state",
-            cwd=here.cwd,
-            python=here.python,
-            home_of=local.home_of,
-        )
         self.config: Config = config.EMPTY
         source = config.locate(opening.multi_config, here.environ, here.cwd, here.home, local.load, local.peek)
         self.found = "" if source is None else source.why
@@ -93,45 +83,27 @@ class Words:
 
     def unnamed(self) -> expand.Unnamed:
         """Where nodes are that nobody names."""
-        return expand.unnamed(self.spec, self.config, self.host, self.preset, self.environment)
+        return expand.unnamed(self.spec, self.config, self.here, self.preset, self.environment)
 
     def default_rundirs(self) -> tuple[str, ...]:
         """The run directories of all presets, as they are when nobody says another."""
-        names = presets.dirnames(self.directories, self.local.load) if self.host.root else ()
-        return expand.default_rundirs(self.host, names)
+        names = presets.dirnames(self.directories, self.local.load) if self.here.uid == 0 else ("",)
+        return tuple(expand.default_directory(self.here, "pidfile", name) for name in names)
 
     def expand(self, spec: Spec, *, recorded: bool = False) -> Expansion:
         """Make the nodes. Those on record have their files apart already, wherever the words would put them."""
-
-        def read(paths: Sequence[str]) -> Sequence[tuple[str, str]]:
-            from multi.settings.envfile import read_env_files
-
-            return read_env_files(paths, self.local.load)
-
-        made = expand.expand(
+        return expand.expand(
             spec,
             self.config,
-            self.host,
+            self.here,
             self.preset,
             self.environment,
-            read_env_files=read if self.traits.reads_env_files else None,
+            traits=self.traits,
+            load=self.local.load,
             strict=self.strict or self.traits.strict,
-            starts=self.traits.default_command,
+            foreground=self.foreground,
             recorded=recorded,
         )
-        if self.foreground:
-            # In the foreground a log belongs where our own output goes, unless somebody says otherwise.
-            names = [node.name for node in made.nodes if nobody_said("logfile", made.sources[node.name])]
-            if names:
-                scope = None if len(names) == len(made.nodes) else ",".join(names)
-                given = Given("--logfile", "/dev/stderr", scope=scope, joined=True)
-                return self.expand(replace(spec, settings=(*spec.settings, given)))
-        if self.traits.default_command or self.traits.restarts:
-            return made
-        # What runs already has words of its own. A bare worker is what `start` and `restart` begin where nothing runs.
-        unknown = Unknown(expand.NOBODY_SAID)
-        nodes = (replace(node, command=unknown) if node.name in made.unsaid else node for node in made.nodes)
-        return replace(made, nodes=tuple(nodes))
 
     def selection(self, expansion: Expansion, nodes: tuple[Node, ...] | None = None) -> Selection:
         """The expanded nodes, or `nodes` in their place, with what is known of where they come from."""

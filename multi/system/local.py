@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
+def _home_of(user: str) -> str | None:
+    made = os.path.expanduser(f"~{user}")
+    return None if made.startswith("~") else made
+
+
 class Local:
     """The part of the machine that parsing and expanding ask."""
 
@@ -37,12 +42,8 @@ class Local:
             hostname=os.uname().nodename,
             python=sys.executable,
             uid=os.geteuid(),
+            home_of=_home_of,
         )
-
-    def home_of(self, user: str) -> str | None:
-        """Another user's home directory, None when there is no such user."""
-        made = os.path.expanduser(f"~{user}")
-        return None if made.startswith("~") else made
 
     def user_name(self, uid: int) -> str:
         """The login name of a user, or else the number."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from multi.settings.presets import Preset
     from multi.words.spec import Given, Spec
 
-_COMMAND_LINE = "command line"
+COMMAND_LINE = "command line"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,11 @@ class Plan:
     settings: Mapping[str, object]
     sources: Mapping[str, str]
     options: Sequence[Given]
+
+
+def nobody_said(name: str, sources: Mapping[str, str]) -> bool:
+    """Whether a setting is as it is when nobody says anything; one that adds up may have several sources."""
+    return all(source.startswith(("built in", "preset")) for source in sources[name].split(", "))
 
 
 class Merger:
@@ -81,7 +86,7 @@ class Merger:
             try:
                 self._grammars[chosen] = Grammar(self._presets(chosen))
             except NoPresetError as error:
-                raise error.named_in("" if where.startswith(_COMMAND_LINE) else where) from None
+                raise error.named_in("" if where.startswith(COMMAND_LINE) else where) from None
         return self._grammars[chosen]
 
     def _merge(self, layers: Sequence[Layer], typed: Sequence[Given]) -> Plan:
@@ -114,7 +119,7 @@ def _typed(given: Given) -> Layer:
     """A setting on the command line, a layer of its own."""
     setting = BY_FLAG[given.name]
     where = given.name if given.scope is None else f"{given.name}:{given.scope}"
-    source = _COMMAND_LINE if given.scope is None else f"{_COMMAND_LINE} {where}"
+    source = COMMAND_LINE if given.scope is None else f"{COMMAND_LINE} {where}"
     return Layer(source, {setting.name: from_text(setting, given.value, where)})
 
 

@@ -1,7 +1,10 @@
-"""Words -> the names of nodes: a name, a full name, a count, or a node or group of the configuration.
+"""Words -> the names of nodes, and which of them the scope of an option means.
 
-``w1`` is ``w1@HOST``, ``w1@example.com`` is itself, a single ``3`` is ``celery1 celery2 celery3``. In
-a name only ``%h``, the host's name, is filled in.
+``w1`` is ``w1@HOST``, ``w1@example.com`` is itself, a single ``3`` is ``celery1 celery2 celery3``; a word may also be a
+node or group of the configuration. In a name only ``%h``, the host's name, is filled in.
+
+A scope, as in ``-c:1,w2 4``, is a name, a full name, an index from 1, a range ``1-3`` or a list of these. A node of
+exactly that name overrides an index or a range.
 """
 
 from __future__ import annotations
@@ -13,10 +16,10 @@ from multi.settings.config import MOST_NODES
 from multi.value import dataclass, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from multi.settings.config import Config, Layer
-    from multi.words.spec import Spec
+    from multi.words.spec import Given, Spec
 
 _LONGEST_SHORT = 200  # bytes; with the suffix of a temporary file it must fit in the 255 of a file name
 _LONGEST_NAME = 255
@@ -26,7 +29,7 @@ _RANGE_PREFIX = "celery"
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A node by name only: `full` is ``w1@host``, `short` is ``w1``.
+    """A node by name only: `full` is ``w1@host``.
 
     `word` is what was typed or configured. `own` are the words that a scope calls this node by in
     ``celery multi``; `also` are further ones (with the prefix, the name of its group), which count
@@ -36,11 +39,9 @@ class Name:
 
     word: str
     full: str
-    short: str
-    host: str
     own: frozenset[str]
     also: frozenset[str]
-    layers: tuple[Layer, ...] = ()
+    layers: tuple[Layer, ...]
     configured: bool = False
 
 
@@ -52,7 +53,7 @@ def names(spec: Spec, config: Config, hostname: str) -> tuple[Name, ...]:
     """
     known = _Known(spec, config, hostname)
     if not spec.names:
-        return known.everything()
+        return tuple(known.by_word.values())
     found: dict[str, Name] = {}
     said: set[str] = set()
     for word in spec.names:
@@ -67,21 +68,18 @@ def names(spec: Spec, config: Config, hostname: str) -> tuple[Name, ...]:
 
 
 class _Known:
-    """The names of the configuration, and what a word on the command line stands for."""
+    """The names of the configuration, in the order written, and what a word on the command line stands for."""
 
-    __slots__ = ("_by_full", "_by_short", "_by_word", "_config", "_groups", "_hostname", "_spec")
+    __slots__ = ("_by_full", "_by_short", "_defaults", "_groups", "_hostname", "_spec", "by_word")
 
     def __init__(self, spec: Spec, config: Config, hostname: str) -> None:
         self._spec = spec
-        self._config = config
         self._hostname = hostname
-        self._groups: dict[str, tuple[str, ...]] = {group.name: group.nodes for group in config.groups}
-        self._by_word: dict[str, Name] = {}
+        self._defaults = config.defaults
+        self._groups = {group.name: group.nodes for group in config.groups}
+        self.by_word: dict[str, Name] = {}
         self._by_full: dict[str, Name] = {}
         self._by_short: dict[str, list[Name]] = {}
-        self._read(config)
-
-    def _read(self, config: Config) -> None:
         layers: dict[str, list[Layer]] = {}
         groups: dict[str, set[str]] = {}
         for group in config.groups:
@@ -97,35 +95,23 @@ class _Known:
             twin = self._by_full.get(name.full)
             if twin is not None:
                 raise ConfigError(config.path or "", f"{twin.word!r} and {word!r} are one node", "write it once")
-            self._by_word[word] = self._by_full[name.full] = name
-            self._by_short.setdefault(name.short, []).append(name)
-
-    def everything(self) -> tuple[Name, ...]:
-        """All nodes of the configuration, in the order written."""
-        return tuple(self._by_word.values())
+            self.by_word[word] = self._by_full[name.full] = name
+            self._by_short.setdefault(name.full.partition("@")[0], []).append(name)
 
     def of(self, word: str) -> tuple[Sequence[Name], bool]:
         """The nodes that a word stands for, and whether it is the name of a group."""
-        configured = self._configured(word)
-        if configured:
-            return configured, False
+        if word in self.by_word:
+            return [self.by_word[word]], False
+        if word in self._by_short:
+            return self._by_short[word], False
         if word in self._groups:
-            return [self._by_word[node] for node in self._groups[word]], True
+            return [self.by_word[node] for node in self._groups[word]], True
         count = _count(word) if len(self._spec.names) == 1 else None
-        return ([self._compose(word)] if count is None else self._counted(count)), False
-
-    def _configured(self, word: str) -> Sequence[Name]:
-        if word in self._by_word:
-            return [self._by_word[word]]
-        return self._by_short.get(word, ())
-
-    def _counted(self, count: int) -> Sequence[Name]:
-        if count < 1:
-            raise UsageError(str(count), "is no number of nodes", "write a number from 1, or the nodes' names")
-        if count > MOST_NODES:
-            raise _too_many(str(count))
+        if count is None:
+            return [self._compose(word)], False
         prefix = self._spec.range_prefix or _RANGE_PREFIX
-        return [self._named(str(number), f"{prefix}{number}@{self._suffix()}") for number in range(1, count + 1)]
+        numbers = map(str, range(1, count + 1))
+        return [self._named(number, f"{prefix}{number}@{self._suffix()}") for number in numbers], False
 
     def _compose(self, word: str) -> Name:
         return self._named(word, word if "@" in word else f"{self._spec.prefix or ''}{word}@{self._suffix()}")
@@ -138,44 +124,40 @@ class _Known:
     def _named(self, word: str, typed: str) -> Name:
         """Make the name; where the configuration has the same node, it is that one."""
         full = fill_host(typed, self._hostname)
-        short, _, host = full.partition("@")
-        _check_name(full, short, host, word)
+        _check_name(full, word)
+        short = full.partition("@")[0]
         own = frozenset({short if "@" in word else word, full})
+        also = frozenset({word, short})
         known = self._by_full.get(full)
         if known is None:
-            return Name(word, full, short, host, own, frozenset({word, short}), (self._config.defaults,))
-        return replace(known, own=known.own | own, also=known.also | {word, short})
-
-
-def _too_many(word: str) -> UsageError:
-    return UsageError(word, f"is more than {MOST_NODES} nodes", "write a smaller number")
+            return Name(word, full, own, also, (self._defaults,))
+        return replace(known, own=known.own | own, also=known.also | also)
 
 
 def _count(word: str) -> int | None:
     """``3`` -> 3; None for a name. Python's notation of integers, as in ``celery multi``."""
     try:
-        return int(word)
+        count = int(word)
+        shown = str(count)
     except ValueError:
-        if word.isdecimal():  # longer than Python converts
-            raise _too_many(word[:20] + "...") from None
-        return None
-
-
-def plain(full: str) -> Name:
-    """A full name that nobody configured."""
-    short, _, host = full.partition("@")
-    return Name(full, full, short, host, frozenset({full, short}), frozenset())
+        if not word.isdecimal():
+            return None
+        count, shown = MOST_NODES + 1, word[:20] + "..."  # longer than Python converts
+    if count < 1:
+        raise UsageError(shown, "is no number of nodes", "write a number from 1, or the nodes' names")
+    if count > MOST_NODES:
+        raise UsageError(shown, f"is more than {MOST_NODES} nodes", "write a smaller number")
+    return count
 
 
 def is_full_name(full: str) -> bool:
     """Whether a name read from somewhere is one that a node can have."""
-    short, _, host = full.partition("@")
     try:
-        _check_name(full, short, host, full)
+        _check_name(full, full)
     except UsageError:
         return False
     # The words of a command never make another one: each has its host, with nothing left to fill in.
-    return bool(host) and fill_host(full, "") == full
+    return bool(full.partition("@")[2]) and fill_host(full, "") == full
 
 
 def fill_host(text: str, hostname: str) -> str:
@@ -183,10 +165,11 @@ def fill_host(text: str, hostname: str) -> str:
     return text.replace("%%h", hostname).replace("%h", hostname) if "%" in text else text
 
 
-def _check_name(full: str, short: str, where: str, word: str) -> None:
+def _check_name(full: str, word: str) -> None:
+    short, _, host = full.partition("@")
     if not short:
         raise UsageError(word, "has nothing before the '@'", "write it like w1@example.com")
-    if "@" in where:
+    if "@" in host:
         why = f"makes the node name {full}, whose host has an '@'"
         raise UsageError(word, why, "write one '@' in a name, and none in --hostname or --suffix")
     for character in full:
@@ -197,3 +180,88 @@ def _check_name(full: str, short: str, where: str, word: str) -> None:
         raise UsageError(word, "cannot be a node name, which becomes a file name", "write another one")
     if len(short.encode(errors="replace")) > _LONGEST_SHORT or len(full.encode(errors="replace")) > _LONGEST_NAME:
         raise UsageError(word[:40] + "...", "is too long for a node name, which becomes a file name", "shorten it")
+
+
+class Scopes:
+    """Which nodes a scope means. Each scope is looked up once; what is odd about it is said once."""
+
+    __slots__ = ("_found", "_hostname", "_known", "_names", "_strict", "warnings")
+
+    def __init__(self, names: Sequence[Name], hostname: str, *, strict: bool) -> None:
+        """With `strict` what is odd is an error."""
+        self._names = names
+        self._hostname = hostname
+        self._strict = strict
+        self._found: dict[str, frozenset[int]] = {}
+        self._known: tuple[Mapping[str, Sequence[int]], Mapping[str, Sequence[int]]] | None = None
+        self.warnings: list[str] = []
+
+    def find(self, given: Given) -> frozenset[int] | None:
+        """The positions of the nodes that the option is for; None for all."""
+        if given.scope is None:
+            return None
+        found = self._found.get(given.scope)
+        if found is None:
+            where = f"{given.name}:{given.scope}"
+            found = frozenset(position for item in given.scope.split(",") for position in self._item(item, where))
+            self._found[given.scope] = found
+        return found
+
+    def _item(self, item: str, where: str) -> Iterable[int]:
+        named = self._named(item)
+        if named:
+            return named
+        if is_number(item):
+            index = _number(item)
+            if index < 1:
+                raise UsageError(where, "the first node has the index 1", self._there_are())
+            if index > len(self._names):
+                raise UsageError(where, f"there is no node with the index {item}", self._there_are())
+            return [index - 1]
+        first, dash, last = item.partition("-")
+        if not (dash and is_number(first) and is_number(last)):
+            self._odd(where, f"no node is named {item!r}")
+            return ()
+        start, stop = _number(first), _number(last)
+        if start > stop:
+            raise UsageError(where, f"the range {first}-{last} runs backwards", f"write {last}-{first}")
+        if start < 1 or stop > len(self._names):
+            self._odd(where, f"the range {first}-{last} reaches beyond the nodes")
+        return range(max(start, 1) - 1, min(stop, len(self._names)))
+
+    def _named(self, item: str) -> Sequence[int]:
+        if self._known is None:
+            names = self._names
+            self._known = _positions(name.own for name in names), _positions(name.also for name in names)
+        own, also = self._known
+        filled = fill_host(item, self._hostname)
+        return own.get(item) or own.get(filled) or also.get(item) or also.get(filled) or ()
+
+    def _odd(self, where: str, why: str) -> None:
+        if self._strict:
+            raise UsageError(where, why, self._there_are())
+        self.warnings.append(f"{where}: {why}; {self._there_are()}")
+
+    def _there_are(self) -> str:
+        shown = [f"{number} {name.full}" for number, name in enumerate(self._names[:10], start=1)]
+        rest = len(self._names) - len(shown)
+        return f"the nodes are {', '.join(shown)}" + (f" and {rest} more" if rest else "")
+
+
+def _positions(words: Iterable[Iterable[str]]) -> Mapping[str, Sequence[int]]:
+    """Which nodes each word stands for."""
+    found: dict[str, list[int]] = {}
+    for position, of_one in enumerate(words):
+        for word in of_one:
+            found.setdefault(word, []).append(position)
+    return found
+
+
+def is_number(text: str) -> bool:
+    """Whether `text` is plain digits, as an index is."""
+    return text.isascii() and text.isdigit()
+
+
+def _number(text: str) -> int:
+    """A number that may be too long for `int`; then it is beyond any node anyway."""
+    return int(text) if len(text.lstrip("0")) < 10 else 10**9  # noqa: PLR2004 -- more digits than any index

@@ -15,7 +15,7 @@ from multi.words import expand
 from multi.words.spec import Given
 
 TABLE = Path(__file__).parents[2] / "docs" / "reference" / "differences.md"
-HOST = ROOT.name
+HOST = ROOT.hostname
 
 
 def worker_words(words: str | list[str], short: str = "w1") -> list[str]:
@@ -602,8 +602,8 @@ def test_d26_where_the_files_are() -> None:
     told = celery_oracle.ask(["w1"])[0]
     node = expand_words(["w1"]).nodes[0]
     assert (node.pidfile, node.logfile) == (told.pidfile, told.logfile)
-    user = replace(ROOT, root=False, home="/home/u", state_dir="/home/u/%n state")
-    node = expand_words(["w1"], host=user).nodes[0]
+    user = replace(ROOT, uid=1000, home="/home/u", environ={"XDG_STATE_HOME": "/home/u/%n state"})
+    node = expand_words(["w1"], here=user).nodes[0]
     assert (node.pidfile, node.logfile) == ("/home/u/%n state/multi/run/w1.pid", "/home/u/%n state/multi/log/w1.log")
     assert node.words[-1] == "--logfile=/home/u/%%n state/multi/log/w1%I.log"
     node = expand_words("w1 --workdir=srv --pidfile=run/%n.pid --logfile=./%n.log").nodes[0]

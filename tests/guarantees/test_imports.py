@@ -27,7 +27,7 @@ COSTLY_NAMES = """
 PARSING_NAMES = """
     api errors machine model model.node model.process model.request model.schedule model.state selection
     selection.words settings settings.config settings.presets settings.table settings.toml settings.values text value
-    views words words.expand words.grammar words.merge words.names words.scope words.spec words.template
+    views words words.expand words.grammar words.merge words.names words.spec words.template
 """
 COSTLY = frozenset(COSTLY_NAMES.split())
 COMMAND_LINE_NAMES = "cli cli.commands cli.options cli.order cli.screen cli.words errors text value"

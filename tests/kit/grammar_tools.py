@@ -5,31 +5,39 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
+from multi.machine import Surroundings
+from multi.model.request import traits
 from multi.settings import presets
 from multi.settings.config import EMPTY, Layer
 from multi.words import expand
 from multi.words import grammar as parse
+from multi.words.spec import Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from multi.settings.config import Config
+    from multi.settings.presets import Preset
     from multi.words.expand import Expansion
-    from multi.words.spec import Spec
 
 PRESETS = {name: presets.load(name) for name in ("celery", "celery-beat", "dramatiq", "exec", "gunicorn", "rq")}
 GRAMMAR = parse.Grammar(PRESETS["celery"])
 SIGNALS = parse.Grammar(PRESETS["celery"], signals=True)
-ROOT = expand.Host(
-    name=socket.gethostname(),
-    root=True,
+ROOT = Surroundings(
+    environ={},
+    hostname=socket.gethostname(),
+    uid=0,
     home="/root",
-    state_dir="/root/.local/state",
     cwd="/cwd",
     python="/usr/bin/python3",
     home_of={"celery": "/home/celery"}.get,
 )
 NO_VARIABLES = Layer("environment")
+
+
+def unreadable(path: str) -> bytes:
+    """No env file can be read."""
+    raise FileNotFoundError(path)
 
 
 def listed(words: str | Sequence[str]) -> Sequence[str]:
@@ -45,13 +53,27 @@ def read(text: str | Sequence[str], *, signals: bool = False) -> Spec:
 
 
 def expand_words(
-    words: str | Sequence[str],
+    words: str | Sequence[str] | Spec,
     *,
     config: Config = EMPTY,
-    host: expand.Host = ROOT,
+    here: Surroundings = ROOT,
     environment: Layer = NO_VARIABLES,
     strict: bool = False,
-    starts: bool = True,
+    command: str = "start",
+    recorded: bool = False,
+    preset: Callable[[str], Preset] = PRESETS.__getitem__,
+    load: Callable[[str], bytes] = unreadable,
 ) -> Expansion:
     """Words -> nodes, as root on this host."""
-    return expand.expand(read(words), config, host, PRESETS.__getitem__, environment, strict=strict, starts=starts)
+    spec = words if isinstance(words, Spec) else read(words)
+    return expand.expand(
+        spec,
+        config,
+        here,
+        preset,
+        environment,
+        traits=traits(command),
+        load=load,
+        strict=strict,
+        recorded=recorded,
+    )

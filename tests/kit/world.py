@@ -536,12 +536,14 @@ class Fake:
     def surroundings(self) -> Surroundings:
         """Where we are."""
         return Surroundings(
-            environ=self.world.environ, cwd="/", home="/root", hostname="host", python="/usr/bin/python3", uid=self.uid
+            environ=self.world.environ,
+            cwd="/",
+            home="/root",
+            hostname="host",
+            python="/usr/bin/python3",
+            uid=self.uid,
+            home_of={user: f"/home/{user}" for user in self.world.users}.get,
         )
-
-    def home_of(self, user: str) -> str | None:
-        """Everybody lives below /home."""
-        return f"/home/{user}" if user in self.world.users else None
 
     def user_name(self, uid: int) -> str:
         """The login name, or else the number."""

@@ -761,7 +761,7 @@ def test_place(bench: Bench) -> None:
     assert here.uid == machine.me().uid
     assert here.cwd.startswith("/")
     assert here.hostname
-    assert machine.home_of("no-such-user") is None
+    assert here.home_of("no-such-user") is None
     path = bench.put("a.toml", "file", b"[defaults]\n")
     assert machine.kind(path) == "file"
     assert machine.kind("/usr/bin/env") == "program"

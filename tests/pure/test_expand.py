@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from grammar_tools import NO_VARIABLES, PRESETS, ROOT, expand_words, read
 from multi.errors import ConfigError, MultiError, UsageError
+from multi.machine import Surroundings
 from multi.model import schedule
 from multi.model.node import Node, Ready, Unknown
 from multi.settings import envfile
@@ -17,8 +18,8 @@ from multi.settings.config import EMPTY, Config, Group, Layer
 from multi.value import replace
 from multi.words import expand
 
-HOST = ROOT.name
-USER = replace(ROOT, root=False, home="/home/u", state_dir="/home/u/.local/state", cwd="/cwd")
+HOST = ROOT.hostname
+USER = replace(ROOT, uid=1000, home="/home/u")
 FLEET = Config(
     path="/srv/multi.toml",
     defaults=Layer("multi.toml [defaults]", {"options": ("-A", "proj", "-c", "1"), "umask": 0o22, "nice": 1}),
@@ -34,9 +35,9 @@ FLEET = Config(
 )
 
 
-def node(words: str | list[str], word: str = "w1", config: Config = EMPTY, host: expand.Host = ROOT) -> Node:
+def node(words: str | list[str], word: str = "w1", config: Config = EMPTY) -> Node:
     """The one node of these words that is called so."""
-    found = expand.find(expand_words(words, config=config, host=host).nodes, word)
+    found = expand.find(expand_words(words, config=config).nodes, word)
     assert found is not None
     return found
 
@@ -289,7 +290,7 @@ def test_a_command_is_needed_only_for_starting() -> None:
     assert str(caught.value) == (
         f"--cmd: preset exec has no command of its own, and none was given for a@{HOST}; write --cmd='PROGRAM WORDS...'"
     )
-    assert expand_words("a --preset exec", starts=False).nodes[0].command == Unknown("nobody said what command it is")
+    assert expand_words("a --preset exec", command="stop").nodes[0].command == Unknown("nobody said what command it is")
 
 
 def test_a_preset_with_options_for_name_and_log() -> None:
@@ -299,10 +300,10 @@ def test_a_preset_with_options_for_name_and_log() -> None:
     beat = node("b --preset celery-beat --logfile=/l%%/%n%I.log", "b")
     assert (beat.words[-1], beat.logfile) == ("--logfile=/l%/b.log", "/l%/b.log")
     other = replace(PRESETS["gunicorn"], name="other", cmd=("other", "worker"), log_option="--log")
-    made = expand.expand(read("c --logfile=/l/%n%I.log"), EMPTY, ROOT, lambda _: other, NO_VARIABLES)
+    made = expand_words("c --logfile=/l/%n%I.log", preset=lambda _: other)
     assert made.nodes[0].words[-1] == "--log=/l/c.log"
     filling = replace(other, fills_codes=True)
-    made = expand.expand(read("c --logfile=/l%%/%n%I.log"), EMPTY, ROOT, lambda _: filling, NO_VARIABLES)
+    made = expand_words("c --logfile=/l%%/%n%I.log", preset=lambda _: filling)
     assert made.nodes[0].words[-1] == "--log=/l%%/c%I.log"
     preset = replace(
         PRESETS["exec"], name="logs", cmd=("prog",), name_option="--name", log_option="-L", valued=frozenset()
@@ -311,7 +312,7 @@ def test_a_preset_with_options_for_name_and_log() -> None:
 
     def argv_of(option: str, spec: str = "w1") -> tuple[str, ...]:
         kind = replace(preset, log_option=option)
-        made = expand.expand(replace(words, names=(spec,)), EMPTY, ROOT, lambda _: kind, NO_VARIABLES)
+        made = expand_words(replace(words, names=(spec,)), preset=lambda _: kind)
         return made.nodes[0].words
 
     assert argv_of("-L") == ("prog", "--name=mine", "-L", "/l/w1-0.log")
@@ -368,24 +369,24 @@ def test_devices_stay_as_they_are(log: str) -> None:
 
 def test_env_files_are_read_once_and_only_where_asked_for() -> None:
     """What they say goes before the preset's variables and after `env`."""
-    asked: list[tuple[str, ...]] = []
+    asked: list[str] = []
 
-    def reader(paths: object) -> tuple[tuple[str, str], ...]:
-        asked.append(tuple(paths))  # type: ignore[arg-type]
-        return (("A", "file"), ("B", "file"))
+    def load(path: str) -> bytes:
+        asked.append(path)
+        return b"A=file\nB=file\n"
 
-    spec = read("w1 w2 --env-file=a.env --env-file=/b.env --env B=said --workdir=/srv")
-    made = expand.expand(spec, EMPTY, ROOT, PRESETS.__getitem__, NO_VARIABLES, read_env_files=reader)
-    assert asked == [("/srv/a.env", "/b.env")]
+    words = "w1 w2 --env-file=a.env --env-file=/b.env --env B=said --workdir=/srv"
+    made = expand_words(words, load=load)
+    assert asked == ["/srv/a.env", "/b.env"]
     assert dict(made.nodes[1].env) == {"B": "said", "SPT_NOENV": "1"}
     assert [name for name, _ in made.nodes[1].env_read] == ["A"]
     assert "'file'" not in repr(made.nodes)
-    started = envfile.with_values(made.nodes[1], reader(()))
+    started = envfile.with_values(made.nodes[1], [("A", "file"), ("B", "file")])
     assert dict(started.env) == {"A": "file", "B": "said", "SPT_NOENV": "1"}
-    made = expand.expand(spec, EMPTY, ROOT, PRESETS.__getitem__, NO_VARIABLES, read_env_files=None)
+    made = expand_words(words, command="stop", load=load)
     assert len(asked) == 2
     assert dict(made.nodes[0].env) == {"B": "said", "SPT_NOENV": "1"}
-    with pytest.raises(ConfigError, match="hand in read_env_files"):
+    with pytest.raises(ConfigError, match="env_file /cwd/x: cannot be read"):
         expand_words("w1 --env-file=x")
 
 
@@ -403,26 +404,25 @@ def test_the_settings_of_a_node() -> None:
 
 def test_recorded_nodes_have_their_files_elsewhere() -> None:
     """So what is said now of pidfiles need not keep them apart."""
-    spec = read("w1@a w1@b")
-    made = expand.expand(spec, EMPTY, ROOT, PRESETS.__getitem__, NO_VARIABLES, recorded=True)
+    made = expand_words("w1@a w1@b", recorded=True)
     assert [one.name for one in made.nodes] == ["w1@a", "w1@b"]
     with pytest.raises(UsageError, match="would be the pidfile of both"):
-        expand.expand(spec, EMPTY, ROOT, PRESETS.__getitem__, NO_VARIABLES)
+        expand_words("w1@a w1@b")
 
 
 # --- the run directory ---------------------------------------------------------------------------------------
 
 
-def rundir(words: str, config: Config = EMPTY, host: expand.Host = ROOT) -> str:
+def rundir(words: str, config: Config = EMPTY, here: Surroundings = ROOT) -> str:
     """Where the nodes of a command without names are looked for."""
-    return expand.unnamed(read(words), config, host, PRESETS.__getitem__, NO_VARIABLES).rundir
+    return expand.unnamed(read(words), config, here, PRESETS.__getitem__, NO_VARIABLES).rundir
 
 
 def test_where_recorded_nodes_are() -> None:
     """The directory of the pidfile, by the same rules as a node's."""
     assert rundir("") == "/var/run/celery"
     assert rundir("--preset exec") == "/var/run/multi"
-    assert rundir("", host=USER) == rundir("--preset exec", host=USER) == "/home/u/.local/state/multi/run"
+    assert rundir("", here=USER) == rundir("--preset exec", here=USER) == "/home/u/.local/state/multi/run"
     assert rundir("--pidfile=/x/y/%n-%h.pid") == "/x/y"
     assert rundir("--pidfile=%n.pid") == "/cwd"
     assert rundir("--pidfile=run/%n.pid --workdir=/srv") == "/srv/run"
