@@ -92,6 +92,13 @@ def flag_values(value: object) -> tuple[str, ...]:
             return (str(value),)
 
 
+def seconds_in(text: str) -> float | None:
+    """Plain decimal seconds, at most one point between digits: no sign, no exponent, no ``nan``. None for any other."""
+    whole, point, fraction = text.partition(".")
+    plain = text.isascii() and whole.isdigit() and (fraction.isdigit() or not point)
+    return float(text) if plain and len(whole) <= 12 else None  # noqa: PLR2004 -- 30,000 years
+
+
 def size(count: int) -> str:
     """Bytes in powers of 1,024: ``512B``, ``48.0M``, ``1.2G``."""
     amount = float(count)

@@ -12,7 +12,7 @@ import signal
 from functools import lru_cache
 
 from multi.errors import UsageError
-from multi.text import seconds_text
+from multi.text import seconds_in, seconds_text
 from multi.value import dataclass
 
 FOREVER = math.inf
@@ -126,8 +126,8 @@ def parse(text: str) -> Schedule:
     not last, or an empty text.
     """
     words = [word.strip() for word in text.split("/")]
-    if len(words) == 1 and _is_number(words[0]):
-        seconds = float(words[0])
+    seconds = seconds_in(words[0])
+    if len(words) == 1 and seconds is not None:
         return Schedule((Stage(signal.SIGTERM, seconds), Stage(signal.SIGKILL, seconds)))
     if len(words) % 2:
         raise UsageError(text, "is not a stop schedule: every signal needs a number of seconds after it", _EXAMPLE)
@@ -146,13 +146,7 @@ def _parse_seconds(text: str, word: str, *, last: bool) -> float:
         if not last:
             raise UsageError(text, "is not a stop schedule: nothing can come after 'forever'", _EXAMPLE)
         return FOREVER
-    if not _is_number(word):
+    seconds = seconds_in(word)
+    if seconds is None:
         raise UsageError(text, f"is not a stop schedule: {word!r} is not a number of seconds", _EXAMPLE)
-    return float(word)
-
-
-def _is_number(word: str) -> bool:
-    """Plain decimal seconds only: no sign, no exponent, no ``nan``, and short enough to mean something."""
-    whole, dot, fraction = word.partition(".")
-    parts = [whole, fraction] if dot else [whole]
-    return all(part.isascii() and part.isdigit() for part in parts) and len(word) <= 12  # noqa: PLR2004 -- 30,000 years
+    return seconds

@@ -13,7 +13,7 @@ from multi.errors import ConfigError, MultiError, UsageError
 from multi.model import schedule
 from multi.model.node import PROOF_FORMS, PROOFS, Ready
 from multi.settings.table import Setting
-from multi.text import nearest, quoted
+from multi.text import nearest, quoted, seconds_in
 
 if TYPE_CHECKING:
     from multi.settings.toml import Document
@@ -33,13 +33,11 @@ LIMITS = (
 _PROOFS = f"it can be {', '.join(PROOF_FORMS)}"
 
 
-class _BadValueError(Exception):
-    """A value that the setting cannot have: why, and what to try."""
+class _BadValueError(MultiError):
+    """A value that the setting cannot have; where it stands is for the caller to say."""
 
     def __init__(self, why: str, hint: str) -> None:
-        super().__init__(why, hint)
-        self.why = why
-        self.hint = hint
+        super().__init__("", why, hint)
 
 
 def from_text(setting: Setting, text: str | None, where: str) -> object:
@@ -280,13 +278,9 @@ def _mode(_: Setting, value: object) -> int:
 
 
 def _nice(_: Setting, value: object) -> int:
-    number = None
-    if isinstance(value, int) and not isinstance(value, bool):
-        number = value
-    elif isinstance(value, str):
-        sign = -1 if value.startswith("-") else 1
-        size = _whole(value[1:] if value.startswith(("-", "+")) else value)
-        number = None if size is None else sign * size
+    text = _as_text(value) or ""
+    size = _whole(text[1:] if text.startswith(("-", "+")) else text)
+    number = -size if size is not None and text.startswith("-") else size
     if number is None or not -20 <= number <= 19:  # noqa: PLR2004 -- the range of setpriority(2)
         raise _BadValueError(f"{_shown(value)} is not a niceness", "write a whole number from -20 to 19")
     return number
@@ -309,14 +303,8 @@ def _as_text(value: object) -> str | None:
 
 
 def _seconds(_: Setting, value: object) -> float:
-    number = None
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        number = value
-    elif isinstance(value, str):
-        whole, dot, fraction = value.partition(".")
-        if _whole(whole) is not None and (not dot or _whole(fraction) is not None):
-            number = float(value)
-    if number is None or not 0 <= number <= _LONGEST:  # nan is outside of every range
+    number = seconds_in(value) if isinstance(value, str) else value
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 <= number <= _LONGEST:  # or nan
         raise _BadValueError(f"{_shown(value)} is not a number of seconds", "write a number from 0, like 60 or 0.5")
     return float(number)
 
@@ -325,8 +313,7 @@ def _user(_: Setting, value: object) -> str:
     text = _as_text(value)
     if text is None:
         raise _BadValueError(f"is {_typename(value)}, not a name or number", "write a name in quotes, or a number")
-    number = _whole(text)
-    if number is not None and number > _LAST_ID:
+    if (_whole(text) or 0) > _LAST_ID:
         raise _BadValueError(f"{quoted(text)} is not a user or group number", f"numbers end at {_LAST_ID}")
     if not text or text.startswith("-") or not text.isprintable() or set(text) & set(":/ ,"):
         raise _BadValueError(f"{quoted(text)} is not a user or group", "write one name or one number")
