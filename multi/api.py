@@ -205,14 +205,14 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
 
     local = _local()
     here = local.surroundings()
-    is_here = forms.find(form).here
+    chosen = forms.find(form)
     without = [node.short for node in selection.nodes if node.workdir is None]
-    if is_here and without and not here.cwd:
+    if chosen.here and without and not here.cwd:
         why = "have no workdir, and the current directory has been removed"
         raise UsageError(" ".join(without[:10]), why, "change to a directory that exists, or give --workdir")
     nodes = [_with_values(node, local) for node in selection.nodes]
     fallbacks: Mapping[str, Fallback] = {}
-    if is_here:
+    if chosen.here:
         with _opened(None) as machine:
             fallbacks = _fallbacks_here(selection, machine)
         me = None if here.uid == 0 else local.user_name(here.uid)
@@ -227,7 +227,7 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
             for node in nodes
         ]
     remarks = {name: each.note for name, each in fallbacks.items()}
-    return forms.find(form).files(forms.Order(nodes=nodes, program=(here.python, "-m", "multi"), remarks=remarks))
+    return chosen.files(forms.Order(nodes=nodes, program=(here.python, "-m", "multi"), remarks=remarks))
 
 
 def export_mode(form: str, selection: Selection) -> int:
