@@ -37,6 +37,7 @@ WORDS = COMMAND_LINE | DOOR | frozenset(PARSING_NAMES.split())
 LOOKING = WORDS | {
     "codec",
     "decide",
+    "decide.backoff",
     "decide.resolve",
     "decide.table",
     "logs",
