@@ -48,14 +48,14 @@ class Poller:
         """Call `act` once, at that time of CLOCK_MONOTONIC."""
         self._timers[ident] = when, act
 
-    def look(self, ident: object, act: Callable[[], None], pause: float = _LOOK_FIRST) -> None:
+    def look(self, ident: object, act: Callable[[], None], interval: float = _LOOK_FIRST) -> None:
         """Call `act` every now and then until it is forgotten: the kernel cannot wake us for what it looks at."""
 
         def once() -> None:
-            self.look(ident, act, min(pause * 1.5, _LOOK_MOST))
+            self.look(ident, act, min(interval * 1.5, _LOOK_MOST))
             act()
 
-        self.at(ident, time.monotonic() + pause, once)
+        self.at(ident, time.monotonic() + interval, once)
 
     def forget(self, ident: object) -> None:
         """Drop the timer or the look of that name; fine when there is none."""
