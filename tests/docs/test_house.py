@@ -20,7 +20,7 @@ STATES = frozenset(each.__name__ for each in get_args(State))
 # What is still to go, with how often; a number that is not exact any more is to be made smaller.
 NAMES_LEFT = {"cli/__init__.py": 1, "cli/completion.py": 1}
 # Lines, with docstrings and blank ones. A package that got smaller gets a smaller number.
-PACKAGE_LINES, FILE_LINES, CLASS_LINES, FUNCTION_LINES = 16_600, 450, 250, 60
+PACKAGE_LINES, FILE_LINES, CLASS_LINES, FUNCTION_LINES = 16_300, 450, 250, 60
 
 
 def modules(*without: str) -> list[Path]:
