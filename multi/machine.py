@@ -195,15 +195,11 @@ class LocalHost(Protocol):
     def find(self, pattern: str) -> Iterable[str]: ...  # the paths that match it, as in glob(7)
     def load_as(self, path: str, uid: int) -> bytes: ...  # a file that a user named, as that user where we are root
     def peek(self, path: str) -> bytes: ...  # whoever wrote it: only to see whether it says anything of ours
-
-    def load(self, path: str) -> bytes:
-        """A configuration file. Raises `NotPermittedError` for one that root must not believe."""
+    def load(self, path: str) -> bytes: ...  # configuration; `NotPermittedError` for a file that root must not believe
+    def cannot_create(self, path: str) -> str: ...  # why that file, or a directory above it, cannot be made; or empty
 
     def kind(self, path: str) -> str:
         """``directory``, ``program`` (a file that we may execute), ``file``, ``other``; empty when nothing is there."""
-
-    def cannot_create(self, path: str) -> str:
-        """Why we could not create or write that file, directories above it included; empty when we could."""
 
 
 class Machine(LocalHost, Protocol):
@@ -277,9 +273,7 @@ class Machine(LocalHost, Protocol):
     def executed(self, pid: int) -> tuple[str, ...]:
         """The words it was executed with; empty when it shows something else by now, as a title, or they are hidden."""
 
-    def signal(self, proc: Proc, signum: int) -> str:
-        """Signal exactly this process: ``sent``, ``gone``, or ``denied`` (EPERM: alive and not ours)."""
-
+    def signal(self, proc: Proc, signum: int) -> str: ...  # ``sent``, ``gone``, or ``denied`` (EPERM: alive, not ours)
     def watch(self, key: str, proc: Proc) -> None: ...  # `Ended` follows, also when it is gone already
 
     # Locks of files, one for each key
@@ -289,15 +283,11 @@ class Machine(LocalHost, Protocol):
 
     def holder(self, key: str) -> Holder: ...  # of the lock that is waited for; empty when no `multi` can be seen
     def unlock(self, key: str) -> None: ...  # or give the wait for it up
-
-    def holds(self, key: str) -> bool:
-        """Whether the lock is ours and still excludes anybody: somebody may have removed or replaced its file."""
+    def holds(self, key: str) -> bool: ...  # whether it is ours and excludes others: its file may have been replaced
 
     # Processes that we start
 
-    def may_launch(self, launch: Launch) -> None:
-        """Raise `MachineError` for what of it only root could grant, and we are not root. Nothing is done."""
-
+    def may_launch(self, launch: Launch) -> None: ...  # raises for what only root could grant; nothing is done
     def launch(self, key: str, launch: Launch) -> None: ...  # `Prepared` or `LaunchFailed` follows, `Ended` in the end
     def open_gate(self, key: str) -> None: ...  # `Executed`, `LaunchFailed` or `Ended` follows
     def shut_gate(self, key: str) -> None: ...  # what is prepared executes nothing
@@ -333,6 +323,4 @@ class Machine(LocalHost, Protocol):
 
     def terminal_gone(self) -> bool: ...  # whether the terminal that we had when we were made was hung up
     def tell(self, text: str) -> None: ...  # to NOTIFY_SOCKET as in sd_notify(3); nothing happens without one
-
-    def answer_watchdog(self) -> None:
-        """From now on `wait` tells whoever asks that we live, sd_watchdog_enabled(3). What hangs elsewhere does not."""
+    def answer_watchdog(self) -> None: ...  # from now on, by `wait`: whoever asks is told that we live, sd_notify(3)

@@ -37,12 +37,10 @@ class Notifications:
         self.release(key)
         try:
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            try:
-                address = _bind(listener, token)
-            except OSError:
-                listener.close()
-                raise
+            self._listeners[key] = listener, ""
+            address = _bind(listener, token)
         except OSError as error:
+            self.release(key)
             raise cannot(f"cannot listen for what {key} says", error) from error
         listener.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
         self._listeners[key] = listener, address

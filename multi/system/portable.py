@@ -68,17 +68,14 @@ def table() -> tuple[dict[int, ProcessInfo], bool]:
     found: dict[int, ProcessInfo] = {}
     for _ in range(LISTINGS):
         ended = False
-        for pid in psutil.pids():
-            if pid in found:
-                continue
+        for pid in sorted(set(psutil.pids()) - found.keys()):
             try:
-                found[pid] = info = _info(psutil.Process(pid))
+                found[pid] = _info(psutil.Process(pid))
+                ended = ended or found[pid].gone
             except psutil.NoSuchProcess:
                 ended = True
             except psutil.Error:
                 continue  # it is there, and not for us to see
-            else:
-                ended = ended or info.gone
         if not ended:
             return found, True
     return found, False

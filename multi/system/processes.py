@@ -6,20 +6,19 @@ import os
 import sys
 import time
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from multi.model.process import Proc, ProcessInfo, ProcessTable
 from multi.value import replace
 
-if TYPE_CHECKING:
 
-    class Platform(Protocol):
-        """What `linux` and `portable` both tell."""
+class Platform(Protocol):
+    """What `linux` and `portable` both tell."""
 
-        def table(self) -> tuple[dict[int, ProcessInfo], bool]: ...
-        def look(self, pid: int) -> ProcessInfo | None: ...
-        def cmdline(self, pid: int) -> tuple[str, ...]: ...
-        def executed(self, pid: int) -> tuple[str, ...]: ...
+    def table(self) -> tuple[dict[int, ProcessInfo], bool]: ...
+    def look(self, pid: int) -> ProcessInfo | None: ...
+    def cmdline(self, pid: int) -> tuple[str, ...]: ...
+    def executed(self, pid: int) -> tuple[str, ...]: ...
 
 
 class Processes:
