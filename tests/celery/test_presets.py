@@ -357,6 +357,11 @@ def test_available_names_every_preset_once(tmp_path: Path) -> None:
     assert presets.available([str(tmp_path), "/nonexistent"]) == tuple(sorted({*SHIPPED, "worker"}))
 
 
+def test_the_directories_of_shipped_presets_are_what_they_say() -> None:
+    """They are found without reading whole files, and are the same; no preset that comes with `multi` extends one."""
+    assert set(presets.dirnames()) == {presets.load(name).dirname for name in SHIPPED}
+
+
 def test_an_unknown_preset_names_the_nearest_and_all() -> None:
     """A typo is answered with what was meant."""
     everything = f"there are {', '.join(SHIPPED)}"
