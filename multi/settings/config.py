@@ -35,11 +35,9 @@ Find = Callable[[str], Iterable[str]]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Settings from one place.
+    """Settings from one place: typed values by name, and under ``options`` words for the worker.
 
-    `values` maps names of settings to typed values; the key ``options`` holds words for the worker,
-    a ``tuple[str, ...]`` as typed. `source` says where they are from, in the words of `check`.
-    `origins` says it for single keys where several files have made one layer.
+    `source` says where they are from, in the words of `check`; `origins` says it for single keys of several files.
     """
 
     source: str
@@ -85,14 +83,11 @@ class Source:
 def locate(  # noqa: PLR0913, PLR0917 -- where to look, and by what
     explicit: str | None, environ: Mapping[str, str], cwd: str, home: str, read: Read, peek: Read | None = None
 ) -> Source | None:
-    """Find the one configuration file that counts; None when there is none.
+    """Find the one configuration file that counts, in the order written here; None when there is none.
 
-    The order is ``--multi-config`` (`explicit`), ``MULTI_CONFIG``, ``./multi.toml``, ``[tool.multi]`` in
-    ``./pyproject.toml``, the user's configuration directory, ``/etc/multi/multi.toml``. An empty
-    ``MULTI_CONFIG`` counts as unset. `read` returns a file's bytes and raises `OSError`; `peek` does without asking
-    who wrote it, so that a ``pyproject.toml`` of somebody else's that says nothing of ours is no obstacle. Raises
-    `ConfigError` for a file that was asked for and does not exist, and for one that exists and cannot be
-    read: going on without it would run something else than what is configured.
+    `read` returns a file's bytes and raises `OSError`; `peek` does without asking who wrote it, so that a
+    ``pyproject.toml`` of somebody else's that says nothing of ours is no obstacle. Raises `ConfigError` for a file that
+    was asked for and does not exist, and for one that cannot be read: without it something else would run.
     """
     if explicit == "":
         raise ConfigError("--multi-config", "needs the path of a file", "leave it out to search the usual places")
@@ -164,11 +159,10 @@ def _has_table(text: bytes, path: str) -> bool:
 def parse_config(
     text: bytes | str, path: str, environ: Mapping[str, str], read: Read, find: Find = lambda pattern: (pattern,)
 ) -> Config:
-    """TOML -> `Config`, with everything that it includes.
+    """TOML -> `Config`; a file overrides what it includes, and a later included file an earlier one.
 
-    `read` returns the bytes of an included file and raises `OSError`; `find` returns the paths that
-    match a pattern of ``include``. A file overrides what it includes, and a later
-    included file overrides an earlier one. Raises `ConfigError` with file, line and key.
+    `read` returns the bytes of an included file and raises `OSError`; `find` returns the paths that match a pattern of
+    ``include``. Raises `ConfigError` with file, line and key.
     """
     reader = _Reader(environ, read, find)
     reader.file(text, path, ())
@@ -366,10 +360,9 @@ def _members(name: str, table: _Table) -> tuple[str, ...]:
 
 
 def environment(environ: Mapping[str, str]) -> Layer:
-    """``MULTI_UMASK``, ``MULTI_STOP_SCHEDULE`` and so on -> a layer.
+    """``MULTI_UMASK``, ``MULTI_STOP_SCHEDULE`` and so on -> a layer. Raises `ConfigError`.
 
-    An empty variable counts as unset; a ``MULTI_`` name that is no setting is ignored. A repeatable
-    setting takes several shell-quoted words: ``MULTI_ENV='A=1 B="x y"'``. Raises `ConfigError`.
+    An empty variable counts as unset. A repeatable setting takes shell-quoted words: ``MULTI_ENV='A=1 B="x y"'``.
     """
     values: dict[str, object] = {}
     origins: dict[str, str] = {}

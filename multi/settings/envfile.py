@@ -25,10 +25,9 @@ def parse_env_file(text: str, where: str) -> tuple[tuple[str, str], ...]:
     """
     found: dict[str, str] = {}
     text = text.removeprefix("\ufeff").replace("\r\n", "\n") + "\n"
-    at, number, counted = 0, 1, 0
+    at = 0
     while at < len(text):
-        number += text.count("\n", counted, at)
-        counted = at
+        number = text.count("\n", 0, at) + 1
         position = f"{where}:{number}"
         end = text.index("\n", at)
         line = text[at:end].strip()

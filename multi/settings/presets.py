@@ -113,10 +113,8 @@ def load(
 ) -> Preset:
     """Find the preset `name` and read it; the first of `directories` that has it overrides `multi`'s own.
 
-    `read` returns the bytes of a file in `directories`; it raises `FileNotFoundError` where there is
-    none. The files in `tried` are passed over, so a file that extends its own name means the next one of that name:
-    the user's ``celery.toml`` may extend the ``celery`` that comes with `multi`. Raises `ConfigError` for a preset that
-    does not exist (naming the nearest, and all that exist) or is wrong.
+    `read` returns the bytes of a file in `directories`, or raises `FileNotFoundError`. The files in `tried` are passed
+    over, so a preset that extends its own name means the next of that name. Raises `ConfigError`.
     """
     around = False
     if name and "/" not in name and name.isprintable() and not name.startswith("."):

@@ -82,11 +82,7 @@ def dotted(keys: tuple[str, ...]) -> str:
 
 
 def read(text: bytes | str, path: str) -> Document:
-    """TOML -> `Document`.
-
-    A UTF-8 byte order mark, which some editors write, is skipped. Raises `ConfigError` with file and
-    line for bytes that are not UTF-8 and for a text that is not TOML (toml.io, v1.0.0).
-    """
+    """TOML (toml.io, v1.0.0), after a byte order mark or not -> `Document`. Raises `ConfigError` with file and line."""
     if isinstance(text, bytes):
         text = decoded(text, path)
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
@@ -133,9 +129,8 @@ def _loads() -> Callable[[str], dict[str, object]]:
 def substitute(text: str, environ: Mapping[str, str]) -> str:
     """``${NAME}`` and ``${NAME:-default}`` -> the variable's value, ``$$`` -> ``$``.
 
-    The default is taken when the variable is unset or empty, as in the shell; it is plain text up to
-    the first ``}``. Any other ``$`` stays, so that a regular expression may end in one. Raises
-    `ConfigError` for a variable that is unset and has no default, and for a ``${`` without ``}``.
+    The default, plain text up to the first ``}``, is taken when the variable is unset or empty, as in the shell. Any
+    other ``$`` stays, so that a regular expression may end in one. Raises `ConfigError`.
     """
     import re
 

@@ -41,10 +41,9 @@ class _BadValueError(MultiError):
 
 
 def from_text(setting: Setting, text: str | None, where: str) -> object:
-    """Read what stood on the command line or in the environment.
+    """Read what stood on the command line or in the environment; of a repeatable setting, one item.
 
-    `where` is how the user named the setting: ``--umask``, ``--umask:w1``, ``MULTI_UMASK``. The value
-    of a repeatable setting is a tuple of one item. Raises `UsageError`.
+    `where` is how the user named it: ``--umask``, ``--umask:w1``, ``MULTI_UMASK``. Raises `UsageError`.
     """
     if text is None:
         raise UsageError(where, "needs a value", f"write {where}={setting.metavar}")
@@ -55,11 +54,7 @@ def from_text(setting: Setting, text: str | None, where: str) -> object:
 
 
 def from_toml(setting: Setting, value: object, where: str) -> object:
-    """Read a TOML value.
-
-    A string is read as on the command line, so that a number may be written as a string (which is
-    what a substituted variable is). Raises `ConfigError`.
-    """
+    """Read a TOML value; a string as on the command line, so a variable may hold a number. Raises `ConfigError`."""
     try:
         return _READERS[setting.kind](setting, value)
     except _BadValueError as error:
@@ -67,10 +62,7 @@ def from_toml(setting: Setting, value: object, where: str) -> object:
 
 
 def from_document(setting: Setting, value: object, document: Document, keys: tuple[str, ...]) -> object:
-    """Read the TOML value that stands at `keys` of a document; `from_toml` with the line in its errors.
-
-    A mode may stand there as ``0o022``. Raises `ConfigError`.
-    """
+    """As `from_toml`, for what stands at `keys` of a document; errors name its line. A mode may be ``0o022`` there."""
     if setting.kind == "mode" and isinstance(value, int) and document.says_in_octal(keys, value):
         value = f"0o{value:o}"
     at, read = keys, _READERS[setting.kind]
@@ -92,11 +84,7 @@ def to_toml(setting: Setting, value: object) -> object:
 
 
 def merge(setting: Setting, lower: object, higher: object) -> object:
-    """Join the values of two layers, of which `higher` overrides `lower`.
-
-    ``env`` and ``rlimit`` add up key by key, ``env_file`` adds files that are read later. Any other
-    setting is the higher one alone.
-    """
+    """`higher` over `lower`: a repeatable setting adds up, paths one by one and others key by key."""
     if not setting.repeatable or not isinstance(lower, tuple) or not isinstance(higher, tuple):
         return higher
     if setting.kind == "paths":
