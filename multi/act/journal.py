@@ -116,8 +116,7 @@ class Journal:
             from multi.decide import backoff
 
             yield from self.save(backoff.after_failure(self.record, self._machine.wall(), why))
-        self._machine.remove(self.node.pidfile)
-        self._machine.remove(self.node.notifyfile)
+        self.clear(keep=True)
 
     def undo(self, why: str, failures: int | None) -> None:
         """Nothing was executed. The record from before stays, so that `restart` can try again.

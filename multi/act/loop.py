@@ -122,15 +122,11 @@ class _Loop:
     def _sum_up(self) -> Iterator[Event]:
         """Say what has become of each node, where it is not the same for all."""
         if self._options.width is not None:
-            touched = {*self._failed, *self._active, *(self._tasks[index].node.name for index in self._done)}
-            pending = dict.fromkeys(task.node.name for task, _ in self._pending.values())
-            unfinished = dict.fromkeys((*self._active, *(name for name in pending if name in touched)))
-            yield Halted(
-                tuple(self._readied),
-                tuple(self._failed),
-                tuple(name for name in unfinished if name not in self._failed),
-                tuple(name for name in pending if name not in touched),
-            )
+            begun = {*self._active, *(self._tasks[index].node.name for index in self._done)}
+            left = dict.fromkeys((*self._active, *(task.node.name for task, _ in self._pending.values())))
+            unfinished = tuple(name for name in left if name in begun and name not in self._failed)
+            untouched = tuple(name for name in left if name not in begun)
+            yield Halted(tuple(self._readied), tuple(self._failed), unfinished, untouched)
 
     def _admit(self) -> None:
         while len(self._active) < self._at_once and (index := self._next()) is not None:

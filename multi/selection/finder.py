@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from multi import observe
 from multi.errors import MultiError, UsageError
 from multi.machine import MachineError
+from multi.settings.presets import dirnames
 from multi.value import replace
+from multi.words.expand import default_directory, unnamed
 from multi.words.merge import nobody_said
 
 if TYPE_CHECKING:
@@ -36,12 +38,16 @@ class Finder:
 
     def unnamed(self) -> tuple[tuple[str, ...], str | None]:
         """The run directories of the nodes that nobody names, and the user who asks for them."""
-        where = self._words.unnamed()
+        words = self._words
+        where = unnamed(words.spec, words.config, words.here, words.preset, words.environment)
         return tuple(dict.fromkeys((where.rundir, *(() if where.said else self._rundirs)))), where.uid
 
     @cached_property
     def _rundirs(self) -> tuple[str, ...]:
-        return self._words.default_rundirs()
+        """The run directories of all presets, as they are when nobody says another."""
+        words = self._words
+        names = dirnames(words.directories, words.local.load) if words.here.uid == 0 else ("",)
+        return tuple(default_directory(words.here, "pidfile", name) for name in names)
 
     def recall(self, node: Node) -> Record | None:
         """What is on record of a node; nothing of one whose user is unknown, which the command itself tells."""

@@ -81,15 +81,6 @@ class Words:
             found = self._presets[name] = presets.load(name, self.directories, self.local.load)
         return found
 
-    def unnamed(self) -> expand.Unnamed:
-        """Where nodes are that nobody names."""
-        return expand.unnamed(self.spec, self.config, self.here, self.preset, self.environment)
-
-    def default_rundirs(self) -> tuple[str, ...]:
-        """The run directories of all presets, as they are when nobody says another."""
-        names = presets.dirnames(self.directories, self.local.load) if self.here.uid == 0 else ("",)
-        return tuple(expand.default_directory(self.here, "pidfile", name) for name in names)
-
     def expand(self, spec: Spec, *, recorded: bool = False) -> Expansion:
         """Make the nodes. Those on record have their files apart already, wherever the words would put them."""
         return expand.expand(
