@@ -14,6 +14,7 @@ from multi.decide import table as decide
 from multi.decide.table import needs_restart, proc_of, route
 from multi.model.node import Known, Unknown
 from multi.model.process import Proc
+from multi.model.record import Record
 from multi.model.request import Request
 from multi.model.schedule import parse
 from multi.model.state import SUSPENDED, Dead, Down, Lost, State, Stopping, Unsure, Up
@@ -382,3 +383,34 @@ def test_proc_of() -> None:
 def test_spawn_needs_nothing() -> None:
     """A start says nothing about any process: there is none."""
     assert steps("start", Down()) == (Spawn(),)
+
+
+def test_a_spawn_whose_lock_was_lost() -> None:
+    """G2: nothing is started where another multi was faster, or where there is a doubt."""
+    found = [type(decide.spawn_again(SEEN[column])).__name__ for column in COLUMNS]
+    assert found == ["Spawn", "Skip", "Skip", "Spawn", "Skip", "Refuse"]
+
+
+RECORD = Record(node=NODE, proc=PROC)
+STOPPED, RESTARTING = replace(RECORD, desired="stopped"), replace(RECORD, desired="restarting")
+
+
+@pytest.mark.parametrize(
+    ("state", "record", "step"),
+    [
+        (SEEN["Up"], RECORD, AwaitDown(PROC)),
+        (SEEN["Stopping"], STOPPED, AwaitDown(PROC)),
+        (SEEN["Lost"], None, AwaitDown(PROC)),
+        (SEEN["Unsure"], None, Refuse("/run/w1.pid is a symbolic link")),
+        (SEEN["Down"], None, Skip("stopped on purpose")),
+        (SEEN["Dead"], STOPPED, Skip("stopped on purpose")),
+        (SEEN["Dead"], RESTARTING, Spawn()),
+        (SEEN["Unsure"], RECORD, AwaitDown(PROC)),
+        (SEEN["Dead"], RECORD, AwaitDown(PROC)),
+        (SEEN["Dead"], replace(RECORD, proc=None), Refuse("pid 4000 is gone")),
+        (SEEN["Down"], replace(RECORD, proc=None), Refuse("it is down")),
+    ],
+)
+def test_what_run_does_about_a_node_of_its_own(state: State, record: Record | None, step: Step) -> None:
+    """It stays with what runs, starts what a cut-off restart has stopped, and ends with what ended by itself."""
+    assert decide.stay(state, record) == step
