@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import plistlib
@@ -121,31 +122,31 @@ def test_what_an_env_file_holds_is_read_again_or_said_to_be_old(form: str, tmp_p
         assert "hunter2" in text
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_g14_a_node_on_record_is_exported_as_it_runs(real: Real, form: str) -> None:
+def test_g14_a_node_on_record_is_exported_as_it_runs(real: Real) -> None:
     """G14: where nobody says the command the record does, with its settings, and with what its env files hold now."""
     file = real.base / "vars.env"
     file.write_text("TOKEN=hunter2\n", encoding="utf-8")
     real.start("a", "--umask=027", f"--env-file={file}", "--stop-schedule=INT/7/KILL/2", cmd="sleep 1000").ok()
     pidfile = f"--pidfile={real.run}/%n.pid"
-    for preset in ((), ("--preset=exec",)):
-        text = real.raw("export", form, "a", pidfile, *preset).ok().out
-        assert "1000" in text
-        assert "celery" not in text.replace("multi.celery", "")
-        assert (f"--env-file={file}" if FORMS[form].delegates else "hunter2") in text
-        if form in {"sysv", "cron", "systemd"}:
-            assert "INT" in text
-    other = real.raw("export", form, "a", pidfile, "--preset=exec", "--cmd=sleep 1001").ok().out
-    assert "1001" in other
-    assert "1000" not in other
+    for form in FORMS:
+        for preset in ((), ("--preset=exec",)):
+            text = real.raw("export", form, "a", pidfile, *preset).ok().out
+            assert "1000" in text, form
+            assert "celery" not in text.replace("multi.celery", ""), form
+            assert (f"--env-file={file}" if FORMS[form].delegates else "hunter2") in text, form
+            if form in {"sysv", "cron", "systemd"}:
+                assert "INT" in text, form
+        other = real.raw("export", form, "a", pidfile, "--preset=exec", "--cmd=sleep 1001").ok().out
+        assert "1001" in other, form
+        assert "1000" not in other, form
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_g9_a_command_that_nobody_says_is_not_exported(real: Real, form: str) -> None:
+def test_g9_a_command_that_nobody_says_is_not_exported(real: Real) -> None:
     """G9: without words, configuration and record there is nothing to export: one line, exit 2."""
     real.start("a", cmd="sleep 1000").ok()
-    for said in (("b",), ("b", "--preset=exec"), ("a", "--preset=exec", "--append=x")):
-        done = real.raw("export", form, *said, f"--pidfile={real.run}/%n.pid").exits(2)
+    said = (("b",), ("b", "--preset=exec"), ("a", "--preset=exec", "--append=x"))
+    for form, rest in itertools.product(FORMS, said):
+        done = real.raw("export", form, *rest, f"--pidfile={real.run}/%n.pid").exits(2)
         assert done.err.endswith(
             ": cannot be exported: neither the words nor a configuration nor a record say what command it is; "
             "give the worker's options or --cmd as for 'multi start', or --pidfile where it is on record\n"
