@@ -19,7 +19,7 @@ class Order:
     """What is exported. `program` runs `multi`, for forms that go on using it; `remarks` are sentences by full name."""
 
     nodes: Sequence[Node]
-    program: tuple[str, ...] = ("multi",)
+    program: tuple[str, ...]
     remarks: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -133,9 +133,9 @@ def named(
     return seen.items()
 
 
-def refusal(node: Node, text: str, what: str, hint: str = "export it to sysv") -> UsageError:
+def refusal(node: Node, text: str, what: str) -> UsageError:
     """The error that says which text of the node a file cannot hold."""
-    return UsageError(node.name, f"has {text!r} in its settings, and {what}", hint)
+    return UsageError(node.name, f"has {text!r} in its settings, and {what}", "export it to sysv")
 
 
 def undecodable(text: str) -> bool:
