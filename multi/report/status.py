@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from multi.api import View
+from multi.decide import proc_of
 from multi.decide.backoff import remaining
 from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from multi.model.event import Event, Failed, Halted, Interrupted, Refused, Skipped, Survived
@@ -65,8 +66,9 @@ def reason(state: State) -> str | None:
 
 
 def shown_pid(state: State) -> int | None:
-    """The process that the state is about."""
-    return state.proc.pid if isinstance(state, (Up, Stopping, Lost)) else None
+    """The pid of the process that the state is about."""
+    proc = proc_of(state)
+    return proc.pid if proc else None
 
 
 def status_code(state: State) -> int:
