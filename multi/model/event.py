@@ -143,10 +143,9 @@ class Interrupted:
 
 @dataclass(frozen=True, slots=True)
 class Halted:
-    """A ride of so many nodes at a time ended early; what has become of its nodes, by full name.
+    """A rolling command ended early. Full names: `new` got ready, `failed` did not, `unfinished` were interrupted.
 
-    `new` got ready in this ride, `failed` did not, `unfinished` were under way when it was interrupted, and `untouched`
-    are as they were: what ran of them runs on, the old way.
+    `untouched` nodes are as they were: those that ran run on with their old settings.
     """
 
     new: tuple[str, ...]

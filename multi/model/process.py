@@ -24,9 +24,9 @@ class Proc:
 class Instance:
     """What a process carries in its environment when `multi` started it or one of its ancestors.
 
-    `pid` is the pid of the main process: the carrier is the main process when it is its own. A main process that runs
-    `elsewhere` has it in another PID namespace, as of a container: that number means nothing here. A `probe` is a
-    command that asks for the node's health, or came of one: it is ended with the tree, and is no part of the worker.
+    `pid` is the pid of the main process: a process with this very pid is the main one. With `elsewhere` the pid is of
+    another PID namespace, such as a container's, and means nothing here. A `probe` asks for the node's health, or is a
+    child of such a command: it ends with the tree, and is no part of the worker.
     """
 
     token: str

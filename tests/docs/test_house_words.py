@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-MULTI = Path(__file__).resolve().parents[2] / "multi"
+ROOT = Path(__file__).resolve().parents[2]
+MULTI = ROOT / "multi"
 
 # What stands for a word that a name must not hold, not even as a part (`_ground`, `make_room`).
 PARTS = {
@@ -30,6 +31,8 @@ PARTS = {
 }
 # Whole names only: in a longer one (`text_line`, `next_look`) the word is plain English.
 WHOLE = {"seen": "state", "row": "process info", "before": "baseline", "pause": "a wait of act.waits"}
+# Those that plain English does not need either; the rest (`still`, `way`, `line`) may be plain words in a sentence.
+TERMS = re.compile(r"\b(ride|errand|wish(e)?|sighting|census|carrier|stranger|remnant)s?\b", re.IGNORECASE)
 CLASSES = {"Line": "pipeline", "Look": "a wait of act.waits", "Save": "a wait of act.waits"}
 
 # Names in which the word is the field's own, or plain English.
@@ -88,3 +91,15 @@ def test_what_counts() -> None:
     for name in ("always", "upward", "display_row", "underground", "marker", "drafted", "before_it", "line", "Lines"):
         assert not instead(name), name
     assert instead("Line", is_class=True)
+
+
+def test_no_sentence_uses_the_old_words() -> None:
+    """Neither pages nor docstrings, comments and messages of the package; names of tests that a page cites may."""
+    paths = [*MULTI.rglob("*.py"), *MULTI.rglob("*.toml"), *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    wrong = {
+        f"{path.relative_to(ROOT)}:{number}": line
+        for path in paths
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if TERMS.search(re.sub(r"tests/\S+", "", line))
+    }
+    assert wrong == {}
