@@ -19,7 +19,8 @@ from multi.errors import UsageError
 from multi.model.node import Known, Node
 from multi.model.request import Difference, Fallback, Request, RunOptions, Task, canonical, traits
 from multi.value import replace
-from multi.views import Selection, View
+from multi.views import View
+from multi.words.spec import Selection
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

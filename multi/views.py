@@ -1,52 +1,21 @@
-"""What a command is about, and what is observed of it: `Selection`, `View`, and looking."""
+"""What is observed of the nodes of a command: `View`, and looking."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from multi.machine import MachineError
 from multi.model.node import Node
-from multi.model.request import Fallback
 from multi.model.state import State, Unsure
-from multi.value import dataclass, field
-from multi.words.spec import Spec
+from multi.value import dataclass
 
 if TYPE_CHECKING:
     from multi.machine import Machine
     from multi.model.process import ProcessTable
     from multi.observe import Observation
+    from multi.words.spec import Selection
 
 _LOOKS_AGAIN = 3  # each takes a few milliseconds, and no command changes the files of a node as often in that time
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """The nodes that one command line is about.
-
-    `warnings` are sentences for the user. `sources` tells, per node and setting, where its value comes from
-    (``built in``, ``preset celery``, ``multi.toml [defaults]``, ``MULTI_UMASK``, ``command line``), `settings` the
-    values themselves. `recorded` is what was on record of the nodes that were taken from their record, by name, and
-    `configured` are the names of those that the configuration has, `unsaid` of those whose command nobody but the
-    preset says. `removed` are nodes that this configuration started and does not have any more, for ``apply`` and
-    ``diff``. `fallbacks` are proofs of readiness by node, for those that cannot give their own. `rundir` is where
-    records were looked for when no node was named, `config` the configuration file that was read, and `found` says why
-    it was that one.
-    """
-
-    nodes: tuple[Node, ...]
-    spec: Spec = Spec()
-    warnings: tuple[str, ...] = ()
-    sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    recorded: Mapping[str, Node] = field(default_factory=dict)
-    configured: frozenset[str] = frozenset()
-    unsaid: frozenset[str] = frozenset()
-    removed: tuple[Node, ...] = ()
-    fallbacks: Mapping[str, Fallback] = field(default_factory=dict)
-    rundir: str = ""
-    config: str | None = None
-    found: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

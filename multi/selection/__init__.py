@@ -9,7 +9,7 @@ from multi.selection.words import Words
 
 if TYPE_CHECKING:
     from multi.machine import LocalHost, Machine
-    from multi.views import Selection
+    from multi.words.spec import Selection
 
 
 def of_words(command: str, words: Sequence[str], local: LocalHost, *, foreground: bool = False) -> Selection:

@@ -14,15 +14,14 @@ from multi.model.request import Fallback
 from multi.selection.finder import Finder, either
 from multi.settings.table import BY_FIELD
 from multi.value import replace
-from multi.views import Selection
 from multi.words.merge import nobody_said
+from multi.words.spec import Selection
 
 if TYPE_CHECKING:
     from multi.machine import Machine
     from multi.model.node import Node
     from multi.model.record import Record
     from multi.selection.words import Words
-    from multi.words.expand import Expansion
 
 _SHOWN = 10  # names, as many as still help in one line
 _FALLBACK_SECONDS = 5.0  # in this time an app is loaded and connected, or the node has died of it
@@ -52,12 +51,12 @@ class Records:
             return self._checked(self._named(self._words.expand(self._spec)))
         return self._checked(self._unnamed())
 
-    def _said(self, node: Node, expansion: Expansion | Selection) -> Said:
+    def _said(self, node: Node, expansion: Selection) -> Said:
         fields = _explicit(expansion.sources[node.name])
         configured = node.name in expansion.configured
         return Said(node, fields, configured, self._spec.says_command, self._spec.says_words)
 
-    def _named(self, expansion: Expansion) -> Selection:
+    def _named(self, expansion: Selection) -> Selection:
         """The nodes that are named or configured."""
         nodes: list[Node] = []
         recorded: dict[str, Node] = {}

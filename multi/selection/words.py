@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import posixpath
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from multi.errors import UsageError
@@ -10,17 +12,16 @@ from multi.model.node import Node
 from multi.model.request import canonical, traits
 from multi.model.schedule import signal_name
 from multi.settings import config, presets
-from multi.settings.table import SETTINGS
+from multi.settings.config import Layer
 from multi.value import replace
-from multi.views import Selection
 from multi.words import expand, grammar
-from multi.words.spec import Spec
+from multi.words.merge import COMMAND_LINE, preset_of
+from multi.words.spec import Selection, Spec
 
 if TYPE_CHECKING:
     from multi.machine import LocalHost
-    from multi.settings.config import Config, Layer
+    from multi.settings.config import Config
     from multi.settings.presets import Preset
-    from multi.words.expand import Expansion
 
 
 class Words:
@@ -42,30 +43,22 @@ class Words:
             self.config = config.parse_config(source.text, source.path, here.environ, local.load, local.find)
         self.environment: Layer = config.environment(here.environ)
         self.directories = config.preset_directories(here.environ, here.home)
-        self._presets: dict[str, Preset] = {}
-        self.grammar = grammar.Grammar(self._first_preset(opening.preset or ""), signals=self.traits.takes_signal)
+        self.preset: Callable[[str], Preset] = cache(
+            lambda name: presets.load(name, self.directories, local.load)  # each is read once
+        )
+        layers = [self.config.defaults, self.environment]
+        if opening.preset:
+            layers.append(Layer(COMMAND_LINE, {"preset": opening.preset}))
+        self.grammar = grammar.Grammar(preset_of(layers, self.preset), signals=self.traits.takes_signal)
         self.spec = grammar.parse(opening.words, self.grammar)
         if self.traits.only_signal is not None and self.spec.signum not in {None, self.traits.only_signal}:
             signal = signal_name(self.spec.signum or 0)
             why = "is not what kill sends: it sends KILL, to the whole tree"
             raise UsageError(f"-{signal}", why, f"try 'multi stopwait -{signal}', or 'multi signal {signal}'")
 
-    def _first_preset(self, said: str) -> Preset:
-        """The preset by which the words are read."""
-        where = ""
-        for layer in (self.environment, self.config.defaults):
-            if not said:
-                said, where = str(layer.values.get("preset", "")), layer.origin("preset")
-        try:
-            return self.preset(said or str(SETTINGS["preset"].default))
-        except presets.NoPresetError as error:
-            raise error.named_in(where) from None
-
     @property
     def origin(self) -> str:
         """The configuration file by one name, however it was written; empty when there is none."""
-        import posixpath
-
         return posixpath.normpath(self.config.path) if self.config.path else ""
 
     @property
@@ -74,14 +67,7 @@ class Words:
         config = self.config
         return bool(self.spec.names or config.nodes or any(group.nodes for group in config.groups))
 
-    def preset(self, name: str) -> Preset:
-        """A preset by its name, read once."""
-        found = self._presets.get(name)
-        if found is None:
-            found = self._presets[name] = presets.load(name, self.directories, self.local.load)
-        return found
-
-    def expand(self, spec: Spec, *, recorded: bool = False) -> Expansion:
+    def expand(self, spec: Spec, *, recorded: bool = False) -> Selection:
         """Make the nodes. Those on record have their files apart already, wherever the words would put them."""
         return expand.expand(
             spec,
@@ -96,20 +82,16 @@ class Words:
             recorded=recorded,
         )
 
-    def selection(self, expansion: Expansion, nodes: tuple[Node, ...] | None = None) -> Selection:
+    def selection(self, expansion: Selection, nodes: tuple[Node, ...] | None = None) -> Selection:
         """The expanded nodes, or `nodes` in their place, with what is known of where they come from."""
         if not self.spec.names:
             self._refuse_swallowed(expansion.nodes)
         nodes = expansion.nodes if nodes is None else nodes
         path = self.origin
-        return Selection(
+        return replace(
+            expansion,
             nodes=tuple(replace(node, origin=path) if node.name in expansion.configured else node for node in nodes),
             spec=self.spec,
-            warnings=expansion.warnings,
-            sources=expansion.sources,
-            settings=expansion.settings,
-            configured=expansion.configured,
-            unsaid=expansion.unsaid,
             config=self.config.path,
             found=self.found,
         )

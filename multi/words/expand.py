@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, cast
 from multi.errors import UsageError
 from multi.model.node import Command, Known, Node, Ready, Unknown
 from multi.settings.table import BY_FIELD
-from multi.value import dataclass, field, replace
+from multi.value import dataclass, replace
 from multi.words import names, template
 from multi.words.grammar import subcommand_of
 from multi.words.merge import COMMAND_LINE, Merger, nobody_said
+from multi.words.spec import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from multi.machine import Surroundings
     from multi.model.request import Traits
@@ -30,23 +31,6 @@ if TYPE_CHECKING:
 _NOBODY_SAID = "nobody said what command it is"
 _OWN_SUFFIXES = (".json", ".lock", ".notify")
 _DEFAULT_PLACES = {"pidfile": ("run", "%n.pid"), "logfile": ("log", "%n%I.log")}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expansion:
-    """The nodes of one command.
-
-    `sources` tells, by node and setting, where the value comes from; `settings` holds the merged
-    typed values themselves. `warnings` are sentences for the user. `configured` are the full names
-    of those nodes that the configuration has, `unsaid` of those whose command nobody but the preset says.
-    """
-
-    nodes: tuple[Node, ...] = ()
-    sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    configured: frozenset[str] = frozenset()
-    unsaid: frozenset[str] = frozenset()
 
 
 def expand(  # noqa: PLR0913 -- the stage's inputs, each a value of its own
@@ -61,7 +45,7 @@ def expand(  # noqa: PLR0913 -- the stage's inputs, each a value of its own
     strict: bool = False,
     foreground: bool = False,
     recorded: bool = False,
-) -> Expansion:
+) -> Selection:
     """Make the nodes that `spec` names, or all nodes of `config` when it names none.
 
     `presets` finds a preset by name, `load` reads an env file where the command with these `traits` needs variables.
@@ -71,7 +55,7 @@ def expand(  # noqa: PLR0913 -- the stage's inputs, each a value of its own
     """
     wanted = names.names(spec, config, here.hostname)
     if not wanted:
-        return Expansion(warnings=spec.hints)
+        return Selection(warnings=spec.hints)
 
     @cache
     def variables(paths: tuple[str, ...]) -> Sequence[tuple[str, str]]:
@@ -102,7 +86,7 @@ def expand(  # noqa: PLR0913 -- the stage's inputs, each a value of its own
         nodes.append(node)
     if not recorded:
         _refuse_shared_files(nodes)
-    return Expansion(
+    return Selection(
         nodes=tuple(nodes),
         sources={name: plan.sources for name, plan in plans.items()},
         settings={name: plan.settings for name, plan in plans.items()},

@@ -39,6 +39,18 @@ class Plan:
     options: Sequence[Given]
 
 
+def preset_of(layers: Sequence[Layer], presets: Callable[[str], Preset]) -> Preset:
+    """The preset that the last of these layers says, which must be known before the rest: it is a layer itself."""
+    name, where = SETTINGS["preset"].default, ""
+    for layer in layers:
+        if "preset" in layer.values:
+            name, where = layer.values["preset"], layer.origin("preset")
+    try:
+        return presets(cast("str", name))
+    except NoPresetError as error:
+        raise error.named_in("" if where.startswith(COMMAND_LINE) else where) from None
+
+
 def nobody_said(name: str, sources: Mapping[str, str]) -> bool:
     """Whether a setting is as it is when nobody says anything; one that adds up may have several sources."""
     return all(source.startswith(("built in", "preset")) for source in sources[name].split(", "))
@@ -75,23 +87,11 @@ class Merger:
             self._plans[key] = self._merge(layers, options)
         return self._plans[key]
 
-    def _grammar(self, layers: Sequence[Layer]) -> Grammar:
-        """By the preset, which must be known before the rest: it is a layer itself."""
-        name, where = SETTINGS["preset"].default, ""
-        for layer in layers:
-            if "preset" in layer.values:
-                name, where = layer.values["preset"], layer.origin("preset")
-        chosen = cast("str", name)
-        if chosen not in self._grammars:
-            try:
-                self._grammars[chosen] = Grammar(self._presets(chosen))
-            except NoPresetError as error:
-                raise error.named_in("" if where.startswith(COMMAND_LINE) else where) from None
-        return self._grammars[chosen]
-
     def _merge(self, layers: Sequence[Layer], typed: Sequence[Given]) -> Plan:
-        grammar = self._grammar(layers)
-        preset = grammar.preset
+        preset = preset_of(layers, self._presets)
+        if preset.name not in self._grammars:
+            self._grammars[preset.name] = Grammar(preset)
+        grammar = self._grammars[preset.name]
         command = {"cmd": preset.cmd} if preset.cmd else {}
         settings = {name: setting.default for name, setting in SETTINGS.items()}
         sources = dict.fromkeys(SETTINGS, "built in")

@@ -1,8 +1,12 @@
-"""What the user said: words on the command line, nothing resolved yet."""
+"""What the user said, nothing resolved yet, and the nodes that it is about."""
 
 from __future__ import annotations
 
-from multi.value import dataclass
+from collections.abc import Mapping
+
+from multi.model.node import Node
+from multi.model.request import Fallback
+from multi.value import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +57,32 @@ class Spec:
         """Whether anything here is a part of the worker's command itself, which a preset alone need not be."""
         command = {"--cmd", "--append", "--executable"}
         return bool(self.options or self.passthrough or any(given.name in command for given in self.settings))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The nodes that one command line is about.
+
+    `warnings` are sentences for the user. `sources` tells, per node and setting, where its value comes from
+    (``built in``, ``preset celery``, ``multi.toml [defaults]``, ``MULTI_UMASK``, ``command line``), `settings` the
+    values themselves. `recorded` is what was on record of the nodes that were taken from their record, by name, and
+    `configured` are the names of those that the configuration has, `unsaid` of those whose command nobody but the
+    preset says. `removed` are nodes that this configuration started and does not have any more, for ``apply`` and
+    ``diff``. `fallbacks` are proofs of readiness by node, for those that cannot give their own. `rundir` is where
+    records were looked for when no node was named, `config` the configuration file that was read, and `found` says why
+    it was that one.
+    """
+
+    nodes: tuple[Node, ...] = ()
+    spec: Spec = Spec()
+    warnings: tuple[str, ...] = ()
+    sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    recorded: Mapping[str, Node] = field(default_factory=dict)
+    configured: frozenset[str] = frozenset()
+    unsaid: frozenset[str] = frozenset()
+    removed: tuple[Node, ...] = ()
+    fallbacks: Mapping[str, Fallback] = field(default_factory=dict)
+    rundir: str = ""
+    config: str | None = None
+    found: str = ""

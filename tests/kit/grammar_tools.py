@@ -11,14 +11,13 @@ from multi.settings import presets
 from multi.settings.config import EMPTY, Layer
 from multi.words import expand
 from multi.words import grammar as parse
-from multi.words.spec import Spec
+from multi.words.spec import Selection, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from multi.settings.config import Config
     from multi.settings.presets import Preset
-    from multi.words.expand import Expansion
 
 PRESETS = {name: presets.load(name) for name in ("celery", "celery-beat", "dramatiq", "exec", "gunicorn", "rq")}
 GRAMMAR = parse.Grammar(PRESETS["celery"])
@@ -63,7 +62,7 @@ def expand_words(
     recorded: bool = False,
     preset: Callable[[str], Preset] = PRESETS.__getitem__,
     load: Callable[[str], bytes] = unreadable,
-) -> Expansion:
+) -> Selection:
     """Words -> nodes, as root on this host."""
     spec = words if isinstance(words, Spec) else read(words)
     return expand.expand(

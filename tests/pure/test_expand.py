@@ -17,6 +17,7 @@ from multi.settings import envfile
 from multi.settings.config import EMPTY, Config, Group, Layer
 from multi.value import replace
 from multi.words import expand
+from multi.words.spec import Selection
 
 HOST = ROOT.hostname
 USER = replace(ROOT, uid=1000, home="/home/u")
@@ -83,7 +84,7 @@ def test_names(words: str | list[str], names: list[str]) -> None:
 def test_no_names_and_no_configuration_are_no_nodes() -> None:
     """Who is meant is then on record, not in the words; a scope cannot be judged yet."""
     expansion = expand_words("-c:w1 4 --pidfile=/x/%n.pid")
-    assert expansion == expand.Expansion()
+    assert expansion == Selection()
 
 
 def test_no_names_are_all_nodes_of_the_configuration() -> None:
