@@ -23,7 +23,7 @@ class Spawned:
 class Readied:
     """The node proved ready `after` seconds; `how` names the proof (``notify``, ``alive``, ``log:...``).
 
-    `note` says what a user should know of it, such as a weaker proof taken for want of a better one.
+    `note` says what a user should know of it, such as that it is a fallback.
     """
 
     node: str
@@ -95,8 +95,8 @@ class Skipped:
 class Failed:
     """What was asked for is not true of this node.
 
-    `exit_status` is that of the main process where it ended: the code, or minus the signal's number.
-    `log_tail` is what this start printed last. `exit_code` is the code this makes the command exit with.
+    `exit_status` is that of the main process where it ended: the code, or minus the signal's number. `log_tail` is what
+    this start printed last. `exit_code` is the code that the command exits with.
     """
 
     node: str
@@ -121,8 +121,8 @@ class Refused:
 class Waiting:
     """Progress, not a fact: who is waited for. On a terminal this becomes the redrawn line.
 
-    `since` is seconds waited so far; `next_signum` is due in `next_in` seconds, None when the wait
-    ends there or has no end. `note` is what the node says of itself meanwhile.
+    `since` is seconds waited so far; `next_signum` is due in `next_in` seconds, None when the wait ends there or has no
+    end. `note` is what the node says of itself meanwhile.
     """
 
     node: str

@@ -1,8 +1,7 @@
 """``"TERM/30/KILL/5"`` <-> a timeline: which signal at which second, when to give up.
 
-The notation is that of ``start-stop-daemon --retry`` (start-stop-daemon(8)): signals and numbers of
-seconds, separated by ``/``. A lone number ``N`` is short for ``TERM/N/KILL/N``. ``forever`` may
-stand in the place of the last number: the wait after that signal has no end.
+The notation is that of ``start-stop-daemon --retry`` (start-stop-daemon(8)): signals and numbers of seconds, separated
+by ``/``. A lone number ``N`` is short for ``TERM/N/KILL/N``. ``forever`` as the last number: that wait has no end.
 """
 
 from __future__ import annotations
@@ -68,10 +67,7 @@ class Schedule:
 
     def __str__(self) -> str:
         """The notation that `parse` reads."""
-        words: list[str] = []
-        for stage in self.stages:
-            words += [signal_name(stage.signum), seconds_text(stage.seconds)]
-        return "/".join(words)
+        return "/".join(f"{signal_name(stage.signum)}/{seconds_text(stage.seconds)}" for stage in self.stages)
 
 
 def signal_name(signum: int) -> str:
@@ -86,10 +82,7 @@ def signal_name(signum: int) -> str:
 
 
 def parse_signal(word: str) -> int:
-    """``TERM``, ``SIGTERM``, ``term``, ``15`` or any of them after a ``-`` -> 15.
-
-    Raises `UsageError` for a signal that this system does not know.
-    """
+    """``TERM``, ``SIGTERM``, ``term``, ``15`` or any of them after a ``-`` -> 15. Raises `UsageError`."""
     found = find_signal(word)
     if found is None:
         raise UsageError(

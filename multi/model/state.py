@@ -17,11 +17,11 @@ class Down:
 
 @dataclass(frozen=True, slots=True)
 class Up:
-    """The process runs. `ready` is false while nobody has yet seen it ready (state ``starting``).
+    """The process runs. `ready` is false until somebody has seen it ready (state ``starting``).
 
-    `waits` is what it then says that it waits for, empty when it waits for nothing but itself.
-    `suspended`, here and below: a signal stopped it, and it does nothing until it is resumed. `ends_on_hup`: another
-    tool started it in a way that HUP ends it, instead of starting it again in place.
+    `waits` is what it then says that it waits for, empty when it waits for nothing but itself. `suspended`, here and
+    below: a signal stopped it, and it does nothing until it is resumed. `ends_on_hup`: another tool started it in a way
+    that HUP ends it, instead of starting it again in place.
     """
 
     proc: Proc

@@ -32,7 +32,7 @@ class Spawn:
 
 @dataclass(frozen=True, slots=True)
 class AwaitUp:
-    """Wait until somebody has started the node and seen it ready."""
+    """Wait until another command has started the node and seen it ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class AwaitReady:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """The process stands still: let it and its tree go on, so that it can work, or obey what comes next."""
+    """Resume the suspended process and its tree, so that it can work, or obey what comes next."""
 
     proc: Proc
 

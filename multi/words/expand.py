@@ -19,7 +19,7 @@ from multi.words.merge import COMMAND_LINE, Merger, nobody_said
 from multi.words.spec import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from multi.machine import Surroundings
     from multi.model.request import Traits
@@ -96,15 +96,11 @@ def expand(  # noqa: PLR0913 -- the stage's inputs, each a value of its own
     )
 
 
-def find(nodes: Iterable[Node], word: str) -> Node | None:
+def find(nodes: Sequence[Node], word: str) -> Node | None:
     """The node with that full name, or else the first with that short name; None when there is none."""
-    by_short = None
-    for node in nodes:
-        if node.name == word:
-            return node
-        if by_short is None and node.short == word:
-            by_short = node
-    return by_short
+    by_name = (node for node in nodes if node.name == word)
+    by_short = (node for node in nodes if node.short == word)
+    return next(by_name, None) or next(by_short, None)
 
 
 def render(text: str, node: Node) -> str:
@@ -305,9 +301,8 @@ class _Maker:
 def _length_before_leading(cmd: Sequence[str], preset: Preset) -> int:
     """How many words precede the app options, which go before the worker's subcommand, or else after the program."""
     subcommand = subcommand_of(preset)
-    for length in range(len(cmd) - 1, 0, -1):
-        if subcommand and cmd[length] == subcommand:
-            return length
+    if subcommand and subcommand in cmd[1:]:
+        return len(cmd) - 1 - cmd[::-1].index(subcommand)
     return min(3 if cmd[1:2] == ["-m"] else 1, len(cmd))
 
 

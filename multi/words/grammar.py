@@ -1,9 +1,9 @@
 """Words -> `Spec`: names, options, scoped options, passthrough.
 
-The grammar is that of ``celery multi``, read from the raw words; docs/reference/differences.md lists what
-differs. What an option means to the worker is not known here, only whether it takes a value: the
-preset says so for its own options, `multi.settings.table` for ours. An option that neither knows takes
-the next word when it has one dash, and never when it has two, as ``celery multi`` does it.
+The grammar is that of ``celery multi``, read from the raw words; docs/reference/differences.md lists what differs. What
+an option means to the worker is not known here, only whether it takes a value: the preset says so for its own options,
+`multi.settings.table` for ours. An option that neither knows takes the next word when it has one dash, and never when
+it has two, as ``celery multi`` does it.
 """
 
 from __future__ import annotations

@@ -31,10 +31,10 @@ _RANGE_PREFIX = "celery"
 class Name:
     """A node by name only: `full` is ``w1@host``.
 
-    `word` is what was typed or configured. `own` are the words that a scope calls this node by in
-    ``celery multi``; `also` are further ones (with the prefix, the name of its group), which count
-    where no node has the scope as its own. `layers` are what the configuration says for the node,
-    lowest first; `configured` tells whether it has the node itself.
+    `word` is what was typed or configured. `own` are the words that a scope calls this node by in ``celery multi``;
+    `also` are further ones (with the prefix, the name of its group), which count where no node has the scope as its
+    own. `layers` are what the configuration says for the node, lowest first; `configured` tells whether it has the node
+    itself.
     """
 
     word: str
@@ -48,8 +48,7 @@ class Name:
 def names(spec: Spec, config: Config, hostname: str) -> tuple[Name, ...]:
     """The nodes that `spec` names, in order; all of the configuration's when it names none.
 
-    `hostname` is this host's. Raises `UsageError` for a name that cannot be one, a node named twice,
-    and a count of none or too many.
+    Raises `UsageError` for a name that cannot be one, a node named twice, and a count of none or too many.
     """
     known = _Known(spec, config, hostname)
     if not spec.names:

@@ -13,10 +13,9 @@ from multi.value import dataclass, field
 class Given:
     """One option as it was typed.
 
-    `name` is ``-c`` or ``--concurrency``, without scope and value. `value` is None when none was
-    given (``--opt=`` gives the empty string). `scope` is what stood after the ``:``, None when the
-    option is for every node. `joined` is true when name and value are one word (``--opt=value``,
-    ``-c4``): the worker gets it the way it was typed.
+    `name` is ``-c`` or ``--concurrency``, without scope and value. `value` is None when there is none; ``--opt=`` gives
+    the empty string. `scope` is what stood after the ``:``, None when the option is for every node. `joined` is true
+    when name and value are one word (``--opt=value``, ``-c4``): the worker gets it the way it was typed.
     """
 
     name: str
@@ -29,11 +28,10 @@ class Given:
 class Spec:
     """Everything that one command line says about nodes.
 
-    `names` are the words that name nodes, in order, ``("3",)`` for a count. `options` are the
-    worker's, `settings` are `multi`'s own (see `multi.settings.table`), both in the order typed.
-    `passthrough` is what stood after ``--``, without it. `signum` is the signal given as ``-SIG``.
-    `prefix`, `suffix`, `hostname` and `range_prefix` are None when not given. `hints` are sentences
-    for the user about words that are probably not meant the way they are read.
+    `names` are the words that name nodes, in order, ``("3",)`` for a count. `options` are the worker's, `settings` are
+    `multi`'s own (see `multi.settings.table`), both in the order typed. `passthrough` is what stood after ``--``,
+    without it. `signum` is the signal given as ``-SIG``. `hints` are sentences for the user about words that are
+    probably not meant the way they are read.
     """
 
     names: tuple[str, ...] = ()

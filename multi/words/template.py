@@ -1,8 +1,7 @@
 """``%n %h %d %i %I %%`` in a string become text.
 
-The codes are those of ``celery multi``. A worker may know some of them too: Celery's own worker
-replaces ``%i`` and ``%I`` by the number of a pool process, so they are kept in what it gets, and
-filled in as for its main process in a path that `multi` opens itself.
+The codes are those of ``celery multi``. Celery's worker replaces ``%i`` and ``%I`` by the number of a pool process, so
+they are kept in what it gets, and filled in as for its main process in a path that `multi` opens itself.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ def expand(text: str, name: str, where: str = "") -> str:
 def path(text: str, name: str, where: str = "") -> str:
     """Fill in the codes of a pidfile's or log's path; `opened` and `handed` finish it.
 
-    Such a path is filled in twice, because with ``celery multi`` the worker fills it in a second
-    time. So ``%%n``, as people copy it from systemd units, is the name and not ``%n``.
+    Such a path is filled in twice, because with ``celery multi`` the worker fills it in a second time. So ``%%n``, as
+    people copy it from systemd units, is the name and not ``%n``.
     """
     codes = _codes(name.replace("%", _PERCENT), _INDEX, _DASHED_INDEX)
     return _fill(_fill(text, codes, where), codes, where)
