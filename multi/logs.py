@@ -48,8 +48,7 @@ class _Source:
 
     def lines(self, data: bytes, *, last: bool = False) -> Iterator[LogLine]:
         """Cut the data into lines; an unfinished line is kept for the next call, unless these are the `last` data."""
-        whole = self.rest + data
-        *done, self.rest = whole.split(b"\n")
+        *done, self.rest = (self.rest + data).split(b"\n")
         if self.rest and (last or len(self.rest) > _LONGEST):
             done.append(self.rest)
             self.rest = b""
@@ -62,7 +61,12 @@ def read(nodes: Sequence[Node], count: int, machine: Machine, *, follow: bool) -
 
     A rotated log is read to its end before the new one is begun; a truncated log is read from its beginning.
     """
-    sources = _sources(nodes)
+    alike = Counter(node.short for node in nodes)
+    names: dict[str, list[str]] = {}
+    for node in nodes:
+        if node.logs_to_file:
+            names.setdefault(node.logfile, []).append(node.short if alike[node.short] == 1 else node.name)
+    sources = [_Source(",".join(some), path) for path, some in names.items()]
     for source in sources:
         yield from source.lines(_tail(source.path, count, machine), last=not follow)
     delay = _FIRST_LOOK
@@ -84,19 +88,20 @@ def read(nodes: Sequence[Node], count: int, machine: Machine, *, follow: bool) -
 
 def unreadable(nodes: Sequence[Node], machine: Machine) -> tuple[Unseen, ...]:
     """The nodes whose logs show nothing, or not yet, each with the reason."""
-    found = (_unseen(node, machine) for node in nodes)
-    return tuple(each for each in found if each is not None)
-
-
-def _unseen(node: Node, machine: Machine) -> Unseen | None:
-    if not node.logs_to_file:
-        return Unseen(node, f"logs to {node.logfile}, which cannot be read again")
-    try:
-        machine.log_begin(node.logfile, node.logfile, 0)
-    except MachineError as error:
-        denied = error.errno in {errno.EPERM, errno.EACCES}
-        return Unseen(node, str(error), EXIT_PERMISSION if denied else EXIT_FAILED)
-    return None if machine.kind(node.logfile) else Unseen(node, f"has no log yet at {node.logfile}", 0)
+    found: list[Unseen] = []
+    for node in nodes:
+        if not node.logs_to_file:
+            found.append(Unseen(node, f"logs to {node.logfile}, which cannot be read again"))
+            continue
+        try:
+            machine.log_begin(node.logfile, node.logfile, 0)
+        except MachineError as error:
+            denied = error.errno in {errno.EPERM, errno.EACCES}
+            found.append(Unseen(node, str(error), EXIT_PERMISSION if denied else EXIT_FAILED))
+        else:
+            if not machine.kind(node.logfile):
+                found.append(Unseen(node, f"has no log yet at {node.logfile}", 0))
+    return tuple(found)
 
 
 def _tail(path: str, count: int, machine: Machine) -> bytes:
@@ -115,22 +120,7 @@ def _tail(path: str, count: int, machine: Machine) -> bytes:
         size *= 4
 
 
-def _sources(nodes: Sequence[Node]) -> list[_Source]:
-    alike = Counter(node.short for node in nodes)
-    names: dict[str, list[str]] = {}
-    for node in nodes:
-        if node.logs_to_file:
-            names.setdefault(node.logfile, []).append(node.short if alike[node.short] == 1 else node.name)
-    return [_Source(",".join(some), path) for path, some in names.items()]
-
-
 def _last(data: bytes, count: int) -> bytes:
     """The last `count` lines, an unfinished one included."""
-    if count <= 0:
-        return b""
-    at = len(data) - 1 if data.endswith(b"\n") else len(data)
-    for _ in range(count):
-        at = data.rfind(b"\n", 0, at)
-        if at < 0:
-            return data
-    return data[at + 1 :]
+    parts = data.removesuffix(b"\n").rsplit(b"\n", count)
+    return data[len(parts[0]) + 1 :] if len(parts) > count else data
