@@ -1,15 +1,16 @@
-"""The commands: a table, and the functions that carry them out.
+"""The commands that take nodes, and the table of all.
 
-To add a command, add its row to `COMMANDS` and its prose to help.toml, and, where no function here does it yet, write
-one: it takes an `Order` and a `Session` and returns an exit code. Help and completion are made from the row.
+The table is that of `multi.model.request`. A command there acts on nodes (`_act`), unless a function here has its name:
+it takes an `Order` and returns an exit code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from multi.cli.options import (
+from multi import api
+from multi.cli.order import (
     DOWN,
     DRY_RUN,
     DUMP,
@@ -23,255 +24,228 @@ from multi.cli.options import (
     TIMEOUT,
     UP,
     VERBOSE,
+    Command,
+    Option,
+    Order,
 )
-from multi.cli.order import Command, Order, Session
-from multi.cli.screen import Screen
 from multi.errors import EXIT_FAILED, EXIT_USAGE, UsageError
-from multi.text import printable
+from multi.model.request import ALIASES, TRAITS, Traits, traits
+from multi.text import nearest, seconds_in
 
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
-    from multi.api import RunOptions, Selection
+    from multi.cli.screen import Screen
     from multi.model.event import Event
-    from multi.report import Progress, Style
+    from multi.model.node import Node
+
+_LAST_LINES = 10
+_REDRAW_SECONDS = 1.0  # the redrawn line counts seconds
+_MOST_NAMES = 20  # as many as still help in one line
+
+_Function = Callable[[Order], int]
+_FUNCTIONS: dict[str, tuple[_Function, tuple[Option, ...]]] = {}
 
 
-def act(order: Order, session: Session) -> int:
-    """`start run stop stopwait restart kill reload ensure apply`; with ``--dry-run`` only what they would do."""
-    return _act(order, session, _select(order, session))
+def _command(*options: Option) -> Callable[[_Function], _Function]:
+    """The function carries out the command of its name, which has these options."""
+
+    def enter(function: _Function) -> _Function:
+        _FUNCTIONS[function.__name__] = function, options
+        return function
+
+    return enter
 
 
-def send_signal(order: Order, session: Session) -> int:
+def carry_out(order: Order) -> int:
+    """Do what was ordered; the exit code."""
+    name = order.command.name
+    return _FUNCTIONS[name][0](order) if name in _FUNCTIONS else _act(order, name, _select(order))
+
+
+@_command(DRY_RUN)
+def signal(order: Order) -> int:
     """``signal SIG NODES``: SIG is handed on as ``-SIG``, the way the node grammar has it; ``dump`` is the preset's."""
     from multi.model.schedule import find_signal, parse_signal, signal_name
 
-    if not order.words:
-        raise UsageError("signal", "no signal is named", "try 'multi signal USR1 w1'")
-    if order.words[0].lower() == DUMP:
-        selection = _select(order, session, order.words[1:])
+    first = _first_word(order)
+    if first.lower() == DUMP:
+        selection = _select(order, order.words[1:])
         if selection.spec.signum is not None:
             typed = f"-{signal_name(selection.spec.signum)}"
             raise UsageError(typed, f"is a second signal beside {DUMP!r}", "give one of them")
-        return _act(order, session, selection, DUMP)
-    signum = find_signal(order.words[0])
+        return _act(order, DUMP, selection)
+    signum = find_signal(first)
     words = order.words if signum is None else (f"-{signum}", *order.words[1:])
     if not any(word.startswith("-") and find_signal(word) is not None for word in words):
-        if order.words[0].startswith("-"):
-            raise UsageError(order.words[0], "stands where a signal is needed", "try 'multi signal USR1 w1'")
-        parse_signal(order.words[0])  # says what is wrong with it
-    return _act(order, session, _select(order, session, words))
+        if first.startswith("-"):
+            raise UsageError(first, "stands where a signal is needed", order.command.traits.example)
+        parse_signal(first)  # says what is wrong with it
+    return _act(order, order.command.name, _select(order, words))
 
 
-def wait(order: Order, session: Session) -> int:
+@_command(UP, DOWN, TIMEOUT)
+def wait(order: Order) -> int:
     """``wait``: until every node is up, or down."""
     if order.has(UP) and order.has(DOWN):
         raise UsageError("--up --down", "contradict each other", "give one of them")
-    return _act(order, session, _select(order, session), "down" if order.has(DOWN) else "up")
+    return _act(order, "down" if order.has(DOWN) else "up", _select(order))
 
 
-def status(order: Order, session: Session) -> int:
+@_command()
+def status(order: Order) -> int:
     """A line a node."""
     from multi import report
     from multi.machine import MachineError
 
-    selection = _select(order, session)
-    screen = session.screen
+    selection = _select(order)
+    screen = order.screen
     try:
-        views = session.pipeline().look(selection) if selection.nodes else ()
+        views = api.look(selection, machine=order.machine) if selection.nodes else ()
     except MachineError as error:
-        screen.complain(remark(str(error)))
+        screen.remark(str(error))
         return report.STATUS_UNKNOWN
     if order.has(JSON):
         _say_json(screen, views)
     elif not views:
-        screen.complain(remark(str(_no_nodes(order, selection))))
+        screen.remark(str(_no_nodes(order, selection)))
     else:
         shown = [view for view in views if not order.has(QUIET) or report.status_code(view.state)]
-        if shown:
-            screen.say(*report.status_table(shown, report.Style(screen.colour)))
+        screen.say(*(report.status_table(shown, report.Style(screen.colour)) if shown else ()))
     return report.status_exit_code(views)
 
 
-def names(order: Order, session: Session) -> int:
+@_command()
+def names(order: Order) -> int:
     """The full names of the nodes, a line each."""
-    _print_list(order, session, [node.name for node in _select(order, session).nodes])
-    return 0
+    found = [node.name for node in _select(order).nodes]
+    return _say(order, [found], found)
 
 
-def expand(order: Order, session: Session) -> int:
+@_command()
+def expand(order: Order) -> int:
     """A template, filled in for each node."""
-    if not order.words:
-        raise UsageError("expand", "no template is given", "try 'multi expand /var/log/%n.log w1 w2'")
+    template = _first_word(order)
     from multi.words import expand as expansion
 
-    template, *words = order.words
-    nodes = _select(order, session, words).nodes
-    _print_list(order, session, [expansion.render(template, node) for node in nodes])
-    return 0
+    filled = [expansion.render(template, node) for node in _select(order, order.words[1:]).nodes]
+    return _say(order, [filled], filled)
 
 
-def show(order: Order, session: Session) -> int:
+@_command()
+def show(order: Order) -> int:
     """The command of each node, as a shell runs it."""
     from multi.words import expand as expansion
 
-    nodes = _select(order, session).nodes
-    if order.has(JSON):
-        commands = [{"node": node.name, "command": list(node.words)} for node in nodes]
-        _say_json(session.screen, commands)
-    else:
-        session.screen.say(*(expansion.command_line(node) for node in nodes))
-    return 0
+    nodes = _select(order).nodes
+    return _say(order, [list(map(_shown, nodes))], map(expansion.command_line, nodes))
 
 
-def get(order: Order, session: Session) -> int:
+@_command()
+def get(order: Order) -> int:
     """The command of one node of several; exit 1 when there is no such node."""
-    if not order.words:
-        raise UsageError("get", "no node is named", "try 'multi get w1 w1 w2 -A proj'")
+    wanted = _first_word(order)
     from multi.words import expand as expansion
 
-    wanted, *words = order.words
-    nodes = _select(order, session, words).nodes
+    nodes = _select(order, order.words[1:]).nodes
     node = expansion.find(nodes, wanted)
-    if node is None:
-        known = " ".join(node.short for node in nodes[:_MOST_NAMES]) + (" ..." if len(nodes) > _MOST_NAMES else "")
-        hint = f"the nodes are: {known}" if nodes else "there are no nodes at all"
-        session.screen.complain(remark(str(UsageError(wanted or "''", "there is no such node", hint))))
-        return EXIT_FAILED
-    if order.has(JSON):
-        _say_json(session.screen, {"node": node.name, "command": list(node.words)})
-    else:
-        session.screen.say(expansion.command_line(node))
-    return 0
+    if node is not None:
+        return _say(order, [_shown(node)], [expansion.command_line(node)])
+    known = " ".join(node.short for node in nodes[:_MOST_NAMES]) + (" ..." if len(nodes) > _MOST_NAMES else "")
+    hint = f"the nodes are: {known}" if nodes else "there are no nodes at all"
+    order.screen.remark(str(UsageError(wanted or "''", "there is no such node", hint)))
+    return EXIT_FAILED
 
 
-def diff(order: Order, session: Session) -> int:
+@_command()
+def diff(order: Order) -> int:
     """What `apply` would do; exit 1 when there is anything to do."""
     from multi import report
 
-    selection = _select(order, session)
-    found = session.pipeline().diff(selection)
-    screen = session.screen
-    if order.has(JSON):
-        _say_json(screen, found)
-    else:
-        style = report.Style(screen.colour)
-        screen.say(*(line for each in found for line in report.difference_lines(each, style)))
-        if not found and not order.has(QUIET):
-            screen.say("nothing to do: the machine is as the configuration says")
+    found = api.diff(_select(order), machine=order.machine)
+    style = report.Style(order.screen.colour)
+    if found or order.has(JSON):
+        _say(order, [found], (line for each in found for line in report.difference_lines(each, style)))
+    elif not order.has(QUIET):
+        order.screen.say("nothing to do: the machine is as the configuration says")
     return EXIT_FAILED if found else 0
 
 
-def check(order: Order, session: Session) -> int:
+@_command()
+def check(order: Order) -> int:
     """Each setting of each node and where it is from; what a start would fail of, and exit 2 when there is that."""
     from multi import report
 
-    selection = _select(order, session)
-    obstacles = session.pipeline().check(selection)
-    screen = session.screen
+    selection = _select(order)
+    obstacles = api.check(selection, machine=order.machine)
     if order.has(JSON):
         from multi.report.json import check_json
 
-        _say_json(screen, check_json(selection, obstacles))
+        _say_json(order.screen, check_json(selection, obstacles))
     elif not order.has(QUIET):
-        screen.say(*report.check_lines(selection, report.Style(screen.colour)))
-    screen.complain(*(remark(str(obstacle)) for obstacle in obstacles))
+        order.screen.say(*report.check_lines(selection, report.Style(order.screen.colour)))
+    order.screen.remark(*map(str, obstacles))
     return EXIT_USAGE if obstacles else 0
 
 
-def logs(order: Order, session: Session) -> int:
+@_command(FOLLOW, LINES)
+def logs(order: Order) -> int:
     """The nodes' logs, merged; exit 1 when one of them cannot be read, 77 when that is only not permitted."""
     from multi import report
 
-    selection = _select(order, session)
-    screen = session.screen
+    selection = _select(order)
+    screen = order.screen
     if not selection.nodes:
         raise _no_nodes(order, selection)
-    count = _lines(order.given[LINES.name] or "") if order.has(LINES) else _LAST_LINES
-    unseen = session.pipeline().unreadable_logs(selection)
-    screen.complain(*(remark(f"{each.node.name}: {each.why}") for each in unseen))
+    count = int(_number(order, LINES, "lines")) if order.has(LINES) else _LAST_LINES
+    unseen = api.unreadable_logs(selection, machine=order.machine)
+    screen.remark(*(f"{each.node.name}: {each.why}" for each in unseen))
     style = report.Style(screen.colour)
     colours: dict[str, int] = {}
-    for line in session.pipeline().logs(selection, lines=count, follow=order.has(FOLLOW)):
-        if order.has(JSON):
-            _say_json(screen, {"nodes": line.names.split(","), "text": line.text})
-        else:
-            screen.say(report.log_line(line, colours.setdefault(line.names, len(colours)), style))
+    for line in api.logs(selection, lines=count, follow=order.has(FOLLOW), machine=order.machine):
+        colour = colours.setdefault(line.names, len(colours))
+        _say(order, [{"nodes": line.names.split(","), "text": line.text}], [report.log_line(line, colour, style)])
         if screen.deaf:
             break
     return report.worst_code(each.exit_code for each in unseen)
 
 
-def export(order: Order, session: Session) -> int:
+@_command(OUTPUT)
+def export(order: Order) -> int:
     """The nodes for another supervisor, on stdout or as files in a directory."""
-    if not order.words:
-        raise UsageError(
-            "export", "no form is named", "try 'multi export systemd w1 w2 -A proj', or see 'multi help export'"
-        )
+    form = _first_word(order)
     from multi import export as forms
 
-    form, *words = order.words
-    selection = _select(order, session, words, foreground=forms.find(form).foreground)
-    files = session.pipeline().export(form, selection)
+    selection = _select(order, order.words[1:], foreground=forms.find(form).foreground)
+    files = api.export(form, selection)
     if order.has(OUTPUT):
-        pipeline = session.pipeline()
-        paths = pipeline.save(files, order.given[OUTPUT.name] or ".", pipeline.export_mode(form, selection))
+        paths = api.save(files, order.given[OUTPUT.name] or ".", api.export_mode(form, selection))
         if order.has(JSON):
-            _print_list(order, session, list(paths))
+            _say_json(order.screen, list(paths))
         else:
             for path in paths:
-                session.screen.say(path)
-    elif order.has(JSON):
-        _say_json(session.screen, dict(files))
-    else:
-        for path, text in files.items():
-            session.screen.say(*([f"# ---- {path}"] if len(files) > 1 else []), text.rstrip("\n"))
-    return 0
+                order.screen.say(path)
+        return 0
+    heads = {path: f"# ---- {path}\n" if len(files) > 1 else "" for path in files}
+    return _say(order, [dict(files)], (heads[path] + text.rstrip("\n") for path, text in files.items()))
 
 
-def _lines(text: str) -> int:
-    """``--lines N`` -> N."""
-    if text.isascii() and text.isdigit() and len(text) <= _DIGITS:
-        return int(text)
-    raise UsageError(f"--lines={text}", "is not a number of lines", "write it like --lines=100")
+def _first_word(order: Order) -> str:
+    if order.words:
+        return order.words[0]
+    command = order.command
+    raise UsageError(command.name, f"needs a {command.traits.first_word}", command.traits.example)
 
 
-def show_help(order: Order, session: Session) -> int:
-    """``help [COMMAND]``."""
-    from multi.cli import manual
-
-    words = [word for word in order.words if word != "--"]
-    if len(words) > 1:
-        raise UsageError(
-            f"help {' '.join(words)}", f"tells about one command, not {len(words)}", f"try 'multi help {words[0]}'"
-        )
-    session.screen.say(manual.page(find(words[0])) if words else manual.overview())
-    return 0
-
-
-def completion(order: Order, session: Session) -> int:
-    """``completion SHELL``: the script that teaches a shell."""
-    from multi.cli import completion as shells
-
-    if len(order.words) != 1:
-        shells_text = ", ".join(shells.SHELLS)
-        raise UsageError("completion", f"needs one shell, not {len(order.words)}", f"it can be {shells_text}")
-    session.screen.say(shells.script(order.words[0]))
-    return 0
-
-
-def remark(text: str) -> str:
-    """One line on stderr, with who says it: other programs print there too."""
-    return f"multi: {printable(text)}"
-
-
-def _select(
-    order: Order, session: Session, words: Sequence[str] | None = None, *, foreground: bool = False
-) -> Selection:
+def _select(order: Order, words: Sequence[str] | None = None, *, foreground: bool = False) -> api.Selection:
     """Words -> nodes, and the warnings that come with them."""
-    grammar = order.grammar if words is None else (*order.leading, *words)
-    selection = session.pipeline().select(order.command.name, grammar, foreground=foreground)
-    if not order.has(QUIET) and selection.warnings:
-        session.screen.complain(*(remark(f"warning: {warning}") for warning in selection.warnings))
+    grammar = (*order.leading, *(order.words if words is None else words))
+    selection = api.select(order.command.name, grammar, foreground=foreground, machine=order.machine)
+    if not order.has(QUIET):
+        order.screen.remark(*(f"warning: {warning}" for warning in selection.warnings))
     return selection
+
+
+def _shown(node: Node) -> dict[str, object]:
+    return {"node": node.name, "command": list(node.words)}
 
 
 def _say_json(screen: Screen, *values: object) -> None:
@@ -280,14 +254,16 @@ def _say_json(screen: Screen, *values: object) -> None:
     screen.say(*map(to_json, values))
 
 
-def _print_list(order: Order, session: Session, texts: list[str]) -> None:
+def _say(order: Order, values: Iterable[object], lines: Iterable[str]) -> int:
+    """Print the values with ``--json``, or else the lines; exit 0."""
     if order.has(JSON):
-        _say_json(session.screen, texts)
+        _say_json(order.screen, *values)
     else:
-        session.screen.say(*texts)
+        order.screen.say(*lines)
+    return 0
 
 
-def _no_nodes(order: Order, selection: Selection) -> UsageError:
+def _no_nodes(order: Order, selection: api.Selection) -> UsageError:
     hint = f"name some, as in 'multi {order.command.name} w1 w2'"
     if not selection.rundir:
         return UsageError("", "there are no nodes: none is named, none is configured", hint)
@@ -295,146 +271,115 @@ def _no_nodes(order: Order, selection: Selection) -> UsageError:
     return UsageError("", why, f"{hint}, or say with --pidfile where they are")
 
 
-def _act(order: Order, session: Session, selection: Selection, request: str = "") -> int:
-    """Act on the nodes; `request` is what is asked of them, where it is not the command's own name."""
+def _act(order: Order, request: str, selection: api.Selection) -> int:
+    """Act on the nodes; `request` is what is asked of them."""
     from multi import report
 
-    screen = session.screen
-    options = _options(order, screen)
+    screen, asked = order.screen, traits(request)
+    options = _options(order)
     if not (selection.nodes or selection.removed):
-        if order.command.needs_nodes and not order.has(DOWN):
+        if not asked.done_without_nodes:
             raise _no_nodes(order, selection)
-        if not (order.has(QUIET) or order.command.terse):
-            screen.complain(remark(str(_no_nodes(order, selection))))
+        if not (order.has(QUIET) or asked.unattended):
+            screen.remark(str(_no_nodes(order, selection)))
         return 0
     if order.has(DRY_RUN):
-        routes = session.pipeline().plan(request or order.command.name, selection)
-        if order.has(JSON):
-            _say_json(screen, *routes)
-        else:
-            style = report.Style(screen.colour)
-            screen.say(*(report.route_line(route, style) for route in routes))
+        routes = api.plan(request, selection, machine=order.machine)
+        style = report.Style(screen.colour)
+        _say(order, routes, (report.route_line(route, style) for route in routes))
         return report.plan_exit_code(routes)
-    return _follow(order, screen, session.pipeline().run(request or order.command.name, selection, options=options))
+    return _follow(order, api.run(request, selection, options=options, machine=order.machine))
 
 
-def _options(order: Order, screen: Screen) -> RunOptions:
+def _options(order: Order) -> api.RunOptions:
     """How it is done, of what the user said and of where the progress would be shown."""
     from multi import report
-    from multi.api import RunOptions
 
+    width = timeout = None
+    if order.has(ROLLING):
+        width = 1 if order.given[ROLLING.name] is None else int(_number(order, ROLLING, "nodes", least=1))
+    if order.has(TIMEOUT):
+        timeout = _number(order, TIMEOUT, "seconds", fraction=True)
     watched = not (order.has(QUIET) or order.has(JSON))
-    return RunOptions(
-        width=_node_count(order.given[ROLLING.name]) if order.has(ROLLING) else None,
+    return api.RunOptions(
+        width=width,
         keep_unready=order.has(KEEP_UNREADY),
-        progress=(_REDRAW_SECONDS if screen.redraws else report.LINE_EVERY) if watched else None,
-        timeout=_seconds(order.given[TIMEOUT.name] or "") if order.has(TIMEOUT) else None,
+        progress=(_REDRAW_SECONDS if order.screen.redraws else report.LINE_EVERY) if watched else None,
+        timeout=timeout,
         signals=True,
     )
 
 
-def _node_count(text: str | None) -> int:
-    """``--rolling[=N]`` -> how many nodes at a time."""
-    if text is None:
-        return 1
-    if text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text):
-        return int(text)
-    raise UsageError(f"--rolling={text}", "is not a number of nodes", "write it like --rolling or --rolling=2")
+def _number(order: Order, option: Option, of: str, *, least: int = 0, fraction: bool = False) -> float:
+    text = order.given[option.name] or ""
+    number = seconds_in(text)
+    if number is not None and number >= least and (fraction or "." not in text):
+        return number
+    raise UsageError(
+        f"{option.name}={text}", f"is not a number of {of}", f"write it like {option.name}={0.5 if fraction else 2}"
+    )
 
 
-def _seconds(text: str) -> float:
-    """``--timeout SECONDS`` -> seconds: plain digits with at most one point."""
-    whole, _, fraction = text.partition(".")
-    if text.isascii() and len(text) <= _DIGITS and (whole + fraction).isdigit() and not text.endswith("."):
-        return float(text)
-    raise UsageError(f"--timeout={text}", "is not a number of seconds", "write it like --timeout=30 or --timeout=0.5")
-
-
-def _follow(order: Order, screen: Screen, events: Iterator[Event]) -> int:
+def _follow(order: Order, events: Iterator[Event]) -> int:
     """Print the events as they come; the exit code that they make."""
     from multi import report
     from multi.model.event import Skipped, Waiting
 
+    screen = order.screen
     codes, progress = set[int](), report.Progress()
     style, error_style = report.Style(screen.colour), report.Style(screen.error_colour)
-    quiet, verbose, terse = order.has(QUIET), order.has(VERBOSE), order.command.terse
+    verbose = order.has(VERBOSE)
     for event in events:
         codes.add(report.event_code(event))
         if order.has(JSON):
-            if not isinstance(event, Waiting):
-                _say_json(screen, event)
+            _say_json(screen, event)
             continue
-        if terse and isinstance(event, Skipped):
+        if order.command.traits.unattended and isinstance(event, Skipped):
             continue
         progress = progress.after(event)
         if not progress.waits:
             screen.wipe()
         if report.is_failure(event):
             screen.complain(*report.event_lines(event, error_style, verbose=verbose))
-        elif not quiet:
+        elif not order.has(QUIET):
             screen.say(*report.event_lines(event, style, verbose=verbose))
-        if not quiet and isinstance(event, Waiting):
-            progress = _show_progress(screen, style, progress)
+        if isinstance(event, Waiting) and screen.wants_redraw():
+            # A full line would wrap on some terminals.
+            screen.redraw(style.paint("cyan", progress.line(max(1, screen.width - 1))))
+        elif isinstance(event, Waiting) and not screen.redraws and progress.due:
+            screen.say(progress.line())
+            progress = progress.told()
     screen.wipe()
     return report.worst_code(codes)
 
 
-def _show_progress(screen: Screen, style: Style, progress: Progress) -> Progress:
-    if screen.wants_redraw():
-        screen.redraw(
-            style.paint("cyan", progress.line(max(1, screen.width - 1)))
-        )  # a full line would wrap on some terminals
-    elif not screen.redraws and progress.due:
-        screen.say(progress.line())
-        return progress.told()
-    return progress
+def _own_options(name: str, of: Traits) -> tuple[Option, ...]:
+    """The options of a command that are not every command's."""
+    if name in _FUNCTIONS:
+        return _FUNCTIONS[name][1]
+    return (
+        *([DRY_RUN] if of.nodes_from != "nothing" else ()),
+        *([ROLLING] if of.spawns and (of.restarts or of.reconciles) else ()),
+        *([KEEP_UNREADY] if of.spawns and not of.unattended else ()),
+    )
 
 
-# -- the table -----------------------------------------------------------------------------------------------------
-
-_LAST_LINES = 10
-_REDRAW_SECONDS = 1.0  # the redrawn line counts seconds
-_DIGITS = 12  # more make no number that anybody means
-_MOST_NAMES = 20  # as many as still help in one line
-
-COMMANDS: tuple[Command, ...] = (
-    Command("start", act, options=(DRY_RUN, KEEP_UNREADY), announced=True, needs_nodes=True),
-    Command("run", act, options=(DRY_RUN, KEEP_UNREADY), needs_nodes=True),
-    Command("stop", act, options=(DRY_RUN,), announced=True),
-    Command("stopwait", act, options=(DRY_RUN,), aliases=("stop_verify",), announced=True),
-    Command("restart", act, options=(DRY_RUN, ROLLING, KEEP_UNREADY), announced=True, needs_nodes=True),
-    Command("kill", act, options=(DRY_RUN,), announced=True),
-    Command("status", status),
-    Command("ensure", act, options=(DRY_RUN,), terse=True),
-    Command("apply", act, options=(DRY_RUN, ROLLING, KEEP_UNREADY), announced=True),
-    Command("diff", diff),
-    Command("check", check),
-    Command("signal", send_signal, options=(DRY_RUN,), needs_nodes=True),
-    Command("reload", act, options=(DRY_RUN,), needs_nodes=True),
-    Command("wait", wait, options=(UP, DOWN, TIMEOUT), needs_nodes=True),
-    Command("logs", logs, options=(FOLLOW, LINES)),
-    Command("names", names),
-    Command("expand", expand),
-    Command("get", get),
-    Command("show", show),
-    Command("export", export, options=(OUTPUT,)),
-    Command("completion", completion, takes_nodes=False),
-    Command("help", show_help, takes_nodes=False),
+COMMANDS = tuple(
+    Command(
+        name=name,
+        aliases=tuple(alias for alias, meant in ALIASES.items() if meant == name),
+        traits=row,
+        options=_own_options(name, row),
+    )
+    for name, row in TRAITS.items()
+    if row.typed
 )
-
-_BY_NAME: Mapping[str, Command] = {name: row for row in COMMANDS for name in (row.name, *row.aliases)}
-
-
-def is_command(word: str) -> bool:
-    """Whether `word` is a command or another name of one."""
-    return word in _BY_NAME
+BY_NAME: Mapping[str, Command] = {name: row for row in COMMANDS for name in (row.name, *row.aliases)}
 
 
 def find(word: str) -> Command:
     """The command of that name. Raises `UsageError` that says what is nearest."""
-    if word in _BY_NAME:
-        return _BY_NAME[word]
-    from multi.text import nearest
-
-    hint = f"{nearest(word, _BY_NAME)} ('multi help' tells what each does)"
+    if word in BY_NAME:
+        return BY_NAME[word]
+    hint = f"{nearest(word, BY_NAME)} ('multi help' tells what each does)"
     raise UsageError(word or "''", "is not a command", hint)

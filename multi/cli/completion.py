@@ -1,4 +1,4 @@
-"""What a shell may put in place of the word that is being typed.
+"""``multi completion``, and what a shell may put in place of the word that is being typed.
 
 Click knows the shells: its scripts ask with ``_MULTI_COMPLETE``, and its classes read the question and word the
 answer. What the candidates are is found out here, from the raw words, since click's parser must not touch them.
@@ -7,200 +7,144 @@ answer. What the candidates are is found out here, from the raw words, since cli
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from signal import Signals
 from typing import TYPE_CHECKING
 
-from multi.cli.commands import COMMANDS, find, is_command
-from multi.cli.manual import command_prose, option_prose
-from multi.cli.options import CONFIG, DUMP, GLOBAL, GRAMMAR, VERSION
-from multi.cli.order import Command, Session
-from multi.cli.words import Option, split
+import click
+from click.shell_completion import CompletionItem as Candidate
+from click.shell_completion import ShellComplete, get_completion_class
+
+from multi import api
+from multi.cli.commands import BY_NAME, COMMANDS
+from multi.cli.help import prose
+from multi.cli.order import CONFIG, DUMP, GLOBAL, GRAMMAR, VERSION, Command, Option, Order, split
+from multi.cli.screen import Screen
 from multi.errors import EXIT_FAILED, MultiError, UsageError
-from multi.value import dataclass
+from multi.settings.table import BY_FLAG, SETTINGS
 
 if TYPE_CHECKING:
-    from click.shell_completion import ShellComplete
+    from multi.machine import Machine
 
 SHELLS = ("bash", "zsh", "fish")
-_VARIABLE = "_MULTI_COMPLETE"
 _PLACES = frozenset({"--multi-config", "--pidfile", "-p", "--preset", "--workdir"})  # they say where nodes are recorded
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A word that fits. `kind` is ``plain``, or ``file`` or ``dir`` where the shell itself knows better."""
-
-    value: str
-    help: str = ""
-    kind: str = "plain"
-
-
-def script(shell: str) -> str:
-    """The script that teaches `shell` to complete. Raises `UsageError` for one that click does not know."""
-    return _shell(shell).source().rstrip("\n")
+def carry_out(order: Order) -> int:
+    """``completion SHELL``: the script that teaches a shell."""
+    if len(order.words) != 1:
+        raise UsageError("completion", f"needs one shell, not {len(order.words)}", f"it can be {', '.join(SHELLS)}")
+    order.screen.say(_shell(order.words[0]).source().rstrip("\n"))
+    return 0
 
 
-def answer(question: str, session: Session) -> int:
+def answer(question: str, screen: Screen, machine: Machine | None) -> int:
     """Answer a script: `question` is ``bash_source`` or ``bash_complete``, and so on.
 
     A shell shows what goes wrong here in the middle of the user's line, so nothing but an answer is ever printed.
     """
-    shell, _, instruction = question.partition("_")
+    name, _, instruction = question.partition("_")
+    shell = _shell(name)
     if instruction == "source":
-        session.screen.say(script(shell))
+        screen.say(shell.source().rstrip("\n"))
         return 0
-    asked = _shell(shell)
     try:
-        words, incomplete = asked.get_completion_args()
+        words, incomplete = shell.get_completion_args()
     except (KeyError, ValueError, IndexError):  # asked by hand, without the variables that the script sets
         return EXIT_FAILED
-    from click.shell_completion import CompletionItem
-
-    found = candidates(words, incomplete, lambda locations: _node_names(session, locations), lambda: _presets(session))
-    items = [CompletionItem(one.value, type=one.kind, help=one.help or None) for one in found]
-    session.screen.say(*(asked.format_completion(item) for item in items))
+    screen.say(*map(shell.format_completion, candidates(words, incomplete, machine)))
     return 0
 
 
-def candidates(
-    words: Sequence[str],
-    incomplete: str,
-    nodes: Callable[[Sequence[str]], Sequence[str]],
-    presets: Callable[[], Sequence[str]],
-) -> list[Candidate]:
-    """What can stand in the place of `incomplete`, after `words`.
-
-    `nodes` tells the full names of the nodes there are; its argument are the words that say where they are recorded.
-    `presets` tells the names of the presets.
-    """
-    if "--" in words:
-        return []  # what follows is the worker's, which knows best
-    parts = split(words, is_command)
-    last = words[-1] if words else ""
-    if parts.command is None:
-        return _value_of(last, incomplete, presets) or _fitting(_beginnings(incomplete), incomplete)
-    if not is_command(parts.command):
+def candidates(words: Sequence[str], incomplete: str, machine: Machine | None) -> list[Candidate]:
+    """What can stand in the place of `incomplete`, after `words`; nothing where nodes or presets cannot be known."""
+    try:
+        return [each for each in _possible(words, incomplete, machine) if each.value.startswith(incomplete)]
+    except (MultiError, OSError):
         return []
-    command = find(parts.command)
-    if not parts.rest and command.name in _FIRST_WORDS:
-        return _fitting(_FIRST_WORDS[command.name](), incomplete)
-    if not command.takes_nodes:
-        return []
-    value = _value_of(last, incomplete, presets)
-    return _fitting(_in_grammar(command, words, incomplete, nodes), incomplete) if value is None else value
 
 
-def _in_grammar(
-    command: Command, words: Sequence[str], incomplete: str, nodes: Callable[[Sequence[str]], Sequence[str]]
-) -> Iterator[Candidate]:
-    """A flag, the scope of one, or a node that is not there yet: a short name, or a full one once there is a host."""
+def _possible(words: Sequence[str], incomplete: str, machine: Machine | None) -> Iterable[Candidate]:
+    _, name, rest = split(words, BY_NAME.__contains__)
+    command = BY_NAME.get(name or "")
+    if "--" in words or (name is not None and command is None):
+        return ()  # after -- the words are the worker's, which knows best
+    if command is not None and not rest and command.traits.first_word in _FIRST_WORDS:
+        return _FIRST_WORDS[command.traits.first_word]()
+    option = words[-1] if words else ""
+    values = _values(option, incomplete, machine) if command is None or command.takes_nodes else ()
+    if values is not None:
+        return values
+    if command is None:
+        return _options((*GLOBAL, VERSION)) if incomplete.startswith("-") else _commands()
     if incomplete.startswith("-") and ":" not in incomplete:
-        yield from _flags(command)
-        return
-    names = nodes(_locations(words))
-    shorts = tuple(dict.fromkeys(name.partition("@")[0] for name in names))
+        settings = (
+            Candidate(each.flags[0], help=each.help.partition(";")[0].replace("`", "")) for each in SETTINGS.values()
+        )
+        return (*_options((*command.options, *GRAMMAR, *GLOBAL)), *settings)
+    return _nodes(command, words, incomplete, machine)
+
+
+def _nodes(command: Command, words: Sequence[str], incomplete: str, machine: Machine | None) -> Iterator[Candidate]:
+    """The scope of an option, or a node that is not named yet: a short name, or a full one once there is a host.
+
+    They are configured, or else recorded where the words say.
+    """
+    places: list[str] = []
+    for word, following in zip(words, (*words[1:], ""), strict=True):
+        flag, equals, _ = word.partition("=")
+        if flag in _PLACES:
+            places += [word] if equals else [word, following]
+    names = [node.name for node in api.select("status", places, machine=machine).nodes]
+    shorts = dict.fromkeys(name.partition("@")[0] for name in names)
     if incomplete.startswith("-"):
-        option = incomplete.partition(":")[0]
-        yield from (Candidate(f"{option}:{short}") for short in shorts)
-        return
-    typed = frozenset[str]() if command.name == "get" else frozenset(words)
-    yield from (Candidate(name) for name in (names if "@" in incomplete else shorts) if name not in typed)
+        return (Candidate(f"{incomplete.partition(':')[0]}:{short}") for short in shorts)
+    typed = words if command.traits.first_word != "node" else ()  # that node is named twice
+    return (Candidate(name) for name in (names if "@" in incomplete else shorts) if name not in typed)
 
 
 def _shell(name: str) -> ShellComplete:
     """Click's half of the talk with one shell. Its command tree stays empty: the candidates are found here."""
-    import click
-    from click.shell_completion import get_completion_class
-
     known = get_completion_class(name) if name in SHELLS else None
     if known is None:
         raise UsageError(name, "is not a shell that multi can teach", f"it can be {', '.join(SHELLS)}")
-    return known(click.Command("multi"), {}, "multi", _VARIABLE)
+    return known(click.Command("multi"), {}, "multi", "_MULTI_COMPLETE")
 
 
-def _fitting(candidates: Iterable[Candidate], incomplete: str) -> list[Candidate]:
-    return [candidate for candidate in candidates if candidate.value.startswith(incomplete)]
-
-
-def _beginnings(incomplete: str) -> Iterator[Candidate]:
-    yield from (Candidate(row.name, command_prose(row.name)["summary"]) for row in COMMANDS)
-    if incomplete.startswith("-"):
-        yield from _options((*GLOBAL, VERSION))
-
-
-def _flags(command: Command) -> Iterator[Candidate]:
-    from multi.settings.table import SETTINGS
-
-    yield from _options((*command.options, *GRAMMAR, *GLOBAL))
-    for setting in SETTINGS.values():
-        yield Candidate(setting.flags[0], setting.help.partition(";")[0].replace("`", ""))
+def _commands() -> Iterator[Candidate]:
+    return (Candidate(row.name, help=prose()["commands"][row.name]["summary"]) for row in COMMANDS)
 
 
 def _options(options: Sequence[Option]) -> Iterator[Candidate]:
-    for option in options:
-        yield Candidate(option.flags[0], option_prose(option))
+    return (Candidate(option.name, help=prose()["options"][option.name]) for option in options)
 
 
-def _forms() -> Iterable[str]:
-    from multi.export import FORMS
+def _forms() -> Iterator[Candidate]:
+    from multi.export import FORMS  # it imports every form
 
-    return FORMS
+    return map(Candidate, FORMS)
 
 
 def _signals() -> Iterator[Candidate]:
-    import signal
-
-    yield Candidate(DUMP, "the preset's signal to dump stacks")
-    for member in sorted(signal.Signals):
+    yield Candidate(DUMP, help="the preset's signal to dump stacks")
+    for member in sorted(Signals):
         yield Candidate(member.name.removeprefix("SIG"))
 
 
+# A template is nobody's to guess; a node is completed as all are.
 _FIRST_WORDS: Mapping[str, Callable[[], Iterable[Candidate]]] = {
-    "completion": lambda: map(Candidate, SHELLS),
-    "expand": lambda: (),
-    "export": lambda: map(Candidate, _forms()),
-    "help": lambda: (Candidate(row.name, command_prose(row.name)["summary"]) for row in COMMANDS),
+    "shell": lambda: map(Candidate, SHELLS),
+    "template": lambda: (),
+    "form": _forms,
+    "command": _commands,
     "signal": _signals,
 }
 
 
-def _value_of(option: str, incomplete: str, presets: Callable[[], Sequence[str]]) -> list[Candidate] | None:
-    """What may be the value of `option`, the word before; None when it takes none, or it is not known here."""
-    from multi.settings.table import BY_FLAG
-
-    if option == CONFIG.name:
-        return [Candidate(incomplete, kind="file")]
+def _values(option: str, incomplete: str, machine: Machine | None) -> Sequence[Candidate] | None:
+    """What may be the value of `option`; None when it takes none, or it is not known here."""
     setting = BY_FLAG.get(option.partition(":")[0])
+    if option == CONFIG.name or (setting and setting.kind == "path"):
+        return [Candidate(incomplete, type="dir" if setting and setting.name == "workdir" else "file")]
     if setting is None:
         return None
-    if setting.name == "workdir":
-        return [Candidate(incomplete, kind="dir")]
-    choices = presets() if setting.name == "preset" else setting.choices
-    if choices:
-        return _fitting([Candidate(choice) for choice in choices], incomplete)
-    return [Candidate(incomplete, kind="file")] if setting.kind == "path" else []
-
-
-def _locations(words: Sequence[str]) -> list[str]:
-    """The words among `words` that say where nodes are recorded, with their values."""
-    locations: list[str] = []
-    for word, following in zip(words, (*words[1:], ""), strict=True):
-        flag, equals, _ = word.partition("=")
-        if flag in _PLACES:
-            locations += [word] if equals else [word, following]
-    return locations
-
-
-def _node_names(session: Session, locations: Sequence[str]) -> Sequence[str]:
-    """The full names of all nodes that are configured, or else recorded; none when they cannot be known."""
-    try:
-        return [node.name for node in session.pipeline().select("status", locations).nodes]
-    except (MultiError, OSError):
-        return []
-
-
-def _presets(session: Session) -> Sequence[str]:
-    """The names of the presets; none when they cannot be known."""
-    try:
-        return session.pipeline().presets()
-    except (MultiError, OSError):
-        return ()
+    return list(map(Candidate, api.presets(machine=machine) if setting.name == "preset" else setting.choices))

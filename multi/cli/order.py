@@ -1,120 +1,187 @@
-"""What the user ordered: a command, the options given to it and the words; and what a command works with."""
+"""Raw words -> the command, the flags that are `multi`'s own, and the words that belong to the node grammar.
+
+Click's option parser never sees these words: it eats ``--`` and bundles short options, so that ``-c:seq`` would set
+a ``-q``. Nothing here knows what a node is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from multi.cli.screen import Screen
-from multi.cli.words import Option
-from multi.value import dataclass, field
+from multi.errors import UsageError
+from multi.value import dataclass
 
-if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
-    from multi.api import Difference, RunOptions, Selection, View
-    from multi.check import Obstacle
-    from multi.logs import LogLine, Unseen
-    from multi.model.event import Event
-    from multi.model.step import Route
+if TYPE_CHECKING:
+    from multi.machine import Machine
+    from multi.model.request import Traits
 
-
-class Pipeline(Protocol):
-    """What of `multi.api` the commands use; tests hand in another one."""
-
-    def select(self, command: str, words: Sequence[str], *, foreground: bool = False) -> Selection:
-        """Words -> nodes."""
-        ...
-
-    def presets(self) -> tuple[str, ...]:
-        """The names of all presets."""
-        ...
-
-    def look(self, selection: Selection) -> tuple[View, ...]:
-        """Nodes -> what is seen of them."""
-        ...
-
-    def plan(self, command: str, selection: Selection) -> tuple[Route, ...]:
-        """Nodes -> what would be done."""
-        ...
-
-    def diff(self, selection: Selection) -> tuple[Difference, ...]:
-        """Configuration and machine -> what differs."""
-        ...
-
-    def check(self, selection: Selection) -> tuple[Obstacle, ...]:
-        """Nodes -> what a start of them would fail of."""
-        ...
-
-    def export(self, form: str, selection: Selection) -> Mapping[str, str]:
-        """Nodes -> files for another supervisor."""
-        ...
-
-    def export_mode(self, form: str, selection: Selection) -> int:
-        """Nodes -> the permissions of these files."""
-        ...
-
-    def save(self, files: Mapping[str, str], directory: str, mode: int) -> Iterator[str]:
-        """Files -> their paths, once they are written."""
-        ...
-
-    def unreadable_logs(self, selection: Selection) -> tuple[Unseen, ...]:
-        """Nodes -> those of whose logs nothing will be seen, and why."""
-        ...
-
-    def logs(self, selection: Selection, *, lines: int, follow: bool) -> Iterator[LogLine]:
-        """Nodes -> the lines of their logs."""
-        ...
-
-    def run(self, command: str, selection: Selection, *, options: RunOptions) -> Iterator[Event]:
-        """Nodes -> what happens."""
-        ...
+# What may stand before the command, as in ``celery -A proj multi start w1``. A test compares both sets with the
+# installed Celery's.
+LEADING_WITH_VALUE = frozenset(
+    {"-A", "--app", "-b", "--broker", "--result-backend", "--loader", "--config", "--workdir"}
+    | {"--multi-config", "--preset", "--pidfile", "-p", "--logfile", "-f"}
+)
+LEADING_FLAGS = frozenset(
+    {"-C", "--no-color", "-q", "--quiet", "--skip-checks", "--version", "--help"}
+    | {"-h", "--dry-run", "--json", "--nosplash", "--strict", "--verbose"}
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """What a command works with: the pipeline and the screen it prints on."""
+class Option:
+    """One of `multi`'s own flags, as a row of a table; its help is in help.toml.
 
-    pipeline: Callable[[], Pipeline]  # imports the pipeline when it is first needed
-    screen: Screen
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One row of the table; what help says of it is in help.toml.
-
-    `announced` commands print name and version first, on a terminal. One that `needs_nodes` is a mistake when there are
-    none; any other is then done. A `terse` one says only what it did.
+    `flags` are its spellings, the first is its name. `metavar` shows its value in help; an `optional` value can only
+    be given as ``--flag=VALUE``. Without a `metavar` it takes none.
     """
 
+    flags: tuple[str, ...]
+    metavar: str = ""
+    optional: bool = False
+
+    @property
+    def name(self) -> str:
+        """The spelling that the program looks it up by."""
+        return self.flags[0]
+
+
+DUMP = "dump"  # stands in the place of a signal's name
+
+JSON = Option(("--json",))
+QUIET = Option(("--quiet", "-q"))
+VERBOSE = Option(("--verbose",))
+NOSPLASH = Option(("--nosplash",))
+NO_COLOR = Option(("--no-color",))
+HELP = Option(("--help",))
+SHORT_HELP = Option(("-h",))
+VERSION = Option(("--version",))
+GLOBAL = (JSON, QUIET, VERBOSE, NOSPLASH, NO_COLOR, HELP)
+SILENT = (NOSPLASH, QUIET, JSON)  # who says one of these gets no splash
+
+DRY_RUN = Option(("--dry-run",))
+ROLLING = Option(("--rolling",), metavar="N", optional=True)
+KEEP_UNREADY = Option(("--keep-unready",))
+UP = Option(("--up",))
+DOWN = Option(("--down",))
+TIMEOUT = Option(("--timeout",), metavar="SECONDS")
+
+FOLLOW = Option(("--follow",))
+LINES = Option(("--lines",), metavar="N")
+
+OUTPUT = Option(("--output",), metavar="DIR")
+
+# Words of the node grammar that are nobody's setting; the pipeline reads them, help and completion show them.
+STRICT = Option(("--strict",))
+CONFIG = Option(("--multi-config",), metavar="FILE")
+HOSTNAME = Option(("--hostname", "-n"), metavar="HOST")
+SUFFIX = Option(("--suffix",), metavar="HOST")
+PREFIX = Option(("--prefix",), metavar="TEXT")
+RANGE_PREFIX = Option(("--range-prefix",), metavar="TEXT")
+GRAMMAR = (HOSTNAME, SUFFIX, PREFIX, RANGE_PREFIX, STRICT, CONFIG)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One row of the table of commands: its traits, and its own options. What help says of it is in help.toml."""
+
     name: str
-    carry_out: Callable[[Order, Session], int]
-    options: tuple[Option, ...] = ()
-    aliases: tuple[str, ...] = ()
-    announced: bool = False
-    takes_nodes: bool = True
-    needs_nodes: bool = False
-    terse: bool = False
+    aliases: tuple[str, ...]
+    traits: Traits
+    options: tuple[Option, ...]
+
+    @property
+    def takes_nodes(self) -> bool:
+        """Whether words after it may name nodes."""
+        return self.traits.nodes_from != "nothing"
+
+    @property
+    def announced(self) -> bool:
+        """Whether it prints name and version first, on a terminal."""
+        traits = self.traits
+        return (traits.spawns or traits.ends) and not (traits.stays or traits.unattended)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What the user ordered: a command, the options given to it, and the raw words of the node grammar.
+    """What the user ordered, and what it is carried out with: the screen, and the machine (None is the real one).
 
-    `leading` are the words that stood before the command, `words` those after it.
+    `leading` are the words that stood before the command, `words` those after it, both without the options that are
+    `given`, by name.
     """
 
     command: Command
-    leading: tuple[str, ...] = ()
-    words: tuple[str, ...] = ()
-    given: Mapping[str, str | None] = field(default_factory=dict)
+    leading: tuple[str, ...]
+    words: tuple[str, ...]
+    given: Mapping[str, str | None]
+    screen: Screen
+    machine: Machine | None
 
     def has(self, option: Option) -> bool:
         """Whether `option` was given."""
         return option.name in self.given
 
-    @property
-    def grammar(self) -> tuple[str, ...]:
-        """The words for the node grammar."""
-        return (*self.leading, *self.words)
+
+def split(
+    words: Sequence[str], is_command: Callable[[str], bool]
+) -> tuple[tuple[str, ...], str | None, tuple[str, ...]]:
+    """What stands before the command, the command (None: there is none), and what comes after it.
+
+    The command is the first word that is neither an option nor the value of one. After an option that is not known
+    here, a word is its value unless it is a command. A long one and its value become one word: among the words of the
+    grammar the value would be the name of a node.
+    """
+    leading: list[str] = []
+    position = 0
+    while position < len(words) and words[position] != "--":
+        word = words[position]
+        if not word.startswith("-"):
+            return tuple(leading), word, tuple(words[position + 1 :])
+        position += 1
+        value = words[position] if position < len(words) else "-"
+        if value.startswith("-") or not _takes(word, value, is_command):
+            leading.append(word)
+            continue
+        position += 1
+        novel = word.startswith("--") and word not in LEADING_WITH_VALUE
+        leading += [f"{word}={value}"] if novel else [word, value]
+    return (*leading, *words[position:]), None, ()
 
 
-# -- what commands do -----------------------------------------------------------------------------------------------
+def _takes(option: str, word: str, is_command: Callable[[str], bool]) -> bool:
+    """Whether `word` is the value of `option`, which stands before it."""
+    glued = not option.startswith("--") and len(option) > 2  # noqa: PLR2004 -- a dash, a letter and a value: -Aproj
+    if option in LEADING_FLAGS or "=" in option or glued:
+        return False
+    return option in LEADING_WITH_VALUE or not is_command(word)
+
+
+def take(words: Sequence[str], options: Sequence[Option]) -> tuple[tuple[str, ...], dict[str, str | None]]:
+    """Take `options` out of `words`, wherever they stand before ``--``, as ``celery multi`` does with its own.
+
+    Returns the words that are left, and the options by name; of repeated ones the last counts. A word that only begins
+    like an option is left where it is: it may be the worker's. Raises `UsageError` where a value is missing.
+    """
+    by_flag = {flag: option for option in options for flag in option.flags}
+    left: list[str] = []
+    given: dict[str, str | None] = {}
+    position = 0
+    while position < len(words):
+        word = words[position]
+        position += 1
+        if word == "--":
+            left += words[position - 1 :]
+            break
+        flag, equals, value = word.partition("=")
+        option = by_flag.get(flag)
+        if option is None or (equals and not option.metavar):
+            left.append(word)
+        elif equals or not option.metavar or option.optional:
+            given[option.name] = value if equals else None
+        elif position < len(words) and words[position] != "--":
+            given[option.name] = words[position]
+            position += 1
+        else:
+            raise UsageError(word, "needs a value", f"write it like {flag}={option.metavar}")
+    return tuple(left), given

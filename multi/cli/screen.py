@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
+from multi.text import printable
+
 _REDRAW_EVERY = 0.1  # seconds; more often only costs time
 _ERASE = "\r\x1b[K"  # to the line's beginning, then erase to its end: ECMA-48 CR and EL
 
@@ -63,13 +65,17 @@ class Screen:
             self._out = self._write(self._out, _ERASE + text + self._drawn if self._drawn else text)
 
     def complain(self, *lines: str) -> None:
-        """Errors, failures and remarks: whole lines on stderr, out at once."""
+        """Errors and failures: whole lines on stderr, out at once."""
         if lines:
-            drawn = self._drawn
-            self.wipe()
+            if self._drawn:
+                self._out = self._write(self._out, _ERASE)
             self._err = self._write(self._err, "".join(line + "\n" for line in lines))
-            if drawn:
-                self._draw(drawn)
+            if self._drawn:
+                self._draw(self._drawn)
+
+    def remark(self, *texts: str) -> None:
+        """Complain in a sentence each, with who says it: other programs print on stderr too."""
+        self.complain(*(f"multi: {printable(text)}" for text in texts))
 
     def wants_redraw(self) -> bool:
         """Whether the redrawn line may be drawn now; asked before the text of it is made."""

@@ -1,7 +1,7 @@
 """The one table of commands and their traits, what is asked of a node, and how the nodes of a command are walked.
 
 Only `decide` goes by the name of a command; everybody else goes by its traits. A new command is a row here, a row of
-the table in `decide`, and its help.
+the table in `decide`, and its help. `help` lists the commands in the order of the table.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ class Traits:
     records of what it started; or from the ``records``, where the words may change something.
     """
 
-    nodes_from: Literal["words", "words or records", "words now", "files", "records"] = "records"
-    example: str = ""  # what to try where no node is named or configured, for what takes its nodes from words
+    nodes_from: Literal["words", "words or records", "words now", "files", "records", "nothing"] = "records"
+    typed: bool = True  # it is a command by itself, not what another one asks of nodes
+    first_word: str = ""  # what it needs before its nodes
+    example: str = ""  # what to try where that is missing, or no node is named or configured
+    stays_as: str = ""  # the command that does the same in the foreground
     default_command: bool = False  # the preset's command counts where nobody says one
     repeats: bool = False  # what is on record is started again where nobody says another command
     restarts: bool = False  # a node is started also where none has run
@@ -41,6 +44,7 @@ class Traits:
     reconciles: bool = False  # a node becomes what the configuration says
     resumes: bool = False  # a suspended process is resumed first
     makes_directories: bool = False  # the run directory is made before the lock is taken
+    awaits_end: bool = False  # it waits until nothing runs
     without_lock: bool = False  # it waits for what another multi does, and must not keep that one out
     leaves_probes: bool = False  # probes that a killed multi left are not ended
 
@@ -49,53 +53,63 @@ class Traits:
         """Whether the variables of the nodes matter."""
         return self.default_command or self.spawns or self.nodes_from == "words or records"
 
+    @property
+    def done_without_nodes(self) -> bool:
+        """Whether nothing is left to do where there is no node at all."""
+        return self.ends or self.awaits_end or self.unattended or self.reconciles
 
-_ALIASES = {"stop_verify": "stopwait", "wait": "up"}
-_TRAITS = {
-    "start": Traits(nodes_from="words now", default_command=True, spawns=True, resumes=True, makes_directories=True),
+
+ALIASES = {"stop_verify": "stopwait", "wait": "up"}
+TRAITS = {
+    "start": Traits(
+        nodes_from="words now", stays_as="run", default_command=True, spawns=True, resumes=True, makes_directories=True
+    ),
     "run": Traits(nodes_from="words now", default_command=True, stays=True, spawns=True),
     "stop": Traits(takes_signal=True, disturbs=True, ends=True, resumes=True),
     "stopwait": Traits(takes_signal=True, disturbs=True, ends=True, resumes=True),
     "restart": Traits(
-        repeats=True,
-        restarts=True,
-        takes_signal=True,
-        disturbs=True,
-        spawns=True,
-        resumes=True,
-        makes_directories=True,
+        repeats=True, restarts=True, takes_signal=True, disturbs=True, spawns=True, resumes=True, makes_directories=True
     ),
     "kill": Traits(takes_signal=True, only_signal=KILL, disturbs=True, ends=True),
+    "status": Traits(),
     "ensure": Traits(repeats=True, spawns=True, unattended=True),
     "apply": Traits(
         nodes_from="files", default_command=True, spawns=True, reconciles=True, resumes=True, makes_directories=True
     ),
     "diff": Traits(nodes_from="files", default_command=True, reconciles=True),
-    "signal": Traits(takes_signal=True, disturbs=True, leaves_probes=True),
+    "check": Traits(nodes_from="words", default_command=True, strict=True, example="try 'multi check w1 w2'"),
+    "signal": Traits(
+        first_word="signal", example="try 'multi signal USR1 w1'", takes_signal=True, disturbs=True, leaves_probes=True
+    ),
+    "dump": Traits(typed=False),
     "reload": Traits(disturbs=True),
-    "up": Traits(without_lock=True),
-    "down": Traits(without_lock=True),
+    "wait": Traits(without_lock=True),
+    "up": Traits(typed=False, without_lock=True),
+    "down": Traits(typed=False, without_lock=True, awaits_end=True),
     "logs": Traits(shows_logs=True),
     "names": Traits(nodes_from="words", example="try 'multi names w1 w2'"),
-    "expand": Traits(nodes_from="words", example="try 'multi expand %n.log w1 w2'"),
+    "expand": Traits(nodes_from="words", first_word="template", example="try 'multi expand %n.log w1 w2'"),
     "get": Traits(
-        nodes_from="words", default_command=True, example="name the one among the others, as in 'multi get w1 w1 w2'"
+        nodes_from="words", first_word="node", default_command=True, example="try 'multi get w1 w1 w2 -A proj'"
     ),
     "show": Traits(nodes_from="words", default_command=True, example="try 'multi show w1 w2'"),
-    "check": Traits(nodes_from="words", default_command=True, strict=True, example="try 'multi check w1 w2'"),
-    "export": Traits(nodes_from="words or records", example="try 'multi export systemd w1 w2 -A proj'"),
+    "export": Traits(
+        nodes_from="words or records", first_word="form", example="try 'multi export systemd w1 w2 -A proj'"
+    ),
+    "completion": Traits(nodes_from="nothing", first_word="shell"),
+    "help": Traits(nodes_from="nothing", first_word="command"),
 }
-_OTHER = Traits()  # of a command that does nothing to nodes but look at them
+_OTHER = Traits()  # of what is no command
 
 
 def canonical(command: str) -> str:
     """A command by its one name."""
-    return _ALIASES.get(command, command)
+    return ALIASES.get(command, command)
 
 
 def traits(command: str) -> Traits:
     """The traits of a command, by any of its names."""
-    return _TRAITS.get(canonical(command), _OTHER)
+    return TRAITS.get(canonical(command), _OTHER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ ALLOWED = {
     "system/plugin.py": "whether the plug-in is installed in the worker's Python",
     "settings/table.py": "the default preset, and its rows for the reference",
     "words/names.py": "the default prefix of counted nodes",
-    "cli/manual.py": "help texts",
 }
 
 

@@ -109,10 +109,10 @@ def test_a_start_that_a_page_shows_is_understood(page: str, words: str, real: Re
 @pytest.mark.parametrize("page", PAGES)
 def test_a_command_that_a_page_shows_is_one(page: str) -> None:
     """Each line with `multi` names a command, and each flag of one that takes no worker words is in its help."""
-    from multi.cli import manual
     from multi.cli.commands import COMMANDS
+    from multi.cli.help import page as page_of
 
-    helps = {name: manual.page(command) for command in COMMANDS for name in (command.name, *command.aliases)}
+    helps = {name: page_of(command) for command in COMMANDS for name in (command.name, *command.aliases)}
     for line in re.findall(r"^ *multi ((?!-).*)$", "\n".join(indented(page)), re.MULTILINE):
         words = list(itertools.takewhile(lambda word: word not in {"||", "--"}, shlex.split(line, comments=True)))
         text = helps[words[0]]

@@ -30,10 +30,9 @@ PARSING_NAMES = """
     views words words.expand words.grammar words.merge words.names words.spec words.template
 """
 COSTLY = frozenset(COSTLY_NAMES.split())
-COMMAND_LINE_NAMES = "cli cli.commands cli.options cli.order cli.screen cli.words errors text value"
-COMMAND_LINE = frozenset(COMMAND_LINE_NAMES.split())
+COMMAND_LINE = frozenset({"cli", "cli.order", "cli.screen", "errors", "text", "value"})
 DOOR = frozenset({"system", "system.files", "system.local", "system.trusted_path"})
-WORDS = COMMAND_LINE | DOOR | frozenset(PARSING_NAMES.split())
+WORDS = COMMAND_LINE | DOOR | frozenset({"cli.commands", *PARSING_NAMES.split()})
 LOOKING = WORDS | {
     "codec",
     "decide",

@@ -1,168 +1,59 @@
 """The command line: raw words in, an order out; what is printed where, and the exit code.
 
-The line that the commands ride is a fake here, so nothing of the machine is touched.
+The commands ride the real API on a machine that is made up, so nothing of this one is touched.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import errno
-import fcntl
 import io
 import json
-import os
-import pty
-import select
-import shutil
+import re
+import shlex
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multi import __version__
-from multi.api import Difference, RunOptions, Selection, View
-from multi.check import Obstacle
-from multi.cli import commands, main, options, serve
-from multi.cli.completion import SHELLS, Candidate, candidates
-from multi.cli.manual import command_prose, prose
-from multi.cli.order import Command
+from multi import __version__, api
+from multi.api import RunOptions
+from multi.cli import commands, main, order, serve
+from multi.cli.completion import candidates
+from multi.cli.help import prose
+from multi.cli.order import LEADING_FLAGS, LEADING_WITH_VALUE, Command, Option, split, take
 from multi.cli.screen import Screen
-from multi.cli.words import LEADING_FLAGS, LEADING_WITH_VALUE, Option, Split, Taken, split, take
 from multi.errors import ConfigError, NotPermittedError, UsageError
-from multi.logs import LogLine, Unseen
-from multi.machine import MachineError
-from multi.model.event import Event, Failed, Gone, Interrupted, Readied, Refused, Signalled, Skipped, Spawned, Waiting
-from multi.model.node import Known, Node
-from multi.model.process import Proc
-from multi.model.schedule import parse
-from multi.model.state import Dead, Up
-from multi.model.step import Refuse, Route, Spawn
-from real import Real
+from multi.machine import Machine, MachineError
+from world import Entry, Fake, Nature, World
 
-ROOT = Path(__file__).parents[2]
-PROC = Proc(4711, "boot:1")
+STUBBORN = Nature(ignores=frozenset({signal.SIGTERM}))
+BROKEN = Nature(lives=0.5, status=1, prints=((0.1, b"boom\n"),))
 
 
-def node(name: str, *argv: str) -> Node:
-    """A complete node."""
-    short, _, host = name.partition("@")
-    return Node(
-        name=name,
-        short=short,
-        host=host,
-        preset="celery",
-        command=Known(argv or ("python", "-m", "celery", "worker", "-n", name)),
-        pidfile=f"/run/{short}.pid",
-        logfile=f"/log/{short}.log",
-        stop=parse("TERM/90/KILL/5"),
-    )
-
-
-W1, W2 = node("w1@host", "python", "-c", "print('a b')"), node("w2@host")
-
-
-@dataclasses.dataclass
-class FakeLine:
-    """A line that leads nowhere: it keeps what it was asked, and answers what it was given."""
-
-    nodes: tuple[Node, ...] = (W1, W2)
-    views: tuple[View, ...] = ()
-    routes: tuple[Route, ...] = ()
-    differences: tuple[Difference, ...] = ()
-    obstacles: tuple[Obstacle, ...] = ()
-    removed: tuple[Node, ...] = ()
-    log: tuple[LogLine, ...] = ()
-    unreadable: tuple[Unseen, ...] = ()
-    files: tuple[str, ...] = ("nodes.conf",)
-    events: Sequence[Event | BaseException] = ()
-    warnings: tuple[str, ...] = ()
-    error: Exception | None = None
-    asked: list[tuple[object, ...]] = dataclasses.field(default_factory=list)
-    manners: list[RunOptions] = dataclasses.field(default_factory=list)
-
-    def select(self, command: str, words: Sequence[str], *, foreground: bool = False) -> Selection:
-        """Whatever the words say."""
-        if foreground:
-            self.asked.append(("foreground",))
-        self.asked.append(("select", command, *words))
-        if self.error is not None:
-            raise self.error
-        return Selection(
-            nodes=self.nodes,
-            warnings=self.warnings,
-            rundir="" if self.nodes else "/run/multi",
-            removed=self.removed,
-            sources={"w1@host": {"umask": "MULTI_UMASK"}},
-            settings={"w1@host": {"umask": 18}},
-        )
-
-    def presets(self) -> tuple[str, ...]:
-        """Some."""
-        return ("celery", "exec")
-
-    def look(self, selection: Selection) -> tuple[View, ...]:
-        """The views."""
-        self.asked.append(("look", len(selection.nodes)))
-        return self.views
-
-    def plan(self, command: str, selection: Selection) -> tuple[Route, ...]:
-        """The routes."""
-        self.asked.append(("plan", command, len(selection.nodes)))
-        return self.routes
-
-    def diff(self, selection: Selection) -> tuple[Difference, ...]:
-        """The differences."""
-        self.asked.append(("diff", len(selection.nodes)))
-        return self.differences
-
-    def check(self, selection: Selection) -> tuple[Obstacle, ...]:
-        """The obstacles."""
-        self.asked.append(("check", len(selection.nodes)))
-        return self.obstacles
-
-    def export(self, form: str, selection: Selection) -> Mapping[str, str]:
-        """One file that says what it is of."""
-        self.asked.append(("export", form, len(selection.nodes)))
-        return dict.fromkeys(self.files, f"{form} of {len(selection.nodes)}\n")
-
-    def export_mode(self, form: str, selection: Selection) -> int:
-        """Nodes -> the permissions of these files."""
-        self.asked.append(("export_mode", form, selection))
-        return 0o600
-
-    def save(self, files: Mapping[str, str], directory: str, mode: int) -> Iterator[str]:
-        """The paths, with nothing written."""
-        self.asked.append(("save", directory, mode, *files))
-        for name in files:
-            yield f"{directory}/{name}"
-
-    def unreadable_logs(self, selection: Selection) -> tuple[Unseen, ...]:
-        """The nodes with such logs."""
-        self.asked.append(("unreadable_logs", len(selection.nodes)))
-        return self.unreadable
-
-    def logs(self, selection: Selection, *, lines: int, follow: bool) -> Iterator[LogLine]:
-        """The lines of the logs."""
-        self.asked.append(("logs", len(selection.nodes), lines, follow))
-        yield from self.log
-
-    def run(self, command: str, selection: Selection, *, options: RunOptions) -> Iterator[Event]:
-        """The events; one that is an exception is raised in its place."""
-        self.asked.append(("run", command, len(selection.nodes)))
-        self.manners.append(options)
-        for event in self.events:
-            if isinstance(event, BaseException):
-                raise event
-            yield event
+def place(*running: str, config: str = "") -> World:
+    """A machine on which a node is ``program NAME``, some of them running, perhaps with a configuration file."""
+    world = World()
+    world.environ = {
+        "MULTI_PRESET": "exec",
+        "MULTI_CMD": "program %n",
+        "MULTI_PIDFILE": "/run/%n.pid",
+        "MULTI_LOGFILE": "/log/%n.log",
+        "MULTI_ROOT": "allow",
+        "MULTI_STOP_SCHEDULE": "TERM/10/KILL/5",
+    }
+    if config:
+        world.files["/multi.toml"] = Entry(config.encode())
+    if running:
+        assert run("start", *running, world=world).code == 0
+    return world
 
 
 class Terminal(io.StringIO):
@@ -173,7 +64,7 @@ class Terminal(io.StringIO):
         return True
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Result:
     """What a person would see."""
 
@@ -184,7 +75,8 @@ class Result:
 
 def run(
     *words: str,
-    line: FakeLine | None = None,
+    world: World | None = None,
+    fake: Fake | None = None,
     terminal: bool = False,
     environ: dict[str, str] | None = None,
     system: str = "posix",
@@ -194,9 +86,36 @@ def run(
     environ = {"TERM": "xterm"} if environ is None else environ
     ticks = iter(range(1_000_000))
     screen = Screen(out, err, environ, clock=lambda: float(next(ticks)))
-    fake = FakeLine() if line is None else line
-    code = serve(words, lambda: fake, screen, environ, system)
+    fake = fake or (world or place()).fake()
+    code = serve(words, screen, environ, fake, system)
+    fake.close()
     return Result(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """What the API is asked to select: the command and the words; it is refused."""
+    asked: list[tuple[str, ...]] = []
+
+    def select(command: str, words: Sequence[str], **_: object) -> api.Selection:
+        asked.append((command, *words))
+        raise UsageError("select", "asked")
+
+    monkeypatch.setattr(api, "select", select)
+    return asked
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, RunOptions]]:
+    """What the API is asked to run, and how; nothing happens."""
+    requests: list[tuple[str, RunOptions]] = []
+
+    def run(command: str, _selection: api.Selection, *, options: RunOptions, **_: object) -> tuple[()]:
+        requests.append((command, options))
+        return ()
+
+    monkeypatch.setattr(api, "run", run)
+    return requests
 
 
 # -- words ---------------------------------------------------------------------------------------------------------
@@ -205,37 +124,37 @@ def run(
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        ([], Split((), None, ())),
-        (["start"], Split((), "start", ())),
-        (["start", "w1", "-c", "4", "--", "-x"], Split((), "start", ("w1", "-c", "4", "--", "-x"))),
-        (["-A", "proj", "start", "w1"], Split(("-A", "proj"), "start", ("w1",))),
-        (["-Aproj", "start", "w1"], Split(("-Aproj",), "start", ("w1",))),
-        (["--app=proj", "start", "w1"], Split(("--app=proj",), "start", ("w1",))),
-        (["-A", "start", "start", "w1"], Split(("-A", "start"), "start", ("w1",))),
-        (["-A", "run", "stop"], Split(("-A", "run"), "stop", ())),
-        (["-q", "-C", "--skip-checks", "start", "w1"], Split(("-q", "-C", "--skip-checks"), "start", ("w1",))),
-        (["-q", "strat", "w1"], Split(("-q",), "strat", ("w1",))),
-        (["-Aproj", "strat", "w1"], Split(("-Aproj",), "strat", ("w1",))),
-        (["--novel", "value", "start"], Split(("--novel", "value"), "start", ())),
-        (["-x", "value", "start"], Split(("-x", "value"), "start", ())),
-        (["--rolling", "2", "restart", "w1"], Split(("--rolling", "2"), "restart", ("w1",))),
-        (["--novel", "start", "w1"], Split(("--novel",), "start", ("w1",))),
-        (["--multi-config", "start", "status"], Split(("--multi-config", "start"), "status", ())),
-        (["--json", "status"], Split(("--json",), "status", ())),
-        (["-A", "proj"], Split(("-A", "proj"), None, ())),
-        (["-A", "-q", "start"], Split(("-A", "-q"), "start", ())),
-        (["--", "start"], Split(("--", "start"), None, ())),
-        (["-A"], Split(("-A",), None, ())),
-        (["", "start"], Split((), "", ("start",))),
+        ([], ((), None, ())),
+        (["start"], ((), "start", ())),
+        (["start", "w1", "-c", "4", "--", "-x"], ((), "start", ("w1", "-c", "4", "--", "-x"))),
+        (["-A", "proj", "start", "w1"], (("-A", "proj"), "start", ("w1",))),
+        (["-Aproj", "start", "w1"], (("-Aproj",), "start", ("w1",))),
+        (["--app=proj", "start", "w1"], (("--app=proj",), "start", ("w1",))),
+        (["-A", "start", "start", "w1"], (("-A", "start"), "start", ("w1",))),
+        (["-A", "run", "stop"], (("-A", "run"), "stop", ())),
+        (["-q", "-C", "--skip-checks", "start", "w1"], (("-q", "-C", "--skip-checks"), "start", ("w1",))),
+        (["-q", "strat", "w1"], (("-q",), "strat", ("w1",))),
+        (["-Aproj", "strat", "w1"], (("-Aproj",), "strat", ("w1",))),
+        (["--novel", "value", "start"], (("--novel=value",), "start", ())),
+        (["-x", "value", "start"], (("-x", "value"), "start", ())),
+        (["--rolling", "2", "restart", "w1"], (("--rolling=2",), "restart", ("w1",))),
+        (["--novel", "start", "w1"], (("--novel",), "start", ("w1",))),
+        (["--multi-config", "start", "status"], (("--multi-config", "start"), "status", ())),
+        (["--json", "status"], (("--json",), "status", ())),
+        (["-A", "proj"], (("-A", "proj"), None, ())),
+        (["-A", "-q", "start"], (("-A", "-q"), "start", ())),
+        (["--", "start"], (("--", "start"), None, ())),
+        (["-A"], (("-A",), None, ())),
+        (["", "start"], ((), "", ("start",))),
     ],
 )
-def test_split(words: list[str], parts: Split) -> None:
+def test_split(words: list[str], parts: tuple[object, ...]) -> None:
     """The command is the first word that is neither an option nor the value of one."""
-    assert split(words, commands.is_command) == parts
+    assert split(words, commands.BY_NAME.__contains__) == parts
 
 
 @pytest.mark.parametrize(
-    ("words", "asked"),
+    ("words", "wanted"),
     [
         (("--novel", "value", "start", "w1"), ("start", "--novel=value", "w1")),
         (("--novel=a", "--app", "b", "-x", "c", "start", "w1"), ("start", "--novel=a", "--app", "b", "-x", "c", "w1")),
@@ -243,19 +162,20 @@ def test_split(words: list[str], parts: Split) -> None:
         (("-q", "--lines", "5", "logs", "w1"), ("logs", "w1")),
     ],
 )
-def test_values_before_the_command(words: tuple[str, ...], asked: tuple[str, ...]) -> None:
+def test_values_before_the_command(
+    words: tuple[str, ...], wanted: tuple[str, ...], asked: list[tuple[str, ...]]
+) -> None:
     """G11: what an option before the command has taken stays its value, and does not become the name of a node."""
-    line = FakeLine()
-    run(*words, line=line)
-    assert line.asked[0] == ("select", *asked)
+    run(*words)
+    assert asked == [wanted]
 
 
 @given(st.lists(st.text() | st.sampled_from(["start", "-A", "--", "-q", "--x"])))
 def test_split_loses_no_word(words: list[str]) -> None:
     """G11: leading words, command and rest are the words, in order."""
-    parts = split(words, commands.is_command)
-    command = [] if parts.command is None else [parts.command]
-    assert [*parts.leading, *command, *parts.rest] == words
+    leading, command, rest = split(words, commands.BY_NAME.__contains__)
+    found = [*leading, *([] if command is None else [command]), *rest]
+    assert "".join(found).replace("=", "") == "".join(words).replace("=", "")
 
 
 def test_leading_options_are_celerys() -> None:
@@ -292,7 +212,7 @@ C = Option(flags=("--c",), metavar="N", optional=True)
 )
 def test_take(words: list[str], left: tuple[str, ...], options: dict[str, str | None]) -> None:
     """Options are taken from anywhere before `--`; what only looks like one is the worker's."""
-    assert take(words, (A, B, C)) == Taken(left, options)
+    assert take(words, (A, B, C)) == (left, options)
 
 
 @pytest.mark.parametrize("words", [["--b"], ["--b", "--", "5"]])
@@ -356,19 +276,19 @@ def test_unknown_command_that_is_near_to_none() -> None:
 
 def test_export_prints_its_files() -> None:
     """One file is printed as it is; several are told apart by a line with their names."""
-    assert run("export", "systemd", "w1").out == "systemd of 2\n"
-    assert run("export", "systemd", "w1", line=FakeLine(files=("a", "b"))).out == (
-        "# ---- a\nsystemd of 2\n# ---- b\nsystemd of 2\n"
-    )
+    assert "# ---- " not in run("export", "procfile", "w1").out
+    assert run("export", "systemd", "w1", "w2").out.count("# ---- ") == 2
 
 
-def test_export_writes_its_files_where_it_is_told() -> None:
+def test_export_writes_its_files_where_it_is_told(tmp_path: Path) -> None:
     """With --output the files are written, and their paths are what is printed."""
-    line = FakeLine()
-    assert run("export", "cron", "w1", "--output", "there", line=line).out == "there/nodes.conf\n"
-    assert json.loads(run("export", "cron", "w1", "--output", "there", "--json").out) == ["there/nodes.conf"]
-    assert json.loads(run("export", "cron", "w1", "--json").out) == {"nodes.conf": "cron of 2\n"}
-    assert ("save", "there", 0o600, "nodes.conf") in line.asked
+    assert run("export", "procfile", "w1", "--output", f"{tmp_path}/a").out == f"{tmp_path}/a/Procfile\n"
+    assert json.loads(run("export", "procfile", "w1", "--output", f"{tmp_path}/b", "--json").out) == [
+        f"{tmp_path}/b/Procfile"
+    ]
+    text = (tmp_path / "a" / "Procfile").read_text(encoding="utf-8")
+    assert text == (tmp_path / "b" / "Procfile").read_text(encoding="utf-8")
+    assert json.loads(run("export", "procfile", "w1", "--json").out) == {"Procfile": text}
 
 
 def test_export_needs_a_form() -> None:
@@ -382,11 +302,18 @@ def test_export_needs_a_form() -> None:
 @pytest.mark.parametrize(
     ("form", "foreground"), [("systemd", True), ("compose", True), ("sysv", False), ("cron", False)]
 )
-def test_export_tells_who_takes_the_output(form: str, foreground: bool) -> None:
+def test_export_tells_who_takes_the_output(form: str, foreground: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log that nobody named is the supervisor's own business, unless `multi` goes on doing the work."""
-    line = FakeLine()
-    run("export", form, "w1", line=line)
-    assert (("foreground",) in line.asked) is foreground
+    asked: list[bool] = []
+    real = api.select
+
+    def select(command: str, words: Sequence[str], *, foreground: bool, machine: Machine) -> api.Selection:
+        asked.append(foreground)
+        return real(command, words, foreground=foreground, machine=machine)
+
+    monkeypatch.setattr(api, "select", select)
+    run("export", form, "w1")
+    assert asked == [foreground]
 
 
 def test_windows() -> None:
@@ -400,26 +327,26 @@ def test_windows() -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("get",), "get: no node is named; try 'multi get w1 w1 w2 -A proj'"),
-        (("expand",), "expand: no template is given; try 'multi expand /var/log/%n.log w1 w2'"),
-        (("signal",), "signal: no signal is named; try 'multi signal USR1 w1'"),
+        (("get",), "get: needs a node; try 'multi get w1 w1 w2 -A proj'"),
+        (("expand",), "expand: needs a template; try 'multi expand %n.log w1 w2'"),
+        (("signal",), "signal: needs a signal; try 'multi signal USR1 w1'"),
         (
             ("signal", "USR9", "w1"),
             "USR9: is not a signal of this system; try -TERM, -SIGTERM, -term or -15; 'kill -l' lists them",
         ),
-        (("restart", "--rolling=0"), "--rolling=0: is not a number of nodes; write it like --rolling or --rolling=2"),
+        (("restart", "--rolling=0"), "--rolling=0: is not a number of nodes; write it like --rolling=2"),
         (
             ("restart", "--rolling=two"),
-            "--rolling=two: is not a number of nodes; write it like --rolling or --rolling=2",
+            "--rolling=two: is not a number of nodes; write it like --rolling=2",
         ),
-        (("restart", "--rolling="), "--rolling=: is not a number of nodes; write it like --rolling or --rolling=2"),
+        (("restart", "--rolling="), "--rolling=: is not a number of nodes; write it like --rolling=2"),
         (("wait", "--timeout"), "--timeout: needs a value; write it like --timeout=SECONDS"),
         (
             ("wait", "--timeout=-1"),
-            "--timeout=-1: is not a number of seconds; write it like --timeout=30 or --timeout=0.5",
+            "--timeout=-1: is not a number of seconds; write it like --timeout=0.5",
         ),
         (("wait", "--up", "--down"), "--up --down: contradict each other; give one of them"),
-        (("logs", "--lines=all"), "--lines=all: is not a number of lines; write it like --lines=100"),
+        (("logs", "--lines=all"), "--lines=all: is not a number of lines; write it like --lines=2"),
         (
             ("help", "start", "stop"),
             "help start stop: tells about one command, not 2; try 'multi help start'",
@@ -434,15 +361,27 @@ def test_windows() -> None:
 )
 def test_mistakes(words: tuple[str, ...], line: str) -> None:
     """G9: a mistake is one line that says what, why and what to try; exit 2; nothing was done."""
-    fake = FakeLine()
-    assert run(*words, line=fake) == Result(2, "", f"multi: {line}\n")
-    assert [asked for asked in fake.asked if asked[0] != "select"] == []
+    world = place("w1")
+    fake = world.fake()
+    assert run(*words, fake=fake) == Result(2, "", f"multi: {line}\n")
+    assert fake.effects() == []
 
 
 @pytest.mark.parametrize("seconds", ["1e3", "nan", "inf", "", ".", "1.", "1 ", "٣", "0x1", "1_0", "9" * 13, "+1"])
 def test_seconds_are_plain_digits(seconds: str) -> None:
     """What float() would read but nobody means is refused."""
-    assert run("wait", f"--timeout={seconds}").code == 2
+    assert run("wait", "w1", f"--timeout={seconds}").code == 2
+
+
+def failing(error: Exception) -> Fake:
+    """A machine on which nobody can even see where he is."""
+
+    def surroundings() -> None:
+        raise error
+
+    fake = place().fake()
+    fake.surroundings = surroundings  # type: ignore[assignment, method-assign]
+    return fake
 
 
 @pytest.mark.parametrize(
@@ -469,7 +408,7 @@ def test_seconds_are_plain_digits(seconds: str) -> None:
 def test_errors_of_the_line(error: Exception, code: int, line: str) -> None:
     """G9: what the user or the machine got wrong is one line on stderr with a documented exit code."""
     for words in (("start", "w1"), ("status",), ("names",), ("show", "--json")):
-        assert run(*words, line=FakeLine(error=error)) == Result(code, "", f"{line}\n")
+        assert run(*words, fake=failing(error)) == Result(code, "", f"{line}\n")
 
 
 @pytest.mark.parametrize(
@@ -478,14 +417,14 @@ def test_errors_of_the_line(error: Exception, code: int, line: str) -> None:
 def test_bugs_are_not_hidden(error: Exception) -> None:
     """A bug is a plain traceback: nobody else could put it right. So is an error of the kernel that nothing refused."""
     with pytest.raises(type(error)):
-        run("start", line=FakeLine(error=error))
+        run("start", fake=failing(error))
 
 
 # -- orders --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("words", "asked"),
+    ("words", "wanted"),
     [
         (("start", "w1", "-c", "4"), ("start", "w1", "-c", "4")),
         (("-A", "proj", "start", "w1"), ("start", "-A", "proj", "w1")),
@@ -509,15 +448,14 @@ def test_bugs_are_not_hidden(error: Exception) -> None:
         (("expand", "-%n", "w1"), ("expand", "w1")),
     ],
 )
-def test_words_reach_the_grammar(words: tuple[str, ...], asked: tuple[str, ...]) -> None:
+def test_words_reach_the_grammar(words: tuple[str, ...], wanted: tuple[str, ...], asked: list[tuple[str, ...]]) -> None:
     """G11: the node grammar gets the raw words, without what is multi's own, leading words first."""
-    line = FakeLine()
-    run(*words, line=line)
-    assert line.asked[0] == ("select", *asked)
+    run(*words)
+    assert asked == [wanted]
 
 
 @pytest.mark.parametrize(
-    ("words", "loop"),
+    ("words", "request_"),
     [
         (("start",), "start"),
         (("stop",), "stop"),
@@ -533,11 +471,10 @@ def test_words_reach_the_grammar(words: tuple[str, ...], asked: tuple[str, ...])
         (("wait", "--down"), "down"),
     ],
 )
-def test_rides(words: tuple[str, ...], loop: str) -> None:
-    """A command that acts rides to the end."""
-    line = FakeLine()
-    assert run(*words, line=line) == Result(0, "", "")
-    assert line.asked[1:] == [("run", loop, 2)]
+def test_what_is_asked_of_nodes(words: tuple[str, ...], request_: str, requests: list[tuple[str, RunOptions]]) -> None:
+    """A command that acts asks this of its nodes."""
+    assert run(*words, "w1") == Result(0, "", "")
+    assert [asked for asked, _ in requests] == [request_]
 
 
 @pytest.mark.parametrize(
@@ -553,103 +490,148 @@ def test_rides(words: tuple[str, ...], loop: str) -> None:
         (("wait", "-q", "--timeout", "1.5"), False, RunOptions(timeout=1.5, signals=True)),
     ],
 )
-def test_manners(words: tuple[str, ...], terminal: bool, options: RunOptions) -> None:
-    """What was said about how to ride is handed on; nobody who is not watched is woken for progress."""
-    line = FakeLine()
-    run(*words, line=line, terminal=terminal)
-    assert line.manners == [options]
+def test_options(
+    words: tuple[str, ...], terminal: bool, options: RunOptions, requests: list[tuple[str, RunOptions]]
+) -> None:
+    """How it is to be done is handed on; nobody who is not watched is woken for progress."""
+    run(*words, "w1", terminal=terminal)
+    assert [how for _, how in requests] == [options]
 
 
 # -- what is printed where -----------------------------------------------------------------------------------------
 
-STORY: tuple[Event, ...] = (
-    Skipped("w1@host", 7, "already running"),
-    Spawned("w2@host", 8, ("python",)),
-    Waiting("w2@host", 8, "ready", 1.0, None, 59.0),
-    Readied("w2@host", 8, 1.5, "notify"),
-    Failed("w3@host", 9, "it exited with status 1", 1, ("boom",), "/log/w3.log"),
-)
+
+def half_done() -> World:
+    """A machine on which w1 runs, w2 takes long to get ready, and w3 ends at once."""
+    world = place("w1")
+    world.environ |= {"MULTI_READY": "file:/up-%n", "MULTI_READY_TIMEOUT": "60"}
+    world.natures = {"w2@host": Nature(makes=((31.5, "/up-w2"),)), "w3@host": BROKEN}
+    return world
+
+
+STORY = ("start", "w1", "w2", "w3")
 
 
 def test_events_as_text() -> None:
     """Results go to stdout, failures to stderr, the exit code is that of the ledger."""
-    assert run("start", line=FakeLine(events=STORY)) == Result(
+    assert run(*STORY, world=half_done()) == Result(
         1,
-        "w1@host: already running, pid 7\n"
-        "waiting for 1 node to be ready: w2 | 1s | giving up in 59s\n"
-        "w2@host: started, pid 8, ready after 1.5s\n",
-        "w3@host: failed: it exited with status 1 (pid 9)\n    | boom\n    log: /log/w3.log\n",
+        "w1@host: already running, pid 1003\n"
+        "waiting for 1 node to be ready: w2 | 30s\n"
+        "w2@host: started, pid 1006, ready after 32s\n",
+        "w3@host: failed: it exited with status 1 (pid 1007)\n    | boom\n    log: /log/w3.log\n",
     )
 
 
 def test_events_with_verbose() -> None:
     """--verbose adds the commands that are run, and how a node proved ready."""
-    result = run("start", "--verbose", line=FakeLine(events=STORY))
-    assert "w2@host: pid 8 runs python\n" in result.out
-    assert "ready after 1.5s (notify)\n" in result.out
+    result = run(*STORY, "--verbose", world=half_done())
+    assert "w2@host: pid 1006 runs program w2\n" in result.out
+    assert "ready after 32s (file:/up-w2)\n" in result.out
 
 
 def test_events_with_quiet() -> None:
     """--quiet prints failures only."""
-    result = run("start", "--quiet", line=FakeLine(events=STORY, warnings=("careful",)))
+    result = run(*STORY, "--quiet", "-c:w9", "4", world=half_done())
     assert result.out == ""
     assert result.err.startswith("w3@host: failed: it exited with status 1")
-    assert "careful" not in result.err
 
 
 def test_events_as_json() -> None:
     """--json prints one event a line on stdout, failures too, and no progress."""
-    result = run("start", "--json", line=FakeLine(events=STORY), terminal=True)
+    result = run(*STORY, "--json", world=half_done(), terminal=True)
     facts = [json.loads(line) for line in result.out.splitlines()]
-    assert [(fact["event"], fact["node"]) for fact in facts] == [
-        ("skipped", "w1@host"),
-        ("spawned", "w2@host"),
-        ("ready", "w2@host"),
-        ("failed", "w3@host"),
-    ]
+    assert {("skipped", "w1@host"), ("ready", "w2@host"), ("failed", "w3@host")} <= {
+        (fact["event"], fact["node"]) for fact in facts
+    }
+    assert "waiting" not in {fact["event"] for fact in facts}
     assert result.err == ""
     assert result.code == 1
 
 
+def locked() -> Fake:
+    """w1 runs, and another `multi` holds its lock."""
+    world = place("w1")
+    world.environ["MULTI_LOCK_TIMEOUT"] = "1"
+    world.fake().lock("w1", "/run/w1.lock", None, None)
+    return world.fake()
+
+
+def denied() -> Fake:
+    """w1 runs, and its lock is not ours to take."""
+
+    def trap(_number: int, words: tuple[str, ...]) -> None:
+        if words[0] == "lock":
+            raise MachineError("lock /run/w1.lock", "Permission denied", errno=errno.EACCES)
+
+    fake = place("w1").fake()
+    fake.trap = trap
+    return fake
+
+
+def interrupted() -> Fake:
+    """w1 does not end, and somebody presses Ctrl-C."""
+    world = place()
+    world.natures["w1@host"] = STUBBORN
+    run("start", "w1", world=world)
+    fake = world.fake()
+    world.after(1.0, partial(fake.interrupt, signal.SIGINT))
+    return fake
+
+
 @pytest.mark.parametrize(
-    ("events", "code"),
+    ("fake", "code"),
     [
-        ((), 0),
-        ((Gone("w1@host", 1, 1.0),), 0),
-        ((Failed("w1@host", 1, "held", exit_code=75),), 75),
-        ((Refused("w1@host", "not yours", exit_code=77),), 77),
-        ((Interrupted(signal.SIGINT),), 130),
+        (lambda: place().fake(), 0),
+        (lambda: place("w1").fake(), 0),
+        (locked, 75),
+        (denied, 77),
+        (interrupted, 130),
     ],
 )
 @pytest.mark.parametrize("flags", [(), ("--json",), ("--quiet",), ("--verbose",)])
-def test_exit_codes(events: tuple[Event, ...], code: int, flags: tuple[str, ...]) -> None:
+def test_exit_codes(fake: Callable[[], Fake], code: int, flags: tuple[str, ...]) -> None:
     """The exit code is the same however it is printed."""
-    assert run("stopwait", *flags, line=FakeLine(events=events)).code == code
+    assert run("stopwait", "w1", *flags, fake=fake()).code == code
 
 
 def test_interrupt_that_nobody_caught() -> None:
     """An interrupt that reaches the command line is a sentence and 130, never a traceback."""
-    result = run("stopwait", line=FakeLine(events=(Signalled("w1@host", 1, 15, 0.0), KeyboardInterrupt())))
+
+    def trap(_number: int, words: tuple[str, ...]) -> None:
+        if words[0] == "wait" and fake.effects("signal"):
+            raise KeyboardInterrupt
+
+    fake = place("w1").fake()
+    fake.trap = trap
+    result = run("stopwait", fake=fake)
     assert result.code == 130
-    assert result.out == "w1@host: sent TERM to pid 1\n"
+    assert result.out == "w1@host: sent TERM to pid 1003\n"
     assert result.err == "multi: interrupted: nothing more is done; 'multi status' tells what runs\n"
 
 
 def test_warnings() -> None:
     """Warnings go to stderr, each on a line of its own that is harmless to a terminal."""
-    result = run("names", line=FakeLine(warnings=("first\x07", "second")))
-    assert result.out == "w1@host\nw2@host\n"
-    assert result.err == "multi: warning: first\\x07\nmulti: warning: second\n"
+    result = run("names", "w1", "-c:w8\x07", "4", "-c:w9", "4")
+    assert result.out == "w1@host\n"
+    lines = result.err.splitlines()
+    assert [line.partition(": no node")[0] for line in lines] == [
+        "multi: warning: -c:w8\\x07",
+        "multi: warning: -c:w9",
+    ]
+    assert run("names", "w1", "-c:w9", "4", "--quiet") == Result(0, "w1@host\n", "")
 
 
 def test_splash_is_for_terminals() -> None:
     """Name and version are printed to a person, never into `x=$(multi start w1)`."""
+    world = place("w1")
     splash = f"multi v{__version__}\n"
-    assert run("start", terminal=True).out == splash
-    assert run("start").out == ""
-    for flag in ("--nosplash", "--quiet", "-q", "--json"):
-        assert run("start", flag, terminal=True).out == ""
-    assert run("names", terminal=True).out == "w1@host\nw2@host\n"
+    assert run("start", "w1", world=world, terminal=True).out.startswith(splash)
+    for flags in ((), ("--nosplash",), ("--quiet",), ("-q",), ("--json",)):
+        assert splash not in run("start", "w1", *flags, world=world, terminal=bool(flags)).out
+    assert run("names", "w1", terminal=True).out == "w1@host\n"
+    announced = [row.name for row in commands.COMMANDS if row.announced]
+    assert " ".join(announced) == "start stop stopwait restart kill apply"
 
 
 @pytest.mark.parametrize(
@@ -665,36 +647,31 @@ def test_splash_is_for_terminals() -> None:
 )
 def test_colour(flags: tuple[str, ...], environ: dict[str, str], coloured: bool) -> None:
     """Colour is for terminals that know it, unless NO_COLOR or --no-color says no."""
-    line = FakeLine(
-        views=(View(node=W1, state=Up(PROC)),),
-        events=(Failed("w1@host", 1, "why"), Gone("w1@host", 1, 1.0)),
-        routes=(Route(W1, (Refuse("why"),)),),
-    )
-    for words in (("status",), ("stopwait", "--nosplash"), ("stop", "--nosplash", "--dry-run")):
-        result = run(*words, *flags, line=line, terminal=True, environ=environ)
-        assert ("\x1b[" in result.out + result.err) == coloured
-        assert "\x1b" not in run(*words, *flags, line=line, environ=environ).out
+    for words in (("status",), ("stop", "--nosplash", "--dry-run"), ("start", "w1", "w3", "--nosplash")):
+        world = place("w1")
+        world.natures["w3@host"] = BROKEN
+        result = run(*words, *flags, world=world, terminal=True, environ=environ)
+        assert bool(re.search(r"\x1b\[[0-9]*m", result.out + result.err)) == coloured
+        assert "\x1b" not in run(*words, *flags, world=place("w1"), environ=environ).out
 
 
 def test_progress_is_redrawn_on_a_terminal() -> None:
     """On a terminal one line is drawn again and again, stays below what is said, and is gone at the end."""
-    events = (
-        Signalled("w1@host", 1, 15, 0.0),
-        Signalled("w2@host", 2, 15, 0.0),
-        Waiting("w1@host", 1, "end", 1.0, signal.SIGKILL, 89.0),
-        Waiting("w2@host", 2, "end", 1.0, signal.SIGKILL, 89.0),
-        Gone("w1@host", 1, 1.5),
-        Gone("w2@host", 2, 2.5),
-    )
-    result = run("stopwait", "--nosplash", "--no-color", line=FakeLine(events=events), terminal=True)
+    world = place()
+    for name, after in (("w1@host", 1.5), ("w2@host", 2.5)):
+        world.natures[name] = Nature(ends={signal.SIGTERM: (after, 0)})
+    run("start", "w1", "w2", world=world)
+    result = run("stopwait", "--nosplash", "--no-color", world=world, terminal=True)
     erase = "\r\x1b[K"
-    both = "waiting for 2 nodes to end: w1 w2 | 1s | next: KILL in 89s"
+    both = "waiting for 2 nodes to end: w1 w2 | 1s | next: KILL in 9s"
+    last = "waiting for 1 node to end: w2 | 2s | next: KILL in 8s"
     assert result.out == (
-        "w1@host: sent TERM to pid 1\n"
-        "w2@host: sent TERM to pid 2\n"
+        "w1@host: sent TERM to pid 1003\n"
+        "w2@host: sent TERM to pid 1004\n"
         f"{erase}{both}{erase}{both}"
-        f"{erase}w1@host: stopped, pid 1 gone after 1.5s\n{both}"
-        f"{erase}w2@host: stopped, pid 2 gone after 2.5s\n"
+        f"{erase}w1@host: stopped, pid 1003 gone after 1.5s\n{both}"
+        f"{erase}{last}"
+        f"{erase}w2@host: stopped, pid 1004 gone after 2.5s\n"
     )
 
 
@@ -723,13 +700,14 @@ def test_redraws_are_rare() -> None:
 
 def test_progress_in_a_log_is_plain_lines() -> None:
     """In a log file the wait is plain lines now and then, without a control character."""
-    events = [Waiting("w1@host", 1, "end", float(second), 9, 90.0 - second) for second in range(65)]
-    result = run("stopwait", line=FakeLine(events=[*events, Gone("w1@host", 1, 65.0)]))
-    assert result.out == (
-        "waiting for 1 node to end: w1 | 1s | next: KILL in 89s\n"
-        "waiting for 1 node to end: w1 | 31s | next: KILL in 59s\n"
-        "waiting for 1 node to end: w1 | 61s | next: KILL in 29s\n"
-        "w1@host: stopped, pid 1 gone after 65s\n"
+    world = place()
+    world.nature = Nature(ends={signal.SIGTERM: (65.0, 0)})
+    run("start", "w1", world=world)
+    assert run("stopwait", "--stop-schedule=TERM/90/KILL/5", world=world).out == (
+        "w1@host: sent TERM to pid 1003\n"
+        "waiting for 1 node to end: w1 | 30s | next: KILL in 60s\n"
+        "waiting for 1 node to end: w1 | 60s | next: KILL in 30s\n"
+        "w1@host: stopped, pid 1003 gone after 65s\n"
     )
 
 
@@ -738,260 +716,292 @@ def test_progress_in_a_log_is_plain_lines() -> None:
 
 def test_names() -> None:
     """`names` prints the full names, a line each."""
-    assert run("names", "3") == Result(0, "w1@host\nw2@host\n", "")
-    assert json.loads(run("names", "--json").out) == ["w1@host", "w2@host"]
+    assert run("names", "w1", "w2") == Result(0, "w1@host\nw2@host\n", "")
+    assert json.loads(run("names", "w1", "w2", "--json").out) == ["w1@host", "w2@host"]
 
 
 def test_show_is_for_a_shell() -> None:
     """G11: what `show` prints runs in a shell as it is."""
-    result = run("show", "w1")
-    assert result.out.splitlines()[0] == """python -c 'print('"'"'a b'"'"')'"""
-    done = subprocess.run(
-        ["sh", "-c", result.out.splitlines()[0]], capture_output=True, text=True, check=True, timeout=60
-    )
+    argv = [sys.executable, "-c", "print('a b')"]
+    words = ("show", "w1", f"--cmd={shlex.join(argv)}")
+    result = run(*words)
+    done = subprocess.run(["sh", "-c", result.out], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "a b\n"
-    assert json.loads(run("show", "--json").out)[0] == {"node": "w1@host", "command": list(W1.words)}
+    assert json.loads(run(*words, "--json").out) == [{"node": "w1@host", "command": argv}]
 
 
 def test_get() -> None:
     """`get` takes short and full names, and exits 1 on a miss, naming what there is."""
-    assert run("get", "w2", "w1", "w2") == Result(0, "python -m celery worker -n w2@host\n", "")
+    assert run("get", "w2", "w1", "w2") == Result(0, "program w2\n", "")
     assert run("get", "w2@host", "w1", "w2") == run("get", "w2", "w1", "w2")
     assert run("get", "w9", "w1", "w2") == Result(1, "", "multi: w9: there is no such node; the nodes are: w1 w2\n")
     assert run("get", "", "w1", "w2") == Result(1, "", "multi: '': there is no such node; the nodes are: w1 w2\n")
-    assert json.loads(run("get", "w1", "w1", "--json").out) == {"node": "w1@host", "command": list(W1.words)}
+    assert json.loads(run("get", "w1", "w1", "--json").out) == {"node": "w1@host", "command": ["program", "w1"]}
 
 
 def test_get_names_a_few_of_many_nodes() -> None:
-    """A miss among a thousand nodes is still a line that one can read."""
-    many = FakeLine(nodes=tuple(node(f"n{i}@host") for i in range(1000)))
-    assert run("get", "w9", "1000", line=many).err.endswith("n18 n19 ...\n")
+    """A miss among a hundred nodes is still a line that one can read."""
+    assert run("get", "w9", "100").err.endswith(" celery19 celery20 ...\n")
 
 
 def test_expand() -> None:
     """`expand` fills a template in for each node."""
-    assert run("expand", "/log/%n-%d%%", "2") == Result(0, "/log/w1-host%\n/log/w2-host%\n", "")
-    assert json.loads(run("expand", "%h", "2", "--json").out) == ["w1@host", "w2@host"]
+    assert run("expand", "/log/%n-%d%%", "w1", "w2") == Result(0, "/log/w1-host%\n/log/w2-host%\n", "")
+    assert json.loads(run("expand", "%h", "w1", "w2", "--json").out) == ["w1@host", "w2@host"]
     assert run("expand", "%x", "2").code == 2
 
 
-VIEWS = (View(node=W1, state=Up(PROC), uptime=5.0), View(node=W2, state=Dead("pid 7 is gone")))
+def half_dead() -> World:
+    """w1 runs, w2 is dead."""
+    world = place("w1", "w2")
+    (body,) = world.mains("/run/w2.pid")
+    world.end(body, 0)
+    return world
 
 
 def test_status() -> None:
     """`status` prints a table and exits as the LSB says."""
-    result = run("status", line=FakeLine(views=VIEWS))
+    result = run("status", world=half_dead())
     assert [line.split()[:3] for line in result.out.splitlines()] == [
         ["NODE", "STATE", "PID"],
-        ["w1@host", "running", "4711"],
+        ["w1@host", "running", "1003"],
         ["w2@host", "dead", "-"],
     ]
     assert (result.code, result.err) == (1, "")
-    assert run("status", line=FakeLine(views=VIEWS[:1])).code == 0
+    assert run("status", world=place("w1")).code == 0
 
 
 def test_status_json_is_one_array() -> None:
     """`status --json` is one array, with the same exit code."""
-    result = run("status", "--json", line=FakeLine(views=VIEWS))
+    result = run("status", "--json", world=half_dead())
     assert [(one["name"], one["state"]) for one in json.loads(result.out)] == [("w1", "running"), ("w2", "dead")]
     assert result.code == 1
-    empty = run("status", "--json", line=FakeLine(nodes=()))
+    empty = run("status", "--json")
     assert (empty.code, empty.out) == (3, "[]\n")
 
 
 def test_status_quiet() -> None:
     """`status --quiet` prints the nodes that do not run, and nothing when all do."""
-    result = run("status", "--quiet", line=FakeLine(views=VIEWS))
+    result = run("status", "--quiet", world=half_dead())
     assert "w2@host" in result.out
     assert "w1@host" not in result.out
-    assert run("status", "-q", line=FakeLine(views=VIEWS[:1])) == Result(0, "", "")
+    assert run("status", "-q", world=place("w1")) == Result(0, "", "")
 
 
 NOBODY = (
-    "multi: there are no nodes: none is named, none is configured, none is recorded in /run/multi; "
+    "multi: there are no nodes: none is named, none is configured, none is recorded in /run; "
     "name some, as in 'multi {} w1 w2', or say with --pidfile where they are\n"
 )
 
 
 def test_status_of_nobody() -> None:
     """Where there is no node at all, `status` says where it looked and exits 3."""
-    assert run("status", line=FakeLine(nodes=())) == Result(3, "", NOBODY.format("status"))
+    assert run("status") == Result(3, "", NOBODY.format("status"))
 
 
 @pytest.mark.parametrize("command", ["stop", "stopwait", "kill"])
 def test_nobody_to_stop(command: str) -> None:
     """To stop nobody is done at once: init scripts stop what is not there."""
-    assert run(command, line=FakeLine(nodes=())) == Result(0, "", NOBODY.format(command))
-    assert run(command, "--quiet", line=FakeLine(nodes=())) == Result(0, "", "")
+    assert run(command) == Result(0, "", NOBODY.format(command))
+    assert run(command, "--quiet") == Result(0, "", "")
 
 
-@pytest.mark.parametrize("words", [("start",), ("restart",), ("reload",), ("signal", "HUP"), ("wait",)])
+@pytest.mark.parametrize("words", [("restart",), ("reload",), ("signal", "HUP"), ("wait",)])
 def test_nobody_to_start(words: tuple[str, ...]) -> None:
     """To start nobody is a mistake, exit 2."""
-    line = FakeLine(nodes=())
-    assert run(*words, line=line) == Result(2, "", NOBODY.format(words[0]))
+    assert run(*words) == Result(2, "", NOBODY.format(words[0]))
+    assert run("start").code == 2
 
 
 def test_nobody_is_down() -> None:
     """To wait until nobody is left is done at once."""
-    assert run("wait", "--down", line=FakeLine(nodes=())).code == 0
+    assert run("wait", "--down").code == 0
 
 
 def test_dry_run() -> None:
-    """G10: --dry-run rides as far as the plan, prints it, and exits as the command would."""
-    line = FakeLine(routes=(Route(W2, (Spawn(),)), Route(W1, (Refuse("/run/w1.pid is a FIFO"),))))
-    result = run("start", "--dry-run", line=line)
-    assert result.out == (
-        "w2@host: start: python -m celery worker -n w2@host\nw1@host: refused: /run/w1.pid is a FIFO\n"
-    )
+    """G10: --dry-run goes as far as the plan, prints it, and exits as the command would."""
+    world = place()
+    world.files["/run/w1.pid"] = Entry(kind="FIFO")
+    fake = world.fake()
+    result = run("start", "w1", "w2", "--dry-run", fake=fake)
+    lines = result.out.splitlines()
+    assert lines[0].startswith("w1@host: refused: ")
+    assert lines[1:] == ["w2@host: start: program w2"]
     assert result.code == 1
-    assert [asked[0] for asked in line.asked] == ["select", "plan"]
-    facts = [json.loads(text) for text in run("start", "--dry-run", "--json", line=line).out.splitlines()]
-    assert [fact["node"] for fact in facts] == ["w2@host", "w1@host"]
+    assert fake.effects() == []
+    facts = [json.loads(text) for text in run("start", "w1", "w2", "--dry-run", "--json", world=world).out.splitlines()]
+    assert [fact["node"] for fact in facts] == ["w1@host", "w2@host"]
 
 
 def test_commands_that_run_dry() -> None:
     """Each command that changes something and comes back has --dry-run."""
-    dry = {info.name for info in commands.COMMANDS if options.DRY_RUN in info.options}
-    assert dry >= {"start", "stop", "stopwait", "restart", "kill", "signal", "reload", "ensure", "apply"}
+    dry = [row.name for row in commands.COMMANDS if order.DRY_RUN in row.options]
+    assert " ".join(dry) == "start run stop stopwait restart kill ensure apply signal reload"
 
 
-DIFFERENCES = (
-    Difference("w1@host", "restart", "", (("argv", "python -c 1", "python -c 2"),)),
-    Difference("w9@host", "stop", "it is not configured any more"),
-)
+CONFIG = "[nodes]\nw1 = {}\nw2 = {}\n"
+
+
+def changed() -> World:
+    """A machine that was started from a configuration, which has another w1 now, and no w2."""
+    world = place(config=CONFIG)
+    run("apply", world=world)
+    world.files["/multi.toml"] = Entry(b"[nodes]\nw1 = {cmd = 'program other'}\n")
+    del world.environ["MULTI_CMD"]
+    return world
 
 
 def test_diff() -> None:
     """`diff` says what `apply` would do and exits 1; nothing to do is 0 and one sentence."""
-    assert run("diff", line=FakeLine(differences=DIFFERENCES)) == Result(
-        1,
-        "w1@host: restart\n    argv: python -c 1 -> python -c 2\nw9@host: stop (it is not configured any more)\n",
-        "",
-    )
-    assert run("diff") == Result(0, "nothing to do: the machine is as the configuration says\n", "")
-    assert run("diff", "--quiet") == Result(0, "", "")
+    world = changed()
+    result = run("diff", world=world)
+    assert (result.code, result.err) == (1, "")
+    assert "w1@host: restart\n    command: program w1 -> program other\n" in result.out
+    assert "w2@host: stop" in result.out
+    assert run("apply", world=world).code == 0
+    assert run("diff", world=world) == Result(0, "nothing to do: the machine is as the configuration says\n", "")
+    assert run("diff", "--quiet", world=world) == Result(0, "", "")
 
 
 def test_diff_json() -> None:
     """`diff --json` is one array with these keys."""
-    result = run("diff", "--json", line=FakeLine(differences=DIFFERENCES))
-    assert json.loads(result.out) == [
-        {
-            "node": "w1@host",
-            "verb": "restart",
-            "why": None,
-            "changes": {"argv": ["python -c 1", "python -c 2"]},
-        },
-        {"node": "w9@host", "verb": "stop", "why": "it is not configured any more", "changes": {}},
-    ]
+    result = run("diff", "--json", world=changed())
+    first, second = json.loads(result.out)
+    assert first == {
+        "node": "w1@host",
+        "verb": "restart",
+        "why": None,
+        "changes": {"command": ["program w1", "program other"]},
+    }
+    assert (second["node"], second["verb"], second["changes"]) == ("w2@host", "stop", {})
     assert result.code == 1
-    assert run("diff", "--json") == Result(0, "[]\n", "")
+    world = place(config=CONFIG)
+    run("apply", world=world)
+    assert run("diff", "--json", world=world) == Result(0, "[]\n", "")
 
 
-OBSTACLE = Obstacle("w1@host", "/srv/none", "is no directory", "create it, or correct workdir")
+OBSTACLE = ("w1@host", "/srv/none", "is not a directory", "create it, or correct workdir")
 
 
 def test_check() -> None:
     """`check` shows each setting and where it is from; what a start would fail of goes to stderr, exit 2."""
-    result = run("check", line=FakeLine(nodes=(W1,), obstacles=(OBSTACLE,)))
-    assert result.out == (
-        "configuration: none was found\n"
-        "w1@host\n"
-        """    command = python -c 'print('"'"'a b'"'"')'\n"""
-        "    umask = 022  (MULTI_UMASK)\n"
-    )
-    assert result.err == "multi: w1@host: /srv/none is no directory; create it, or correct workdir\n"
+    result = run("check", "w1", "--workdir=/srv/none", "--executable=/usr/bin/python3")
+    assert result.out.startswith("configuration: none was found\nw1@host\n    command = program w1\n")
+    assert "    pidfile       = /run/w1.pid  (MULTI_PIDFILE)\n" in result.out
+    assert "multi: {}: {} {}; {}\n".format(*OBSTACLE) in result.err
     assert result.code == 2
-    assert run("check", "--quiet", line=FakeLine(nodes=(W1,))) == Result(0, "", "")
+    assert run("check", "w1", "--cmd=/usr/bin/program", "--quiet") == Result(0, "", "")
 
 
 def test_check_json() -> None:
     """`check --json` is one object with these keys."""
-    result = run("check", "--json", line=FakeLine(nodes=(W1,), obstacles=(OBSTACLE,)))
-    assert json.loads(result.out) == {
-        "config": None,
-        "nodes": [
-            {"node": "w1@host", "command": list(W1.words), "settings": {"umask": ["022", "MULTI_UMASK"]}},
-        ],
-        "obstacles": [
-            {
-                "node": "w1@host",
-                "what": "/srv/none",
-                "why": "is no directory",
-                "hint": "create it, or correct workdir",
-            }
-        ],
-    }
+    result = run("check", "w1", "--cmd=/usr/bin/program", "--workdir=/srv/none", "--umask=022", "--json")
+    found = json.loads(result.out)
+    (node,) = found["nodes"]
+    assert (found["config"], node["node"], node["command"]) == (None, "w1@host", ["/usr/bin/program"])
+    assert node["settings"]["umask"] == ["022", "command line"]
+    assert found["obstacles"] == [dict(zip(("node", "what", "why", "hint"), OBSTACLE, strict=True))]
     assert result.code == 2
 
 
 def test_ensure_is_silent_about_what_is_well() -> None:
     """`ensure` says what it did, and nothing of nodes that were well: cron mails every word."""
-    line = FakeLine(events=(Skipped("w1@host", 7, "already running"),))
-    assert run("ensure", line=line) == Result(0, "", "")
-    assert run("ensure", line=FakeLine(nodes=())) == Result(0, "", "")
-    line = FakeLine(events=(Skipped("w1@host", 7, "already running"), Readied("w2@host", 8, 1.0, "notify")))
-    assert run("ensure", line=line).out == "w2@host: started, pid 8, ready after 1.0s\n"
+    assert run("ensure") == Result(0, "", "")
+    assert run("ensure", world=place("w1")) == Result(0, "", "")
+    result = run("ensure", world=half_dead())
+    assert result.code == 0
+    assert "w2@host: started, pid " in result.out
+    assert "w1@host" not in result.out
 
 
 def test_apply_stops_the_last_node_too() -> None:
     """A configuration without any node left still has to stop what it started."""
-    line = FakeLine(nodes=(), removed=(W1,))
-    assert run("apply", line=line).code == 0
-    assert line.asked[-1] == ("run", "apply", 0)
+    world = place(config=CONFIG)
+    run("apply", world=world)
+    world.files["/multi.toml"] = Entry(b"[nodes]\n")
+    assert run("apply", world=world).code == 0
+    assert not world.mains("/run/w1.pid")
 
 
-LOG = (LogLine("w1", "plain"), LogLine("w2,w3", "shared \x1b[2Jlog\x07"), LogLine("w1", "\x1b[31mred\x1b[0m\ttab"))
+def logging(**logs: bytes) -> World:
+    """Nodes that run and have these logs."""
+    world = place(*logs)
+    for name, data in logs.items():
+        world.files[f"/log/{name}.log"].data = data
+    return world
+
+
+LOGS = {"w1": b"plain\n\x1b[31mred\x1b[0m\ttab\n", "w2": b"from w2 \x1b[2Jlog\x07\n"}
 
 
 def test_logs() -> None:
     """`logs` prints each line behind the names of its nodes, harmless to a terminal."""
-    result = run("logs", line=FakeLine(log=LOG))
-    assert result == Result(0, "w1 | plain\nw2,w3 | shared \\x1b[2Jlog\\x07\nw1 | red\ttab\n", "")
+    result = run("logs", world=logging(**LOGS))
+    assert result == Result(0, "w1 | plain\nw1 | red\ttab\nw2 | from w2 \\x1b[2Jlog\\x07\n", "")
 
 
 def test_logs_in_colour() -> None:
     """On a terminal each log has a colour and keeps it; there are more logs than colours."""
-    log = tuple(LogLine(f"w{number}", "text") for number in (*range(7), 0))
-    lines = run("logs", line=FakeLine(log=log), terminal=True).out.splitlines()
+    world = logging(**{f"w{number}": b"text\ntext\n" for number in range(7)})
+    lines = run("logs", world=world, terminal=True).out.splitlines()
     colours = [line.partition("mw")[0] for line in lines]
     assert all(colour.startswith("\x1b[") for colour in colours)
-    assert colours[0] == colours[7]
-    assert len(set(colours[:5])) == 5
+    assert colours[0] == colours[1]
+    assert len(set(colours[:10])) == 5
 
 
 def test_logs_json() -> None:
     """`logs --json` is one object a line, the text exactly as it was logged."""
-    result = run("logs", "--json", line=FakeLine(log=LOG))
+    result = run("logs", "--json", world=logging(**LOGS))
     assert [json.loads(line) for line in result.out.splitlines()] == [
-        {"nodes": ["w1"], "text": LOG[0].text},
-        {"nodes": ["w2", "w3"], "text": LOG[1].text},
-        {"nodes": ["w1"], "text": LOG[2].text},
+        {"nodes": ["w1"], "text": "plain"},
+        {"nodes": ["w1"], "text": "\x1b[31mred\x1b[0m\ttab"},
+        {"nodes": ["w2"], "text": "from w2 \x1b[2Jlog\x07"},
     ]
 
 
-@pytest.mark.parametrize(
-    ("words", "lines", "follow"),
-    [((), 10, False), (("--lines=3",), 3, False), (("--lines", "0", "--follow"), 0, True)],
-)
-def test_logs_options(words: tuple[str, ...], lines: int, follow: bool) -> None:
-    """How many lines, and whether to go on, is handed on."""
-    line = FakeLine()
-    run("logs", *words, line=line)
-    assert line.asked[-1] == ("logs", 2, lines, follow)
+@pytest.mark.parametrize(("words", "lines"), [((), 10), (("--lines=3",), 3), (("--lines", "0"), 0)])
+def test_lines_of_logs(words: tuple[str, ...], lines: int) -> None:
+    """The last ten lines of each log, or as many as was said."""
+    assert run("logs", *words, world=logging(w1=b"line\n" * 20)).out == "w1 | line\n" * lines
+
+
+def test_logs_that_are_followed() -> None:
+    """--follow goes on with what is added, until it is interrupted."""
+    world = logging(w1=b"old\n")
+    fake = world.fake()
+    world.after(1.0, lambda: setattr(world.files["/log/w1.log"], "data", b"old\nnew\n"))
+    world.after(2.0, partial(fake.interrupt, signal.SIGINT))
+    assert run("logs", "--follow", "--lines=0", fake=fake) == Result(0, "w1 | new\n", "")
 
 
 def test_logs_that_cannot_be_read() -> None:
     """Where nothing will be seen of a log, that is said; a plain failure hides a lack of permission."""
-    why = "logs to /dev/stderr, which cannot be read again"
-    result = run("logs", line=FakeLine(unreadable=(Unseen(W1, why),), log=LOG[:1]))
-    assert result == Result(1, "w1 | plain\n", "multi: w1@host: logs to /dev/stderr, which cannot be read again\n")
-    later, denied = Unseen(W1, "has no log yet", 0), Unseen(W2, "Permission denied", 77)
-    assert run("logs", line=FakeLine(unreadable=(later,))).code == 0
-    assert run("logs", "--follow", line=FakeLine(unreadable=(later, denied))).code == 77
-    assert run("logs", line=FakeLine(unreadable=(denied, Unseen(W1, why)))).code == 1
-    assert run("logs", line=FakeLine(nodes=())).code == 2
+
+    def tried(*errors: int) -> Result:
+        names = [f"w{number}" for number in range(1, len(errors) + 2)]
+        world = logging(**dict.fromkeys(names, b"text\n"))
+        fake = world.fake()
+        real = fake.log_begin
+
+        def log_begin(key: str, path: str, limit: int) -> bytes:
+            number = int(path.removeprefix("/log/w").removesuffix(".log")) - 2
+            if number >= 0 and errors[number]:
+                raise MachineError(f"cannot read {path}", "no", errno=errors[number])
+            return real(key, path, limit)
+
+        fake.log_begin = log_begin  # type: ignore[method-assign]
+        return run("logs", fake=fake)
+
+    denied = "multi: w2@host: cannot read /log/w2.log: no\n"
+    assert tried(errno.EACCES) == Result(77, "w1 | text\n", denied)
+    assert tried(errno.EACCES, errno.EIO).code == 1
+    world = logging(w1=b"text\n")
+    del world.files["/log/w1.log"]
+    assert run("logs", world=world) == Result(0, "", "multi: w1@host: has no log yet at /log/w1.log\n")
+    result = run("logs", "w2", "--logfile=/dev/stderr", world=world)
+    assert result == Result(1, "", "multi: w2@host: logs to /dev/stderr, which cannot be read again\n")
+    assert run("logs").code == 2
 
 
 def test_logs_end_with_their_reader() -> None:
@@ -1004,18 +1014,8 @@ def test_logs_end_with_their_reader() -> None:
             """Refuse."""
             raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-    screen = Screen(Gone(), None, {})
-    fake = FakeLine()
-    told = []
-
-    def endless() -> Iterator[LogLine]:
-        for number in range(1000):
-            told.append(number)
-            yield LogLine("w1", "line")
-
-    fake.logs = lambda *_, **__: endless()  # type: ignore[method-assign]
-    assert serve(["logs", "--follow"], lambda: fake, screen, {}) == 0
-    assert told == [0]
+    fake = logging(w1=b"line\n" * 20).fake()
+    assert serve(["logs", "--follow"], Screen(Gone(), None, {}), {}, fake) == 0
 
 
 # -- help ----------------------------------------------------------------------------------------------------------
@@ -1039,13 +1039,13 @@ def test_page(info: Command) -> None:
     assert page.out.startswith(f"Usage: multi {info.name} ")
     for option in info.options:
         assert f"\n  {option.name}" in page.out
-    for example in command_prose(info.name).get("examples", ()):
+    for example in prose()["commands"][info.name].get("examples", ()):
         assert f"\n  {example}\n" in page.out
-    line = FakeLine()
+    fake = place().fake()
     for words in ((info.name, "--help"), (info.name, "-h"), ("--help", info.name), ("-h", info.name)):
-        assert run(*words, line=line) == page
-    assert run(info.name, "w1", "-c", "4", "--help", line=line) == page
-    assert line.asked == []
+        assert run(*words, fake=fake) == page
+    assert run(info.name, "w1", "-c", "4", "--help", fake=fake) == page
+    assert fake.calls == []
     assert info.takes_nodes == ("--stop-schedule" in page.out) == ("--json" in page.out)
 
 
@@ -1061,16 +1061,16 @@ def test_page_has_what_the_node_grammar_keeps(flag: str) -> None:
 
 def test_the_prose_is_that_of_the_table() -> None:
     """help.toml has each command and each option, and no other."""
-    every = {value.name for value in vars(options).values() if isinstance(value, Option)}
-    said = {table: set(cast("Mapping[str, object]", found)) for table, found in prose().items()}
+    every = {value.name for value in vars(order).values() if isinstance(value, Option)}
+    said = {table: set(found) for table, found in prose().items() if table != "overview"}
     assert said == {"commands": {info.name for info in commands.COMMANDS}, "options": every}
 
 
 @pytest.mark.parametrize("info", commands.COMMANDS, ids=lambda info: info.name)
 def test_examples_of_the_help_are_orders(info: Command) -> None:
     """Each example is a command line that is understood, of its own command."""
-    assert command_prose(info.name).get("examples", ())
-    for example in command_prose(info.name).get("examples", ()):
+    assert prose()["commands"][info.name].get("examples", ())
+    for example in prose()["commands"][info.name].get("examples", ()):
         assert f"multi {info.name}" in example
 
 
@@ -1078,28 +1078,28 @@ def test_version() -> None:
     """`--version` before any command prints name and version; after one it is the worker's."""
     assert run("--version") == Result(0, f"multi {__version__}\n", "")
     assert run("--version", "start") == Result(0, f"multi {__version__}\n", "")
-    line = FakeLine()
-    run("start", "--version", line=line)
-    assert line.asked[0] == ("select", "start", "--version")
+    assert run("start", "--version").err.startswith("multi: there are no nodes")
 
 
 # -- any words at all ----------------------------------------------------------------------------------------------
 
 WORDS = st.sampled_from(
     [name for info in commands.COMMANDS for name in (info.name, *info.aliases)]
-    + [flag for option in (*options.GLOBAL, options.VERSION, options.SHORT_HELP) for flag in option.flags]
+    + [flag for option in (*order.GLOBAL, order.VERSION, order.SHORT_HELP) for flag in option.flags]
     + ["--dry-run", "--rolling", "--rolling=2", "--timeout=1", "--up", "--down", "--", "-A", "proj", "w1", "3"]
     + ["-c:w1", "%n", "%x", "TERM", "-9", "", "\udcff", "--multi-config", "bash"]
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.lists(WORDS | st.text(max_size=4), max_size=6), st.booleans(), st.booleans())
 def test_never_a_traceback(words: list[str], terminal: bool, empty: bool) -> None:
     """G9: any words give a documented exit code and, where it is 2, one line that says why."""
-    line = FakeLine(nodes=() if empty else (W1, W2), views=() if empty else VIEWS, events=STORY)
-    result = run(*words, line=line, terminal=terminal)
-    assert result.code in {0, 1, 2, 3}
+    world = place() if empty else half_dead()
+    fake = world.fake()
+    world.after(200.0, partial(fake.interrupt, signal.SIGINT))  # of what waits for ever
+    result = run(*words, fake=fake, terminal=terminal)
+    assert result.code in {0, 1, 2, 3, 130}
     if result.code == 2:
         lines = result.err.splitlines()
         assert lines[-1].startswith(("multi: ", "'multi help' lists"))
@@ -1109,12 +1109,10 @@ def test_never_a_traceback(words: list[str], terminal: bool, empty: bool) -> Non
 # -- completion ----------------------------------------------------------------------------------------------------
 
 
-def complete(*words: str, nodes: Sequence[str] = ("w1@host", "w2@host", "image@host")) -> list[str]:
+def complete(*words: str, world: World | None = None) -> list[str]:
     """The candidates for the last word."""
-    return [
-        one.value
-        for one in candidates(words[:-1], words[-1], lambda _: nodes, lambda: ("celery", "celery-beat", "exec"))
-    ]
+    world = world or place("w1", "w2", "image")
+    return [one.value for one in candidates(words[:-1], words[-1], world.fake())]
 
 
 @pytest.mark.parametrize(
@@ -1124,7 +1122,7 @@ def complete(*words: str, nodes: Sequence[str] = ("w1@host", "w2@host", "image@h
         (("-A", "proj", "sta"), ["start", "status"]),
         (("--no",), ["--nosplash", "--no-color"]),
         (("--vers",), ["--version"]),
-        (("start", ""), ["w1", "w2", "image"]),
+        (("start", ""), ["image", "w1", "w2"]),
         (("start", "w"), ["w1", "w2"]),
         (("start", "w1", "w"), ["w2"]),
         (("start", "w1", "w1@"), ["w1@host"]),
@@ -1163,34 +1161,35 @@ def test_candidates(words: tuple[str, ...], values: list[str]) -> None:
 @pytest.mark.parametrize("words", [("start", "--multi-config", "x"), ("--multi-config", "x"), ("start", "-p", "x")])
 def test_candidates_that_the_shell_knows_better(words: tuple[str, ...]) -> None:
     """Files and directories are the shell's own business."""
-    assert candidates(words[:-1], words[-1], lambda _: (), lambda: ()) == [Candidate("x", kind="file")]
-    assert candidates(["start", "--workdir"], "x", lambda _: (), lambda: ()) == [Candidate("x", kind="dir")]
+    (path,) = candidates(words[:-1], words[-1], place().fake())
+    assert (path.value, path.type) == ("x", "file")
+    (path,) = candidates(["start", "--workdir"], "x", place().fake())
+    assert (path.value, path.type) == ("x", "dir")
 
 
 def test_candidates_look_where_the_words_say() -> None:
     """Nodes are looked for where the options that were typed say that they are recorded."""
-    asked: list[Sequence[str]] = []
-
-    def nodes(places: Sequence[str]) -> Sequence[str]:
-        asked.append(list(places))
-        return ()
-
-    candidates(["--multi-config", "m.toml", "stop", "w1", "-c", "4", "--pidfile=/run/%n.pid"], "", nodes, tuple)
-    assert asked == [["--multi-config", "m.toml", "--pidfile=/run/%n.pid"]]
+    world = place()
+    run("start", "w1", "--pidfile=/other/%n.pid", world=world)
+    assert complete("stop", "-c", "4", "", world=world) == []
+    assert complete("stop", "-c", "4", "--pidfile=/other/%n.pid", "", world=world) == ["w1"]
+    assert complete("stop", "-c", "4", "--pidfile", "/other/%n.pid", "", world=world) == ["w1"]
+    world.files["/there.toml"] = Entry(CONFIG.encode())
+    assert complete("--multi-config", "/there.toml", "stop", "", world=world) == ["w1", "w2"]
 
 
 @given(st.lists(WORDS | st.text(max_size=4), max_size=5), st.text(max_size=4) | WORDS)
 def test_candidates_fit(words: list[str], incomplete: str) -> None:
     """Any words can be completed, and whatever is offered begins with what was typed."""
-    for one in candidates(words, incomplete, lambda _: ("w1@host",), tuple):
+    for one in candidates(words, incomplete, place("w1").fake()):
         assert one.value.startswith(incomplete)
 
 
-def ask(question: str, words: str, cword: str, monkeypatch: pytest.MonkeyPatch, line: FakeLine | None = None) -> Result:
+def ask(question: str, words: str, cword: str, monkeypatch: pytest.MonkeyPatch, fake: Fake | None = None) -> Result:
     """What a shell's script gets for an answer."""
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", cword)
-    return run(environ={"_MULTI_COMPLETE": question}, line=line)
+    return run(environ={"_MULTI_COMPLETE": question}, fake=fake or place("w1", "w2").fake())
 
 
 def test_answers_to_the_shells(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1203,7 +1202,7 @@ def test_answers_to_the_shells(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("error", [UsageError("multi.toml", "is wrong"), PermissionError(errno.EACCES, "no")])
 def test_completion_is_silent_about_mistakes(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """A shell would show an error in the middle of the user's line: there are then no nodes to offer."""
-    assert ask("bash_complete", "multi stop ", "2", monkeypatch, FakeLine(error=error)) == Result(0, "", "")
+    assert ask("bash_complete", "multi stop ", "2", monkeypatch, failing(error)) == Result(0, "", "")
 
 
 def test_completion_asked_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1213,313 +1212,9 @@ def test_completion_asked_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(environ={"_MULTI_COMPLETE": "tcsh_complete"}).code == 2
 
 
-# -- a real process ------------------------------------------------------------------------------------------------
-
-PROGRAM = """
-import sys
-sys.path[:0] = [{root!r}, {tests!r}, {kit!r}]
-import test_cli
-from multi.cli import serve
-from multi.cli.screen import Screen
-import os
-line = test_cli.FakeLine(**{given})
-sys.exit(serve(sys.argv[1:], lambda: line, Screen(sys.stdout, sys.stderr, os.environ), os.environ))
-"""
-
-
-@pytest.fixture
-def program(tmp_path: Path) -> Path:
-    """`multi` as a program on PATH, with a fake line below it; STORY is what happens."""
-    path = tmp_path / "bin" / "multi"
-    path.parent.mkdir()
-    given = "dict(events=test_cli.STORY * 2000, views=test_cli.VIEWS * 5000)"
-    text = PROGRAM.format(
-        root=str(ROOT), tests=str(Path(__file__).parent), kit=str(ROOT / "tests" / "kit"), given=given
-    )
-    path.write_text(f"#!{sys.executable}\n{text}", encoding="utf-8")
-    path.chmod(0o755)
-    return path
-
-
-@pytest.mark.parametrize("words", [["status"], ["start"], ["start", "--json"], ["help", "start"]])
-def test_reader_that_goes_away(program: Path, words: list[str]) -> None:
-    """`multi status | head -1` shows no traceback, and the exit code is what is true, not what was read."""
-    process = subprocess.Popen([program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    assert process.stdout.read(1)
-    process.stdout.close()
-    err = process.stderr.read().decode()
-    process.stderr.close()
-    assert process.wait(60) == (0 if words[0] == "help" else 1)
-    assert "Traceback" not in err
-    assert "BrokenPipe" not in err
-
-
-def test_ride_goes_on_without_a_reader(tmp_path: Path, program: Path) -> None:
-    """A reader that goes away does not stop a command half way: every event still happens."""
-    done = tmp_path / "done"
-    text = program.read_text(encoding="utf-8").replace(
-        "line = ",
-        textwrap.dedent(f"""
-        def story():
-            yield from test_cli.STORY * 2000
-            open({str(done)!r}, "w").close()
-        test_cli.FakeLine.run = lambda *_, **__: story()
-        line = """),
-    )
-    program.write_text(text, encoding="utf-8")
-    subprocess.run(
-        ["sh", "-c", f"{program} restart 2>/dev/null | head -1"], check=True, timeout=60, capture_output=True
-    )
-    assert done.exists()
-
-
-@pytest.mark.parametrize("redirection", [">&-", ">&- 2>&-", "<&- >&- 2>&-", "<&-"])
-def test_closed_streams(real: Real, redirection: str) -> None:
-    """G9: a command whose streams were closed by the caller does its work, and writes into no file by accident."""
-    words = [sys.executable, "-m", "multi", *real.start_words("w1")]
-    done = subprocess.run(
-        ["sh", "-c", f'"$@" {redirection}', "sh", *words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=real.env,
-    )
-    assert "Traceback" not in done.stderr
-    assert done.returncode == 0
-    assert real.state() == {"w1": "running"}
-    assert real.logfile("w1").read_bytes() == b""
-    for path in real.run.iterdir():
-        assert b"started, pid" not in path.read_bytes()
-
-
-def test_full_disk(program: Path) -> None:
-    """Results that could not be written are not passed over: one line, exit 1."""
-    if not Path("/dev/full").exists():
-        pytest.skip("needs /dev/full")
-    done = subprocess.run(
-        ["sh", "-c", f"{program} names >/dev/full"], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 1
-    assert done.stderr == "multi: standard output: No space left on device; what it was to show is lost\n"
-
-
-def test_undecodable_words_come_back_as_they_were(program: Path) -> None:
-    """G11: a word that is no UTF-8 leaves as the bytes that came in; a narrow locale loses nothing silently."""
-    text = program.read_text(encoding="utf-8").replace("dict(", "dict(nodes=(test_cli.node('w\\udcff\\u00e9@host'),), ")
-    program.write_text(text, encoding="utf-8")
-    utf8 = subprocess.run(
-        [program, "names"], env={**os.environ, "PYTHONIOENCODING": "utf-8"}, capture_output=True, check=True, timeout=60
-    )
-    assert utf8.stdout == b"w\xff\xc3\xa9@host\n"
-    narrow = subprocess.run(
-        [program, "names"], env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=True, timeout=60
-    )
-    assert narrow.stdout == b"w\\udcff\\xe9@host\n"
-
-
-def test_output_is_flushed_line_by_line(program: Path) -> None:
-    """A line can be read as soon as it is said, also through a pipe."""
-    text = program.read_text(encoding="utf-8").replace(
-        "line = ",
-        textwrap.dedent("""
-        def story():
-            yield test_cli.STORY[0]
-            sys.stdin.readline()
-        test_cli.FakeLine.run = lambda *_, **__: story()
-        line = """),
-    )
-    program.write_text(text, encoding="utf-8")
-    process = subprocess.Popen([program, "start"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    readable, _, _ = select.select([process.stdout], [], [], 60)
-    assert readable
-    assert process.stdout.readline() == "w1@host: already running, pid 7\n"
-    process.communicate("\n", timeout=60)
-    assert process.returncode == 0
-
-
-def test_interrupt_of_a_real_process(program: Path) -> None:
-    """Ctrl-C is 130 and one sentence."""
-    text = program.read_text(encoding="utf-8").replace(
-        "line = ",
-        textwrap.dedent("""
-        def story():
-            yield test_cli.STORY[0]
-            sys.stdin.readline()
-        test_cli.FakeLine.run = lambda *_, **__: story()
-        line = """),
-    )
-    program.write_text(text, encoding="utf-8")
-    process = subprocess.Popen(
-        [program, "start"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err == "multi: interrupted: nothing more is done; 'multi status' tells what runs\n"
-
-
-def test_terminal_gets_colour_and_splash(program: Path) -> None:
-    """On a real terminal there is a splash and colour, and the width is the terminal's."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [program, "stop", "--dry-run"], stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"}
-    )
-    os.close(theirs)
-    seen = _everything(ours)
-    assert process.wait(60) == 0
-    assert seen.startswith(f"multi v{__version__}\r\n")
-
-
-def test_width_of_a_real_terminal(program: Path) -> None:
-    """The redrawn line keeps to the width of the terminal, whatever it is."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 30, 0, 0))
-    process = subprocess.Popen([program, "start"], stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"})
-    os.close(theirs)
-    seen = _everything(ours)
-    assert process.wait(60) == 1
-    assert "waiting for 1 node to be read\x1b" in seen
-    assert "waiting for 1 node to be ready" not in seen
-
-
-def _everything(descriptor: int) -> str:
-    """What is written to a terminal until its other side is closed."""
-    seen = b""
-    try:
-        while chunk := os.read(descriptor, 65536):
-            seen += chunk
-    except OSError as error:
-        if error.errno != errno.EIO:  # this is how Linux says that the other side is closed
-            raise
-    finally:
-        os.close(descriptor)
-    return seen.decode()
-
-
 def test_main_reads_the_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """`main` without arguments takes those of the process."""
     monkeypatch.setattr(sys, "argv", ["multi", "--version"])
     assert main() == 0
     assert capsys.readouterr().out == f"multi {__version__}\n"
     assert main(["strat"]) == 2
-
-
-def test_python_m_multi() -> None:
-    """`python -m multi` is the command."""
-    done = subprocess.run(
-        [sys.executable, "-m", "multi", "--version"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout == f"multi {__version__}\n"
-
-
-EXPENSIVE = {"asyncio", "click", "difflib", "filelock", "json", "psutil", "socket", "subprocess", "tomllib"}
-
-
-@pytest.mark.parametrize(
-    ("words", "paid"),
-    [
-        (["--version"], set[str]()),
-        (["names", "10"], set[str]()),
-        (["start", "w1"], set[str]()),
-        (["status"], set[str]()),
-        (["status", "--json"], {"json"}),
-        (["strat"], {"difflib"}),
-        (["help"], {"click", "tomllib"} if sys.version_info >= (3, 11) else {"click"}),
-    ],
-)
-def test_imports_are_paid_by_who_needs_them(words: list[str], paid: set[str]) -> None:
-    """G12: the command line itself imports nothing expensive that the command does not use."""
-    text = """
-import sys
-class Line:
-    def select(self, command, words, **_):
-        from multi.api import Selection
-        return Selection(nodes=())
-from multi.cli import serve
-from multi.cli.screen import Screen
-before = set(sys.modules)
-serve(sys.argv[1:], Line, Screen(None, None, {}), {})
-print(*sys.modules)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", text, *words], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
-    )
-    imported = set(done.stdout.split()) & EXPENSIVE
-    if "click" in paid:
-        assert "click" in imported
-    else:
-        assert imported == paid
-
-
-# -- real shells ---------------------------------------------------------------------------------------------------
-
-
-def shell(name: str) -> str:
-    """Where that shell is; the test is skipped where it is not installed."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
-def test_bash_completes(program: Path) -> None:
-    """In a real bash the script completes commands and nodes."""
-    talk = """
-        eval "$(multi completion bash)"
-        complete -p multi
-        COMP_WORDS=(multi stop im); COMP_CWORD=2; _multi_completion multi; echo "${COMPREPLY[*]}"
-        COMP_WORDS=(multi stop "w"); COMP_CWORD=2; COMPREPLY=(); _multi_completion multi; echo "${COMPREPLY[*]}"
-        COMP_WORDS=(multi restart --rol); COMP_CWORD=2; COMPREPLY=(); _multi_completion multi; echo "${COMPREPLY[*]}"
-    """
-    assert _talk([shell("bash"), "--norc", "-c", talk], program).splitlines() == [
-        "complete -o nosort -F _multi_completion multi",
-        "",
-        "w1 w2",
-        "--rolling",
-    ]
-
-
-def test_zsh_completes(program: Path) -> None:
-    """In a real zsh the script loads, and its question gets the nodes for an answer."""
-    talk = """
-        autoload -Uz compinit && compinit -u -D
-        eval "$(multi completion zsh)"
-        print -r -- ${_comps[multi]}
-        words=(multi stop w); CURRENT=3
-        export COMP_WORDS="${words[*]}" COMP_CWORD=$((CURRENT-1))
-        _MULTI_COMPLETE=zsh_complete multi
-    """
-    assert _talk([shell("zsh"), "-f", "-c", talk], program).split() == [
-        "_multi_completion",
-        "plain",
-        "w1",
-        "_",
-        "plain",
-        "w2",
-        "_",
-    ]
-
-
-def test_fish_completes(program: Path) -> None:
-    """In a real fish the script completes commands and nodes."""
-    talk = "multi completion fish | source; complete -C 'multi stop w'; complete -C 'multi resta'"
-    lines = _talk([shell("fish"), "--no-config", "-c", talk], program).splitlines()
-    assert [line.split("\t")[0] for line in lines] == ["w1", "w2", "restart"]
-
-
-def _talk(command: list[str], program: Path) -> str:
-    environ = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "HOME": str(program.parent)}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
-    assert done.stderr == ""
-    return done.stdout
-
-
-def test_every_shell_is_tested() -> None:
-    """The shells that are promised are those that are tested here."""
-    assert SHELLS == ("bash", "zsh", "fish")
