@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 from multi.errors import NotPermittedError
 from multi.machine import Surroundings
+from multi.system import trusted_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def _home_of(user: str) -> str | None:
@@ -47,8 +46,6 @@ class Local:
 
     def user_name(self, uid: int) -> str:
         """The login name of a user, or else the number."""
-        from multi.system import trusted_path
-
         return trusted_path.user_name(uid)
 
     def program(self, name: str, path: str) -> str:
@@ -93,8 +90,9 @@ class Local:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
                 raise OSError(22, "it is not a regular file", path)
-            if refuse:
-                _refuse_planted(path, found)
+            if refuse and (why := trusted_path.distrust(path, found)):
+                remedy = f"chown root:root and chmod go-w, or run multi as that user; 'ls -ld {path}' shows it"
+                raise NotPermittedError(path, why, remedy)
             return file.read()
 
     def find(self, pattern: str) -> Iterable[str]:
@@ -148,33 +146,3 @@ def candidates(word: str, path: str, base: str = "") -> list[str]:
 def which(word: str, path: str) -> str | None:
     """The file that execvp(3) would execute."""
     return next((file for file in candidates(word, path) if os.path.isfile(file) and os.access(file, os.X_OK)), None)
-
-
-def _refuse_planted(path: str, found: os.stat_result) -> None:
-    """As root, believe a file only if nobody but root could have written, replaced or linked it."""
-    remedy = f"chown root:root and chmod go-w, or run multi as that user; 'ls -ld {path}' shows it"
-    if not _is_roots(found):
-        raise NotPermittedError(path, f"belongs to uid {found.st_uid}, so root must not act on what it says", remedy)
-    if found.st_mode & _OTHERS_WRITE:
-        raise NotPermittedError(path, f"can be written by others (mode {stat.S_IMODE(found.st_mode):04o})", remedy)
-    real = os.path.realpath(path)
-    if not os.path.samestat(found, os.stat(real)):
-        raise NotPermittedError(path, "was replaced while it was read", remedy)
-    for start in {os.path.abspath(path), real}:
-        at = os.path.dirname(start)
-        while True:
-            here = os.lstat(at)
-            unsafe = here.st_mode & _OTHERS_WRITE and not here.st_mode & stat.S_ISVTX and not stat.S_ISLNK(here.st_mode)
-            if unsafe or not _is_roots(here):
-                raise NotPermittedError(path, f"lies in {at}, where another user could have put it", remedy)
-            if at == "/":
-                break
-            at = os.path.dirname(at)
-
-
-def _is_roots(found: os.stat_result) -> bool:
-    if found.st_uid == 0:
-        return True
-    from multi.system import trusted_path
-
-    return trusted_path.is_outside(found.st_uid)

@@ -27,6 +27,7 @@ _MAKE = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_LINKS = 40  # as many as the kernel follows, path_resolution(7)
 _MODE = 0o755
 _ALL_UIDS = (1 << 32) - 1
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Owner(NamedTuple):
@@ -48,16 +49,22 @@ class UnsafeError(OSError):
 class Directory:
     """An open directory, to be used as `dir_fd`, and closed.
 
-    For anybody but root it is none (`fd` is None), and `name` gives back the whole path. It is `guarded` when nobody
+    For anybody but root it is none (`fd` is None), and `name` gives back the whole path. `bent` is the first directory
+    on the way whose entries somebody else than root could have moved; it is `guarded` when there is none, and nobody
     but root can have put what lies in it there.
     """
 
-    __slots__ = ("fd", "guarded", "path")
-
-    def __init__(self, directory: str, fd: int | None, *, guarded: bool = False) -> None:
-        self.path = directory
-        self.fd = fd
-        self.guarded = guarded
+    def __init__(
+        self, path: str, users: Collection[int] | None, groups: Collection[int], maker: Owner | None = None
+    ) -> None:
+        self.path = path
+        self.fd: int | None = None
+        self.bent = ""
+        self._users = users
+        self._groups = groups
+        self._maker = maker  # of what is missing; None makes nothing
+        self._links = 0
+        self._shared = False  # somebody else than root could have put something into the directory where we are
 
     def __enter__(self) -> Directory:
         return self
@@ -74,124 +81,51 @@ class Directory:
         """What to call a file in it, together with `fd`."""
         return base if self.fd is not None else f"{self.path}/{base}"
 
-
-def open_directory(directory: str, users: Collection[int] | None = None, groups: Collection[int] = ()) -> Directory:
-    """Go to a directory. Raises `OSError`, as root also `UnsafeError`.
-
-    `users`, besides root, are those who may own a directory of the path, and `groups` those that may write in the last
-    one. Without `users` anybody may; then what lies there must be judged by its own owner.
-    """
-    if os.geteuid() != 0:
-        return Directory(directory, None)
-    descent = _Descent(users, groups)
-    fd = descent.go(directory)
-    return Directory(directory, fd, guarded=descent.guarded)
-
-
-def make_directory(directory: str, owner: Owner | None) -> None:
-    """Go to a directory as `open_directory` does, and make what is missing, for `owner`. Raises `OSError`."""
-    if os.geteuid() != 0:
-        _make_plain(directory)
-        return
-    users = () if owner is None else (owner.uid,)
-    groups = () if owner is None else (owner.gid,)
-    os.close(_Descent(users, groups, owner or Owner(0, os.getegid())).go(directory))
-
-
-def _make_plain(directory: str) -> None:
-    missing: list[str] = []
-    at = directory
-    while at != "/":
-        try:
-            found = os.stat(at)
-        except (FileNotFoundError, NotADirectoryError):
-            missing.append(at)
-            at = os.path.dirname(at)
-            continue
-        if not stat.S_ISDIR(found.st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, f"{at} is not a directory")
-        break
-    for path in reversed(missing):
-        try:
-            os.mkdir(path, 0o700)
-            os.chmod(path, 0o700)
-        except FileExistsError:
-            continue  # another multi was faster
-
-
-class _Descent:
-    """One path, a step at a time. State of one call of `go`."""
-
-    def __init__(self, users: Collection[int] | None, groups: Collection[int], maker: Owner | None = None) -> None:
-        self._users = users
-        self._groups = groups
-        self._maker = maker  # of what is missing; None makes nothing
-        self._links = 0
-        self._shown = "/"
-        self._bent = False  # somebody else than root could have moved what we came through
-        self._shared = False  # somebody else than root could have put something into the directory where we are
-
-    def go(self, directory: str) -> int:
-        """Return a descriptor of the directory."""
-        pending = _steps(directory)
-        at = self._start(last=not pending)
-        try:
-            while pending:
-                name = pending.pop()
-                step = self._step(at, name)
-                if isinstance(step, str):
-                    pending += _steps(step)
-                    step = self._start(last=not pending) if step.startswith("/") else os.dup(at)
-                    os.close(at)
-                    at = step
-                    continue
-                os.close(at)
-                at = step
-                self._shown = f"{self._shown.rstrip('/')}/{name}"
-                self._judge(at, last=not pending)
-        except BaseException:
-            os.close(at)
-            raise
-        return at
-
     @property
     def guarded(self) -> bool:
-        """Whether nobody but root can have put what lies in this directory there."""
-        return not self._bent and not self._shared
+        return not self.bent and not self._shared
 
-    def _start(self, *, last: bool) -> int:
-        root = os.open("/", _STEP)
-        self._shown = "/"
-        self._judge(root, last=last)
-        return root
+    def descend(self) -> None:
+        """Go there, a step at a time."""
+        pending = _steps(self.path)
+        shown = self._enter(os.open("/", _STEP), "/", last=not pending)
+        while pending:
+            name = pending.pop()
+            there = f"{shown.rstrip('/')}/{name}"
+            step = self._step(name, there)
+            if isinstance(step, int):
+                shown = self._enter(step, there, last=not pending)
+                continue
+            pending += _steps(step)
+            if step.startswith("/"):
+                shown = self._enter(os.open("/", _STEP), "/", last=not pending)
 
-    def _step(self, at: int, name: str) -> int | str:
+    def _step(self, name: str, shown: str) -> int | str:
         """Open the next directory; the target, where it is a link that may be followed."""
         try:
-            return os.open(name, _STEP | os.O_NOFOLLOW, dir_fd=at)
+            return os.open(name, _STEP | os.O_NOFOLLOW, dir_fd=self.fd)
         except FileNotFoundError:
             if self._maker is None:
                 raise
-            return self._make(at, name, self._maker)
+            return self._make(name, self._maker)
         except OSError as error:
             if error.errno not in {errno.ELOOP, errno.ENOTDIR, errno.EMLINK}:
                 raise
-        shown = f"{self._shown.rstrip('/')}/{name}"
-        if not stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+        if not stat.S_ISLNK(os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, f"{shown} is not a directory")
         if not self.guarded:
             raise UnsafeError(f"{shown} is a link that another user could have made", "name what it leads to")
         self._links += 1
         if self._links > _MOST_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        return os.readlink(name, dir_fd=at)
+        return os.readlink(name, dir_fd=self.fd)
 
-    def _make(self, at: int, name: str, owner: Owner) -> int:
+    def _make(self, name: str, owner: Owner) -> int:
         try:
-            os.mkdir(name, 0o700, dir_fd=at)
+            os.mkdir(name, 0o700, dir_fd=self.fd)
         except FileExistsError:
-            return os.open(name, _STEP | os.O_NOFOLLOW, dir_fd=at)  # another multi was faster
-        made = os.open(name, _MAKE, dir_fd=at)
+            return os.open(name, _STEP | os.O_NOFOLLOW, dir_fd=self.fd)  # another multi was faster
+        made = os.open(name, _MAKE, dir_fd=self.fd)
         try:
             os.fchown(made, owner.uid, owner.gid)
             os.fchmod(made, _MODE)
@@ -200,31 +134,96 @@ class _Descent:
             raise
         return made
 
-    def _judge(self, fd: int, *, last: bool) -> None:
-        """Look who could have changed what lies in this directory."""
+    def _enter(self, fd: int, shown: str, *, last: bool) -> str:
+        """Take the step, and look who could have changed what lies there."""
+        self.close()
+        self.fd = fd
         found = os.fstat(fd)
-        writers = stat.S_IMODE(found.st_mode) & (stat.S_IWGRP | stat.S_IWOTH)
+        writers = stat.S_IMODE(found.st_mode) & _OTHERS_WRITE
         if found.st_gid == 0:
             writers &= ~stat.S_IWGRP
         movers = 0 if found.st_mode & stat.S_ISVTX else writers
-        roots = found.st_uid == 0 or is_outside(found.st_uid)
+        roots = _is_roots(found)
         if self._users is not None:
             if not roots and found.st_uid not in self._users:
                 raise UnsafeError(
-                    f"{self._shown} belongs to uid {found.st_uid}, who could replace what lies there",
+                    f"{shown} belongs to uid {found.st_uid}, who could replace what lies there",
                     f"give --uid {user_name(found.st_uid)}, or choose a directory of root's",
                 )
             if movers & stat.S_IWOTH:
-                raise UnsafeError(
-                    f"everybody may write in {self._shown}", f"chmod o-w {self._shown}, or choose another directory"
-                )
+                raise UnsafeError(f"everybody may write in {shown}", f"chmod o-w {shown}, or choose another directory")
             if movers and last and found.st_gid not in self._groups:
                 raise UnsafeError(
-                    f"group {found.st_gid} may write in {self._shown}",
-                    f"chmod g-w {self._shown}, or choose another directory",
+                    f"group {found.st_gid} may write in {shown}", f"chmod g-w {shown}, or choose another directory"
                 )
         self._shared = not roots or bool(writers)
-        self._bent = self._bent or not roots or bool(movers)
+        if not roots or movers:
+            self.bent = self.bent or shown
+        return shown
+
+
+def open_directory(
+    directory: str, users: Collection[int] | None = None, groups: Collection[int] = (), maker: Owner | None = None
+) -> Directory:
+    """Go to a directory. Raises `OSError`, as root also `UnsafeError`.
+
+    `users`, besides root, are those who may own a directory of the path, and `groups` those that may write in the last
+    one. Without `users` anybody may; then what lies there must be judged by its own owner. `maker` is who shall own
+    what is missing: root makes it.
+    """
+    at = Directory(directory, users, groups, maker)
+    if os.geteuid() == 0:
+        try:
+            at.descend()
+        except BaseException:
+            at.close()
+            raise
+    return at
+
+
+def make_directory(directory: str, owner: Owner | None) -> None:
+    """Go to a directory as `open_directory` does, and make what is missing, for `owner`. Raises `OSError`."""
+    if os.geteuid() != 0:
+        _make_plain(directory)
+        return
+    users, groups = ((), ()) if owner is None else ((owner.uid,), (owner.gid,))
+    open_directory(directory, users, groups, owner or Owner(0, os.getegid())).close()
+
+
+def _make_plain(directory: str) -> None:
+    if os.path.isdir(directory):
+        return
+    if os.path.lexists(directory):
+        raise NotADirectoryError(errno.ENOTDIR, f"{directory} is not a directory")
+    _make_plain(os.path.dirname(directory))
+    try:
+        os.mkdir(directory, 0o700)
+        os.chmod(directory, 0o700)
+    except FileExistsError:
+        return  # another multi was faster
+
+
+def distrust(path: str, found: os.stat_result) -> str:
+    """Why root must not believe what `path` says, whose file is `found`; empty when nobody else has a hand in it."""
+    if not _is_roots(found):
+        return f"belongs to uid {found.st_uid}, so root must not act on what it says"
+    if found.st_mode & _OTHERS_WRITE:
+        return f"can be written by others (mode {stat.S_IMODE(found.st_mode):04o})"
+    real = os.path.realpath(path)
+    if not os.path.samestat(found, os.stat(real)):
+        return "was replaced while it was read"
+    for file in {os.path.abspath(path), real}:
+        try:
+            with open_directory(os.path.dirname(file)) as at:
+                if at.bent:
+                    return f"lies in {at.bent}, where another user could have put it"
+        except UnsafeError as error:
+            return f"cannot be believed: {error.strerror}"
+    return ""
+
+
+def _is_roots(found: os.stat_result) -> bool:
+    return found.st_uid == 0 or _is_outside(found.st_uid)
 
 
 def _steps(path: str) -> list[str]:
@@ -242,7 +241,7 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
-def is_outside(uid: int) -> bool:
+def _is_outside(uid: int) -> bool:
     """Whether the uid stands for all those that do not exist in our user namespace (user_namespaces(7)).
 
     There, "root" is one of them outside, and what belongs to the real root shows as theirs.
