@@ -6,13 +6,14 @@ import _thread
 import errno
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from multi.machine import File, FileWrite, MachineError, Unreadable
 from multi.system import trusted_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from multi.system.trusted_path import Owner
 
@@ -24,13 +25,13 @@ READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 CHANGE = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_MODE = 0o644  # every tool may read a pidfile, only its owner may write it
 _DEVICE = Unreadable("it is a device", "choose another --pidfile")  # root made it; /dev/null must not be removed
-_KINDS = (
-    (stat.S_ISDIR, Unreadable("it is a directory")),
-    (stat.S_ISFIFO, Unreadable("it is a FIFO")),
-    (stat.S_ISSOCK, Unreadable("it is a socket")),
-    (stat.S_ISCHR, _DEVICE),
-    (stat.S_ISBLK, _DEVICE),
-)
+_REFUSED = {
+    stat.S_IFDIR: Unreadable("it is a directory"),
+    stat.S_IFIFO: Unreadable("it is a FIFO"),
+    stat.S_IFSOCK: Unreadable("it is a socket"),
+    stat.S_IFCHR: _DEVICE,
+    stat.S_IFBLK: _DEVICE,
+}
 
 
 def read(path: str, limit: int) -> File | Unreadable | None:
@@ -65,9 +66,9 @@ def _unreadable(error: OSError) -> Unreadable:
 
 def _content(fd: int, limit: int) -> File | Unreadable:
     found = os.fstat(fd)
-    for is_kind, refused in _KINDS:
-        if is_kind(found.st_mode):
-            return refused
+    refused = _REFUSED.get(stat.S_IFMT(found.st_mode))
+    if refused is not None:
+        return refused
     if found.st_nlink > 1:
         return Unreadable("it has a second name, so another user may have linked it here")
     if found.st_size > limit:
@@ -98,72 +99,77 @@ class _Round:
     def __init__(self, writes: Sequence[FileWrite], owner_of: OwnerOf) -> None:
         self._writes = writes
         self._owner_of = owner_of
-        self._errors: dict[int, MachineError | None] = {}
+        self._errors: dict[int, MachineError] = {}
         self._directories: dict[str, trusted_path.Directory] = {}
-        self._unflushed: dict[int, int] = {}
+        self._synced: dict[str, OSError | None] = {}
+        self._fds: dict[int, int] = {}
+        self._unflushed: dict[int, OSError] = {}
 
     def run(self) -> list[MachineError | None]:
         try:
-            for number, write in enumerate(self._writes):
-                self._begin(number, write)
-            failed = _flush(tuple(self._unflushed.values()))
-            placed: dict[str, list[int]] = {}
-            for number, fd in self._unflushed.items():
-                os.close(fd)
-                if self._install(number, failed.get(fd)):
-                    placed.setdefault(split(self._writes[number].path)[0], []).append(number)
-            for directory, numbers in placed.items():
-                self._sync(directory, numbers)
-            for number, write in enumerate(self._writes):
-                self._finish(number, write)
+            self._each(self._begin)
+            self._unflushed = _flush(tuple(self._fds.values()))
+            for step in (self._install, self._sync, self._read_back):
+                self._each(step)
+            for number in self._errors:
+                self._clean_up(self._writes[number])
         finally:
             for at in self._directories.values():
                 at.close()
-        return [self._errors[number] for number in range(len(self._writes))]
+        return [self._errors.get(number) for number in range(len(self._writes))]
+
+    def _each(self, step: Callable[[int, FileWrite], None]) -> None:
+        """Do the step for each file that nothing has failed of."""
+        for number, write in enumerate(self._writes):
+            if number not in self._errors:
+                try:
+                    step(number, write)
+                except MachineError as error:
+                    self._errors[number] = error
+                except OSError as error:
+                    self._errors[number] = cannot("write", write.path, error)
 
     def _begin(self, number: int, write: FileWrite) -> None:
         directory, base = split(write.path)
-        try:
-            if directory not in self._directories:
-                self._directories[directory] = trusted_path.open_directory(directory)
-            self._unflushed[number] = _write_temporary(
-                self._directories[directory], base, write, self._owner_of(write.user, write.group)
-            )
-        except MachineError as error:
-            self._errors[number] = error
-        except OSError as error:
-            self._errors[number] = cannot("write", write.path, error)
+        if directory not in self._directories:
+            self._directories[directory] = trusted_path.open_directory(directory)
+        owner = self._owner_of(write.user, write.group)
+        self._fds[number] = _write_temporary(self._directories[directory], base, write, owner)
 
-    def _install(self, number: int, refusal: OSError | None) -> bool:
-        path = self._writes[number].path
-        directory, base = split(path)
-        at = self._directories[directory]
-        try:
-            if refusal is not None:
-                raise refusal
-            os.rename(at.name(_temporary(base)), at.name(base), src_dir_fd=at.fd, dst_dir_fd=at.fd)
-        except OSError as error:
-            self._errors[number] = cannot("write", path, error)
-            return False
-        return True
-
-    def _sync(self, directory: str, numbers: Iterable[int]) -> None:
-        try:
-            _sync_directory(self._directories[directory])
-        except OSError as error:
-            self._errors.update((number, cannot("write", self._writes[number].path, error)) for number in numbers)
-
-    def _finish(self, number: int, write: FileWrite) -> None:
-        """Read back what is in its place; leave nothing of what is not."""
+    def _install(self, number: int, write: FileWrite) -> None:
+        fd = self._fds[number]
+        os.close(fd)
+        if fd in self._unflushed:
+            raise self._unflushed[fd]
         directory, base = split(write.path)
-        if number not in self._errors:
-            self._errors[number] = _read_back(write)
-        elif directory in self._directories:
-            at = self._directories[directory]
-            try:
+        at = self._directories[directory]
+        os.rename(at.name(_temporary(base)), at.name(base), src_dir_fd=at.fd, dst_dir_fd=at.fd)
+
+    def _sync(self, _: int, write: FileWrite) -> None:
+        directory = split(write.path)[0]
+        if directory not in self._synced:
+            self._synced[directory] = _sync_directory(self._directories[directory])
+        error = self._synced[directory]
+        if error is not None:
+            raise error
+
+    @staticmethod
+    def _read_back(_: int, write: FileWrite) -> None:
+        back = read(write.path, max(len(write.data), 1))
+        if isinstance(back, Unreadable):
+            hint = "make room, or check the disk, and try again"
+            raise MachineError(f"cannot read {write.path} back", back.why, hint)
+        if back is None or back.data != write.data:
+            raise MachineError(
+                f"cannot write {write.path}", "it does not read back as it was written", "check the disk"
+            )
+
+    def _clean_up(self, write: FileWrite) -> None:
+        directory, base = split(write.path)
+        at = self._directories.get(directory)
+        if at is not None:
+            with suppress(OSError):  # it was never made, or the disk that refused it also refuses this
                 os.unlink(at.name(_temporary(base)), dir_fd=at.fd)
-            except OSError:
-                return  # it was never made, or the disk that refused it also refuses this
 
 
 def split(path: str) -> tuple[str, str]:
@@ -177,48 +183,32 @@ def _temporary(base: str) -> str:
     return f".{base}.new"
 
 
-def _read_back(write: FileWrite) -> MachineError | None:
-    back = read(write.path, max(len(write.data), 1))
-    if isinstance(back, File) and back.data == write.data:
-        return None
-    if isinstance(back, Unreadable):
-        return MachineError(f"cannot read {write.path} back", back.why, "make room, or check the disk, and try again")
-    return MachineError(f"cannot write {write.path}", "it does not read back as it was written", "check the disk")
-
-
 def _flush(fds: Sequence[int]) -> dict[int, OSError]:
     """Flush all; the errors, by descriptor. Each fsync(2) waits for the disk, and waits in threads run side by side."""
     failed: dict[int, OSError] = {}
-    pending = list(fds)
 
-    def flush() -> None:
-        while pending:
-            try:
-                fd = pending.pop()
-            except IndexError:
-                return  # another thread was faster
+    def flush(share: Sequence[int], done: _thread.LockType | None = None) -> None:
+        for fd in share:
             try:
                 os.fsync(fd)
             except OSError as error:
                 failed[fd] = error
-
-    def work(done: _thread.LockType) -> None:
-        try:
-            flush()
-        finally:
+        if done is not None:
             done.release()
 
     # The module threading would do as well, but costs each child a hook after fork(2).
+    others = min(_FLUSHERS, len(fds) // 2)
     ends: list[_thread.LockType] = []
-    for _ in range(min(_FLUSHERS, len(fds) // 2)):
-        end = _thread.allocate_lock()
+    for number in range(others):
+        share, end = fds[number :: others + 1], _thread.allocate_lock()
         end.acquire()
         try:
-            _thread.start_new_thread(work, (end,))
+            _thread.start_new_thread(flush, (share, end))
         except RuntimeError:
-            break  # the limit of processes is reached, so those that run do it
-        ends.append(end)
-    flush()
+            flush(share)  # the limit of processes is reached
+        else:
+            ends.append(end)
+    flush(fds[others :: others + 1])
     for end in ends:
         end.acquire()
     return failed
@@ -247,16 +237,17 @@ def _write_temporary(at: trusted_path.Directory, base: str, write: FileWrite, ow
     return fd
 
 
-def _sync_directory(at: trusted_path.Directory) -> None:
-    # One that was opened to pass through cannot be flushed, so it is opened again, by itself.
-    fd = os.open(at.name("."), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at.fd)
+def _sync_directory(at: trusted_path.Directory) -> OSError | None:
     try:
-        os.fsync(fd)
+        # One that was opened to pass through cannot be flushed, so it is opened again, by itself.
+        fd = os.open(at.name("."), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at.fd)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
     except OSError as error:
-        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # some file systems cannot, fsync(2)
-            raise
-    finally:
-        os.close(fd)
+        return None if error.errno in {errno.EINVAL, errno.ENOTSUP} else error  # some file systems cannot, fsync(2)
+    return None
 
 
 def amend(path: str, old: bytes, new: bytes) -> None:
