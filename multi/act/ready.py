@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from math import inf
 from typing import TYPE_CHECKING, TypeAlias
 
 from multi.act.waits import Wait
@@ -23,6 +24,8 @@ from multi.machine import (
     Notified,
     Probed,
 )
+from multi.model.node import Ready
+from multi.model.proof import KINDS
 from multi.model.record import NOTIFY_WAITS
 from multi.model.schedule import signal_name
 from multi.value import dataclass, replace
@@ -74,9 +77,9 @@ Verdict: TypeAlias = Proof | Disproof
 class Baseline:
     """What proves nothing because it was there before the node ran.
 
-    `offset` is where its log began for this start, `log` what it has printed since, `fingerprint` that of the path of
-    ``file:``, `taken` whether a process listened on the port of ``tcp:``. `word` is what the node has left on disk
-    while no `multi` listened.
+    `offset` is where its log began for this start, `log` what it has printed since, `fingerprint` that of the path it
+    is to make, `taken` whether a process listened on its port. `word` is what the node has left on disk while no
+    `multi` listened.
     """
 
     offset: int = 0
@@ -97,60 +100,22 @@ class Baseline:
 
 def baseline(node: Node, machine: Machine) -> Baseline:
     """Look at what is there while the node stands at the gate, and begin to read its log. Raises `MachineError`."""
-    if node.ready.kind == "log":
+    ready = node.ready
+    if ready.sign == "line":
         machine.log_begin(node.name, node.logfile, 0)
-    kind, what = node.ready.kind, node.ready.what
-    fingerprint = machine.fingerprint(what) if kind == "file" else ""
-    return Baseline(machine.size(node.logfile), fingerprint, taken=kind == "tcp" and machine.taken(what))
+    fingerprint = machine.fingerprint(ready.path) if ready.path else ""
+    return Baseline(machine.size(node.logfile), fingerprint, taken=bool(ready.port) and machine.taken(ready.port))
 
 
 def recalled(node: Node, extra: Mapping[str, str], machine: Machine) -> Baseline:
     """The `baseline` that another command put on record, and what was printed since. Raises `MachineError`."""
     there = Baseline.decoded(extra)
-    if node.ready.kind != "log":
+    if node.ready.sign != "line":
         return there
     size = machine.size(node.logfile)
     # One that is shorter by now was truncated or replaced, so all of it is new.
     fresh = size - there.offset if there.offset <= size else size
     return replace(there, log=machine.log_begin(node.name, node.logfile, min(fresh, _LOG_MOST)))
-
-
-@dataclass(slots=True)
-class _Course:
-    """Where the probe is. State of one generator, never shared."""
-
-    executed: float | None
-    began: float
-    deadline: float
-    setting: Launch
-    fingerprint: str
-    log: bytes
-    waits: str = ""
-    unheard: float | None = None  # when a silent node counts as one that has said it
-    status: str = ""
-    probing: bool = False
-    interval: float = _FIRST_LOOK  # seconds until the next look, or the next probe after one that failed
-    again: float = 0.0  # when the next probe may begin
-    why: str = ""
-    proof: Proof | None = None
-    until: float = 0.0  # when a node that has proved it must still be alive
-
-    def prove(self, proof: Proof | None, node: Node, now: float) -> None:
-        """It has proved that it is ready, if it has."""
-        begin = now if node.startsecs_asked or self.executed is None else self.executed
-        self.proof, self.until = proof, begin + node.startsecs
-
-    def take(self, word: Word, node: Node) -> None:
-        """Judge it by the word that it has left on disk."""
-        self.status, self.waits = word.status, word.waits
-        settled_at = word.settled_at(node)
-        if settled_at is not None:
-            self.proof, self.until = Proof("notify", word.status), settled_at
-
-    @property
-    def said(self) -> str:
-        """What the node said of itself last, and what the last probe met with."""
-        return f"{self.status} ({self.why})" if self.status and self.why else self.status or self.why
 
 
 def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
@@ -159,102 +124,160 @@ def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name
     """Wait for the proof. `token` is what the node carries, `began` when the start began, `there` what was there then.
 
     `executed` when another command started the process and was cut off: what the node has said since is lost, so for
-    ``notify`` it is enough that it lives, unless it says, or has left on disk, that it is not ready yet.
+    its own word it is enough that it lives, unless it says, or has left on disk, that it is not ready yet.
     The deadline is the node's `ready_timeout` after `began`; EXTEND_TIMEOUT_USEC moves it (sd_notify(3)).
     """
-    course = _Course(
-        machine.now() if executed else None,
-        began,
-        began + node.ready_timeout,
-        _setting(node, proc, token),
-        there.fingerprint,
-        there.log,
-    )
-    if there.word is not None:
-        course.take(there.word, node)
-    elif executed and node.ready.kind == "notify":
-        course.unheard = began + min(max(node.startsecs, _CUT_OFF_SECONDS), node.ready_timeout)
+    course = _Course(node, proc, machine, began, there, executed=executed)
+    setting = _setting(node, proc, token)
     while True:
         now = machine.now()
-        if proof := _proved(node, machine, course, now):
-            return proof
+        if course.executed is not None:
+            course.look(now, setting)
+            if course.proof is not None and now >= course.until:
+                return course.proof
         if course.proof is None and now >= course.deadline:
-            if course.probing and not course.why:  # an answer that an earlier one gave says more
-                said = machine.probe_says(node.name)
-                course.why = f"its probe did not end; it last said: {said}" if said else ""
-            return Disproof(_late(node, course), said=course.status, waits=course.waits)
-        happening = yield Wait(_next_look(node, course, now), "ready", proc.pid, began, note=course.said)
+            return course.late()
+        happening = yield Wait(course.next_look(now), "ready", proc.pid, began, note=course.said)
         if happening is None:
             course.interval = min(course.interval * 1.5, _MOST)
-            continue
-        verdict = _heard(node, proc, course, happening, machine.now())
-        if isinstance(verdict, Disproof):
-            return verdict
-        if course.proof is None:
-            course.prove(verdict, node, machine.now())
+        elif disproof := course.hear(happening, machine.now()):
+            return disproof
 
 
-def _proved(node: Node, machine: Machine, course: _Course, now: float) -> Proof | None:
-    """A proof that holds. A node that says READY and dies of its first request was never up."""
-    if course.executed is None:
+class _Course:
+    """Where one proof is. State of one generator, never shared."""
+
+    def __init__(  # noqa: PLR0913 -- as `prove`
+        self, node: Node, proc: Proc, machine: Machine, began: float, there: Baseline, *, executed: bool
+    ) -> None:
+        self._node = node
+        self._proc = proc
+        self._machine = machine
+        self._began = began
+        self._there = there
+        self._log = there.log
+        self.executed = machine.now() if executed else None
+        self.deadline = began + node.ready_timeout
+        self.interval = _FIRST_LOOK  # seconds until the next look, or the next probe after one that failed
+        self.proof: Proof | None = None
+        self.until = 0.0  # when a node that has proved it must still be alive: who dies of its first request was not up
+        self._status = self._waits = self._why = ""
+        self._silent_until = inf  # when a silent node counts as one that has said it
+        self._probing = False
+        self._again = 0.0  # when the next probe may begin
+        word = there.word
+        if word is not None:
+            self._status, self._waits = word.status, word.waits
+            settled_at = word.settled_at(node)
+            if settled_at is not None:
+                self.proof, self.until = Proof(str(node.ready), word.status), settled_at
+        elif executed and node.ready.sign == "word":
+            self._silent_until = began + min(max(node.startsecs, _CUT_OFF_SECONDS), node.ready_timeout)
+
+    @property
+    def said(self) -> str:
+        """What the node said of itself last, and what the last probe met with."""
+        return f"{self._status} ({self._why})" if self._status and self._why else self._status or self._why
+
+    def _prove(self, now: float, how: object, note: str = "") -> None:
+        if self.proof is None:
+            begin = now if self._node.startsecs_asked or self.executed is None else self.executed
+            self.proof, self.until = Proof(str(how), note), begin + self._node.startsecs
+
+    def next_look(self, now: float) -> float:
+        if self.executed is not None and self.proof is not None:
+            return self.until
+        if self.executed is None or self._probing or self._node.ready.sign == "word":
+            return min(self.deadline, self._silent_until)
+        return min(self.deadline, self._again if self._again > now else now + self.interval)
+
+    def look(self, now: float, setting: Launch) -> None:
+        """See what can be seen without being told."""
+        node, machine, ready = self._node, self._machine, self._node.ready
+        if self.proof is not None:
+            return
+        match ready.sign:
+            case "life":
+                self._prove(now, ready)  # all there is to prove is that it lives for `startsecs`
+            case "word":
+                if now >= self._silent_until:
+                    note = f"its start had been cut off; it has lived {now - self._began:.0f}s since"
+                    self._prove(now, Ready(), note)
+            case "line":
+                if self._printed():
+                    self._prove(now, ready)
+            case "path":
+                if machine.fingerprint(ready.path) not in {"", self._there.fingerprint}:
+                    self._prove(now, ready)
+            case _:
+                if not self._probing and now >= self._again:
+                    self._probing = True
+                    machine.probe(node.name, ready.kind, ready.what, setting)
+
+    def _printed(self) -> bool:
+        """Whether what this start wrote to its log holds the line that means ready.
+
+        A line that has no end yet counts when nothing was added since the last look: ``$`` must not match the middle of
+        one that is being written.
+        """
+        import re
+
+        pattern = re.compile(self._node.ready.what, re.MULTILINE)
+        while data := self._machine.log_more(self._node.name, _LOG_CHUNK):
+            if len(self._log) > _LOG_WINDOW:  # ``^`` must not match where it is cut
+                self._log = self._log[-_LOG_WINDOW:].partition(b"\n")[2]
+            self._log += data
+            whole, newline, _ = self._log.rpartition(b"\n")
+            if newline and pattern.search(whole.decode("utf-8", "replace")):
+                return True
+            if len(data) < _LOG_CHUNK:
+                return False
+        return pattern.search(self._log.decode("utf-8", "replace")) is not None
+
+    def hear(self, happening: Happening, now: float) -> Disproof | None:
+        match happening:
+            case Executed():
+                self.executed = now
+            case LaunchFailed(_, why, hint, _):
+                return Disproof(why, ended=True, launched=False, hint=hint)
+            case Ended(_, ended, status) if ended == self._proc:
+                why = end_text(status) + (f" ({self.said})" if self.said else "")
+                return Disproof(why, status, ended=True)
+            case Notified(_, fields):
+                self._hear_word(fields, now)
+            case Probed(_, ok, why) if ok:
+                self._prove(now, self._node.ready, why)
+            case Probed(_, _, why):
+                self._probing, self._why, self._again = False, why, now + self.interval
         return None
-    if course.proof is None:
-        course.prove(_look(node, machine, course, now), node, now)
-    return course.proof if now >= course.until else None
 
+    def _hear_word(self, fields: Mapping[str, str], now: float) -> None:
+        if "STATUS" in fields:
+            self._status, self._waits = fields["STATUS"], fields.get(NOTIFY_WAITS, "")
+        self._silent_until = inf  # a node that speaks now will say READY, too
+        code = _number(fields.get("ERRNO", ""))
+        if code:
+            self._why = os.strerror(min(code, 1 << 16))
+        extend = _number(fields.get("EXTEND_TIMEOUT_USEC", ""))
+        if extend:
+            self.deadline = max(self.deadline, now + extend / 1e6)
+        if fields.get("READY") == "1" and self._node.ready.sign == "word":
+            self._prove(now, self._node.ready, self._status)
 
-def _next_look(node: Node, course: _Course, now: float) -> float:
-    if course.executed is not None and course.proof is not None:
-        return course.until
-    if course.executed is None or course.probing or node.ready.kind == "notify":
-        return min(course.deadline, course.deadline if course.unheard is None else course.unheard)
-    return min(course.deadline, course.again if course.again > now else now + course.interval)
-
-
-def _look(node: Node, machine: Machine, course: _Course, now: float) -> Proof | None:
-    """What can be seen without being told."""
-    what = node.ready.what
-    match node.ready.kind:
-        case "alive":
-            return Proof("alive")  # all there is to prove is that it lives for `startsecs`
-        case "notify":
-            if course.unheard is not None and now >= course.unheard:
-                return Proof("alive", f"its start had been cut off; it has lived {now - course.began:.0f}s since")
-        case "log":
-            if _printed(node, machine, course):
-                return Proof(str(node.ready))
-        case "file":
-            if machine.fingerprint(what) not in {"", course.fingerprint}:
-                return Proof(str(node.ready))
-        case "tcp" | "exec":
-            if not course.probing and now >= course.again:
-                course.probing = True
-                machine.probe(node.name, node.ready.kind, what, course.setting)
-    return None
-
-
-def _printed(node: Node, machine: Machine, course: _Course) -> bool:
-    """Whether what this start wrote to its log holds the line that means ready.
-
-    A line that has no end yet counts when nothing was added since the last look: ``$`` must not match the middle of one
-    that is being written.
-    """
-    import re
-
-    pattern = re.compile(node.ready.what, re.MULTILINE)
-    while data := machine.log_more(node.name, _LOG_CHUNK):
-        course.log = _whole_lines(course.log) + data
-        whole, newline, _ = course.log.rpartition(b"\n")
-        if newline and pattern.search(whole.decode("utf-8", "replace")):
-            return True
-        if len(data) < _LOG_CHUNK:
-            return False
-    return pattern.search(course.log.decode("utf-8", "replace")) is not None
-
-
-def _whole_lines(log: bytes) -> bytes:
-    """The end of what was printed that a match may still begin in; ``^`` must not match where it is cut."""
-    return log if len(log) <= _LOG_WINDOW else log[-_LOG_WINDOW:].partition(b"\n")[2]
+    def late(self) -> Disproof:
+        node = self._node
+        if self._probing and not self._why:  # an answer that an earlier one gave says more
+            printed = self._machine.probe_says(node.name)
+            self._why = f"its probe did not end; it last said: {printed}" if printed else ""
+        if self._status:
+            what = f"it last said: {self.said}"
+        elif self._why or self.executed is None:
+            what = self._why or "it did not even execute its program"
+        else:
+            what = KINDS[node.ready.kind].never
+        seconds = f"{round(self.deadline - self._began, 1):g}s"
+        why = f"not ready after {seconds} (ready = {node.ready}): {what}"
+        return Disproof(why, said=self._status, waits=self._waits)
 
 
 def _setting(node: Node, proc: Proc, token: str) -> Launch:
@@ -274,61 +297,9 @@ def _setting(node: Node, proc: Proc, token: str) -> Launch:
     return Launch(argv=(), env=env, logfile=node.logfile, workdir=node.workdir, uid=node.uid, gid=node.gid)
 
 
-def _heard(node: Node, proc: Proc, course: _Course, happening: Happening, now: float) -> Verdict | None:
-    match happening:
-        case Executed():
-            course.executed = now
-        case LaunchFailed(_, why, hint, _):
-            return Disproof(why, ended=True, launched=False, hint=hint)
-        case Ended(_, ended, status) if ended == proc:
-            return Disproof(end_text(status) + (f" ({course.said})" if course.said else ""), status, ended=True)
-        case Notified(_, fields):
-            return _notified(node, course, fields, now)
-        case Probed(_, ok, why):
-            if ok:
-                return Proof(str(node.ready), why)
-            course.probing, course.why, course.again = False, why, now + course.interval
-    return None
-
-
-def _notified(node: Node, course: _Course, fields: Mapping[str, str], now: float) -> Verdict | None:
-    if "STATUS" in fields:
-        course.status, course.waits = fields["STATUS"], fields.get(NOTIFY_WAITS, "")
-    course.unheard = None  # a node that speaks now will say READY, too
-    code = _number(fields.get("ERRNO", ""))
-    if code:
-        course.why = os.strerror(min(code, 1 << 16))
-    extend = _number(fields.get("EXTEND_TIMEOUT_USEC", ""))
-    if extend:
-        course.deadline = max(course.deadline, now + extend / 1e6)
-    if fields.get("READY") == "1" and node.ready.kind == "notify":
-        return Proof("notify", course.status)
-    return None
-
-
 def _number(text: str) -> int:
     """A number that another program wrote; 0 if it is none."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else 0
-
-
-def _late(node: Node, course: _Course) -> str:
-    seconds = f"{round(course.deadline - course.began, 1):g}s"
-    if course.status:
-        what = f"it last said: {course.said}"
-    elif course.why:
-        what = course.why
-    elif course.executed is None:
-        what = "it did not even execute its program"
-    else:
-        what = _NEVER.get(node.ready.kind, "its probe did not end")
-    return f"not ready after {seconds} (ready = {node.ready}): {what}"
-
-
-_NEVER = {
-    "notify": "it sent nothing to NOTIFY_SOCKET",
-    "log": "no line that it wrote to its log matches",
-    "file": "nothing was made or written there since it started",
-}
 
 
 def end_text(status: int | None) -> str:

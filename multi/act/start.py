@@ -107,7 +107,7 @@ class Start:
                     yield _unprepared(node, outcome)
                     return False
             there = ready.baseline(self._tried, machine)
-            at_once = self._tried.ready.kind == "alive" and self._tried.startsecs == 0
+            at_once = self._tried.ready.sign == "life" and self._tried.startsecs == 0
             phase = records.UP if at_once else records.STARTING
             record = replace(self._history(), proc=outcome.proc, token=token, phase=phase, extra=there.encoded())
             yield from self._journal.save(record, outcome.proc.pid)
@@ -128,12 +128,12 @@ class Start:
         with suppress(MachineError):  # it runs already; only a probe that is a command may miss them
             self._read_env_files()
         node, record = self._tried, self._journal.record
-        if node.ready.kind == "notify":
+        if node.ready.sign == "word":
             listen(node.name, record.token if record is not None else "", machine)
         there = ready.recalled(node, record.extra if record is not None else {}, machine)
         machine.watch(node.name, proc)
         began = machine.now()
-        if node.ready.kind == "notify" and record is not None:
+        if node.ready.sign == "word" and record is not None:
             # From here on it is heard; what it said before may lie in its file.
             there = replace(there, word=observe.word(node, record, machine))
         return (yield from self._await_proof(proc, token, began, there, executed=True))
@@ -204,7 +204,7 @@ class Start:
 
     def _environment(self, token: str) -> tuple[tuple[str, str | None], ...]:
         # A NOTIFY_SOCKET of our own caller is not the node's: its READY would be taken for ours.
-        notify = self._machine.notify_address(self._name, token) if self._tried.ready.kind == "notify" else None
+        notify = self._machine.notify_address(self._name, token) if self._tried.ready.sign == "word" else None
         return (
             ("WATCHDOG_USEC", None),  # our caller's, too: it is for us to answer
             ("WATCHDOG_PID", None),

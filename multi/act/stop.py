@@ -50,7 +50,7 @@ class Stop:
         """Walk the schedule until the tree is gone. `whole` sends every signal to the whole tree."""
         node, machine, proc = self.journal.node, self.machine, self.main
         machine.watch(node.name, proc)
-        if node.ready.kind == "notify" and self.token:
+        if node.ready.sign == "word" and self.token:
             listen(node.name, self.token, machine)  # for STOPPING=1 and what else it says of its end
         yield from self._look()
         began = machine.now()

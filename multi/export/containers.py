@@ -11,6 +11,7 @@ from multi.errors import UsageError
 from multi.export import form
 from multi.export.form import Form, Order
 from multi.model.node import Node
+from multi.model.proof import address
 from multi.model.schedule import signal_name
 
 _LONGEST_LABEL = 63  # RFC 1123
@@ -104,7 +105,7 @@ def _deployment(order: Order, name: str, node: Node) -> str:
     signal = signal_name(node.stop.first)
     if signal != "TERM":
         remarks.append(f"Kubernetes sends TERM, unless the image has a STOPSIGNAL; this node wants {signal}.")
-    if node.ready.kind == "tcp":
+    if node.ready.port:
         remarks.append("the probe connects to the pod's own address: listen there, not on localhost alone")
     return "".join(f"# {remark}\n" for remark in remarks) + _yaml(node, deployment, indent=2) + "\n"
 
@@ -135,16 +136,12 @@ def _expanded(text: str) -> str:
 
 
 def _probe(node: Node) -> Mapping[str, object] | None:
-    what = node.ready.what
-    match node.ready.kind:
-        case "tcp":
-            return {"tcpSocket": {"port": int(what.rpartition(":")[2])}}
-        case "file":
-            command = ["test", "-e", what]
-        case "exec":
-            command = shlex.split(what)
-        case _:
-            return None
+    ready = node.ready
+    if ready.port:
+        return {"tcpSocket": {"port": address(ready.port)[1]}}
+    if not ready.path and not ready.command:
+        return None
+    command = ["test", "-e", ready.path] if ready.path else shlex.split(ready.command)
     return {"exec": {"command": [_expanded(word) for word in command]}}
 
 

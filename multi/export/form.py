@@ -104,7 +104,7 @@ def comments(order: Order, node: Node, *missing: str, proof: bool = False, kille
     between = any(stage.signum != KILL for stage in node.stop.stages[1:])
     if between or (killed and not kills(node) and stop_seconds(node) != FOREVER):
         found.append(f"of the stop schedule {node.stop} only the first signal and KILL can be said here")
-    if not proof and node.ready.kind != "alive":
+    if not proof and node.ready.sign != "life":
         found.append(f"ready = {node.ready} is not waited for here")
     if node.env_read:
         variables = " ".join(name for name, _ in node.env_read)

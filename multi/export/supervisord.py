@@ -60,7 +60,7 @@ def _start_seconds(node: Node) -> int:
 
     A worker that has a proof of its own may take its time to fail.
     """
-    return max(1 if node.ready.kind == "alive" else 10, math.ceil(node.startsecs))
+    return max(1 if node.ready.sign == "life" else 10, math.ceil(node.startsecs))
 
 
 def _command(node: Node, argv: Sequence[str]) -> str:

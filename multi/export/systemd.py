@@ -17,7 +17,7 @@ def _systemd(order: Order) -> Mapping[str, str]:
 
 
 def _unit(order: Order, node: Node) -> str:
-    notify = node.ready.kind == "notify"
+    notify = node.ready.sign == "word"
     remarks = form.comments(order, node, proof=notify, killed=False)
     lines = [
         "[Unit]",

@@ -63,7 +63,7 @@ def settings(node: Node) -> _Flags:
         if name == "env":
             value = tuple(pair for pair in node.env if pair[0] not in read)
         texts = flag_values(to_toml(setting, value))
-        if setting.kind in {"path", "paths"} or (name == "ready" and node.ready.kind == "file"):
+        if setting.kind in {"path", "paths"} or (name == "ready" and node.ready.path):
             texts = tuple(map(literal_path, texts))
         elif name == "ready":
             texts = tuple(map(literal, texts))

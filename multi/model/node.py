@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from multi.model.proof import KINDS
 from multi.model.schedule import Schedule
 from multi.value import dataclass
-
-# The kinds of proof that a started node works, and what is said with each.
-PROOFS = {"alive": "", "notify": "", "log": "REGEX", "tcp": "[HOST:]PORT", "file": "PATH", "exec": "COMMAND"}
-PROOF_FORMS = tuple(f"{kind}:{what}" if what else kind for kind, what in PROOFS.items())
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """How a started node proves that it works: a `kind` of `PROOFS`, with the regex, address, path or command."""
+    """How a started node proves that it works.
+
+    `kind` is a row of `multi.model.proof`; `what` is the argument that belongs to it, empty for a kind without one.
+    """
 
     kind: str = "alive"
     what: str = ""
@@ -26,6 +26,26 @@ class Ready:
     def __str__(self) -> str:
         """The notation of the setting: ``alive``, ``tcp:127.0.0.1:80``."""
         return f"{self.kind}:{self.what}" if self.what else self.kind
+
+    @property
+    def sign(self) -> str:
+        """What shows that the node is ready, see `multi.model.proof.Kind`."""
+        return KINDS[self.kind].sign
+
+    @property
+    def path(self) -> str:
+        """The path, empty for a kind without one."""
+        return self.what if KINDS[self.kind].argument == "PATH" else ""
+
+    @property
+    def command(self) -> str:
+        """The shell-quoted command, empty for a kind without one."""
+        return self.what if KINDS[self.kind].argument == "COMMAND" else ""
+
+    @property
+    def port(self) -> str:
+        """``HOST:PORT`` of the TCP port that the node is to have, empty for a kind without one."""
+        return self.what if KINDS[self.kind].listens else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ def look_at(node: Node, processes: ProcessTable, machine: Machine) -> Observatio
     named = [pid] if isinstance(pid, int) and pid > 1 else []
     main = [] if record is None or record.proc is None else [record.proc.pid]
     notify = None
-    if record is not None and record.phase == records.STARTING and record.node.ready.kind == "notify":
+    if record is not None and record.phase == records.STARTING and record.node.ready.sign == "word":
         notify = machine.read(node.notifyfile, records.NOTIFY_LIMIT)  # it may have said READY while no `multi` listened
     uid = _uid_of(node, machine)
     owners = {file.uid for file in (pidfile, found.file) if isinstance(file, File)} - {0, me.uid, uid}

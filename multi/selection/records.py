@@ -263,10 +263,10 @@ def _with_fallbacks(words: Words, selection: Selection) -> Selection:
     """
     fallbacks: dict[str, Fallback] = {}
     for node in selection.nodes:
-        if node.ready.kind == "log" and not node.logs_to_file:
+        if node.ready.sign == "line" and not node.logs_to_file:
             note = f"its log is {node.logfile}, which cannot be read again, so OK only means that it stayed alive"
             fallbacks[node.name] = Fallback(Ready(), _FALLBACK_SECONDS, note)
-        if node.ready.kind != "notify":
+        if node.ready.sign != "word":
             continue
         try:
             preset = words.preset(node.preset)

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from multi.model import schedule
-from multi.model.node import PROOF_FORMS, Ready
+from multi.model.node import Ready
+from multi.model.proof import NOTATIONS
 from multi.value import dataclass
 
 
@@ -98,8 +99,7 @@ SETTINGS: Mapping[str, Setting] = _table(
             help="`mixed`: the main process is stopped by the schedule, then what is left of its tree is killed; "
                  "`process`: the main process only"),
     Setting("ready", ("--ready",), "ready", "PROOF", '"tcp:8000"', default=Ready(), field="ready",
-            help=f"how a started node proves that it works: {', '.join(f'`{form}`' for form in PROOF_FORMS)}; `notify` "
-                 "is sd_notify(3)"),
+            help=f"how a started node proves that it works: {', '.join(f'`{each}`' for each in NOTATIONS)}"),
     Setting("ready_timeout", ("--ready-timeout",), "seconds", "SECONDS", "60", default=60.0, field="ready_timeout",
             help="how long a started node may take to prove it"),
     Setting("startsecs", ("--startsecs",), "seconds", "SECONDS", "1", default=1.0, field="startsecs",

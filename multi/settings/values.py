@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from multi.errors import ConfigError, MultiError, UsageError
-from multi.model import schedule
-from multi.model.node import PROOF_FORMS, PROOFS, Ready
+from multi.model import proof, schedule
+from multi.model.node import Ready
 from multi.settings.table import Setting
 from multi.text import nearest, quoted, seconds_in
 
@@ -30,7 +30,6 @@ LIMITS = (
     "NPROC", "NPTS", "RSS", "RTPRIO", "RTTIME", "SBSIZE", "SIGPENDING", "STACK", "SWAP", "VMEM",
 )
 # fmt: on
-_PROOFS = f"it can be {', '.join(PROOF_FORMS)}"
 
 
 class _BadValueError(MultiError):
@@ -337,51 +336,11 @@ def _choice(setting: Setting, value: object) -> str:
 
 def _ready(_: Setting, value: object) -> Ready:
     if not isinstance(value, str):
-        raise _BadValueError(f"is {_typename(value)}, not a proof of readiness", _PROOFS)
-    kind, colon, what = _checked(value).partition(":")
-    if kind not in PROOFS:
-        raise _BadValueError(f"{quoted(value)} is not a proof of readiness", _PROOFS)
-    if colon and not PROOFS[kind]:
-        raise _BadValueError(f"{quoted(value)} says too much", f"write just {kind}")
-    match kind:
-        case "log":
-            _regex(what)
-        case "tcp":
-            what = _address(what)
-        case "file":
-            if not what:
-                raise _BadValueError("file: needs a path", "write it like file:/run/%n.ready")
-        case "exec":
-            if not _split(what):
-                raise _BadValueError("exec: needs a command", "write it like exec:'curl -fs localhost:8000'")
-    return Ready(kind, what)
-
-
-def _regex(pattern: str) -> None:
-    import re
-    import warnings
-
-    if not pattern:
-        raise _BadValueError("log: needs a regular expression", "write it like 'log:ready to serve'")
+        raise _BadValueError(f"is {_typename(value)}, not a proof of readiness", proof.SUGGESTION)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a pattern that a later Python may read in another way is valid today
-            re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise _BadValueError(
-            f"{quoted(pattern)} is not a regular expression: {error}", "put a backslash before a special character"
-        ) from None
-
-
-def _address(what: str) -> str:
-    """``8000`` -> ``127.0.0.1:8000``; a host, or ``[::1]``, may stand before the port."""
-    host, colon, port_text = what.rpartition(":")
-    port = _whole(port_text)
-    if port is None or not 0 < port <= 65535 or (colon and not host):  # noqa: PLR2004 -- the last port there is
-        raise _BadValueError(f"{quoted('tcp:' + what)} names no port", "write it like tcp:8000 or tcp:10.0.0.1:8000")
-    if ":" in host and not (host.startswith("[") and host.endswith("]")):
-        raise _BadValueError(f"{quoted('tcp:' + what)} names no host", "write an IPv6 address like tcp:[::1]:8000")
-    return f"{host or '127.0.0.1'}:{port}"
+        return Ready(*proof.parse(_checked(value)))
+    except MultiError as error:
+        raise _BadValueError(error.why, error.hint) from None
 
 
 def _limit_text(number: int) -> str:

@@ -7,28 +7,29 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
+from multi.model import proof
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from multi.model.process import Proc
 
-    Is = Callable[[Proc], bool]
-
 _LISTENS = "0A"  # TCP_LISTEN, include/net/tcp_states.h
+_NOBODYS = "socket:[0]"  # a socket that no file is open for is the kernel's own
 _MAPPED = b"\0" * 10 + b"\xff\xff"  # an address of IPv4 as one of IPv6
 _LOOPBACK_4, _LOOPBACK_6 = (4, 127), bytes(15) + b"\x01"  # 127.0.0.0/8 by its length and first byte, and ::1
 _AT_ONCE = 0.25  # seconds in which a port of this machine accepts or refuses; more only where it is overrun
 
 
-def whose(procs: Sequence[Proc], at: tuple[str, int], same: Is, *, procfs: bool) -> str:
+def whose(procs: Sequence[Proc], at: tuple[str, int], same: Callable[[Proc], bool], *, procfs: bool) -> str:
     """See `Machine.listens`. `same` tells whether a pid still is that process."""
-    host, port = at[0].partition("%")[0], at[1]
-    address = _packed(host)
+    address, port = _packed(at[0]), at[1]
     if not _is_here(address):
         return "away"
-    answers = _by_proc(procs, address, port) if procfs else _by_psutil(procs, address, port)
+    sockets = _listening(address, port) if procfs else set()
     found = "no"
-    for proc, answer in answers:
+    for proc in procs:
+        answer = _by_proc(proc.pid, sockets) if procfs else _by_psutil(proc.pid, address, port)
         if answer == "yes" and same(proc):
             return "yes"
         if answer == "unknown":
@@ -38,14 +39,13 @@ def whose(procs: Sequence[Proc], at: tuple[str, int], same: Is, *, procfs: bool)
 
 def taken(what: str) -> bool:
     """See `Machine.taken`."""
-    host, _, port = what.rpartition(":")
-    host = host.strip("[]") or "127.0.0.1"
+    host, port = proof.address(what)
     for one in ("127.0.0.1", "::1") if host == "localhost" else (host,):
         try:
             (family, kind, protocol, _, address), *_ = socket.getaddrinfo(
-                one, int(port), type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+                one, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
             )
-            if not _is_here(_packed(one.partition("%")[0])):
+            if not _is_here(_packed(one)):
                 continue
             with socket.socket(family, kind, protocol) as client:
                 client.settimeout(_AT_ONCE)
@@ -60,8 +60,8 @@ def taken(what: str) -> bool:
 
 
 def _packed(host: str) -> bytes:
-    """The address as the kernel has it, in network order."""
-    packed = socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+    """The address as the kernel has it, in network order, without its zone."""
+    packed = socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host.partition("%")[0])
     return packed.removeprefix(_MAPPED)
 
 
@@ -71,27 +71,18 @@ def _is_here(address: bytes) -> bool:
         return True
     import psutil
 
-    for interface in psutil.net_if_addrs().values():
-        for own in interface:
-            if own.family in {socket.AF_INET, socket.AF_INET6} and _packed(own.address.partition("%")[0]) == address:
-                return True
-    return False
+    families = {socket.AF_INET, socket.AF_INET6}
+    found = (own for interface in psutil.net_if_addrs().values() for own in interface if own.family in families)
+    return any(_packed(own.address) == address for own in found)
 
 
-def _by_proc(procs: Sequence[Proc], address: bytes, port: int) -> Iterator[tuple[Proc, str]]:
-    """What each process has to do with the sockets that such a connection goes to.
+def _by_proc(pid: int, sockets: set[str]) -> str:
+    """Whether the process has one of the sockets that such a connection goes to.
 
     Nobody in this network namespace listens where the kernel hands a connection on to another one (NAT).
     """
-    try:
-        sockets = _listening(address, port)
-    except OSError:
-        sockets = set()
-    for proc in procs:
-        yield proc, _holds(proc.pid, sockets) if sockets else "unknown"
-
-
-def _holds(pid: int, sockets: set[str]) -> str:
+    if not sockets:
+        return "unknown"
     directory = f"/proc/{pid}/fd"
     try:
         numbers = os.listdir(directory)
@@ -105,34 +96,22 @@ def _holds(pid: int, sockets: set[str]) -> str:
                 return "yes"
         except OSError:
             continue
-    # One whose first thread has ended shows none. What no file is open for is the kernel's own.
-    return "unknown" if not numbers or _NOBODYS in sockets else "no"
-
-
-_NOBODYS = "socket:[0]"
+    return "unknown" if not numbers or _NOBODYS in sockets else "no"  # one whose first thread has ended shows none
 
 
 def _listening(address: bytes, port: int) -> set[str]:
-    """The sockets that a connection to this address goes to: the kernel prefers the one that names it. May raise."""
-    four = len(address) == 4  # noqa: PLR2004 -- the bytes of an address of IPv4
-    wanted = [("tcp", address), ("tcp6", _MAPPED + address)] if four else [("tcp6", address)]
-    wanted += [("tcp", bytes(4)), ("tcp6", bytes(16))] if four else [("tcp6", bytes(16))]
-    tables = {name: dict(_table(name, port)) for name in {name for name, _ in wanted}}
-    for name, where in wanted:
-        found = tables[name].get(_shown(where))
-        if found:
-            return found
-    return set()
+    """The sockets that a connection to this address goes to: the kernel prefers the one that names it."""
+    wanted = [("tcp6", address), ("tcp6", bytes(16))]
+    if len(address) == 4:  # noqa: PLR2004 -- the bytes of an address of IPv4
+        wanted = [("tcp", address), ("tcp6", _MAPPED + address), ("tcp", bytes(4)), ("tcp6", bytes(16))]
+    return next((found for name, where in wanted if (found := _listed(name, where, port))), set())
 
 
-def _shown(address: bytes) -> str:
-    """As /proc/net has it: words of 32 bits, each a number of this machine's own byte order."""
-    return "".join(f"{word:08X}" for word in struct.unpack(f"={len(address) // 4}I", address))
-
-
-def _table(name: str, port: int) -> Iterable[tuple[str, set[str]]]:
-    """The addresses at which somebody listens on this port, each with its sockets. Listeners stand first there."""
-    found: dict[str, set[str]] = {}
+def _listed(name: str, address: bytes, port: int) -> set[str]:
+    """The sockets that listen at this address and port. Listeners stand first in the kernel's table."""
+    # Words of 32 bits, each a number of this machine's own byte order.
+    shown = "".join(f"{word:08X}" for word in struct.unpack(f"={len(address) // 4}I", address)) + f":{port:04X}"
+    found: set[str] = set()
     try:
         with open(f"/proc/net/{name}", encoding="ascii") as file:
             next(file, "")
@@ -140,29 +119,23 @@ def _table(name: str, port: int) -> Iterable[tuple[str, set[str]]]:
                 fields = line.split()
                 if fields[3] != _LISTENS:
                     break
-                where, _, number = fields[1].partition(":")
-                if int(number, 16) == port:
-                    found.setdefault(where, set()).add(f"socket:[{fields[9]}]")
-    except FileNotFoundError:
-        if name == "tcp":
-            raise
-    return found.items()
+                if fields[1] == shown:
+                    found.add(f"socket:[{fields[9]}]")
+    except OSError:
+        return set()  # as where the kernel has no IPv6
+    return found
 
 
-def _by_psutil(procs: Sequence[Proc], address: bytes, port: int) -> Iterator[tuple[Proc, str]]:
+def _by_psutil(pid: int, address: bytes, port: int) -> str:
     import psutil
 
-    for proc in procs:
-        try:
-            process = psutil.Process(proc.pid)
-            look = process.net_connections if hasattr(process, "net_connections") else process.connections  # before 6.0
-            sockets = look(kind="tcp")
-        except psutil.NoSuchProcess:
-            yield proc, "no"
-            continue
-        except psutil.Error:
-            yield proc, "unknown"
-            continue
-        listening = (one.laddr for one in sockets if one.status == psutil.CONN_LISTEN)
-        here = any(where.port == port and _packed(where.ip) in {address, bytes(4), bytes(16)} for where in listening)
-        yield proc, "yes" if here else "no"
+    try:
+        process = psutil.Process(pid)
+        look = process.net_connections if hasattr(process, "net_connections") else process.connections  # before 6.0
+        listening = [one.laddr for one in look(kind="tcp") if one.status == psutil.CONN_LISTEN]
+    except psutil.NoSuchProcess:
+        return "no"
+    except psutil.Error:
+        return "unknown"
+    ours = {address, bytes(4), bytes(16)}
+    return "yes" if any(where.port == port and _packed(where.ip) in ours for where in listening) else "no"

@@ -50,8 +50,8 @@ def expand(  # noqa: PLR0913 -- the stage's inputs, each a value of its own
 
     `presets` finds a preset by name, `load` reads an env file where the command with these `traits` needs variables.
     With `strict` a scope that no node has is an error instead of a warning. In the `foreground` a log that nobody named
-    is where our own output goes. `recorded` is true when the names are from records, which say where the nodes' files
-    are: then it is no error that the pidfile said now would be one file for two of them. Raises `MultiError`.
+    is where our own output goes. `recorded` names have their own files, so one pidfile said now for two of them is no
+    error. Raises `MultiError`.
     """
     wanted = names.names(spec, config, here.hostname)
     if not wanted:
@@ -238,8 +238,8 @@ class _Maker:
         return home + slash + rest
 
     def _ready(self, ready: Ready) -> Ready:
-        if ready.kind == "file":
-            return Ready(ready.kind, self._opened(ready.what, "--ready"))
+        if ready.path:
+            return Ready(ready.kind, self._opened(ready.path, "--ready"))
         return Ready(ready.kind, self._filled(ready.what, "--ready"))
 
     def _command(self, log: str, passthrough: Sequence[str], *, starts: bool) -> Command:

@@ -1,8 +1,12 @@
-"""Only `decide` chooses by a command's name or by an observed state, and each part of the package is small."""
+"""Only `decide` chooses: nobody else goes by a command's name, by what was observed, or by the kind of a proof.
+
+Each part of the package is small.
+"""
 
 from __future__ import annotations
 
 import ast
+import pkgutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +15,9 @@ from typing import get_args
 import multi
 from multi import decide
 from multi.cli import commands
-from multi.model import request
+from multi.model import proof, request
 from multi.model.state import State
+from multi.system import probes
 
 PACKAGE = Path(multi.__file__).parent
 COMMANDS = frozenset({*request.TRAITS, *request.ALIASES})
@@ -138,3 +143,31 @@ def test_what_is_long() -> None:
     cases = "".join(f"\n        case {number}:\n            return 1" for number in range(FUNCTION_LINES))
     assert long_parts(f"def f(x):\n    '''Table.'''\n    match x:{cases}\n") == []
     assert long_parts(f"def f(x):\n    y = x\n    match y:{cases}\n") != []
+
+
+def by_kind(node: ast.AST) -> bool:
+    """Whether something is chosen by the kind of a proof."""
+    match node:
+        case ast.Compare():
+            return "ready.kind" in ast.unparse(node)
+        case ast.Match(subject, _):
+            return ast.unparse(subject).endswith("ready.kind")
+        case _:
+            return False
+
+
+def test_nobody_goes_by_the_kind_of_a_proof() -> None:
+    """A kind is a row, and what is special about it is a column, which others go by."""
+    assert not [path for path in modules() if any(map(by_kind, ast.walk(tree(path))))]
+
+
+def test_each_kind_of_probe_is_a_module() -> None:
+    """An answer is asked for by the module of the kind's name, and no module is without its row."""
+    asked = {name for name, kind in proof.KINDS.items() if kind.sign == "answer"}
+    assert {module.name for module in pkgutil.iter_modules(probes.__path__)} == asked
+
+
+def test_each_kind_of_proof_is_documented() -> None:
+    """The reference says what each one proves."""
+    page = (PACKAGE.parent / "docs" / "reference" / "readiness.md").read_text()
+    assert not [notation for notation in proof.NOTATIONS if f"| `{notation}` |" not in page]

@@ -25,7 +25,7 @@ COSTLY_NAMES = """
     uuid xml zipfile
 """
 PARSING_NAMES = """
-    api errors machine model model.node model.process model.request model.schedule model.state selection
+    api errors machine model model.node model.process model.proof model.request model.schedule model.state selection
     selection.words settings settings.config settings.presets settings.table settings.toml settings.values text value
     views words words.expand words.grammar words.merge words.names words.spec words.template
 """

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from multi.errors import ConfigError, MultiError, UsageError
 from multi.model.node import Node, Ready
+from multi.model.proof import SUGGESTION
 from multi.model.schedule import FOREVER, Schedule, Stage
 from multi.settings.table import BY_FIELD, BY_FLAG, SETTINGS
 from multi.settings.toml import Document
@@ -118,10 +119,7 @@ BAD = [
     (
         "ready",
         "yes",
-        (
-            "--ready: 'yes' is not a proof of readiness; "
-            "it can be alive, notify, log:REGEX, tcp:[HOST:]PORT, file:PATH, exec:COMMAND"
-        ),
+        f"--ready: 'yes' is not a proof of readiness; {SUGGESTION}",
     ),
     ("ready", "alive:x", "--ready: 'alive:x' says too much; write just alive"),
     (
@@ -206,10 +204,7 @@ TOML_BAD = [
     (
         "ready",
         80,
-        (
-            "m.toml:1: x: is an integer, not a proof of readiness; "
-            "it can be alive, notify, log:REGEX, tcp:[HOST:]PORT, file:PATH, exec:COMMAND"
-        ),
+        f"m.toml:1: x: is an integer, not a proof of readiness; {SUGGESTION}",
     ),
 ]
 

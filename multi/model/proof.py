@@ -1,0 +1,120 @@
+"""The kinds of proof that a node is ready: a row each. No other module names them.
+
+A kind whose sign is an answer is asked by the module of its name in `multi.system.probes`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from multi.errors import UsageError
+from multi.text import quoted
+from multi.value import dataclass
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_LOOPBACK = "127.0.0.1"  # the host of a port that is named alone
+_LAST_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One way to prove readiness.
+
+    `sign` is what shows it: that the node lives, a word of the node (sd_notify(3)), a line of its log, a path that is
+    made or written, or an answer to a probe. `argument` is what stands behind the colon, as help shows it; `read` makes
+    it final or raises `UsageError`. With `listens` it is the address of a TCP port, which a foreign process may have.
+    `never` says why a node is late that gave no sign.
+    """
+
+    sign: Literal["life", "word", "line", "path", "answer"]
+    argument: str = ""
+    read: Callable[[str, str], str] | None = None
+    listens: bool = False
+    never: str = "its probe did not end"
+
+
+def address(what: str) -> tuple[str, int]:
+    """Host, without brackets, and port of ``[HOST:]PORT``. Raises `ValueError` for a port that is no number."""
+    host, _, port = what.rpartition(":")
+    if not (port.isascii() and port.isdigit()):
+        raise ValueError(f"{quoted(port)} is not a port")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    return host or _LOOPBACK, int(port)
+
+
+def _regex(kind: str, what: str) -> str:
+    import re
+    import warnings
+
+    if not what:
+        raise UsageError(kind, f"{kind}: needs a regular expression", f"write it like '{kind}:ready to serve'")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a pattern that a later Python may read in another way is valid today
+            re.compile(what)
+    except (re.error, OverflowError, RecursionError) as error:
+        why = f"{quoted(what)} is not a regular expression: {error}"
+        raise UsageError(kind, why, "put a backslash before a special character") from None
+    return what
+
+
+def _address(kind: str, what: str) -> str:
+    word = quoted(f"{kind}:{what}")
+    try:
+        host, port = address(what)
+    except ValueError:
+        host, port = "", 0
+    if not 0 < port <= _LAST_PORT or what.rfind(":") == 0:
+        raise UsageError(kind, f"{word} names no port", f"write it like {kind}:8000 or {kind}:10.0.0.1:8000")
+    if ":" in host and not what.startswith(f"[{host}]"):
+        raise UsageError(kind, f"{word} names no host", f"write an IPv6 address like {kind}:[::1]:8000")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _path(kind: str, what: str) -> str:
+    if not what:
+        raise UsageError(kind, f"{kind}: needs a path", f"write it like {kind}:/run/%n.ready")
+    return what
+
+
+def _command(kind: str, what: str) -> str:
+    import shlex
+
+    try:
+        words = shlex.split(what)
+    except ValueError:
+        why = f"{quoted(what)} has a quote that is not closed"
+        raise UsageError(kind, why, "close it, or put a backslash before it") from None
+    if not words:
+        raise UsageError(kind, f"{kind}: needs a command", f"write it like {kind}:'curl -fs localhost:8000'")
+    return what
+
+
+# fmt: off
+KINDS: Mapping[str, Kind] = {
+    "alive": Kind("life"),
+    "notify": Kind("word", never="it sent nothing to NOTIFY_SOCKET"),
+    "log": Kind("line", "REGEX", _regex, never="no line that it wrote to its log matches"),
+    "tcp": Kind("answer", "[HOST:]PORT", _address, listens=True),
+    "file": Kind("path", "PATH", _path, never="nothing was made or written there since it started"),
+    "exec": Kind("answer", "COMMAND", _command),
+}
+# fmt: on
+NOTATIONS = tuple(f"{name}:{kind.argument}" if kind.argument else name for name, kind in KINDS.items())
+SUGGESTION = f"it can be {', '.join(NOTATIONS[:-1])} or {NOTATIONS[-1]}"
+
+
+def parse(text: str) -> tuple[str, str]:
+    """``"tcp:8000"`` -> kind ``tcp`` and argument ``127.0.0.1:8000``. Raises `UsageError`."""
+    name, colon, what = text.partition(":")
+    kind = KINDS.get(name)
+    if kind is None:
+        raise UsageError(text, f"{quoted(text)} is not a proof of readiness", SUGGESTION)
+    if kind.read is not None:
+        return name, kind.read(name, what)
+    if colon:
+        raise UsageError(text, f"{quoted(text)} says too much", f"write just {name}")
+    return name, ""

@@ -1,0 +1,141 @@
+"""``tcp:HOST:PORT``: a connection is accepted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+from multi.model.proof import address
+from multi.system import probes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from multi.machine import Launch
+
+    _Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+    _Addresses: TypeAlias = Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, _Address]]
+
+
+class Probe(probes.Probe):
+    """Connects to all addresses of a name at once: one that gives no answer must not hide another one that does."""
+
+    def __init__(self, of: probes.Probes, what: str, launch: Launch, say: probes.Say) -> None:
+        super().__init__(of, what, launch, say)
+        self._sockets: list[socket.socket] = []  # one for each address that has not answered yet
+        self._refusals: list[str] = []  # what the others have answered
+        self._lookup = -1  # a pipe that ends when the addresses of a name are known
+
+    def begin(self) -> None:
+        try:
+            host, port = address(self.what)
+            name = host.encode() if host.isascii() else host.encode("idna")
+            look_up = partial(socket.getaddrinfo, name, port, type=socket.SOCK_STREAM)
+            try:
+                addresses = look_up(flags=socket.AI_NUMERICHOST)
+            except socket.gaierror:
+                self._look_up(look_up)
+            else:
+                self._connect(addresses)
+        except (OSError, ValueError, RuntimeError) as error:  # it can be no name, or no descriptor or thread is left
+            self._refused(error)
+
+    def _look_up(self, look_up: Callable[[], _Addresses]) -> None:
+        """Ask for the addresses of a name in a thread: a DNS server that is slow must keep nobody else waiting.
+
+        The thread does nothing but getaddrinfo(3): it holds no lock that the launcher could miss after its fork, since
+        those of the C library are made anew there. It closes a pipe that is its own, so it may be late without harm.
+        """
+        from threading import Thread
+
+        listening, telling = os.pipe()
+        answers: list[_Addresses | OSError] = []
+
+        def ask() -> None:
+            try:
+                answers.append(look_up())
+            except OSError as error:
+                answers.append(error)
+            finally:
+                os.close(telling)
+
+        try:
+            Thread(target=ask, daemon=True, name=f"multi looks up {self.what}").start()
+        except RuntimeError:
+            os.close(listening)
+            os.close(telling)
+            raise
+        self._lookup = listening
+        self.poller.add(listening, partial(self._found, answers))
+
+    def _found(self, answers: Sequence[_Addresses | OSError]) -> None:
+        if not answers:
+            return
+        self._close_lookup()
+        if isinstance(answers[0], OSError):
+            self._refused(answers[0])
+        else:
+            self._connect(answers[0])
+
+    def _connect(self, addresses: _Addresses) -> None:
+        for family, kind, protocol, _, where in addresses:
+            try:
+                one = socket.socket(family, kind, protocol)
+            except OSError as error:  # the kernel has no such addresses, or no descriptor is left
+                self._refusals.append(_reason(error))
+                continue
+            one.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
+            code = one.connect_ex(where)
+            if code in {0, errno.EINPROGRESS}:
+                self._sockets.append(one)
+                self.poller.add(one.fileno(), partial(self._answered, one), select.POLLOUT)
+            else:
+                one.close()
+                self._refusals.append(os.strerror(code))
+        if not self._sockets:
+            self._refused()
+
+    def _answered(self, one: socket.socket) -> None:
+        code = one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code == 0:
+            try:
+                # Where nobody listens on a port that the kernel gives to clients, a client can meet itself.
+                if one.getsockname() != (at := one.getpeername()):
+                    self.say("", at[:2])
+                    return
+                code = errno.ECONNREFUSED
+            except OSError as error:  # it was accepted, and thrown out at once
+                code = error.errno or errno.ENOTCONN
+        self._close(one)
+        self._sockets.remove(one)
+        self._refusals.append(os.strerror(code))
+        if not self._sockets:
+            self._refused()
+
+    def _refused(self, error: Exception | None = None) -> None:
+        """No address is left to try, or none was found."""
+        reasons = [*self._refusals, *([] if error is None else [_reason(error)])]
+        self.say(f"{self.what}: {', '.join(dict.fromkeys(reasons))}", None)
+
+    def end(self) -> None:
+        self._close_lookup()
+        for one in self._sockets:
+            self._close(one)
+
+    def _close(self, one: socket.socket) -> None:
+        self.poller.drop(one.fileno())
+        one.close()
+
+    def _close_lookup(self) -> None:
+        if self._lookup >= 0:
+            self.poller.drop(self._lookup)
+            os.close(self._lookup)
+            self._lookup = -1
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
