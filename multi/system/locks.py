@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from multi.machine import Happening, Holder, Locked, MachineError
@@ -16,7 +17,7 @@ from multi.system.limits import HINTS
 from multi.value import dataclass
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable
 
     from multi.system.poll import Poller
     from multi.system.processes import Processes
@@ -33,9 +34,7 @@ class _Lock:
     user: str | None
     group: str | None
     held: bool = False
-    given_up: bool = False
-    arrived: bool = False  # the thread that waited for it has it, and nobody has heard of that yet
-    turn: AbstractContextManager[object] | None = None  # held to change the two above, once there is such a thread
+    give_up: Callable[[], None] | None = None
 
 
 class Locks:
@@ -47,8 +46,6 @@ class Locks:
         self._users = users
         self._processes = processes
         self._locks: dict[str, _Lock] = {}
-        self._arrived: list[tuple[str, _Lock]] = []  # written by the threads
-        poller.on_wake.append(self._hear_arrived)
 
     def lock(self, key: str, path: str, user: str | None, group: str | None) -> Holder | None:
         """Take the lock, or wait for it in the background."""
@@ -84,55 +81,45 @@ class Locks:
         return Holder() if born_later else Holder(text)
 
     def _wait_for(self, key: str, lock: _Lock) -> None:
-        """Let the kernel wake us: a thread sleeps in flock(2). It ends with the process at the latest."""
-        from threading import Lock, Thread
+        """Let the kernel wake us: a thread sleeps in flock(2).
 
-        wake = self._poller.wake_fd()
-        turn = lock.turn = Lock()
+        Its descriptor is its own, of the same open file. So it gives the lock back if nobody waits for it any more.
+        """
+        from multi.system import background
+
+        fd = -1
 
         def sleep_in_flock() -> None:
             try:
-                fcntl.flock(lock.fd, fcntl.LOCK_EX)
-            except OSError:
-                return
-            with turn:
-                if lock.given_up:
-                    os.close(lock.fd)
-                    return
-                lock.arrived = True
-                self._arrived.append((key, lock))
-                try:
-                    os.write(wake, b"l")
-                except OSError:
-                    return
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            finally:
+                os.close(fd)
 
+        name = f"multi waits for {lock.path}"
         try:
-            Thread(target=sleep_in_flock, daemon=True, name=f"multi waits for {lock.path}").start()
-        except RuntimeError as error:
-            del self._locks[key]
-            os.close(lock.fd)
-            code = errno.EAGAIN
+            fd = os.dup(lock.fd)
+            lock.give_up = background.begin(self._poller, name, sleep_in_flock, partial(self._arrived, key, lock))
+        except (OSError, RuntimeError) as error:
+            if fd >= 0:
+                os.close(fd)
+            self.release(key)
             why = "another multi has it, and no thread can be started to wait for it"
-            raise MachineError(f"cannot lock {lock.path}", why, HINTS[code], code) from error
+            raise MachineError(f"cannot lock {lock.path}", why, HINTS[errno.EAGAIN], errno.EAGAIN) from error
 
-    def _hear_arrived(self) -> None:
-        while self._arrived:
-            key, lock = self._arrived.pop(0)
-            if self._locks.get(key) is not lock:
-                continue  # it was given up since, and given back by that
-            if _is_current(lock.fd, lock.path):
-                lock.held = True
-                _sign(lock)
+    def _arrived(self, key: str, lock: _Lock, error: OSError | None) -> None:
+        if error is not None:
+            return  # the caller's time-out tells
+        if _is_current(lock.fd, lock.path):
+            lock.held = True
+            _sign(lock)
+            self._queue.append(Locked(key))
+            return
+        self.release(key)  # the file was replaced while we slept, so begin again with the new one
+        try:
+            if self.lock(key, lock.path, lock.user, lock.group) is None:
                 self._queue.append(Locked(key))
-                continue
-            # The file was replaced while we slept, so begin again with the new one.
-            os.close(lock.fd)
-            del self._locks[key]
-            try:
-                if self.lock(key, lock.path, lock.user, lock.group) is None:
-                    self._queue.append(Locked(key))
-            except MachineError:
-                continue  # its directory is gone; the caller's time-out tells
+        except MachineError:
+            return  # its directory is gone; the caller's time-out tells
 
     def holds(self, key: str) -> bool:
         """Whether the lock is ours and its file still the one at its path."""
@@ -142,15 +129,10 @@ class Locks:
     def release(self, key: str) -> None:
         """Give the lock back, or the wait for it up."""
         lock = self._locks.pop(key, None)
-        if lock is None:
-            return
-        if lock.held:
+        if lock is not None:
+            if lock.give_up is not None:
+                lock.give_up()
             os.close(lock.fd)  # closing the last descriptor of an open file gives its lock back, flock(2)
-        elif lock.turn is not None:
-            with lock.turn:
-                lock.given_up = True
-                if lock.arrived:
-                    os.close(lock.fd)  # else the thread that sleeps in flock does
 
     def close(self) -> None:
         for key in list(self._locks):
@@ -170,7 +152,8 @@ def _sign(lock: _Lock) -> None:
 def _open(path: str, owner: Owner | None) -> int:
     """Open or make a lock file. Raises `MachineError`.
 
-    Only its owner may read it: whoever can open a file can lock it, and so keep everybody else waiting.
+    Only its owner may read it: whoever can open a file can lock it, and so keep everybody else waiting. A file that
+    somebody planted is a link to one that we would write into, or a trap to wait in.
     """
     directory, base = files.split(path)
     users, groups = ((), ()) if owner is None else ((owner.uid,), (owner.gid,))
@@ -180,16 +163,20 @@ def _open(path: str, owner: Owner | None) -> int:
     except OSError as error:
         raise files.cannot("lock", path, error) from error
     found = os.fstat(fd)
-    why, hint = _cannot_be_ours(found), "look at it, and remove it"
-    if not why and found.st_uid not in {0, os.geteuid(), *users}:
+    hint = "look at it, and remove it"
+    if not stat.S_ISREG(found.st_mode):
+        why = "it is not a regular file"
+    elif found.st_nlink > 1:
+        why = "it has a second name, so another user may have linked it here"
+    elif found.st_uid not in {0, os.geteuid(), *users}:
         # Not to be removed: that user's multi may hold it just now.
         why = f"it belongs to uid {found.st_uid}"
         whose = trusted_path.user_name(found.st_uid)
         hint = f"run multi as {whose}, or as root" if os.geteuid() else f"give --uid {whose} if it is that user's node"
-    if why:
-        os.close(fd)
-        raise MachineError(f"cannot lock {path}", why, hint, errno.EPERM)
-    return fd
+    else:
+        return fd
+    os.close(fd)
+    raise MachineError(f"cannot lock {path}", why, hint, errno.EPERM)
 
 
 def _open_or_make(at: trusted_path.Directory, base: str, owner: Owner | None) -> int:
@@ -219,15 +206,6 @@ def _open_or_make(at: trusted_path.Directory, base: str, owner: Owner | None) ->
         return fd
 
 
-def _cannot_be_ours(found: os.stat_result) -> str:
-    """Why a lock file is one that somebody planted: a link to a file that we would write into, or a trap to wait in."""
-    if not stat.S_ISREG(found.st_mode):
-        return "it is not a regular file"
-    if found.st_nlink > 1:
-        return "it has a second name, so another user may have linked it here"
-    return ""
-
-
 def _take(fd: int) -> bool:
     """Take the lock of an open file if nobody holds it. Raises `OSError` where the file system has no locks.
 
@@ -244,7 +222,6 @@ def _take(fd: int) -> bool:
 def _is_current(fd: int, path: str) -> bool:
     """Whether `path` still names the file that `fd` has open."""
     try:
-        here, there = os.fstat(fd), os.stat(path, follow_symlinks=False)
+        return os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False))
     except OSError:
         return False
-    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)

@@ -28,7 +28,7 @@ class Probe(probes.Probe):
         super().__init__(of, what, launch, say)
         self._sockets: list[socket.socket] = []  # one for each address that has not answered yet
         self._refusals: list[str] = []  # what the others have answered
-        self._lookup = -1  # a pipe that ends when the addresses of a name are known
+        self._end_lookup: Callable[[], None] | None = None
 
     def begin(self) -> None:
         try:
@@ -48,38 +48,17 @@ class Probe(probes.Probe):
         """Ask for the addresses of a name in a thread: a DNS server that is slow must keep nobody else waiting.
 
         The thread does nothing but getaddrinfo(3): it holds no lock that the launcher could miss after its fork, since
-        those of the C library are made anew there. It closes a pipe that is its own, so it may be late without harm.
+        those of the C library are made anew there.
         """
-        from threading import Thread
+        from multi.system import background
 
-        listening, telling = os.pipe()
-        answers: list[_Addresses | OSError] = []
+        self._end_lookup = background.begin(self.poller, f"multi looks up {self.what}", look_up, self._found)
 
-        def ask() -> None:
-            try:
-                answers.append(look_up())
-            except OSError as error:
-                answers.append(error)
-            finally:
-                os.close(telling)
-
-        try:
-            Thread(target=ask, daemon=True, name=f"multi looks up {self.what}").start()
-        except RuntimeError:
-            os.close(listening)
-            os.close(telling)
-            raise
-        self._lookup = listening
-        self.poller.add(listening, partial(self._found, answers))
-
-    def _found(self, answers: Sequence[_Addresses | OSError]) -> None:
-        if not answers:
-            return
-        self._close_lookup()
-        if isinstance(answers[0], OSError):
-            self._refused(answers[0])
+    def _found(self, answer: _Addresses | OSError) -> None:
+        if isinstance(answer, OSError):
+            self._refused(answer)
         else:
-            self._connect(answers[0])
+            self._connect(answer)
 
     def _connect(self, addresses: _Addresses) -> None:
         for family, kind, protocol, _, where in addresses:
@@ -122,19 +101,14 @@ class Probe(probes.Probe):
         self.say(f"{self.what}: {', '.join(dict.fromkeys(reasons))}", None)
 
     def end(self) -> None:
-        self._close_lookup()
+        if self._end_lookup is not None:
+            self._end_lookup()
         for one in self._sockets:
             self._close(one)
 
     def _close(self, one: socket.socket) -> None:
         self.poller.drop(one.fileno())
         one.close()
-
-    def _close_lookup(self) -> None:
-        if self._lookup >= 0:
-            self.poller.drop(self._lookup)
-            os.close(self._lookup)
-            self._lookup = -1
 
 
 def _reason(error: Exception) -> str:
