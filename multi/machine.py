@@ -232,9 +232,6 @@ class Machine(LocalHost, Protocol):
     def listing(self, directory: str, suffix: str) -> tuple[str, ...]:
         """Absolute paths of the entries that end in `suffix`, sorted; empty when there is no such directory."""
 
-    def tail(self, path: str, offset: int, limit: int) -> bytes:
-        """The last `limit` bytes of what stands after `offset` in a log; empty when it cannot be read."""
-
     def fingerprint(self, path: str) -> str:
         """A word for what lies at a path, links followed; another one once it is made anew or written to, or empty."""
 
@@ -254,8 +251,12 @@ class Machine(LocalHost, Protocol):
 
     # Logs that others write, one for each key
 
-    def log_begin(self, key: str, path: str, limit: int) -> bytes:
-        """The last `limit` bytes at most; `log_more` goes on from there. A log that is not there yet is empty."""
+    def log_begin(self, key: str, path: str, limit: int, offset: int = 0) -> bytes:
+        """Begin to read a log for this key: the last `limit` bytes behind `offset`. One that is not there is empty.
+
+        One that ends before `offset` was truncated or replaced, so all of it stands behind. Raises `MachineError` for
+        one that is there and cannot be read.
+        """
 
     def log_more(self, key: str, limit: int) -> bytes:
         """What was added since, at most `limit` bytes; empty when nothing was, or the log was not begun.

@@ -112,10 +112,7 @@ def recalled(node: Node, extra: Mapping[str, str], machine: Machine) -> Baseline
     there = Baseline.decoded(extra)
     if node.ready.sign != "line":
         return there
-    size = machine.size(node.logfile)
-    # One that is shorter by now was truncated or replaced, so all of it is new.
-    fresh = size - there.offset if there.offset <= size else size
-    return replace(there, log=machine.log_begin(node.name, node.logfile, min(fresh, _LOG_MOST)))
+    return replace(there, log=machine.log_begin(node.name, node.logfile, _LOG_MOST, there.offset))
 
 
 def prove(  # noqa: PLR0913 -- what a proof depends on, each by its name

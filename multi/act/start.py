@@ -265,8 +265,11 @@ class Start:
     def _unready(self, proc: Proc, token: str, verdict: ready.Disproof, offset: int) -> Walk:
         """The start failed: stop what is left of it, keep on record why, show what it printed."""
         node, machine, journal = self._journal.node, self._machine, self._journal
-        text = machine.tail(node.logfile, offset, _TAIL_BYTES).decode("utf-8", "replace")
-        tail = tuple(printable(line) for line in text.splitlines()[-_TAIL_LINES:])
+        printed = b""
+        with suppress(MachineError):
+            printed = machine.log_begin(node.name, node.logfile, _TAIL_BYTES, offset)
+        lines = printed.decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]
+        tail = tuple(printable(line) for line in lines)
         log = node.logfile if verdict.launched else ""  # what never ran has said nothing there
         failed = Failed(node.name, proc.pid, _joined(verdict.why, verdict.hint), verdict.status, tail, log)
         if verdict.waits and not verdict.ended and self._request.traits.unattended:

@@ -162,7 +162,6 @@ class System(Local):
     read = staticmethod(files.read)
     listing = staticmethod(files.listing)
     size = staticmethod(files.size)
-    tail = staticmethod(files.tail)
     fingerprint = staticmethod(files.fingerprint)
     amend = staticmethod(files.amend)
     remove = staticmethod(files.remove)

@@ -36,7 +36,7 @@ _REFUSED = {
 
 def read(path: str, limit: int) -> File | Unreadable | None:
     """A regular file's content, no link followed, at most `limit` bytes; never blocks."""
-    directory, base = split(path)
+    directory, base = os.path.split(path)
     try:
         with trusted_path.open_directory(directory) as at:
             fd = os.open(at.name(base), READ, dir_fd=at.fd)
@@ -130,7 +130,7 @@ class _Round:
                     self._errors[number] = cannot("write", write.path, error)
 
     def _begin(self, number: int, write: FileWrite) -> None:
-        directory, base = split(write.path)
+        directory, base = os.path.split(write.path)
         if directory not in self._directories:
             self._directories[directory] = trusted_path.open_directory(directory)
         owner = self._owner_of(write.user, write.group)
@@ -141,12 +141,12 @@ class _Round:
         os.close(fd)
         if fd in self._unflushed:
             raise self._unflushed[fd]
-        directory, base = split(write.path)
+        directory, base = os.path.split(write.path)
         at = self._directories[directory]
         os.rename(at.name(_temporary(base)), at.name(base), src_dir_fd=at.fd, dst_dir_fd=at.fd)
 
     def _sync(self, _: int, write: FileWrite) -> None:
-        directory = split(write.path)[0]
+        directory = os.path.dirname(write.path)
         if directory not in self._synced:
             self._synced[directory] = _sync_directory(self._directories[directory])
         error = self._synced[directory]
@@ -165,17 +165,11 @@ class _Round:
             )
 
     def _clean_up(self, write: FileWrite) -> None:
-        directory, base = split(write.path)
+        directory, base = os.path.split(write.path)
         at = self._directories.get(directory)
         if at is not None:
             with suppress(OSError):  # it was never made, or the disk that refused it also refuses this
                 os.unlink(at.name(_temporary(base)), dir_fd=at.fd)
-
-
-def split(path: str) -> tuple[str, str]:
-    """Directory and name of an absolute path."""
-    directory, _, base = path.rpartition("/")
-    return directory or "/", base
 
 
 def _temporary(base: str) -> str:
@@ -252,7 +246,7 @@ def _sync_directory(at: trusted_path.Directory) -> OSError | None:
 
 def amend(path: str, old: bytes, new: bytes) -> None:
     """Change one byte where it stands, which is all or nothing without any flush; fine when `old` is not there."""
-    directory, base = split(path)
+    directory, base = os.path.split(path)
     try:
         with trusted_path.open_directory(directory) as at:
             fd = os.open(at.name(base), CHANGE, dir_fd=at.fd)
@@ -269,7 +263,7 @@ def amend(path: str, old: bytes, new: bytes) -> None:
 
 def remove(path: str) -> None:
     """Remove `path`; fine when it is not there."""
-    directory, base = split(path)
+    directory, base = os.path.split(path)
     try:
         with trusted_path.open_directory(directory) as at:
             os.unlink(at.name(base), dir_fd=at.fd)
@@ -316,25 +310,6 @@ def size(path: str) -> int:
     except OSError:
         return 0
     return found.st_size if stat.S_ISREG(found.st_mode) else 0
-
-
-def tail(path: str, offset: int, limit: int) -> bytes:
-    """The last `limit` bytes after `offset`; from the start when the file is shorter than `offset`."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            return b""
-        begin = offset if offset <= found.st_size else 0  # it was truncated meanwhile
-        begin = max(begin, found.st_size - limit)
-        return os.pread(fd, limit, begin)
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
 
 
 _DENIED = (

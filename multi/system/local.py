@@ -27,7 +27,6 @@ class Local:
     """The part of the machine that parsing and expanding ask."""
 
     def surroundings(self) -> Surroundings:
-        """Environment, directories, host and interpreter."""
         try:
             cwd = os.getcwd()
         except OSError:
@@ -44,47 +43,34 @@ class Local:
             home_of=_home_of,
         )
 
-    def user_name(self, uid: int) -> str:
-        """The login name of a user, or else the number."""
-        return trusted_path.user_name(uid)
+    user_name = staticmethod(trusted_path.user_name)
 
     def program(self, name: str, path: str) -> str:
         """Where a program is found by `path`; as it is when it is found nowhere."""
         return which(name, path) or name
 
     def load(self, path: str) -> bytes:
-        """A configuration file. Raises `OSError`, and `NotPermittedError` for one that root must not believe."""
-        return self._load(path, refuse=os.geteuid() == 0)
+        return self.peek(path, refuse=os.geteuid() == 0)
 
     def load_as(self, path: str, uid: int) -> bytes:
-        """A file that another user named. Where we are root, that user opens it. Raises `OSError`."""
         if os.geteuid() != 0:
-            return self._load(path, refuse=False)
-        import pwd
+            return self.peek(path)
+        from multi.system.users import Users
 
-        try:
-            user = pwd.getpwuid(uid)
-            gid, groups = user.pw_gid, os.getgrouplist(user.pw_name, user.pw_gid)
-        except KeyError:
-            gid, groups = uid, [uid]
+        _, gid, groups, *_ = Users().identity(str(uid), None)
         ours = os.getegid(), os.getgroups()
         # What decides is the effective user alone; the real one stays root's, so that user may not signal us meanwhile.
         os.setgroups(groups)
         try:
             os.setegid(gid)
             os.seteuid(uid)
-            return self._load(path, refuse=False)
+            return self.peek(path)
         finally:
             os.seteuid(0)
             os.setegid(ours[0])
             os.setgroups(ours[1])
 
-    def peek(self, path: str) -> bytes:
-        """A file that is believed in nothing but whether it speaks of us. Raises `OSError`."""
-        return self._load(path, refuse=False)
-
-    @staticmethod
-    def _load(path: str, *, refuse: bool) -> bytes:
+    def peek(self, path: str, *, refuse: bool = False) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         with open(fd, "rb") as file:
             found = os.fstat(fd)
@@ -96,7 +82,6 @@ class Local:
             return file.read()
 
     def find(self, pattern: str) -> Iterable[str]:
-        """The paths that match a pattern."""
         from glob import glob
 
         return glob(pattern)
@@ -113,7 +98,6 @@ class Local:
         return True
 
     def kind(self, path: str) -> str:
-        """What is at a path."""
         try:
             mode = os.stat(path).st_mode
         except OSError:
@@ -125,7 +109,6 @@ class Local:
         return "other"
 
     def cannot_create(self, path: str) -> str:
-        """Why a file could not be made there: the first thing in the way."""
         if os.path.isdir(path):
             return "is a directory"
         if os.path.exists(path):

@@ -155,7 +155,7 @@ def _open(path: str, owner: Owner | None) -> int:
     Only its owner may read it: whoever can open a file can lock it, and so keep everybody else waiting. A file that
     somebody planted is a link to one that we would write into, or a trap to wait in.
     """
-    directory, base = files.split(path)
+    directory, base = os.path.split(path)
     users, groups = ((), ()) if owner is None else ((owner.uid,), (owner.gid,))
     try:
         with trusted_path.open_directory(directory, users, groups) as at:

@@ -15,14 +15,14 @@ class Logs:
     def __init__(self) -> None:
         self._logs: dict[str, Log] = {}
 
-    def begin(self, key: str, path: str, limit: int) -> bytes:
+    def begin(self, key: str, path: str, limit: int, offset: int = 0) -> bytes:
+        """See `Machine.log_begin`."""
         self.release(key)
         log = self._logs[key] = Log(path)
-        return log.begin(limit)
+        return log.begin(limit, offset)
 
     def more(self, key: str, limit: int) -> bytes:
-        log = self._logs.get(key)
-        return b"" if log is None else log.more(limit)
+        return self._logs[key].more(limit) if key in self._logs else b""
 
     def release(self, key: str) -> None:
         log = self._logs.pop(key, None)
@@ -43,13 +43,13 @@ class Log:
         self._at = 0
         self._cut = False  # what was read last is a line without its end
 
-    def begin(self, limit: int) -> bytes:
-        """The last `limit` bytes at most; `more` goes on from there. Raises `MachineError`."""
+    def begin(self, limit: int, offset: int) -> bytes:
         try:
             if not self._open():
                 return b""
             size = os.fstat(self._fd).st_size
-            self._at = max(0, size - limit)
+            # One that is shorter by now was truncated or replaced, so all of it is new.
+            self._at = max(offset if offset <= size else 0, size - limit)
             return self._read(size - self._at)
         except OSError as error:
             why = "it is a socket" if error.errno == errno.ENXIO else error.strerror or str(error)
@@ -66,20 +66,16 @@ class Log:
         try:
             if self._fd < 0 and not self._open():
                 return b""
-            size = os.fstat(self._fd).st_size
-            if size < self._at:  # truncated, as by logrotate's copytruncate
-                return self._anew(limit)
-            if size == self._at and self._replaced() and self._open():
-                return self._anew(limit)
+            here = os.fstat(self._fd)
+            # Shorter than before: truncated, as by logrotate's copytruncate.
+            if here.st_size < self._at or (here.st_size == self._at and self._replaced(here) and self._open()):
+                self._at = 0
+                end = b"\n" if self._cut else b""
+                self._cut = False
+                return end + self._read(limit - len(end))
             return self._read(limit)
         except OSError:
             return b""  # it may not be read just now; a later look tells
-
-    def _anew(self, limit: int) -> bytes:
-        self._at = 0
-        end = b"\n" if self._cut else b""
-        self._cut = False
-        return end + self._read(limit - len(end))
 
     def _read(self, limit: int) -> bytes:
         data = os.pread(self._fd, limit, self._at)
@@ -92,14 +88,13 @@ class Log:
             os.close(self._fd)
             self._fd = -1
 
-    def _replaced(self) -> bool:
+    def _replaced(self, here: os.stat_result) -> bool:
         """Whether another file, with something in it, has the name by now."""
         try:
             there = os.stat(self._path)
         except OSError:
             return False  # moved away, and its successor is not made yet
-        here = os.fstat(self._fd)
-        return (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino) and there.st_size > 0
+        return there.st_size > 0 and not os.path.samestat(here, there)
 
     def _open(self) -> bool:
         """Open the file that has the name now; False when there is none. Raises `OSError`."""

@@ -685,24 +685,17 @@ class Fake:
         entry = self.world.files.get(path)
         return len(entry.data) if entry is not None and entry.kind == "file" else 0
 
-    def tail(self, path: str, offset: int, limit: int) -> bytes:
-        """The end of a log."""
-        entry = self.world.files.get(path)
-        if entry is None or entry.kind != "file":
-            return b""
-        begin = offset if offset <= len(entry.data) else 0
-        return entry.data[max(begin, len(entry.data) - limit) :][:limit]
-
     def fingerprint(self, path: str) -> str:
         """What lies at a path, as a word."""
         entry = self.world.files.get(path)
         return "" if entry is None else f"{entry.inode}:{entry.mtime}"
 
-    def log_begin(self, key: str, path: str, limit: int) -> bytes:
+    def log_begin(self, key: str, path: str, limit: int, offset: int = 0) -> bytes:
         """The end of a log, to go on from there."""
-        data = self.tail(path, 0, limit)
-        self._read[key] = path, self.size(path)
-        return data
+        size = self.size(path)
+        self._read[key] = path, size
+        begin = max(offset if offset <= size else 0, size - limit)
+        return self.world.files[path].data[begin:] if size else b""
 
     def log_more(self, key: str, limit: int) -> bytes:
         """What was added."""

@@ -389,7 +389,7 @@ def test_shut_gate(bench: Bench) -> None:
     ended = hear(machine, Ended)
     assert (ended.key, ended.proc) == (KEY, proc)
     assert is_gone(machine, proc)
-    assert machine.tail(f"{bench.run}/w1.log", 0, 100) == b""
+    assert machine.log_begin(KEY, f"{bench.run}/w1.log", 100) == b""
 
 
 def test_release_shuts_the_gate(bench: Bench) -> None:
@@ -400,7 +400,7 @@ def test_release_shuts_the_gate(bench: Bench) -> None:
     machine.release(KEY)
     eventually(machine, lambda: is_gone(machine, proc), "it is gone")
     nothing(machine)
-    assert machine.tail(f"{bench.run}/w1.log", 0, 100) == b""
+    assert machine.log_begin(KEY, f"{bench.run}/w1.log", 100) == b""
 
 
 def test_launch_of_what_is_not_there(bench: Bench) -> None:
@@ -489,7 +489,7 @@ def test_signal_before_the_gate(bench: Bench) -> None:
     assert hear(machine, Ended) == Ended(KEY, proc, -KILL)
     machine.open_gate(KEY)
     nothing(machine)
-    assert machine.tail(f"{bench.run}/w1.log", 0, 100) == b""
+    assert machine.log_begin(KEY, f"{bench.run}/w1.log", 100) == b""
 
 
 def test_signal_to_the_wrong_birth(bench: Bench) -> None:
@@ -819,11 +819,11 @@ def test_log(bench: Bench) -> None:
     """The end of a log, what stands behind an offset, and what was added since one looked."""
     machine = bench.machine
     path = bench.put("a.log", "file", b"one\ntwo\n")
-    assert machine.tail(path, 0, 100) == b"one\ntwo\n"
-    assert machine.tail(path, 4, 100) == b"two\n"
-    assert machine.tail(path, 0, 4) == b"two\n"
-    assert machine.tail(path, 99, 100) == b"one\ntwo\n"
-    assert machine.tail(f"{bench.run}/no.log", 0, 100) == b""
+    assert machine.log_begin(KEY, path, 100) == b"one\ntwo\n"
+    assert machine.log_begin(KEY, path, 100, 4) == b"two\n"
+    assert machine.log_begin(KEY, path, 4) == b"two\n"
+    assert machine.log_begin(KEY, path, 100, 99) == b"one\ntwo\n"
+    assert machine.log_begin(KEY, f"{bench.run}/no.log", 100) == b""
     assert machine.log_begin(KEY, path, 4) == b"two\n"
     assert machine.log_more(KEY, 100) == b""
     assert machine.log_more("w2@host", 100) == b""
@@ -831,7 +831,7 @@ def test_log(bench: Bench) -> None:
     assert machine.log_more("w2@host", 100) == b""
     proc = running(bench, "prints")
     log = f"{bench.run}/w1.log"
-    eventually(machine, lambda: machine.tail(log, 0, 100) == b"hello\n", "it prints")
+    eventually(machine, lambda: machine.log_begin(KEY, log, 100) == b"hello\n", "it prints")
     machine.signal(proc, KILL)
 
 

@@ -984,11 +984,11 @@ def test_logs_that_cannot_be_read() -> None:
         fake = world.fake()
         real = fake.log_begin
 
-        def log_begin(key: str, path: str, limit: int) -> bytes:
+        def log_begin(key: str, path: str, limit: int, offset: int = 0) -> bytes:
             number = int(path.removeprefix("/log/w").removesuffix(".log")) - 2
             if number >= 0 and errors[number]:
                 raise MachineError(f"cannot read {path}", "no", errno=errors[number])
-            return real(key, path, limit)
+            return real(key, path, limit, offset)
 
         fake.log_begin = log_begin  # type: ignore[method-assign]
         return run("logs", fake=fake)
