@@ -36,10 +36,12 @@ _REFUSED = {
 
 def read(path: str, limit: int) -> File | Unreadable | None:
     """A regular file's content, no link followed, at most `limit` bytes; never blocks."""
-    directory, base = os.path.split(path)
     try:
-        with trusted_path.open_directory(directory) as at:
-            fd = os.open(at.name(base), READ, dir_fd=at.fd)
+        fd = _open(path, READ)
+        try:
+            return _content(fd, limit)
+        finally:
+            os.close(fd)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -47,21 +49,17 @@ def read(path: str, limit: int) -> File | Unreadable | None:
             return Unreadable("it is a symbolic link")
         if error.errno == errno.ENXIO:
             return Unreadable("it is a socket")
-        return _unreadable(error)
-    try:
-        return _content(fd, limit)
-    except OSError as error:
-        return _unreadable(error)
-    finally:
-        os.close(fd)
+        # What cannot be read just now may well be sound: nobody must be told to remove it.
+        hint = error.hint if isinstance(error, trusted_path.UnsafeError) else ""
+        if error.errno in {errno.EACCES, errno.EPERM}:
+            hint = hint or "run multi as its owner, or as root"
+        return Unreadable(error.strerror or str(error), hint or _HINTS.get(error.errno or 0) or "check that disk")
 
 
-def _unreadable(error: OSError) -> Unreadable:
-    """What cannot be read just now may well be sound: nobody must be told to remove it."""
-    hint = error.hint if isinstance(error, trusted_path.UnsafeError) else ""
-    if error.errno in {errno.EACCES, errno.EPERM}:
-        hint = hint or "run multi as its owner, or as root"
-    return Unreadable(error.strerror or str(error), hint or _HINTS.get(error.errno or 0) or "check that disk")
+def _open(path: str, flags: int) -> int:
+    directory, base = os.path.split(path)
+    with trusted_path.open_directory(directory) as at:
+        return os.open(at.name(base), flags, dir_fd=at.fd)
 
 
 def _content(fd: int, limit: int) -> File | Unreadable:
@@ -246,10 +244,8 @@ def _sync_directory(at: trusted_path.Directory) -> OSError | None:
 
 def amend(path: str, old: bytes, new: bytes) -> None:
     """Change one byte where it stands, which is all or nothing without any flush; fine when `old` is not there."""
-    directory, base = os.path.split(path)
     try:
-        with trusted_path.open_directory(directory) as at:
-            fd = os.open(at.name(base), CHANGE, dir_fd=at.fd)
+        fd = _open(path, CHANGE)
         try:
             found = os.fstat(fd)
             position = os.pread(fd, found.st_size, 0).find(old) if found.st_nlink == 1 else -1

@@ -48,13 +48,20 @@ class Locks:
         self._locks: dict[str, _Lock] = {}
 
     def lock(self, key: str, path: str, user: str | None, group: str | None) -> Holder | None:
-        """Take the lock, or wait for it in the background."""
+        """Take the lock, or wait for it in the background.
+
+        It is the whole-file flock(2) that the package filelock takes too, so the two exclude each other. The package
+        itself stays outside: what it imports registers work to do in each forked child, which doubled the cost of one.
+        """
         owner = self._users.owner(user, group)
         while True:
             fd = _open(path, owner)
+            won = True
             try:
-                won = _take(fd)
-            except OSError as error:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                won = False
+            except OSError as error:  # the file system has no locks
                 os.close(fd)
                 raise files.cannot("lock", path, error) from error
             if not won or _is_current(fd, path):
@@ -204,19 +211,6 @@ def _open_or_make(at: trusted_path.Directory, base: str, owner: Owner | None) ->
             os.close(fd)
             raise
         return fd
-
-
-def _take(fd: int) -> bool:
-    """Take the lock of an open file if nobody holds it. Raises `OSError` where the file system has no locks.
-
-    It is the whole-file flock(2) that the package filelock takes too, so the two exclude each other. The package
-    itself stays outside: what it imports registers work to do in each forked child, which doubled the cost of one.
-    """
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _is_current(fd: int, path: str) -> bool:

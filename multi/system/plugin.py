@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
+from multi.system import files
 from multi.system.local import which
 
 _GROUP = "[celery.commands]"
@@ -60,19 +62,10 @@ def interpreter(program: str) -> str | None:
 def _installed_here() -> bool:
     """Look at the files alone: importlib.metadata costs more than the rest of a command."""
     for directory in sys.path:
-        try:
-            names = os.listdir(directory or ".")
-        except OSError:
-            continue
-        for name in names:
-            if name.startswith(("multi_supervisor-", "multi_supervisor.")) and name.endswith(
-                (".dist-info", ".egg-info")
-            ):
-                try:
-                    with open(f"{directory}/{name}/entry_points.txt", encoding="utf-8") as file:
-                        text = file.read()
-                except OSError:
-                    continue
-                if _GROUP in text and _OURS in text:
-                    return True
+        for path in files.listing(directory or ".", "-info"):
+            if os.path.basename(path).startswith(("multi_supervisor-", "multi_supervisor.")):
+                with suppress(OSError), open(f"{path}/entry_points.txt", encoding="utf-8") as file:
+                    text = file.read()
+                    if _GROUP in text and _OURS in text:
+                        return True
     return False

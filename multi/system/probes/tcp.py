@@ -15,8 +15,6 @@ from multi.system import probes
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from multi.machine import Launch
-
     _Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
     _Addresses: TypeAlias = Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, _Address]]
 
@@ -24,35 +22,29 @@ if TYPE_CHECKING:
 class Probe(probes.Probe):
     """Connects to all addresses of a name at once: one that gives no answer must not hide another one that does."""
 
-    def __init__(self, of: probes.Probes, what: str, launch: Launch, say: probes.Say) -> None:
-        super().__init__(of, what, launch, say)
-        self._sockets: list[socket.socket] = []  # one for each address that has not answered yet
-        self._refusals: list[str] = []  # what the others have answered
-        self._end_lookup: Callable[[], None] | None = None
+    _sockets: list[socket.socket]  # one for each address that has not answered yet
+    _refusals: list[str]  # what the others have answered
+    _end_lookup: Callable[[], None] | None = None
 
     def begin(self) -> None:
+        self._sockets, self._refusals = [], []
         try:
             host, port = address(self.what)
-            name = host.encode() if host.isascii() else host.encode("idna")
-            look_up = partial(socket.getaddrinfo, name, port, type=socket.SOCK_STREAM)
+            encoded = host.encode() if host.isascii() else host.encode("idna")
+            look_up = partial(socket.getaddrinfo, encoded, port, type=socket.SOCK_STREAM)
             try:
                 addresses = look_up(flags=socket.AI_NUMERICHOST)
             except socket.gaierror:
-                self._look_up(look_up)
+                # A slow DNS server must keep nobody else waiting. The thread holds no lock that the launcher could miss
+                # after its fork: those of the C library are made anew there.
+                from multi.system import background
+
+                name = f"multi looks up {self.what}"
+                self._end_lookup = background.begin(self.poller, name, look_up, self._found)
             else:
                 self._connect(addresses)
         except (OSError, ValueError, RuntimeError) as error:  # it can be no name, or no descriptor or thread is left
             self._refused(error)
-
-    def _look_up(self, look_up: Callable[[], _Addresses]) -> None:
-        """Ask for the addresses of a name in a thread: a DNS server that is slow must keep nobody else waiting.
-
-        The thread does nothing but getaddrinfo(3): it holds no lock that the launcher could miss after its fork, since
-        those of the C library are made anew there.
-        """
-        from multi.system import background
-
-        self._end_lookup = background.begin(self.poller, f"multi looks up {self.what}", look_up, self._found)
 
     def _found(self, answer: _Addresses | OSError) -> None:
         if isinstance(answer, OSError):
