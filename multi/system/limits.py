@@ -79,19 +79,11 @@ def may_grant(launch: Launch) -> None:
         if most != resource.RLIM_INFINITY and (hard == resource.RLIM_INFINITY or hard > most):
             why = f"only root can raise the hard limit, which is {most}"
             raise MachineError(f"cannot set the limit {name}", why, "run multi as root, or lower it", errno.EPERM)
-    if launch.nice is not None and launch.nice < _least_niceness():
+    least = os.getpriority(os.PRIO_PROCESS, 0)
+    if hasattr(resource, "RLIMIT_NICE"):  # its 1 to 40 are 19 to -20, getrlimit(2)
+        granted = resource.getrlimit(resource.RLIMIT_NICE)[0]
+        least = min(least, -20 if granted == resource.RLIM_INFINITY else 20 - granted)
+    if launch.nice is not None and launch.nice < least:
         why = "only root can go below the current one"
         hint = "run multi as root, or give a higher --nice"
         raise MachineError(f"cannot set the niceness {launch.nice}", why, hint, errno.EPERM)
-
-
-def _least_niceness() -> int:
-    """The current niceness, or where the limit of niceness is, setpriority(2)."""
-    import resource
-
-    here = os.getpriority(os.PRIO_PROCESS, 0)
-    limit = getattr(resource, "RLIMIT_NICE", None)
-    if limit is None:
-        return here
-    granted = resource.getrlimit(limit)[0]
-    return min(here, -20 if granted == resource.RLIM_INFINITY else 20 - granted)

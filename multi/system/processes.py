@@ -75,13 +75,10 @@ class Processes:
         return self.start_id(proc.pid) == proc.start_id
 
     def exists(self, pid: int) -> bool:
-        if pid <= 0:
-            return False
-        if sys.platform == "linux":
-            from multi.system import linux
+        from multi.system import linux
 
-            if linux.is_thread(pid):
-                return False
+        if pid <= 0 or (sys.platform == "linux" and linux.is_thread(pid)):
+            return False
         try:
             os.kill(pid, 0)  # signal 0 sends nothing, kill(2)
         except PermissionError:
