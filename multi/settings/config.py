@@ -298,9 +298,7 @@ def _merge(
         for key in _GROUP_KEYS:
             table.values.pop(key, None)
     for key, value in typed.items():
-        setting = SETTINGS.get(key)
-        old = table.values.get(key)
-        table.values[key] = value if setting is None or old is None else merge(setting, old, value)
+        table.values[key] = merge(SETTINGS[key], table.values.get(key), value) if key in SETTINGS else value
         table.origins[key] = f"{doc.path} {_title(keys)}"
     table.last = doc, keys
 

@@ -215,9 +215,8 @@ def _defaults(doc: Document, lower: Mapping[str, object]) -> Mapping[str, object
     for key, value in doc.table(("defaults",), doc.values.get("defaults", {})).items():
         if key not in known:
             raise doc.unknown(("defaults", key), known, "a setting that a preset can have")
-        setting = SETTINGS[key]
-        typed = from_document(setting, value, doc, ("defaults", key))
-        merged[key] = merge(setting, merged[key], typed) if key in merged else typed
+        typed = from_document(SETTINGS[key], value, doc, ("defaults", key))
+        merged[key] = merge(SETTINGS[key], merged.get(key), typed)
     return MappingProxyType(merged)
 
 
