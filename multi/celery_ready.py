@@ -23,14 +23,17 @@ process alone. A worker never waits for a datagram and never fails because of on
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import click
+from celery import signals
 
-_UID = "multi.celery_ready"  # connects a receiver once, however often this module is loaded
+_ONCE = {"weak": False, "dispatch_uid": "multi.celery_ready"}  # however often this module is loaded
 _CONSUMER = "celery.worker.consumer.consumer"  # the logger of what connects to the broker
 _LONGEST = 400  # characters of a status; one datagram, one line
 _WAITS = {"X_MULTI_WAITS": "broker"}
@@ -66,10 +69,7 @@ def report(**fields: str) -> None:
 
 
 def leave(**fields: str) -> None:
-    """Write the fields to the file beside the pidfile, atomically; never raises an `OSError`.
-
-    In a directory that the worker may not write to, nothing is written.
-    """
+    """Write the fields to the file beside the pidfile, atomically, or not at all; never raises an `OSError`."""
     pidfile = os.environ.get("MULTI_INSTANCE_PIDFILE", "")
     if not pidfile.startswith("/"):
         return
@@ -92,27 +92,13 @@ def _line(text: str) -> str:
     return " ".join(text.split())[:_LONGEST]
 
 
-def connect() -> None:
-    """Connect Celery's signals; a second call changes nothing."""
-    from celery import signals
-
-    signals.celeryd_after_setup.connect(_on_setup, weak=False, dispatch_uid=_UID)
-    signals.worker_ready.connect(_on_ready, weak=False, dispatch_uid=_UID)
-    signals.worker_shutting_down.connect(_on_shutting_down, weak=False, dispatch_uid=_UID)
-    signals.beat_init.connect(_on_beat, weak=False, dispatch_uid=_UID)
-
-
 def _on_setup(instance: object = None, **_: object) -> None:
     """Logging is set up and the broker comes next: from here on, the consumer's errors explain why it is not ready.
 
     Celery has no signal for a failed connection, it only logs. A filter on that logger sees each record, whatever
     handlers the app has, and changes none. A beat inside this worker (-B) is not the node.
     """
-    import logging
-
-    from celery import signals
-
-    signals.beat_init.disconnect(_on_beat, dispatch_uid=_UID)
+    signals.beat_init.disconnect(_on_beat, dispatch_uid=_ONCE["dispatch_uid"])
     _mend_restart()
     logging.getLogger(_CONSUMER).addFilter(_reason)
     leave(STATUS="connecting to its broker", **_WAITS)
@@ -136,17 +122,15 @@ class _Pool:
         """The pool is about to start. Only forks of this process inherit the pipe, so other pools count as complete."""
         try:
             import billiard
-            from celery import signals
 
             ours = type(pool).__module__ == "celery.concurrency.prefork" and pool.forking_enable
             if not ours or billiard.get_start_method() != "fork":
                 return
-
             self._reading, self._writing = os.pipe()
             for end in (self._reading, self._writing):
                 os.set_blocking(end, False)
             # Celery calls the last connected handler last: a process that dies of another handler has not come up.
-            signals.worker_process_init.connect(self.came_up, weak=False, dispatch_uid=_UID)
+            signals.worker_process_init.connect(self.came_up, **_ONCE)
         except Exception:  # noqa: BLE001 -- whatever it is, the worker must not fail for it
             self.close()
 
@@ -177,10 +161,10 @@ class _Pool:
 
     def close(self) -> None:
         """Close the pipe: processes that come later have nobody to tell."""
-        ends, self._reading, self._writing = {self._reading, self._writing}, -1, -1
-        for end in ends - {-1}:
+        for end in {self._reading, self._writing} - {-1}:
             with contextlib.suppress(OSError):
                 os.close(end)
+        self._reading = self._writing = -1
 
 
 _pool = _Pool()
@@ -192,8 +176,6 @@ def _mend_restart() -> None:
     Celery restarts itself in place with the interpreter and `sys.argv`, whose first word is the path of
     ``celery/__main__.py``. That file cannot run as a script, so the worker would die. Its arguments are parsed by now.
     """
-    import sys
-
     if sys.argv[0].endswith("/celery/__main__.py"):
         sys.argv[:1] = ["-m", "celery"]
 
@@ -205,32 +187,26 @@ def _forget_restart() -> None:
     the worker would start again, and nobody would stop it.
     """
     import atexit
-    import sys
 
     restart = getattr(sys.modules.get("celery.apps.worker"), "_reload_current_worker", None)
     if restart is not None:
         atexit.unregister(restart)
 
 
-def _reason(record: object) -> bool:
+def _reason(record: logging.LogRecord) -> bool:
     """A logging filter that lets everything pass; an error becomes the status."""
-    import logging
-
-    if isinstance(record, logging.LogRecord) and record.levelno >= logging.ERROR:
+    if record.levelno >= logging.ERROR:
         with contextlib.suppress(Exception):  # a record with a wrong format is its handler's to report
             report(STATUS=record.getMessage(), **_WAITS)
     return True
 
 
-def _on_ready(sender: object = None, **_: object) -> None:
+def _on_ready(sender: Any = None, **_: object) -> None:  # noqa: ANN401 -- Celery is not typed
     """The worker is about to consume. `sender` is its consumer, whose loop turns when all handlers have returned."""
-    import logging
-
     logging.getLogger(_CONSUMER).removeFilter(_reason)
     leave(STATUS="connected to its broker")
     try:
-        consumer: Any = sender
-        consumer.call_soon(_on_turn, consumer)
+        sender.call_soon(_on_turn, sender)
     except Exception:  # noqa: BLE001 -- another kind of consumer: this signal is all that it gives
         _consuming(sender)
 
@@ -277,4 +253,7 @@ def _on_beat(**_: object) -> None:
 command = click.Command("multi-ready", hidden=True)
 
 if os.environ.get("MULTI_INSTANCE") and os.environ.get("NOTIFY_SOCKET"):
-    connect()
+    signals.celeryd_after_setup.connect(_on_setup, **_ONCE)
+    signals.worker_ready.connect(_on_ready, **_ONCE)
+    signals.worker_shutting_down.connect(_on_shutting_down, **_ONCE)
+    signals.beat_init.connect(_on_beat, **_ONCE)
