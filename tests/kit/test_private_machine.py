@@ -96,7 +96,7 @@ def test_a_machine_has_nothing_of_the_one_that_runs_the_tests(tmp_path: Path) ->
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["here", "xdist"])
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["here", "xdist"])
 def test_a_test_inherits_nothing_that_multi_goes_by(tmp_path: Path, workers: tuple[str, ...]) -> None:
     """What this machine's own nodes have is hidden and left alone; what starts a test ignores no signal for it."""
     need("unshare")

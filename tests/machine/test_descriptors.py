@@ -15,7 +15,7 @@ from multi.model.request import Request, RunOptions, Task
 from real import Real
 from world import World, node_of
 
-NODES = 60
+NODES = 36
 NAMES = tuple(f"n{number}" for number in range(NODES))
 
 
@@ -34,7 +34,7 @@ def limited(real: Real, which: str, limit: int, *words: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("which", "limit"), [("S", 64), ("SH", 64), ("SH", 30)])
+@pytest.mark.parametrize(("which", "limit"), [("S", 32), ("SH", 48), ("SH", 30)])
 def test_fewer_descriptors_than_nodes(real: Real, which: str, limit: int) -> None:
     """Where even the hard limit is too low the nodes take turns; each has the limits that our caller had."""
     hard = limit if which == "SH" else resource.getrlimit(resource.RLIMIT_NOFILE)[1]
