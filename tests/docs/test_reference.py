@@ -8,7 +8,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -124,17 +124,22 @@ def test_the_message_of_the_reference_is_the_real_one() -> None:
     assert str(caught.value) == shown
 
 
-def problems(text: str) -> list[str]:
+@pytest.fixture(scope="module")
+def problems() -> Callable[[str], list[str]]:
     """What the schema has to say about a text; skips where no validator is installed."""
     if importlib.util.find_spec("jsonschema") is None:
         pytest.skip("jsonschema is not installed in this Python")
     made = json.loads((ROOT / "config" / "multi.schema.json").read_text())
     validator = importlib.import_module("jsonschema").Draft7Validator(made)
     validator.check_schema(made)
-    return [str(error.message) for error in validator.iter_errors(document.read(text, "multi.toml").values)]
+
+    def of(text: str) -> list[str]:
+        return [str(error.message) for error in validator.iter_errors(document.read(text, "multi.toml").values)]
+
+    return of
 
 
-def test_the_schema_accepts_the_reference_and_every_example() -> None:
+def test_the_schema_accepts_the_reference_and_every_example(problems: Callable[[str], list[str]]) -> None:
     """Nothing that is valid is underlined in an editor."""
     assert problems(REFERENCE.read_text()) == []
     assert problems(UNSET.sub("", REFERENCE.read_text())) == []
@@ -166,7 +171,7 @@ def test_the_schema_accepts_the_reference_and_every_example() -> None:
         "include = 'x'",
     ],
 )
-def test_the_schema_refuses_what_the_program_refuses(text: str) -> None:
+def test_the_schema_refuses_what_the_program_refuses(problems: Callable[[str], list[str]], text: str) -> None:
     """The frequent mistakes are seen while typing."""
     with pytest.raises(ConfigError):
         config.parse_config(text, "multi.toml", {}, lambda _: b"")
@@ -174,7 +179,9 @@ def test_the_schema_refuses_what_the_program_refuses(text: str) -> None:
 
 
 @pytest.mark.parametrize("number", range(-25, 25))
-def test_the_schema_and_the_program_agree_on_niceness_as_text(number: int) -> None:
+def test_the_schema_and_the_program_agree_on_niceness_as_text(
+    problems: Callable[[str], list[str]], number: int
+) -> None:
     """A pattern for a range is easily wrong."""
     text = f"[defaults]\nnice = '{number}'"
     doc = document.read(text, "multi.toml")
