@@ -41,10 +41,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Hide from tests what the machine, its user and the shell have set; the processes of pytest-xdist inherit that."""
+    if config.option.tier is None and config.args_source is pytest.Config.ArgsSource.ARGS:
+        config.option.tier = "all"  # of what is named; each process of pytest-xdist reads the command line for itself
     if hasattr(config, "workerinput"):
         return
-    if config.option.tier is None and config.args_source is pytest.Config.ArgsSource.ARGS:
-        config.option.tier = "all"  # of what is named
     for name in [name for name in os.environ if name.startswith(CLEARED) and name != "MULTI_TEST_ALL"]:
         del os.environ[name]
     # Who is started by nohup or in the background of a script ignores signals, and so would all that tests start.
