@@ -112,7 +112,7 @@ def _serve(
         code: int = import_module(f"multi.cli.{row.name}").carry_out(order)
         return code
     if order.has(NO_COLOR):
-        screen.without_colour()
+        screen.colour = screen.error_colour = False
     if row.announced and screen.out_is_terminal and not any(map(order.has, SILENT)):
         screen.say(f"multi v{__version__}")
     return commands.carry_out(order)

@@ -353,27 +353,19 @@ def _follow(order: Order, events: Iterator[Event]) -> int:
     return report.worst_code(codes)
 
 
-def _own_options(name: str, of: Traits) -> tuple[Option, ...]:
-    """The options of a command that are not every command's."""
-    if name in _FUNCTIONS:
-        return _FUNCTIONS[name][1]
-    return (
+def _row(name: str, of: Traits) -> Command:
+    options: tuple[Option, ...] = (
         *([DRY_RUN] if of.nodes_from != "nothing" else ()),
         *([ROLLING] if of.spawns and (of.restarts or of.reconciles) else ()),
         *([KEEP_UNREADY] if of.spawns and not of.unattended else ()),
     )
+    if name in _FUNCTIONS:
+        options = _FUNCTIONS[name][1]
+    aliases = tuple(alias for alias, meant in ALIASES.items() if meant == name)
+    return Command(name=name, aliases=aliases, traits=of, options=options)
 
 
-COMMANDS = tuple(
-    Command(
-        name=name,
-        aliases=tuple(alias for alias, meant in ALIASES.items() if meant == name),
-        traits=row,
-        options=_own_options(name, row),
-    )
-    for name, row in TRAITS.items()
-    if row.typed
-)
+COMMANDS = tuple(_row(name, of) for name, of in TRAITS.items() if of.typed)
 BY_NAME: Mapping[str, Command] = {name: row for row in COMMANDS for name in (row.name, *row.aliases)}
 
 

@@ -37,26 +37,18 @@ class Screen:
         self._clock = clock
         self._drawn = ""  # the redrawn line that can be seen now
         self._drawn_at = float("-inf")
-        self._smart = environ.get("TERM", "") not in {"", "dumb"}
+        smart = environ.get("TERM", "") not in {"", "dumb"}
         self.out_is_terminal = _is_terminal(out)
-        colour = self._smart and not environ.get("NO_COLOR")  # https://no-color.org
+        self.redraws = self.out_is_terminal and smart  # whether a line can be drawn again in its place
+        colour = smart and not environ.get("NO_COLOR")  # https://no-color.org
         self.colour = colour and self.out_is_terminal
         self.error_colour = colour and _is_terminal(err)
         self.error: OSError | None = None  # why results could not be printed, other than a reader that went away
 
     @property
-    def redraws(self) -> bool:
-        """Whether a line can be drawn again in its place."""
-        return self.out_is_terminal and self._smart
-
-    @property
     def deaf(self) -> bool:
         """Whether nobody reads stdout any more: then it is in vain to go on only for the sake of printing."""
         return self._out is None
-
-    def without_colour(self) -> None:
-        """``--no-color``."""
-        self.colour = self.error_colour = False
 
     def say(self, *lines: str) -> None:
         """Results: whole lines on stdout, out at once."""
