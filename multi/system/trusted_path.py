@@ -63,6 +63,7 @@ class Directory:
         self._users = users
         self._groups = groups
         self._maker = maker  # of what is missing; None makes nothing
+        self.group_root = True  # what the group root may write counts as root's
         self._links = 0
         self._shared = False  # somebody else than root could have put something into the directory where we are
 
@@ -140,7 +141,7 @@ class Directory:
         self.fd = fd
         found = os.fstat(fd)
         writers = stat.S_IMODE(found.st_mode) & _OTHERS_WRITE
-        if found.st_gid == 0:
+        if self.group_root and found.st_gid == 0:
             writers &= ~stat.S_IWGRP
         movers = 0 if found.st_mode & stat.S_ISVTX else writers
         roots = _is_roots(found)
@@ -214,7 +215,9 @@ def distrust(path: str, found: os.stat_result) -> str:
         return "was replaced while it was read"
     for file in {os.path.abspath(path), real}:
         try:
-            with open_directory(os.path.dirname(file)) as at:
+            with Directory(os.path.dirname(file), None, ()) as at:
+                at.group_root = False
+                at.descend()
                 if at.bent:
                     return f"lies in {at.bent}, where another user could have put it"
         except UnsafeError as error:

@@ -38,8 +38,8 @@ def test_g8_a_configuration_that_another_user_could_have_put_there(real: Real) -
     link = real.base / "linked.toml"
     link.symlink_to(own / "multi.toml")
     for path in (own / "multi.toml", link):
-        for mode in (0o777, 0o2775):
-            os.chown(shared, 0, 65534)
+        for group, mode in ((65534, 0o777), (65534, 0o2775), (0, 0o775)):
+            os.chown(shared, 0, group)
             shared.chmod(mode)
             done = real.raw("names", f"--multi-config={path}").exits(77)
             assert f"lies in {shared}, where another user could have put it" in done.err
