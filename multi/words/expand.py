@@ -53,8 +53,7 @@ def expand(  # noqa: PLR0913 -- the stage's inputs, each a value of its own
     is where our own output goes. `recorded` names have their own files, so one pidfile said now for two of them is no
     error. Raises `MultiError`.
     """
-    wanted = names.names(spec, config, here.hostname)
-    if not wanted:
+    if not (wanted := names.names(spec, config, here.hostname)):
         return Selection(warnings=spec.hints)
 
     @cache
