@@ -960,7 +960,7 @@ _LIKE = Launch(argv=("node",), env=(), logfile="/dev/null")  # a probe is made i
 def test_notify(bench: Bench) -> None:
     """What a node says to its address arrives as the assignments in it."""
     machine = bench.machine
-    address = machine.notify_address(KEY, "f" * 32)
+    address = machine.notify_address(KEY, machine.token())
     running(bench, "says", NOTIFY_SOCKET=address)
     assert hear(machine, Notified) == Notified(KEY, {"READY": "1", "STATUS": "fine"})
     machine.release(KEY)
