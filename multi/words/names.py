@@ -52,7 +52,7 @@ def names(spec: Spec, config: Config, hostname: str) -> tuple[Name, ...]:
     """
     known = _Known(spec, config, hostname)
     if not spec.names:
-        return tuple(known.by_word.values())
+        return tuple(known.by_full.values())
     found: dict[str, Name] = {}
     said: set[str] = set()
     for word in spec.names:
@@ -69,16 +69,15 @@ def names(spec: Spec, config: Config, hostname: str) -> tuple[Name, ...]:
 class _Known:
     """The names of the configuration, in the order written, and what a word on the command line stands for."""
 
-    __slots__ = ("_by_full", "_by_short", "_defaults", "_groups", "_hostname", "_spec", "by_word")
+    __slots__ = ("_defaults", "_groups", "_hostname", "_meant", "_spec", "by_full")
 
     def __init__(self, spec: Spec, config: Config, hostname: str) -> None:
         self._spec = spec
         self._hostname = hostname
         self._defaults = config.defaults
-        self._groups = {group.name: group.nodes for group in config.groups}
-        self.by_word: dict[str, Name] = {}
-        self._by_full: dict[str, Name] = {}
-        self._by_short: dict[str, list[Name]] = {}
+        self.by_full: dict[str, Name] = {}
+        by_word: dict[str, list[Name]] = {}
+        by_short: dict[str, list[Name]] = {}
         layers: dict[str, list[Layer]] = {}
         groups: dict[str, set[str]] = {}
         for group in config.groups:
@@ -91,20 +90,20 @@ class _Known:
             name = self._compose(word)
             also = name.also | groups.get(word, set())
             name = replace(name, also=also, layers=tuple(found), configured=True)
-            twin = self._by_full.get(name.full)
+            twin = self.by_full.get(name.full)
             if twin is not None:
                 raise ConfigError(config.path or "", f"{twin.word!r} and {word!r} are one node", "write it once")
-            self.by_word[word] = self._by_full[name.full] = name
-            self._by_short.setdefault(name.full.partition("@")[0], []).append(name)
+            self.by_full[name.full] = name
+            by_word[word] = [name]
+            by_short.setdefault(name.full.partition("@")[0], []).append(name)
+        by_group = {group.name: [name for word in group.nodes for name in by_word[word]] for group in config.groups}
+        self._meant = {**by_group, **by_short, **by_word}
+        self._groups = by_group.keys() - by_short.keys() - by_word.keys()
 
     def of(self, word: str) -> tuple[Sequence[Name], bool]:
         """The nodes that a word stands for, and whether it is the name of a group."""
-        if word in self.by_word:
-            return [self.by_word[word]], False
-        if word in self._by_short:
-            return self._by_short[word], False
-        if word in self._groups:
-            return [self.by_word[node] for node in self._groups[word]], True
+        if word in self._meant:
+            return self._meant[word], word in self._groups
         count = _count(word) if len(self._spec.names) == 1 else None
         if count is None:
             return [self._compose(word)], False
@@ -127,7 +126,7 @@ class _Known:
         short = full.partition("@")[0]
         own = frozenset({short if "@" in word else word, full})
         also = frozenset({word, short})
-        known = self._by_full.get(full)
+        known = self.by_full.get(full)
         if known is None:
             return Name(word, full, own, also, (self._defaults,))
         return replace(known, own=known.own | own, also=known.also | also)
