@@ -7,10 +7,13 @@ slow or go wrong is said here in the types.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from multi.model.process import Proc, ProcessTable
 from multi.value import dataclass
+
+if TYPE_CHECKING:
+    from multi.model.caller import Caller
 
 INSTANCE = "MULTI_INSTANCE"
 INSTANCE_PID = "MULTI_INSTANCE_PID"
@@ -217,6 +220,7 @@ class Machine(LocalHost, Protocol):
     # Users and groups, each by name or number
 
     def me(self) -> Me: ...
+    def caller(self) -> Caller: ...  # who asks for all this: a command asks it once
     def uid_of(self, user: str) -> int: ...
     def gid_of(self, group: str) -> int: ...
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from multi.machine import FileWrite, Launch, MachineError
+    from multi.model.caller import Caller
     from multi.model.process import Proc, ProcessTable
     from multi.system.launcher import Launcher
     from multi.system.limits import OpenFiles
@@ -190,6 +191,11 @@ class System(Local):
 
     def me(self) -> Me:
         return Me(uid=os.geteuid(), pid=os.getpid())
+
+    def caller(self) -> Caller:
+        from multi.system import caller
+
+        return caller.caller()
 
     def token(self) -> str:
         return os.urandom(16).hex()

@@ -52,6 +52,7 @@ from multi.machine import (
     Surroundings,
     Unreadable,
 )
+from multi.model.caller import Caller, typed
 from multi.model.node import Known, Node, Ready
 from multi.model.process import Instance, Proc, ProcessInfo, ProcessTable
 from multi.model.schedule import parse as schedule
@@ -234,6 +235,8 @@ class World:
         self.probe_prints: dict[str, str] = {}  # what a probe asks for -> the last line that it prints meanwhile
         self.users = {"root": 0, "nobody": 65534, "worker": 1000, "mallory": 1666}
         self.environ: dict[str, str] = {}
+        self.where = ""  # each `multi` is asked from, as `Caller` says it
+        self.words: tuple[str, ...] = ()  # that are typed after `multi`
         self.celery_notifies = False
         self.listener = "yes"  # whose the ports are that accept, see `Machine.listens`
         self.taken = False  # whether somebody listens on them before a node is started
@@ -600,6 +603,10 @@ class Fake:
     def me(self) -> Me:
         """Who we are."""
         return Me(self.uid, self.body.pid)
+
+    def caller(self) -> Caller:
+        """Who asks."""
+        return Caller(self.user_name(self.uid), self.world.where, typed("multi", self.world.words), self.body.pid)
 
     def uid_of(self, user: str) -> int:
         """User name or number -> uid. Raises `MachineError`."""

@@ -1040,6 +1040,16 @@ def test_token(bench: Bench) -> None:
     assert all(len(token) == 32 and int(token, 16) >= 0 for token in tokens)
 
 
+def test_caller(bench: Bench) -> None:
+    """Who asks is this process, its user, and its command line on one printable line."""
+    caller = bench.machine.caller()
+    assert (caller.user, caller.pid) == (bench.machine.user_name(bench.machine.me().uid), bench.machine.me().pid)
+    assert caller.command
+    assert caller.text.isprintable()
+    with bench.as_nobody():
+        assert bench.machine.caller().user == bench.machine.user_name(NOBODY)
+
+
 def test_clocks(bench: Bench) -> None:
     """The clock goes forward; the process table says when it was taken."""
     machine = bench.machine
