@@ -23,8 +23,8 @@ class View:
     """A node, what was observed of it, and its vital signs; None is unknown.
 
     `uptime` is seconds, `cpu_percent` of one core over the life of the tree, `memory` the tree's resident bytes,
-    `children` how many processes the tree has beside the main one, `restarts` how often it was started again.
-    `status_text` is what the node last said of itself.
+    `children` how many processes the tree has beside the main one, `restarts` how often it was started again
+    without anybody asking for it. `status_text` is what the node last said of itself.
     """
 
     node: Node

@@ -187,15 +187,16 @@ class Start:
     def _history(self) -> Record:
         """A record of this start, with what is known from the starts before it."""
         found, wall = self._journal.found, self._machine.wall()
+        unasked = self._request.traits.unattended  # nobody typed this start
         record = Record(
             node=self._journal.node,
             proc=None,
             started=wall,
-            restarts=0 if found is None else found.restarts + 1,
+            restarts=0 if found is None else found.restarts + unasked,
             owner=self._authority(),
             runner=self._options.runner or (None if found is None else found.runner),
         )
-        if found is None or not self._request.traits.unattended:
+        if found is None or not unasked:
             return record
         from multi.decide import backoff
 

@@ -372,15 +372,20 @@ def test_a_callers_notify_socket_is_not_handed_on() -> None:
     assert dict(body.launch.env)["NOTIFY_SOCKET"] is None
 
 
-def test_started_again_counts() -> None:
-    """Each start over a record counts as a restart."""
+def test_restarts_that_nobody_asked_for_count() -> None:
+    """`ensure` counts as a restart what it starts again; what somebody typed changes no count."""
     world = World()
     body = running(world)
     world.end(body, 1)
     running(world)
+    loop(world, "restart")
+    assert record_of(world).restarts == 0
+    (body,) = world.mains("/run/w1.pid")
+    world.end(body, 1)
+    loop(world, "ensure")
     assert record_of(world).restarts == 1
     loop(world, "restart")
-    assert record_of(world).restarts == 2
+    assert record_of(world).restarts == 1
 
 
 def test_a_start_that_was_cut_off_is_waited_for() -> None:
