@@ -171,7 +171,7 @@ def diff(order: Order) -> int:
 
 @_command()
 def check(order: Order) -> int:
-    """Each setting of each node and where it is from; what a start would fail of, and exit 2 when there is that."""
+    """What is set for each node, and a verdict; what a start would fail of, and exit 2 when there is that."""
     from multi import report
 
     selection = _select(order)
@@ -181,7 +181,8 @@ def check(order: Order) -> int:
 
         _say_json(order.screen, check_json(selection, obstacles))
     elif not order.has(QUIET):
-        order.screen.say(*report.check_lines(selection, report.Style(order.screen.colour)))
+        style = report.Style(order.screen.colour)
+        order.screen.say(*report.check_lines(selection, len(obstacles), style, verbose=order.has(VERBOSE)))
     order.screen.remark(*map(str, obstacles))
     return EXIT_USAGE if obstacles else 0
 

@@ -48,6 +48,7 @@ from multi.settings.table import SETTINGS
 from multi.settings.values import to_toml
 from multi.text import duration, flag_values, plural, printable
 from multi.value import dataclass, field, replace
+from multi.words.merge import nobody_said
 
 _SGR = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36}
 _LOG_COLOURS = ("cyan", "yellow", "green", "magenta", "blue")
@@ -227,17 +228,21 @@ def shown_changes(difference: Difference) -> dict[str, list[str]]:
     }
 
 
-def check_lines(selection: Selection, style: Style = PLAIN) -> tuple[str, ...]:
-    """What ``check`` says: the file that is read, then each node with its settings and where they are from."""
+def check_lines(selection: Selection, problems: int, style: Style = PLAIN, *, verbose: bool = False) -> tuple[str, ...]:
+    """What ``check`` says: the file that is read, what somebody set for each node and where, and a verdict.
+
+    With `verbose` also what nobody set.
+    """
     why = f" ({selection.found})" if selection.found else ""
     lines = [f"configuration: {printable(selection.config or 'none was found')}{why}"]
     for node in selection.nodes:
         lines.append(style.paint("bold", printable(node.name)))
         lines.append(f"    command = {printable(shlex.join(node.words))}")
-        shown = settings_of(selection, node)
+        shown = [row for row in settings_of(selection, node) if verbose or not nobody_said(row[0], {row[0]: row[2]})]
         width = max((len(name) for name, _, _ in shown), default=0)
         lines += [f"    {name:<{width}} = {text}  ({printable(source)})" for name, text, source in shown]
-    return tuple(lines)
+    verdict = f"{plural(len(selection.nodes), 'node')}, {plural(problems, 'problem') if problems else 'no problem'}"
+    return (*lines, style.paint("red" if problems else "green", verdict))
 
 
 def settings_of(selection: Selection, node: Node) -> list[tuple[str, str, str]]:

@@ -885,10 +885,13 @@ OBSTACLE = ("w1@host", "/srv/none", "is not a directory", "create it, or correct
 
 
 def test_check() -> None:
-    """`check` shows each setting and where it is from; what a start would fail of goes to stderr, exit 2."""
+    """`check` shows what is set, where it is from, and a verdict; what a start would fail of goes to stderr, exit 2."""
     result = run("check", "w1", "--workdir=/srv/none", "--executable=/usr/bin/python3")
     assert result.out.startswith("configuration: none was found\nw1@host\n    command = program w1\n")
     assert "    pidfile       = /run/w1.pid  (MULTI_PIDFILE)\n" in result.out
+    assert " umask " not in result.out
+    assert result.out.endswith("\n1 node, 1 problem\n")
+    assert "    umask         = -  (built in)\n" in run("check", "w1", "--verbose").out
     assert "multi: {}: {} {}; {}\n".format(*OBSTACLE) in result.err
     assert result.code == 2
     assert run("check", "w1", "--cmd=/usr/bin/program", "--quiet") == Result(0, "", "")

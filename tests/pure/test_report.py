@@ -716,13 +716,33 @@ def test_settings_are_shown_as_they_are_written(name: str, value: object, text: 
         nodes=(node(),), settings={N: {name: value}}, sources={N: {name: "multi.toml [defaults]"}}, config="/m.toml"
     )
     shown = [] if text is None else [f"    {name} = {text}  (multi.toml [defaults])"]
-    assert list(report.check_lines(selection)) == ["configuration: /m.toml", N, f"    command = {COMMAND}", *shown]
+    said = ["configuration: /m.toml", N, f"    command = {COMMAND}", *shown, "1 node, no problem"]
+    assert list(report.check_lines(selection, 0)) == said
     settings = {} if text is None else {name: [text, "multi.toml [defaults]"]}
     assert check_json(selection, ()) == {
         "config": "/m.toml",
         "nodes": [{"node": N, "command": list(node().words), "settings": settings}],
         "obstacles": [],
     }
+
+
+def test_check_shows_what_somebody_set() -> None:
+    """What only the preset or nobody says is shown with `verbose`; the last line is the verdict."""
+    sources = {
+        "nice": "multi.toml [defaults]",
+        "umask": "built in",
+        "env": "preset celery, command line",
+        "uid": "preset x",
+    }
+    selection = Selection(
+        nodes=(node(),),
+        settings={N: {"nice": 5, "umask": 0o22, "env": (("A", "b"),), "uid": "u"}},
+        sources={N: sources},
+    )
+    lines = list(report.check_lines(selection, 2))
+    assert [line.split()[0] for line in lines[3:-1]] == ["nice", "env"]
+    assert lines[-1] == "1 node, 2 problems"
+    assert len(report.check_lines(selection, 0, verbose=True)) == len(lines) + 2
 
 
 def test_status_of_a_node_that_keeps_dying() -> None:
