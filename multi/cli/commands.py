@@ -374,5 +374,7 @@ def find(word: str) -> Command:
     """The command of that name. Raises `UsageError` that says what is nearest."""
     if word in BY_NAME:
         return BY_NAME[word]
-    hint = f"{nearest(word, BY_NAME)} ('multi help' tells what each does)"
+    from multi.cli.prose import prose
+
+    hint = prose()["foreign"].get(word) or f"{nearest(word, BY_NAME)} ('multi help' tells what each does)"
     raise UsageError(word or "''", "is not a command", hint)

@@ -16,8 +16,8 @@ from click.shell_completion import ShellComplete, get_completion_class
 
 from multi import api
 from multi.cli.commands import BY_NAME, COMMANDS
-from multi.cli.help import prose
 from multi.cli.order import CONFIG, DUMP, GLOBAL, GRAMMAR, VERSION, Command, Option, Order, split
+from multi.cli.prose import prose
 from multi.cli.screen import Screen
 from multi.errors import EXIT_FAILED, MultiError, UsageError
 from multi.settings.table import BY_FLAG, SETTINGS

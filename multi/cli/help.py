@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
-from functools import cache
-from typing import Any
 
 import click
 
 from multi.cli.commands import COMMANDS, find
 from multi.cli.order import GLOBAL, GRAMMAR, HELP, VERSION, Command, Option, Order
+from multi.cli.prose import prose
 from multi.errors import UsageError
-from multi.settings import toml
-from multi.settings.presets import read_file
 from multi.settings.table import SETTINGS
 
 _WIDTH = 100
-PROSE = os.path.join(os.path.dirname(__file__), "help.toml")  # noqa: PTH118, PTH120 -- pathlib costs 10 ms to import
-
-
-@cache
-def prose() -> dict[str, Any]:
-    """What stands in help.toml: `overview`, and what is said of each of the `options` and `commands`."""
-    return dict(toml.read(read_file(PROSE), PROSE).values)
 
 
 def carry_out(order: Order) -> int:

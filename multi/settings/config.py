@@ -210,7 +210,7 @@ class _Reader:
             values = _subtable(doc, _subtable(doc, values, ("tool",)), base)
         for key in values:
             if key not in _SECTIONS:
-                raise doc.unknown((*base, key), _SECTIONS, "a table of multi's configuration")
+                raise _unknown(doc, (*base, key), _SECTIONS, "a table of multi's configuration", "tables")
         values = {key: self._substituted(doc, (*base, key), value) for key, value in values.items()}
         self.files += 1
         if "include" in values:
@@ -288,7 +288,7 @@ def _merge(
         if key in _GROUP_KEYS and not group:
             raise doc.error((*keys, key), "belongs to a group", "write it under a line [groups.NAME]")
         if key not in known:
-            raise doc.unknown((*keys, key), known, "a setting")
+            raise _unknown(doc, (*keys, key), known, "a setting", "settings")
         typed[key] = _typed(doc, (*keys, key), value)
     if "nodes" in typed and "count" in typed:
         raise doc.error((*keys, "count"), "stands beside 'nodes'", "keep the names or the count, not both")
@@ -301,6 +301,18 @@ def _merge(
         table.values[key] = merge(SETTINGS[key], table.values.get(key), value) if key in SETTINGS else value
         table.origins[key] = f"{doc.path} {_title(keys)}"
     table.last = doc, keys
+
+
+def _unknown(doc: Document, keys: tuple[str, ...], known: Iterable[str], what: str, table: str) -> ConfigError:
+    """Build the error for a key that means nothing here, or only to another supervisor: see foreign.toml."""
+    from multi.settings.presets import read_file
+
+    path = posixpath.join(posixpath.dirname(__file__), "foreign.toml")
+    hints = toml.read(read_file(path), path).values[table]
+    plain = keys[-1].lower().replace("-", "").replace("_", "")
+    if isinstance(hints, dict) and plain in hints:
+        return doc.error(keys, f"{quoted(keys[-1])} is not {what}", str(hints[plain]))
+    return doc.unknown(keys, known, what)
 
 
 def _typed(doc: Document, keys: tuple[str, ...], value: object) -> object:

@@ -27,8 +27,8 @@ from multi import __version__, api
 from multi.api import RunOptions
 from multi.cli import commands, main, order, serve
 from multi.cli.completion import candidates
-from multi.cli.help import prose
 from multi.cli.order import LEADING_FLAGS, LEADING_WITH_VALUE, Command, Option, split, take
+from multi.cli.prose import prose
 from multi.cli.screen import Screen
 from multi.errors import ConfigError, NotPermittedError, UsageError
 from multi.machine import Machine, MachineError
@@ -242,6 +242,27 @@ def test_unknown_command(words: tuple[str, ...]) -> None:
     """G9: an unknown command is one line with the nearest one, exit 2."""
     hint = "did you mean 'start'? ('multi help' tells what each does)"
     assert run(*words) == Result(2, "", f"multi: strat: is not a command; {hint}\n")
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("ls", "status"), ("ps", "status"), ("list", "status"), ("tail", "logs"), ("up", "apply"), ("down", "stopwait"),
+     ("reread", "diff"), ("update", "apply"), ("top", "status"), ("monit", "status"), ("describe", "status --json")],
+)  # fmt: skip
+def test_a_command_of_another_supervisor(word: str, meant: str) -> None:
+    """A command that other supervisors have is a mistake in one line, which names the one to use; nothing is done."""
+    fake = place("w1").fake()
+    result = run(word, "w1", fake=fake)
+    assert (result.code, result.out, result.err.count("\n"), fake.calls) == (2, "", 1, [])
+    assert result.err.startswith(f"multi: {word}: is not a command; '")
+    assert f"multi {meant}" in result.err
+
+
+def test_commands_of_other_supervisors_are_none_of_ours() -> None:
+    """A command has no row among those of other supervisors, and each row leads to one that exists."""
+    foreign = prose()["foreign"]
+    assert set(foreign).isdisjoint(commands.BY_NAME)
+    assert all(re.search(r"'multi (\w+)", hint)[1] in commands.BY_NAME for hint in foreign.values())  # type: ignore[index]
 
 
 def test_interrupted_while_it_is_imported() -> None:
@@ -1066,7 +1087,7 @@ def test_page_has_what_the_node_grammar_keeps(flag: str) -> None:
 def test_the_prose_is_that_of_the_table() -> None:
     """help.toml has each command and each option, and no other."""
     every = {value.name for value in vars(order).values() if isinstance(value, Option)}
-    said = {table: set(found) for table, found in prose().items() if table != "overview"}
+    said = {table: set(found) for table, found in prose().items() if table not in {"overview", "foreign"}}
     assert said == {"commands": {info.name for info in commands.COMMANDS}, "options": every}
 
 

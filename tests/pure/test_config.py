@@ -18,6 +18,7 @@ from multi.settings import config
 from multi.settings import toml as document
 from multi.settings.config import Config, Group, Layer
 from multi.settings.envfile import parse_env_file, read_env_files
+from multi.settings.table import SETTINGS
 from multi.settings.toml import substitute
 
 if sys.version_info >= (3, 11):
@@ -51,6 +52,30 @@ def refusal(text: str, environ: Mapping[str, str] | None = None, files: Mapping[
     with pytest.raises(ConfigError) as caught:
         parse(text, environ, files)
     return str(caught.value)
+
+
+def foreign_keys(table: str) -> Iterable[str]:
+    """The names of other supervisors that an error translates."""
+    path = Path(config.__file__).with_name("foreign.toml")
+    return tuple(tomllib.loads(path.read_text(encoding="utf-8"))[table])
+
+
+@pytest.mark.parametrize("key", foreign_keys("settings"))
+def test_a_setting_of_another_supervisor_is_translated(key: str) -> None:
+    """A setting of supervisord, circus, pm2 or systemd is refused, and what to write instead is a setting, if any."""
+    text = refusal(f"[groups.a]\n{key.upper()} = 1")
+    assert f"'{key.upper()}' is not a setting; " in text
+    hint = text.rpartition("is not a setting; ")[2]
+    written = hint.partition("write ")[2].split(" ")[0].rstrip(",:")
+    assert hint.startswith(("leave it out: ", "the name of a node is its key")) or written in {
+        *SETTINGS, "count", "nodes", "all",
+    }  # fmt: skip
+
+
+def test_no_setting_of_ours_is_taken_for_one_of_another_supervisor() -> None:
+    """A name that means something here has no row in foreign.toml."""
+    ours = {name.replace("_", "") for name in (*SETTINGS, "options", "nodes", "count", "prefix")}
+    assert ours.isdisjoint(foreign_keys("settings"))
 
 
 # --- what a file says -----------------------------------------------------------------------------
@@ -141,6 +166,19 @@ WRONG = [
         "\n[nodes.w1]\nstop-schedule = 'x'",
         "3: nodes.w1.stop-schedule: 'stop-schedule' is not a setting; did you mean 'stop_schedule'?",
     ),
+    (
+        "[defaults]\nstopsignal = 'INT'",
+        "2: defaults.stopsignal: 'stopsignal' is not a setting; write stop_schedule, as in \"INT/90/KILL/5\"",
+    ),
+    (
+        "[nodes.w1]\nWorkingDirectory = '/'",
+        "2: nodes.w1.WorkingDirectory: 'WorkingDirectory' is not a setting; write workdir",
+    ),
+    (
+        "[nodes.w1]\nnumprocs = 3",
+        "2: nodes.w1.numprocs: 'numprocs' is not a setting; write count = N under [groups.NAME]",
+    ),
+    ("[program]", "1: program: 'program' is not a table of multi's configuration; write [nodes.NAME]"),
     ("[groups.a]\nnode = []", "2: groups.a.node: 'node' is not a setting; did you mean 'nodes'?"),
     ("[nodes.w1]\ncount = 3", "2: nodes.w1.count: belongs to a group; write it under a line [groups.NAME]"),
     ("defaults = 3", "1: defaults: is not a table; write it under a line [defaults]"),

@@ -1,0 +1,18 @@
+"""The prose of help.toml, read without the command line that it is about."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+
+from multi.settings import toml
+from multi.settings.presets import read_file
+
+PROSE = os.path.join(os.path.dirname(__file__), "help.toml")  # noqa: PTH118, PTH120 -- pathlib costs 10 ms to import
+
+
+@cache
+def prose() -> dict[str, Any]:
+    """What is said of the whole, of each option, command and topic, and of commands that other supervisors have."""
+    return dict(toml.read(read_file(PROSE), PROSE).values)
