@@ -142,7 +142,20 @@ def plan(command: str, selection: Selection, *, machine: Machine | None = None) 
     with _opened(machine) as opened:
         tasks = _tasks(command, selection, opened)
         states = reconcile.at_their_turn(tasks, _states(tasks, opened))
-    return tuple(route(task.request, state, task.node) for task, state in zip(tasks, states, strict=True))
+        routes = [route(task.request, state, task.node) for task, state in zip(tasks, states, strict=True)]
+        return tuple(_foreseen(each, opened) for each in routes)
+
+
+def _foreseen(route: Route, machine: Machine) -> Route:
+    """The route that is walked: a node that runs is not stopped for a start that must fail."""
+    from multi.model.step import Refuse, Spawn, Stop
+
+    if not {Stop, Spawn} <= {type(step) for step in route.steps}:
+        return route
+    from multi.check import obstacles, refusal
+
+    found = tuple(obstacles(_with_values(route.node, machine), machine))
+    return replace(route, steps=(Refuse(refusal(found)),)) if found else route
 
 
 def diff(selection: Selection, *, machine: Machine | None = None) -> tuple[Difference, ...]:

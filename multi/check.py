@@ -1,35 +1,60 @@
-"""What a start of a node would fail of: paths, users, programs. Reads only."""
+"""What a start of a node would fail of for certain: users, limits, paths, programs. Reads only.
+
+`check` tells it before anything runs, and `act` asks it before a working node is stopped for a start.
+"""
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
-from multi.machine import MachineError
+from multi.errors import EXIT_FAILED, EXIT_PERMISSION
+from multi.machine import Launch, MachineError
 from multi.value import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from multi.machine import Machine
     from multi.model.node import Node
 
+_DEFAULT_PATH = "/bin:/usr/bin"  # os.defpath: of a node whose environment has none
+
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """One thing that a start of `node` would fail of: `what` it is, `why`, and what to try."""
+    """One thing that a start of `node` would fail of: `what` it is, `why`, and what to try. `errno` as in errno(3)."""
 
     node: str
     what: str
     why: str
     hint: str
+    errno: int = 0
 
     def __str__(self) -> str:
         """One line."""
-        return f"{self.node}: {self.what} {self.why}; {self.hint}"
+        return f"{self.node}: {self.text}"
+
+    @property
+    def text(self) -> str:
+        """The same without the node's name."""
+        return f"{self.what} {self.why}; {self.hint}"
 
 
 def obstacles(node: Node, machine: Machine) -> Iterator[Obstacle]:
-    """Everything that is wrong with one node, not only the first thing."""
+    """Everything that is wrong with one node, not only the first thing. Its variables are those that it would have."""
+    users = [*_users(node, machine)]
+    yield from users or _ungranted(node, machine)
+    if node.workdir is not None and machine.kind(node.workdir) != "directory":
+        yield Obstacle(node.name, node.workdir, "is not a directory", "create it, or correct workdir")
+    for setting, path, made in _paths(node):
+        why = "is a directory" if machine.kind(path) == "directory" else machine.cannot_create(made)
+        if why:
+            yield Obstacle(node.name, path, why, f"make it writable, or correct {setting}")
+    yield from _no_program(node, machine)
+
+
+def _users(node: Node, machine: Machine) -> Iterator[Obstacle]:
     for setting, name, number_of in (("uid", node.uid, machine.uid_of), ("gid", node.gid, machine.gid_of)):
         try:
             number = None if name is None else number_of(name)
@@ -38,21 +63,54 @@ def obstacles(node: Node, machine: Machine) -> Iterator[Obstacle]:
         else:
             if setting == "uid" and number is not None and machine.me().uid not in {0, number}:
                 why = "is another user, and only root can start a node as another user"
-                yield Obstacle(node.name, f"uid {name}", why, "run multi as root, or leave uid out")
-    if node.workdir is not None and machine.kind(node.workdir) != "directory":
-        yield Obstacle(node.name, node.workdir, "is not a directory", "create it, or correct workdir")
-    paths = {"pidfile": node.pidfile, **({"logfile": node.logfile} if node.logs_to_file else {})}
-    for setting, path in paths.items():
-        why = machine.cannot_create(path)
-        if why:
-            yield Obstacle(node.name, path, why, f"make it writable, or correct {setting}")
+                yield Obstacle(node.name, f"uid {name}", why, "run multi as root, or leave uid out", errno.EPERM)
+
+
+def _ungranted(node: Node, machine: Machine) -> Iterator[Obstacle]:
+    try:
+        machine.may_launch(
+            Launch(
+                argv=node.words,
+                env=(),
+                logfile=node.logfile,
+                uid=node.uid,
+                gid=node.gid,
+                nice=node.nice,
+                rlimits=node.rlimits,
+            )
+        )
+    except MachineError as error:
+        yield Obstacle(node.name, f"{error.what}:", error.why, error.hint, error.errno)
+
+
+def _paths(node: Node) -> Iterator[tuple[str, str, str]]:
+    """Setting, path, and the file that is made or opened for it: a pidfile is replaced, whoever may write into it."""
+    base = node.pidfile.rpartition("/")[2]
+    yield "pidfile", node.pidfile, f"{node.rundir.rstrip('/')}/.{base}.new"
+    if node.logs_to_file:
+        yield "logfile", node.logfile, node.logfile
+
+
+def _no_program(node: Node, machine: Machine) -> Iterator[Obstacle]:
     program = node.words[0]
     here = machine.surroundings()
+    path = {**here.environ, **dict(node.env)}.get("PATH")
+    path = _DEFAULT_PATH if path is None else path
     base = node.workdir or here.cwd or "."
-    path = dict(node.env).get("PATH") or here.environ.get("PATH", "/bin:/usr/bin")
-    if "/" in program:
-        places, why = [program if program.startswith("/") else f"{base}/{program}"], "is not an executable file"
-    else:
-        places, why = [f"{each or base}/{program}" for each in path.split(":")], f"is not found in PATH={path}"
-    if not any(machine.kind(place) == "program" for place in places):
-        yield Obstacle(node.name, program, why, "correct cmd or executable")
+    places, why = [program], "is not an executable file"
+    if "/" not in program:
+        places, why = [f"{each or '.'}/{program}" for each in path.split(":")], f"is not found in PATH={path}"
+    if not any(machine.kind(place if place.startswith("/") else f"{base}/{place}") == "program" for place in places):
+        yield Obstacle(node.name, program, why, "correct cmd or executable", errno.ENOENT)
+
+
+def refusal(found: Sequence[Obstacle]) -> str:
+    """Why a node is not stopped for a start that would meet these obstacles."""
+    names = dict.fromkeys(each.node for each in found)
+    told = "; ".join(dict.fromkeys(each.text for each in found))
+    return f"left as it is, because a start of {' and '.join(names)} would fail: {told}"
+
+
+def exit_code(found: Sequence[Obstacle]) -> int:
+    """The exit code of such a refusal."""
+    return EXIT_PERMISSION if any(each.errno in {errno.EPERM, errno.EACCES} for each in found) else EXIT_FAILED

@@ -33,10 +33,11 @@ from multi.text import printable
 from multi.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from multi.act.journal import Journal
     from multi.act.waits import Answer, Walk, Want
+    from multi.check import Obstacle
     from multi.machine import Happening, Machine
     from multi.model.node import Node
     from multi.model.process import Proc
@@ -64,7 +65,18 @@ class Start:
 
     def check(self) -> None:
         """Raise `MachineError` if we may not start it. Root's record may ask for more than we can grant."""
-        self._machine.may_launch(self._launch(self._journal.node.env))
+        self._machine.may_launch(self._launch(()))
+
+    def obstacles(self) -> tuple[Obstacle, ...]:
+        """What it would fail of for certain, asked before anything is stopped for it."""
+        from multi.check import Obstacle, obstacles
+
+        node = self._journal.node
+        try:
+            _, node = _with_env_files(node, node, self._load_env_file)
+            return tuple(obstacles(node, self._machine))
+        except MachineError as error:
+            return (Obstacle(node.name, error.what, error.why, error.hint, error.errno),)
 
     def settle(self) -> Generator[Want, Answer, None]:
         """Find out whether the node's Python can tell when it is ready, if nothing else says so."""
@@ -159,18 +171,8 @@ class Start:
 
     def _read_env_files(self) -> None:
         """Their values go to the process and its probes. The node, which goes on record, knows digests of them."""
-        files = self._journal.node.env_files
-        if not files:
-            return
-        from multi.settings import envfile
-
-        try:
-            values = envfile.read_env_files(files, self._load_env_file)
-        except MultiError as error:
-            number = errno.EPERM if error.exit_code == EXIT_PERMISSION else 0
-            raise MachineError(error.word, error.why, error.hint, number) from error
-        self._journal.node = envfile.with_digests(self._journal.node, values)
-        self._tried = envfile.with_values(self._tried, values)
+        journal = self._journal
+        journal.node, self._tried = _with_env_files(journal.node, self._tried, self._load_env_file)
 
     def _load_env_file(self, path: str) -> bytes:
         """A file that a user's record names is one for that user to open."""
@@ -292,6 +294,20 @@ class Start:
             return False  # it survived its own stop: its files must go on naming it
         yield from journal.failed(verdict.why)
         return False
+
+
+def _with_env_files(node: Node, tried: Node, load: Callable[[str], bytes]) -> tuple[Node, Node]:
+    """The node as it goes on record, and as it is tried, with what its env files hold. Raises `MachineError`."""
+    if not node.env_files:
+        return node, tried
+    from multi.settings import envfile
+
+    try:
+        values = envfile.read_env_files(node.env_files, load)
+    except MultiError as error:
+        number = errno.EPERM if error.exit_code == EXIT_PERMISSION else 0
+        raise MachineError(error.word, error.why, error.hint, number) from error
+    return envfile.with_digests(node, values), envfile.with_values(tried, values)
 
 
 def _unprepared(node: Node, outcome: LaunchFailed | Ended | None) -> Failed:

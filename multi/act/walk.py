@@ -36,14 +36,23 @@ _FIRST_LOOK, _MOST_LOOK = 0.05, 0.5  # seconds between two looks at files that a
 
 def walk(tasks: Sequence[Task], options: RunOptions, machine: Machine) -> Iterator[Event]:
     """Walk all nodes to the end; one stream of events. Closing the iterator ends the run cleanly."""
-    return drive([(task, _Walker(task, options, machine).walk()) for task in tasks], options, machine)
+    following: dict[int, list[Task]] = {}
+    for task in tasks:
+        for index in task.after:
+            following.setdefault(index, []).append(task)
+    walkers = (_Walker(task, following.get(index, ()), options, machine) for index, task in enumerate(tasks))
+    return drive(zip(tasks, (walker.walk() for walker in walkers), strict=True), options, machine)
 
 
 class _Walker:
-    """The walk of one node. A look replaces `_observed` and `_processes`, which it was seen in."""
+    """The walk of one node. A look replaces `_observed` and `_processes`, which it was seen in.
 
-    def __init__(self, task: Task, options: RunOptions, machine: Machine) -> None:
+    `following` are the tasks that start where this node ends.
+    """
+
+    def __init__(self, task: Task, following: Sequence[Task], options: RunOptions, machine: Machine) -> None:
         self._key = task.node.name
+        self._following = following
         self._request = task.request
         self._options = options
         self._machine = machine
@@ -59,8 +68,8 @@ class _Walker:
                 return False
             route = self._route()
             self._start = Start(self._request, self._options, self._journal, self._machine)
-            if any(isinstance(step, steps.Spawn) for step in route):
-                self._start.check()  # before what runs is stopped for it
+            if not (yield from self._foresee(route)):
+                return False
             yield from self._end_probes()
             if any(isinstance(step, (steps.Spawn, steps.AwaitReady)) for step in route):
                 yield from self._start.settle()
@@ -75,6 +84,24 @@ class _Walker:
         finally:
             self._machine.unlock(self._key)
         return True
+
+    def _foresee(self, route: Sequence[Step]) -> Walk:
+        """Find out what a start would fail of before anything is stopped for it; False where it is not stopped."""
+        starts = [self._start] if any(isinstance(step, steps.Spawn) for step in route) else []
+        if not any(isinstance(step, steps.Stop) for step in route):
+            for start in starts:
+                start.check()  # what else it fails of is on record afterwards
+            return True
+        starts += [
+            Start(task.request, self._options, Journal(task.node, self._machine), self._machine)
+            for task in self._following
+        ]
+        found = [obstacle for start in starts for obstacle in start.obstacles()]
+        if found:
+            from multi.check import exit_code, refusal
+
+            yield Refused(self._key, refusal(found), exit_code(found))
+        return not found
 
     # -- lock and look ---------------------------------------------------------------------------
 

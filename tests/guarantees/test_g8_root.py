@@ -150,6 +150,19 @@ def test_g8_without_root_nobody_starts_as_somebody_else(real: Real, python: str)
 
 
 @pytest.mark.parametrize(
+    ("option", "why"),
+    [("--nice=-5", "cannot set the niceness -5"), ("--uid=root", "only root can start a node as another user")],
+)
+def test_g8_what_only_root_could_grant_stops_nothing(real: Real, python: str, option: str, why: str) -> None:
+    """G8: a restart that would need root leaves the node running; exit 77."""
+    pid = begin_as_nobody(real, python, "--cmd=sleep 600")
+    done = as_nobody(real, python, "restart", "a", option)
+    assert done.returncode == 77, done.stderr
+    assert why in done.stderr
+    assert (real.pid("a"), alive(pid)) == (pid, True)
+
+
+@pytest.mark.parametrize(
     ("policy", "code", "says"), [("allow", 0, ""), ("warn", 0, "as root"), ("deny", 77, "as root")]
 )
 def test_g8_workers_as_root(real: Real, policy: str, code: int, says: str) -> None:

@@ -965,7 +965,7 @@ def test_g8_a_file_that_a_users_record_names_meanwhile_is_opened_as_that_user() 
     world.files[node.recordfile] = Entry(encode(meanwhile), uid=1000, mode=0o600)
     events = list(walk([Task(node, Request("restart", recorded=node))], RunOptions(), world.fake()))
     assert not only(events, Spawned)
-    assert "Permission denied" in only(events, Failed)[0].why
+    assert "Permission denied" in only(events, Refused)[0].why
 
 
 def test_g2_words_beside_a_record_that_has_changed_are_refused() -> None:
