@@ -88,8 +88,8 @@ SETTINGS: Mapping[str, Setting] = _table(
                  "overrides an earlier one"),
     Setting("rlimit", ("--rlimit",), "limits", "NAME=SOFT[:HARD]", '{ NOFILE = "1024:4096", CORE = 0 }', default=(),
             repeatable=True, field="rlimits", restarts=True,
-            help="resource limits by their name in getrlimit(2); a number or `unlimited`; one number is both; adds up "
-                 "name by name"),
+            help="resource limits by their name in getrlimit(2); a number or `unlimited`, or, where bytes are meant, a "
+                 "size like `2G`; one number is both; adds up name by name"),
     Setting("stop_schedule", ("--stop-schedule", "--retry"), "schedule", "SIGNAL/SECONDS/...",
             '"TERM/90/QUIT/10/KILL/5"', default=schedule.parse("TERM/90/KILL/5"), field="stop",
             help="which signal to stop with, how many seconds until the next, and so on; `TERM/forever` waits without "

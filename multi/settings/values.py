@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from multi.settings.toml import Document
 
 UNLIMITED = -1
+_FOR_A_SHELL = frozenset("&;|<>=")  # a command without them needs a shell only for a builtin
+_BUILTINS = frozenset({"cd", "source", ".", "export", "exec", "ulimit", "eval"})
 _LONGEST = 1e9  # seconds; 30 years, and no clock of any system overflows
 _LAST_ID = 2**32 - 2  # (uid_t)-1 means "do not change" to setresuid(2)
 _LAST_LIMIT = 2**63 - 1  # what every rlim_t can hold
@@ -30,6 +32,8 @@ LIMITS = (
     "NPROC", "NPTS", "RSS", "RTPRIO", "RTTIME", "SBSIZE", "SIGPENDING", "STACK", "SWAP", "VMEM",
 )
 # fmt: on
+IN_BYTES = frozenset({"AS", "CORE", "DATA", "FSIZE", "MEMLOCK", "MSGQUEUE", "RSS", "SBSIZE", "STACK", "SWAP", "VMEM"})
+_UNITS = {"K": 10, "M": 20, "G": 30}  # powers of two, as `size` in multi.text shows them
 
 
 class _BadValueError(MultiError):
@@ -148,6 +152,12 @@ def _words(setting: Setting, value: object) -> tuple[str, ...]:
         words = tuple(_word(item) for item in value)
     elif isinstance(value, str):
         words = _split(value)
+        if setting.name == "cmd" and (not (_BUILTINS.isdisjoint(words[:1]) and _FOR_A_SHELL.isdisjoint(value))):
+            from multi.settings import shell
+
+            found = shell.mistake(value, _BUILTINS)
+            if found is not None:
+                raise _BadValueError(*found)
     else:
         raise _BadValueError(
             f"is {_typename(value)}, not a command", f"write a shell-quoted string, or an array like {setting.example}"
@@ -241,12 +251,13 @@ def _limit(key: str, value: object) -> tuple[int, int]:
 def _limit_number(key: str, text: str) -> int:
     if text in {"unlimited", "infinity"}:
         return UNLIMITED
-    number = _whole(text)
-    if number is None or number > _LAST_LIMIT:
-        raise _BadValueError(
-            f"{key}: {quoted(text)} is not a number", "write a whole number from 0, or unlimited; bytes have no suffix"
-        )
-    return number
+    in_bytes = key.upper().removeprefix("RLIMIT_") in IN_BYTES
+    unit = _UNITS.get(text[-1:].upper(), 0) if in_bytes else 0
+    number = _whole(text[:-1] if unit else text)
+    if number is None or number << unit > _LAST_LIMIT:
+        what, like = ("size", "a size like 512M") if in_bytes else ("number", "a whole number from 0")
+        raise _BadValueError(f"{key}: {quoted(text)} is not a {what}", f"write {like}, or unlimited")
+    return number << unit
 
 
 def _whole(text: str) -> int | None:

@@ -47,6 +47,8 @@ GOOD = [
     ("rlimit", "NOFILE=1024", (("NOFILE", 1024, 1024),)),
     ("rlimit", "nofile=1024:4096", (("NOFILE", 1024, 4096),)),
     ("rlimit", "RLIMIT_CORE=0:unlimited", (("CORE", 0, UNLIMITED),)),
+    ("rlimit", "AS=2G", (("AS", 2 << 30, 2 << 30),)),
+    ("rlimit", "core=64k:1M", (("CORE", 64 << 10, 1 << 20),)),
     ("rlimit", "CORE=infinity", (("CORE", UNLIMITED, UNLIMITED),)),
     ("stop_schedule", "TERM/30/KILL/5", Schedule((Stage(15, 30.0), Stage(9, 5.0)))),
     ("stop_schedule", "TERM/forever", Schedule((Stage(15, FOREVER),))),
@@ -70,11 +72,13 @@ GOOD = [
     ("reload_signal", "1", 1),
 ]
 
+AROUND = "write sh -c '...', with exec before the last command; quote it if the program takes it"
 BAD = [
     ("preset", "", "--preset: is empty; leave it out for the default"),
     ("cmd", "", "--cmd: names no program; leave it out for the preset's command"),
     ("cmd", "'' x", "--cmd: names no program; leave it out for the preset's command"),
     ("cmd", "a 'b", '--cmd: "a \'b" has a quote that is not closed; close it, or put a backslash before it'),
+    ("cmd", "a && b", "--cmd: '&&' is for a shell, and none is used; " + AROUND),
     ("cmd", "a\0b", "--cmd: holds a NUL character; no path, word or variable can hold one; take it out"),
     ("pidfile", "", "--pidfile: is empty; leave it out for the default"),
     ("uid", "", "--uid: '' is not a user or group; write one name or one number"),
@@ -98,8 +102,12 @@ BAD = [
     (
         "rlimit",
         "NOFILE=-1",
-        "--rlimit: NOFILE: '-1' is not a number; write a whole number from 0, or unlimited; bytes have no suffix",
+        "--rlimit: NOFILE: '-1' is not a number; write a whole number from 0, or unlimited",
     ),
+    ("rlimit", "NOFILE=4K", "--rlimit: NOFILE: '4K' is not a number; write a whole number from 0, or unlimited"),
+    ("rlimit", "AS=2T", "--rlimit: AS: '2T' is not a size; write a size like 512M, or unlimited"),
+    ("rlimit", "AS=9999999999G", "--rlimit: AS: '9999999999G' is not a size; write a size like 512M, or unlimited"),
+    ("rlimit", "AS=G", "--rlimit: AS: 'G' is not a size; write a size like 512M, or unlimited"),
     ("rlimit", "CORE=2:1", "--rlimit: CORE has a soft limit above its hard limit; write the smaller number first"),
     (
         "rlimit",
