@@ -93,7 +93,8 @@ def _serve(
     row = commands.find(command)
     # To look is to run dry, so `show` takes the flag out of the words as `start` does.
     options = (*GLOBAL, DRY_RUN, *row.options)
-    leading, given = take(leading, (*options, SHORT_HELP, VERSION))
+    before = (*GLOBAL, DRY_RUN, *(option.leading for option in row.options))
+    leading, given = take(leading, (*before, SHORT_HELP, VERSION))
     rest, more = take(rest, (*options, SHORT_HELP) if rest[:1] == SHORT_HELP.flags else options)
     given |= more
     if VERSION.name in given:

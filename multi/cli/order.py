@@ -46,6 +46,11 @@ class Option:
         """The spelling that the program looks it up by."""
         return self.flags[0]
 
+    @property
+    def leading(self) -> Option:
+        """The option as it may stand before the command, where a short one is Celery's."""
+        return Option(self.flags[:1], self.metavar, self.optional)
+
 
 DUMP = "dump"  # stands in the place of a signal's name
 
@@ -67,8 +72,8 @@ UP = Option(("--up",))
 DOWN = Option(("--down",))
 TIMEOUT = Option(("--timeout",), metavar="SECONDS")
 
-FOLLOW = Option(("--follow",))
-LINES = Option(("--lines",), metavar="N")
+FOLLOW = Option(("--follow", "-f"))  # as tail(1) has them; before the command, -f is --logfile
+LINES = Option(("--lines", "-n"), metavar="N")
 
 OUTPUT = Option(("--output",), metavar="DIR")
 
@@ -175,6 +180,8 @@ def take(words: Sequence[str], options: Sequence[Option]) -> tuple[tuple[str, ..
             break
         flag, equals, value = word.partition("=")
         option = by_flag.get(flag)
+        if option is None and (glued := by_flag.get(word[:2])) and glued.metavar:  # -n5
+            option, equals, value = glued, "=", word[2:]
         if option is None or (equals and not option.metavar):
             left.append(word)
         elif equals or not option.metavar or option.optional:

@@ -985,7 +985,10 @@ def test_logs_json() -> None:
     ]
 
 
-@pytest.mark.parametrize(("words", "lines"), [((), 10), (("--lines=3",), 3), (("--lines", "0"), 0)])
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [((), 10), (("--lines=3",), 3), (("--lines", "0"), 0), (("-n", "3"), 3), (("-n3",), 3), (("w1", "-n", "3"), 3)],
+)
 def test_lines_of_logs(words: tuple[str, ...], lines: int) -> None:
     """The last ten lines of each log, or as many as was said."""
     assert run("logs", *words, world=logging(w1=b"line\n" * 20)).out == "w1 | line\n" * lines
@@ -998,6 +1001,24 @@ def test_logs_that_are_followed() -> None:
     world.after(1.0, lambda: setattr(world.files["/log/w1.log"], "data", b"old\nnew\n"))
     world.after(2.0, partial(fake.interrupt, signal.SIGINT))
     assert run("logs", "--follow", "--lines=0", fake=fake) == Result(0, "w1 | new\n", "")
+
+
+@pytest.mark.parametrize("word", ["-n", "-nx", "-n=x", "-n+3", "--lines=x"])
+def test_lines_are_a_number(word: str) -> None:
+    """G9: what is no number of lines is one line, exit 2."""
+    result = run("logs", word, world=logging(w1=b"old\n"))
+    assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
+
+
+def test_logs_are_followed_as_by_tail() -> None:
+    """After `logs`, -f is --follow and -n N is --lines=N, as in tail(1); before it, -f is Celery's --logfile."""
+    world = logging(w1=b"old\n")
+    fake = world.fake()
+    world.after(1.0, lambda: setattr(world.files["/log/w1.log"], "data", b"old\nnew\n"))
+    world.after(2.0, partial(fake.interrupt, signal.SIGINT))
+    assert run("logs", "-f", "w1", "-n0", fake=fake) == Result(0, "w1 | new\n", "")
+    assert run("-f", "/log/%n.log", "logs", "w1", world=logging(w1=b"old\n")) == Result(0, "w1 | old\n", "")
+    assert run("start", "w1", "-n", "there", "-f", "/log/x", world=place()).code == 0
 
 
 def test_logs_that_cannot_be_read() -> None:
