@@ -257,6 +257,20 @@ def test_exit_codes(host: Host, shell: str) -> None:
         assert host.processes() == [], config
 
 
+def test_a_directory_that_the_user_may_not_enter(host: Host, shell: str) -> None:
+    """A Celery, or its Python, in a directory that is closed to the user is not called missing: the directory is named."""
+    host.app()
+    host.write("/srv/closed/bin/celery", "#!/bin/sh\n", mode=0o755)
+    host.write("/srv/open/bin/celery", "#!/srv/closed/bin/celery\n", mode=0o755)
+    host.write("/srv/open/bin/multi", "#!/srv/closed/bin/celery\n", mode=0o755)
+    host.path("/srv/closed").chmod(0o700)
+    for program in ("/srv/closed/bin/celery", "/srv/open/bin/celery"):
+        host.write("/etc/default/celeryd", f"{WORKERS}\nCELERY_BIN={program}\n")
+        done = service(host, "start", shell=shell).exits(5)
+        assert "celery may not enter /srv/closed, where" in done.err, done
+        assert "installed" not in done.err.replace("install both", ""), done
+
+
 def test_a_limit_that_the_user_may_not_have(host: Host, shell: str) -> None:
     """G4: no worker runs with a lower limit than CELERYD_ULIMIT says, where su takes away what root has set."""
     host.write("/srv/bin/su", '#!/bin/sh\nulimit -n 100\nexec su -s /bin/sh "$@"\n', mode=0o755)
