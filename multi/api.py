@@ -308,9 +308,18 @@ def run(
         caught = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, *quits
     with _opened(machine, caught) as opened:
         if traits(command).stays:
-            yield from act.stay(selection.nodes, options, opened)
-            return
-        yield from act.walk(_tasks(command, selection, opened), options, opened)
+            nodes = selection.nodes
+            events = act.stay(nodes, options, opened)
+        else:
+            tasks = _tasks(command, selection, opened)
+            nodes = tuple(task.node for task in tasks)
+            events = act.walk(tasks, options, opened)
+        if traits(command).without_lock:  # it only waits
+            yield from events
+        else:
+            from multi import history
+
+            yield from history.kept(events, nodes, opened)
 
 
 def _fallbacks_here(selection: Selection, machine: Machine) -> Mapping[str, Fallback]:

@@ -253,6 +253,12 @@ class Machine(LocalHost, Protocol):
         there.
         """
 
+    def append(self, path: str, lines: bytes, limit: int, user: str | None, group: str | None) -> None:
+        """Add lines to a file that only that user may read, and that is made where there is none.
+
+        Of one that would become longer than `limit` bytes the older half goes. It is neither flushed nor waited for.
+        """
+
     # Logs that others write, one for each key
 
     def log_begin(self, key: str, path: str, limit: int, offset: int = 0) -> bytes:

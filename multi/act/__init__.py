@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from multi.act.walk import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from multi.machine import Machine
     from multi.model.event import Event
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["stay", "walk"]
 
 
-def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Iterator[Event]:
+def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Generator[Event, None, None]:
     """Start the nodes, stay in the foreground with them, stop them; see `foreground`."""
     from multi.act import foreground
 

@@ -26,7 +26,7 @@ from multi.text import plural
 from multi.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from multi.machine import Happening, Machine
     from multi.model.node import Node
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _LOOK_AGAIN = 0.5  # seconds between two looks at a node whose lock cannot be waited for
 
 
-def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Iterator[Event]:
+def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Generator[Event, None, None]:
     """Start, stay, stop. Ends when the nodes have ended; one stream of events."""
     # A node that is being started or stopped has nothing to reload.
     options = replace(options, deaf_to=(signal.SIGHUP,), runner=_self(machine))

@@ -20,7 +20,7 @@ from multi.model.schedule import FOREVER
 from multi.value import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from multi.act.waits import Answer, Walk
     from multi.machine import Happening, Machine, MachineError
@@ -33,7 +33,7 @@ _DOUBLE_SWEEP = 0.002  # seconds in which more processes may end before the proc
 _SOME_WRITES = 0.001  # seconds in which more writes may arrive before they are flushed together
 
 
-def drive(walks: Iterable[tuple[Task, Walk]], options: RunOptions, machine: Machine) -> Iterator[Event]:
+def drive(walks: Iterable[tuple[Task, Walk]], options: RunOptions, machine: Machine) -> Generator[Event, None, None]:
     """Drive the walks of the tasks to their ends. Closing the iterator ends them cleanly."""
     loop = _Loop(walks, options, machine)
     try:

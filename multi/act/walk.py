@@ -19,7 +19,7 @@ from multi.model.event import Cleared, Failed, Gone, Refused, Skipped
 from multi.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from multi.act.waits import Answer, Walk, Want
     from multi.machine import Machine
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _FIRST_LOOK, _MOST_LOOK = 0.05, 0.5  # seconds between two looks at files that another command will write
 
 
-def walk(tasks: Sequence[Task], options: RunOptions, machine: Machine) -> Iterator[Event]:
+def walk(tasks: Sequence[Task], options: RunOptions, machine: Machine) -> Generator[Event, None, None]:
     """Walk all nodes to the end; one stream of events. Closing the iterator ends the run cleanly."""
     following: dict[int, list[Task]] = {}
     for task in tasks:

@@ -141,6 +141,11 @@ class Node:
         return self.stem + ".notify"
 
     @property
+    def historyfile(self) -> str:
+        """Path of what happened to the node, a line an event."""
+        return self.stem + ".history"
+
+    @property
     def logs_to_file(self) -> bool:
         """Whether the log is a file that can be read again; a terminal, a pipe or the journal is none."""
         in_memory = self.logfile.startswith("/dev/shm/")  # noqa: S108 -- a file system like any other

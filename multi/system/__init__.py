@@ -206,6 +206,11 @@ class System(Local):
     def write(self, writes: Sequence[FileWrite]) -> Sequence[MachineError | None]:
         return files.write(writes, self.users.owner)
 
+    def append(self, path: str, lines: bytes, limit: int, user: str | None, group: str | None) -> None:
+        from multi.system import append
+
+        append.append(path, lines, limit, self.users.owner(user, group))
+
     def processes(self) -> ProcessTable:
         return self.looker.table()
 

@@ -132,7 +132,7 @@ class _Round:
         if directory not in self._directories:
             self._directories[directory] = trusted_path.open_directory(directory)
         owner = self._owner_of(write.user, write.group)
-        self._fds[number] = _write_temporary(self._directories[directory], base, write, owner)
+        self._fds[number] = write_temporary(self._directories[directory], base, write, owner)
 
     def _install(self, number: int, write: FileWrite) -> None:
         fd = self._fds[number]
@@ -141,7 +141,7 @@ class _Round:
             raise self._unflushed[fd]
         directory, base = os.path.split(write.path)
         at = self._directories[directory]
-        os.rename(at.name(_temporary(base)), at.name(base), src_dir_fd=at.fd, dst_dir_fd=at.fd)
+        os.rename(at.name(temporary(base)), at.name(base), src_dir_fd=at.fd, dst_dir_fd=at.fd)
 
     def _sync(self, _: int, write: FileWrite) -> None:
         directory = os.path.dirname(write.path)
@@ -167,10 +167,10 @@ class _Round:
         at = self._directories.get(directory)
         if at is not None:
             with suppress(OSError):  # it was never made, or the disk that refused it also refuses this
-                os.unlink(at.name(_temporary(base)), dir_fd=at.fd)
+                os.unlink(at.name(temporary(base)), dir_fd=at.fd)
 
 
-def _temporary(base: str) -> str:
+def temporary(base: str) -> str:
     """One name per file: the caller holds the node's lock, and what a killed command leaves is overwritten."""
     return f".{base}.new"
 
@@ -206,10 +206,10 @@ def _flush(fds: Sequence[int]) -> dict[int, OSError]:
     return failed
 
 
-def _write_temporary(at: trusted_path.Directory, base: str, write: FileWrite, owner: Owner | None) -> int:
+def write_temporary(at: trusted_path.Directory, base: str, write: FileWrite, owner: Owner | None) -> int:
     """Make the file and return it open, not yet flushed."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    name = at.name(_temporary(base))
+    name = at.name(temporary(base))
     try:
         fd = os.open(name, flags, 0o600, dir_fd=at.fd)
     except FileExistsError:
@@ -227,6 +227,57 @@ def _write_temporary(at: trusted_path.Directory, base: str, write: FileWrite, ow
         os.close(fd)
         raise
     return fd
+
+
+def open_own(at: trusted_path.Directory, base: str, owner: Owner | None, flags: int = 0) -> int:
+    """Open or make a file that only its owner may read. Raises `OSError`.
+
+    Whoever can open a file can lock it, and so keep everybody else waiting. A file that somebody planted is a link to
+    one that we would write into, or a trap to wait in.
+    """
+    fd = _open_or_make(at, base, owner, CHANGE | flags)
+    found = os.fstat(fd)
+    hint = "look at it, and remove it"
+    if not stat.S_ISREG(found.st_mode):
+        why = "it is not a regular file"
+    elif found.st_nlink > 1:
+        why = "it has a second name, so another user may have linked it here"
+    elif found.st_uid not in {0, os.geteuid()} and (owner is None or found.st_uid != owner.uid):
+        # Not to be removed: that user's multi may hold it just now.
+        why = f"it belongs to uid {found.st_uid}"
+        whose = trusted_path.user_name(found.st_uid)
+        hint = f"run multi as {whose}, or as root" if os.geteuid() else f"give --uid {whose} if it is that user's node"
+    else:
+        return fd
+    os.close(fd)
+    raise trusted_path.UnsafeError(why, hint)
+
+
+def _open_or_make(at: trusted_path.Directory, base: str, owner: Owner | None, flags: int) -> int:
+    name = at.name(base)
+    while True:
+        try:
+            return os.open(name, flags, dir_fd=at.fd)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            # A disk that became read-only must keep nobody from ending a node; a lock needs no writing, flock(2).
+            return os.open(name, READ, dir_fd=at.fd)
+        try:
+            # Alone, or not at all: what somebody put there meanwhile must not be given to anybody.
+            fd = os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=at.fd)
+        except FileExistsError:
+            continue
+        try:
+            os.fchmod(fd, 0o600)
+            if owner is not None:
+                os.fchown(fd, owner.uid, owner.gid)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
 
 
 def _sync_directory(at: trusted_path.Directory) -> OSError | None:

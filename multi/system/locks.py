@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import stat
 import sys
 import time
 from functools import partial
@@ -157,60 +156,14 @@ def _sign(lock: _Lock) -> None:
 
 
 def _open(path: str, owner: Owner | None) -> int:
-    """Open or make a lock file. Raises `MachineError`.
-
-    Only its owner may read it: whoever can open a file can lock it, and so keep everybody else waiting. A file that
-    somebody planted is a link to one that we would write into, or a trap to wait in.
-    """
+    """Open or make a lock file. Raises `MachineError`."""
     directory, base = os.path.split(path)
     users, groups = ((), ()) if owner is None else ((owner.uid,), (owner.gid,))
     try:
         with trusted_path.open_directory(directory, users, groups) as at:
-            fd = _open_or_make(at, base, owner)
+            return files.open_own(at, base, owner)
     except OSError as error:
         raise files.cannot("lock", path, error) from error
-    found = os.fstat(fd)
-    hint = "look at it, and remove it"
-    if not stat.S_ISREG(found.st_mode):
-        why = "it is not a regular file"
-    elif found.st_nlink > 1:
-        why = "it has a second name, so another user may have linked it here"
-    elif found.st_uid not in {0, os.geteuid(), *users}:
-        # Not to be removed: that user's multi may hold it just now.
-        why = f"it belongs to uid {found.st_uid}"
-        whose = trusted_path.user_name(found.st_uid)
-        hint = f"run multi as {whose}, or as root" if os.geteuid() else f"give --uid {whose} if it is that user's node"
-    else:
-        return fd
-    os.close(fd)
-    raise MachineError(f"cannot lock {path}", why, hint, errno.EPERM)
-
-
-def _open_or_make(at: trusted_path.Directory, base: str, owner: Owner | None) -> int:
-    name = at.name(base)
-    while True:
-        try:
-            return os.open(name, files.CHANGE, dir_fd=at.fd)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            if error.errno != errno.EROFS:
-                raise
-            # A disk that became read-only must keep nobody from ending a node; a lock needs no writing, flock(2).
-            return os.open(name, files.READ, dir_fd=at.fd)
-        try:
-            # Alone, or not at all: what somebody put there meanwhile must not be given to anybody.
-            fd = os.open(name, files.CHANGE | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=at.fd)
-        except FileExistsError:
-            continue
-        try:
-            os.fchmod(fd, 0o600)
-            if owner is not None:
-                os.fchown(fd, owner.uid, owner.gid)
-        except OSError:
-            os.close(fd)
-            raise
-        return fd
 
 
 def _is_current(fd: int, path: str) -> bool:

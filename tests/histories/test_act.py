@@ -1446,7 +1446,7 @@ def test_closed_anywhere() -> None:
         events = walk([Task(node_of(), Request("restart"))], RunOptions(), fake)
         for _ in range(moment):
             next(events)
-        events.close()  # type: ignore[attr-defined]  # a generator
+        events.close()
         fake.close()
         world.rest(0.001)
         is_sound(world)

@@ -70,6 +70,7 @@ EFFECTS = frozenset(
         "make_directory",
         "write",
         "amend",
+        "append",
         "remove",
         "lock",
         "unlock",
@@ -82,7 +83,9 @@ EFFECTS = frozenset(
         "probe",
     }
 )
-REFUSABLE = frozenset({"make_directory", "write", "remove", "lock", "signal", "watch"})  # may raise `MachineError`
+REFUSABLE = frozenset(
+    {"make_directory", "write", "append", "remove", "lock", "signal", "watch"}
+)  # may raise `MachineError`
 
 
 class KilledError(BaseException):
@@ -760,6 +763,16 @@ class Fake:
         if entry is None:
             raise MachineError(f"cannot write {path}", "No such file or directory", "", errno.ENOENT)
         entry.data = entry.data.replace(old, new)
+
+    def append(self, path: str, lines: bytes, limit: int, user: str | None, group: str | None) -> None:  # noqa: ARG002 -- groups make no difference here
+        """Add lines; of a file that would become too long the older half goes."""
+        self._call("append", path)
+        self._enter(path, "write")
+        entry = self.world.files.setdefault(path, Entry(uid=self._owner(user), mode=0o600))
+        kept = entry.data
+        if len(kept) + len(lines) > limit:
+            kept = kept[len(kept) - limit // 2 :].partition(b"\n")[2]
+        entry.data = kept + lines
 
     def remove(self, path: str) -> None:
         """Remove it, if it is there."""

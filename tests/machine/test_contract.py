@@ -754,6 +754,26 @@ def test_amend(bench: Bench) -> None:
         machine.amend(f"{bench.run}/none.json", b"0", b"1")
 
 
+def test_append(bench: Bench) -> None:
+    """Lines are added to a file of its user's own; one that would become too long loses the older half of them."""
+    machine, path = bench.machine, f"{bench.run}/w1.history"
+    for number in range(10):
+        machine.append(path, b"line %d\n" % number, 69, None, None)
+    file = machine.read(path, 100)
+    assert isinstance(file, File)
+    assert (file.data, file.mode & 0o777, file.uid) == (
+        b"".join(b"line %d\n" % number for number in range(5, 10)),
+        0o600,
+        machine.me().uid,
+    )
+    machine.append(f"{bench.run}/other.history", b"x\n", 69, str(NOBODY), None)
+    other = machine.read(f"{bench.run}/other.history", 100)
+    assert isinstance(other, File)
+    assert (other.data, other.uid) == (b"x\n", NOBODY)
+    with pytest.raises(MachineError):
+        machine.append(f"{bench.run}/none/w1.history", b"x\n", 69, None, None)
+
+
 def test_place(bench: Bench) -> None:
     """Where we are, what lies where, and what could be made."""
     machine = bench.machine

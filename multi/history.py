@@ -1,0 +1,237 @@
+"""The history of a node: a fold over the events of a command, and back. A JSON line an event, beside the record.
+
+No step knows of it, and nothing that goes wrong with it is told: it delays no command, and fails none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multi.machine import File, MachineError, Unreadable
+from multi.model.caller import Caller
+from multi.model.event import (
+    Adopted,
+    Cleared,
+    Event,
+    Failed,
+    Gone,
+    Halted,
+    Interrupted,
+    Readied,
+    Refused,
+    Signalled,
+    Spawned,
+    Survived,
+)
+from multi.model.past import Past
+from multi.model.schedule import signal_name
+from multi.text import plural, printable
+from multi.value import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+
+    from multi.machine import Machine
+    from multi.model.node import Node
+
+LIMIT = 1 << 18  # bytes of one history: some thousand events
+_READ = 4 * LIMIT  # what is longer was not written by us
+_TAIL_BYTES, _TAIL_LINES = 1 << 12, 3
+_MOST_LETTERS = 400  # of a reason, and of a line of the log
+_MOST_COMMAND = 160  # of a command line that may name a hundred nodes
+_BEGUN, _OVER = {"spawned", "signalled"}, {"ready", "gone", "failed", "survived", "refused", "interrupted"}
+
+
+def kept(events: Generator[Event, None, None], nodes: Iterable[Node], machine: Machine) -> Generator[Event, None, None]:
+    """Hand the events on, and put each that is worth it into the history of its node."""
+    pen = _Pen({node.name: node for node in nodes}, machine)
+    try:
+        for event in events:
+            pen.note(event)
+            yield event
+    finally:
+        events.close()
+
+
+class _Pen:
+    """Writes the histories of the nodes of one command."""
+
+    def __init__(self, nodes: Mapping[str, Node], machine: Machine) -> None:
+        self._nodes = nodes
+        self._machine = machine
+        self._caller: Caller | None = None
+        self._under_way: dict[str, int | None] = {}  # name -> pid, of nodes that something was begun with
+
+    def note(self, event: Event) -> None:
+        if isinstance(event, Interrupted):
+            for name, pid in self._under_way.items():
+                why = f"{signal_name(event.signum)} ended the command before its end"
+                self._write(name, Past(at=self._machine.wall(), what="interrupted", pid=pid, why=why))
+            return
+        if isinstance(event, Halted):
+            return
+        past, name = _past(event, self._machine.wall()), event.node
+        if past is None or name not in self._nodes:
+            return
+        if past.what in _BEGUN:
+            self._under_way[name] = past.pid
+        elif past.what in _OVER:
+            self._under_way.pop(name, None)
+        if isinstance(event, Cleared):
+            past = replace(past, tail=last_lines(self._nodes[name], self._machine, _TAIL_LINES))
+        self._write(name, past)
+
+    def _write(self, name: str, past: Past) -> None:
+        node = self._nodes[name]
+        try:
+            if self._caller is None:
+                caller = self._machine.caller()
+                self._caller = replace(caller, command=_short(caller.command, _MOST_COMMAND))
+            past = replace(past, by=self._caller)
+            if past.pid is None and self._said_before(node, past):
+                return
+            self._machine.append(node.historyfile, encode(past), LIMIT, node.uid, node.gid)
+        except (MachineError, OSError):
+            return
+
+    def _said_before(self, node: Node, past: Past) -> bool:
+        """Whether the last line says the same: what cron is refused each minute would push all else out."""
+        known = read(node, self._machine)
+        return bool(known) and _reasons(known[-1]) == _reasons(past)
+
+
+def _reasons(past: Past) -> tuple[object, ...]:
+    who = None if past.by is None else (past.by.user, past.by.where, past.by.command)
+    return past.what, past.pid, past.why, past.status, who
+
+
+def _past(event: Event, at: float) -> Past | None:  # noqa: PLR0911 -- one return a case is the table
+    """The event as history keeps it; None for what changed nothing."""
+    match event:
+        case Spawned(_, pid):
+            return Past(at=at, what="spawned", pid=pid)
+        case Readied(_, pid, after, how, note):
+            return Past(at=at, what="ready", pid=pid, after=after, why=_short(note or how))
+        case Signalled(_, pid, signum, after, others):
+            more = f"and {plural(others, 'other process')} of its tree" if others else ""
+            return Past(at=at, what="signalled", pid=pid, after=after, signal=signal_name(signum), why=more)
+        case Gone(_, pid, after):
+            return Past(at=at, what="gone", pid=pid, after=after)
+        case Survived(_, pid, after, pids):
+            shown = ", ".join(map(str, pids[:_TAIL_LINES]))
+            return Past(at=at, what="survived", pid=pid, after=after, why=f"{shown} still there")
+        case Cleared(_, why) if why:
+            return Past(at=at, what="cleared", why=_short(why))
+        case Adopted(_, pid, why):
+            return Past(at=at, what="adopted", pid=pid, why=_short(why))
+        case Failed(_, pid, why, status, tail):
+            lines = tuple(map(_short, tail[-_TAIL_LINES:]))
+            return Past(at=at, what="failed", pid=pid, why=_short(why), status=status, tail=lines)
+        case Refused(_, why):
+            return Past(at=at, what="refused", why=_short(why))
+        case _:
+            return None
+
+
+def _short(text: str, most: int = _MOST_LETTERS) -> str:
+    text = printable(text)
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def last_lines(node: Node, machine: Machine, count: int) -> tuple[str, ...]:
+    """What the node printed last; nothing where that cannot be read again."""
+    if not node.logs_to_file:
+        return ()
+    key = f"last lines of {node.logfile}"
+    try:
+        data = machine.log_begin(key, node.logfile, _TAIL_BYTES)
+    except MachineError:
+        return ()
+    finally:
+        machine.release(key)
+    lines = [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
+    return tuple(map(_short, lines[-count:]))
+
+
+# --- lines ----------------------------------------------------------------------------------------------
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "at": (int, float),
+    "event": (str,),
+    "pid": (int,),
+    "after": (int, float),
+    "signal": (str,),
+    "why": (str,),
+    "status": (int,),
+    "tail": (list,),
+}
+_CALLER: Mapping[str, type] = {"user": str, "where": str, "command": str, "pid": int}
+
+
+def encode(past: Past) -> bytes:
+    """Past -> a line; what is not known is left out."""
+    import json
+
+    line: dict[str, object] = {"at": round(past.at, 3), "event": past.what}
+    for name in ("pid", "signal", "why", "status", "tail"):
+        value = getattr(past, name)
+        if value not in ("", (), None):
+            line[name] = value
+    if past.after is not None:
+        line["after"] = round(past.after, 3)
+    if past.by is not None:
+        line["by"] = {name: getattr(past.by, name) for name in _CALLER}
+    return json.dumps(line).encode("ascii") + b"\n"
+
+
+def decode(line: bytes) -> Past | None:
+    """A line -> Past; None for what is cut off, or was not written by `multi`."""
+    import json
+
+    try:
+        raw = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(raw, dict) or not {"at", "event"} <= raw.keys():
+        return None
+    if not all(type(raw[name]) in kinds for name, kinds in _KINDS.items() if name in raw):
+        return None
+    tail, by = raw.get("tail", []), raw.get("by")
+    if not all(isinstance(each, str) for each in tail) or not 0 <= raw["at"] < _LAST_SECOND:
+        return None
+    caller = None
+    if isinstance(by, dict) and all(type(by.get(name)) is kind for name, kind in _CALLER.items()):
+        caller = Caller(by["user"], by["where"], by["command"], by["pid"])
+    return Past(
+        at=float(raw["at"]),
+        what=raw["event"],
+        by=caller,
+        pid=raw.get("pid"),
+        after=raw.get("after"),
+        signal=raw.get("signal", ""),
+        why=raw.get("why", ""),
+        status=raw.get("status"),
+        tail=tuple(tail),
+    )
+
+
+_LAST_SECOND = 4e9  # a date that every calendar has
+
+
+def read(node: Node, machine: Machine) -> Sequence[Past]:
+    """The history of a node, the oldest event first. Raises `MachineError` for one that may not be read."""
+    file = machine.read(node.historyfile, _READ)
+    match file:
+        case None:
+            return ()
+        case Unreadable(why, hint):
+            raise MachineError(f"cannot read {node.historyfile}", why, hint)
+        case File(data):
+            return tuple(_decoded(data))
+
+
+def _decoded(data: bytes) -> Iterator[Past]:
+    for line in data.splitlines():
+        past = decode(line)
+        if past is not None:
+            yield past
