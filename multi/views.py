@@ -24,7 +24,8 @@ class View:
 
     `uptime` is seconds, `cpu_percent` of one core over the life of the tree, `memory` the tree's resident bytes,
     `children` how many processes the tree has beside the main one, `restarts` how often it was started again
-    without anybody asking for it. `status_text` is what the node last said of itself.
+    without anybody asking for it. `status_text` is what the node last said of itself. `found` says where a node was
+    found that nobody asked about, and what to add to ask for it.
     """
 
     node: Node
@@ -35,6 +36,7 @@ class View:
     children: int | None = None
     restarts: int | None = None
     status_text: str = ""
+    found: str = ""
 
 
 def look(selection: Selection, machine: Machine) -> tuple[View, ...]:

@@ -24,6 +24,7 @@ from multi.cli.order import (
     TIMEOUT,
     UP,
     VERBOSE,
+    WIDE,
     Command,
     Option,
     Order,
@@ -90,7 +91,7 @@ def wait(order: Order) -> int:
     return _act(order, "down" if order.has(DOWN) else "up", _select(order))
 
 
-@_command()
+@_command(WIDE)
 def status(order: Order) -> int:
     """A line a node."""
     from multi import report
@@ -109,7 +110,12 @@ def status(order: Order) -> int:
         screen.remark(str(_no_nodes(order, selection)))
     else:
         shown = [view for view in views if not order.has(QUIET) or report.status_code(view.state)]
-        screen.say(*(report.status_table(shown, report.Style(screen.colour)) if shown else ()))
+        from multi.report.table import status_table
+
+        # A full line would wrap on some terminals.
+        width = screen.width - 1 if screen.out_is_terminal and not order.has(WIDE) else None
+        style = report.Style(screen.colour)
+        screen.say(*(status_table(shown, style, width, selection.groups) if shown else ()))
     return report.status_exit_code(views)
 
 

@@ -75,6 +75,8 @@ TIMEOUT = Option(("--timeout",), metavar="SECONDS")
 FOLLOW = Option(("--follow", "-f"))  # as tail(1) has them; before the command, -f is --logfile
 LINES = Option(("--lines", "-n"), metavar="N")
 
+WIDE = Option(("--wide",))
+
 OUTPUT = Option(("--output",), metavar="DIR")
 
 # Words of the node grammar that are nobody's setting; the pipeline reads them, help and completion show them.

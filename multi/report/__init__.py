@@ -1,4 +1,7 @@
-"""Events and views to text and exit codes. `multi.report.json` makes JSON of them; only ``--json`` pays its import."""
+"""Events and views to text and exit codes.
+
+`multi.report.json` makes JSON of them, `multi.report.table` the table of `status`; only who needs one pays its import.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,6 @@ from multi.report.status import (
     state_word,
     status_code,
     status_exit_code,
-    status_table,
     worst_code,
 )
 
@@ -42,6 +44,5 @@ __all__ = [
     "state_word",
     "status_code",
     "status_exit_code",
-    "status_table",
     "worst_code",
 ]

@@ -109,6 +109,7 @@ def view_json(view: View) -> dict[str, object]:
         "pidfile": node.pidfile,
         "logfile": node.logfile or None,
         "command": list(node.words) if isinstance(node.command, Known) else None,
+        "found": view.found or None,
     }
 
 

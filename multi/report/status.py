@@ -1,8 +1,8 @@
-"""The table of `status`, and what becomes the exit code of a command: states, events, routes."""
+"""The words for states, and what becomes the exit code of a command: states, events, routes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from multi.api import View
 from multi.decide import proc_of
@@ -11,14 +11,13 @@ from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from multi.model.event import Event, Failed, Halted, Interrupted, Refused, Skipped, Survived
 from multi.model.state import SUSPENDED, Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.model.step import Refuse, Route, Skip
-from multi.report.lines import PLAIN, Style
-from multi.text import duration, printable, size
+from multi.text import duration
 
 STATUS_UNKNOWN = 4
 # Word of a state -> its colour, and the exit code of ``status`` ("Init Script Actions", Linux Standard Base Core 5.0,
 # section 22.2). The code says whether the program runs. A starting, stopping or lost node does: a caller who takes any
 # other code for "not running" would leave its process alone at shutdown.
-_STATES = {
+STATES = {
     "running": ("green", 0),
     "starting": ("yellow", 0),
     "stopping": ("yellow", 0),
@@ -28,9 +27,6 @@ _STATES = {
     "unsure": ("magenta", STATUS_UNKNOWN),
 }
 _WORST_FIRST = (STATUS_UNKNOWN, 1, 3, 0)
-_COLUMNS = ("NODE", "STATE", "PID", "UPTIME", "CPU", "MEMORY", "CHILDREN", "RESTARTS", "LOG", "NOTE")
-_TO_THE_RIGHT = {"PID", "UPTIME", "CPU", "MEMORY", "CHILDREN", "RESTARTS"}
-_LAST_WORDS = "it last said:"
 
 
 def state_word(state: State) -> str:
@@ -73,70 +69,13 @@ def shown_pid(state: State) -> int | None:
 
 def status_code(state: State) -> int:
     """The exit code of ``status`` for one node."""
-    return _STATES[state_word(state)][1]
+    return STATES[state_word(state)][1]
 
 
 def status_exit_code(views: Iterable[View]) -> int:
     """One code for all nodes: the worst counts. No node at all is not running: 3."""
     codes = {status_code(view.state) for view in views}
     return next((code for code in _WORST_FIRST if code in codes), 3)
-
-
-def status_table(views: Sequence[View], style: Style = PLAIN) -> tuple[str, ...]:
-    """The lines of the aligned table: a heading, then a line a node; ``-`` is not known or not there.
-
-    The last column is there only when a node has something to say: why it is dead, or its own status text.
-    """
-    rows = [_row(view) for view in views]
-    shown = len(_COLUMNS) if any(row[-1] for row in rows) else len(_COLUMNS) - 1
-    widths = [max(_width(row[column]) for row in (_COLUMNS, *rows)) for column in range(shown)]
-    lines = [style.paint("bold", "  ".join(_padded(_COLUMNS, widths)).rstrip())]
-    for row in rows:
-        cells = _padded(row, widths)
-        cells[1] = style.paint(_STATES[row[1]][0], cells[1])
-        lines.append("  ".join(cells).rstrip())
-    return tuple(lines)
-
-
-def _row(view: View) -> tuple[str, ...]:
-    pid = shown_pid(view.state)
-    return (
-        printable(view.node.name),
-        state_word(view.state),
-        "-" if pid is None else str(pid),
-        "-" if view.uptime is None else duration(view.uptime),
-        "-" if view.cpu_percent is None else f"{view.cpu_percent:.1f}%",
-        "-" if view.memory is None else size(view.memory),
-        "-" if view.children is None else str(view.children),
-        "-" if view.restarts is None else str(view.restarts),
-        printable(view.node.logfile) or "-",
-        printable(_note(view)),
-    )
-
-
-def _note(view: View) -> str:
-    """Why the node is in its state, and what it says of itself; a dead node said it last."""
-    why, said = reason(view.state) or "", view.status_text
-    if isinstance(view.state, Dead) and said:
-        said = "" if _LAST_WORDS in why else f"{_LAST_WORDS} {said}"
-    return "; ".join(text for text in (why, said) if text)
-
-
-def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    cells: list[str] = []
-    for heading, cell, width in zip(_COLUMNS, row, widths, strict=False):  # the last column may be left out
-        blanks = " " * (width - _width(cell))
-        cells.append(blanks + cell if heading in _TO_THE_RIGHT else cell + blanks)
-    return cells
-
-
-def _width(text: str) -> int:
-    """Columns that `text` takes on a terminal."""
-    if text.isascii():
-        return len(text)
-    from unicodedata import combining, east_asian_width
-
-    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def event_code(event: Event) -> int:

@@ -64,10 +64,9 @@ def expand(  # noqa: PLR0913 -- the stage's inputs, each a value of its own
 
     scopes = names.Scopes(wanted, here.hostname, strict=strict)
     merger = Merger(spec, environment, presets, scopes.find)
-    nodes: list[Node] = []
+    nodes, unsaid = list[Node](), set[str]()
     plans: dict[str, Plan] = {}
     warnings: dict[str, None] = {}
-    unsaid: set[str] = set()
     for position, name in enumerate(wanted):
         plan = plans[name.full] = merger.plan(position, name.layers)
         maker = _Maker(here, name.full, plan)
@@ -92,6 +91,7 @@ def expand(  # noqa: PLR0913 -- the stage's inputs, each a value of its own
         warnings=(*spec.hints, *scopes.warnings, *warnings),
         configured=frozenset(name.full for name in wanted if name.configured),
         unsaid=frozenset(unsaid),
+        groups={name.full: name.group for name in wanted if name.group},
     )
 
 

@@ -34,7 +34,7 @@ class Name:
     `word` is what was typed or configured. `own` are the words that a scope calls this node by in ``celery multi``;
     `also` are further ones (with the prefix, the name of its group), which count where no node has the scope as its
     own. `layers` are what the configuration says for the node, lowest first; `configured` tells whether it has the node
-    itself.
+    itself, and `group` in which group, empty for none.
     """
 
     word: str
@@ -43,6 +43,7 @@ class Name:
     also: frozenset[str]
     layers: tuple[Layer, ...]
     configured: bool = False
+    group: str = ""
 
 
 def names(spec: Spec, config: Config, hostname: str) -> tuple[Name, ...]:
@@ -89,7 +90,8 @@ class _Known:
         for word, found in layers.items():
             name = self._compose(word)
             also = name.also | groups.get(word, set())
-            name = replace(name, also=also, layers=tuple(found), configured=True)
+            group_name = next(iter(groups.get(word, ())), "")  # it belongs to one at most
+            name = replace(name, also=also, layers=tuple(found), configured=True, group=group_name)
             twin = self.by_full.get(name.full)
             if twin is not None:
                 raise ConfigError(config.path or "", f"{twin.word!r} and {word!r} are one node", "write it once")

@@ -65,10 +65,10 @@ class Selection:
     (``built in``, ``preset celery``, ``multi.toml [defaults]``, ``MULTI_UMASK``, ``command line``), `settings` the
     values themselves. `recorded` is what was on record of the nodes that were taken from their record, by name, and
     `configured` are the names of those that the configuration has, `unsaid` of those whose command nobody but the
-    preset says. `removed` are nodes that this configuration started and does not have any more, for ``apply`` and
-    ``diff``. `fallbacks` are proofs of readiness by node, for those that cannot give their own. `rundir` is where
-    records were looked for when no node was named, `config` the configuration file that was read, and `found` says why
-    it was that one.
+    preset says. `groups` are the groups of the configuration by the full names of their nodes. `removed` are nodes that
+    this configuration started and does not have any more, for ``apply`` and ``diff``. `fallbacks` are proofs of
+    readiness by node, for those that cannot give their own. `rundir` is where records were looked for when no node was
+    named, `config` the configuration file that was read, and `found` says why it was that one.
     """
 
     nodes: tuple[Node, ...] = ()
@@ -79,6 +79,7 @@ class Selection:
     recorded: Mapping[str, Node] = field(default_factory=dict)
     configured: frozenset[str] = frozenset()
     unsaid: frozenset[str] = frozenset()
+    groups: Mapping[str, str] = field(default_factory=dict)
     removed: tuple[Node, ...] = ()
     fallbacks: Mapping[str, Fallback] = field(default_factory=dict)
     rundir: str = ""

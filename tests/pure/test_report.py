@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+import unicodedata
 from typing import get_args
 
 import pytest
@@ -52,6 +53,7 @@ from multi.model.step import (
     Stop,
 )
 from multi.report.json import check_json, event_json, route_json, to_json, view_json
+from multi.report.table import status_table
 from multi.text import printable
 from multi.value import replace
 
@@ -617,6 +619,7 @@ def test_status_json_keys() -> None:
         "pidfile": "/run/w1.pid",
         "logfile": "/log/w1.log",
         "command": ["python", "-m", "celery", "worker", "-n", "w1@host", "-l", "two words"],
+        "found": None,
     }
     known = View(
         node=node(),
@@ -654,7 +657,7 @@ def test_status_table() -> None:
         ),
         View(node=node("image-worker@host"), state=Down()),
     ]
-    assert list(report.status_table(views)) == [
+    assert list(status_table(views)) == [
         "NODE               STATE     PID  UPTIME   CPU  MEMORY  CHILDREN  RESTARTS  LOG",
         "w1@host            running  4711   2h 2m  1.2%   48.0M         4         0  /log/w1.log",
         "image-worker@host  stopped     -       -     -       -         -         -  /log/image-worker.log",
@@ -667,7 +670,7 @@ def test_status_table_with_notes() -> None:
         View(node=node(), state=Dead("pid 4711 is gone"), restarts=1),
         View(node=node("w2@host"), state=Up(PROC), status_text="2 tasks\nrunning"),
     ]
-    assert list(report.status_table(views)) == [
+    assert list(status_table(views)) == [
         "NODE     STATE     PID  UPTIME  CPU  MEMORY  CHILDREN  RESTARTS  LOG          NOTE",
         "w1@host  dead        -       -    -       -         -         1  /log/w1.log  pid 4711 is gone",
         r"w2@host  running  4711       -    -       -         -         -  /log/w2.log  2 tasks\nrunning",
@@ -677,12 +680,98 @@ def test_status_table_with_notes() -> None:
 def test_status_table_with_colour_is_as_aligned() -> None:
     """Colour takes no columns, and neither do wide characters fewer than they need."""
     views = [View(node=node("漢字@host"), state=Unsure("why")), View(node=node(), state=Up(PROC))]
-    plain = report.status_table(views)
-    coloured = report.status_table(views, report.Style(colour=True))
+    plain = status_table(views)
+    coloured = status_table(views, report.Style(colour=True))
     assert [printable(line) for line in coloured] == list(plain)
     assert "\x1b[35munsure \x1b[0m" in coloured[1]
     assert plain[1].startswith("漢字@host  unsure ")
     assert plain[2].startswith("w1@host    running")
+
+
+MANY = [
+    View(
+        node=node(f"{name}@host"), state=Up(PROC), uptime=7322.0, cpu_percent=1.25, memory=2**28, children=4, restarts=0
+    )
+    for name in ("w1", "image-worker")
+]
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (200, "NODE STATE PID UPTIME CPU MEMORY CHILDREN RESTARTS LOG"),
+        (80, "NODE STATE PID UPTIME CPU MEMORY CHILDREN RESTARTS"),
+        (70, "NODE STATE PID UPTIME CPU MEMORY CHILDREN"),
+        (60, "NODE STATE PID UPTIME CPU MEMORY"),
+        (51, "NODE STATE PID UPTIME MEMORY"),
+        (45, "NODE STATE PID UPTIME"),
+        (34, "NODE STATE PID"),
+        (28, "NODE STATE"),
+        (20, "NODE"),
+    ],
+)
+def test_columns_are_left_out_in_a_fixed_order(width: int, shown: str) -> None:
+    """Where the terminal is narrow, LOG goes first, then RESTARTS, CHILDREN, CPU, MEMORY, UPTIME; the pid goes last."""
+    assert status_table(MANY, width=width)[0].split() == shown.split()
+    assert status_table(MANY)[0].split()[-1] == "LOG"
+
+
+NAMES = {
+    "short": "w1@host",
+    "wide": "漢字" * 20 + "@host",
+    "long": "w" * 60 + "12@" + "h" * 60,
+    "of a long host": "w12@" + "é" * 90,
+    "combining": "e\u0301" * 50 + "@h",
+}
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+@pytest.mark.parametrize("note", ["", "pid 4711 is gone", "it said: 漢字 " * 30], ids=["none", "short", "long"])
+def test_no_line_of_the_table_is_wider_than_the_terminal(name: str, note: str) -> None:
+    """Whatever a node is called and says, no line wraps, and with colours neither."""
+    views = [
+        *MANY,
+        View(node=node(name), state=Dead(note) if note else Down(), found="in /srv/" + "d" * 70 + "/漢/run: add x"),
+    ]
+    for width in (*range(2, 100), 119, 120, 199, 200):
+        lines = status_table(views, report.Style(colour=width % 2 == 0), width, {"w1@host": "web"})
+        assert max(columns(printable(line)) for line in lines) <= width
+        assert len(lines) >= 6
+    whole = "\n".join(status_table(views))
+    assert name in whole
+    assert note.strip() in whole
+
+
+def columns(text: str) -> int:
+    """How many columns a terminal takes for it."""
+    return sum(0 if unicodedata.category(c) == "Mn" else 1 + (unicodedata.east_asian_width(c) == "W") for c in text)
+
+
+def test_what_is_cut_says_so() -> None:
+    """A name loses the end of its host, or its own middle; a note its end; and the last line tells how to see all."""
+    long = [View(node=node("worker12@" + "h" * 60), state=Dead("pid 4711 is gone; " + "why " * 20), uptime=1.0)]
+    lines = status_table(long, width=60)
+    assert lines[1] == "worker12@hhhhhhhh...  dead     -  pid 4711 is gone; why w..."
+    assert lines[-1] == "some of it is cut; --wide shows all"
+    assert status_table([View(node=node("w" * 70 + "12@h"), state=Down())], width=30)[1].endswith("w12  stopped")
+
+
+def test_groups_are_headings() -> None:
+    """The nodes of a group stand below its name, those without one before, those found below the place."""
+    views = [View(node=node(f"{name}@host"), state=Down()) for name in ("a1", "lone", "b1", "a2")]
+    views.append(View(node=node("x@host"), state=Down(), found="not in /m.toml"))
+    groups = {"a1@host": "a", "a2@host": "a", "b1@host": "b"}
+    table = status_table(views, groups=groups)
+    assert [line.partition("  stopped")[0].rstrip() for line in table[1:]] == [
+        "lone@host",
+        "a:",
+        "  a1@host",
+        "  a2@host",
+        "b:",
+        "  b1@host",
+        "not in /m.toml:",
+        "  x@host",
+    ]
 
 
 # -- check ---------------------------------------------------------------------------------------------------------

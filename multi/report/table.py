@@ -1,0 +1,182 @@
+"""The table of `status`: aligned, and no wider than the terminal that shows it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from multi.api import View
+from multi.model.state import Dead
+from multi.report.lines import PLAIN, Style
+from multi.report.status import STATES, reason, shown_pid, state_word
+from multi.text import duration, printable, size
+
+_COLUMNS = ("NODE", "STATE", "PID", "UPTIME", "CPU", "MEMORY", "CHILDREN", "RESTARTS", "LOG", "NOTE")
+_TO_THE_RIGHT = {"PID", "UPTIME", "CPU", "MEMORY", "CHILDREN", "RESTARTS"}
+_LEFT_OUT = ("LOG", "RESTARTS", "CHILDREN", "CPU", "MEMORY", "UPTIME")  # in this order, where the terminal is narrow
+_GAP, _INDENT = "  ", "  "
+_NOTE_COLUMNS = 30  # of a note, before another column makes room for more of it; a reason begins with the fact
+_LEAST_NAME, _LEAST_NOTE = 20, 12  # columns, before the pid makes room
+_LEAST_HOST = 4  # columns: @...
+_MORE = "some of it is cut; --wide shows all"
+_LAST_WORDS = "it last said:"
+_CUT = "..."  # three columns in any encoding, and no encoding lacks it
+_INVISIBLE = frozenset({"Mn", "Me", "Cf"})  # drawn over the character before, or not at all
+
+
+def status_table(
+    views: Sequence[View], style: Style = PLAIN, width: int | None = None, groups: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
+    """The lines of the aligned table: the names of the columns, then a line a node; ``-`` is not known or not there.
+
+    The nodes of a group of `groups`, by full name, stand below its name, and those that were found below the place.
+    The last column is there only when a node has something to say: why it is dead, or its own status text. No line is
+    wider than `width`: columns are left out in a fixed order, then names and notes are cut. None is as wide as it gets.
+    """
+    below: dict[str, list[View]] = {"": []}
+    for view in views:
+        below.setdefault(view.found or (groups or {}).get(view.node.name, ""), []).append(view)
+    indent = _INDENT if len(below) > 1 else ""
+    rows = [_row(view, indent if heading else "") for heading, some in below.items() for view in some]
+    shown, widths, is_cut = _fitting(rows, width)
+    lines = [style.paint("bold", _line(_COLUMNS, shown, widths))]
+    left = iter(rows)
+    for heading, some in below.items():
+        if heading:
+            text = printable(heading) + ":"
+            lines += [style.paint("bold", line) for line in ([text] if width is None else folded(text, width))]
+        for _, row in zip(some, left, strict=False):  # it takes no row more than there are views
+            lines.append(_line(row, shown, widths, style))
+    if is_cut and width is not None and len(_MORE) <= width:
+        lines.append(style.paint("dim", _MORE))
+    return tuple(lines)
+
+
+def _fitting(rows: Sequence[Sequence[str]], width: int | None) -> tuple[list[int], dict[int, int], bool]:
+    """The columns that are shown, how wide each is, and whether something in them is cut."""
+    widths = {column: max(width_of(row[column]) for row in (_COLUMNS, *rows)) for column in range(len(_COLUMNS))}
+    name, state, pid, note = map(_COLUMNS.index, ("NODE", "STATE", "PID", "NOTE"))
+    shown = [column for column in widths if column != note or any(row[note] for row in rows)]
+    if width is None:
+        return shown, widths, False
+    wanted = dict(widths)
+    widths[note] = min(widths[note], _NOTE_COLUMNS)
+
+    def spare() -> int:
+        return width - sum(widths[column] for column in shown) - len(_GAP) * (len(shown) - 1)
+
+    for heading in _LEFT_OUT:
+        if spare() < 0:
+            shown.remove(_COLUMNS.index(heading))
+    for column, least in ((name, _LEAST_NAME), (note, _LEAST_NOTE)):
+        if column in shown and spare() < 0:
+            widths[column] = max(min(least, widths[column]), widths[column] + spare())
+    for column in (pid, note, state):
+        if column in shown and spare() < 0:
+            shown.remove(column)
+    widths[name] = min(wanted[name], max(1, widths[name] + spare()))
+    if note in shown:
+        widths[note] = min(wanted[note], max(1, widths[note] + spare()))
+    return shown, widths, any(widths[column] < wanted[column] for column in (name, note) if column in shown)
+
+
+def _line(row: Sequence[str], shown: Sequence[int], widths: Mapping[int, int], style: Style = PLAIN) -> str:
+    cells = []
+    for column in shown:
+        heading, width = _COLUMNS[column], widths[column]
+        text = (_cut_name if heading == "NODE" else cut)(row[column], width)
+        blanks = " " * (width - width_of(text))
+        cell = blanks + text if heading in _TO_THE_RIGHT else text + blanks
+        cells.append(style.paint(STATES[text][0], cell) if heading == "STATE" and text in STATES else cell)
+    return _GAP.join(cells).rstrip()
+
+
+def _cut_name(name: str, width: int) -> str:
+    """A full name in that many columns: of its host the end is least, of the rest the middle."""
+    short = name.partition("@")[0]
+    return (
+        cut(name, width)
+        if min(width_of(short) + _LEAST_HOST, width_of(name)) <= width
+        else cut_in_the_middle(short, width)
+    )
+
+
+def _row(view: View, indent: str) -> tuple[str, ...]:
+    pid = shown_pid(view.state)
+    return (
+        indent + printable(view.node.name),
+        state_word(view.state),
+        "-" if pid is None else str(pid),
+        "-" if view.uptime is None else duration(view.uptime),
+        "-" if view.cpu_percent is None else f"{view.cpu_percent:.1f}%",
+        "-" if view.memory is None else size(view.memory),
+        "-" if view.children is None else str(view.children),
+        "-" if view.restarts is None else str(view.restarts),
+        printable(view.node.logfile) or "-",
+        printable(_note(view)),
+    )
+
+
+def _note(view: View) -> str:
+    """Why the node is in its state, and what it says of itself; a dead node said it last."""
+    why, said = reason(view.state) or "", view.status_text
+    if isinstance(view.state, Dead) and said:
+        said = "" if _LAST_WORDS in why else f"{_LAST_WORDS} {said}"
+    return "; ".join(text for text in (why, said) if text)
+
+
+def width_of(text: str) -> int:
+    """Columns that `text` takes on a terminal."""
+    return len(text) if text.isascii() else sum(map(_measure(), text))
+
+
+def _measure() -> Callable[[str], int]:
+    from unicodedata import category, east_asian_width  # few tables pay for it
+
+    return lambda c: 0 if category(c) in _INVISIBLE else 2 if east_asian_width(c) in "WF" else 1
+
+
+def _begun(text: str, width: int) -> int:
+    """How many characters of `text` fit into `width` columns."""
+    if text.isascii():
+        return min(len(text), max(width, 0))
+    measure, taken = _measure(), 0
+    for index, character in enumerate(text):
+        taken += measure(character)
+        if taken > width:
+            return index
+    return len(text)
+
+
+def cut(text: str, width: int) -> str:
+    """`text`, with ``...`` for its end if it takes more than `width` columns."""
+    if width_of(text) <= width:
+        return text
+    return text[: _begun(text, width - len(_CUT))] + _CUT[: max(width, 0)]
+
+
+def cut_in_the_middle(text: str, width: int) -> str:
+    """The same with ``...`` for the middle, because names often differ at their ends."""
+    if width_of(text) <= width or width < len(_CUT) + 2:
+        return cut(text, width)
+    head = text[: _begun(text, (width - len(_CUT) + 1) // 2)]
+    backwards = text[::-1]
+    tail = backwards[: _begun(backwards, width - len(_CUT) - width_of(head))][::-1]
+    return head + _CUT + tail
+
+
+def folded(text: str, width: int) -> Iterator[str]:
+    """`text` in lines of at most `width` columns, folded at blanks; a longer word goes on in the next line."""
+    line = ""
+    for word in text.split(" "):
+        longer = f"{line} {word}" if line else word
+        if width_of(longer) <= width:
+            line = longer
+            continue
+        if line:
+            yield line
+        line = word
+        while width_of(line) > width:
+            fits = max(1, _begun(line, width))
+            yield line[:fits]
+            line = line[fits:]
+    yield line
