@@ -15,7 +15,7 @@ from multi.errors import EXIT_BUSY, EXIT_FAILED, EXIT_PERMISSION
 from multi.machine import Locked, MachineError
 from multi.model import record as records
 from multi.model import step as steps
-from multi.model.event import Cleared, Failed, Gone, Refused, Skipped
+from multi.model.event import Cleared, Failed, Gone, Refused, Skipped, Updated
 from multi.value import replace
 
 if TYPE_CHECKING:
@@ -164,13 +164,13 @@ class _Walker:
         journal, machine = self._journal, self._machine
         match step:
             case steps.Skip(why, met):
-                proc = decide.proc_of(self._observed.state)
-                yield Skipped(self._key, None if proc is None else proc.pid, why, met)
+                yield Skipped(self._key, self._pid, why, met)
                 return met
             case steps.Rewrite():
                 if journal.record is not None:
                     yield from journal.save(replace(journal.record, node=journal.node, owner=None))  # our own, now
-                return (yield from self._do(steps.Skip("runs on, with its new settings on record")))
+                yield Updated(self._key, self._pid)
+                return True
             case steps.Refuse(why):
                 yield Refused(self._key, why)
                 return False
@@ -212,6 +212,11 @@ class _Walker:
     def _end(self, proc: Proc, schedule: Schedule, *, first_sent: bool, whole: bool = False) -> Walk:
         stop = Stop(proc, self._token_of(proc), self._journal, self._machine)
         return stop.by(schedule, first_sent=first_sent, whole=whole)
+
+    @property
+    def _pid(self) -> int | None:
+        proc = decide.proc_of(self._observed.state)
+        return None if proc is None else proc.pid
 
     def _token_of(self, proc: Proc) -> str:
         return self._journal.token_of(proc, self._processes)

@@ -289,7 +289,7 @@ def _act(order: Order, request: str, selection: api.Selection) -> int:
             raise _no_nodes(order, selection)
         if not (order.has(QUIET) or asked.unattended):
             screen.remark(str(_no_nodes(order, selection)))
-        return 0
+        return _follow(order, iter(()))
     if order.has(DRY_RUN):
         routes = api.plan(request, selection, machine=order.machine)
         style = report.Style(screen.colour)
@@ -334,12 +334,14 @@ def _follow(order: Order, events: Iterator[Event]) -> int:
 
     screen = order.screen
     codes, progress = set[int](), report.Progress()
+    told: list[Event] = []
     style, error_style = report.Style(screen.colour), report.Style(screen.error_colour)
     verbose = order.has(VERBOSE)
     for event in events:
         codes.add(report.event_code(event))
         if order.has(JSON):
             _say_json(screen, event)
+            told.append(event)
             continue
         if order.command.traits.unattended and isinstance(event, Skipped):
             continue
@@ -357,6 +359,10 @@ def _follow(order: Order, events: Iterator[Event]) -> int:
             screen.say(progress.line())
             progress = progress.told()
     screen.wipe()
+    if order.has(JSON) and order.command.traits.reconciles:
+        from multi.report.json import summary_json
+
+        _say_json(screen, summary_json(told))
     return report.worst_code(codes)
 
 

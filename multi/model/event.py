@@ -82,6 +82,14 @@ class Adopted:
 
 
 @dataclass(frozen=True, slots=True)
+class Updated:
+    """The process runs on, and its new settings are on record: they changed in a way that needs no restart."""
+
+    node: str
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """There was nothing to do. `met` is false when what was asked for is not true all the same."""
 
@@ -162,6 +170,7 @@ Event: TypeAlias = (
     | Survived
     | Cleared
     | Adopted
+    | Updated
     | Skipped
     | Failed
     | Refused

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import isfinite
 from typing import cast
 
 from multi.api import Difference, Selection, View
 from multi.check import Obstacle
-from multi.model.event import Event, Readied, Survived, Waiting
+from multi.model.event import (
+    Adopted,
+    Cleared,
+    Event,
+    Gone,
+    Halted,
+    Interrupted,
+    Readied,
+    Signalled,
+    Spawned,
+    Survived,
+    Updated,
+    Waiting,
+)
 from multi.model.node import Known
 from multi.model.schedule import Schedule, signal_name
 from multi.model.step import Clear, Route, Signal, Spawn, Step, Stop
 from multi.report.lines import settings_of, shown_changes
-from multi.report.status import reason, shown_pid, state_word
+from multi.report.status import event_code, reason, shown_pid, state_word
 
 _HIDDEN = frozenset({(Survived, "killed"), (Signal, "stop"), (Stop, "again"), (Clear, "keep")})
 
@@ -48,6 +61,26 @@ def event_json(event: Event) -> dict[str, object] | None:
         return None
     name = "ready" if isinstance(event, Readied) else type(event).__name__.lower()
     return {"event": name, "node": None, "pid": None, **_fields(event)}
+
+
+def summary_json(events: Iterable[Event]) -> dict[str, object]:
+    """The last object of ``apply --json``: the nodes that something was done to, and those that failed.
+
+    A node can be in both, as one that was stopped and did not start again.
+    """
+    changed: dict[str, None] = {}
+    failed: dict[str, None] = {}
+    for event in events:
+        match event:
+            case Interrupted() | Halted():
+                continue
+            case Spawned() | Signalled() | Gone() | Survived() | Cleared() | Adopted() | Updated():
+                changed[event.node] = None
+            case _:
+                pass
+        if event_code(event):
+            failed[event.node] = None
+    return {"event": "summary", "node": None, "pid": None, "changed": list(changed), "failed": list(failed)}
 
 
 def route_json(route: Route) -> dict[str, object]:

@@ -22,6 +22,7 @@ from multi.model.event import (
     Skipped,
     Spawned,
     Survived,
+    Updated,
     Waiting,
 )
 from multi.model.node import Known, Node, Unknown
@@ -118,6 +119,9 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
             return (_line(node, "removed its pidfile", style, "dim"),) if verbose else ()
         case Adopted(node, pid, why):
             return (_line(node, f"adopted pid {pid}: {printable(why)}", style, "yellow"),)
+        case Updated(node, pid):
+            text = "runs on, with its new settings on record" + ("" if pid is None else f", pid {pid}")
+            return (_line(node, text, style, "cyan"),)
         case Skipped(node, pid, why, met):
             text = printable(why) + ("" if pid is None else f", pid {pid}")
             return (_line(node, text, style, "" if met else "yellow"),)

@@ -102,6 +102,27 @@ def test_a_change_that_needs_no_restart_is_put_on_record(project: Project) -> No
     assert json.loads((project.real.run / "a.json").read_text())["settings"]["stop_schedule"] == "INT/7/KILL/3"
 
 
+def test_json_tells_an_update_from_nothing_to_do(project: Project) -> None:
+    """`apply --json` has an event for each, and ends with which nodes changed and which failed, for Ansible."""
+
+    def apply(code: int) -> tuple[dict[str, str], dict[str, object]]:
+        *events, last = project.do("apply", "--json").exits(code).events
+        short = {name: [str(one).partition("@")[0] for one in last[name]] for name in ("changed", "failed")}  # type: ignore[attr-defined]
+        assert (last["event"], last["node"], last["pid"]) == ("summary", None, None)
+        return {str(one["node"]).partition("@")[0]: str(one["event"]) for one in events}, dict(short)
+
+    project.says("[nodes.a]\ncmd = 'sleep 600'\n[nodes.b]\ncmd = 'sleep 600'\n")
+    assert apply(0) == ({"a": "ready", "b": "ready"}, {"changed": ["a", "b"], "failed": []})
+    assert apply(0) == ({"a": "skipped", "b": "skipped"}, {"changed": [], "failed": []})
+    project.says("[nodes.a]\ncmd = 'sleep 600'\nstop_schedule = 'INT/7'\n[nodes.b]\ncmd = 'sleep 600'\n")
+    assert apply(0) == ({"a": "updated", "b": "skipped"}, {"changed": ["a"], "failed": []})
+    project.says("[nodes.a]\ncmd = 'nosuchprogram'\n[nodes.b]\ncmd = 'sh -c \"exit 3\"'\nstartsecs = 5\n")
+    assert apply(1) == ({"a": "refused", "b": "failed"}, {"changed": ["b"], "failed": ["a", "b"]})
+    project.says("")
+    assert apply(0)[1] == {"changed": ["b", "a"], "failed": []}
+    assert apply(0) == ({}, {"changed": [], "failed": []})
+
+
 def test_what_was_removed_is_stopped(project: Project) -> None:
     """What this file started and has no more ends; what somebody started by hand beside it does not."""
     project.says("[nodes.a]\ncmd = 'sleep 600'\n[nodes.b]\ncmd = 'sleep 600'\n")

@@ -23,6 +23,7 @@ from multi.model.event import (
     Skipped,
     Spawned,
     Survived,
+    Updated,
     Waiting,
 )
 from multi.model.process import Proc
@@ -42,6 +43,7 @@ EVENTS: tuple[Event, ...] = (
     Survived("w1@h", 1, 1.0, (1,)),
     Cleared("w1@h", ""),
     Adopted("w1@h", 1, "why"),
+    Updated("w1@h", 1),
     Skipped("w1@h", 1, "why"),
     Failed("w1@h", 1, "why"),
     Refused("w1@h", "why"),

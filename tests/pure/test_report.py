@@ -28,6 +28,7 @@ from multi.model.event import (
     Skipped,
     Spawned,
     Survived,
+    Updated,
     Waiting,
 )
 from multi.model.node import Known, Node, Ready
@@ -154,6 +155,12 @@ EVENTS: list[tuple[Event, list[str], list[str] | None, dict[str, object] | None]
         ["w1@host: adopted pid 4711: its pidfile is gone"],
         None,
         {"event": "adopted", "pid": 4711, "why": "its pidfile is gone"},
+    ),
+    (
+        Updated(N, 4711),
+        ["w1@host: runs on, with its new settings on record, pid 4711"],
+        None,
+        {"event": "updated", "pid": 4711},
     ),
     (
         Skipped(N, 4711, "already running"),
