@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from multi import decide, observe
 from multi.act import ready
+from multi.act.start import with_last_lines
 from multi.act.walk import walk
 from multi.machine import Ended, Interruption, Locked, MachineError
 from multi.model import record as records
@@ -85,6 +86,7 @@ class _Watch:
         self._again: dict[str, float] = {}  # nodes to look at, and when
         self._over = False
         self._asked = False  # whether it is over because somebody asked for it
+        self._offsets = {node.name: machine.size(node.logfile) for node in nodes}  # of the logs, before the start
         self.nodes = {node.name: node for node in nodes}
         self.request = Request("stopwait")
 
@@ -125,9 +127,15 @@ class _Watch:
             yield Gone(name, proc.pid, 0.0)
         elif record.desired == records.WANTED_UP and record.proc == proc:
             self._over = True
-            yield Failed(name, proc.pid, ready.end_text(status), status, logfile=node.logfile)
+            yield self._failed(Failed(name, proc.pid, ready.end_text(status), status), node)
         else:
             self._await_lock(node)
+
+    def _failed(self, failed: Failed, node: Node) -> Failed:
+        """The failure with the last lines of its log, unless they are part of our own output."""
+        if not node.logs_to_file:
+            return replace(failed, logfile=node.logfile)
+        return with_last_lines(failed, node, self._machine, self._offsets[node.name])
 
     def _await_lock(self, node: Node) -> None:
         """Another command is restarting the node. When we get its lock, that command is done or gone."""
@@ -162,7 +170,7 @@ class _Watch:
                     yield Gone(name, 0, 0.0)
                 case Refuse(why):
                     self._over = True
-                    yield Failed(name, None, why, logfile=self.nodes[name].logfile)
+                    yield self._failed(Failed(name, None, why), self.nodes[name])
 
     def _start(self, names: Iterable[str], *, again: bool = False) -> Iterator[Event]:
         """Start nodes; `again` for one whose restart by another command was cut off."""

@@ -268,13 +268,9 @@ class Start:
     def _unready(self, proc: Proc, token: str, verdict: ready.Disproof, offset: int) -> Walk:
         """The start failed: stop what is left of it, keep on record why, show what it printed."""
         node, machine, journal = self._journal.node, self._machine, self._journal
-        printed = b""
-        with suppress(MachineError):
-            printed = machine.log_begin(node.name, node.logfile, _TAIL_BYTES, offset)
-        lines = printed.decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]
-        tail = tuple(printable(line) for line in lines)
-        log = node.logfile if verdict.launched else ""  # what never ran has said nothing there
-        failed = Failed(node.name, proc.pid, _joined(verdict.why, verdict.hint), verdict.status, tail, log)
+        failed = Failed(node.name, proc.pid, _joined(verdict.why, verdict.hint), verdict.status)
+        if verdict.launched:  # what never ran has said nothing
+            failed = with_last_lines(failed, node, machine, offset)
         if verdict.waits and not verdict.ended and self._request.traits.unattended:
             yield from journal.note_unready(verdict.said)
             yield Skipped(node.name, proc.pid, decide.waits_for(verdict.waits))
@@ -308,6 +304,17 @@ def _with_env_files(node: Node, tried: Node, load: Callable[[str], bytes]) -> tu
         number = errno.EPERM if error.exit_code == EXIT_PERMISSION else 0
         raise MachineError(error.word, error.why, error.hint, number) from error
     return envfile.with_digests(node, values), envfile.with_values(tried, values)
+
+
+def with_last_lines(failed: Failed, node: Node, machine: Machine, offset: int) -> Failed:
+    """The failure with what the node has printed last, since its log had `offset` bytes."""
+    try:
+        printed = machine.log_begin(node.name, node.logfile, _TAIL_BYTES, offset)
+    except MachineError as error:
+        unread = _joined(failed.why, str(error))
+        return replace(failed, why=unread) if node.logs_to_file else replace(failed, logfile=node.logfile)
+    lines = printed.decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]
+    return replace(failed, log_tail=tuple(map(printable, lines)), logfile=node.logfile)
 
 
 def _unprepared(node: Node, outcome: LaunchFailed | Ended | None) -> Failed:

@@ -121,10 +121,19 @@ def _start(request: Request, state: Sure, node: Node) -> Steps:
             schedule = _schedule(request, node)
             end = AwaitEnd(proc, schedule) if sent else Stop(proc, schedule, again=True)
             return end, Clear(keep=True), Spawn()
-        case Dead(why):
-            return Clear(why, keep=True), Spawn()
+        case Dead():
+            return _clear(state, keep=True), Spawn()
         case Lost():
             return _adopt(state)
+
+
+def _clear(state: Dead, *, keep: bool = False) -> Clear:
+    """After a stop that was asked for there is nothing to explain: the files are the rest of it."""
+    return Clear("" if state.on_purpose else state.why, keep=keep)
+
+
+def _stopped(state: Dead) -> Steps:
+    return (Skip(NOT_RUNNING),) if state.on_purpose else ()
 
 
 def _run(request: Request, state: Sure, node: Node) -> Steps:
@@ -142,8 +151,8 @@ def _stop(request: Request, state: Sure, node: Node) -> Steps:
     match state:
         case Down():
             return (Skip(NOT_RUNNING),)
-        case Dead(why):
-            return (Clear(why),)
+        case Dead():
+            return _clear(state), *_stopped(state)
         case Stopping(sent=True):
             return (Skip(ALREADY_STOPPING),)
         case Up(proc) | Stopping(proc) | Lost(proc):
@@ -154,8 +163,8 @@ def _end(request: Request, state: Sure, node: Node) -> Steps:
     match state:
         case Down():
             return (Skip(NOT_RUNNING),)
-        case Dead(why):
-            return (Clear(why),)
+        case Dead():
+            return _clear(state), *_stopped(state)
         case Up(proc) | Stopping(proc) | Lost(proc):
             end = Kill(proc) if request.command == "kill" else Stop(proc, _schedule(request, node))
             return *_adopt(state), end, Clear()
@@ -183,7 +192,7 @@ def _ensure(request: Request, state: Sure, node: Node) -> Steps:  # noqa: PLR091
         case Dead(on_purpose=True):
             return (Skip(STOPPED_ON_PURPOSE),)
         case Dead(why, _, failures, ago) if (pause := backoff.remaining(failures, ago)) > 0:
-            return (Skip(f"{why}; it is tried again in {pause:.0f}s", met=False),)
+            return (Skip(f"{why}; left alone for {pause:.0f}s more", met=False),)
         case Up() | Dead() | Lost():
             return _start(request, state, node)
 

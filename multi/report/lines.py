@@ -170,7 +170,9 @@ def _failed_lines(event: Failed, style: Style) -> tuple[str, ...]:
     if event.exit_status == -KILL:
         lines.append("    hint: a KILL that nobody sent is often the kernel short of memory: see dmesg")
     elif event.logfile and not event.log_tail and not event.logfile.startswith(("/dev/", "/proc/")):
-        lines.append("    hint: it printed nothing: try by hand what 'multi show' prints, with the same options")
+        lines.append(
+            "    hint: it has printed nothing since its start; try what 'multi show' prints, with the same options"
+        )
     return tuple(lines)
 
 

@@ -50,7 +50,7 @@ def reason(state: State) -> str | None:
     """Why the node is in that state."""
     match state:
         case Dead(why, _, failures, ago) if (pause := remaining(failures, ago)) > 0:
-            return f"{why}; 'multi ensure' tries again in {duration(pause)}"
+            return f"{why}; 'multi ensure' leaves it alone for {duration(pause)} more"
         case Dead(why) | Lost(_, why) | Unsure(why):
             return why or None
         case Up(suspended=True):

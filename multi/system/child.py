@@ -398,5 +398,17 @@ def find_program(word: bytes, env: dict[bytes, bytes]) -> bytes:
         raise _failed(f"cannot execute {files[0]}", OSError(errno.EACCES, "it is not executable for this user"), hint)
     if "/" in name and os.path.isdir(name):
         raise _failed(f"cannot execute {name}", OSError(errno.EISDIR, "it is a directory"), hint)
+    closed = next(filter(None, map(_closed, candidates(name, path))), "")
+    if closed and "/" in name:
+        error = OSError(errno.EACCES, f"this user may not enter {closed}")
+        raise _failed(f"cannot execute {name}", error, f"chmod o+x {closed}, or check --uid")
     what = f"cannot find the program {name!r}" + ("" if "/" in name else f" in PATH={path}")
+    what += f" (this user may not enter {closed})" if closed else ""
     raise _failed(what, OSError(errno.ENOENT, "no such file"), f"{hint}, or give a full path")
+
+
+def _closed(path: str) -> str:
+    """The first directory on the way to a file that we may not enter, links followed; "" when there is none."""
+    parts = os.path.realpath(path).split("/")[1:-1]
+    ways = ("/" + "/".join(parts[:length]) for length in range(1, len(parts) + 1))
+    return next((way for way in ways if os.path.isdir(way) and not os.access(way, os.X_OK)), "")

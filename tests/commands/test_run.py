@@ -292,6 +292,18 @@ def test_g4_a_node_that_ends_by_itself_ends_the_others(real: Real, end: str, sai
     assert not list(real.run.glob("*.pid"))
 
 
+def test_g4_the_last_lines_of_a_node_that_ends_by_itself(real: Real) -> None:
+    """G4: a node that ends while `run` stays with it is shown with what it printed in this life, and no other."""
+    real.logfile("a").parent.mkdir(parents=True, exist_ok=True)
+    real.logfile("a").write_text("from yesterday\n")
+    words = real.start_words("a", cmd="sh -c 'echo working; sleep 0.3; echo last words; exit 5'", startsecs=0.1)
+    done = real.multi("run", *words[1:]).exits(1)
+    assert "failed: it exited with status 5" in done.err
+    assert "    | working\n    | last words\n" in done.err
+    assert "from yesterday" not in done.err
+    assert "printed nothing" not in done.err
+
+
 def test_a_node_that_is_killed_by_hand(real: Real) -> None:
     """The signal that ended it is named."""
     begun = begin(real, "a", cmd="sleep 600")

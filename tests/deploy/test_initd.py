@@ -258,7 +258,7 @@ def test_exit_codes(host: Host, shell: str) -> None:
 
 
 def test_a_directory_that_the_user_may_not_enter(host: Host, shell: str) -> None:
-    """A Celery or Python in a directory that the user may not enter is not called missing; the directory is named."""
+    """A Celery, or its Python, in a directory that is closed to the user is named, not called missing."""
     host.app()
     host.write("/srv/closed/bin/celery", "#!/bin/sh\n", mode=0o755)
     host.write("/srv/open/bin/celery", "#!/srv/closed/bin/celery\n", mode=0o755)

@@ -138,6 +138,17 @@ def test_g8_an_unknown_user_is_one_line(real: Real) -> None:
     assert not real.processes("a")
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_program_behind_a_directory_that_is_closed_names_the_directory(real: Real, *, linked: bool) -> None:
+    """A program that the node's user cannot reach is not called missing: the directory on the way to it is named."""
+    closed, link = real.base / "closed", real.base / "program"
+    closed.mkdir(mode=0o700)
+    shutil.copy("/bin/true", closed / "program")
+    link.symlink_to(closed / "program")
+    done = real.start("a", "--uid=nobody", cmd=str(link if linked else closed / "program")).exits(77)
+    assert f"this user may not enter {closed}; chmod o+x {closed}, or check --uid" in done.err
+
+
 def test_g8_without_root_nobody_starts_as_somebody_else(real: Real, python: str) -> None:
     """G8: exit 77, and the reason."""
     for path in (real.run, real.log):

@@ -205,6 +205,15 @@ def test_waiting_touches_nothing() -> None:
             assert all(isinstance(step, harmless) for step in steps(command, seen))
 
 
+def test_nothing_is_explained_after_a_stop_that_was_asked_for() -> None:
+    """The files of a node that ended because it was asked to are removed without a word; the node is not running."""
+    stopped = Dead("pid 4000 is gone", on_purpose=True)
+    for command in ("stop", "stopwait", "kill"):
+        assert steps(command, stopped) == (Clear(""), Skip("not running"))
+    assert steps("start", stopped) == (Clear("", keep=True), Spawn())
+    assert steps("stopwait", Dead("pid 4000 is gone")) == (Clear("pid 4000 is gone"),)
+
+
 def test_ensure_leaves_alone_what_was_stopped_on_purpose() -> None:
     """Only what died is started again; what was stopped by somebody stays stopped."""
     assert steps("ensure", Dead("pid 4000 is gone", on_purpose=True)) == (Skip("stopped on purpose"),)

@@ -283,7 +283,7 @@ def test_failures_are_what_quiet_still_prints() -> None:
             [
                 "w1@host: failed: it exited with status 1 (pid 7)",
                 "    log: /l",
-                "    hint: it printed nothing: try by hand what 'multi show' prints, with the same options",
+                "    hint: it has printed nothing since its start; try what 'multi show' prints, with the same options",
             ],
         ),
         (
@@ -844,5 +844,5 @@ def test_check_shows_what_somebody_set() -> None:
 def test_status_of_a_node_that_keeps_dying() -> None:
     """Why a node is dead says how long `ensure` still leaves it alone."""
     view = View(node=node(), state=Dead("it exited with status 1", failures=3))
-    why = "it exited with status 1; 'multi ensure' tries again in 40s"
+    why = "it exited with status 1; 'multi ensure' leaves it alone for 40s more"
     assert view_json(view)["why"] == why
