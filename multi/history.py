@@ -60,11 +60,11 @@ class _Pen:
         self._nodes = nodes
         self._machine = machine
         self._caller: Caller | None = None
-        self._under_way: dict[str, int | None] = {}  # name -> pid, of nodes that something was begun with
+        self._begun: dict[str, int | None] = {}  # name -> pid, of nodes that something was begun with
 
     def note(self, event: Event) -> None:
         if isinstance(event, Interrupted):
-            for name, pid in self._under_way.items():
+            for name, pid in self._begun.items():
                 why = f"{signal_name(event.signum)} ended the command before its end"
                 self._write(name, Past(at=self._machine.wall(), what="interrupted", pid=pid, why=why))
             return
@@ -74,9 +74,9 @@ class _Pen:
         if past is None or name not in self._nodes:
             return
         if past.what in _BEGUN:
-            self._under_way[name] = past.pid
+            self._begun[name] = past.pid
         elif past.what in _OVER:
-            self._under_way.pop(name, None)
+            self._begun.pop(name, None)
         if isinstance(event, Cleared):
             past = replace(past, tail=last_lines(self._nodes[name], self._machine, _TAIL_LINES))
         self._write(name, past)

@@ -140,6 +140,7 @@ def test_a_block_that_is_pasted_holds_commands_alone(page: str) -> None:
         "toml",
         "python",
         "mermaid",
+        "yaml",
     }
     assert not re.search(r"^(?:    )?\$ ", text, re.MULTILINE)
 

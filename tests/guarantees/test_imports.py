@@ -58,6 +58,7 @@ LOOKING |= {"report", "report.lines", "report.status"}
 ACTING_NAMES = "act act.journal act.loop act.ready act.start act.stop act.waits act.walk decide decide.table"
 ACTING = LOOKING | frozenset(ACTING_NAMES.split())
 ACTING |= {"system.limits", "system.locks", "system.poll", "system.watch"}
+ACTING |= {"history", "model.caller", "model.past", "system.append", "system.caller"}
 STARTING = ACTING | {"system.child", "system.launcher"}
 STANDARD = frozenset({"tomllib" if sys.version_info >= (3, 11) else "tomli", "shlex", "signal"})
 
