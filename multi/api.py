@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from multi.logs import LogLine, Unseen
     from multi.machine import LocalHost, Machine
     from multi.model.event import Event
+    from multi.model.past import Past
     from multi.model.state import State
     from multi.model.step import Route
     from multi.system.local import Local
@@ -42,6 +43,7 @@ __all__ = [
     "diff",
     "export",
     "export_mode",
+    "history",
     "logs",
     "look",
     "plan",
@@ -199,6 +201,21 @@ def logs(
         caught = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
     with _opened(machine, caught) as opened:
         yield from read(selection.nodes, lines, opened, follow=follow)
+
+
+def history(
+    selection: Selection, *, since: float = 0.0, age: float | None = None, machine: Machine | None = None
+) -> Mapping[str, Sequence[Past]]:
+    """What happened to the nodes, by full name, the oldest event first; reads only.
+
+    `since` are seconds of the epoch, `age` are seconds before now. Raises `MachineError` for what may not be read.
+    """
+    from multi import history as histories
+
+    with _opened(machine) as opened:
+        first = since if age is None else opened.wall() - age
+        found = {node.name: histories.read(node, opened) for node in selection.nodes}
+    return {name: [one for one in past if one.at >= first] for name, past in found.items()}
 
 
 def unreadable_logs(selection: Selection, *, machine: Machine | None = None) -> tuple[Unseen, ...]:

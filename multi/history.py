@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multi.logs import last_lines
 from multi.machine import File, MachineError, Unreadable
 from multi.model.caller import Caller
 from multi.model.event import (
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
 
 LIMIT = 1 << 18  # bytes of one history: some thousand events
 _READ = 4 * LIMIT  # what is longer was not written by us
-_TAIL_BYTES, _TAIL_LINES = 1 << 12, 3
+_TAIL_LINES = 3
 _MOST_LETTERS = 400  # of a reason, and of a line of the log
 _MOST_COMMAND = 160  # of a command line that may name a hundred nodes
-_BEGUN, _OVER = {"spawned", "signalled"}, {"ready", "gone", "failed", "survived", "refused", "interrupted"}
+_BEGINS, _ENDS = {"spawned", "signalled"}, {"ready", "gone", "failed", "survived", "refused", "interrupted"}
 
 
 def kept(events: Generator[Event, None, None], nodes: Iterable[Node], machine: Machine) -> Generator[Event, None, None]:
@@ -73,12 +74,12 @@ class _Pen:
         past, name = _past(event, self._machine.wall()), event.node
         if past is None or name not in self._nodes:
             return
-        if past.what in _BEGUN:
+        if past.what in _BEGINS:
             self._begun[name] = past.pid
-        elif past.what in _OVER:
+        elif past.what in _ENDS:
             self._begun.pop(name, None)
         if isinstance(event, Cleared):
-            past = replace(past, tail=last_lines(self._nodes[name], self._machine, _TAIL_LINES))
+            past = replace(past, tail=tuple(map(_short, last_lines(self._nodes[name], _TAIL_LINES, self._machine))))
         self._write(name, past)
 
     def _write(self, name: str, past: Past) -> None:
@@ -136,21 +137,6 @@ def _past(event: Event, at: float) -> Past | None:  # noqa: PLR0911 -- one retur
 def _short(text: str, most: int = _MOST_LETTERS) -> str:
     text = printable(text)
     return text if len(text) <= most else text[: most - 3] + "..."
-
-
-def last_lines(node: Node, machine: Machine, count: int) -> tuple[str, ...]:
-    """What the node printed last; nothing where that cannot be read again."""
-    if not node.logs_to_file:
-        return ()
-    key = f"last lines of {node.logfile}"
-    try:
-        data = machine.log_begin(key, node.logfile, _TAIL_BYTES)
-    except MachineError:
-        return ()
-    finally:
-        machine.release(key)
-    lines = [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
-    return tuple(map(_short, lines[-count:]))
 
 
 # --- lines ----------------------------------------------------------------------------------------------

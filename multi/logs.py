@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 16
 _TAIL, _MOST_TAIL = 1 << 16, 1 << 28  # bytes in which the last lines of a log are looked for, at first and at most
+_LAST = 1 << 12  # bytes of a log that are read for its last lines
 _TURN = 2  # chunks of one log at one look, so that a log that grows without end does not keep the others waiting
 _FIRST_LOOK, _MOST_LOOK = 0.05, 0.5  # seconds between two looks at logs; not every system tells of growth
 _LONGEST = 1 << 16  # bytes; a longer line is shown before its end has come
@@ -102,6 +103,21 @@ def unreadable(nodes: Sequence[Node], machine: Machine) -> tuple[Unseen, ...]:
             if not machine.kind(node.logfile):
                 found.append(Unseen(node, f"has no log yet at {node.logfile}", 0))
     return tuple(found)
+
+
+def last_lines(node: Node, count: int, machine: Machine) -> tuple[str, ...]:
+    """What the node printed last, blank lines left out; nothing where that cannot be read."""
+    if not node.logs_to_file:
+        return ()
+    key = f"last lines of {node.name}"
+    try:
+        data = machine.log_begin(key, node.logfile, _LAST)
+    except MachineError:
+        return ()
+    finally:
+        machine.release(key)
+    lines = [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
+    return tuple(lines[-count:])
 
 
 def _tail(path: str, count: int, machine: Machine) -> bytes:

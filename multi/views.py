@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from multi.observe import Observation
     from multi.words.spec import Selection
 
+_LAST_LINES = 3
 _LOOKS_AGAIN = 3  # each takes a few milliseconds, and no command changes the files of a node as often in that time
 
 
@@ -24,8 +25,8 @@ class View:
 
     `uptime` is seconds, `cpu_percent` of one core over the life of the tree, `memory` the tree's resident bytes,
     `children` how many processes the tree has beside the main one, `restarts` how often it was started again
-    without anybody asking for it. `status_text` is what the node last said of itself. `found` says where a node was
-    found that nobody asked about, and what to add to ask for it.
+    without anybody asking for it. `status_text` is what the node last said of itself, `last_lines` are what one that is
+    dead printed last. `found` says where a node was found that nobody asked about, and what to add to ask for it.
     """
 
     node: Node
@@ -37,6 +38,7 @@ class View:
     restarts: int | None = None
     status_text: str = ""
     found: str = ""
+    last_lines: tuple[str, ...] = ()
 
 
 def look(selection: Selection, machine: Machine) -> tuple[View, ...]:
@@ -74,6 +76,17 @@ def observed(node: Node, processes: ProcessTable, machine: Machine) -> Observati
         return observe.Observation(Unsure(str(error)), None)
 
 
+def _last_lines(node: Node, state: State, machine: Machine) -> tuple[str, ...]:
+    """Of one that nobody stopped: often they say what it died of."""
+    from multi.decide import died
+
+    if not died(state):
+        return ()
+    from multi.logs import last_lines
+
+    return last_lines(node, _LAST_LINES, machine)
+
+
 def _view(node: Node, observation: Observation, processes: ProcessTable, machine: Machine) -> View:
     """The node with the vital signs of its tree."""
     from multi import observe
@@ -84,7 +97,8 @@ def _view(node: Node, observation: Observation, processes: ProcessTable, machine
     said = record.extra.get("status", "") if record is not None else ""
     proc = proc_of(observation.state)
     if proc is None:
-        return View(node=node, state=observation.state, restarts=restarts, status_text=said)
+        last = _last_lines(node, observation.state, machine)
+        return View(node=node, state=observation.state, restarts=restarts, status_text=said, last_lines=last)
     main = processes.by_pid[proc.pid]
     token = record.token if record is not None else observe.adopted_token(proc, processes)
     others = [info for info in observe.tree(proc, token, processes, machine.me()) if not observe.is_probe(info)]

@@ -21,6 +21,7 @@ from multi.cli.order import (
     OUTPUT,
     QUIET,
     ROLLING,
+    SINCE,
     TIMEOUT,
     UP,
     VERBOSE,
@@ -213,6 +214,29 @@ def logs(order: Order) -> int:
         if screen.deaf:
             break
     return report.worst_code(each.exit_code for each in unseen)
+
+
+@_command(SINCE, LINES)
+def history(order: Order) -> int:
+    """What happened to the nodes, in the order in which it happened; exit 1 when there is nothing to tell."""
+    from multi.cli import past
+
+    return past.history(order, _some(order), int(_number(order, LINES, "lines")) if order.has(LINES) else None)
+
+
+@_command()
+def why(order: Order) -> int:
+    """The last stretch of each node in sentences, and what it is now."""
+    from multi.cli import past
+
+    return past.why(order, _some(order))
+
+
+def _some(order: Order) -> api.Selection:
+    selection = _select(order)
+    if not selection.nodes:
+        raise _no_nodes(order, selection)
+    return selection
 
 
 @_command(OUTPUT)

@@ -74,6 +74,7 @@ TIMEOUT = Option(("--timeout",), metavar="SECONDS")
 
 FOLLOW = Option(("--follow", "-f"))  # as tail(1) has them; before the command, -f is --logfile
 LINES = Option(("--lines", "-n"), metavar="N")
+SINCE = Option(("--since",), metavar="WHEN")
 
 WIDE = Option(("--wide",))
 

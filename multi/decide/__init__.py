@@ -10,6 +10,7 @@ from multi.decide.resolve import Said, resolve, resolve_again, resolve_lost, wit
 from multi.decide.table import (
     ALREADY_RUNNING,
     COMMANDS,
+    died,
     is_odd,
     proc_of,
     route,
@@ -22,6 +23,7 @@ __all__ = [
     "ALREADY_RUNNING",
     "COMMANDS",
     "Said",
+    "died",
     "is_odd",
     "proc_of",
     "resolve",

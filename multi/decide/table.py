@@ -300,6 +300,11 @@ def proc_of(state: State) -> Proc | None:
     return state.proc if isinstance(state, (Up, Stopping, Lost)) else None
 
 
+def died(state: State) -> bool:
+    """Whether the node is gone although nobody asked it to end."""
+    return isinstance(state, Dead) and not state.on_purpose
+
+
 def is_odd(state: State) -> bool:
     """Whether a state may only seem so, because another command changes the files of the node meanwhile."""
     return isinstance(state, (Dead, Lost, Unsure))

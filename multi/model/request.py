@@ -87,6 +87,8 @@ TRAITS = {
     "up": Traits(typed=False, without_lock=True),
     "down": Traits(typed=False, without_lock=True, awaits_end=True),
     "logs": Traits(shows_logs=True),
+    "history": Traits(),
+    "why": Traits(example="try 'multi why w1'"),
     "names": Traits(nodes_from="words", example="try 'multi names w1 w2'"),
     "expand": Traits(nodes_from="words", first_word="template", example="try 'multi expand %n.log w1 w2'"),
     "get": Traits(

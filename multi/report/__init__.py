@@ -1,6 +1,7 @@
 """Events and views to text and exit codes.
 
-`multi.report.json` makes JSON of them, `multi.report.table` the table of `status`; only who needs one pays its import.
+`multi.report.json` makes JSON of them, `multi.report.table` the table of `status`, `multi.report.past` the text of a
+history; only who needs one pays its import.
 """
 
 from __future__ import annotations

@@ -121,7 +121,8 @@ def _note(view: View) -> str:
     why, said = reason(view.state) or "", view.status_text
     if isinstance(view.state, Dead) and said:
         said = "" if _LAST_WORDS in why else f"{_LAST_WORDS} {said}"
-    return "; ".join(text for text in (why, said) if text)
+    printed = f"last line of its log: {view.last_lines[-1]}" if view.last_lines else ""
+    return "; ".join(text for text in (why, said, printed) if text)
 
 
 def width_of(text: str) -> int:

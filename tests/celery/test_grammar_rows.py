@@ -9,6 +9,7 @@ import pytest
 
 import celery_oracle
 from grammar_tools import ROOT, expand_words, listed, read
+from multi.cli.order import LEADING_FLAGS, LEADING_WITH_VALUE
 from multi.errors import UsageError
 from multi.value import replace
 from multi.words import expand
@@ -643,3 +644,13 @@ def test_d28_settings_of_multi_are_its_own() -> None:
     assert [node.words[-1] for node in expansion.nodes] == ["--ready-timeout=9"] * 2
     assert theirs("w1 w2 --append:w1=x") == {"--append": "x"}
     assert [node.words[-1] for node in expand_words("w1 w2 --append:w1=x --append=y").nodes] == ["x", "y"]
+
+
+def test_leading_options_are_celerys() -> None:
+    """What may stand before `multi` on celery's command line is known here, with and without values."""
+    celery = pytest.importorskip("celery.bin.celery").celery
+    flags = {name for option in celery.params if option.is_flag for name in option.opts}
+    valued = {name for option in celery.params if not option.is_flag for name in option.opts}
+    assert flags <= LEADING_FLAGS
+    assert valued <= LEADING_WITH_VALUE
+    assert not LEADING_FLAGS & LEADING_WITH_VALUE

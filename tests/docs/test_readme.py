@@ -42,6 +42,7 @@ def plain(lines: list[str]) -> list[str]:
         text = re.sub(r"@[\w.-]+", "@HOST", line)
         text = re.sub(r"\S*/examples/\w+/", "/", text)
         text = re.sub(r"(?<![\w/])\d+(\.\d+)?(?=[smhMG%)]?(\W|$))", "N", text)
+        text = re.sub(r"(?<=last line of its log: ).*", "...", text)
         out.append(" ".join(text.split()))
     return sorted(out)
 

@@ -29,6 +29,8 @@ LOOKS = (
     ("status", "a"),
     ("status",),
     ("logs", "a"),
+    ("history", "a"),
+    ("why", "a"),
     ("diff",),
     ("check", "a", "--preset=exec", "--cmd=sleep 9"),
     ("start", "a", "--preset=exec", "--cmd=sleep 9", "--dry-run"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
@@ -265,3 +266,46 @@ def test_g8_the_record_is_private(real: Real) -> None:
     real.start("b", "--env=PASSWORD=secret", f"--pidfile={real.base}/own/%n.pid", f"--logfile={real.base}/%n.log").ok()
     assert stat.S_IMODE((real.base / "own/b.json").stat().st_mode) == 0o600
     real.raw("kill", "b", f"--pidfile={real.base}/own/%n.pid").ok()
+
+
+def plant(path: Path, secret: Path, what: str) -> None:
+    """Put something of the unprivileged user's where the history of the node belongs."""
+    match what:
+        case "symbolic link":
+            path.symlink_to(secret)
+        case "hard link":
+            path.hardlink_to(secret)
+            return  # it is root's file under a second name
+        case "FIFO":
+            os.mkfifo(path)
+        case _:
+            path.mkdir()
+    give(path)
+
+
+@pytest.mark.parametrize("what", ["symbolic link", "hard link", "FIFO", "directory"])
+def test_g8_a_planted_history_is_not_written_to(real: Real, secret: Path, what: str) -> None:
+    """G8: what the node's user puts in the place of its history is not followed, and fails nothing."""
+    theirs(real)
+    plant(real.run / "a.history", secret, what)
+    real.start("a", "--uid=nobody").ok()
+    real.multi("stopwait", "a").ok()
+    assert secret.read_text(encoding="ascii") == WORDS
+    assert real.multi("history", "a").code != 0
+
+
+def test_g8_a_history_is_not_made_to_grow(real: Real) -> None:
+    """G8: a history that its user made too long is cut to its bound, also while that user keeps it locked, or left."""
+    theirs(real)
+    path = real.run / "a.history"
+    path.write_bytes(b"")
+    os.truncate(path, 1 << 24)
+    give(path)
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        real.start("a", "--uid=nobody").ok()
+        assert path.stat().st_size == 1 << 24
+    real.multi("stopwait", "a").ok()
+    found = path.stat()
+    assert (found.st_size < 1 << 18, found.st_uid, stat.S_IMODE(found.st_mode)) == (True, NOBODY, 0o600)
+    assert "stopped, pid" in real.multi("history", "a").ok().out

@@ -27,7 +27,7 @@ from multi import __version__, api
 from multi.api import RunOptions
 from multi.cli import commands, main, order, serve
 from multi.cli.completion import candidates
-from multi.cli.order import LEADING_FLAGS, LEADING_WITH_VALUE, Command, Option, split, take
+from multi.cli.order import Command, Option, split, take
 from multi.cli.prose import prose
 from multi.cli.screen import Screen
 from multi.errors import ConfigError, NotPermittedError, UsageError
@@ -176,16 +176,6 @@ def test_split_loses_no_word(words: list[str]) -> None:
     leading, command, rest = split(words, commands.BY_NAME.__contains__)
     found = [*leading, *([] if command is None else [command]), *rest]
     assert "".join(found).replace("=", "") == "".join(words).replace("=", "")
-
-
-def test_leading_options_are_celerys() -> None:
-    """What may stand before `multi` on celery's command line is known here, with and without values."""
-    celery = pytest.importorskip("celery.bin.celery").celery
-    flags = {name for option in celery.params if option.is_flag for name in option.opts}
-    valued = {name for option in celery.params if not option.is_flag for name in option.opts}
-    assert flags <= LEADING_FLAGS
-    assert valued <= LEADING_WITH_VALUE
-    assert not LEADING_FLAGS & LEADING_WITH_VALUE
 
 
 A = Option(flags=("--a", "-a"))

@@ -623,6 +623,7 @@ def test_status_json_keys() -> None:
         "children": None,
         "restarts": None,
         "status_text": None,
+        "log_tail": [],
         "pidfile": "/run/w1.pid",
         "logfile": "/log/w1.log",
         "command": ["python", "-m", "celery", "worker", "-n", "w1@host", "-l", "two words"],

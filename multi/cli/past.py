@@ -1,0 +1,64 @@
+"""``history`` and ``why``: what happened to the nodes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from multi import api, report
+from multi.cli.order import JSON, SINCE
+from multi.errors import EXIT_FAILED, UsageError
+from multi.report.past import past_json, past_lines, why_json, why_lines
+from multi.text import seconds_in
+
+if TYPE_CHECKING:
+    from multi.cli.order import Order
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def history(order: Order, selection: api.Selection, lines: int | None) -> int:
+    """Every event, the last `lines` of all; exit 1 when no node has a history."""
+    given = order.given.get(SINCE.name)
+    since, age = (0.0, None) if given is None else _since(given)
+    found = api.history(selection, since=since, age=age, machine=order.machine)
+    events = sorted(((name, one) for name, past in found.items() for one in past), key=lambda each: each[1].at)
+    shown = events if lines is None else events[max(0, len(events) - lines) :]
+    screen = order.screen
+    if given is None:
+        without = [node for node in selection.nodes if not found[node.name]]
+        screen.remark(*(f"{node.name}: has no history in {node.historyfile}" for node in without))
+    if order.has(JSON):
+        from multi.report.json import to_json
+
+        screen.say(*(to_json(past_json(name, one)) for name, one in shown))
+    else:
+        style = report.Style(screen.colour)
+        screen.say(*(line for name, one in shown for line in past_lines(name, one, style)))
+    return 0 if events or given is not None else EXIT_FAILED
+
+
+def why(order: Order, selection: api.Selection) -> int:
+    """The last stretch of each node in sentences, and what it is now."""
+    found = api.history(selection, machine=order.machine)
+    for view in api.look(selection, machine=order.machine):
+        past = found[view.node.name]
+        if order.has(JSON):
+            from multi.report.json import to_json
+
+            order.screen.say(to_json(why_json(view, past)))
+        else:
+            order.screen.say(*why_lines(view, past, report.Style(order.screen.colour)))
+    return 0
+
+
+def _since(text: str) -> tuple[float, float | None]:
+    """``2h``, ``90s``, ``2026-11-21`` or ``2026-11-21T14:00``: seconds of the epoch, or else before now."""
+    number = seconds_in(text[:-1]) if text[-1:] in _UNITS else None
+    if number is not None:
+        return 0.0, number * _UNITS[text[-1]]
+    try:
+        return datetime.fromisoformat(text).timestamp(), None
+    except (ValueError, OverflowError):
+        why = "is no time and no age"
+        raise UsageError(f"{SINCE.name}={text}", why, f"write it like {SINCE.name}=2h or 2026-11-21T14:00") from None
