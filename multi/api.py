@@ -73,20 +73,26 @@ def _local() -> Local:
 
 
 def select(
-    command: str, words: Sequence[str], *, foreground: bool = False, machine: Machine | None = None
+    command: str,
+    words: Sequence[str],
+    *,
+    foreground: bool = False,
+    flags: Mapping[str, Sequence[str]] | None = None,
+    machine: Machine | None = None,
 ) -> Selection:
     """Words -> nodes. Raises `MultiError` for what the user must put right.
 
     Commands that act or look at nodes which were started before take what their records say: a node is stopped by
     the schedule it was started with, and `restart` without worker options starts the recorded command again. With
-    `foreground`, as for `run`, a log that nobody named is where our own output goes.
+    `foreground`, as for `run`, a log that nobody named is where our own output goes. `flags` are those of the command
+    line around the words, each with the commands that take it: a near miss of one of them is a mistake, too.
     """
     from multi import selection
 
     if traits(command).nodes_from == "words":
-        return selection.of_words(command, words, machine or _local(), foreground=foreground)
+        return selection.of_words(command, words, machine or _local(), foreground=foreground, flags=flags or {})
     with _opened(machine) as opened:
-        return selection.of_records(command, words, opened, foreground=foreground)
+        return selection.of_records(command, words, opened, foreground=foreground, flags=flags or {})
 
 
 def presets(*, machine: Machine | None = None) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from math import inf, isfinite
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_LONGEST = 100  # letters of a word that may be a misspelling
 
 
 def printable(text: str) -> str:
@@ -38,14 +39,58 @@ def plural(number: int, noun: str) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """What to try instead of `word`: the nearest known word, or all of them."""
-    import difflib
-
     words = list(known)
-    close = difflib.get_close_matches(word[:100], words, n=1)
-    close += [item for item in words if item.replace("-", "_").lower() == word.replace("-", "_").lower()]
+    close = near_misses(word, words)
+    if not close:
+        import difflib
+
+        close = difflib.get_close_matches(word[:_LONGEST], words, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
     return f"it can be {', '.join(words)}" if words else "leave it out"
+
+
+def near_misses(word: str, known: Iterable[str]) -> list[str]:
+    """Those of `known` that `word` may be a misspelling of, the nearest first (G13).
+
+    Near is one edit for what has up to five letters and two for what has more; two neighbours that changed places are
+    one. Capitals, dashes in front, and `_` for `-` are no edit. Near, too, is what begins with the three letters or
+    more of `word`.
+    """
+    plain = _plain(word)
+    if len(plain) > _LONGEST:
+        return []
+    found: list[tuple[int, str]] = []
+    for one in known:
+        other = _plain(one)
+        most = 1 if len(other) <= 5 else 2  # noqa: PLR2004 -- letters; see above
+        edits = _edits(plain, other, most)
+        if edits <= most:
+            found.append((edits, one))
+        elif len(plain) > 2 and other.startswith(plain):  # noqa: PLR2004 -- three letters
+            found.append((most + 1, one))
+    return [one for _, one in sorted(found, key=lambda each: each[0])]
+
+
+def _plain(word: str) -> str:
+    return word.lstrip("-").replace("_", "-").lower()
+
+
+def _edits(one: str, other: str, most: int) -> int:
+    """Letters added, left out, replaced or swapped with a neighbour (optimal string alignment), up to `most` + 1."""
+    if abs(len(one) - len(other)) > most:
+        return most + 1
+    before: list[int] = []
+    above = list(range(len(other) + 1))
+    for row, letter in enumerate(one, start=1):
+        here = [row]
+        for column, wanted in enumerate(other, start=1):
+            edits = min(above[column] + 1, here[-1] + 1, above[column - 1] + (letter != wanted))
+            if before and column > 1 and letter == other[column - 2] and one[row - 2] == wanted:
+                edits = min(edits, before[column - 2] + 1)
+            here.append(edits)
+        before, above = above, here
+    return min(above[-1], most + 1)
 
 
 def duration(seconds: float) -> str:

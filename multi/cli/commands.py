@@ -15,6 +15,7 @@ from multi.cli.order import (
     DRY_RUN,
     DUMP,
     FOLLOW,
+    GLOBAL,
     JSON,
     KEEP_UNREADY,
     LINES,
@@ -22,9 +23,11 @@ from multi.cli.order import (
     QUIET,
     ROLLING,
     SINCE,
+    STRICT,
     TIMEOUT,
     UP,
     VERBOSE,
+    VERSION,
     WIDE,
     Command,
     Option,
@@ -199,11 +202,11 @@ def logs(order: Order) -> int:
     """The nodes' logs, merged; exit 1 when one of them cannot be read, 77 when that is only not permitted."""
     from multi import report
 
+    count = int(_number(order, LINES, "lines")) if order.has(LINES) else _LAST_LINES
     selection = _select(order)
     screen = order.screen
     if not selection.nodes:
         raise _no_nodes(order, selection)
-    count = int(_number(order, LINES, "lines")) if order.has(LINES) else _LAST_LINES
     unseen = api.unreadable_logs(selection, machine=order.machine)
     screen.remark(*(f"{each.node.name}: {each.why}" for each in unseen))
     style = report.Style(screen.colour)
@@ -269,7 +272,8 @@ def _first_word(order: Order) -> str:
 def _select(order: Order, words: Sequence[str] | None = None, *, foreground: bool = False) -> api.Selection:
     """Words -> nodes, and the warnings that come with them."""
     grammar = (*order.leading, *(order.words if words is None else words))
-    selection = api.select(order.command.name, grammar, foreground=foreground, machine=order.machine)
+    name = order.command.name
+    selection = api.select(name, grammar, foreground=foreground, flags=flags(), machine=order.machine)
     if not order.has(QUIET):
         order.screen.remark(*(f"warning: {warning}" for warning in selection.warnings))
     return selection
@@ -404,6 +408,16 @@ def _row(name: str, of: Traits) -> Command:
 
 COMMANDS = tuple(_row(name, of) for name, of in TRAITS.items() if of.typed)
 BY_NAME: Mapping[str, Command] = {name: row for row in COMMANDS for name in (row.name, *row.aliases)}
+
+
+def flags() -> Mapping[str, Sequence[str]]:
+    """Every flag of the command line, each with the commands of nodes that take it."""
+    takers: dict[str, dict[str, None]] = {flag: {} for flag in VERSION.flags}
+    for row in COMMANDS:
+        for option in (*GLOBAL, STRICT, DRY_RUN, *row.options) if row.takes_nodes else ():
+            for flag in option.flags:
+                takers.setdefault(flag, {})[row.name] = None
+    return {flag: tuple(names) for flag, names in takers.items()}
 
 
 def find(word: str) -> Command:

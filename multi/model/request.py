@@ -54,6 +54,23 @@ class Traits:
         return self.default_command or self.spawns or self.nodes_from == "words or records"
 
     @property
+    def takes_worker_words(self) -> bool:
+        """Whether words that `multi` does not know are the worker's: it starts, restarts or only writes commands."""
+        return not self.takes_no_others and (
+            self.default_command or self.restarts or self.nodes_from.startswith("words")
+        )
+
+    @property
+    def takes_no_others(self) -> bool:
+        """Whether it takes no word but `multi`'s own: the configuration or the record says the rest."""
+        return self.reconciles or self.unattended
+
+    @property
+    def goes_by_records(self) -> bool:
+        """Whether a configuration that is broken is passed over: what is on record says what to stop or look at."""
+        return self.nodes_from == "records" and not self.spawns
+
+    @property
     def done_without_nodes(self) -> bool:
         """Whether nothing is left to do where there is no node at all."""
         return self.ends or self.awaits_end or self.unattended or self.reconciles

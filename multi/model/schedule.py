@@ -11,7 +11,7 @@ import signal
 from functools import lru_cache
 
 from multi.errors import UsageError
-from multi.text import seconds_in, seconds_text
+from multi.text import near_misses, seconds_in, seconds_text
 from multi.value import dataclass
 
 FOREVER = math.inf
@@ -85,10 +85,17 @@ def parse_signal(word: str) -> int:
     """``TERM``, ``SIGTERM``, ``term``, ``15`` or any of them after a ``-`` -> 15. Raises `UsageError`."""
     found = find_signal(word)
     if found is None:
-        raise UsageError(
-            word or "''", "is not a signal of this system", "try -TERM, -SIGTERM, -term or -15; 'kill -l' lists them"
-        )
+        raise UsageError(word or "''", "is not a signal of this system", _hint(word))
     return found
+
+
+def _hint(word: str) -> str:
+    plain = word.upper().lstrip("-").removeprefix("SIG")
+    names = (name.removeprefix("SIG") for name in signal.Signals.__members__)
+    near = near_misses(plain, (name for name in names if not plain.startswith(name.rstrip("0123456789"))))
+    if not near:
+        return "try -TERM, -SIGTERM, -term or -15; 'kill -l' lists them"
+    return f"did you mean {'-' if word.startswith('-') else ''}{near[0]}? ('kill -l' lists them)"
 
 
 def find_signal(word: str) -> int | None:

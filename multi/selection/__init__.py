@@ -5,20 +5,79 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from multi.errors import ConfigError, MultiError
+from multi.model.request import traits
 from multi.selection.words import Words
+from multi.value import replace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from multi.machine import LocalHost, Machine
+    from multi.words.near import Flags
     from multi.words.spec import Selection
 
 
-def of_words(command: str, words: Sequence[str], local: LocalHost, *, foreground: bool = False) -> Selection:
-    """The nodes that the words and the configuration make, whatever is on record."""
-    return Words(command, words, local, foreground=foreground).pure()
+_NO_FLAGS: Flags = {}
 
 
-def of_records(command: str, words: Sequence[str], machine: Machine, *, foreground: bool = False) -> Selection:
+def of_words(
+    command: str, words: Sequence[str], local: LocalHost, *, foreground: bool = False, flags: Flags = _NO_FLAGS
+) -> Selection:
+    """The nodes that the words and the configuration make, whatever is on record. `flags`, see `multi.words.near`."""
+    line = Words(command, words, local, foreground=foreground)
+    return _spelt(command, line, flags, line.pure)
+
+
+def of_records(
+    command: str, words: Sequence[str], machine: Machine, *, foreground: bool = False, flags: Flags = _NO_FLAGS
+) -> Selection:
     """The nodes of a command that looks at what is on record too."""
     from multi.selection.records import Records
 
-    return Records(Words(command, words, machine, foreground=foreground), machine).select()
+    def read(broken: MultiError | None = None) -> Words:
+        return Words(command, words, machine, foreground=foreground, broken=broken)
+
+    def select(line: Words) -> Selection:
+        return _spelt(command, line, flags, Records(line, machine).select)
+
+    if not traits(command).goes_by_records:
+        return select(read())
+    try:
+        line = read()
+    except ConfigError as error:
+        if error.word.startswith("--multi-config"):  # that is no file, but a word that may be misspelt
+            raise
+        return select(read(error))
+    try:
+        return select(line)
+    except MultiError:
+        fault = line.fault()
+        if fault is None:
+            raise
+    return select(read(fault))
+
+
+def _spelt(command: str, line: Words, flags: Flags, select: Callable[[], Selection]) -> Selection:
+    """Select the nodes, and hold the options against what their presets know: a misspelt one is refused."""
+    spec = line.spec
+    unknown = any(line.grammar.takes_value(given.name) is None for given in spec.options)
+    if not unknown and not (line.traits.takes_no_others and (spec.options or spec.passthrough)):
+        return select()
+    from multi.words.near import Misspelt
+
+    options = Misspelt(spec, flags, command, line.traits)
+    suspects = options.suspects(lambda name: line.grammar.takes_value(name) is not None)
+    try:
+        selection = select()
+    except MultiError:
+        options.check(suspects)
+        raise
+    presets = [line.grammar.preset]
+    for name in {node.preset for node in selection.nodes}:
+        try:
+            presets.append(line.preset(name))
+        except ConfigError:  # noqa: PERF203 -- a preset or two
+            continue  # a record may name a preset that is gone
+    known = frozenset[str]().union(*(preset.flags | preset.valued for preset in presets))
+    return replace(selection, warnings=(*selection.warnings, *options.check(options.suspects(known.__contains__))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from multi import observe
 from multi.errors import MultiError, UsageError
 from multi.machine import MachineError
 from multi.settings.presets import dirnames
+from multi.text import near_misses
 from multi.value import replace
 from multi.words.expand import default_directory, unnamed
 from multi.words.merge import nobody_said
@@ -40,7 +41,20 @@ class Finder:
         """The run directories of the nodes that nobody names, and the user who asks for them."""
         words = self._words
         where = unnamed(words.spec, words.config, words.here, words.preset, words.environment)
-        return tuple(dict.fromkeys((where.rundir, *(() if where.said else self._rundirs)))), where.uid
+        elsewhere = () if where.said else (*self._rundirs, *(record.node.rundir for record in self._orphans))
+        return tuple(dict.fromkeys((where.rundir, *elsewhere))), where.uid
+
+    @cached_property
+    def _orphans(self) -> tuple[Record, ...]:
+        """The nodes on record of a configuration that is broken, in every directory where something runs.
+
+        Only the configuration could tell where its nodes are.
+        """
+        if self._words.broken is None:
+            return ()
+        rundirs = (*self._rundirs, *(path.rpartition("/")[0] for path in self.processes.by_pidfile))
+        believed = (observe.survey(rundir, self._machine)[0] for rundir in dict.fromkeys(rundirs))
+        return tuple(record for records in believed for record in records if record.node.origin == self._words.origin)
 
     @cached_property
     def _rundirs(self) -> tuple[str, ...]:
@@ -60,22 +74,49 @@ class Finder:
         """The node as it would be in the default run directories of other presets."""
         if not nobody_said("pidfile", sources):
             return []
+        orphans = [record.node for record in self._orphans if record.node.short == node.short]
+        if orphans:
+            return [replace(node, pidfile=one.pidfile) for one in orphans]
         base = node.pidfile.rpartition("/")[2]
         return [replace(node, pidfile=f"{rundir}/{base}") for rundir in self._rundirs if rundir != node.rundir]
 
     def _has_files(self, node: Node) -> bool:
         """Whether there is a pidfile or record of that name."""
-        rundir = node.rundir
+        return not self._listing(node.rundir).isdisjoint((node.pidfile, node.recordfile))
+
+    def _listing(self, rundir: str) -> frozenset[str]:
         if rundir not in self._listings:
             self._listings[rundir] = frozenset(self._machine.listing(rundir, ""))
-        return not self._listings[rundir].isdisjoint((node.pidfile, node.recordfile))
+        return self._listings[rundir]
+
+    def has_files(self, node: Node, sources: Mapping[str, str]) -> bool:
+        """Whether the node has a pidfile or a record in any directory where it may be."""
+        return any(map(self._has_files, (node, *self._namesakes(node, sources))))
+
+    def runs(self, node: Node, sources: Mapping[str, str]) -> bool:
+        """Whether a process says that it is this node; the files may be gone."""
+        return any(one.pidfile in self.processes.by_pidfile for one in (node, *self._namesakes(node, sources)))
+
+    def near(self, node: Node, sources: Mapping[str, str]) -> tuple[str, ...]:
+        """The names on record that may be meant, in the directories where this node, which has no files, may be.
+
+        Names that differ in their digits alone are of one family: ``w2`` is no misspelling of ``w1``.
+        """
+        found: dict[str, None] = {}
+        for one in (node, *self._namesakes(node, sources)):
+            if not near_misses(*_letters_apart(one.recordfile, self._listing(one.rundir))):
+                continue
+            shorts = (record.node.short for record in observe.survey(one.rundir, self._machine, one.uid)[0])
+            found |= dict.fromkeys(near_misses(*_letters_apart(node.short, shorts)))
+        return tuple(found)
 
     def found(self, node: Node, sources: Mapping[str, str]) -> Node:
         """The node with the pidfile that it has. Of a node that may be either of two the user chooses."""
         others = self._namesakes(node, sources)
         if not others:
             return node
-        there = [one for one in (node, *others) if self._has_files(one)]
+        there = others if self._orphans else [node, *others]
+        there = [one for one in there if self._has_files(one)]
         if not there:  # they may run on without their files
             held = self.processes.by_pidfile
             there = [one for one in (node, *others) if one.pidfile in held and self._runs(one)]
@@ -143,6 +184,18 @@ class Finder:
         node = replace(expansion.nodes[0], pidfile=pidfile)
         pid = self.lost_pid(node)
         return None if pid is None else replace(node, command=observe.command_of(pid, self._machine))
+
+
+def _letters_apart(name: str, others: Iterable[str]) -> tuple[str, list[str]]:
+    """A name, or the stem of a file, and those of the others (of records) that differ in more than their digits."""
+    stem, letters = _stem(name), str.maketrans("", "", "0123456789")
+    stems = (_stem(other) for other in others if "/" not in other or other.endswith(".json"))
+    plain = stem.translate(letters)
+    return stem, [one for one in stems if one.translate(letters) != plain]
+
+
+def _stem(path: str) -> str:
+    return path.rpartition("/")[2].removesuffix(".json")
 
 
 def either(short: str, one: Node, other: Node) -> UsageError:

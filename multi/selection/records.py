@@ -40,6 +40,16 @@ class Records:
 
     def select(self) -> Selection:
         """The nodes that the command is about, as it takes them."""
+        broken = self._words.broken
+        if broken is None:
+            return self._chosen()
+        selection = self._chosen()
+        if not (selection.nodes or self._spec.names) and self._traits.disturbs:
+            raise broken  # what it was to stop is nowhere on record
+        warning = f"{broken}; until then what is on record counts"
+        return replace(selection, warnings=(warning, *selection.warnings))
+
+    def _chosen(self) -> Selection:
         match self._traits.nodes_from:
             case "words or records":
                 return _with_fallbacks(self._words, self._exported(self._words.pure()))
@@ -48,7 +58,7 @@ class Records:
             case "words now" if not self._words.has_nodes:
                 return Selection(nodes=(), spec=self._spec)
         if self._words.has_nodes:
-            return self._checked(self._named(self._words.expand(self._spec)))
+            return self._checked(self._named(self._words.named(self._finder)))
         return self._checked(self._unnamed())
 
     def _said(self, node: Node, expansion: Selection) -> Said:
@@ -137,7 +147,7 @@ class Records:
         if words.config.path is None:
             why = "needs a configuration, and none was found"
             raise UsageError(words.command, why, "write a multi.toml, or give --multi-config")
-        selection = words.selection(words.expand(self._spec))
+        selection = words.selection(words.named(self._finder))
         everything = selection
         if self._spec.names:
             everything = words.selection(words.expand(replace(self._spec, names=())))
@@ -169,10 +179,13 @@ class Records:
         rundirs, user = self._finder.unnamed()
         surveys = [observe.survey(rundir, machine, user) for rundir in rundirs]
         records = [record for believed, _ in surveys for record in believed]
+        if words.broken is not None and self._traits.disturbs:  # no more than the nodes of the configuration
+            records = [record for record in records if record.node.origin == words.origin]
+            surveys = []
         nodes: dict[str, Node] = {}
         for node in (record.node for record in records):
             _add(nodes, node)
-        for node in self._finder.lost(rundirs, nodes):
+        for node in self._finder.lost(rundirs if surveys else (), nodes):
             _add(nodes, node)
         doubted = [record for _, others in surveys for record in others] if words.here.uid == 0 else []
         doubted = [record for record in doubted if record.node.name not in nodes]

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from multi.errors import UsageError
+from multi.errors import ConfigError, MultiError, UsageError
 from multi.model.node import Node
-from multi.model.request import canonical, traits
+from multi.model.request import Traits, canonical, traits
 from multi.model.schedule import signal_name
 from multi.settings import config, presets
 from multi.settings.config import Layer
@@ -20,6 +20,7 @@ from multi.words.spec import Selection, Spec
 
 if TYPE_CHECKING:
     from multi.machine import LocalHost
+    from multi.selection.misnamed import Traces
     from multi.settings.config import Config
     from multi.settings.presets import Preset
 
@@ -27,8 +28,17 @@ if TYPE_CHECKING:
 class Words:
     """One command line, with the configuration and the presets that it is read with."""
 
-    def __init__(self, command: str, words: Sequence[str], local: LocalHost, *, foreground: bool = False) -> None:
-        """Read the words, and the configuration and the preset that they name."""
+    def __init__(
+        self,
+        command: str,
+        words: Sequence[str],
+        local: LocalHost,
+        *,
+        foreground: bool = False,
+        broken: MultiError | None = None,
+    ) -> None:
+        """Read the words, and the configuration and the preset that they name; no configuration that is `broken`."""
+        self.broken = broken
         self.here = here = local.surroundings()
         opening = grammar.opening(words)
         self.strict = opening.strict
@@ -37,9 +47,22 @@ class Words:
         self.foreground = foreground or self.traits.stays
         self.local = local
         self.config: Config = config.EMPTY
-        source = config.locate(opening.multi_config, here.environ, here.cwd, here.home, local.load, local.peek)
-        self.found = "" if source is None else source.why
-        if source is not None:
+        source = None
+        named = opening.multi_config
+        try:
+            if (here.environ.get("MULTI_CONFIG") if named is None else named) != config.NO_FILE:
+                source = config.locate(named, here.environ, here.cwd, here.home, local.load, local.peek)
+        except ConfigError as error:
+            if broken is None:
+                raise
+            head, _, line = error.word.rpartition(":")
+            self._path = head if line.isdigit() else error.word
+            if error.word.startswith("MULTI_CONFIG "):
+                self._path = posixpath.join(here.cwd, here.environ["MULTI_CONFIG"])
+        else:
+            self._path = "" if source is None else source.path
+        self.found = "" if source is None or broken is not None else source.why
+        if source is not None and broken is None:
             self.config = config.parse_config(source.text, source.path, here.environ, local.load, local.find)
         self.environment: Layer = config.environment(here.environ)
         self.directories = config.preset_directories(here.environ, here.home)
@@ -59,23 +82,39 @@ class Words:
     @property
     def origin(self) -> str:
         """The configuration file by one name, however it was written; empty when there is none."""
-        return posixpath.normpath(self.config.path) if self.config.path else ""
+        return posixpath.normpath(self._path) if self._path else ""
+
+    def fault(self) -> MultiError | None:
+        """What is wrong with the configuration itself, whatever the words are: a name, a template, an option."""
+        for names in ((), ("a",)) if self.config.path else ():
+            try:
+                self.expand(Spec(names=names))
+            except MultiError as error:  # noqa: PERF203 -- two at most
+                return error
+        return None
 
     @property
     def has_nodes(self) -> bool:
         """Whether nodes are named or configured."""
-        config = self.config
-        return bool(self.spec.names or config.nodes or any(group.nodes for group in config.groups))
+        return bool(self.spec.names) or self.configures_nodes
 
-    def expand(self, spec: Spec, *, recorded: bool = False) -> Selection:
-        """Make the nodes. Those on record have their files apart already, wherever the words would put them."""
+    @property
+    def configures_nodes(self) -> bool:
+        """Whether the configuration names nodes."""
+        return bool(self.config.nodes or any(group.nodes for group in self.config.groups))
+
+    def expand(self, spec: Spec, *, recorded: bool = False, traits: Traits | None = None) -> Selection:
+        """Make the nodes. Those on record have their files apart already, wherever the words would put them.
+
+        `traits` are those of another command, for which less has to be said.
+        """
         return expand.expand(
             spec,
             self.config,
             self.here,
             self.preset,
             self.environment,
-            traits=self.traits,
+            traits=traits or self.traits,
             load=self.local.load,
             strict=self.strict or self.traits.strict,
             foreground=self.foreground,
@@ -125,4 +164,30 @@ class Words:
         if not self.has_nodes:
             why = f"{self.command} needs nodes, and none is named or configured"
             raise UsageError("", why, self.traits.example)
-        return self.selection(self.expand(self.spec))
+        if not (self.traits.default_command and self.configures_nodes):  # any name is as good as another
+            return self.selection(self.expand(self.spec))
+        from multi.selection.misnamed import Files
+
+        return self.selection(self.named(Files(self.local)))
+
+    def named(self, traces: Traces) -> Selection:
+        """The nodes of the words, each name of which means something. Raises `UsageError` for one that is misspelt."""
+        try:
+            expansion = self.expand(self.spec)
+        except MultiError:
+            # A name that is misspelt lacks the settings that its node has: the name is the mistake, not what it lacks.
+            self._misnamed(self.expand(self.spec, traits=Traits()), traces)
+            raise
+        return replace(expansion, warnings=(*expansion.warnings, *self._misnamed(expansion, traces)))
+
+    def _misnamed(self, expansion: Selection, traces: Traces) -> tuple[str, ...]:
+        named = expansion.nodes if self.spec.names else ()
+        strange = [node for node in named if node.name not in expansion.configured]
+        strange = [node for node in strange if not traces.has_files(node, expansion.sources[node.name])]
+        if not strange:
+            return ()
+
+        from multi.selection import misnamed
+
+        warnings = misnamed.check(self, strange, expansion, traces)
+        return () if self.traits.unattended else warnings

@@ -24,6 +24,7 @@ _MOST_FILES = 1_000  # more than this is a pattern that matches the wrong direct
 _DEEPEST = 20
 _LONGEST_KEY = 6  # tool.multi.groups.NAME.env.VARIABLE
 _SYSTEM = "/etc/multi"
+NO_FILE = "none"  # in place of a path: no configuration is read, wherever one lies
 _WILD = frozenset("*?[")
 _SECTIONS = ("include", "defaults", "groups", "nodes")
 _LAYER_KEYS = (*SETTINGS, "options")
@@ -83,7 +84,7 @@ class Source:
 def locate(  # noqa: PLR0913, PLR0917 -- where to look, and by what
     explicit: str | None, environ: Mapping[str, str], cwd: str, home: str, read: Read, peek: Read | None = None
 ) -> Source | None:
-    """Find the one configuration file that counts, in the order written here; None when there is none.
+    """Find the one configuration file that counts, in the order written here; None when there is or shall be none.
 
     `read` returns a file's bytes and raises `OSError`; `peek` does without asking who wrote it, so that a
     ``pyproject.toml`` of somebody else's that says nothing of ours is no obstacle. Raises `ConfigError` for a file that

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from multi.settings.presets import Preset
 
-_NAMING = frozenset({"-n", "--hostname", "--prefix", "--suffix", "--range-prefix"})
-_READ_BEFORE = frozenset({"--multi-config"})  # no setting: only `opening` reads it
+NAMING = frozenset({"-n", "--hostname", "--prefix", "--suffix", "--range-prefix"})
+READ_BEFORE = frozenset({"--multi-config"})  # no setting: only `opening` reads it
 _OPENING = frozenset({"--multi-config", "--preset"})
 _FREE_TEXT = frozenset({"--cmd", "--append"})  # their value is a command line, which may begin with a dash
 
@@ -49,7 +49,7 @@ class Grammar:
 
     def takes_value(self, name: str) -> bool | None:
         """Whether the option has a value; None when it is not known."""
-        if name in _NAMING or name in _READ_BEFORE or name in self.settings or name in self.preset.valued:
+        if name in NAMING or name in READ_BEFORE or name in self.settings or name in self.preset.valued:
             return True
         return False if name in self.preset.flags else None
 
@@ -233,13 +233,13 @@ class _Reader:
         grammar = self._grammar
         value = self._value_of(name, word) if joined is None else joined
         given = Given(name, value, scope, joined=joined is not None)
-        if name in _NAMING:
+        if name in NAMING:
             if scope is not None:
                 raise UsageError(word, "is about all names and takes no scope", f"write {name} without ':{scope}'")
             self.naming[name] = value or ""
         elif name in grammar.settings:
             self.settings.append(given)
-        elif name not in grammar.preset.dropped and name not in _READ_BEFORE:
+        elif name not in grammar.preset.dropped and name not in READ_BEFORE:
             self.options.append(given)
 
     def _signal(self, word: str) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _LONGEST_SHORT = 200  # bytes; with the suffix of a temporary file it must fit in the 255 of a file name
 _LONGEST_NAME = 255
+_DASHES = "‐‑‒–—―−"  # noqa: RUF001 -- what programs that typeset make of - and --
 _NO_HOST = ('""', "''")  # how celery multi spells "without a host"
 _RANGE_PREFIX = "celery"
 
@@ -169,6 +170,9 @@ def _check_name(full: str, word: str) -> None:
     short, _, host = full.partition("@")
     if not short:
         raise UsageError(word, "has nothing before the '@'", "write it like w1@example.com")
+    if short[0] in _DASHES:
+        why = f"begins with {short[0]!r} (U+{ord(short[0]):04X}), which is not the dash of an option"
+        raise UsageError(word, why, "type it as - or --")
     if "@" in host:
         why = f"makes the node name {full}, whose host has an '@'"
         raise UsageError(word, why, "write one '@' in a name, and none in --hostname or --suffix")

@@ -17,9 +17,12 @@ import celery_oracle
 from celery_oracle import Told
 from grammar_generator import Generator
 from grammar_rows import APP_OPTIONS, FLAGS, PREDICATES, infos, unscoped
-from grammar_tools import expand_words
+from grammar_tools import GRAMMAR, expand_words, read
+from multi.cli.commands import flags
 from multi.errors import MultiError
+from multi.model.request import traits
 from multi.words import expand
+from multi.words.near import Misspelt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +74,10 @@ def ours(node: Node, words: Sequence[str], appended: int) -> Told:
 
 
 def compare(words: Sequence[str]) -> None:
-    """Names, options of each node and their order, passthrough, last words, paths and templates."""
+    """Names, options of each node and their order, passthrough, last words, paths, templates; no option is refused."""
+    spec = read(words)
+    spelling = Misspelt(spec, flags(), "start", traits("start"))
+    assert spelling.check(spelling.suspects(lambda name: GRAMMAR.takes_value(name) is not None)) == ()
     told = celery_oracle.ask(words, TEMPLATES)
     nodes = expand_words(words).nodes
     assert [node.name for node in nodes] == [one.name for one in told]

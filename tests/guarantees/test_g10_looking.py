@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +15,7 @@ import pytest
 from multi.model.process import ProcessTable
 from multi.system import System
 from private_machine import need
-from real import stat
+from real import everything, stat
 
 if TYPE_CHECKING:
     from real import Real
@@ -43,16 +42,6 @@ LOOKS = (
     ("help",),
     ("--version",),
 )
-
-
-def everything(directory: Path) -> dict[str, tuple[int, int, int, bytes]]:
-    """Each file and directory: inode, mode, time of change, content."""
-    found: dict[str, tuple[int, int, int, bytes]] = {}
-    for path in sorted(directory.rglob("*")):
-        what = path.lstat()
-        data = path.read_bytes() if path.is_file() else b""
-        found[str(path)] = (what.st_ino, what.st_mode, what.st_mtime_ns, data)
-    return found
 
 
 def test_g10_looking_at_nothing_makes_nothing(real: Real) -> None:

@@ -147,6 +147,16 @@ def pids() -> list[int]:
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
+def everything(directory: Path) -> dict[str, tuple[int, int, int, bytes]]:
+    """Each file and directory: inode, mode, time of change, content."""
+    found: dict[str, tuple[int, int, int, bytes]] = {}
+    for path in sorted(directory.rglob("*")):
+        what = path.lstat()
+        data = path.read_bytes() if path.is_file() else b""
+        found[str(path)] = (what.st_ino, what.st_mode, what.st_mtime_ns, data)
+    return found
+
+
 # --- what a command did ----------------------------------------------------------------------------
 
 

@@ -31,7 +31,7 @@ from multi.cli.order import Command, Option, split, take
 from multi.cli.prose import prose
 from multi.cli.screen import Screen
 from multi.errors import ConfigError, NotPermittedError, UsageError
-from multi.machine import Machine, MachineError
+from multi.machine import MachineError
 from world import Entry, Fake, Nature, World
 
 STUBBORN = Nature(ignores=frozenset({signal.SIGTERM}))
@@ -318,9 +318,9 @@ def test_export_tells_who_takes_the_output(form: str, foreground: bool, monkeypa
     asked: list[bool] = []
     real = api.select
 
-    def select(command: str, words: Sequence[str], *, foreground: bool, machine: Machine) -> api.Selection:
+    def select(command: str, words: Sequence[str], *, foreground: bool, **rest: object) -> api.Selection:
         asked.append(foreground)
-        return real(command, words, foreground=foreground, machine=machine)
+        return real(command, words, foreground=foreground, **rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(api, "select", select)
     run("export", form, "w1")
