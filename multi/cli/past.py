@@ -30,7 +30,6 @@ def history(order: Order, selection: api.Selection, lines: int | None) -> int:
         screen.remark(*(f"{node.name}: has no history in {node.historyfile}" for node in without))
     if order.has(JSON):
         from multi.report.json import to_json
-        from multi.report.past import past_json
 
         screen.say(*(to_json(past_json(name, one)) for name, one in shown))
     else:

@@ -16,7 +16,6 @@ from multi.report.lines import (
     log_line,
     route_line,
 )
-from multi.report.past import past_lines, why_lines
 from multi.report.status import (
     STATUS_UNKNOWN,
     event_code,
@@ -41,12 +40,10 @@ __all__ = [
     "exit_code",
     "is_failure",
     "log_line",
-    "past_lines",
     "plan_exit_code",
     "route_line",
     "state_word",
     "status_code",
     "status_exit_code",
-    "why_lines",
     "worst_code",
 ]
