@@ -129,9 +129,9 @@ def _tasks(command: str, selection: Selection, machine: Machine) -> list[Task]:
 
         raise UsageError(command, "is nothing that is done to nodes", nearest(command, decide.COMMANDS))
     known = selection.recorded if traits(command).repeats else {}
-    signum = selection.spec.signum
+    signum, named = selection.spec.signum, bool(selection.spec.names)
     return [
-        Task(node, Request(command, signum, known.get(node.name), says=node.name not in selection.unsaid))
+        Task(node, Request(command, signum, known.get(node.name), node.name not in selection.unsaid, named))
         for node in selection.nodes
     ]
 

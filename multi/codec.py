@@ -192,5 +192,7 @@ _RECORD = {
     "failures": _WHOLE,
     "failed": _SECONDS,
     "failure": _TEXT,
+    "stopped_at": _SECONDS,
+    "stopped_by": _TEXT,
     "extra": _TEXTS,
 }

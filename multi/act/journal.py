@@ -15,7 +15,7 @@ from multi.model.record import Record
 from multi.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from multi.act.waits import Answer, Walk
     from multi.machine import Machine
@@ -26,18 +26,21 @@ if TYPE_CHECKING:
 
     Writing = Generator[WriteWait, Answer, None]
 
+# What lies beside the pidfile and goes with the record. The lock is not among it, and a log lies elsewhere.
+_FORGOTTEN = (".notify", ".heartbeat", ".socket", ".history")
 _NOTE_EVERY = 1.0  # seconds between two statuses of a stopping node that are put on record
 
 
 class Journal:
     """The files of one node. `found` is the record at the last look, `record` the one that is on disk now."""
 
-    def __init__(self, node: Node, machine: Machine) -> None:
-        """Know no record yet."""
+    def __init__(self, node: Node, machine: Machine, asker: Callable[[], str] = str) -> None:
+        """Know no record yet. `asker` says who asks for all this, where anything will be done."""
         self.node = node
         self.found: Record | None = None
         self.record: Record | None = None
         self._machine = machine
+        self._asker = asker
         self._unasked: Record | None = None  # what was on record before a request of which the node knows nothing yet
         self._noted = float("-inf")  # when a status was put on record last
 
@@ -56,7 +59,8 @@ class Journal:
         if record is None or (record.proc == proc and record.desired == desired):
             return
         try:
-            yield from self.save(record.requested(desired, proc))
+            by = self._asker() if desired == records.WANTED_STOPPED else ""
+            yield from self.save(record.requested(desired, proc, self._machine.wall(), by))
         except MachineError:
             if desired != records.WANTED_STOPPED:
                 raise
@@ -116,13 +120,13 @@ class Journal:
             from multi.decide import backoff
 
             yield from self.save(backoff.after_failure(self.record, self._machine.wall(), why))
-        self.clear(keep=True)
+        self.clear()
 
-    def undo(self, why: str, failures: int | None) -> None:
+    def undo(self, why: str, failures: int | None, *, another: bool = False) -> None:
         """Nothing was executed. The record from before stays, so that `restart` can try again.
 
-        `failures` are those in a row until now, None for a start that did not fail but was given up. Raises
-        `MachineError`.
+        `failures` are those in a row until now, None for a start that did not fail but was given up. A node that was
+        stopped stays so if its start was given up, or was to be with `another` command. Raises `MachineError`.
         """
         if self.taken_over():
             return
@@ -130,22 +134,48 @@ class Journal:
         if self.found is None:
             self._machine.remove(self.node.recordfile)
             return
-        found = replace(self.found, proc=None, desired=records.WANTED_UP, failure=why)
-        if failures is not None:  # as for one that dies at once, so that `ensure` does not try it for ever
+        found = replace(self.found, proc=None, desired=records.WANTED_UP, failure=why, stopped_at=0.0, stopped_by="")
+        if self.found.stopped and (another or failures is None):
+            found = self.found
+        elif failures is not None:  # as for one that dies at once, so that `ensure` does not try it for ever
             found = replace(found, failures=failures, failed=self._machine.wall())
         # At once and not as a `WriteWait`: a walk that is being closed cannot wait any more.
         (error,) = self._machine.write([_write_of(found)])
         if error is not None:
             raise error
 
-    def clear(self, *, keep: bool) -> None:
-        """Remove the files; `keep` leaves the record."""
+    def clear(self) -> bool:
+        """Remove all files but the record; False if they are about another process by now."""
         if self.taken_over():
-            return
+            return False
         self._machine.remove(self.node.pidfile)
         self._machine.remove(self.node.notifyfile)
-        if not keep:
+        return True
+
+    def stopped(self) -> Writing:
+        """Remove the files, and put on record that the node is stopped. The pidfile goes first: it names no process.
+
+        What cannot be written, as on a full disk, must not start the node again: then a record that says that it is to
+        run goes too.
+        """
+        if not self.clear():
+            return
+        record = self.record or observe.recall(self.node, self._machine)
+        if record is None:
             self._machine.remove(self.node.recordfile)
+            return
+        try:
+            yield from self.save(record.ended(self._machine.wall(), self._asker()))
+        except MachineError:
+            if record.desired != records.WANTED_STOPPED:
+                self._machine.remove(self.node.recordfile)
+
+    def forget(self) -> None:
+        """Remove all that is kept of the node."""
+        for suffix in _FORGOTTEN:
+            self._machine.remove(self.node.stem + suffix)
+        self._machine.remove(self.node.recordfile)  # the last, so that what is cut off is done again
+        self.found = self.record = None
 
     def token_of(self, proc: Proc, processes: ProcessTable) -> str:
         """What the processes of its tree carry, as far as is known."""

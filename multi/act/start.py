@@ -99,8 +99,10 @@ class Start:
         else:
             self._tried = fallback.instead(node)
 
-    def run(self) -> Walk:
+    def run(self, source: str = "") -> Walk:
         """Bring a process to the gate, put it on record, open the gate, and wait until the node is ready.
+
+        `source` says who says its command, see `Spawn`.
 
         If that is cut off before the gate is open, the process never executes.
         """
@@ -131,7 +133,7 @@ class Start:
             if not opened:
                 self._send_away(outcome)
         machine.open_gate(node.name)
-        yield Spawned(node.name, outcome.proc.pid, node.words)
+        yield Spawned(node.name, outcome.proc.pid, node.words, source)
         return (yield from self._await_proof(outcome.proc, token, began, there, executed=False))
 
     def resume(self, proc: Proc, token: str) -> Walk:
@@ -163,11 +165,14 @@ class Start:
         self._machine.shut_gate(self._name)
         try:
             if isinstance(outcome, LaunchFailed):
-                self._journal.undo(outcome.why, self._history().failures + 1)
+                self._undo(outcome.why, self._history().failures + 1)
             else:
-                self._journal.undo(_GIVEN_UP, None)
+                self._undo(_GIVEN_UP, None)
         except MachineError:
             return  # what cannot be removed names a process that is gone: the next look sees that
+
+    def _undo(self, why: str, failures: int | None) -> None:
+        self._journal.undo(why, failures, another=self._request.recorded is None)
 
     def _read_env_files(self) -> None:
         """Their values go to the process and its probes. The node, which goes on record, knows digests of them."""
@@ -194,7 +199,7 @@ class Start:
             node=self._journal.node,
             proc=None,
             started=wall,
-            restarts=0 if found is None else found.restarts + unasked,
+            restarts=0 if found is None or found.stopped else found.restarts + unasked,
             owner=self._authority(),
             runner=self._options.runner or (None if found is None else found.runner),
         )
@@ -281,7 +286,7 @@ class Start:
             return False
         yield failed
         if not verdict.launched:
-            journal.undo(verdict.why, self._history().failures + 1)
+            self._undo(verdict.why, self._history().failures + 1)
             return False
         stop = Stop(proc, token, journal, machine)
         if verdict.ended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from functools import cache
 from typing import TYPE_CHECKING
 
 from multi import decide, observe
@@ -15,11 +16,11 @@ from multi.errors import EXIT_BUSY, EXIT_FAILED, EXIT_PERMISSION
 from multi.machine import Locked, MachineError
 from multi.model import record as records
 from multi.model import step as steps
-from multi.model.event import Cleared, Failed, Gone, Refused, Skipped, Updated
+from multi.model.event import Cleared, Failed, Forgotten, Gone, Refused, Skipped, Updated
 from multi.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from multi.act.waits import Answer, Walk, Want
     from multi.machine import Machine
@@ -36,27 +37,35 @@ _FIRST_LOOK, _MOST_LOOK = 0.05, 0.5  # seconds between two looks at files that a
 
 def walk(tasks: Sequence[Task], options: RunOptions, machine: Machine) -> Generator[Event, None, None]:
     """Walk all nodes to the end; one stream of events. Closing the iterator ends the run cleanly."""
+    asker = cache(lambda: machine.caller().text)  # it is the same for all nodes, and takes a while to find out
     following: dict[int, list[Task]] = {}
     for task in tasks:
         for index in task.after:
             following.setdefault(index, []).append(task)
-    walkers = (_Walker(task, following.get(index, ()), options, machine) for index, task in enumerate(tasks))
+    walkers = (_Walker(task, following.get(index, ()), options, machine, asker) for index, task in enumerate(tasks))
     return drive(zip(tasks, (walker.walk() for walker in walkers), strict=True), options, machine)
 
 
 class _Walker:
     """The walk of one node. A look replaces `_observed` and `_processes`, which it was seen in.
 
-    `following` are the tasks that start where this node ends.
+    `following` are the tasks that start where this node ends, `asker` says who asks for all this.
     """
 
-    def __init__(self, task: Task, following: Sequence[Task], options: RunOptions, machine: Machine) -> None:
+    def __init__(
+        self,
+        task: Task,
+        following: Sequence[Task],
+        options: RunOptions,
+        machine: Machine,
+        asker: Callable[[], str],
+    ) -> None:
         self._key = task.node.name
         self._following = following
         self._request = task.request
         self._options = options
         self._machine = machine
-        self._journal = Journal(task.node, machine)
+        self._journal = Journal(task.node, machine, asker)
         self._observed: Observation
         self._processes: ProcessTable
         self._start: Start
@@ -143,6 +152,8 @@ class _Walker:
         if record is None or record.node == known:
             return True
         node = decide.resolve_again(self._request, self._journal.node, record.node)
+        if node is None and decide.proc_of(self._observed.state) is not None and not self._request.traits.restarts:
+            node = record.node  # it runs, so nothing is started
         if node is None:
             yield Refused(
                 self._key, "another multi has changed its settings meanwhile; check them and repeat the command"
@@ -176,10 +187,15 @@ class _Walker:
                 return False
             case steps.Clear(why, keep):
                 return (yield from self._clear(why, keep=keep))
+            case steps.Forget():
+                if not journal.taken_over():
+                    journal.forget()
+                    yield Forgotten(self._key)
+                return True
             case steps.Adopt():
                 return (yield from adopt(step, self._request, self._processes, journal, machine))
-            case steps.Spawn() if machine.holds(self._key):
-                return (yield from self._start.run())
+            case steps.Spawn(source) if machine.holds(self._key):
+                return (yield from self._start.run(source))
             case steps.Spawn():
                 return (yield from self._lock_again())
             case steps.AwaitReady(found):
@@ -207,7 +223,8 @@ class _Walker:
         if not (yield from self._survey()):
             return False
         step = decide.spawn_again(self._observed.state)
-        return (yield from self._start.run() if isinstance(step, steps.Spawn) else self._do(step))
+        start = self._start
+        return (yield from start.run(self._request.source) if isinstance(step, steps.Spawn) else self._do(step))
 
     def _end(self, proc: Proc, schedule: Schedule, *, first_sent: bool, whole: bool = False) -> Walk:
         stop = Stop(proc, self._token_of(proc), self._journal, self._machine)
@@ -226,7 +243,10 @@ class _Walker:
         for left in self._observed.leftovers:
             if not (yield from end_left(left, self._journal, self._machine)):
                 return False
-        self._journal.clear(keep=keep)
+        if keep:
+            self._journal.clear()
+        else:
+            yield from self._journal.stopped()
         yield Cleared(self._key, why)
         return True
 

@@ -34,6 +34,7 @@ from multi.cli.order import (
     Order,
 )
 from multi.errors import EXIT_FAILED, EXIT_USAGE, UsageError
+from multi.model.node import Known, Unknown
 from multi.model.request import ALIASES, TRAITS, Traits, traits
 from multi.text import nearest, seconds_in
 
@@ -145,8 +146,10 @@ def show(order: Order) -> int:
     """The command of each node, as a shell runs it."""
     from multi.words import expand as expansion
 
-    nodes = _select(order).nodes
-    return _say(order, [list(map(_shown, nodes))], map(expansion.command_line, nodes))
+    selection = _select(order)
+    nodes = _known(order, selection)
+    _remark_inherited(order, selection, nodes)
+    return _say(order, [[_shown(node, selection) for node in nodes]], map(expansion.command_line, nodes))
 
 
 @_command()
@@ -155,10 +158,12 @@ def get(order: Order) -> int:
     wanted = _first_word(order)
     from multi.words import expand as expansion
 
-    nodes = _select(order, order.words[1:]).nodes
+    selection = _select(order, order.words[1:])
+    nodes = _known(order, selection)
     node = expansion.find(nodes, wanted)
     if node is not None:
-        return _say(order, [_shown(node)], [expansion.command_line(node)])
+        _remark_inherited(order, selection, (node,))
+        return _say(order, [_shown(node, selection)], [expansion.command_line(node)])
     known = " ".join(node.short for node in nodes[:_MOST_NAMES]) + (" ..." if len(nodes) > _MOST_NAMES else "")
     hint = f"the nodes are: {known}" if nodes else "there are no nodes at all"
     order.screen.remark(str(UsageError(wanted or "''", "there is no such node", hint)))
@@ -279,8 +284,34 @@ def _select(order: Order, words: Sequence[str] | None = None, *, foreground: boo
     return selection
 
 
-def _shown(node: Node) -> dict[str, object]:
-    return {"node": node.name, "command": list(node.words)}
+def _known(order: Order, selection: api.Selection) -> tuple[Node, ...]:
+    """The nodes whose command is known; the others are named."""
+    if not selection.nodes:
+        raise _no_nodes(order, selection)
+    unknown = [(node.short, node.command.why) for node in selection.nodes if isinstance(node.command, Unknown)]
+    order.screen.remark(*(f"{short}: {why}" for short, why in unknown))
+    return tuple(node for node in selection.nodes if isinstance(node.command, Known))
+
+
+def _shown(node: Node, selection: api.Selection) -> dict[str, object]:
+    recorded = node.name in selection.recorded
+    return {"node": node.name, "command": list(node.words), "recorded": recorded, "inherits": _inherited(node)}
+
+
+def _inherited(node: Node) -> list[str]:
+    """What a node has from the shell that starts it."""
+    said = {"directory": node.workdir, "umask": node.umask, "environment": None}
+    return [name for name, value in said.items() if value is None]
+
+
+def _remark_inherited(order: Order, selection: api.Selection, nodes: Iterable[Node]) -> None:
+    """A node on record may have been started in another shell than the one that starts it now."""
+    if order.has(JSON) or order.has(QUIET):
+        return
+    for node in nodes:
+        if node.name in selection.recorded:
+            inherited = " and ".join(", ".join(_inherited(node)).rsplit(", ", 1))
+            order.screen.remark(f"{node.short}: on record; it inherits {inherited} of the shell that starts it")
 
 
 def _say_json(screen: Screen, *values: object) -> None:

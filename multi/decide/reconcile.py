@@ -19,7 +19,7 @@ def tasks(wanted: Sequence[tuple[Node, Node | None]], removed: Iterable[Node]) -
     before: dict[str, list[int]] = {}  # the tasks that stop this node, or free this pidfile
     stops: list[Task] = []
     for index, old in enumerate(removed, len(wanted)):
-        stops.append(Task(old, Request("stopwait"), tuple(before.get(old.name, ()))))
+        stops.append(Task(old, Request("remove"), tuple(before.get(old.name, ()))))
         before.setdefault(old.name, []).append(index)
         before.setdefault(old.pidfile, []).append(index)
     starts = [
@@ -66,7 +66,7 @@ def _verb(steps: tuple[Step, ...], *, removed: bool) -> str:
     if "Refuse" in kinds:
         return "refuse"
     if removed:
-        return "" if kinds == {"Skip"} else "clear" if kinds == {"Clear"} else "stop"
+        return {("Skip",): "", ("Forget",): "forget", ("Clear", "Forget"): "clear"}.get(tuple(sorted(kinds)), "stop")
     if "Spawn" in kinds:
         return "restart" if "Stop" in kinds else "start"
     return "update" if kinds & {"Rewrite", "Adopt", "Resume"} else ""

@@ -13,6 +13,12 @@
     |          |         | Spawn      |                 |            |                |        |
     | kill     | Skip    | Kill,      | Kill, Clear     | Clear      | Adopt, Kill,   | Refuse |
     |          |         | Clear      |                 |            | Clear          |        |
+    | forget   | Skip;   | Refuse     | Refuse          | Refuse;    | Refuse         | Refuse |
+    |          | or      |            |                 | or Clear,  |                |        |
+    |          | Forget  |            |                 | Forget     |                |        |
+    | remove   | Skip;   | Stop,      | Stop, Clear,    | Clear,     | Adopt, Stop,   | Refuse |
+    |          | or      | Clear,     | Forget          | Forget     | Clear, Forget  |        |
+    |          | Forget  | Forget     |                 |            |                |        |
     | ensure   | Skip    | Skip       | Skip            | Clear,     | Adopt          | Refuse |
     |          |         |            |                 | Spawn; or  |                |        |
     |          |         |            |                 | Skip       |                |        |
@@ -27,6 +33,11 @@ and `stop` too. An `Up` that nobody has seen ready yet is waited for by `start`,
 that says that it waits for its broker is left alone by `ensure`. `up` and `down` are the two forms of `wait`, which
 touches nothing. `ensure` leaves alone what was stopped on purpose, and for a while what keeps failing. `apply` restarts
 an `Up` only when it runs otherwise than is configured now.
+
+`Down` is a node that was never started, or one that was stopped and is on record as that. What was stopped on purpose
+is left alone by `restart`, `signal`, `reload` and `up` unless it is named. `forget` takes off the record what was
+stopped, and skips the others where none is named; `remove` is what `apply` asks of a node that its configuration does
+not have any more.
 
 A suspended process can neither work nor end when it is asked to. A stop that was cut off right before its KILL leaves
 it suspended, and so does anybody's STOP. A command that wants it to work or to end begins with `Resume`; `ensure` does
@@ -50,6 +61,7 @@ from multi.model.step import (
     AwaitReady,
     AwaitUp,
     Clear,
+    Forget,
     Kill,
     Refuse,
     Resume,
@@ -73,6 +85,7 @@ if TYPE_CHECKING:
     Sure: TypeAlias = Down | Up | Stopping | Dead | Lost
 
 NOT_RUNNING = "not running"
+NOT_ON_RECORD = "not on record"
 ALREADY_RUNNING = "already running"
 ALREADY_STOPPING = "already stopping"
 STOPPED_ON_PURPOSE = "stopped on purpose"
@@ -85,11 +98,26 @@ def route(request: Request, state: State, node: Node) -> Route:
     row = _ROWS[request.command]
     if isinstance(state, Unsure):
         return Route(node, (Refuse(state.why),))
+    if not request.named and _stopped_on_purpose(request, state):
+        return Route(node, (Skip(STOPPED_ON_PURPOSE),))
     steps = row(request, state, node)
     if isinstance(node.command, Unknown) and any(isinstance(step, Spawn) for step in steps):
         dead = f"{state.why}, and " if isinstance(state, Dead) else ""
         return Route(node, (Refuse(f"{dead}{node.command.why}; {SAY_IT}"),))
     return Route(node, (*_resume(request, state), *steps))
+
+
+_NOT_WHAT_IS_STOPPED = frozenset({"restart", "signal", "reload", "dump", "up"})
+
+
+def _stopped_on_purpose(request: Request, state: Sure) -> bool:
+    match state:
+        case Down(on_record=True) | Dead(on_purpose=True):
+            return request.command in _NOT_WHAT_IS_STOPPED
+        case Stopping(again=False):
+            return request.traits.restarts
+        case _:
+            return False
 
 
 def _resume(request: Request, state: Sure) -> Steps:
@@ -114,15 +142,15 @@ def _schedule(request: Request, node: Node) -> Schedule:
 def _start(request: Request, state: Sure, node: Node) -> Steps:
     match state:
         case Down():
-            return (Spawn(),)
+            return (Spawn(request.source),)
         case Up(proc, ready):
             return (Skip(ALREADY_RUNNING),) if ready else (AwaitReady(proc),)
         case Stopping(proc, sent):
             schedule = _schedule(request, node)
             end = AwaitEnd(proc, schedule) if sent else Stop(proc, schedule, again=True)
-            return end, Clear(keep=True), Spawn()
+            return end, Clear(keep=True), Spawn(request.source)
         case Dead():
-            return _clear(state, keep=True), Spawn()
+            return _clear(state, keep=True), Spawn(request.source)
         case Lost():
             return _adopt(state)
 
@@ -170,6 +198,28 @@ def _end(request: Request, state: Sure, node: Node) -> Steps:
             return *_adopt(state), end, Clear()
 
 
+def _remove(request: Request, state: Sure, node: Node) -> Steps:
+    if isinstance(state, Down):
+        return (Forget(),) if state.on_record else (Skip(NOT_RUNNING),)
+    if isinstance(state, Dead):
+        return _clear(state, keep=True), Forget()
+    return *_adopt(state), Stop(state.proc, _schedule(request, node)), Clear(keep=True), Forget()
+
+
+def _forget(request: Request, state: Sure, node: Node) -> Steps:
+    match state:
+        case Down(on_record):
+            return (Forget(),) if on_record else (Skip(NOT_ON_RECORD),)
+        case Dead(on_purpose=True):
+            return _clear(state, keep=True), Forget()
+        case _ if not request.named:
+            return (Skip("not stopped"),)
+        case Dead(why):
+            return (Refuse(f"it is dead, not stopped: {why}; 'multi stop {node.short}' puts it on record as stopped"),)
+        case Up() | Stopping() | Lost():
+            return (Refuse(f"it runs; 'multi stopwait {node.short}' stops it"),)
+
+
 def _restart(request: Request, state: Sure, node: Node) -> Steps:
     match state:
         case Down() | Dead():
@@ -181,8 +231,8 @@ def _restart(request: Request, state: Sure, node: Node) -> Steps:
 
 def _ensure(request: Request, state: Sure, node: Node) -> Steps:  # noqa: PLR0911 -- one return a case
     match state:
-        case Down():
-            return (Skip(NOT_RUNNING),)
+        case Down(on_record):
+            return (Skip(STOPPED_ON_PURPOSE if on_record else NOT_RUNNING),)
         case Up(suspended=True):
             return (Skip(SUSPENDED, met=False),)
         case Up(ready=False, waits=waits) if waits:
@@ -317,6 +367,8 @@ _ROWS = {
     "stopwait": _end,
     "restart": _restart,
     "kill": _end,
+    "forget": _forget,
+    "remove": _remove,
     "ensure": _ensure,
     "apply": _apply,
     "signal": _signal,

@@ -12,11 +12,12 @@ from multi.value import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
-    """The main process exists and is recorded."""
+    """The main process exists and is recorded. `source` says who says its command, see `Spawn`."""
 
     node: str
     pid: int
     argv: tuple[str, ...]
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,17 @@ class Survived:
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """Pidfile and record were removed; `why` is empty after a stop of our own."""
+    """The pidfile was removed; `why` is empty after a stop that was asked for."""
 
     node: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """The node is on record no more."""
+
+    node: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +177,7 @@ Event: TypeAlias = (
     | Gone
     | Survived
     | Cleared
+    | Forgotten
     | Adopted
     | Updated
     | Skipped

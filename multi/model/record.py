@@ -40,10 +40,12 @@ class DamagedError(Exception):
 class Record:
     """What is kept of a node between two commands.
 
-    `proc` is None when the last start failed. `phase` is ``starting`` until somebody saw the node ready. `desired` is
-    the last thing asked of it, `signalled` whether the signal of a stop that was asked for is sent. `started` is
-    wall-clock seconds, for people only. `failures` counts the ends in a row that nobody asked for, `failed` is the last
-    one's wall-clock second. `runner` is the `multi run` that started it first: what it prints to, the node prints to.
+    `proc` is None when the last start failed, and when the node was stopped. `phase` is ``starting`` until somebody saw
+    the node ready. `desired` is the last thing asked of it, `signalled` whether the signal of a stop that was asked for
+    is sent. `stopped_at` is when the stop was asked for, or done, 0 where that is not known; `stopped_by` is who asked.
+    Both, and `started`, are for people only; times are wall-clock seconds. `failures` counts the ends in a row that
+    nobody asked for, `failed` is when the last one was. `runner` is the `multi run` that started it first: what it
+    prints to, the node prints to.
     `owner` is the uid of the file that it was read from, None for a new one; no bytes hold it.
     """
 
@@ -58,14 +60,41 @@ class Record:
     failures: int = 0
     failed: float = 0.0
     failure: str = ""
+    stopped_at: float = 0.0
+    stopped_by: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
     runner: Proc | None = None
     owner: int | None = field(default=None, compare=False)
 
-    def requested(self, desired: str, proc: Proc) -> Record:
+    @property
+    def stopped(self) -> bool:
+        """Whether the node was stopped, and is kept on record so that it can be started again."""
+        return self.desired == WANTED_STOPPED and self.proc is None
+
+    def requested(self, desired: str, proc: Proc, at: float, by: str) -> Record:
         """Ask something else of the node, which runs as `proc`."""
         phase, failure = (self.phase, self.failure) if proc == self.proc else (UP, "")
-        return replace(self, proc=proc, phase=phase, failure=failure, desired=desired, signalled=False)
+        at, by = (at, by) if desired == WANTED_STOPPED else (0.0, "")
+        asked = replace(self, proc=proc, phase=phase, failure=failure, desired=desired, signalled=False)
+        return replace(asked, stopped_at=at, stopped_by=by)
+
+    def ended(self, at: float, by: str) -> Record:
+        """The node is stopped, as `by` asked unless somebody did so before: what is kept of it."""
+        return replace(
+            self,
+            proc=None,
+            token="",
+            phase=UP,
+            desired=WANTED_STOPPED,
+            signalled=False,
+            failures=0,
+            failed=0.0,
+            failure="",
+            stopped_at=at,
+            stopped_by=self.stopped_by or by,
+            extra={},
+            runner=None,
+        )
 
 
 def encode_pid(pid: int) -> bytes:

@@ -47,6 +47,7 @@ class Traits:
     awaits_end: bool = False  # it waits until nothing runs
     without_lock: bool = False  # it waits for what another multi does, and must not keep that one out
     leaves_probes: bool = False  # probes that a killed multi left are not ended
+    forgets: bool = False  # the node is off the record afterwards
 
     @property
     def reads_env_files(self) -> bool:
@@ -73,13 +74,13 @@ class Traits:
     @property
     def done_without_nodes(self) -> bool:
         """Whether nothing is left to do where there is no node at all."""
-        return self.ends or self.awaits_end or self.unattended or self.reconciles
+        return self.ends or self.awaits_end or self.unattended or self.reconciles or self.forgets
 
 
 ALIASES = {"stop_verify": "stopwait", "wait": "up"}
 TRAITS = {
     "start": Traits(
-        nodes_from="words now", stays_as="run", default_command=True, spawns=True, resumes=True, makes_directories=True
+        stays_as="run", default_command=True, repeats=True, spawns=True, resumes=True, makes_directories=True
     ),
     "run": Traits(nodes_from="words now", default_command=True, stays=True, spawns=True),
     "stop": Traits(takes_signal=True, disturbs=True, ends=True, resumes=True),
@@ -88,6 +89,8 @@ TRAITS = {
         repeats=True, restarts=True, takes_signal=True, disturbs=True, spawns=True, resumes=True, makes_directories=True
     ),
     "kill": Traits(takes_signal=True, only_signal=KILL, disturbs=True, ends=True),
+    "forget": Traits(forgets=True),
+    "remove": Traits(typed=False, disturbs=True, ends=True, resumes=True, forgets=True),
     "status": Traits(),
     "ensure": Traits(repeats=True, spawns=True, unattended=True),
     "apply": Traits(
@@ -108,10 +111,8 @@ TRAITS = {
     "why": Traits(example="try 'multi why w1'"),
     "names": Traits(nodes_from="words", example="try 'multi names w1 w2'"),
     "expand": Traits(nodes_from="words", first_word="template", example="try 'multi expand %n.log w1 w2'"),
-    "get": Traits(
-        nodes_from="words", first_word="node", default_command=True, example="try 'multi get w1 w1 w2 -A proj'"
-    ),
-    "show": Traits(nodes_from="words", default_command=True, example="try 'multi show w1 w2'"),
+    "get": Traits(first_word="node", default_command=True, repeats=True, example="try 'multi get w1 w1 w2 -A proj'"),
+    "show": Traits(default_command=True, repeats=True, example="try 'multi show w1 w2'"),
     "export": Traits(
         nodes_from="words or records", first_word="form", example="try 'multi export systemd w1 w2 -A proj'"
     ),
@@ -135,14 +136,22 @@ def traits(command: str) -> Traits:
 class Request:
     """What is asked of a node: the command, and the signal given with it (``-SIG``).
 
-    `recorded` is the node as it was on record when it was chosen, for ``apply``, ``restart`` and ``ensure``. `says` is
-    whether the words or the configuration say the command.
+    `recorded` is the node as it was on record when it was chosen, for ``apply`` and for what `repeats`. `says` is
+    whether the words or the configuration say the command, `named` whether the user named the node.
     """
 
     command: str
     signum: int | None = None
     recorded: Node | None = None
     says: bool = True
+    named: bool = True
+
+    @property
+    def source(self) -> str:
+        """Who says the command of a node that is started, where nobody says it now; see `Spawn`."""
+        if not (self.traits.default_command and self.traits.repeats):
+            return ""
+        return "record" if self.recorded is not None else "" if self.says else "preset"
 
     @property
     def traits(self) -> Traits:
@@ -205,7 +214,8 @@ class RunOptions:
 class Difference:
     """What `apply` would do to one node, and why.
 
-    `verb` is ``start``, ``restart``, ``stop``, ``clear`` (files of a node that is gone), ``update`` or ``refuse``.
+    `verb` is ``start``, ``restart``, ``stop``, ``clear`` (files of a node that is gone), ``forget`` (one that is
+    stopped), ``update`` or ``refuse``.
     `changes` are settings that differ, each with its running and its configured value; of a variable only that it
     differs, because it may be a secret.
     """

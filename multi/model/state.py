@@ -5,14 +5,21 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from multi.model.process import Proc
-from multi.value import dataclass
+from multi.value import dataclass, field
 
 SUSPENDED = "suspended by SIGSTOP; 'multi start' resumes it"
 
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """No process, and no file that says there should be one."""
+    """No process, and no file that says there should be one.
+
+    With `on_record` the node was stopped, `since` so many seconds (None is unknown), as `by` asked.
+    """
+
+    on_record: bool = False
+    since: float | None = field(default=None, compare=False)
+    by: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +40,31 @@ class Up:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """The process runs, but a stop was asked for. `sent` is false when whoever asked was cut off before the signal."""
+    """The process runs, but a stop was asked for. `sent` is false when whoever asked was cut off before the signal.
+
+    `again` when the stop is the first half of a restart.
+    """
 
     proc: Proc
     sent: bool = True
     suspended: bool = False
+    again: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Dead:
     """A pidfile or record is left; its process is gone or is somebody else's.
 
-    `on_purpose` when the last thing asked of the node was to stop: its state is then ``stopped``. `failures`
-    counts the ends in a row that nobody asked for, the last of them `ago` seconds ago.
+    `on_purpose` when the last thing asked of the node was to stop: its state is then ``stopped``, with `since` and `by`
+    as for `Down`. `failures` counts the ends in a row that nobody asked for, the last of them `ago` seconds ago.
     """
 
     why: str
     on_purpose: bool = False
     failures: int = 0
     ago: float = 0.0
+    since: float | None = field(default=None, compare=False)
+    by: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

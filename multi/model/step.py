@@ -27,7 +27,12 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Start the node and wait until it is ready."""
+    """Start the node and wait until it is ready.
+
+    `source` says who says the command where nobody says it now: ``record``, or ``preset`` for a bare worker.
+    """
+
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +96,19 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Clear:
-    """Remove pidfile and record. `why` is what made them stale; empty after a stop of our own.
+    """Remove the pidfile, and put the node on record as stopped. `why` is what made the pidfile stale.
 
-    `keep` leaves the record, because a start follows: what it says must not be lost if that is cut off.
+    `why` is empty after a stop that was asked for. `keep` leaves the record as it is, because more follows: what it
+    says must not be lost if that is cut off.
     """
 
     why: str = ""
     keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Remove the record, and all else that is kept of the node beside its lock and its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +137,7 @@ Step: TypeAlias = (
     | Stop
     | Kill
     | Clear
+    | Forget
     | Rewrite
     | Adopt
 )

@@ -49,10 +49,10 @@ def judge(node: Node, evidence: Evidence, processes: ProcessTable, me: Me) -> Ob
     info = case.running(record)
     state = case.unrecorded() if record is None or info is None else case.recorded(record, info)
     left: tuple[Leftover, ...] = ()
-    if isinstance(state, (Dead, Down)):
-        left = leftovers(node, record, processes, evidence.uid, me)
-    if left:
-        dead = state if isinstance(state, Dead) else Dead("its main process is gone")
+    if isinstance(state, (Dead, Down)) and (left := leftovers(node, record, processes, evidence.uid, me)):
+        dead = state
+        if isinstance(dead, Down):
+            dead = Dead("its main process is gone", dead.on_record, since=dead.since, by=dead.by)
         number = sum(len(leftover.processes) for leftover in left)
         running = "process of its tree still runs" if number == 1 else "processes of its tree still run"
         state = replace(dead, why=f"{dead.why}; {number} {running}")
@@ -105,7 +105,7 @@ class _Case:
                 "end one of them by hand"
             )
         if record.desired != records.WANTED_UP:
-            return Stopping(proc, record.signalled, suspended)
+            return Stopping(proc, record.signalled, suspended, record.desired == records.RESTARTING)
         if pid == proc.pid:
             return Up(proc, record.phase == records.UP, suspended, record.extra.get("waits", ""))
         wrong = "is gone" if pid is None else f"is damaged: {pid}"
@@ -126,8 +126,13 @@ class _Case:
         recorded_pid = record.proc.pid if record is not None and record.proc is not None else None
         if isinstance(file, File) and isinstance(pid, int) and pid != recorded_pid:
             return self._foreign(pid, file)
+        if record is not None and record.desired == records.WANTED_STOPPED and file is None:
+            unseen = self._hidden()
+            return Unsure(unseen) if unseen else self._stopped(record)
         if record is not None:
             fate = "its last start failed" if recorded_pid is None else self._fate(recorded_pid)
+            if record.stopped:
+                fate = f"its pidfile names no process: {pid}"
             return self._dead(record.failure or fate, record)
         if isinstance(pid, str):
             return Unsure(
@@ -213,7 +218,19 @@ class _Case:
         on_purpose = record is not None and record.desired == records.WANTED_STOPPED
         failures = 0 if record is None or on_purpose else record.failures
         ago = self.processes.wall - record.failed if record is not None and failures else 0.0
-        return Dead(why, on_purpose, failures, ago)
+        since, by = (self._since(record), record.stopped_by) if record is not None and on_purpose else (None, "")
+        return Dead(why, on_purpose, failures, ago, since, by)
+
+    def _since(self, record: Record) -> float | None:
+        """Seconds since it was stopped. A clock that was set back makes no stop of the future."""
+        return max(0.0, self.processes.wall - record.stopped_at) if record.stopped_at else None
+
+    def _stopped(self, record: Record) -> State:
+        """On record as stopped, unless it is another node that had this pidfile before."""
+        down = self._down()
+        if isinstance(down, Down) and record.node.short == self.node.short:
+            return Down(on_record=True, since=self._since(record), by=record.stopped_by)
+        return down
 
     def _down(self) -> State:
         """No file and no process, unless root left out whose node it is, and the node runs on without its files.

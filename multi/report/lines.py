@@ -13,6 +13,7 @@ from multi.model.event import (
     Cleared,
     Event,
     Failed,
+    Forgotten,
     Gone,
     Halted,
     Interrupted,
@@ -34,6 +35,7 @@ from multi.model.step import (
     AwaitReady,
     AwaitUp,
     Clear,
+    Forget,
     Kill,
     Refuse,
     Resume,
@@ -58,10 +60,15 @@ _VERB_COLOUR = {
     "restart": "yellow",
     "stop": "red",
     "clear": "yellow",
+    "forget": "yellow",
     "update": "cyan",
     "refuse": "red",
 }
 _IN_COMMAND = frozenset({"cmd", "executable", "append"})  # they are shown as the one command that they make
+_SOURCES = {
+    "record": "start as on record",
+    "preset": "nothing is on record, so start a bare worker",
+}
 _MOST_PIDS = 10  # as many as fit a line
 _FIRST_LINE_AFTER = 1.0  # seconds; a shorter wait needs no line in a log
 LINE_EVERY = 30.0  # seconds between two lines of progress in a log; a shorter wait is not woken up for any
@@ -90,6 +97,8 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
     `Waiting` has no line of its own; see `Progress`.
     """
     match event:
+        case Spawned(node, _, argv, source) if source:
+            return (_line(node, f"{_SOURCES[source]}: {printable(shlex.join(argv))}", style, "dim"),)
         case Spawned(node, pid, argv):
             return (_line(node, f"pid {pid} runs {printable(shlex.join(argv))}", style, "dim"),) if verbose else ()
         case Readied(node, pid, after, how, note):
@@ -117,6 +126,8 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
             if why:
                 return (_line(node, f"cleared what was left behind: {printable(why)}", style, "yellow"),)
             return (_line(node, "removed its pidfile", style, "dim"),) if verbose else ()
+        case Forgotten(node):
+            return (_line(node, "forgotten: it is on record no more", style),)
         case Adopted(node, pid, why):
             return (_line(node, f"adopted pid {pid}: {printable(why)}", style, "yellow"),)
         case Updated(node, pid):
@@ -189,8 +200,8 @@ def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911, PLR0912
             return f"nothing to do: {why}"
         case Refuse(why):
             return f"refused: {why}"
-        case Spawn():
-            return f"start: {shlex.join(route.node.words)}"
+        case Spawn(source):
+            return f"{_SOURCES.get(source, 'start')}: {shlex.join(route.node.words)}"
         case AwaitReady(proc):
             return f"wait until pid {proc.pid} is ready"
         case AwaitUp():
@@ -210,7 +221,9 @@ def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911, PLR0912
         case Clear(why, keep):
             if why:
                 return f"clear what is left behind: {why}"
-            return "remove the pidfile" if keep else "remove the pidfile and record"
+            return "remove the pidfile" if keep else "remove the pidfile, and put it on record as stopped"
+        case Forget():
+            return "take it off the record"
         case Rewrite():
             return "put its new settings on record"
         case Adopt(proc, why):

@@ -51,6 +51,10 @@ def reason(state: State) -> str | None:
     match state:
         case Dead(why, _, failures, ago) if (pause := remaining(failures, ago)) > 0:
             return f"{why}; 'multi ensure' leaves it alone for {duration(pause)} more"
+        case Down(on_record=True, since=since, by=by) | Dead(on_purpose=True, since=since, by=by) if by or isinstance(
+            state, Down
+        ):
+            return _stopped(since, by)
         case Dead(why) | Lost(_, why) | Unsure(why):
             return why or None
         case Up(suspended=True):
@@ -59,6 +63,11 @@ def reason(state: State) -> str | None:
             return "suspended by SIGSTOP or by a stop that was cut off; 'multi stopwait' goes on"
         case _:
             return None
+
+
+def _stopped(since: float | None, by: str) -> str:
+    ago = "" if since is None else f" {duration(since)} ago"
+    return f"stopped{ago}{by and f' by {by}'}"
 
 
 def shown_pid(state: State) -> int | None:

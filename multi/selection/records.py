@@ -9,11 +9,12 @@ from multi import observe
 from multi.decide.resolve import Said, half_said, resolve, says_anew, with_explicit
 from multi.errors import ConfigError, NotPermittedError, UsageError
 from multi.machine import File
-from multi.model.node import Ready, Unknown
+from multi.model.node import Known, Ready, Unknown
 from multi.model.request import Fallback
 from multi.selection.finder import Finder, either
 from multi.settings.table import BY_FIELD
 from multi.value import replace
+from multi.words.expand import no_command
 from multi.words.merge import nobody_said
 from multi.words.spec import Selection
 
@@ -55,8 +56,9 @@ class Records:
                 return _with_fallbacks(self._words, self._exported(self._words.pure()))
             case "files":
                 return self._checked(self._configured())
-            case "words now" if not self._words.has_nodes:
-                return Selection(nodes=(), spec=self._spec)
+            case said if self._traits.default_command and not self._words.has_nodes:
+                if self._spec.says_command or said == "words now":
+                    return Selection(nodes=(), spec=self._spec)  # of which nodes, nobody says
         if self._words.has_nodes:
             return self._checked(self._named(self._words.named(self._finder)))
         return self._checked(self._unnamed())
@@ -64,7 +66,10 @@ class Records:
     def _said(self, node: Node, expansion: Selection) -> Said:
         fields = _explicit(expansion.sources[node.name])
         configured = node.name in expansion.configured
-        return Said(node, fields, configured, self._spec.says_command, self._spec.says_words)
+        command = self._spec.says_command
+        if self._traits.default_command and isinstance(node.command, Known):
+            command = command or _says_command(node.name, expansion)
+        return Said(node, fields, configured, command, self._spec.says_words)
 
     def _named(self, expansion: Selection) -> Selection:
         """The nodes that are named or configured."""
@@ -72,14 +77,21 @@ class Records:
         recorded: dict[str, Node] = {}
         for one in expansion.nodes:
             said = self._said(one, expansion)
-            if self._traits.spawns and says_anew(self._traits, said, None):
+            anew = (self._traits.spawns or self._traits.default_command) and says_anew(self._traits, said, None)
+            if anew and self._traits.spawns:
                 self._finder.refuse_namesake(one, expansion.sources[one.name])
-            else:
-                said = replace(said, node=self._finder.found(one, expansion.sources[one.name]))
-            if self._traits.nodes_from == "words now":
+            if anew and self._traits.default_command:
                 nodes.append(one)
                 continue
-            record = self._finder.recall(said.node)
+            said = said if anew else replace(said, node=self._finder.found(one, expansion.sources[one.name]))
+            record = self._recall(said.node)
+            if record is None and self._traits.default_command:  # a bare worker, and where it is at home
+                if isinstance(one.command, Unknown):
+                    raise no_command(one.preset, one.name)
+                if self._traits.spawns:
+                    self._finder.refuse_namesake(one, expansion.sources[one.name])
+                nodes.append(one)
+                continue
             if record is None and self._traits.shows_logs:
                 self._refuse_others_log(said.node)
             node = None if record is None else resolve(self._traits, said, record.node)
@@ -89,6 +101,12 @@ class Records:
                 nodes.append(self._read_again(node, record.owner, record.node))
                 recorded[node.name] = record.node
         return replace(self._words.selection(expansion, tuple(nodes)), recorded=recorded)
+
+    def _recall(self, node: Node) -> Record | None:
+        """What is on record of a node. What is to run again is not told by the record from before another tool's."""
+        record = self._finder.recall(node)
+        superseded = record is not None and not self._traits.default_command and _superseded(record, self._machine)
+        return None if superseded and self._traits.repeats else record
 
     def _refuse_others_log(self, node: Node) -> None:
         """Where the node of another user logs, only that user's record tells."""
@@ -133,7 +151,9 @@ class Records:
         pid = self._finder.lost_pid(node)
         if pid is not None:
             return replace(node, command=observe.command_of(pid, self._machine))
-        if self._machine.read(node.pidfile, 0) is not None and self._machine.read(node.recordfile, 0) is None:
+        record = self._finder.recall(node)
+        unknown = self._machine.read(node.recordfile, 0) is None or (record is not None and record.stopped)
+        if unknown and self._machine.read(node.pidfile, 0) is not None:
             raise UsageError(
                 node.name,
                 "has a pidfile but no record of its command, because another tool started it",
@@ -170,6 +190,7 @@ class Records:
             if record.node.origin == words.origin
             and wanted.get(record.node.pidfile) != record.node.short
             and (not self._spec.names or record.node.name in named)
+            and not _superseded(record, self._machine)
         )
         return replace(selection, removed=removed)
 
@@ -182,6 +203,8 @@ class Records:
         if words.broken is not None and self._traits.disturbs:  # no more than the nodes of the configuration
             records = [record for record in records if record.node.origin == words.origin]
             surveys = []
+        if self._traits.disturbs or self._traits.unattended:  # what another tool has started since is for that tool
+            records = [record for record in records if not _superseded(record, self._machine)]
         nodes: dict[str, Node] = {}
         for node in (record.node for record in records):
             _add(nodes, node)
@@ -200,14 +223,15 @@ class Records:
         shown = " or ".join(rundirs)
         if not nodes:
             return Selection(nodes=refused, spec=self._spec, warnings=warnings, rundir=shown, config=words.config.path)
-        may_say_anew = self._spec.says_command and self._traits.spawns
+        may_say_anew = self._spec.says_command and self._traits.spawns and not self._traits.default_command
         asked = words.expand(replace(self._spec, names=tuple(nodes)), recorded=not may_say_anew)
         owners = {record.node.name: record.owner for record in records}
         merged: list[Node] = []
         recorded = dict(nodes)
         for node in asked.nodes:
             before = nodes[node.name]
-            again = resolve(self._traits, self._said(node, asked), before)
+            said = replace(self._said(node, asked), command=self._spec.says_command)
+            again = resolve(self._traits, said, before)
             if again is not None:
                 merged.append(self._read_again(again, owners.get(node.name), before))
                 continue
@@ -315,6 +339,18 @@ def _left_alone(doubted: Sequence[Record], machine: Machine) -> str:
     return (
         f"left alone: {names}, whose records belong to {' and '.join(users)}; give {hint} if they are that user's nodes"
     )
+
+
+def _superseded(record: Record, machine: Machine) -> bool:
+    """Whether another tool has started a node that `multi` had stopped: the pidfile is not ours."""
+    return record.stopped and machine.read(record.node.pidfile, 0) is not None
+
+
+def _says_command(name: str, expansion: Selection) -> bool:
+    """Whether anybody says now what a node runs: the words, the configuration or the environment."""
+    sources = expansion.sources[name]
+    settings = ("cmd", "preset", "append", "executable")
+    return name not in expansion.unsaid or not all(nobody_said(setting, sources) for setting in settings)
 
 
 def _explicit(sources: Mapping[str, str]) -> frozenset[str]:

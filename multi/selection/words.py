@@ -104,7 +104,7 @@ class Words:
         return bool(self.config.nodes or any(group.nodes for group in self.config.groups))
 
     def expand(self, spec: Spec, *, recorded: bool = False, traits: Traits | None = None) -> Selection:
-        """Make the nodes. Those on record have their files apart already, wherever the words would put them.
+        """Make the nodes. Those on record have their files apart already, and their commands.
 
         `traits` are those of another command, for which less has to be said.
         """
@@ -114,7 +114,7 @@ class Words:
             self.here,
             self.preset,
             self.environment,
-            traits=traits or self.traits,
+            traits=replace(traits or self.traits, default_command=False) if recorded else traits or self.traits,
             load=self.local.load,
             strict=self.strict or self.traits.strict,
             foreground=self.foreground,

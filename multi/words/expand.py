@@ -50,8 +50,7 @@ def expand(  # noqa: PLR0913 -- the stage's inputs, each a value of its own
 
     `presets` finds a preset by name, `load` reads an env file where the command with these `traits` needs variables.
     With `strict` a scope that no node has is an error instead of a warning. In the `foreground` a log that nobody named
-    is where our own output goes. `recorded` names have their own files, so one pidfile said now for two of them is no
-    error. Raises `MultiError`.
+    is where our own output goes. `recorded` names have their own files, so two may share a pidfile said now.
     """
     if not (wanted := names.names(spec, config, here.hostname)):
         return Selection(warnings=spec.hints)
@@ -70,7 +69,8 @@ def expand(  # noqa: PLR0913 -- the stage's inputs, each a value of its own
     for position, name in enumerate(wanted):
         plan = plans[name.full] = merger.plan(position, name.layers)
         maker = _Maker(here, name.full, plan)
-        node = maker.node(spec.passthrough, traits, foreground=foreground)
+        says = spec.says_command or name.configured or not traits.repeats  # else a record may say the command
+        node = maker.node(spec.passthrough, traits, says=says, foreground=foreground)
         warnings |= dict.fromkeys(maker.warnings)
         if node.env_files:
             from multi.settings.envfile import with_digests
@@ -93,6 +93,12 @@ def expand(  # noqa: PLR0913 -- the stage's inputs, each a value of its own
         unsaid=frozenset(unsaid),
         groups={name.full: name.group for name in wanted if name.group},
     )
+
+
+def no_command(preset: str, name: str) -> UsageError:
+    """The refusal to start a node without a command."""
+    why = f"preset {preset} has no command of its own, and none was given for {name}"
+    return UsageError("--cmd", why, "write --cmd='PROGRAM WORDS...'")
 
 
 def find(nodes: Sequence[Node], word: str) -> Node | None:
@@ -163,7 +169,7 @@ class _Maker:
         if workdir is not None:
             self._base = self._opened(workdir, "--workdir")
 
-    def node(self, passthrough: Sequence[str], traits: Traits, *, foreground: bool) -> Node:
+    def node(self, passthrough: Sequence[str], traits: Traits, *, says: bool, foreground: bool) -> Node:
         plan, said = self._plan, self._plan.settings
         short, _, host = self._name.partition("@")
         pidfile = self.pidfile()
@@ -183,7 +189,7 @@ class _Maker:
             short=short,
             host=host,
             preset=plan.preset.name,
-            command=self._command(made, passthrough, starts=traits.default_command),
+            command=self._command(made, passthrough, starts=traits.default_command and says),
             pidfile=pidfile,
             dump_signal=plan.preset.dump_signal,
             hup_ends=plan.preset.hup_ends,
@@ -266,8 +272,7 @@ class _Maker:
         if not words:
             if not starts:
                 return []
-            why = f"preset {plan.preset.name} has no command of its own, and none was given for {self._name}"
-            raise UsageError("--cmd", why, "write --cmd='PROGRAM WORDS...'")
+            raise no_command(plan.preset.name, self._name)
         program, rest = words[0], [word for word in words[1:] if word not in plan.preset.dropped]
         executable = cast("str | None", plan.settings["executable"])
         if not program.startswith("-"):

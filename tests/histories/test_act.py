@@ -450,7 +450,9 @@ def test_stopwait() -> None:
         Gone("w1@host", body.pid, about(7.5)),
         Cleared("w1@host", ""),
     ]
-    assert (files(world), sight(world)) == ([], Down())
+    assert files(world) == ["/run/w1.json"]
+    is_remembered(world, node_of())
+    assert record_of(world).stopped_at == world.fake().wall()
 
 
 def test_stopwait_escalates_by_the_schedule() -> None:
@@ -1323,6 +1325,14 @@ def is_sound(world: World, node: Node | None = None) -> None:
     assert world.flocks == {}
 
 
+def is_remembered(world: World, node: Node) -> None:
+    """Assert that the node is on record as stopped, with all that it takes to start it again (G14)."""
+    assert record_of(world, node).stopped
+    assert record_of(world, node).node == node
+    assert record_of(world, node).stopped_by == "root (multi)"
+    assert sight(world, node) == Down(on_record=True)
+
+
 def is_mended(world: World, node: Node | None = None) -> None:
     """Assert that fresh commands go on as if nothing had been: one start is one process, one stop leaves none."""
     node = node or node_of()
@@ -1334,7 +1344,8 @@ def is_mended(world: World, node: Node | None = None) -> None:
     events = loop(world, "stopwait", node)
     assert kinds(events)[-2:] == ["Gone", "Cleared"]
     assert [body for body in world.offspring() if body.instance is not None] == []
-    assert files(world) == []
+    assert files(world) == [node.recordfile]
+    is_remembered(world, node)
 
 
 def attempt(world: World, command: str, fake: Fake, node: Node | None = None) -> list[Event]:
@@ -1487,7 +1498,9 @@ def test_a_crowd(seed: int) -> None:
         world.natures[node.name] = world.nature
         assert kinds(loop(world, "stopwait", node))[-1] in {"Cleared", "Skipped"}
     assert world.offspring() == []
-    assert files(world) == []
+    assert set(files(world)) <= {node.recordfile for node in nodes}
+    for path in files(world):
+        is_remembered(world, next(node for node in nodes if node.recordfile == path))
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -731,6 +731,9 @@ def test_names() -> None:
     assert json.loads(run("names", "w1", "w2", "--json").out) == ["w1@host", "w2@host"]
 
 
+BY_WORDS = {"recorded": False, "inherits": ["directory", "umask", "environment"]}
+
+
 def test_show_is_for_a_shell() -> None:
     """G11: what `show` prints runs in a shell as it is."""
     argv = [sys.executable, "-c", "print('a b')"]
@@ -738,7 +741,7 @@ def test_show_is_for_a_shell() -> None:
     result = run(*words)
     done = subprocess.run(["sh", "-c", result.out], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "a b\n"
-    assert json.loads(run(*words, "--json").out) == [{"node": "w1@host", "command": argv}]
+    assert json.loads(run(*words, "--json").out) == [{"node": "w1@host", "command": argv, **BY_WORDS}]
 
 
 def test_get() -> None:
@@ -747,7 +750,8 @@ def test_get() -> None:
     assert run("get", "w2@host", "w1", "w2") == run("get", "w2", "w1", "w2")
     assert run("get", "w9", "w1", "w2") == Result(1, "", "multi: w9: there is no such node; the nodes are: w1 w2\n")
     assert run("get", "", "w1", "w2") == Result(1, "", "multi: '': there is no such node; the nodes are: w1 w2\n")
-    assert json.loads(run("get", "w1", "w1", "--json").out) == {"node": "w1@host", "command": ["program", "w1"]}
+    expected = {"node": "w1@host", "command": ["program", "w1"], **BY_WORDS}
+    assert json.loads(run("get", "w1", "w1", "--json").out) == expected
 
 
 def test_get_names_a_few_of_many_nodes() -> None:

@@ -25,6 +25,7 @@ from multi.model.step import (
     AwaitReady,
     AwaitUp,
     Clear,
+    Forget,
     Kill,
     Refuse,
     Resume,
@@ -46,6 +47,8 @@ stop     | Skip    | Signal             | Skip                   | Clear        
 stopwait | Skip    | Stop, Clear        | Stop, Clear            | Clear                | Adopt, Stop, Clear        | Refuse
 restart  | Spawn   | Stop, Clear, Spawn | Stop, Clear, Spawn     | Clear, Spawn         | Adopt, Stop, Clear, Spawn | Refuse
 kill     | Skip    | Kill, Clear        | Kill, Clear            | Clear                | Adopt, Kill, Clear        | Refuse
+forget   | Skip; or Forget | Refuse     | Refuse                 | Refuse; or Clear, Forget | Refuse               | Refuse
+remove   | Skip; or Forget | Stop, Clear, Forget | Stop, Clear, Forget | Clear, Forget   | Adopt, Stop, Clear, Forget | Refuse
 ensure   | Skip    | Skip               | Skip                   | Clear, Spawn; or Skip | Adopt                    | Refuse
 apply    | Spawn   | Skip; or as restart | Stop, Clear, Spawn    | Clear, Spawn         | Adopt; or as restart      | Refuse
 signal   | Refuse  | Signal             | Signal                 | Refuse               | Adopt, Signal             | Refuse
@@ -217,6 +220,48 @@ def test_nothing_is_explained_after_a_stop_that_was_asked_for() -> None:
 def test_ensure_leaves_alone_what_was_stopped_on_purpose() -> None:
     """Only what died is started again; what was stopped by somebody stays stopped."""
     assert steps("ensure", Dead("pid 4000 is gone", on_purpose=True)) == (Skip("stopped on purpose"),)
+
+
+def test_g14_what_was_stopped_is_started_from_its_record() -> None:
+    """A start that says no command says where the command is from: the record, or the preset (G14)."""
+    for state in (Down(), Down(on_record=True)):
+        assert route(Request("start", recorded=NODE), state, NODE).steps == (Spawn("record"),)
+        assert route(Request("start", says=False), state, NODE).steps == (Spawn("preset"),)
+        for other in (Request("start"), Request("restart", recorded=NODE), Request("apply", recorded=NODE)):
+            assert route(other, state, NODE).steps == (Spawn(),)
+
+
+@pytest.mark.parametrize("state", [Down(on_record=True), Dead("why", on_purpose=True)], ids=str)
+def test_g14_what_was_stopped_on_purpose_is_left_alone_unless_named(state: State) -> None:
+    """Restarts, signals and waits for all nodes leave alone what was stopped; starts, and whoever names it, do not."""
+    for command in ("restart", "signal", "reload", "up"):
+        request = Request(command, TERM if command == "signal" else None, named=False)
+        assert route(request, state, NODE).steps == (Skip("stopped on purpose"),)
+    assert steps("restart", state)[-1] == Spawn()
+    assert route(Request("start", named=False), state, NODE).steps[-1] == Spawn()
+    assert route(Request("restart", named=False), Down(), NODE).steps == (Spawn(),), "it was never stopped"
+
+
+def test_g14_a_restart_of_all_leaves_alone_what_is_being_stopped() -> None:
+    """A stop that was asked for is not taken back; a restart that was cut off goes on (G14)."""
+    unnamed = Request("restart", named=False)
+    assert route(unnamed, Stopping(PROC), NODE).steps == (Skip("stopped on purpose"),)
+    assert names(route(unnamed, Stopping(PROC, again=True), NODE).steps) == "Stop, Clear, Spawn"
+
+
+def test_g14_forget() -> None:
+    """Only what was stopped is forgotten. Without names the others are skipped, with a name they are refused (G14)."""
+    gone = Dead("pid 4000 is gone")
+    assert steps("forget", Down(on_record=True)) == (Forget(),)
+    assert steps("forget", Dead("why", on_purpose=True)) == (Clear("why", keep=True), Forget())
+    assert steps("forget", Down()) == (Skip("not on record"),)
+    for state in (Up(PROC), Stopping(PROC), gone, Lost(PROC, "why")):
+        assert route(Request("forget", named=False), state, NODE).steps == (Skip("not stopped"),)
+    assert steps("forget", gone) == (
+        Refuse("it is dead, not stopped: pid 4000 is gone; 'multi stop w1' puts it on record as stopped"),
+    )
+    assert steps("forget", Up(PROC)) == (Refuse("it runs; 'multi stopwait w1' stops it"),)
+    assert steps("remove", Down(on_record=True)) == (Forget(),)
 
 
 def test_ensure_leaves_alone_for_a_while_what_keeps_failing() -> None:

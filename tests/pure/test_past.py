@@ -13,9 +13,8 @@ from multi.model.caller import Caller
 from multi.model.past import Past
 from multi.model.process import Proc
 from multi.model.state import Dead, Down, Up
-from multi.report import past_lines, why_lines
 from multi.report.json import to_json
-from multi.report.past import past_json, why_json
+from multi.report.past import past_json, past_lines, why_json, why_lines
 from multi.views import View
 from world import node_of
 

@@ -358,13 +358,28 @@ def test_asking() -> None:
     """What is asked of the node changes; that it was signalled is not true of the new wish."""
     starting = replace(SOUND, signalled=True, phase=records.STARTING)
     assert starting.proc is not None
-    asked = starting.requested(records.WANTED_STOPPED, starting.proc)
-    assert asked == replace(starting, desired=records.WANTED_STOPPED, signalled=False)
+    asked = starting.requested(records.WANTED_STOPPED, starting.proc, 7.0, "root (multi)")
+    stopping = replace(starting, signalled=False, desired=records.WANTED_STOPPED)
+    assert asked == replace(stopping, stopped_at=7.0, stopped_by="root (multi)")
+    again = asked.requested(records.RESTARTING, starting.proc, 8.0, "root (multi)")
+    assert again == replace(starting, desired=records.RESTARTING, signalled=False), "nobody stopped it for good"
+
+
+def test_g14_what_is_kept_of_a_node_that_was_stopped() -> None:
+    """How it was started and who stopped it stay; what was true of its process goes; who asked first counts (G14)."""
+    failed = replace(SOUND, failures=3, failed=1.0, failure="it died", extra={"status": "busy"}, signalled=True)
+    stopped = failed.ended(9.0, "root (multi stop w1)")
+    assert stopped.stopped
+    assert (stopped.node, stopped.proc, stopped.token) == (SOUND.node, None, "")
+    assert (stopped.failures, stopped.failure, stopped.extra) == (0, "", {})
+    assert (stopped.stopped_at, stopped.stopped_by) == (9.0, "root (multi stop w1)")
+    assert replace(failed, stopped_by="joe (multi stop)").ended(9.0, "root (multi)").stopped_by == "joe (multi stop)"
+    assert decode(encode(stopped)) == replace(stopped, owner=None)
 
 
 def test_asking_another_process() -> None:
     """A record of an earlier process is about the one that is asked now, and forgets how that one fared."""
     other = Proc(4001, "boot:2")
     failed = replace(SOUND, proc=None, phase=records.STARTING, failure="it died")
-    asked = failed.requested(records.RESTARTING, other)
+    asked = failed.requested(records.RESTARTING, other, 7.0, "root (multi)")
     assert asked == replace(failed, proc=other, phase=records.UP, failure="", desired=records.RESTARTING)

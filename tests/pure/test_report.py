@@ -19,6 +19,7 @@ from multi.model.event import (
     Cleared,
     Event,
     Failed,
+    Forgotten,
     Gone,
     Halted,
     Interrupted,
@@ -42,6 +43,7 @@ from multi.model.step import (
     AwaitReady,
     AwaitUp,
     Clear,
+    Forget,
     Kill,
     Refuse,
     Resume,
@@ -86,8 +88,15 @@ EVENTS: list[tuple[Event, list[str], list[str] | None, dict[str, object] | None]
         Spawned(N, 4711, ("python", "a b")),
         [],
         ["w1@host: pid 4711 runs python 'a b'"],
-        {"event": "spawned", "pid": 4711, "command": ["python", "a b"]},
+        {"event": "spawned", "pid": 4711, "command": ["python", "a b"], "source": None},
     ),
+    (
+        Spawned(N, 4711, ("python", "a b"), "record"),
+        ["w1@host: start as on record: python 'a b'"],
+        None,
+        {"event": "spawned", "pid": 4711, "command": ["python", "a b"], "source": "record"},
+    ),
+    (Forgotten(N), ["w1@host: forgotten: it is on record no more"], None, {"event": "forgotten", "pid": None}),
     (
         Readied(N, 4711, 1.23, "notify"),
         ["w1@host: started, pid 4711, ready after 1.2s"],
@@ -500,7 +509,17 @@ STEPS: list[tuple[Step, str, dict[str, object]]] = [
     ),
     (Refuse("not a file"), "refused: not a file", {"step": "refuse", "why": "not a file"}),
     (Resume(PROC), "resume pid 4711, which is suspended", {"step": "resume", "pid": 4711}),
-    (Spawn(), f"start: {COMMAND}", {"step": "spawn", "command": list(node().words)}),
+    (Spawn(), f"start: {COMMAND}", {"step": "spawn", "source": None, "command": list(node().words)}),
+    (
+        Spawn("record"),
+        f"start as on record: {COMMAND}",
+        {"step": "spawn", "source": "record", "command": list(node().words)},
+    ),
+    (
+        Spawn("preset"),
+        f"nothing is on record, so start a bare worker: {COMMAND}",
+        {"step": "spawn", "source": "preset", "command": list(node().words)},
+    ),
     (AwaitReady(PROC), "wait until pid 4711 is ready", {"step": "await-ready", "pid": 4711}),
     (AwaitUp(), "wait until it is up", {"step": "await-up"}),
     (AwaitDown(PROC), "wait until pid 4711 ends by itself", {"step": "await-down", "pid": 4711}),
@@ -519,7 +538,12 @@ STEPS: list[tuple[Step, str, dict[str, object]]] = [
     (Clear("stale"), "clear what is left behind: stale", {"step": "clear", "why": "stale"}),
     (Clear(keep=True), "remove the pidfile", {"step": "clear", "why": None}),
     (Rewrite(), "put its new settings on record", {"step": "rewrite"}),
-    (Clear(), "remove the pidfile and record", {"step": "clear", "why": None}),
+    (Forget(), "take it off the record", {"step": "forget"}),
+    (
+        Clear(),
+        "remove the pidfile, and put it on record as stopped",
+        {"step": "clear", "why": None},
+    ),
     (Adopt(PROC, "no pidfile"), "adopt pid 4711: no pidfile", {"step": "adopt", "pid": 4711, "why": "no pidfile"}),
 ]
 
@@ -541,7 +565,8 @@ def test_route_is_one_line() -> None:
     """The steps of a node stand on one line, in order."""
     route = Route(node(), (Stop(PROC, SCHEDULE), Clear(), Spawn()))
     assert report.route_line(route) == (
-        f"w1@host: stop pid 4711 by TERM/90/KILL/5, then remove the pidfile and record, then start: {COMMAND}"
+        "w1@host: stop pid 4711 by TERM/90/KILL/5, then remove the pidfile, and put it on record as stopped, "
+        f"then start: {COMMAND}"
     )
     assert report.route_line(Route(node(), ())) == "w1@host: nothing to do"
 

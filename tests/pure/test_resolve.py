@@ -19,7 +19,11 @@ FULL = replace(BARE, command=Known(("new",)))
 @pytest.mark.parametrize(
     ("command", "said", "again"),
     [
-        ("start", Said(FULL, frozenset(), configured=False, command=False, words=False), False),
+        ("start", Said(FULL, frozenset(), configured=False, command=False, words=False), True),
+        ("start", Said(FULL, frozenset(), configured=True, command=False, words=False), False),
+        ("start", Said(FULL, frozenset(), configured=False, command=True, words=False), False),
+        ("show", Said(FULL, frozenset(), configured=False, command=False, words=False), True),
+        ("run", Said(FULL, frozenset(), configured=False, command=False, words=False), False),
         ("stop", Said(BARE, frozenset(), configured=False, command=False, words=False), True),
         ("stop", Said(FULL, frozenset(), configured=True, command=False, words=False), False),
         ("stop", Said(FULL, frozenset(), configured=False, command=True, words=True), True),
@@ -53,10 +57,10 @@ def test_a_pidfile_is_freed_before_another_node_takes_it() -> None:
     assert tasks == [
         Task(moved, Request("apply"), (2, 3)),
         Task(c, Request("apply"), (4, 5)),
-        Task(a, Request("stopwait")),
-        Task(b, Request("stopwait")),
-        Task(old, Request("stopwait")),
-        Task(older, Request("stopwait"), (4,)),
+        Task(a, Request("remove")),
+        Task(b, Request("remove")),
+        Task(old, Request("remove")),
+        Task(older, Request("remove"), (4,)),
     ]
     unsure = [Unsure("it is another's")] * len(tasks)
     assert reconcile.at_their_turn(tasks, unsure) == [Down(), *unsure[1:]]
