@@ -78,7 +78,11 @@ def signal(order: Order) -> int:
         if selection.spec.signum is not None:
             typed = f"-{signal_name(selection.spec.signum)}"
             raise UsageError(typed, f"is a second signal beside {DUMP!r}", "give one of them")
-        return _act(order, DUMP, selection)
+        code = _act(order, DUMP, selection)
+        if not (code or order.has(DRY_RUN) or order.has(QUIET) or order.has(JSON)):
+            shorts = " ".join(node.short for node in selection.nodes)
+            order.screen.say(f"the stacks are in the logs: multi logs -n 100 {shorts}")
+        return code
     signum = find_signal(first)
     words = order.words if signum is None else (f"-{signum}", *order.words[1:])
     if not any(word.startswith("-") and find_signal(word) is not None for word in words):
@@ -389,13 +393,14 @@ def _number(order: Order, option: Option, of: str, *, least: int = 0, fraction: 
 def _follow(order: Order, events: Iterator[Event]) -> int:
     """Print the events as they come; the exit code that they make."""
     from multi import report
-    from multi.model.event import Skipped, Waiting
+    from multi.model.event import Failed, Skipped, Waiting
 
     screen = order.screen
     codes, progress = set[int](), report.Progress()
     told: list[Event] = []
     style, error_style = report.Style(screen.colour), report.Style(screen.error_colour)
     verbose = order.has(VERBOSE)
+    happened: list[Event] = []
     for event in events:
         codes.add(report.event_code(event))
         if order.has(JSON):
@@ -408,9 +413,13 @@ def _follow(order: Order, events: Iterator[Event]) -> int:
         if not progress.waits:
             screen.wipe()
         if report.is_failure(event):
-            screen.complain(*report.event_lines(event, error_style, verbose=verbose))
+            earlier = [one for one in happened if isinstance(one, Failed)]
+            lines = report.event_lines(event, error_style, verbose=verbose, earlier=earlier)
+            screen.complain(*lines, *_what_next(order, event, happened))
         elif not order.has(QUIET):
             screen.say(*report.event_lines(event, style, verbose=verbose))
+        if isinstance(event, Failed) or order.has(ROLLING):
+            happened.append(event)
         if isinstance(event, Waiting) and screen.wants_redraw():
             # A full line would wrap on some terminals.
             screen.redraw(style.paint("cyan", progress.line(max(1, screen.width - 1))))
@@ -423,6 +432,22 @@ def _follow(order: Order, events: Iterator[Event]) -> int:
 
         _say_json(screen, summary_json(told))
     return report.worst_code(codes)
+
+
+def _what_next(order: Order, event: Event, happened: Sequence[Event]) -> tuple[str, ...]:
+    """After a rolling command that failed: which node is down, and what to type."""
+    from multi.model.event import Halted
+
+    if not isinstance(event, Halted) or not event.failed:
+        return ()
+    import shlex
+
+    from multi.report.failures import halted_hint
+
+    width = order.given.get(ROLLING.name)
+    rolling = ROLLING.name if width is None else f"{ROLLING.name}={width}"
+    typed = shlex.join(("multi", *order.leading, order.command.name, rolling, *order.words))
+    return (halted_hint(happened, typed),)
 
 
 def _row(name: str, of: Traits) -> Command:

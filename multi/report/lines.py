@@ -27,7 +27,7 @@ from multi.model.event import (
     Waiting,
 )
 from multi.model.node import Known, Node, Unknown
-from multi.model.schedule import KILL, signal_name
+from multi.model.schedule import signal_name
 from multi.model.step import (
     Adopt,
     AwaitDown,
@@ -90,9 +90,11 @@ PLAIN = Style()
 
 
 def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the table
-    event: Event, style: Style = PLAIN, *, verbose: bool = False
+    event: Event, style: Style = PLAIN, *, verbose: bool = False, earlier: Sequence[Failed] = ()
 ) -> tuple[str, ...]:
     """`event` for a person: one line, a failure with more below it, nothing for what others already say.
+
+    `earlier` are the failures that were shown before.
 
     `Waiting` has no line of its own; see `Progress`.
     """
@@ -137,7 +139,9 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
             text = printable(why) + ("" if pid is None else f", pid {pid}")
             return (_line(node, text, style, "" if met else "yellow"),)
         case Failed():
-            return _failed_lines(event, style)
+            from multi.report.failures import failed_lines
+
+            return failed_lines(event, style, earlier)
         case Refused(node, why):
             return (_line(node, f"refused: {printable(why)}", style, "red"),)
         case Waiting():
@@ -146,20 +150,9 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
             text = f"multi: interrupted by {signal_name(signum)}: nothing more is done; 'multi status' tells what runs"
             return (style.paint("red", text),)
         case Halted():
-            return (style.paint("red", f"multi: {_halted_text(event)}"),)
+            from multi.report.failures import halted_lines
 
-
-def _halted_text(event: Halted) -> str:
-    """Which nodes run the old and which the new: ``stopped at the first failure; new: w1; as before: w3 w4``."""
-    groups = (
-        ("new", event.new),
-        ("failed", event.failed),
-        ("under way", event.unfinished),
-        ("as before", event.untouched),
-    )
-    parts = ["stopped at the first failure" if event.failed else "stopped before the end"]
-    parts += [f"{what}: {' '.join(map(printable, names))}" for what, names in groups if names]
-    return "; ".join(parts)
+            return halted_lines(event, style)
 
 
 def _line(node: str, text: str, style: Style, colour: str = "") -> str:
@@ -170,21 +163,6 @@ def _pids(pids: tuple[int, ...]) -> str:
     shown = ", ".join(map(str, pids[:_MOST_PIDS]))
     more = f" and {len(pids) - _MOST_PIDS} more" if len(pids) > _MOST_PIDS else ""
     return f"{'pid' if len(pids) == 1 else 'pids'} {shown}{more}"
-
-
-def _failed_lines(event: Failed, style: Style) -> tuple[str, ...]:
-    text = f"failed: {printable(event.why)}" + ("" if event.pid is None else f" (pid {event.pid})")
-    lines = [_line(event.node, text, style, "red")]
-    lines += [f"    {style.paint('dim', '|')} {printable(line)}" for line in event.log_tail]
-    if event.logfile:
-        lines.append(f"    log: {printable(event.logfile)}")
-    if event.exit_status == -KILL:
-        lines.append("    hint: a KILL that nobody sent is often the kernel short of memory: see dmesg")
-    elif event.logfile and not event.log_tail and not event.logfile.startswith(("/dev/", "/proc/")):
-        lines.append(
-            "    hint: it has printed nothing since its start; try what 'multi show' prints, with the same options"
-        )
-    return tuple(lines)
 
 
 def route_line(route: Route, style: Style = PLAIN) -> str:

@@ -484,7 +484,8 @@ def test_words_reach_the_grammar(words: tuple[str, ...], wanted: tuple[str, ...]
 )
 def test_what_is_asked_of_nodes(words: tuple[str, ...], request_: str, requests: list[tuple[str, RunOptions]]) -> None:
     """A command that acts asks this of its nodes."""
-    assert run(*words, "w1") == Result(0, "", "")
+    says = "the stacks are in the logs: multi logs -n 100 w1\n" if "dump" in words else ""
+    assert run(*words, "w1") == Result(0, says, "")
     assert [asked for asked, _ in requests] == [request_]
 
 

@@ -55,6 +55,7 @@ from multi.model.step import (
     Step,
     Stop,
 )
+from multi.report.failures import halted_hint
 from multi.report.json import check_json, event_json, route_json, to_json, view_json
 from multi.report.table import status_table
 from multi.text import printable
@@ -216,6 +217,45 @@ EVENTS: list[tuple[Event, list[str], list[str] | None, dict[str, object] | None]
     ),
     (Waiting(N, 4711, "end", 12.0, signal.SIGQUIT, 78.0), [], None, None),
 ]
+
+
+TRACE = ("Traceback (most recent call last):", '  File "x.py", line 3, in <module>', "ImportError: proj")
+
+
+def test_the_same_last_lines_are_shown_once() -> None:
+    """Last lines that differ in nothing but times, names and pids are shown with the first node that has them."""
+    one = Failed("w1@host", 71, "it exited with status 1", 1, ("10:00:01,5 w1@host [71] up", *TRACE), "/log/w1.log")
+    two = Failed("w2@host", 72, "it exited with status 1", 1, ("10:00:02,7 w2@host [72] up", *TRACE), "/log/w2.log")
+    assert report.event_lines(two, earlier=[one]) == (
+        "w2@host: failed: it exited with status 1 (pid 72)",
+        "    | its last 4 lines are those of w1@host",
+        "    log: /log/w2.log",
+    )
+    other = replace(two, log_tail=(*two.log_tail[:-1], "ImportError: other"))
+    assert report.event_lines(other, earlier=[one])[1:5] == tuple(f"    | {line}" for line in other.log_tail)
+    short = replace(two, log_tail=("killed",))
+    assert report.event_lines(short, earlier=[replace(one, log_tail=("killed",))])[1] == "    | killed"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["/opt/pipx/multi/bin/python: No module named proj", "ModuleNotFoundError: No module named 'proj'",
+     "The module proj was not found."],
+)  # fmt: skip
+def test_a_module_that_another_python_has(line: str) -> None:
+    """A start that misses a module says how to name the Python and the directory that have it."""
+    last = report.event_lines(Failed(N, 7, "it exited with status 1", 1, (line,), "/l"))[-1]
+    assert last.startswith("    hint: proj is not in this Python, nor below --workdir; --executable names the Python")
+
+
+def test_what_to_type_after_a_rolling_command_that_failed() -> None:
+    """The hint names the nodes that are down, not those that run on, and the command to type."""
+    again = "multi restart --rolling"
+    ended = Failed("w1@host", 7, "it exited with status 1", 1)
+    events: list[Event] = [Gone("w1@host", 6, 1.0), ended, Gone("w2@host", 5, 1.0), Readied("w2@host", 8, 1.0, "alive")]
+    right = "put right why it failed, then type: multi restart --rolling"
+    assert halted_hint(events, again) == f"    hint: w1@host is down; {right}"
+    assert halted_hint([Survived("w1@host", 6, 9.0, (6,), killed=True)], again) == f"    hint: {right}"
 
 
 def test_every_event_is_in_the_table() -> None:

@@ -1,0 +1,88 @@
+"""The lines of a failure: why, what the node printed last, what to try; and where a rolling command was left."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from multi.model.event import Event, Failed, Gone, Halted, Readied, Survived
+from multi.model.schedule import KILL
+from multi.text import plural, printable
+
+if TYPE_CHECKING:
+    from multi.report.lines import Style
+
+_SHORT = 2  # lines; as many are as quickly read as the sentence in their place
+_MOST_EARLIER = 10  # failures that one is compared with
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d[ T])?\d\d:\d\d:\d\d([.,]\d+)?")
+_NO_MODULE = re.compile(r"No module named '?([\w.]+)|The module ([\w.]+) was not found")
+
+
+def failed_lines(event: Failed, style: Style, earlier: Sequence[Failed] = ()) -> tuple[str, ...]:
+    """`earlier` are the failures that were shown before: the same last lines are shown once."""
+    text = f"failed: {printable(event.why)}" + ("" if event.pid is None else f" (pid {event.pid})")
+    lines = [f"{style.paint('bold', printable(event.node))}: {style.paint('red', text)}"]
+    same = _same(event, earlier)
+    bar = style.paint("dim", "|")
+    if same:
+        lines.append(f"    {bar} its last {plural(len(event.log_tail), 'line')} are those of {printable(same)}")
+    else:
+        lines += [f"    {bar} {printable(line)}" for line in event.log_tail]
+    if event.logfile:
+        lines.append(f"    log: {printable(event.logfile)}")
+    hint = "" if same else _hint(event)
+    return (*lines, f"    hint: {hint}") if hint else tuple(lines)
+
+
+def _same(event: Failed, earlier: Sequence[Failed]) -> str:
+    """The first node that printed the same, but for times, names and pids."""
+    if len(event.log_tail) <= _SHORT:
+        return ""
+    plain = _plain(event)
+    return next((one.node for one in earlier[:_MOST_EARLIER] if one.node != event.node and _plain(one) == plain), "")
+
+
+def _plain(event: Failed) -> str:
+    text = _TIME.sub("", "\n".join(event.log_tail)).replace(event.node, "")
+    own = (event.node.partition("@")[0], str(event.pid))
+    return re.sub("|".join(rf"\b{re.escape(each)}\b" for each in own), "", text)
+
+
+def _hint(event: Failed) -> str:
+    if event.exit_status == -KILL:
+        return "a KILL that nobody sent is often the kernel short of memory: see dmesg"
+    if event.logfile and not event.log_tail and not event.logfile.startswith(("/dev/", "/proc/")):
+        return "it has printed nothing since its start; try what 'multi show' prints, with the same options"
+    found = [match[1] or match[2] for line in event.log_tail if (match := _NO_MODULE.search(line))]
+    if found:
+        how = '--executable names the Python of your project, as in --executable="$VIRTUAL_ENV/bin/python"'
+        return f"{printable(found[-1])} is not in this Python, nor below --workdir; {how}"
+    return ""
+
+
+def halted_lines(event: Halted, style: Style) -> tuple[str, ...]:
+    """Which nodes run the old and which the new: ``stopped at the first failure; new: w1; as before: w3 w4``."""
+    groups = (
+        ("new", event.new),
+        ("failed", event.failed),
+        ("under way", event.unfinished),
+        ("as before", event.untouched),
+    )
+    parts = ["stopped at the first failure" if event.failed else "stopped before the end"]
+    parts += [f"{what}: {' '.join(map(printable, names))}" for what, names in groups if names]
+    return (style.paint("red", f"multi: {'; '.join(parts)}"),)
+
+
+def halted_hint(events: Iterable[Event], typed: str) -> str:
+    """Which nodes are down after these events, and what to type next; `typed` is the command that was halted."""
+    down: dict[str, None] = {}
+    for event in events:
+        match event:
+            case Gone(node) | Failed(node, exit_status=int()):
+                down[node] = None
+            case Readied(node) | Survived(node):
+                down.pop(node, None)
+    names = " ".join(map(printable, down))
+    state = f"{names} {'is' if len(down) == 1 else 'are'} down; " if down else ""
+    return f"    hint: {state}put right why it failed, then type: {printable(typed)}"
