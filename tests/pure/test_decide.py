@@ -253,7 +253,7 @@ def test_g14_forget() -> None:
     """Only what was stopped is forgotten. Without names the others are skipped, with a name they are refused (G14)."""
     gone = Dead("pid 4000 is gone")
     assert steps("forget", Down(on_record=True)) == (Forget(),)
-    assert steps("forget", Dead("why", on_purpose=True)) == (Clear("why", keep=True), Forget())
+    assert steps("forget", Dead("why", on_purpose=True)) == (Clear(keep=True), Forget())
     assert steps("forget", Down()) == (Skip("not on record"),)
     for state in (Up(PROC), Stopping(PROC), gone, Lost(PROC, "why")):
         assert route(Request("forget", named=False), state, NODE).steps == (Skip("not stopped"),)
