@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 import celery_oracle
 from grammar_tools import ROOT, expand_words, listed, read
+from multi import api
 from multi.cli.order import LEADING_FLAGS, LEADING_WITH_VALUE
 from multi.errors import UsageError
 from multi.value import replace
 from multi.words import expand
 from multi.words.spec import Given
+from world import World
 
 TABLE = Path(__file__).parents[2] / "docs" / "reference" / "differences.md"
 HOST = ROOT.hostname
@@ -654,3 +657,22 @@ def test_leading_options_are_celerys() -> None:
     assert flags <= LEADING_FLAGS
     assert valued <= LEADING_WITH_VALUE
     assert not LEADING_FLAGS & LEADING_WITH_VALUE
+
+
+def test_d29_a_node_on_record_is_started_as_it_was() -> None:
+    """Worker options replace the recorded command whole; with none it is used again, and a name without one is bare."""
+    assert theirs("w1") == {}
+    world = World()
+
+    def command(*words: str) -> list[str]:
+        selection = api.select("start", words, machine=world.fake())
+        return [shlex.join(node.words).partition(" -m celery ")[2].partition(" -n ")[0] for node in selection.nodes]
+
+    assert command("w1") == ["worker"]
+    for asked in ("start", "stopwait"):
+        words = ("w1", "-A", "proj", "-c", "3") if asked == "start" else ("w1",)
+        list(api.run(asked, api.select(asked, words, machine=world.fake()), machine=world.fake()))
+        assert command("w1") == command() == ["-A proj worker -c 3"]
+        assert command("w1", "-c", "4") == ["worker -c 4"]
+        assert command("w2") == ["worker"]
+    assert command("-c", "4") == []
