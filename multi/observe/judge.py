@@ -50,12 +50,10 @@ def judge(node: Node, evidence: Evidence, processes: ProcessTable, me: Me) -> Ob
     state = case.unrecorded() if record is None or info is None else case.recorded(record, info)
     left: tuple[Leftover, ...] = ()
     if isinstance(state, (Dead, Down)) and (left := leftovers(node, record, processes, evidence.uid, me)):
-        dead = state
-        if isinstance(dead, Down):
-            dead = Dead("its main process is gone", dead.on_record, since=dead.since, by=dead.by)
+        dead = state if isinstance(state, Dead) else Dead("its main process is gone", state.on_record)
         number = sum(len(leftover.processes) for leftover in left)
         running = "process of its tree still runs" if number == 1 else "processes of its tree still run"
-        state = replace(dead, why=f"{dead.why}; {number} {running}")
+        state = replace(dead, why=f"{dead.why}; {number} {running}", by="")
     # A record of another node in these files is cleared with them, but is no history of this one.
     return Observation(state, record if record is not None and record.node.name == node.name else None, left)
 
@@ -161,7 +159,8 @@ class _Case:
         if name != node.name:
             return _another_node(node, name, info.proc.pid)
         damage = self.evidence.record.damage
-        why = f"its record {node.recordfile} is " + (f"damaged: {damage}" if damage else "gone")
+        why = "of an earlier start" if self.record is not None and self.record.stopped else "gone"
+        why = f"its record {node.recordfile} is " + (f"damaged: {damage}" if damage else why)
         return Lost(info.proc, why, info.suspended)
 
     def _fate(self, pid: int) -> str:
