@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from multi.logs import last_lines
 from multi.machine import File, MachineError, Unreadable
 from multi.model.caller import Caller
 from multi.model.event import (
@@ -79,6 +78,8 @@ class _Pen:
         elif past.what in _ENDS:
             self._begun.pop(name, None)
         if isinstance(event, Cleared):
+            from multi.logs import last_lines
+
             past = replace(past, tail=tuple(map(_short, last_lines(self._nodes[name], _TAIL_LINES, self._machine))))
         self._write(name, past)
 

@@ -139,7 +139,7 @@ def view_json(view: View) -> dict[str, object]:
         "children": view.children,
         "restarts": view.restarts,
         "status_text": view.status_text or None,
-        "log_tail": list(view.last_lines),
+        "log_tail": list(view.last_lines) or None,
         "pidfile": node.pidfile,
         "logfile": node.logfile or None,
         "command": list(node.words) if isinstance(node.command, Known) else None,

@@ -130,7 +130,8 @@ def test_commands_that_act(real: Real) -> None:
     )
     for command in ("stop", "stopwait"):
         ours, others = imported(real, command, f"--pidfile={real.run}/%n.pid", *NAMES)
-        assert (ours - REMEMBERING, others) == (ACTING, STANDARD | {"heapq", "json", "resource", "select"})
+        ours |= {"system.append", "system.caller"}  # the second of them may find nothing that is worth a history
+        assert (ours, others) == (ACTING, STANDARD | {"heapq", "json", "resource", "select"})
 
 
 @pytest.mark.parametrize("words", [("help",), ("help", "start"), ("completion", "bash")])

@@ -688,7 +688,7 @@ def test_status_json_keys() -> None:
         "children": None,
         "restarts": None,
         "status_text": None,
-        "log_tail": [],
+        "log_tail": None,
         "pidfile": "/run/w1.pid",
         "logfile": "/log/w1.log",
         "command": ["python", "-m", "celery", "worker", "-n", "w1@host", "-l", "two words"],
@@ -703,6 +703,7 @@ def test_status_json_keys() -> None:
         children=4,
         restarts=2,
         status_text="celery@w1 ready",
+        last_lines=("bye",),
     )
     assert json.loads(to_json(view_json(known))) == {
         **unknown,
@@ -713,6 +714,7 @@ def test_status_json_keys() -> None:
         "children": 4,
         "restarts": 2,
         "status_text": "celery@w1 ready",
+        "log_tail": ["bye"],
     }
 
 
