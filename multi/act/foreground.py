@@ -14,14 +14,13 @@ import signal
 from typing import TYPE_CHECKING
 
 from multi import decide, observe
-from multi.act import ready
 from multi.act.start import with_last_lines
 from multi.act.walk import walk
 from multi.machine import Ended, Interruption, Locked, MachineError
 from multi.model import record as records
 from multi.model.event import Adopted, Event, Failed, Gone, Interrupted, Refused, Signalled, Skipped
 from multi.model.request import Request, RunOptions, Task
-from multi.model.schedule import signal_name
+from multi.model.schedule import end_text, signal_name
 from multi.model.step import AwaitDown, Refuse, Skip, Spawn
 from multi.text import plural
 from multi.value import replace
@@ -127,7 +126,7 @@ class _Watch:
             yield Gone(name, proc.pid, 0.0)
         elif record.desired == records.WANTED_UP and record.proc == proc:
             self._over = True
-            yield self._failed(Failed(name, proc.pid, ready.end_text(status), status), node)
+            yield self._failed(Failed(name, proc.pid, end_text(status), status), node)
         else:
             self._await_lock(node)
 

@@ -27,7 +27,7 @@ from multi.machine import (
 from multi.model.node import Ready
 from multi.model.proof import KINDS
 from multi.model.record import NOTIFY_WAITS
-from multi.model.schedule import signal_name
+from multi.model.schedule import end_text
 from multi.value import dataclass, replace
 
 if TYPE_CHECKING:
@@ -297,12 +297,3 @@ def _setting(node: Node, proc: Proc, token: str) -> Launch:
 def _number(text: str) -> int:
     """A number that another program wrote; 0 if it is none."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else 0
-
-
-def end_text(status: int | None) -> str:
-    """How a process ended, for people."""
-    if status is None:
-        return "it has ended, with an exit status that is not known"
-    if status < 0:
-        return f"it was killed by signal {-status} ({signal_name(-status)})"
-    return f"it exited with status {status}"

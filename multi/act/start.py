@@ -29,6 +29,7 @@ from multi.model.event import Failed, Readied, Skipped, Spawned
 from multi.model.node import Known
 from multi.model.process import ProcessTable
 from multi.model.record import Record
+from multi.model.schedule import end_text
 from multi.text import printable
 from multi.value import replace
 
@@ -329,7 +330,7 @@ def _unprepared(node: Node, outcome: LaunchFailed | Ended | None) -> Failed:
             code = EXIT_PERMISSION if number in {errno.EPERM, errno.EACCES} else EXIT_FAILED
             return Failed(node.name, None, _joined(why, hint), exit_code=code)
         case Ended(_, proc, status):
-            return Failed(node.name, proc.pid, ready.end_text(status) + " before it ran", status)
+            return Failed(node.name, proc.pid, end_text(status) + " before it ran", status)
         case None:
             why = f"could not be set up within {node.ready_timeout:g}s"
             hint = "see whether its --workdir or log lies on a file system that hangs"

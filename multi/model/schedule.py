@@ -81,6 +81,15 @@ def signal_name(signum: int) -> str:
         return str(signum)
 
 
+def end_text(status: int | None) -> str:
+    """How a process ended, for people."""
+    if status is None:
+        return "it has ended, with an exit status that is not known"
+    if status < 0:
+        return f"it was killed by signal {-status} ({signal_name(-status)})"
+    return f"it exited with status {status}"
+
+
 def parse_signal(word: str) -> int:
     """``TERM``, ``SIGTERM``, ``term``, ``15`` or any of them after a ``-`` -> 15. Raises `UsageError`."""
     found = find_signal(word)

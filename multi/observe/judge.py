@@ -12,6 +12,7 @@ from multi.model import record as records
 from multi.model.node import Known, Node
 from multi.model.process import ProcessInfo, ProcessTable
 from multi.model.record import Record
+from multi.model.schedule import end_text
 from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.observe.evidence import Evidence, believed_word, distrust, pid_in
 from multi.observe.tree import Leftover, leftovers, token_holders
@@ -165,7 +166,11 @@ class _Case:
 
     def _fate(self, pid: int) -> str:
         info = self.processes.by_pid.get(pid)
-        return f"pid {pid} is " + ("gone" if info is None or info.gone else "another process now")
+        if info is not None and not info.gone:
+            return f"pid {pid} is another process now"
+        if info is None or info.status is None or self.record is None or info.proc != self.record.proc:
+            return f"pid {pid} is gone"
+        return f"pid {pid} is gone: {end_text(info.status)}"
 
     def _foreign(self, pid: int, file: File) -> State:  # noqa: PLR0911 -- one return a case
         """A pidfile without a record of its process: from another tool, an init script, another supervisor.

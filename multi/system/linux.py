@@ -19,6 +19,7 @@ _ENVIRON_BYTES = 1 << 18  # more than most have
 _MOST_ENVIRON = 6 << 20  # no environment is longer: fs/exec.c takes three quarters of _STK_LIM
 LISTINGS = 8  # of the process table for one table; on a busy machine some process ends all the time
 _EXEC_SECONDS, _EXEC_PAUSE = 0.5, 0.0005  # for all who are in execve(2) in one table; one may hang on a slow disk
+_EXIT_CODE = 49  # field 52 of proc_pid_stat(5), as wait(2) has it
 _EXITING = 0x4  # PF_EXITING in field 9 of proc_pid_stat(5), include/linux/sched.h
 _NO_WORDS_YET = b"0"  # the end of its environment, field 51, until execve(2) has put one there
 _PATH_MAX = 4096  # no path of ours is longer
@@ -78,6 +79,8 @@ def _look(pid: int, boottime: float, *, with_instance: bool = True) -> tuple[Pro
         cpu=(int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) / _TICKS,
         rss=int(fields[21]) * _PAGE,
     )
+    if gone and os.geteuid() in {0, info.uid}:  # to all others it is zero
+        info = replace(info, status=_exit_status(int(fields[_EXIT_CODE])))
     has_memory = fields[20] != b"0"  # a kernel thread has none of its own, nor has a process that is about to be gone
     instance, in_exec = None, False
     if with_instance and (has_memory or ended) and not gone:
@@ -95,6 +98,10 @@ def _look(pid: int, boottime: float, *, with_instance: bool = True) -> tuple[Pro
         # user and its execve(2), as at our gate, or one whose program has file capabilities.
         info = replace(info, uid=_status(pid, "Uid", 2) or 0)
     return info if instance is None else replace(info, instance=instance), bool(int(fields[6]) & _EXITING), in_exec
+
+
+def _exit_status(code: int) -> int:
+    return -(code & 0x7F) if code & 0x7F else code >> 8
 
 
 def _stat(pid: int) -> list[bytes]:

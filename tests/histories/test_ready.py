@@ -13,12 +13,12 @@ import pytest
 
 from multi import observe
 from multi.act import walk
-from multi.act.ready import end_text
 from multi.codec import decode
 from multi.machine import Notified
 from multi.model.event import Cleared, Event, Failed, Readied, Skipped, Spawned
 from multi.model.node import Node, Ready
 from multi.model.request import Fallback, Request, RunOptions, Task
+from multi.model.schedule import end_text
 from multi.model.state import State, Up
 from multi.value import replace
 from world import Child, Entry, Fake, KilledError, Nature, World, node_of

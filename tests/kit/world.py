@@ -175,6 +175,7 @@ class Body:
     instance: Instance | None = None
     hidden: bool = False  # from the process table, as by hidepid=2 (proc(5))
     gone: bool = False
+    status: int | None = None  # what a zombie exited with
     suspended: bool = False  # it was stopped by a signal
     pending: list[int] = field(default_factory=list)  # signals that it gets when it goes on
     ran: bool = False  # it executed the program of a node, or came of one that did
@@ -409,7 +410,7 @@ class World:
             return
         held = [other for other in self.bodies.values() if other.ppid == body.pid or other is body]
         groups = dict.fromkeys(other.pgrp for other in held if self._ties(other))
-        body.gone = True
+        body.gone, body.status = True, status
         for other in self.bodies.values():
             if other.ppid == body.pid:
                 other.ppid = INIT
@@ -668,6 +669,7 @@ class Fake:
                 suspended=body.suspended and not body.gone,
                 instance=body.instance,
                 rss=4096,
+                status=body.status,
             )
             for body in world.bodies.values()
             if not body.hidden

@@ -45,12 +45,20 @@ def info(
     pgrp: int | None = None,
     session: int = 1,
     instance: Instance | None = None,
+    status: int | None = None,
 ) -> ProcessInfo:
     """One process, by default the node's own."""
     pgrp = pid if pgrp is None else pgrp
     where = {"ppid": ppid, "pgrp": pgrp, "session": session}
     return ProcessInfo(
-        proc=Proc(pid, start_id), **where, uid=uid, gone=gone, age=age, suspended=suspended, instance=instance
+        proc=Proc(pid, start_id),
+        **where,
+        uid=uid,
+        gone=gone,
+        age=age,
+        suspended=suspended,
+        instance=instance,
+        status=status,
     )
 
 
@@ -213,6 +221,12 @@ OURS = [
         hidden=frozenset({4001}),
     ),
     running(name="process is a zombie", is_true=Dead, why="pid 4000 is gone", infos=(info(gone=True),)),
+    running(
+        name="process is a zombie whose status may be known",
+        is_true=Dead,
+        why=r"pid 4000 is gone: it was killed by signal 9 \(KILL\)",
+        infos=(info(gone=True, status=-9),),
+    ),
     running(
         name="pid belongs to another process",
         is_true=Dead,
