@@ -104,12 +104,24 @@ def presets(*, machine: Machine | None = None) -> tuple[str, ...]:
     return available(config.preset_directories(here.environ, here.home))
 
 
-def look(selection: Selection, *, machine: Machine | None = None) -> tuple[View, ...]:
-    """Observe the nodes; reads only."""
+def look(
+    selection: Selection, *, others: bool = False, everywhere: bool = False, machine: Machine | None = None
+) -> tuple[View, ...]:
+    """Observe the nodes; reads only.
+
+    With `others` those that nobody asked about follow, where nobody said which are meant: what else is on record in the
+    default run directories or runs. With `everywhere` all follow that this user may see. Their `found` says where.
+    """
     from multi import views
+    from multi.selection import found_by
 
     with _opened(machine) as opened:
-        return views.look(selection, opened)
+        processes = opened.processes()
+        beside = found_by(selection, processes, opened, everywhere=everywhere) if others or everywhere else ()
+        seen = views.look((*selection.nodes, *(each.node for each in beside)), processes, opened)
+    number = len(selection.nodes)
+    found = (each.shown(view) for each, view in zip(beside, seen[number:], strict=True))
+    return (*seen[:number], *(view for view in found if view is not None))
 
 
 def _tasks(command: str, selection: Selection, machine: Machine) -> list[Task]:

@@ -10,10 +10,11 @@ from multi.model.state import State, Unsure
 from multi.value import dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from multi.machine import Machine
     from multi.model.process import ProcessTable
     from multi.observe import Observation
-    from multi.words.spec import Selection
 
 _LAST_LINES = 3
 _LOOKS_AGAIN = 3  # each takes a few milliseconds, and no command changes the files of a node as often in that time
@@ -41,25 +42,23 @@ class View:
     last_lines: tuple[str, ...] = ()
 
 
-def look(selection: Selection, machine: Machine) -> tuple[View, ...]:
+def look(nodes: Sequence[Node], processes: ProcessTable, machine: Machine) -> tuple[View, ...]:
     """Observe without a lock: a node that is odd, because another command may change its files, is looked at again."""
     from multi.decide import is_odd
 
-    processes = machine.processes()
-    found = {node.name: (observed(node, processes, machine), processes) for node in selection.nodes}
-    doubtful = [node for node in selection.nodes if is_odd(found[node.name][0].state)]
+    found = [(observed(node, processes, machine), processes) for node in nodes]
+    doubtful = [index for index, (seen, _) in enumerate(found) if is_odd(seen.state)]
     for _ in range(_LOOKS_AGAIN):
         if not doubtful:
             break
         processes = machine.processes()
-        before = {node.name: found[node.name][0].state for node in doubtful}
-        found |= {node.name: (observed(node, processes, machine), processes) for node in doubtful}
+        before = {index: found[index][0].state for index in doubtful}
+        for index in doubtful:
+            found[index] = observed(nodes[index], processes, machine), processes
         doubtful = [
-            node
-            for node in doubtful
-            if is_odd(now := found[node.name][0].state) and _words(now) != _words(before[node.name])
+            index for index in doubtful if is_odd(now := found[index][0].state) and _words(now) != _words(before[index])
         ]
-    return tuple(_view(node, *found[node.name], machine) for node in selection.nodes)
+    return tuple(_view(node, *seen, machine) for node, seen in zip(nodes, found, strict=True))
 
 
 def _words(state: State) -> tuple[type, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from multi import api
 from multi.cli.order import (
+    ALL,
     DOWN,
     DRY_RUN,
     DUMP,
@@ -100,32 +101,37 @@ def wait(order: Order) -> int:
     return _act(order, "down" if order.has(DOWN) else "up", _select(order))
 
 
-@_command(WIDE)
+@_command(ALL, WIDE)
 def status(order: Order) -> int:
-    """A line a node."""
+    """A line a node: those asked about, whose states make the exit code, then those that were found beside them."""
     from multi import report
     from multi.machine import MachineError
+    from multi.report.table import status_table
 
     selection = _select(order)
-    screen = order.screen
+    screen, everywhere = order.screen, order.has(ALL)
+    if everywhere and selection.spec.names:
+        why = "shows all nodes, whatever they are called"
+        raise UsageError(f"--all {' '.join(selection.spec.names)}", why, "leave out --all, or the names")
+    others = selection.rundirs is not None and not order.has(QUIET)
+    views: Sequence[api.View] = ()
     try:
-        views = api.look(selection, machine=order.machine) if selection.nodes else ()
+        if selection.nodes or others or everywhere:
+            views = api.look(selection, others=others, everywhere=everywhere, machine=order.machine)
     except MachineError as error:
         screen.remark(str(error))
         return report.STATUS_UNKNOWN
+    asked = [view for view in views if everywhere or not view.found]
     if order.has(JSON):
         _say_json(screen, views)
-    elif not views:
-        screen.remark(str(_no_nodes(order, selection)))
     else:
+        if not asked:
+            screen.remark(str(_no_nodes(order, selection)))
         shown = [view for view in views if not order.has(QUIET) or report.status_code(view.state)]
-        from multi.report.table import status_table
-
         # A full line would wrap on some terminals.
         width = screen.width - 1 if screen.out_is_terminal and not order.has(WIDE) else None
-        style = report.Style(screen.colour)
-        screen.say(*(status_table(shown, style, width, selection.groups) if shown else ()))
-    return report.status_exit_code(views)
+        screen.say(*(status_table(shown, report.Style(screen.colour), width, selection.groups) if shown else ()))
+    return report.status_exit_code(asked)
 
 
 @_command()

@@ -76,6 +76,7 @@ FOLLOW = Option(("--follow", "-f"))  # as tail(1) has them; before the command, 
 LINES = Option(("--lines", "-n"), metavar="N")
 SINCE = Option(("--since",), metavar="WHEN")
 
+ALL = Option(("--all",))
 WIDE = Option(("--wide",))
 
 OUTPUT = Option(("--output",), metavar="DIR")

@@ -37,6 +37,7 @@ class Traits:
     only_signal: int | None = None  # and no other than this one
     disturbs: bool = False  # it signals or stops what runs
     shows_logs: bool = False  # it reads logs
+    shows_others: bool = False  # it shows nodes that nobody asked about, too
     unattended: bool = False  # for cron: it does not warn, does not wait for what waits, and counts failures
     stays: bool = False  # it runs in the foreground as long as its nodes
     spawns: bool = False  # a node runs afterwards
@@ -91,7 +92,7 @@ TRAITS = {
     "kill": Traits(takes_signal=True, only_signal=KILL, disturbs=True, ends=True),
     "forget": Traits(forgets=True),
     "remove": Traits(typed=False, disturbs=True, ends=True, resumes=True, forgets=True),
-    "status": Traits(),
+    "status": Traits(shows_others=True),
     "ensure": Traits(repeats=True, spawns=True, unattended=True),
     "apply": Traits(
         nodes_from="files", default_command=True, spawns=True, reconciles=True, resumes=True, makes_directories=True

@@ -84,3 +84,8 @@ class Unsure:
 
 
 State: TypeAlias = Down | Up | Stopping | Dead | Lost | Unsure
+
+
+def is_nothing(state: State) -> bool:
+    """Whether neither runs anything nor should it."""
+    return isinstance(state, Down)

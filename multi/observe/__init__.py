@@ -1,7 +1,7 @@
 """What is true of each node now: its files and the process table are read, then judged."""
 
 from multi.observe.judge import Observation
-from multi.observe.look import command_of, look_at, recall, survey, word
+from multi.observe.look import command_of, look_at, recall, record_at, survey, word
 from multi.observe.tree import Leftover, adopted_token, is_probe, kill_order, main_token_holders, tree
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "look_at",
     "main_token_holders",
     "recall",
+    "record_at",
     "survey",
     "tree",
     "word",

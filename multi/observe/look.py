@@ -72,24 +72,28 @@ def survey(rundir: str, machine: Machine, asked: str | None = None) -> tuple[tup
     found: list[Record] = []
     doubted: list[Record] = []
     for path in machine.listing(rundir, ".json"):
-        file = machine.read(path, records.RECORD_LIMIT)
-        if not isinstance(file, File):
-            continue
-        try:
-            record = replace(decode(file.data), owner=file.uid)
-        except DamagedError:
-            continue
-        if record.node.recordfile != path or not is_full_name(record.node.name):
-            continue  # copied from elsewhere, or written by hand
-        try:
-            trusted = _believed(record, file, asked, machine)
-        except MachineError:
-            trusted = None  # it names a user who does not exist
-        if trusted is not None:
-            found.append(trusted)
-        else:
-            doubted.append(record)
+        read = record_at(path, machine, asked)
+        if read is not None:
+            record, believed = read
+            (doubted if believed is None else found).append(believed or record)
     return tuple(found), tuple(doubted)
+
+
+def record_at(path: str, machine: Machine, asked: str | None = None) -> tuple[Record, Record | None] | None:
+    """The sound record at a path, as it is and as far as it is believed; `asked` as in `survey`."""
+    file = machine.read(path, records.RECORD_LIMIT)
+    if not isinstance(file, File):
+        return None
+    try:
+        record = replace(decode(file.data), owner=file.uid)
+    except DamagedError:
+        return None
+    if record.node.recordfile != path or not is_full_name(record.node.name):
+        return None  # copied from elsewhere, or written by hand
+    try:
+        return record, _believed(record, file, asked, machine)
+    except MachineError:
+        return record, None  # it names a user who does not exist
 
 
 def _believed(record: Record, file: File | Unreadable | None, asked: str | None, machine: Machine) -> Record | None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from multi.machine import LocalHost, Machine
+    from multi.model.process import ProcessTable
+    from multi.selection.found import Found
     from multi.words.near import Flags
     from multi.words.spec import Selection
 
@@ -39,7 +41,13 @@ def of_records(
         return Words(command, words, machine, foreground=foreground, broken=broken)
 
     def select(line: Words) -> Selection:
-        return _spelt(command, line, flags, Records(line, machine).select)
+        selection = _spelt(command, line, flags, Records(line, machine).select)
+        if not line.traits.shows_others or line.spec.names:
+            return selection
+        from multi.selection.finder import Finder
+        from multi.selection.found import rundirs
+
+        return replace(selection, rundirs=rundirs(line, Finder(line, machine)))
 
     if not traits(command).goes_by_records:
         return select(read())
@@ -81,3 +89,14 @@ def _spelt(command: str, line: Words, flags: Flags, select: Callable[[], Selecti
             continue  # a record may name a preset that is gone
     known = frozenset[str]().union(*(preset.flags | preset.valued for preset in presets))
     return replace(selection, warnings=(*selection.warnings, *options.check(options.suspects(known.__contains__))))
+
+
+def found_by(
+    selection: Selection, processes: ProcessTable, machine: Machine, *, everywhere: bool = False
+) -> tuple[Found, ...]:
+    """The nodes that nobody asked about, where the selection says that others are looked for, or `everywhere`."""
+    if selection.rundirs is None and not everywhere:
+        return ()
+    from multi.selection import found
+
+    return found.others(selection, processes, machine, everywhere=everywhere)

@@ -41,7 +41,7 @@ class Finder:
         """The run directories of the nodes that nobody names, and the user who asks for them."""
         words = self._words
         where = unnamed(words.spec, words.config, words.here, words.preset, words.environment)
-        elsewhere = () if where.said else (*self._rundirs, *(record.node.rundir for record in self._orphans))
+        elsewhere = () if where.said else (*self.rundirs, *(record.node.rundir for record in self._orphans))
         return tuple(dict.fromkeys((where.rundir, *elsewhere))), where.uid
 
     @cached_property
@@ -52,12 +52,12 @@ class Finder:
         """
         if self._words.broken is None:
             return ()
-        rundirs = (*self._rundirs, *(path.rpartition("/")[0] for path in self.processes.by_pidfile))
+        rundirs = (*self.rundirs, *(path.rpartition("/")[0] for path in self.processes.by_pidfile))
         believed = (observe.survey(rundir, self._machine)[0] for rundir in dict.fromkeys(rundirs))
         return tuple(record for records in believed for record in records if record.node.origin == self._words.origin)
 
     @cached_property
-    def _rundirs(self) -> tuple[str, ...]:
+    def rundirs(self) -> tuple[str, ...]:
         """The run directories of all presets, as they are when nobody says another."""
         words = self._words
         names = dirnames(words.directories, words.local.load) if words.here.uid == 0 else ("",)
@@ -78,7 +78,7 @@ class Finder:
         if orphans:
             return [replace(node, pidfile=one.pidfile) for one in orphans]
         base = node.pidfile.rpartition("/")[2]
-        return [replace(node, pidfile=f"{rundir}/{base}") for rundir in self._rundirs if rundir != node.rundir]
+        return [replace(node, pidfile=f"{rundir}/{base}") for rundir in self.rundirs if rundir != node.rundir]
 
     def _has_files(self, node: Node) -> bool:
         """Whether there is a pidfile or record of that name."""

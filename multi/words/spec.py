@@ -57,6 +57,17 @@ class Spec:
         return bool(self.options or self.passthrough or any(given.name in command for given in self.settings))
 
 
+@dataclass(frozen=True, slots=True)
+class RunDirectories:
+    """Where nodes are looked for that nobody asked about.
+
+    In the run directories `searched` a command finds a node by its name alone; `default` are those of all presets.
+    """
+
+    searched: tuple[str, ...] = ()
+    default: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """The nodes that one command line is about.
@@ -68,7 +79,8 @@ class Selection:
     preset says. `groups` are the groups of the configuration by the full names of their nodes. `removed` are nodes that
     this configuration started and does not have any more, for ``apply`` and ``diff``. `fallbacks` are proofs of
     readiness by node, for those that cannot give their own. `rundir` is where records were looked for when no node was
-    named, `config` the configuration file that was read, and `found` says why it was that one.
+    named, `config` the configuration file that was read, and `found` says why it was that one. `rundirs` says where
+    others are looked for; it is None where the user said which nodes are meant.
     """
 
     nodes: tuple[Node, ...] = ()
@@ -85,3 +97,4 @@ class Selection:
     rundir: str = ""
     config: str | None = None
     found: str = ""
+    rundirs: RunDirectories | None = None

@@ -45,7 +45,9 @@ class Project:
     def pids(self) -> dict[str, int]:
         """Short name -> pid of what runs."""
         views = json.loads(self.do("status", "--json").out)
-        return {view["name"]: view["pid"] for view in views if view["pid"]}
+        return {
+            view["name"]: view["pid"] for view in views if view["pid"] and not view["found"]
+        }  # others are other tests
 
     def verbs(self, *words: str) -> dict[str, str]:
         """What `diff` would have done."""
