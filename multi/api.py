@@ -12,7 +12,7 @@ Every function takes the machine as an argument; without one it uses the real on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from multi.errors import UsageError
@@ -326,11 +326,19 @@ def _is_there(path: str) -> UsageError:
 
 
 def run(
-    command: str, selection: Selection, *, options: RunOptions | None = None, machine: Machine | None = None
+    command: str,
+    selection: Selection,
+    *,
+    options: RunOptions | None = None,
+    again: Callable[[], Selection] | None = None,
+    machine: Machine | None = None,
 ) -> Iterator[Event]:
     """Act: one stream of events of all nodes. `options` says how, see `RunOptions`.
 
     Close the iterator to end the run early: nodes that stand at the gate are sent away, those that run live on.
+
+    ``apply`` and ``ensure`` hold the lock of the run directories meanwhile. `again` makes the selection anew where
+    somebody else had it: configuration and records may be others by then. Raises `BusyError`.
     """
     from multi import act
 
@@ -343,18 +351,31 @@ def run(
         caught = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, *quits
     with _opened(machine, caught) as opened:
         if traits(command).stays:
-            nodes = selection.nodes
-            events = act.stay(nodes, options, opened)
-        else:
-            tasks = _tasks(command, selection, opened)
-            nodes = tuple(task.node for task in tasks)
-            events = act.walk(tasks, options, opened)
-        if traits(command).without_lock:  # it only waits
-            yield from events
-        else:
-            from multi import history
+            yield from _kept(command, act.stay(selection.nodes, options, opened), selection.nodes, opened)
+            return
 
-            yield from history.kept(events, nodes, opened)
+        def walk(waited: bool) -> Iterator[Event]:  # noqa: FBT001 -- a callback with one fact
+            chosen = again() if waited and again is not None else selection
+            tasks = _tasks(command, chosen, opened)
+            events = act.walk(tasks, replace(options, fallbacks=chosen.fallbacks), opened)
+            return _kept(command, events, [task.node for task in tasks], opened)
+
+        if options.lock_held or not traits(command).takes_turns:
+            yield from walk(False)  # noqa: FBT003 -- as above
+        else:
+            nodes = (*selection.nodes, *selection.removed)
+            yield from act.in_turn(nodes, walk, traits(command), options, opened)
+
+
+def _kept(
+    command: str, events: Generator[Event, None, None], nodes: Iterable[Node], machine: Machine
+) -> Iterator[Event]:
+    """The events, which go into the histories of the nodes, too."""
+    if traits(command).without_lock:  # it only waits
+        return events
+    from multi import history
+
+    return history.kept(events, nodes, machine)
 
 
 def _fallbacks_here(selection: Selection, machine: Machine) -> Mapping[str, Fallback]:

@@ -51,3 +51,9 @@ class NotPermittedError(MultiError):
     """The user may not do this, or it is not safe to do it as root (exit 77)."""
 
     exit_code = EXIT_PERMISSION
+
+
+class BusyError(MultiError):
+    """Another command works on these nodes; the same may go well later (exit 75)."""
+
+    exit_code = EXIT_BUSY

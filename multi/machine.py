@@ -292,6 +292,9 @@ class Machine(LocalHost, Protocol):
     def lock(self, key: str, path: str, user: str | None, group: str | None) -> Holder | None:
         """Take the lock now (None), or be told who holds it and get `Locked` later."""
 
+    def lock_directory(self, key: str, path: str, owners: Iterable[tuple[str | None, str | None]]) -> Holder | None:
+        """The same for the lock of a run directory with nodes of these users and groups."""
+
     def holder(self, key: str) -> Holder: ...  # of the lock that is waited for; empty when no `multi` can be seen
     def unlock(self, key: str) -> None: ...  # or give the wait for it up
     def holds(self, key: str) -> bool: ...  # whether it is ours and excludes others: its file may have been replaced

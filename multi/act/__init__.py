@@ -7,14 +7,27 @@ from typing import TYPE_CHECKING
 from multi.act.walk import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from multi.machine import Machine
     from multi.model.event import Event
     from multi.model.node import Node
-    from multi.model.request import RunOptions
+    from multi.model.request import RunOptions, Traits
 
-__all__ = ["stay", "walk"]
+__all__ = ["in_turn", "stay", "walk"]
+
+
+def in_turn(
+    nodes: Sequence[Node],
+    walk: Callable[[bool], Iterator[Event]],
+    traits: Traits,
+    options: RunOptions,
+    machine: Machine,
+) -> Iterator[Event]:
+    """Hold the lock of each run directory of the nodes during the walk; see `turn`."""
+    from multi.act import turn
+
+    return turn.in_turn(nodes, walk, traits, options, machine)
 
 
 def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Generator[Event, None, None]:

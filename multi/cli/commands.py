@@ -20,6 +20,7 @@ from multi.cli.order import (
     JSON,
     KEEP_UNREADY,
     LINES,
+    LOCK_HELD,
     OUTPUT,
     QUIET,
     ROLLING,
@@ -364,7 +365,8 @@ def _act(order: Order, request: str, selection: api.Selection) -> int:
         style = report.Style(screen.colour)
         _say(order, routes, (report.route_line(route, style) for route in routes))
         return report.plan_exit_code(routes)
-    return _follow(order, api.run(request, selection, options=options, machine=order.machine))
+    events = api.run(request, selection, options=options, again=lambda: _select(order), machine=order.machine)
+    return _follow(order, events)
 
 
 def _options(order: Order) -> api.RunOptions:
@@ -383,6 +385,7 @@ def _options(order: Order) -> api.RunOptions:
         progress=(_REDRAW_SECONDS if order.screen.redraws else report.LINE_EVERY) if watched else None,
         timeout=timeout,
         signals=True,
+        lock_held=order.has(LOCK_HELD),
     )
 
 
@@ -401,18 +404,15 @@ def _follow(order: Order, events: Iterator[Event]) -> int:
     from multi import report
     from multi.model.event import Failed, Skipped, Waiting
 
+    if order.has(JSON):
+        return _follow_json(order, events)
     screen = order.screen
     codes, progress = set[int](), report.Progress()
-    told: list[Event] = []
     style, error_style = report.Style(screen.colour), report.Style(screen.error_colour)
     verbose = order.has(VERBOSE)
     happened: list[Event] = []
     for event in events:
         codes.add(report.event_code(event))
-        if order.has(JSON):
-            _say_json(screen, event)
-            told.append(event)
-            continue
         if order.command.traits.unattended and isinstance(event, Skipped):
             continue
         progress = progress.after(event)
@@ -433,11 +433,21 @@ def _follow(order: Order, events: Iterator[Event]) -> int:
             screen.say(progress.line())
             progress = progress.told()
     screen.wipe()
-    if order.has(JSON) and order.command.traits.reconciles:
-        from multi.report.json import summary_json
-
-        _say_json(screen, summary_json(told))
     return report.worst_code(codes)
+
+
+def _follow_json(order: Order, events: Iterator[Event]) -> int:
+    """The same for a program: an object for each event."""
+    from multi import report
+    from multi.report.json import summary_json
+
+    told: list[Event] = []
+    for event in events:
+        _say_json(order.screen, event)
+        told.append(event)
+    if order.command.traits.reconciles:
+        _say_json(order.screen, summary_json(told))
+    return report.exit_code(told)
 
 
 def _what_next(order: Order, event: Event, happened: Sequence[Event]) -> tuple[str, ...]:
@@ -461,6 +471,7 @@ def _row(name: str, of: Traits) -> Command:
         *([DRY_RUN] if of.nodes_from != "nothing" else ()),
         *([ROLLING] if of.spawns and (of.restarts or of.reconciles) else ()),
         *([KEEP_UNREADY] if of.spawns and not of.unattended else ()),
+        *([LOCK_HELD] if of.takes_turns else ()),
     )
     if name in _FUNCTIONS:
         options = _FUNCTIONS[name][1]

@@ -67,6 +67,7 @@ SILENT = (NOSPLASH, QUIET, JSON)  # who says one of these gets no splash
 
 DRY_RUN = Option(("--dry-run",))
 ROLLING = Option(("--rolling",), metavar="N", optional=True)
+LOCK_HELD = Option(("--lock-held",))
 KEEP_UNREADY = Option(("--keep-unready",))
 UP = Option(("--up",))
 DOWN = Option(("--down",))

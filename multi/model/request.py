@@ -47,6 +47,7 @@ class Traits:
     makes_directories: bool = False  # the run directory is made before the lock is taken
     awaits_end: bool = False  # it waits until nothing runs
     without_lock: bool = False  # it waits for what another multi does, and must not keep that one out
+    takes_turns: bool = False  # it holds the lock of the run directories, see `multi.act.turn`
     leaves_probes: bool = False  # probes that a killed multi left are not ended
     forgets: bool = False  # the node is off the record afterwards
 
@@ -93,9 +94,15 @@ TRAITS = {
     "forget": Traits(forgets=True),
     "remove": Traits(typed=False, disturbs=True, ends=True, resumes=True, forgets=True),
     "status": Traits(shows_others=True),
-    "ensure": Traits(repeats=True, spawns=True, unattended=True),
+    "ensure": Traits(repeats=True, spawns=True, unattended=True, takes_turns=True),
     "apply": Traits(
-        nodes_from="files", default_command=True, spawns=True, reconciles=True, resumes=True, makes_directories=True
+        nodes_from="files",
+        default_command=True,
+        spawns=True,
+        reconciles=True,
+        resumes=True,
+        makes_directories=True,
+        takes_turns=True,
     ),
     "diff": Traits(nodes_from="files", default_command=True, reconciles=True),
     "check": Traits(nodes_from="words", default_command=True, strict=True, example="try 'multi check w1 w2'"),
@@ -198,7 +205,8 @@ class RunOptions:
     node running that did not get ready. `progress` is the number of seconds between two `Waiting` events, None for
     none. `timeout` bounds `AwaitUp` and `AwaitDown`, seconds. With `signals`, SIGINT, SIGTERM and SIGHUP end the run
     as an `Interrupted` event, except those in `deaf_to`; only the main thread of a program may ask for that. `runner`
-    is our own process where it stays with the nodes it starts.
+    is our own process where it stays with the nodes it starts. With `lock_held` the caller holds the lock of the run
+    directories.
     """
 
     width: int | None = None
@@ -209,6 +217,7 @@ class RunOptions:
     signals: bool = False
     deaf_to: tuple[int, ...] = ()
     runner: Proc | None = None
+    lock_held: bool = False
 
 
 @dataclass(frozen=True, slots=True)

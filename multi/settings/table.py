@@ -106,7 +106,8 @@ SETTINGS: Mapping[str, Setting] = _table(
             help="how long a started node must stay alive to count as started: from the moment it is ready where this "
                  "is said, else from its start"),
     Setting("lock_timeout", ("--lock-timeout",), "seconds", "SECONDS", "120", default=120.0, field="lock_timeout",
-            help="how long to wait for another `multi` that is at work on the same node; then exit 75"),
+            help="how long to wait for another `multi` that is at work on the same node (`apply`: in the same run "
+                 "directory); then exit 75"),
     Setting("root", ("--root",), "choice", "POLICY", '"deny"', default="warn", choices=("allow", "warn", "deny"),
             help="what to do when a node would run as root: `allow`, `warn` or `deny`; MULTI_FORCE_ROOT or "
                  "C_FORCE_ROOT in the environment mean `allow`"),

@@ -175,6 +175,7 @@ class System(Local):
     signal = _By(lambda system: system.watches.signal)
 
     lock = _By(lambda system: system.locks.lock)
+    lock_directory = _By(lambda system: system.locks.lock_directory)
     holder = _By(lambda system: system.locks.holder)
     holds = _By(lambda system: system.locks.holds)
     unlock = _By(lambda system: system.locks.release)

@@ -229,8 +229,10 @@ def write_temporary(at: trusted_path.Directory, base: str, write: FileWrite, own
     return fd
 
 
-def open_own(at: trusted_path.Directory, base: str, owner: Owner | None, flags: int = 0) -> int:
-    """Open or make a file that only its owner may read. Raises `OSError`.
+def open_own(
+    at: trusted_path.Directory, base: str, owner: Owner | None, flags: int = 0, users: Sequence[int] = ()
+) -> int:
+    """Open or make a file that only its owner may read; one of the `users` may have made it, too. Raises `OSError`.
 
     Whoever can open a file can lock it, and so keep everybody else waiting. A file that somebody planted is a link to
     one that we would write into, or a trap to wait in.
@@ -242,7 +244,7 @@ def open_own(at: trusted_path.Directory, base: str, owner: Owner | None, flags: 
         why = "it is not a regular file"
     elif found.st_nlink > 1:
         why = "it has a second name, so another user may have linked it here"
-    elif found.st_uid not in {0, os.geteuid()} and (owner is None or found.st_uid != owner.uid):
+    elif found.st_uid not in {0, os.geteuid(), *users} and (owner is None or found.st_uid != owner.uid):
         # Not to be removed: that user's multi may hold it just now.
         why = f"it belongs to uid {found.st_uid}"
         whose = trusted_path.user_name(found.st_uid)

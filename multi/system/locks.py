@@ -16,7 +16,7 @@ from multi.system.limits import HINTS
 from multi.value import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from multi.system.poll import Poller
     from multi.system.processes import Processes
@@ -30,8 +30,8 @@ _CLOCK_SLACK = 1.0  # seconds that the wall clock may be off by between two look
 class _Lock:
     path: str
     fd: int
-    user: str | None
-    group: str | None
+    owners: tuple[Owner, ...]
+    take: Callable[..., bool]
     held: bool = False
     give_up: Callable[[], None] | None = None
 
@@ -53,20 +53,32 @@ class Locks:
         itself stays outside: what it imports registers work to do in each forked child, which doubled the cost of one.
         """
         owner = self._users.owner(user, group)
-        while True:
-            fd = _open(path, owner)
-            won = True
+        return self._lock(key, path, () if owner is None else (owner,), _flock)
+
+    def lock_directory(self, key: str, path: str, owners: Iterable[tuple[str | None, str | None]]) -> Holder | None:
+        """The same by the package filelock, for the lock of a run directory, which few commands take."""
+        from filelock import lock_descriptor
+
+        whose: dict[Owner | None, None] = {}
+        for user, group in owners:
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                won = False
+                whose[self._users.owner(user, group)] = None
+            except MachineError:
+                continue  # the start of that node says that there is no such user
+        return self._lock(key, path, tuple(owner for owner in whose if owner is not None), lock_descriptor)
+
+    def _lock(self, key: str, path: str, owners: tuple[Owner, ...], take: Callable[..., bool]) -> Holder | None:
+        while True:
+            fd = _open(path, owners)
+            try:
+                won = take(fd, blocking=False)
             except OSError as error:  # the file system has no locks
                 os.close(fd)
                 raise files.cannot("lock", path, error) from error
             if not won or _is_current(fd, path):
                 break
             os.close(fd)  # the file was replaced between open and lock: that lock excludes nobody
-        lock = self._locks[key] = _Lock(path, fd, user, group, held=won)
+        lock = self._locks[key] = _Lock(path, fd, owners, take, held=won)
         if won:
             _sign(lock)
             return None
@@ -87,7 +99,7 @@ class Locks:
         return Holder() if born_later else Holder(text)
 
     def _wait_for(self, key: str, lock: _Lock) -> None:
-        """Let the kernel wake us: a thread sleeps in flock(2).
+        """Let the kernel wake us: a thread sleeps in flock(2), or in the function of filelock, which looks again.
 
         Its descriptor is its own, of the same open file. So it gives the lock back if nobody waits for it any more.
         """
@@ -97,7 +109,7 @@ class Locks:
 
         def sleep_in_flock() -> None:
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX)
+                lock.take(fd, blocking=True)
             finally:
                 os.close(fd)
 
@@ -122,7 +134,7 @@ class Locks:
             return
         self.release(key)  # the file was replaced while we slept, so begin again with the new one
         try:
-            if self.lock(key, lock.path, lock.user, lock.group) is None:
+            if self._lock(key, lock.path, lock.owners, lock.take) is None:
                 self._queue.append(Locked(key))
         except MachineError:
             return  # its directory is gone; the caller's time-out tells
@@ -145,6 +157,14 @@ class Locks:
             self.release(key)
 
 
+def _flock(fd: int, *, blocking: bool) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX if blocking else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _sign(lock: _Lock) -> None:
     """Say in the file who holds it, for the message of whoever waits. The lock itself is the kernel's."""
     text = f"pid {os.getpid()}: {' '.join(['multi', *sys.argv[1:4]])}"[:200] + "\n"
@@ -155,13 +175,13 @@ def _sign(lock: _Lock) -> None:
         return  # a full disk must not stop us here: the text is a courtesy
 
 
-def _open(path: str, owner: Owner | None) -> int:
-    """Open or make a lock file. Raises `MachineError`."""
+def _open(path: str, owners: tuple[Owner, ...]) -> int:
+    """Open or make a lock file, which any of the `owners` may have made. Raises `MachineError`."""
     directory, base = os.path.split(path)
-    users, groups = ((), ()) if owner is None else ((owner.uid,), (owner.gid,))
+    users, groups = [owner.uid for owner in owners], [owner.gid for owner in owners]
     try:
         with trusted_path.open_directory(directory, users, groups) as at:
-            return files.open_own(at, base, owner)
+            return files.open_own(at, base, owners[0] if len(owners) == 1 else None, users=users)
     except OSError as error:
         raise files.cannot("lock", path, error) from error
 

@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Of the standard library and of what we depend on, whatever takes more than half a millisecond, or brings such a one.
 COSTLY_NAMES = """
-    argparse asyncio celery click concurrent contextvars copy csv ctypes dataclasses difflib email fractions getopt
-    getpass glob gzip hashlib heapq html http importlib.metadata importlib.resources inspect json locale logging
+    argparse asyncio celery click concurrent contextvars copy csv ctypes dataclasses difflib email filelock fractions
+    getopt getpass glob gzip hashlib heapq html http importlib.metadata importlib.resources inspect json locale logging
     multiprocessing optparse pathlib pickle platform pprint psutil queue random resource select selectors shlex shutil
     signal socket sqlite3 ssl statistics subprocess tempfile textwrap threading tomli tomllib traceback unittest urllib
     uuid xml zipfile
@@ -59,7 +59,7 @@ LOOKING |= {"report", "report.lines", "report.status"}
 ACTING_NAMES = "act act.journal act.loop act.ready act.start act.stop act.waits act.walk decide decide.table"
 ACTING = LOOKING | frozenset(ACTING_NAMES.split())
 ACTING |= {"system.limits", "system.locks", "system.poll", "system.watch"}
-ACTING |= {"history", "model.caller", "model.past", "system.append", "system.caller"}
+REMEMBERING = {"history", "model.caller", "model.past", "system.append", "system.caller"}  # where anything was done
 STARTING = ACTING | {"system.child", "system.launcher"}
 STANDARD = frozenset({"tomllib" if sys.version_info >= (3, 11) else "tomli", "shlex", "signal"})
 
@@ -124,14 +124,22 @@ def test_commands_that_look(real: Real) -> None:
 def test_commands_that_act(real: Real) -> None:
     """Only a start imports what makes processes."""
     ours, others = imported(real, *real.start_words(*NAMES))
-    assert (ours, others) == (
+    assert (ours - REMEMBERING, others) == (
         STARTING | {"selection.misnamed"},  # their names are new
         STANDARD | {"heapq", "json", "resource", "select", "selectors", "socket"},
     )
     for command in ("stop", "stopwait"):
         ours, others = imported(real, command, f"--pidfile={real.run}/%n.pid", *NAMES)
-        ours |= {"system.append", "system.caller"}  # the second of them may find nothing that is worth a history
-        assert (ours, others) == (ACTING, STANDARD | {"heapq", "json", "resource", "select"})
+        assert (ours - REMEMBERING, others) == (ACTING, STANDARD | {"heapq", "json", "resource", "select"})
+
+
+def test_filelock_is_for_those_who_take_its_lock(real: Real) -> None:
+    """`apply` and `ensure` import it, beside what a start needs; nobody else finds it in the tables above."""
+    real.start(*NAMES).ok()
+    pidfile = f"--pidfile={real.run}/%n.pid"
+    assert "filelock" in imported(real, "ensure", pidfile)[1]
+    assert "filelock" not in imported(real, "ensure", pidfile, "--dry-run")[1]
+    assert "filelock" not in imported(real, "restart", pidfile)[1]
 
 
 @pytest.mark.parametrize("words", [("help",), ("help", "start"), ("completion", "bash")])

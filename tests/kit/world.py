@@ -803,6 +803,11 @@ class Fake:
         self._enter(path, "lock")
         return None if self._take(key, path, self._owner(user)) is None else self.holder(key)
 
+    def lock_directory(self, key: str, path: str, owners: Iterable[tuple[str | None, str | None]]) -> Holder | None:
+        """The same for a run directory."""
+        user, group = next(iter(owners))
+        return self.lock(key, path, user, group)
+
     def holder(self, key: str) -> Holder:
         """Who holds the lock that is waited for."""
         flock = next((one for one in self.world.flocks.values() if (self, key) in one.queue), None)
