@@ -66,9 +66,7 @@ class Words:
             self.config = config.parse_config(source.text, source.path, here.environ, local.load, local.find)
         self.environment: Layer = config.environment(here.environ)
         self.directories = config.preset_directories(here.environ, here.home)
-        self.preset: Callable[[str], Preset] = cache(
-            lambda name: presets.load(name, self.directories, local.load)  # each is read once
-        )
+        self.preset: Callable[[str], Preset] = cache(self._preset)  # each is read once
         layers = [self.config.defaults, self.environment]
         if opening.preset:
             layers.append(Layer(COMMAND_LINE, {"preset": opening.preset}))
@@ -83,6 +81,14 @@ class Words:
     def origin(self) -> str:
         """The configuration file by one name, however it was written; empty when there is none."""
         return posixpath.normpath(self._path) if self._path else ""
+
+    def _preset(self, name: str) -> Preset:
+        try:
+            return presets.load(name, self.directories, self.local.load)
+        except ConfigError:
+            if self.broken is None:
+                raise
+        return presets.load(name)  # a user's own that is broken is passed over, too
 
     def fault(self) -> MultiError | None:
         """What is wrong with the configuration itself, whatever the words are: a name, a template, an option."""

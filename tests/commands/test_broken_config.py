@@ -26,6 +26,7 @@ BROKEN = {
     "no preset": '[nodes.web]\npreset = "nosuch"\n',
     "no template": '[nodes.web]\nlogfile = "%z"\n',
     "no file": "",
+    "no preset of the user": "",
 }
 LOOKS = (
     ("status",),
@@ -45,12 +46,14 @@ class Broken:
         """Start them, in the directory of the configuration."""
         self.real = real
         self.config = real.base / "multi.toml"
-        self.config.write_text(SOUND.format(base=real.base))
+        self.preset = real.base / "config" / "multi" / "presets" / "exec.toml"
+        self.preset.parent.mkdir(parents=True)
         self.start()
         real.start("beside", "--multi-config=none").ok()
 
     def start(self) -> None:
         """Start what does not run, by the sound configuration."""
+        self.preset.unlink(missing_ok=True)
         self.config.write_text(SOUND.format(base=self.real.base))
         self.real.raw("start").ok()
         self.sound = self.config.read_text()
@@ -62,6 +65,9 @@ class Broken:
         if how == "no file":
             self.config.unlink()
             env = {"MULTI_CONFIG": str(self.config)}
+        self.preset.unlink(missing_ok=True)
+        if how == "no preset of the user":
+            self.preset.write_text("oops = [\n")
         return self.real.raw(*words, env=env)
 
     def pid(self, name: str) -> int:
@@ -110,6 +116,7 @@ def test_what_starts_something_needs_the_configuration(broken: Broken, how: str)
         ("no preset", ("stopwait",), ("web", "mail")),
         ("no template", ("signal", "KILL", "web"), ("web",)),
         ("no file", ("stopwait", "web", "nosuch"), ("web",)),
+        ("no preset of the user", ("kill",), ("web", "mail")),
     ],
 )
 def test_stopping_goes_by_the_records(broken: Broken, how: str, words: tuple[str, ...], ends: tuple[str, ...]) -> None:
