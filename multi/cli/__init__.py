@@ -22,6 +22,7 @@ from multi.cli.order import (
     NO_COLOR,
     SHORT_HELP,
     SILENT,
+    VERBOSE,
     VERSION,
     Order,
     split,
@@ -102,7 +103,7 @@ def _serve(
     if HELP.name in given or SHORT_HELP.name in given:
         from multi.cli import help as manual
 
-        screen.say(manual.page(row))
+        screen.say(manual.page(row, screen.width))
         return 0
     if row.traits.stays_as and environ.get("C_FAKEFORK") and DRY_RUN.name not in given:
         row = commands.find(row.traits.stays_as)  # celery's word for "do not detach, I want to see it"
@@ -114,7 +115,7 @@ def _serve(
         return code
     if order.has(NO_COLOR):
         screen.colour = screen.error_colour = False
-    if row.announced and screen.out_is_terminal and not any(map(order.has, SILENT)):
+    if row.announced and screen.out_is_terminal and order.has(VERBOSE) and not any(map(order.has, SILENT)):
         screen.say(f"multi v{__version__}")
     return commands.carry_out(order)
 
@@ -132,7 +133,7 @@ def _without_command(given: Mapping[str, str | None], screen: Screen) -> int:
     if HELP.name in given or SHORT_HELP.name in given:
         from multi.cli import help as manual
 
-        screen.say(manual.overview())
+        screen.say(manual.overview(screen.width))
         return 0
     screen.complain(
         "usage: multi COMMAND [NODES] [OPTIONS] [-- WORKER WORDS]",

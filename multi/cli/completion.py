@@ -72,6 +72,9 @@ def _possible(words: Sequence[str], incomplete: str, machine: Machine | None) ->
         return _FIRST_WORDS[command.traits.first_word]()
     option = words[-1] if words else ""
     values = _values(option, incomplete, machine) if command is None or command.takes_nodes else ()
+    own = command and next((one for one in command.options if option in one.flags), None)
+    if own:  # it overrides a setting of that spelling: `logs -f`
+        values = () if own.metavar and not own.optional else None
     if values is not None:
         return values
     if command is None:
@@ -85,7 +88,7 @@ def _possible(words: Sequence[str], incomplete: str, machine: Machine | None) ->
 
 
 def _nodes(command: Command, words: Sequence[str], incomplete: str, machine: Machine | None) -> Iterator[Candidate]:
-    """The scope of an option, or a node that is not named yet: a short name, or a full one once there is a host.
+    """The scope of an option, or a node or group that is not named yet: a short name, or a full one with a host.
 
     They are configured, or else recorded where the words say.
     """
@@ -94,8 +97,9 @@ def _nodes(command: Command, words: Sequence[str], incomplete: str, machine: Mac
         flag, equals, _ = word.partition("=")
         if flag in _PLACES:
             places += [word] if equals else [word, following]
-    names = [node.name for node in api.select("status", places, machine=machine).nodes]
-    shorts = dict.fromkeys(name.partition("@")[0] for name in names)
+    selection = api.select("status", places, machine=machine)
+    names = [node.name for node in selection.nodes]
+    shorts = dict.fromkeys((*(name.partition("@")[0] for name in names), *selection.groups.values()))
     if incomplete.startswith("-"):
         return (Candidate(f"{incomplete.partition(':')[0]}:{short}") for short in shorts)
     typed = words if command.traits.first_word != "node" else ()  # that node is named twice
@@ -112,6 +116,10 @@ def _shell(name: str) -> ShellComplete:
 
 def _commands() -> Iterator[Candidate]:
     return (Candidate(row.name, help=prose()["commands"][row.name]["summary"]) for row in COMMANDS)
+
+
+def _topics() -> Iterator[Candidate]:
+    return (Candidate(name, help=said["summary"]) for name, said in prose()["topics"].items())
 
 
 def _options(options: Sequence[Option]) -> Iterator[Candidate]:
@@ -135,7 +143,7 @@ _FIRST_WORDS: Mapping[str, Callable[[], Iterable[Candidate]]] = {
     "shell": lambda: map(Candidate, SHELLS),
     "template": lambda: (),
     "form": _forms,
-    "command": _commands,
+    "command": lambda: (*_commands(), *_topics()),
     "signal": _signals,
 }
 

@@ -2,68 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
+from multi.api import presets
 from multi.cli.commands import COMMANDS, find
 from multi.cli.order import GLOBAL, GRAMMAR, HELP, VERSION, Command, Option, Order
 from multi.cli.prose import prose
 from multi.errors import UsageError
-from multi.settings.table import SETTINGS
+from multi.settings.presets import available, load
+from multi.settings.table import BY_FLAG, SETTINGS, Setting
 
-_WIDTH = 100
+if TYPE_CHECKING:
+    from multi.machine import Machine
+
+
+_WIDEST = 100  # columns; a longer line is hard to read
+_NARROWEST = 40
+_GIVEN = ("--pidfile", "--json")  # of a command that names no others
 
 
 def carry_out(order: Order) -> int:
-    """``help [COMMAND]``."""
+    """``help [COMMAND | TOPIC]``."""
     words = [word for word in order.words if word != "--"]
     if len(words) > 1:
         why = f"tells about one command, not {len(words)}"
         raise UsageError(f"help {' '.join(words)}", why, f"try 'multi help {words[0]}'")
-    order.screen.say(page(find(words[0])) if words else overview())
+    width = order.screen.width
+    if words and words[0] in TOPICS:
+        order.screen.say(topic(words[0], width, order.machine))
+    else:
+        order.screen.say(page(find(words[0]), width) if words else overview(width))
     return 0
 
 
-def overview() -> str:
+def _formatter(width: int) -> click.HelpFormatter:
+    return click.HelpFormatter(width=max(_NARROWEST, min(width, _WIDEST)))
+
+
+def overview(width: int = 80) -> str:
     """The page of ``multi help``: every command on a line."""
-    page = click.HelpFormatter(max_width=_WIDTH)
+    page = _formatter(width)
     said = prose()["overview"]
     page.write_usage("multi", "COMMAND [NODES] [OPTIONS] [-- WORKER WORDS]")
     _paragraphs(page, said["about"])
     with page.section("Commands"):
         summaries = {", ".join((row.name, *row.aliases)): prose()["commands"][row.name]["summary"] for row in COMMANDS}
         page.write_dl(list(summaries.items()))
-    with page.section("Options of every command"):
-        page.write_dl(_rows((*GLOBAL, VERSION)))
-    with page.section("Exit codes"):
-        page.write_dl(list(said["exit-codes"].items()))
+    with page.section("Topics of 'multi help'"):
+        page.write_dl([(name, said["summary"]) for name, said in prose()["topics"].items()])
     _examples(page, said["examples"])
     _paragraphs(page, said["more"])
     return page.getvalue().rstrip("\n")
 
 
-def page(command: Command) -> str:
-    """The page of one command."""
-    page = click.HelpFormatter(max_width=_WIDTH)
+def page(command: Command, width: int = 80) -> str:
+    """The page of one command: what it does, and the options that matter for it."""
+    page = _formatter(width)
     said = prose()["commands"][command.name]
     page.write_usage(f"multi {command.name}", said.get("usage", "[NODES] [OPTIONS]"))
     summary = said["summary"][0].upper() + said["summary"][1:] + "."
     aliases = [f"Another name of it is {', '.join(command.aliases)}."] if command.aliases else []
     _paragraphs(page, summary, *map(_filled, said.get("about", ())), *aliases)
+    given = said.get("options", _GIVEN) if command.takes_nodes else (HELP.name,)
     with page.section("Options"):
-        page.write_dl(_rows((*command.options, *((*GRAMMAR, *GLOBAL) if command.takes_nodes else (HELP,)))))
-    if command.takes_nodes:
-        with page.section("Settings (for some nodes only: --opt:w1=VALUE, --opt:1-3=VALUE)"):
-            page.write_dl(
-                [
-                    (f"{', '.join(setting.flags)} {setting.metavar}", setting.help.replace("`", ""))
-                    for setting in SETTINGS.values()
-                ]
-            )
-        _paragraphs(page, "Every other option, and everything after --, is the worker's.")
+        page.write_dl([*_rows(command.options), *map(_row, given)])
     _examples(page, said.get("examples", ()))
+    if command.takes_nodes:
+        theirs = "Other options, and all after --, are the worker's. " if "WORKER" in said.get("usage", "") else ""
+        _paragraphs(page, f"{theirs}More: 'multi help options', 'multi help settings'.")
     return page.getvalue().rstrip("\n")
+
+
+def topic(name: str, width: int = 80, machine: Machine | None = None) -> str:
+    """The page of one of `TOPICS`."""
+    page = _formatter(width)
+    said = prose()["topics"][name]
+    _paragraphs(page, *said["about"])
+    for title, rows in TOPICS[name](machine):
+        with page.section(title):
+            page.write_dl(rows)
+    _examples(page, said.get("examples", ()))
+    return page.getvalue().strip("\n")
+
+
+_Sections: TypeAlias = "list[tuple[str, list[tuple[str, str]]]]"
+
+
+def _settings(_: Machine | None) -> _Sections:
+    return [("Settings", [_setting_row(setting, setting.help) for setting in SETTINGS.values()])]
+
+
+def _options(_: Machine | None) -> _Sections:
+    return [("Options of every command", _rows((*GLOBAL, VERSION))), ("Options about names", _rows(GRAMMAR))]
+
+
+def _presets(machine: Machine | None) -> _Sections:
+    known = presets(machine=machine)
+    shipped = {name: load(name).summary for name in available()}
+    rows = [(name, shipped.get(name, "a preset of yours, or of this machine")) for name in known]
+    return [("Presets", rows)]
+
+
+def _exit_codes(_: Machine | None) -> _Sections:
+    said = prose()["topics"]["exit-codes"]
+    return [("Exit codes", list(said["codes"].items())), ("Exit codes of status", list(said["status"].items()))]
+
+
+def _templates(_: Machine | None) -> _Sections:
+    return [("Templates", list(prose()["topics"]["templates"]["codes"].items()))]
+
+
+TOPICS: Mapping[str, Callable[[Machine | None], _Sections]] = {
+    "settings": _settings,
+    "options": _options,
+    "presets": _presets,
+    "templates": _templates,
+    "exit-codes": _exit_codes,
+}
 
 
 def _filled(text: str) -> str:
@@ -80,6 +138,17 @@ def _rows(options: Iterable[Option]) -> list[tuple[str, str]]:
         value = f"[={option.metavar}]" if option.optional else f"={option.metavar}" if option.metavar else ""
         rows.append((", ".join(option.flags) + value, prose()["options"][option.name]))
     return rows
+
+
+def _row(flag: str) -> tuple[str, str]:
+    """The row of a setting, in short, or of an option."""
+    if flag in BY_FLAG:
+        return _setting_row(BY_FLAG[flag], BY_FLAG[flag].help.partition(";")[0])
+    return _rows(option for option in (*GLOBAL, *GRAMMAR) if flag in option.flags)[0]
+
+
+def _setting_row(setting: Setting, text: str) -> tuple[str, str]:
+    return f"{', '.join(setting.flags)} {setting.metavar}", text.replace("`", "")
 
 
 def _paragraphs(page: click.HelpFormatter, *texts: str) -> None:

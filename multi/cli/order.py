@@ -63,7 +63,7 @@ HELP = Option(("--help",))
 SHORT_HELP = Option(("-h",))
 VERSION = Option(("--version",))
 GLOBAL = (JSON, QUIET, VERBOSE, NOSPLASH, NO_COLOR, HELP)
-SILENT = (NOSPLASH, QUIET, JSON)  # who says one of these gets no splash
+SILENT = (NOSPLASH, QUIET, JSON)  # with one of these --verbose prints no splash
 
 DRY_RUN = Option(("--dry-run",))
 ROLLING = Option(("--rolling",), metavar="N", optional=True)
@@ -108,7 +108,7 @@ class Command:
 
     @property
     def announced(self) -> bool:
-        """Whether it prints name and version first, on a terminal."""
+        """Whether it prints name and version first, with --verbose on a terminal."""
         traits = self.traits
         return (traits.spawns or traits.ends) and not (traits.stays or traits.unattended)
 

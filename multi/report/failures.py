@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from multi.model.event import Event, Failed, Gone, Halted, Readied, Survived
@@ -19,8 +20,8 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d[ T])?\d\d:\d\d:\d\d([.,]\d+)?")
 _NO_MODULE = re.compile(r"No module named '?([\w.]+)|The module ([\w.]+) was not found")
 
 
-def failed_lines(event: Failed, style: Style, earlier: Sequence[Failed] = ()) -> tuple[str, ...]:
-    """`earlier` are the failures that were shown before: the same last lines are shown once."""
+def failed_lines(event: Failed, style: Style, earlier: Sequence[Event] = ()) -> tuple[str, ...]:
+    """`earlier` is what was shown before: the same last lines are shown once."""
     text = f"failed: {printable(event.why)}" + ("" if event.pid is None else f" (pid {event.pid})")
     lines = [f"{style.paint('bold', printable(event.node))}: {style.paint('red', text)}"]
     same = _same(event, earlier)
@@ -35,12 +36,13 @@ def failed_lines(event: Failed, style: Style, earlier: Sequence[Failed] = ()) ->
     return (*lines, f"    hint: {hint}") if hint else tuple(lines)
 
 
-def _same(event: Failed, earlier: Sequence[Failed]) -> str:
+def _same(event: Failed, earlier: Sequence[Event]) -> str:
     """The first node that printed the same, but for times, names and pids."""
     if len(event.log_tail) <= _SHORT:
         return ""
     plain = _plain(event)
-    return next((one.node for one in earlier[:_MOST_EARLIER] if one.node != event.node and _plain(one) == plain), "")
+    failures = (one for one in earlier if isinstance(one, Failed) and one.node != event.node)
+    return next((one.node for one in islice(failures, _MOST_EARLIER) if _plain(one) == plain), "")
 
 
 def _plain(event: Failed) -> str:

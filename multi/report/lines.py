@@ -90,11 +90,11 @@ PLAIN = Style()
 
 
 def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the table
-    event: Event, style: Style = PLAIN, *, verbose: bool = False, earlier: Sequence[Failed] = ()
+    event: Event, style: Style = PLAIN, *, verbose: bool = False, earlier: Sequence[Event] = ()
 ) -> tuple[str, ...]:
     """`event` for a person: one line, a failure with more below it, nothing for what others already say.
 
-    `earlier` are the failures that were shown before.
+    `earlier` is what was shown before.
 
     `Waiting` has no line of its own; see `Progress`.
     """

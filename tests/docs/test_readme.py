@@ -112,8 +112,10 @@ def test_a_command_that_a_page_shows_is_one(page: str) -> None:
     """Each line with `multi` names a command, and each flag of one that takes no worker words is in its help."""
     from multi.cli.commands import COMMANDS
     from multi.cli.help import page as page_of
+    from multi.cli.help import topic
 
-    helps = {name: page_of(command) for command in COMMANDS for name in (command.name, *command.aliases)}
+    more = topic("settings") + topic("options")
+    helps = {name: page_of(command) + more for command in COMMANDS for name in (command.name, *command.aliases)}
     for line in re.findall(r"^ *multi ((?!-).*)$", "\n".join(indented(page)), re.MULTILINE):
         words = list(itertools.takewhile(lambda word: word not in {"||", "--"}, shlex.split(line, comments=True)))
         text = helps[words[0]]

@@ -26,12 +26,14 @@ from hypothesis import strategies as st
 from multi import __version__, api
 from multi.api import RunOptions
 from multi.cli import commands, main, order, serve
+from multi.cli import help as manual
 from multi.cli.completion import candidates
 from multi.cli.order import Command, Option, split, take
 from multi.cli.prose import prose
 from multi.cli.screen import Screen
 from multi.errors import ConfigError, NotPermittedError, UsageError
 from multi.machine import MachineError
+from multi.settings.table import BY_FLAG, SETTINGS
 from world import Entry, Fake, Nature, World
 
 STUBBORN = Nature(ignores=frozenset({signal.SIGTERM}))
@@ -634,13 +636,14 @@ def test_warnings() -> None:
     assert run("names", "w1", "-c:w9", "4", "--quiet") == Result(0, "w1@host\n", "")
 
 
-def test_splash_is_for_terminals() -> None:
-    """Name and version are printed to a person, never into `x=$(multi start w1)`."""
+def test_splash_is_for_who_asks() -> None:
+    """Name and version are printed with --verbose on a terminal alone, never before the output of a plain command."""
     world = place("w1")
     splash = f"multi v{__version__}\n"
-    assert run("start", "w1", world=world, terminal=True).out.startswith(splash)
-    for flags in ((), ("--nosplash",), ("--quiet",), ("-q",), ("--json",)):
-        assert splash not in run("start", "w1", *flags, world=world, terminal=bool(flags)).out
+    assert run("start", "w1", "--verbose", world=world, terminal=True).out.startswith(splash)
+    assert splash not in run("start", "w1", "--verbose", world=world).out
+    for flags in ((), ("--nosplash", "--verbose"), ("--quiet", "--verbose"), ("-q",), ("--json", "--verbose")):
+        assert splash not in run("start", "w1", *flags, world=world, terminal=True).out
     assert run("names", "w1", terminal=True).out == "w1@host\n"
     announced = [row.name for row in commands.COMMANDS if row.announced]
     assert " ".join(announced) == "start stop stopwait restart kill apply"
@@ -1087,23 +1090,52 @@ def test_page(info: Command) -> None:
         assert run(*words, fake=fake) == page
     assert run(info.name, "w1", "-c", "4", "--help", fake=fake) == page
     assert fake.calls == []
-    assert info.takes_nodes == ("--stop-schedule" in page.out) == ("--json" in page.out)
+    assert info.takes_nodes == ("--json" in page.out) == ("More: 'multi help options'" in page.out)
 
 
-@pytest.mark.parametrize(
-    "flag", ["--hostname, -n=", "--suffix=", "--prefix=", "--range-prefix=", "--strict", "--multi-config="]
-)
-def test_page_has_what_the_node_grammar_keeps(flag: str) -> None:
-    """The page of a command with nodes has each option that no worker gets: all others, it says, are the worker's."""
-    for info in commands.COMMANDS:
-        page = run("help", info.name).out
-        assert info.takes_nodes == (f"\n  {flag}" in page) == ("Every other option" in page)
+@pytest.mark.parametrize("info", commands.COMMANDS, ids=lambda info: info.name)
+def test_page_fits_a_screen(info: Command) -> None:
+    """The page of a command has 40 lines at most; no line is wider than the terminal but for what is to be copied."""
+    assert len(manual.page(info).splitlines()) <= 40
+    for width in (60, 80, 200):
+        copied = {f"  {example}" for example in prose()["commands"][info.name].get("examples", ())}
+        lines = set(manual.page(info, width).splitlines()[1:]) - copied
+        assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_overview_and_topics_fit_the_terminal(width: int) -> None:
+    """No line is longer than the terminal is wide, but for what is to be copied."""
+    said = prose()
+    copied = {f"  {line}" for each in (said["overview"], *said["topics"].values()) for line in each.get("examples", ())}
+    pages = (manual.overview(width), *(manual.topic(name, width, place().fake()) for name in manual.TOPICS))
+    for page in pages:
+        lines = set(page.splitlines()[1:]) - copied
+        assert max(map(len, lines)) <= width
+
+
+def test_topics() -> None:
+    """`help TOPIC` prints what the topic is about: each setting, each option, each preset, each code."""
+    said = {name: run("help", name) for name in manual.TOPICS}
+    assert {(result.code, result.err) for result in said.values()} == {(0, "")}
+    assert set(said) == set(prose()["topics"])
+    assert all(f"\n  {setting.flags[0]}" in said["settings"].out for setting in SETTINGS.values())
+    assert all(f"\n  {option.name}" in said["options"].out for option in (*order.GLOBAL, *order.GRAMMAR))
+    assert all(f"\n  {name} " in said["presets"].out for name in ("celery", "exec", "gunicorn"))
+    assert "\n  77 " in said["exit-codes"].out
+    assert "\n  %n " in said["templates"].out
+
+
+def test_options_of_a_page_exist() -> None:
+    """The options that a page names are flags of multi or settings."""
+    flags = {flag for option in (*order.GLOBAL, *order.GRAMMAR) for flag in option.flags} | set(BY_FLAG)
+    assert all(flags.issuperset(said.get("options", ())) for said in prose()["commands"].values())
 
 
 def test_the_prose_is_that_of_the_table() -> None:
     """help.toml has each command and each option, and no other."""
     every = {value.name for value in vars(order).values() if isinstance(value, Option)}
-    said = {table: set(found) for table, found in prose().items() if table not in {"overview", "foreign"}}
+    said = {table: set(found) for table, found in prose().items() if table not in {"overview", "foreign", "topics"}}
     assert said == {"commands": {info.name for info in commands.COMMANDS}, "options": every}
 
 
@@ -1190,6 +1222,9 @@ def complete(*words: str, world: World | None = None) -> list[str]:
         (("--preset", "exe"), ["exec"]),
         (("help", "rest"), ["restart"]),
         (("help", "restart", ""), []),
+        (("help", "ex"), ["expand", "export", "exit-codes"]),
+        (("logs", "-f", "im"), ["image"]),
+        (("logs", "-n", "im"), []),
         (("completion", ""), ["bash", "zsh", "fish"]),
         (("unknown", ""), []),
     ],
@@ -1206,6 +1241,14 @@ def test_candidates_that_the_shell_knows_better(words: tuple[str, ...]) -> None:
     assert (path.value, path.type) == ("x", "file")
     (path,) = candidates(["start", "--workdir"], "x", place().fake())
     assert (path.value, path.type) == ("x", "dir")
+
+
+def test_groups_are_candidates() -> None:
+    """A group of the configuration is offered among its nodes, as a name and as a scope."""
+    world = place(config="[groups.web]\nnodes = ['a', 'b']\n[groups.mail]\ncount = 2\n")
+    assert complete("stop", "", world=world) == ["a", "b", "mail1", "mail2", "web", "mail"]
+    assert complete("stop", "a", "m", world=world) == ["mail1", "mail2", "mail"]
+    assert complete("start", "-c:we", world=world) == ["-c:web"]
 
 
 def test_candidates_look_where_the_words_say() -> None:
