@@ -5,6 +5,7 @@ No step knows of it, and nothing that goes wrong with it is told: it delays no c
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from multi.machine import File, MachineError, Unreadable
@@ -14,6 +15,7 @@ from multi.model.event import (
     Cleared,
     Event,
     Failed,
+    Forgotten,
     Gone,
     Halted,
     Interrupted,
@@ -43,8 +45,11 @@ _BEGINS, _ENDS = {"spawned", "signalled"}, {"ready", "gone", "failed", "survived
 
 
 def kept(events: Generator[Event, None, None], nodes: Iterable[Node], machine: Machine) -> Generator[Event, None, None]:
-    """Hand the events on, and put each that is worth it into the history of its node."""
-    pen = _Pen({node.name: node for node in nodes}, machine)
+    """Hand the events on, and put each that is worth it into the history of its node.
+
+    Of two `nodes` of one name, whose files have moved, the later one begins when the earlier one is forgotten.
+    """
+    pen = _Pen(nodes, machine)
     try:
         for event in events:
             pen.note(event)
@@ -56,8 +61,11 @@ def kept(events: Generator[Event, None, None], nodes: Iterable[Node], machine: M
 class _Pen:
     """Writes the histories of the nodes of one command."""
 
-    def __init__(self, nodes: Mapping[str, Node], machine: Machine) -> None:
-        self._nodes = nodes
+    def __init__(self, nodes: Iterable[Node], machine: Machine) -> None:
+        self._nodes: dict[str, Node] = {}
+        self._moved: dict[str, Node] = {}
+        for node in nodes:
+            (self._moved if node.name in self._nodes else self._nodes)[node.name] = node
         self._machine = machine
         self._caller: Caller | None = None
         self._begun: dict[str, int | None] = {}  # name -> pid, of nodes that something was begun with
@@ -68,7 +76,9 @@ class _Pen:
                 why = f"{signal_name(event.signum)} ended the command before its end"
                 self._write(name, Past(at=self._machine.wall(), what="interrupted", pid=pid, why=why))
             return
-        if isinstance(event, Halted):
+        if isinstance(event, (Halted, Forgotten)):
+            if isinstance(event, Forgotten):
+                self._forget(event.node)
             return
         past, name = _past(event, self._machine.wall()), event.node
         if past is None or name not in self._nodes:
@@ -82,6 +92,15 @@ class _Pen:
 
             past = replace(past, tail=tuple(map(_short, last_lines(self._nodes[name], _TAIL_LINES, self._machine))))
         self._write(name, past)
+
+    def _forget(self, name: str) -> None:
+        """Its files are removed by now, but what was told of the steps before that has made this one again."""
+        node = self._nodes.get(name)
+        if node is None:
+            return
+        with suppress(MachineError, OSError):
+            self._machine.remove(node.historyfile)
+        self._nodes[name] = self._moved.pop(name, node)
 
     def _write(self, name: str, past: Past) -> None:
         node = self._nodes[name]

@@ -16,6 +16,7 @@ from multi.model.event import (
     Cleared,
     Event,
     Failed,
+    Forgotten,
     Gone,
     Halted,
     Interrupted,
@@ -118,6 +119,17 @@ def test_interrupted() -> None:
     assert list(history.kept(stream(events), [NODE, other], fake)) == list(events)
     assert [one.what for one in history.read(NODE, fake)] == ["spawned", "interrupted"]
     assert [one.what for one in history.read(other, fake)] == ["spawned", "ready"]
+
+
+def test_forgotten() -> None:
+    """A node that is off the record has no history, and one of its name with other files begins its own."""
+    world = World()
+    moved = node_of(pidfile="/run/else.pid")
+    fake = world.fake()
+    events = (Signalled(NAME, 7, TERM, 0.0), Gone(NAME, 7, 0.1), Forgotten(NAME), Spawned(NAME, 8, ()))
+    assert list(history.kept(stream(events), [NODE, moved], fake)) == list(events)
+    assert PATH not in world.files
+    assert [one.pid for one in history.read(moved, fake)] == [8]
 
 
 def test_a_refusal_is_kept_once() -> None:
