@@ -511,7 +511,7 @@ def test_what_one_that_is_not_ready_said_is_shown(real: Real) -> None:
     assert real.inside("status", "a").out.splitlines()[1].endswith("  asking the oracle")
     os.kill(real.pid("a"), signal.SIGKILL)
     until(lambda: real.state("a") == {"a": "dead"}, "it is dead")
-    assert real.inside("status", "a").out.splitlines()[1].endswith(" is gone; it last said: asking the oracle")
+    assert real.inside("status", "a").out.splitlines()[1].endswith("; it last said: asking the oracle")
 
 
 def test_last_words_are_told_once(real: Real) -> None:
