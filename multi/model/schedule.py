@@ -104,7 +104,7 @@ def _hint(word: str) -> str:
     near = near_misses(plain, (name for name in names if not plain.startswith(name.rstrip("0123456789"))))
     if not near:
         return "try -TERM, -SIGTERM, -term or -15; 'kill -l' lists them"
-    return f"did you mean {'-' if word.startswith('-') else ''}{near[0]}? ('kill -l' lists them)"
+    return f"try {'-' if word.startswith('-') else ''}{near[0]}; 'kill -l' lists them"
 
 
 def find_signal(word: str) -> int | None:

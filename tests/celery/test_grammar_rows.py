@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 import celery_oracle
-from grammar_tools import ROOT, expand_words, listed, read
+from grammar_tools import GRAMMAR, ROOT, expand_words, listed, read
 from multi import api
 from multi.cli.order import LEADING_FLAGS, LEADING_WITH_VALUE
 from multi.errors import UsageError
+from multi.model.request import traits
 from multi.value import replace
 from multi.words import expand
+from multi.words.near import Misspelt
 from multi.words.spec import Given
 from world import World
 
@@ -676,3 +678,19 @@ def test_d29_a_node_on_record_is_started_as_it_was() -> None:
         assert command("w1", "-c", "4") == ["worker -c 4"]
         assert command("w2") == ["worker"]
     assert command("-c", "4") == []
+
+
+def test_d30_a_misspelt_option_is_nobodys() -> None:
+    """Celery hands it to the worker; multi refuses it, and one that the worker really has goes after --."""
+    assert theirs("w1 --dryrun") == {"--dryrun": None}
+    for command in ("start", "stop", "kill", "apply"):
+        spelling = Misspelt(read("w1 --dryrun"), {"--dry-run": ("start",)}, command, traits(command))
+        with pytest.raises(UsageError, match=r"did you mean --dry-run\?"):
+            spelling.check(spelling.suspects(lambda name: GRAMMAR.takes_value(name) is not None))
+    assert worker_words("w1 -- --dryrun") == ["worker", "--dryrun"]
+
+
+def test_d30_a_name_that_begins_with_a_typographic_dash_is_refused() -> None:
+    """Celery takes it for a node."""
+    assert celery_oracle.values(["w1", "\N{EM DASH}dry-run"]) == ["w1", "\N{EM DASH}dry-run"]
+    assert refused("w1 \N{EM DASH}dry-run").endswith("is not the dash of an option; type it as - or --")

@@ -91,7 +91,7 @@ def test_g13_a_misspelt_option_never_acts(running: Running, command: str) -> Non
         (("ensure", "-A", "proj"), "-A: is the worker's, and ensure takes no word of the worker's"),
         (("ensure", "--", "x"), "--: is the worker's, and ensure takes no word of the worker's"),
         (("stpo", "web"), "stpo: is not a command; did you mean 'stop'?"),
-        (("kill", "web", "-TREM"), "-TREM: is not a signal of this system; did you mean -TERM?"),
+        (("kill", "web", "-TREM"), "-TREM: is not a signal of this system; try -TERM; 'kill -l' lists them"),
     ],
     ids=lambda each: " ".join(each) if isinstance(each, tuple) else "",
 )
