@@ -47,7 +47,8 @@ def found(done: Done) -> dict[str, tuple[str, str | None]]:
 
 def test_g14_status_finds_what_nobody_asked_about(host: Host) -> None:
     """G14: beside the nodes of the configuration it shows what else is on record or runs, with words that reach it."""
-    multi(host, "start", "old", "dead", *SLEEP).ok()
+    multi(host, "start", "old", "dead", "stopped", *SLEEP).ok()
+    multi(host, "stopwait", "stopped").ok()
     host.write("/etc/multi/multi.toml", CONFIG)
     multi(host, "start", "w1").ok()
     multi(host, "start", "w9", *ELSEWHERE, *SLEEP).ok()
@@ -58,6 +59,7 @@ def test_g14_status_finds_what_nobody_asked_about(host: Host) -> None:
         "w1": ("running", None),
         "old": ("running", "not in multi.toml"),
         "dead": ("dead", "not in multi.toml"),
+        "stopped": ("stopped", "not in multi.toml"),
         "w9": ("running", "in /srv/x/run: add --pidfile=/srv/x/run/%n.pid"),
         "u1": ("running", f"of {USER}, in /srv/theirs/run: add --uid={USER} --pidfile=/srv/theirs/run/%n.pid"),
     }

@@ -38,7 +38,8 @@ def status(real: Real) -> list[str]:
     words = f"--multi-config={config}"
     real.raw("start", "web1", "漢字の労働者", words).ok()
     real.raw("start", "gone", "--startsecs=2", words).exits(1)
-    return [sys.executable, "-m", "multi", "status", words]
+    # Said so, `status` shows no nodes of other tests.
+    return [sys.executable, "-m", "multi", "status", words, f"--pidfile={real.run}/%n.pid"]
 
 
 def test_status_fits_every_terminal(real: Real, status: list[str]) -> None:
