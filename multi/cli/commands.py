@@ -6,7 +6,7 @@ it takes an `Order` and returns an exit code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from multi import api
@@ -42,7 +42,6 @@ from multi.text import nearest, seconds_in
 
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
     from multi.cli.screen import Screen
-    from multi.model.event import Event
     from multi.model.node import Node
 
 _LAST_LINES = 10
@@ -351,6 +350,7 @@ def _no_nodes(order: Order, selection: api.Selection) -> UsageError:
 def _act(order: Order, request: str, selection: api.Selection) -> int:
     """Act on the nodes; `request` is what is asked of them."""
     from multi import report
+    from multi.cli.follow import follow
 
     screen, asked = order.screen, traits(request)
     options = _options(order)
@@ -359,14 +359,14 @@ def _act(order: Order, request: str, selection: api.Selection) -> int:
             raise _no_nodes(order, selection)
         if not (order.has(QUIET) or asked.unattended):
             screen.remark(str(_no_nodes(order, selection)))
-        return _follow(order, iter(()))
+        return follow(order, iter(()))
     if order.has(DRY_RUN):
         routes = api.plan(request, selection, machine=order.machine)
         style = report.Style(screen.colour)
         _say(order, routes, (report.route_line(route, style) for route in routes))
         return report.plan_exit_code(routes)
     events = api.run(request, selection, options=options, again=lambda: _select(order), machine=order.machine)
-    return _follow(order, events)
+    return follow(order, events)
 
 
 def _options(order: Order) -> api.RunOptions:
@@ -397,73 +397,6 @@ def _number(order: Order, option: Option, of: str, *, least: int = 0, fraction: 
     raise UsageError(
         f"{option.name}={text}", f"is not a number of {of}", f"write it like {option.name}={0.5 if fraction else 2}"
     )
-
-
-def _follow(order: Order, events: Iterator[Event]) -> int:
-    """Print the events as they come; the exit code that they make."""
-    from multi import report
-    from multi.model.event import Failed, Skipped, Waiting
-
-    if order.has(JSON):
-        return _follow_json(order, events)
-    screen = order.screen
-    codes, progress = set[int](), report.Progress()
-    style, error_style = report.Style(screen.colour), report.Style(screen.error_colour)
-    verbose = order.has(VERBOSE)
-    happened: list[Event] = []
-    for event in events:
-        codes.add(report.event_code(event))
-        if order.command.traits.unattended and isinstance(event, Skipped):
-            continue
-        progress = progress.after(event)
-        if not progress.waits:
-            screen.wipe()
-        if report.is_failure(event):
-            earlier = [one for one in happened if isinstance(one, Failed)]
-            lines = report.event_lines(event, error_style, verbose=verbose, earlier=earlier)
-            screen.complain(*lines, *_what_next(order, event, happened))
-        elif not order.has(QUIET):
-            screen.say(*report.event_lines(event, style, verbose=verbose))
-        if isinstance(event, Failed) or order.has(ROLLING):
-            happened.append(event)
-        if isinstance(event, Waiting) and screen.wants_redraw():
-            # A full line would wrap on some terminals.
-            screen.redraw(style.paint("cyan", progress.line(max(1, screen.width - 1))))
-        elif isinstance(event, Waiting) and not screen.redraws and progress.due:
-            screen.say(progress.line())
-            progress = progress.told()
-    screen.wipe()
-    return report.worst_code(codes)
-
-
-def _follow_json(order: Order, events: Iterator[Event]) -> int:
-    """The same for a program: an object for each event."""
-    from multi import report
-    from multi.report.json import summary_json
-
-    told: list[Event] = []
-    for event in events:
-        _say_json(order.screen, event)
-        told.append(event)
-    if order.command.traits.reconciles:
-        _say_json(order.screen, summary_json(told))
-    return report.exit_code(told)
-
-
-def _what_next(order: Order, event: Event, happened: Sequence[Event]) -> tuple[str, ...]:
-    """After a rolling command that failed: which node is down, and what to type."""
-    from multi.model.event import Halted
-
-    if not isinstance(event, Halted) or not event.failed:
-        return ()
-    import shlex
-
-    from multi.report.failures import halted_hint
-
-    width = order.given.get(ROLLING.name)
-    rolling = ROLLING.name if width is None else f"{ROLLING.name}={width}"
-    typed = shlex.join(("multi", *order.leading, order.command.name, rolling, *order.words))
-    return (halted_hint(happened, typed),)
 
 
 def _row(name: str, of: Traits) -> Command:

@@ -128,6 +128,15 @@ class Order:
     screen: Screen
     machine: Machine | None
 
+    @property
+    def typed(self) -> str:
+        """The command line of a rolling command, to be typed again."""
+        import shlex
+
+        width = self.given.get(ROLLING.name)
+        rolling = ROLLING.name if width is None else f"{ROLLING.name}={width}"
+        return shlex.join(("multi", *self.leading, self.command.name, rolling, *self.words))
+
     def has(self, option: Option) -> bool:
         """Whether `option` was given."""
         return option.name in self.given

@@ -63,7 +63,7 @@ def _hint(event: Failed) -> str:
     return ""
 
 
-def halted_lines(event: Halted, style: Style) -> tuple[str, ...]:
+def halted_lines(event: Halted, style: Style, earlier: Sequence[Event] = (), typed: str = "") -> tuple[str, ...]:
     """Which nodes run the old and which the new: ``stopped at the first failure; new: w1; as before: w3 w4``."""
     groups = (
         ("new", event.new),
@@ -73,7 +73,8 @@ def halted_lines(event: Halted, style: Style) -> tuple[str, ...]:
     )
     parts = ["stopped at the first failure" if event.failed else "stopped before the end"]
     parts += [f"{what}: {' '.join(map(printable, names))}" for what, names in groups if names]
-    return (style.paint("red", f"multi: {'; '.join(parts)}"),)
+    line = style.paint("red", f"multi: {'; '.join(parts)}")
+    return (line, halted_hint(earlier, typed)) if event.failed and typed else (line,)
 
 
 def halted_hint(events: Iterable[Event], typed: str) -> str:

@@ -90,11 +90,11 @@ PLAIN = Style()
 
 
 def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the table
-    event: Event, style: Style = PLAIN, *, verbose: bool = False, earlier: Sequence[Event] = ()
+    event: Event, style: Style = PLAIN, *, verbose: bool = False, earlier: Sequence[Event] = (), typed: str = ""
 ) -> tuple[str, ...]:
     """`event` for a person: one line, a failure with more below it, nothing for what others already say.
 
-    `earlier` is what was shown before.
+    `earlier` is what was shown before, `typed` what to type again after a rolling command that failed.
 
     `Waiting` has no line of its own; see `Progress`.
     """
@@ -152,7 +152,7 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
         case Halted():
             from multi.report.failures import halted_lines
 
-            return halted_lines(event, style)
+            return halted_lines(event, style, earlier, typed)
 
 
 def _line(node: str, text: str, style: Style, colour: str = "") -> str:
