@@ -72,10 +72,13 @@ def one_runs(real: Real) -> None:
 
 
 def none_runs(real: Real) -> None:
-    """Fail unless nothing of the node is left but its lock."""
+    """Fail unless nothing of the node runs, and what is on record of it, if anything, is that it was stopped (G14)."""
     assert real.family() == []
-    left = {path.name for path in real.run.iterdir()} if real.run.exists() else set()
-    assert not left & {"a.pid", "a.json"}, left
+    assert not real.pidfile("a").exists()
+    assert real.state("a") == {"a": "stopped"}
+    if real.recordfile("a").exists():
+        record = real.record("a")
+        assert (record["pid"], record["desired"]) == (None, "stopped")
 
 
 def prepare(real: Real, state: str) -> None:
