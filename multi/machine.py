@@ -284,6 +284,9 @@ class Machine(LocalHost, Protocol):
     def executed(self, pid: int) -> tuple[str, ...]:
         """The words it was executed with; empty when it shows something else by now, as a title, or they are hidden."""
 
+    def kernel_says(
+        self, pid: int, since: float
+    ) -> str: ...  # how it ended a process that ran at that wall clock second
     def signal(self, proc: Proc, signum: int) -> str: ...  # ``sent``, ``gone``, or ``denied`` (EPERM: alive, not ours)
     def watch(self, key: str, proc: Proc) -> None: ...  # `Ended` follows, also when it is gone already
 

@@ -8,6 +8,7 @@ from multi.model import record as records
 from multi.model.node import Command, Known, Node, Unknown
 from multi.model.process import ProcessTable
 from multi.model.record import DamagedError, Record, Word
+from multi.model.state import Dead
 from multi.observe.evidence import OTHERS_WRITE, Evidence, believed_word, decoded, pid_in
 from multi.observe.judge import Observation, judge
 from multi.observe.tree import running_probes
@@ -39,7 +40,17 @@ def look_at(node: Node, processes: ProcessTable, machine: Machine) -> Observatio
         uid=uid,
         users={owner: machine.user_name(owner) for owner in owners},
     )
-    return replace(judge(node, evidence, processes, me), probes=running_probes(node, processes, uid, me))
+    observed = _explained(judge(node, evidence, processes, me), machine)
+    return replace(observed, probes=running_probes(node, processes, uid, me))
+
+
+def _explained(observed: Observation, machine: Machine) -> Observation:
+    """A death that nobody saw, with what the kernel's log says of it."""
+    state, record = observed.state, observed.record
+    if not isinstance(state, Dead) or state.on_purpose or record is None or record.proc is None:
+        return observed
+    said = machine.kernel_says(record.proc.pid, record.started)
+    return replace(observed, state=replace(state, why=f"{state.why} ({said})")) if said else observed
 
 
 def _uid_of(node: Node, machine: Machine) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from multi.machine import FileWrite, Launch, MachineError
     from multi.model.caller import Caller
     from multi.model.process import Proc, ProcessTable
+    from multi.system.kernel import KernelLog
     from multi.system.launcher import Launcher
     from multi.system.limits import OpenFiles
     from multi.system.locks import Locks
@@ -151,6 +152,14 @@ class System(Local):
 
         return self._part(Logs())
 
+    @cached_property
+    def kernel(self) -> KernelLog:
+        from multi.system.kernel import KernelLog
+
+        log = KernelLog()
+        self._at_end.append(log.close)
+        return log
+
     # What they do
 
     wait = _By(lambda system: system.poller.wait)
@@ -172,6 +181,7 @@ class System(Local):
     exists = _By(lambda system: system.looker.exists)
     cmdline = _By(lambda system: system.looker.platform.cmdline)
     executed = _By(lambda system: system.looker.platform.executed)
+    kernel_says = _By(lambda system: system.kernel.end_of)
     signal = _By(lambda system: system.watches.signal)
 
     lock = _By(lambda system: system.locks.lock)

@@ -8,7 +8,8 @@ from collections.abc import Generator, Sequence
 
 import pytest
 
-from multi import history
+from multi import history, observe
+from multi.act import walk
 from multi.machine import MachineError
 from multi.model.caller import Caller
 from multi.model.event import (
@@ -29,6 +30,8 @@ from multi.model.event import (
     Waiting,
 )
 from multi.model.past import Past
+from multi.model.request import Request, RunOptions, Task
+from multi.model.state import Dead
 from world import EPOCH, Entry, Fake, World, node_of
 
 NODE = node_of()
@@ -216,3 +219,15 @@ def test_strange_lines(line: bytes) -> None:
     world = World()
     world.files[PATH] = Entry(history.encode(PAST) + line + b"\n" + history.encode(PAST), mode=0o600)
     assert list(history.read(NODE, world.fake())) == [PAST, PAST]
+
+
+def test_the_kernels_word() -> None:
+    """A death of which the kernel's log tells has its reason in the state, so in all that says it."""
+    world = World()
+    fake = world.fake()
+    list(walk([Task(NODE, Request("start"))], RunOptions(), fake))
+    (body,) = world.mains(NODE.pidfile)
+    world.end(body, -9)
+    world.kernel[body.pid] = "killed by the kernel, out of memory"
+    state = observe.look_at(NODE, fake.processes(), fake).state
+    assert state == Dead(f"pid {body.pid} is gone (killed by the kernel, out of memory)")

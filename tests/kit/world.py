@@ -239,6 +239,7 @@ class World:
         self.probe_prints: dict[str, str] = {}  # what a probe asks for -> the last line that it prints meanwhile
         self.users = {"root": 0, "nobody": 65534, "worker": 1000, "mallory": 1666}
         self.environ: dict[str, str] = {}
+        self.kernel: dict[int, str] = {}  # what its log says of processes that it ended
         self.where = ""  # each `multi` is asked from, as `Caller` says it
         self.words: tuple[str, ...] = ()  # that are typed after `multi`
         self.celery_notifies = False
@@ -675,6 +676,10 @@ class Fake:
             if not body.hidden
         }
         return ProcessTable(world.time, world.wall, infos, settled=not world.restless)
+
+    def kernel_says(self, pid: int, since: float) -> str:  # noqa: ARG002 -- no pid is given twice
+        """What the kernel's log says of the end of a process."""
+        return self.world.kernel.get(pid, "")
 
     def exists(self, pid: int) -> bool:
         """Whether there is such a process, hidden or not."""
