@@ -30,7 +30,7 @@ if TYPE_CHECKING:
             """The names on record that may be meant."""
 
 
-_SHOWN = 10  # names, as many as still help in one line; nobody types more, and scripts do not mistype
+_SHOWN = 10  # names, as many as still help in one line
 
 
 class Files:
@@ -79,8 +79,6 @@ def check(words: Words, strange: Sequence[Node], expansion: Selection, traces: T
         names = " ".join(node.short for node in strange[:_SHOWN]) + (" ..." if len(strange) > _SHOWN else "")
         new = f"; taken for {plural(len(strange), 'new node')}" if words.traits.default_command else ""
         return (f"{names}: neither in {where} nor on record{new}",)
-    if len(strange) > _SHOWN:
-        return ()
     close = {node.short: traces.near(node, sources[node.name]) for node in strange}
     return tuple(f"{short} is not on record; did you mean {names[0]!r}?" for short, names in close.items() if names)
 

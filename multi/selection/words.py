@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from multi.settings.presets import Preset
 
 
+MOST_TYPED = 10  # names
+
+
 class Words:
     """One command line, with the configuration and the presets that it is read with."""
 
@@ -190,9 +193,11 @@ class Words:
         named = expansion.nodes if self.spec.names else ()
         strange = [node for node in named if node.name not in expansion.configured]
         strange = [node for node in strange if not traces.has_files(node, expansion.sources[node.name])]
-        if not strange:
+        usual = not (self.configures_nodes or self.broken or self.traits.shows_logs)
+        # Nobody types many names, and a script does not mistype.
+        near = len(strange) <= MOST_TYPED and any(traces.near(node, expansion.sources[node.name]) for node in strange)
+        if not strange or (usual and not near):
             return ()
-
         from multi.selection import misnamed
 
         warnings = misnamed.check(self, strange, expansion, traces)

@@ -125,7 +125,7 @@ def test_commands_that_act(real: Real) -> None:
     """Only a start imports what makes processes."""
     ours, others = imported(real, *real.start_words(*NAMES))
     assert (ours - REMEMBERING, others) == (
-        STARTING | {"selection.misnamed"},  # their names are new
+        STARTING,
         STANDARD | {"heapq", "json", "resource", "select", "selectors", "socket"},
     )
     for command in ("stop", "stopwait"):
