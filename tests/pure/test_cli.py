@@ -900,6 +900,22 @@ def test_diff_json() -> None:
     assert run("diff", "--json", world=world) == Result(0, "[]\n", "")
 
 
+def test_status_shows_what_nobody_asked_about() -> None:
+    """Without names it shows what runs elsewhere, too; not with names, `--pidfile` or `--quiet`; the code stays."""
+    world = place(config=CONFIG)
+    for name in ("MULTI_PIDFILE", "MULTI_CMD"):
+        del world.environ[name]
+    assert run("start", "x", "--cmd=program", "--pidfile=/srv/run/%n.pid", world=world).code == 0
+    text = "in /srv/run: add --pidfile=/srv/run/%n.pid"
+    shown = run("status", "--json", world=world)
+    assert [(one["name"], one["found"]) for one in json.loads(shown.out)] == [("w1", None), ("w2", None), ("x", text)]
+    assert shown.code == 3
+    assert f"{text}:\n  x@host" in run("status", world=world).out
+    for words in (("w1",), ("--pidfile=/none/%n.pid",), ("--quiet",)):
+        assert text not in run("status", *words, world=world).out
+    assert run("status", "--all", "--pidfile=/none/%n.pid", world=world).out.count(text) == 1
+
+
 OBSTACLE = ("w1@host", "/srv/none", "is not a directory", "create it, or correct workdir")
 
 
