@@ -58,8 +58,8 @@ def _hint(event: Failed) -> str:
         return "it has printed nothing since its start; try what 'multi show' prints, with the same options"
     found = [match[1] or match[2] for line in event.log_tail if (match := _NO_MODULE.search(line))]
     if found:
-        how = '--executable names the Python of your project, as in --executable="$VIRTUAL_ENV/bin/python"'
-        return f"{printable(found[-1])} is not in this Python, nor below --workdir; {how}"
+        where = 'check the name, --workdir, and --executable, as in --executable="$VIRTUAL_ENV/bin/python"'
+        return f"its Python does not find {printable(found[-1])}; {where}"
     return ""
 
 

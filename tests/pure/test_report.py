@@ -245,7 +245,9 @@ def test_the_same_last_lines_are_shown_once() -> None:
 def test_a_module_that_another_python_has(line: str) -> None:
     """A start that misses a module says how to name the Python and the directory that have it."""
     last = report.event_lines(Failed(N, 7, "it exited with status 1", 1, (line,), "/l"))[-1]
-    assert last.startswith("    hint: proj is not in this Python, nor below --workdir; --executable names the Python")
+    assert last.startswith(
+        "    hint: its Python does not find proj; check the name, --workdir, and --executable, as in"
+    )
 
 
 def test_what_to_type_after_a_rolling_command_that_failed() -> None:
