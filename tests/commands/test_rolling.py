@@ -68,7 +68,7 @@ def test_never_more_than_n_are_down(real: Real) -> None:
 
 
 def test_it_stops_at_the_first_failure(real: Real) -> None:
-    """The release breaks n3: n1 and n2 run the new, n4 and n5 the old; the last line says so; exit 1."""
+    """The release breaks n3: n1 and n2 run the new, n4 and n5 the old; the last lines say so, and what to type; exit 1."""
     real.start(*NAMES, cmd=release(real), startsecs=0.2).ok()
     before = pids(real)
     (real.base / "release").write_text("n3", encoding="ascii")
@@ -78,7 +78,11 @@ def test_it_stops_at_the_first_failure(real: Real) -> None:
         f"multi: stopped at the first failure; new: n1@{host} n2@{host}; failed: n3@{host}; "
         f"as before: n4@{host} n5@{host}"
     )
-    assert done.err.splitlines()[-1] == last
+    said, hint = done.err.splitlines()[-2:]
+    assert said == last
+    right = f"    hint: n3@{host} is down; put right why it failed, then type: multi restart --rolling "
+    assert hint.startswith(right)
+    assert hint.endswith(" n1 n2 n3 n4 n5")
     assert f"n3@{host}: failed: it exited with status 1" in done.err
     assert "| bad release" in done.err
     after = pids(real)
@@ -114,8 +118,8 @@ def test_one_that_does_not_stop_is_a_failure(real: Real) -> None:
     before = {name: real.pid(name) for name in ("n1", "n2")}
     done = real.multi("restart", "n1", "n2", "--rolling", "--stop-schedule=TERM/0.3").exits(1)
     assert "still there" in done.err
-    assert "failed: n1@" in done.err.splitlines()[-1]
-    assert "as before: n2@" in done.err.splitlines()[-1]
+    assert "failed: n1@" in done.err.splitlines()[-2]
+    assert "as before: n2@" in done.err.splitlines()[-2]
     assert {name: real.pid(name) for name in ("n1", "n2")} == before
     assert all(map(alive, before.values()))
 
