@@ -84,7 +84,9 @@ def why_lines(view: View, past: Sequence[Past], style: Style = PLAIN) -> tuple[s
     now += "" if pid is None else f" as pid {pid}"
     now += "" if view.uptime is None else f", for {duration(view.uptime)}"
     now += f": {printable(why)}." if why else "."
-    return *told, now, *_tail(view.last_lines, style)
+    printed = past[-1].tail if past else ()
+    last = () if printed and printed[-1:] == view.last_lines[-1:] else view.last_lines  # the story has told it
+    return *told, now, *_tail(last, style)
 
 
 def why_json(view: View, past: Sequence[Past]) -> dict[str, object]:

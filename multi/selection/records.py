@@ -41,10 +41,9 @@ class Records:
 
     def select(self) -> Selection:
         """The nodes that the command is about, as it takes them."""
-        broken = self._words.broken
+        selection, broken = self._chosen(), self._words.broken
         if broken is None:
-            return self._chosen()
-        selection = self._chosen()
+            return selection
         if not (selection.nodes or self._spec.names) and self._traits.disturbs:
             raise broken  # what it was to stop is nowhere on record
         warning = f"{broken}; until then what is on record counts"
@@ -64,12 +63,11 @@ class Records:
         return self._checked(self._unnamed())
 
     def _said(self, node: Node, expansion: Selection) -> Said:
-        fields = _explicit(expansion.sources[node.name])
         configured = node.name in expansion.configured
         command = self._spec.says_command
         if self._traits.default_command and isinstance(node.command, Known):
             command = command or _says_command(node.name, expansion)
-        return Said(node, fields, configured, command, self._spec.says_words)
+        return Said(node, _explicit(expansion.sources[node.name]), configured, command, self._spec.says_words)
 
     def _named(self, expansion: Selection) -> Selection:
         """The nodes that are named or configured."""
@@ -93,7 +91,7 @@ class Records:
                 nodes.append(one)
                 continue
             if record is None and self._traits.shows_logs:
-                self._refuse_others_log(said.node)
+                _refuse_others_log(said.node, self._words.here.uid, self._machine)
             node = None if record is None else resolve(self._traits, said, record.node)
             if record is None or node is None:
                 nodes.append(self._without_record(said))
@@ -107,17 +105,6 @@ class Records:
         record = self._finder.recall(node)
         superseded = record is not None and not self._traits.default_command and _superseded(record, self._machine)
         return None if superseded and self._traits.repeats else record
-
-    def _refuse_others_log(self, node: Node) -> None:
-        """Where the node of another user logs, only that user's record tells."""
-        machine = self._machine
-        file = machine.read(node.recordfile, 1 << 20)
-        if self._words.here.uid != 0 or node.uid is not None or not isinstance(file, File):
-            return
-        if file.uid not in {0, machine.me().uid}:
-            user = machine.user_name(file.uid)
-            why = f"has a record that belongs to {user}, which root does not believe"
-            raise UsageError(node.short, why, f"give --uid {user} if it is that user's node")
 
     def _exported(self, selection: Selection) -> Selection:
         """The nodes as the words or the configuration say them, or else as they are on record."""
@@ -291,6 +278,17 @@ class Records:
             selection = replace(selection, warnings=(*selection.warnings, f"{gone}; give --workdir"))
         checked = _without_needless_root(selection, here.environ, here.uid)
         return selection if self._traits.unattended else checked  # cron mails what `start` has said already
+
+
+def _refuse_others_log(node: Node, uid: int, machine: Machine) -> None:
+    """Where the node of another user logs, only that user's record tells."""
+    file = machine.read(node.recordfile, 1 << 20)
+    if uid != 0 or node.uid is not None or not isinstance(file, File):
+        return
+    if file.uid not in {0, machine.me().uid}:
+        user = machine.user_name(file.uid)
+        why = f"has a record that belongs to {user}, which root does not believe"
+        raise UsageError(node.short, why, f"give --uid {user} if it is that user's node")
 
 
 def _with_fallbacks(words: Words, selection: Selection) -> Selection:

@@ -68,7 +68,7 @@ def test_never_more_than_n_are_down(real: Real) -> None:
 
 
 def test_it_stops_at_the_first_failure(real: Real) -> None:
-    """The release breaks n3: n1 and n2 run the new, n4 and n5 the old; the last lines say so, and what to type; exit 1."""
+    """The release breaks n3: n1 and n2 run the new, n4 and n5 the old; the last lines say so, and what to type."""
     real.start(*NAMES, cmd=release(real), startsecs=0.2).ok()
     before = pids(real)
     (real.base / "release").write_text("n3", encoding="ascii")
