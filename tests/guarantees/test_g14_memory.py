@@ -55,7 +55,7 @@ def test_g14_a_stopped_node_stays_on_record(real: Real, command: str) -> None:
     assert view["command"] == ["sleep", "601"]
     assert "stopped" in real.multi("status", "a").exits(3).out
     if command != "stop":
-        assert beside(real, "a") == ["a.json", "a.lock"]
+        assert beside(real, "a") == ["a.history", "a.json", "a.lock"]
         assert real.record("a")["pid"] is None
 
 

@@ -363,7 +363,7 @@ def test_g3_a_disk_that_is_really_full(real: Real) -> None:
         done = real.inside_raw(*real.start_words("a")).exits(1)
         assert "No space left on device; free some space on that disk" in done.err
         assert real.family() == []
-        assert {path.name for path in real.run.iterdir()} <= {"filler", "a.lock"}
+        assert {path.name for path in real.run.iterdir()} <= {"filler", "a.history", "a.lock"}
         filler.unlink()
         real.inside_raw(*real.start_words("a")).ok()
         real.inside("stopwait", "a").ok()
