@@ -41,7 +41,7 @@ def of_records(
         return Words(command, words, machine, foreground=foreground, broken=broken)
 
     def select(line: Words) -> Selection:
-        selection = _spelt(command, line, flags, Records(line, machine).select)
+        selection = _passing_over(line, _spelt(command, line, flags, Records(line, machine).select))
         if not line.traits.shows_others or line.spec.names:
             return selection
         from multi.selection.finder import Finder
@@ -64,6 +64,16 @@ def of_records(
         if fault is None:
             raise
     return select(read(fault))
+
+
+def _passing_over(line: Words, selection: Selection) -> Selection:
+    """The nodes on record, where the configuration is broken, with a warning that says so."""
+    if line.broken is None:
+        return selection
+    if not (selection.nodes or line.spec.names) and line.traits.disturbs:
+        raise line.broken  # what it was to stop is nowhere on record
+    warning = f"{line.broken}; until then what is on record counts"
+    return replace(selection, warnings=(warning, *selection.warnings))
 
 
 def _spelt(command: str, line: Words, flags: Flags, select: Callable[[], Selection]) -> Selection:

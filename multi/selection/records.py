@@ -41,15 +41,6 @@ class Records:
 
     def select(self) -> Selection:
         """The nodes that the command is about, as it takes them."""
-        selection, broken = self._chosen(), self._words.broken
-        if broken is None:
-            return selection
-        if not (selection.nodes or self._spec.names) and self._traits.disturbs:
-            raise broken  # what it was to stop is nowhere on record
-        warning = f"{broken}; until then what is on record counts"
-        return replace(selection, warnings=(warning, *selection.warnings))
-
-    def _chosen(self) -> Selection:
         match self._traits.nodes_from:
             case "words or records":
                 return _with_fallbacks(self._words, self._exported(self._words.pure()))
@@ -91,7 +82,7 @@ class Records:
                 nodes.append(one)
                 continue
             if record is None and self._traits.shows_logs:
-                _refuse_others_log(said.node, self._words.here.uid, self._machine)
+                _refuse_others_log(said.node, self._machine)
             node = None if record is None else resolve(self._traits, said, record.node)
             if record is None or node is None:
                 nodes.append(self._without_record(said))
@@ -280,10 +271,10 @@ class Records:
         return selection if self._traits.unattended else checked  # cron mails what `start` has said already
 
 
-def _refuse_others_log(node: Node, uid: int, machine: Machine) -> None:
+def _refuse_others_log(node: Node, machine: Machine) -> None:
     """Where the node of another user logs, only that user's record tells."""
     file = machine.read(node.recordfile, 1 << 20)
-    if uid != 0 or node.uid is not None or not isinstance(file, File):
+    if machine.me().uid != 0 or node.uid is not None or not isinstance(file, File):
         return
     if file.uid not in {0, machine.me().uid}:
         user = machine.user_name(file.uid)
