@@ -48,9 +48,10 @@ def obstacles(node: Node, machine: Machine) -> Iterator[Obstacle]:
     if node.workdir is not None and machine.kind(node.workdir) != "directory":
         yield Obstacle(node.name, node.workdir, "is not a directory", "create it, or correct workdir")
     for setting, path, made in _paths(node):
-        why = "is a directory" if machine.kind(path) == "directory" else machine.cannot_create(made)
+        is_directory = machine.kind(path) == "directory"
+        why, code = ("is a directory", errno.EISDIR) if is_directory else machine.cannot_create(made)
         if why:
-            yield Obstacle(node.name, path, why, f"make it writable, or correct {setting}")
+            yield Obstacle(node.name, path, why, f"make it writable, or correct {setting}", code)
     yield from _no_program(node, machine)
 
 
@@ -113,4 +114,8 @@ def refusal(found: Sequence[Obstacle]) -> str:
 
 def exit_code(found: Sequence[Obstacle]) -> int:
     """The exit code of such a refusal."""
-    return EXIT_PERMISSION if any(each.errno in {errno.EPERM, errno.EACCES} for each in found) else EXIT_FAILED
+    return (
+        EXIT_PERMISSION
+        if any(each.errno in {errno.EPERM, errno.EACCES, errno.EROFS} for each in found)
+        else EXIT_FAILED
+    )

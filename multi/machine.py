@@ -199,7 +199,7 @@ class LocalHost(Protocol):
     def load_as(self, path: str, uid: int) -> bytes: ...  # a file that a user named, as that user where we are root
     def peek(self, path: str) -> bytes: ...  # whoever wrote it: only to see whether it says anything of ours
     def load(self, path: str) -> bytes: ...  # configuration; `NotPermittedError` for a file that root must not believe
-    def cannot_create(self, path: str) -> str: ...  # why that file, or a directory above it, cannot be made; or empty
+    def cannot_create(self, path: str) -> tuple[str, int]: ...  # why it, or what is above it, cannot be made; errno
 
     def kind(self, path: str) -> str:
         """``directory``, ``program`` (a file that we may execute), ``file``, ``other``; empty when nothing is there."""

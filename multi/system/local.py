@@ -5,6 +5,7 @@ All that the commands need which never look at a process; importing it costs nex
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -108,17 +109,20 @@ class Local:
             return "program" if os.access(path, os.X_OK) else "file"
         return "other"
 
-    def cannot_create(self, path: str) -> str:
+    def cannot_create(self, path: str) -> tuple[str, int]:
         if os.path.isdir(path):
-            return "is a directory"
-        if os.path.exists(path):
-            return "" if os.access(path, os.W_OK) else "cannot be written by this user"
-        at = os.path.dirname(path)
+            return "is a directory", errno.EISDIR
+        at = path if os.path.exists(path) else os.path.dirname(path)
         while not os.path.lexists(at):
             at = os.path.dirname(at)
-        if not os.path.isdir(at):
-            return f"cannot be made: {at} is no directory"
-        return "" if os.access(at, os.W_OK | os.X_OK) else f"cannot be made: this user may not write in {at}"
+        if at != path and not os.path.isdir(at):
+            return f"cannot be made: {at} is no directory", errno.ENOTDIR
+        if os.access(at, os.W_OK if at == path else os.W_OK | os.X_OK):
+            return "", 0
+        code = errno.EROFS if os.statvfs(at).f_flag & os.ST_RDONLY else errno.EACCES
+        if at == path:
+            return f"cannot be written: {os.strerror(code)}", code
+        return f"cannot be made in {at}: {os.strerror(code)}", code
 
 
 def candidates(word: str, path: str, base: str = "") -> list[str]:

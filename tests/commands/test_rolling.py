@@ -129,7 +129,7 @@ def test_a_node_that_was_down_is_started_in_its_turn(real: Real) -> None:
     real.start(*NAMES, cmd=release(real)).ok()
     real.multi("stop", "n2").ok()
     until(lambda: not real.processes("n2"), "n2 is gone")
-    real.multi("restart", "--rolling").ok()
+    real.multi("restart", "--rolling", *NAMES).ok()
     assert set(real.state(*NAMES).values()) == {"running"}
 
 

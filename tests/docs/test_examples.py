@@ -167,7 +167,7 @@ class Project:
     def nodes(self, *words: str, exit_code: int = 0) -> dict[str, dict[str, Any]]:
         """Return `status --json` by short name; of no node at all, it is empty."""
         text = self.multi("status", "--json", *words, exit_code=exit_code)
-        return {node["name"]: node for node in json.loads(text.splitlines()[0])}
+        return {node["name"]: node for node in json.loads(text.splitlines()[0]) if node["found"] is None}
 
     def drive(self, *words: str, exit_code: int = 0) -> str:
         """Run the driver of the Celery app, and return what it printed."""

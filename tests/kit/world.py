@@ -586,14 +586,14 @@ class Fake:
             return "program" if path.startswith("/usr/bin/") else ""
         return entry.kind if entry.kind in {"file", "directory"} else "other"
 
-    def cannot_create(self, path: str) -> str:
+    def cannot_create(self, path: str) -> tuple[str, int]:
         """Why no file can be made there."""
         at = path
         while at not in self.world.files:
             at = at.rpartition("/")[0] or "/"
         entry = self.world.files[at]
         wanted = "file" if at == path else "directory"
-        return "" if entry.kind == wanted else f"{at} is not a {wanted}"
+        return ("", 0) if entry.kind == wanted else (f"{at} is not a {wanted}", errno.ENOTDIR)
 
     # -- looking -------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ Whatever the tests of the program learn on the made-up machine is true only as f
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
 import shutil
@@ -786,10 +787,10 @@ def test_place(bench: Bench) -> None:
     assert machine.kind(path) == "file"
     assert machine.kind("/usr/bin/env") == "program"
     assert list(machine.find(f"{bench.run}/*.toml")) == [path]
-    assert machine.cannot_create(f"{bench.run}/some/where/new.log") == ""
-    assert machine.cannot_create(path) == ""
-    assert machine.cannot_create(f"{path}/below") != ""
-    assert machine.cannot_create(bench.put("dir", "directory")) != ""
+    assert machine.cannot_create(f"{bench.run}/some/where/new.log") == ("", 0)
+    assert machine.cannot_create(path) == ("", 0)
+    assert machine.cannot_create(f"{path}/below")[1] == errno.ENOTDIR
+    assert machine.cannot_create(bench.put("dir", "directory"))[0] != ""
     with pytest.raises(FileNotFoundError):
         machine.load(f"{bench.run}/none.toml")
 
