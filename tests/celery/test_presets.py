@@ -467,10 +467,7 @@ WRONG = [
     ),
     (
         "[defaults.rlimit]\nCORE = -1",
-        (
-            "2: defaults.rlimit.CORE: CORE: '-1' is not a number; "
-            "write a whole number from 0, or unlimited; bytes have no suffix"
-        ),
+        "2: defaults.rlimit.CORE: CORE: '-1' is not a size; write a size like 512M, or unlimited",
     ),
     ("extends = 3", "1: extends: is not a string; put it in quotes"),
     (

@@ -665,7 +665,7 @@ def start_worker(real: Real, *words: str, app: str = _SLOW) -> None:
 def ends(real: Real) -> None:
     """It is stopped, and nothing of what it said is left."""
     real.multi("stopwait", "a", "--retry=QUIT/20/KILL/5").ok()
-    assert {path.name for path in real.run.iterdir()} <= {"a.history", "a.json", "a.lock"}
+    assert {path.name for path in real.run.iterdir()} <= {".multi.lock", "a.history", "a.json", "a.lock"}
     assert real.record("a")["extra"] == {}
 
 

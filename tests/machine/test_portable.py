@@ -28,8 +28,8 @@ TERM = int(signal.SIGTERM)
 
 
 def same(info: ProcessInfo, other: ProcessInfo) -> bool:
-    """Whether two tables say the same of one process; its start id, age, cpu time and size apart."""
-    blank = replace(info, proc=other.proc, age=other.age, cpu=other.cpu, rss=other.rss)
+    """Whether two tables say the same of one process; start id, age, cpu time, size and a zombie's status apart."""
+    blank = replace(info, proc=other.proc, age=other.age, cpu=other.cpu, rss=other.rss, status=other.status)
     return blank == other
 
 
