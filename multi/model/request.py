@@ -157,9 +157,11 @@ class Request:
     @property
     def source(self) -> str:
         """Who says the command of a node that is started, where nobody says it now; see `Spawn`."""
-        if not (self.traits.default_command and self.traits.repeats):
+        if not self.traits.repeats or self.traits.unattended:
             return ""
-        return "record" if self.recorded is not None else "" if self.says else "preset"
+        if self.recorded is not None:
+            return "record" if self.traits.default_command else ""
+        return "" if self.says else "preset"
 
     @property
     def traits(self) -> Traits:

@@ -83,10 +83,13 @@ def why_lines(view: View, past: Sequence[Past], style: Style = PLAIN) -> tuple[s
     now = f"It is {state_word(view.state)}"
     now += "" if pid is None else f" as pid {pid}"
     now += "" if view.uptime is None else f", for {duration(view.uptime)}"
-    now += f": {printable(why)}." if why else "."
+    if why and why.startswith(state_word(view.state)):  # "stopped 5s ago by root"
+        now = f"It was {printable(why)}"
+    elif why:
+        now += f": {printable(why)}"
     printed = past[-1].tail if past else ()
     last = () if printed and printed[-1:] == view.last_lines[-1:] else view.last_lines  # the story has told it
-    return *told, now, *_tail(last, style)
+    return *told, f"{now}.", *_tail(last, style)
 
 
 def why_json(view: View, past: Sequence[Past]) -> dict[str, object]:

@@ -146,9 +146,10 @@ def test_g14_a_restart_of_all_leaves_alone_what_was_stopped_on_purpose(real: Rea
 
 def test_g14_a_name_without_a_record_is_a_bare_worker(real: Real) -> None:
     """G14: as in celery multi, and said aloud; a start that fails leaves nothing on record."""
-    done = real.multi("start", "w1", "--dry-run").ok()
-    assert "nothing is on record, so start a bare worker: " in done.out
-    assert " -m celery worker -n w1@" in done.out
+    for command in ("start", "restart"):
+        done = real.multi(command, "w1", "--dry-run").ok()
+        assert "nothing is on record, so start a bare worker: " in done.out
+        assert " -m celery worker -n w1@" in done.out
 
 
 def test_g14_env_files_are_read_at_each_start(real: Real) -> None:

@@ -108,6 +108,8 @@ def test_why_it_is_stopped() -> None:
 def test_why_without_history() -> None:
     """A node of before has no history, and says so."""
     assert why_lines(View(node=NODE, state=Down()), ()) == ("w1@host has no history.", "It is stopped.")
+    known = View(node=NODE, state=Down(on_record=True, since=5.0, by="root (multi stop)"))
+    assert why_lines(known, ())[-1] == "It was stopped 5.0s ago by root (multi stop)."
 
 
 def test_json() -> None:
