@@ -38,6 +38,7 @@ class _Child:
     failed: bool = False
     ended: bool = False
     status: int | None = None
+    watched: bool = False  # by somebody beside who started it
 
 
 class Launcher:
@@ -180,6 +181,7 @@ class Launcher:
             return False
         child.key = key
         self._current[key] = child
+        child.watched = True
         if child.ended and child.status is not None:
             self._poller.queue.append(Ended(key, proc, child.status))
         return not child.ended or child.status is not None
@@ -237,13 +239,13 @@ class Launcher:
                 self._watches.watch(child.key, child.proc)
 
     def release(self, key: str) -> None:
-        """Shut the gate; a child that runs is kept in mind, since somebody may watch it again."""
+        """Shut the gate; a child whose end was told to nobody is kept in mind, since somebody may watch it again."""
         child = self._current.pop(key, None)
         if child is None:
             return
         self._close_gate(child)
         child.key = ""
-        if child.ended or child.proc is None:
+        if child.proc is None or (child.ended and child.watched):
             del self._children[child.number]
             if child.proc is not None:
                 del self._born[child.proc]

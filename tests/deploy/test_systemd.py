@@ -340,8 +340,9 @@ def test_a_dead_node_of_another_user_is_started_again_by_the_timer(booted: Boote
     found = host.status(pid_of(host, "w1"))
     assert found["Uid"].split() == [str(STRANGER_ID)] * 4
     assert found["Gid"].split() == [str(USER_ID if f"Group={USER}" in settings else STRANGER_ID)] * 4
-    environment = host.read(f"/proc/{pid_of(host, 'w1')}/environ").split("\0")
-    assert {"HOME=/srv", f"USER={STRANGER}", f"LOGNAME={STRANGER}"} <= set(environment)
+    wanted = {"HOME=/srv", f"USER={STRANGER}", f"LOGNAME={STRANGER}"}
+    environ = f"/proc/{pid_of(host, 'w1')}/environ"  # empty for a moment while it executes the worker
+    until(lambda: wanted <= set(host.read(environ).split("\0")), "w1 has the variables of its user")
 
 
 def test_a_reboot(booted: Booted) -> None:

@@ -460,6 +460,7 @@ class Launched:
     opened: bool = False
     shut: bool = False
     status: int | None = None  # what it exited with, once it has
+    watched: bool = False  # by somebody beside who started it
 
 
 class Fake:
@@ -942,7 +943,7 @@ class Fake:
             launched.shut = True
             if launched.prepared:
                 self.world.end(launched.body, _NOT_EXECUTED)
-        if not launched.prepared or launched.status is not None:
+        if not launched.prepared or (launched.status is not None and launched.watched):
             self._launched.remove(launched)
 
     # -- signals and ends ----------------------------------------------------------------------------
@@ -965,7 +966,7 @@ class Fake:
         self._call("watch", str(proc.pid))
         for launched in self._launched:
             if launched.body.proc == proc:
-                launched.key = key
+                launched.key, launched.watched = key, True
                 if launched.status is not None:
                     self.heard.append(Ended(key, proc, launched.status))
                 return

@@ -586,6 +586,17 @@ def test_our_child_ends_unasked(bench: Bench) -> None:
     assert hear(machine, Ended) == Ended("another key", proc, 3)
 
 
+def test_our_child_ends_right_before_its_key_is_released(bench: Bench) -> None:
+    """Its end was told to the key that started it: who watches it later still gets its status."""
+    machine = bench.machine
+    proc = settled(bench, "ends with 3 on TERM")
+    machine.signal(proc, TERM)
+    assert hear(machine, Ended) == Ended(KEY, proc, 3)
+    machine.release(KEY)
+    machine.watch("another key", proc)
+    assert hear(machine, Ended) == Ended("another key", proc, 3)
+
+
 def test_another_multi_sees_the_same(bench: Bench) -> None:
     """What one `multi` started, another one sees, signals and hears the end of; the status is the first one's."""
     proc = running(bench, "lives")
