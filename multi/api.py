@@ -360,11 +360,11 @@ def run(
             events = act.walk(tasks, replace(options, fallbacks=chosen.fallbacks), opened)
             return _kept(command, events, [task.node for task in tasks], opened)
 
-        if options.lock_held or not traits(command).takes_turns:
+        if options.lock_held or not traits(command).locks_rundirs:
             yield from walk(False)  # noqa: FBT003 -- as above
         else:
             nodes = (*selection.nodes, *selection.removed)
-            yield from act.in_turn(nodes, walk, traits(command), options, opened)
+            yield from act.hold_rundirs(nodes, walk, traits(command), options, opened)
 
 
 def _kept(

@@ -40,7 +40,6 @@ LIMIT = 1 << 18  # bytes of one history: some thousand events
 _READ = 4 * LIMIT  # what is longer was not written by us
 _TAIL_LINES = 3
 _MOST_LETTERS = 400  # of a reason, and of a line of the log
-_MOST_COMMAND = 160  # of a command line that may name a hundred nodes
 _BEGINS, _ENDS = {"spawned", "signalled"}, {"ready", "gone", "failed", "survived", "refused", "interrupted"}
 
 
@@ -49,16 +48,16 @@ def kept(events: Generator[Event, None, None], nodes: Iterable[Node], machine: M
 
     Of two `nodes` of one name, whose files have moved, the later one begins when the earlier one is forgotten.
     """
-    pen = _Pen(nodes, machine)
+    writer = _Writer(nodes, machine)
     try:
         for event in events:
-            pen.note(event)
+            writer.note(event)
             yield event
     finally:
         events.close()
 
 
-class _Pen:
+class _Writer:
     """Writes the histories of the nodes of one command."""
 
     def __init__(self, nodes: Iterable[Node], machine: Machine) -> None:
@@ -106,8 +105,7 @@ class _Pen:
         node = self._nodes[name]
         try:
             if self._caller is None:
-                caller = self._machine.caller()
-                self._caller = replace(caller, command=_short(caller.command, _MOST_COMMAND))
+                self._caller = self._machine.caller()
             past = replace(past, by=self._caller)
             if past.pid is None and self._said_before(node, past):
                 return

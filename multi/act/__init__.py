@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from multi.model.node import Node
     from multi.model.request import RunOptions, Traits
 
-__all__ = ["in_turn", "stay", "walk"]
+__all__ = ["hold_rundirs", "stay", "walk"]
 
 
-def in_turn(
+def hold_rundirs(
     nodes: Sequence[Node],
     walk: Callable[[bool], Iterator[Event]],
     traits: Traits,
     options: RunOptions,
     machine: Machine,
 ) -> Iterator[Event]:
-    """Hold the lock of each run directory of the nodes during the walk; see `turn`."""
-    from multi.act import turn
+    """Hold the lock of each run directory of the nodes during the walk; see `rundir_lock`."""
+    from multi.act import rundir_lock
 
-    return turn.in_turn(nodes, walk, traits, options, machine)
+    return rundir_lock.hold_rundirs(nodes, walk, traits, options, machine)
 
 
 def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Generator[Event, None, None]:

@@ -404,7 +404,7 @@ def _row(name: str, of: Traits) -> Command:
         *([DRY_RUN] if of.nodes_from != "nothing" else ()),
         *([ROLLING] if of.spawns and (of.restarts or of.reconciles) else ()),
         *([KEEP_UNREADY] if of.spawns and not of.unattended else ()),
-        *([LOCK_HELD] if of.takes_turns else ()),
+        *([LOCK_HELD] if of.locks_rundirs else ()),
     )
     if name in _FUNCTIONS:
         options = _FUNCTIONS[name][1]

@@ -10,7 +10,7 @@ from multi.value import dataclass
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_MOST = 500  # characters of a command line: there may be hundreds of nodes on it
+_MOST = 160  # characters of a command line: there may be hundreds of nodes on it, and it stands in a line of `status`
 _PLAIN = frozenset("%+,-./:=@_")  # what a shell takes as it is, beside letters and digits
 _VARIABLES = "--env"  # its values are variables of the node; `--env-file` and the like only name files
 

@@ -47,7 +47,7 @@ class Traits:
     makes_directories: bool = False  # the run directory is made before the lock is taken
     awaits_end: bool = False  # it waits until nothing runs
     without_lock: bool = False  # it waits for what another multi does, and must not keep that one out
-    takes_turns: bool = False  # it holds the lock of the run directories, see `multi.act.turn`
+    locks_rundirs: bool = False  # it holds the lock of the run directories, see `multi.act.rundir_lock`
     leaves_probes: bool = False  # probes that a killed multi left are not ended
     forgets: bool = False  # the node is off the record afterwards
 
@@ -94,7 +94,7 @@ TRAITS = {
     "forget": Traits(forgets=True),
     "remove": Traits(typed=False, disturbs=True, ends=True, resumes=True, forgets=True),
     "status": Traits(shows_others=True),
-    "ensure": Traits(repeats=True, spawns=True, unattended=True, takes_turns=True),
+    "ensure": Traits(repeats=True, spawns=True, unattended=True, locks_rundirs=True),
     "apply": Traits(
         nodes_from="files",
         default_command=True,
@@ -102,7 +102,7 @@ TRAITS = {
         reconciles=True,
         resumes=True,
         makes_directories=True,
-        takes_turns=True,
+        locks_rundirs=True,
     ),
     "diff": Traits(nodes_from="files", default_command=True, reconciles=True),
     "check": Traits(nodes_from="words", default_command=True, strict=True, example="try 'multi check w1 w2'"),

@@ -187,7 +187,7 @@ def test_a_detached_beat_is_taken_over(live: Real) -> None:
     pidfile = live.pidfile("beat")
     files = (f"--pidfile={pidfile}", f"--logfile={live.logfile('beat')}")
     celery(live, *APP[:2], "beat", *APP[2:], "--detach", *files, "-s", str(live.base / "schedule"))
-    until(pidfile.exists, "beat has written its pidfile", PATIENCE)
+    until(lambda: pidfile.exists() and pidfile.read_text(), "beat has written its pidfile", PATIENCE)
     pid = live.pid("beat")
     until(lambda: "beat: Starting" in said(live, "beat"), "beat has started", PATIENCE)
     status = live.multi("status", "beat", "--preset=celery-beat", "--json").ok()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LOCKFILE = ".multi.lock"
 
 
-def in_turn(
+def hold_rundirs(
     nodes: Sequence[Node],
     walk: Callable[[bool], Iterator[Event]],
     traits: Traits,
