@@ -188,12 +188,12 @@ def diff(selection: Selection, *, machine: Machine | None = None) -> tuple[Diffe
 
 
 def check(selection: Selection, *, machine: Machine | None = None) -> tuple[Obstacle, ...]:
-    """What a start of these nodes would fail of. Reads only."""
-    from multi.check import obstacles
+    """What a start of these nodes would fail of, and what will fail later. Reads only."""
+    from multi.check import faults
 
     with _opened(machine) as opened:
         nodes = [_with_values(node, opened) for node in selection.nodes]
-        return tuple(obstacle for node in nodes for obstacle in obstacles(node, opened))
+        return tuple(obstacle for node in nodes for obstacle in faults(node, opened))
 
 
 def _with_values(node: Node, local: LocalHost) -> Node:

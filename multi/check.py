@@ -52,7 +52,16 @@ def obstacles(node: Node, machine: Machine) -> Iterator[Obstacle]:
         why, code = ("is a directory", errno.EISDIR) if is_directory else machine.cannot_create(made)
         if why:
             yield Obstacle(node.name, path, why, f"make it writable, or correct {setting}", code)
-    yield from _no_program(node, machine)
+    yield from _no_program(node, machine, node.words[0], "correct cmd or executable")
+
+
+def faults(node: Node, machine: Machine) -> Iterator[Obstacle]:
+    """The same, and what a start does not fail of, but something later will."""
+    from multi.settings.values import split
+
+    yield from obstacles(node, machine)
+    for event, command in node.hooks:
+        yield from _no_program(node, machine, split(command)[0], f"correct the hook {event}")
 
 
 def _users(node: Node, machine: Machine) -> Iterator[Obstacle]:
@@ -92,8 +101,7 @@ def _paths(node: Node) -> Iterator[tuple[str, str, str]]:
         yield "logfile", node.logfile, node.logfile
 
 
-def _no_program(node: Node, machine: Machine) -> Iterator[Obstacle]:
-    program = node.words[0]
+def _no_program(node: Node, machine: Machine, program: str, hint: str) -> Iterator[Obstacle]:
     here = machine.surroundings()
     path = {**here.environ, **dict(node.env)}.get("PATH")
     path = _DEFAULT_PATH if path is None else path
@@ -102,7 +110,7 @@ def _no_program(node: Node, machine: Machine) -> Iterator[Obstacle]:
     if "/" not in program:
         places, why = [f"{each or '.'}/{program}" for each in path.split(":")], f"is not found in PATH={path}"
     if not any(machine.kind(place if place.startswith("/") else f"{base}/{place}") == "program" for place in places):
-        yield Obstacle(node.name, program, why, "correct cmd or executable", errno.ENOENT)
+        yield Obstacle(node.name, program, why, hint, errno.ENOENT)
 
 
 def refusal(found: Sequence[Obstacle]) -> str:

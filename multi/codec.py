@@ -13,8 +13,9 @@ from multi.errors import MultiError
 from multi.model.node import Command, Known, Node, Ready, Unknown
 from multi.model.process import Proc
 from multi.model.record import DESIRED, PHASES, RECORD_LIMIT, DamagedError, Record
+from multi.settings.scalars import is_word
 from multi.settings.table import BY_FIELD, SETTINGS, Setting
-from multi.settings.values import from_toml, is_word, to_toml
+from multi.settings.values import from_toml, to_toml
 from multi.value import dataclass
 
 if TYPE_CHECKING:
@@ -133,12 +134,11 @@ def _setting(raw: _Raw, setting: Setting, key: str) -> Any:  # noqa: ANN401 -- o
     if value is None and setting.default is None and setting.name != "logfile":  # a node always has a log
         return None
     typed = from_toml(setting, value, f"its {key!r}")
+    several = typed if isinstance(typed, tuple) else (typed,)
     if setting.kind in {"path", "paths"}:
-        paths = typed if isinstance(typed, tuple) else (typed,)
-    elif isinstance(typed, Ready) and typed.kind == "file":
-        paths = (typed.what,)
+        paths = several
     else:
-        return typed
+        paths = tuple(each.path for each in several if isinstance(each, Ready) and each.path)
     if not all(path.startswith("/") for path in paths):
         raise DamagedError(f"its {key!r} is not an absolute path")
     return typed

@@ -48,6 +48,9 @@ def _with_log(node: Node) -> _Flags:
     return {**_whereabouts(node), "--logfile": (literal_path(node.logfile),)}
 
 
+_FILLED = frozenset({"ready", "probe", "probes", "hooks"})  # settings whose codes are filled in
+
+
 def settings(node: Node) -> _Flags:
     """All settings, so that ``multi start`` makes exactly this node; env files are read again at each start."""
     flags: _Flags = {
@@ -65,7 +68,7 @@ def settings(node: Node) -> _Flags:
         texts = flag_values(to_toml(setting, value))
         if setting.kind in {"path", "paths"} or (name == "ready" and node.ready.path):
             texts = tuple(map(literal_path, texts))
-        elif name == "ready":
+        elif setting.kind in _FILLED:
             texts = tuple(map(literal, texts))
         flags[setting.flags[0]] = texts
     return flags

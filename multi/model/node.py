@@ -77,6 +77,9 @@ class Node:
     Durations are seconds. With `startsecs_asked` somebody has said `startsecs`, and they count from the moment it is
     ready; else from its start. `umask` and the limits are None or empty when inherited. `origin` is the configuration
     file that the node is from, empty when it was named on the command line alone.
+
+    `exit_ok` has 128+N for an end by signal N. `restart_limit` is (ends, seconds), None when nobody said one, and
+    (0, 0) for none at all. `max_memory` is in bytes. `hooks` are pairs of an event and a shell-quoted command.
     """
 
     name: str
@@ -107,6 +110,18 @@ class Node:
     startsecs: float = 1.0
     startsecs_asked: bool = False
     lock_timeout: float = 120.0
+    restart: str = "no"
+    exit_ok: tuple[int, ...] = (0,)
+    restart_delay: float = 1.0
+    restart_limit: tuple[int, float] | None = None
+    alive: Ready | None = None
+    alive_every: float = 30.0
+    alive_failures: int = 3
+    max_memory: int | None = None
+    max_age: float | None = None
+    after: tuple[str, ...] = ()
+    needs: tuple[Ready, ...] = ()
+    hooks: tuple[tuple[str, str], ...] = ()
     origin: str = ""
 
     @property

@@ -40,6 +40,9 @@ class Setting:
     restarts: bool = False
 
 
+EVENTS_WITH_HOOKS = ("failed", "recovered", "gave_up", "unhealthy")
+
+
 def _table(*settings: Setting) -> Mapping[str, Setting]:
     return MappingProxyType({setting.name: setting for setting in settings})
 
@@ -105,6 +108,41 @@ SETTINGS: Mapping[str, Setting] = _table(
     Setting("startsecs", ("--startsecs",), "seconds", "SECONDS", "1", default=1.0, field="startsecs",
             help="how long a started node must stay alive to count as started: from the moment it is ready where this "
                  "is said, else from its start"),
+    Setting("restart", ("--restart",), "choice", "POLICY", '"on-failure"', default="no",
+            choices=("no", "on-failure", "always"), field="restart",
+            help="what `run` does when the node ends: `no` ends `run`, `on-failure` starts it again unless its exit "
+                 "status is in `exit_ok`, `always` starts it again; `ensure` treats `no` as `on-failure`"),
+    Setting("exit_ok", ("--exit-ok",), "statuses", "STATUS,...", "[0, 143]", default=(0,), field="exit_ok",
+            help="exit statuses that are no failure, 128+N for an end by signal N; an array, or numbers with commas"),
+    Setting("restart_delay", ("--restart-delay",), "seconds", "SECONDS", "1", default=1.0, field="restart_delay",
+            help="how long to wait before a node that ended is started again; doubles with each end in a row, to 300 "
+                 "at most, and is spread by a tenth; a node that stays up for ten minutes begins anew"),
+    Setting("restart_limit", ("--restart-limit",), "rate", "COUNT/SECONDS", '"5/60s"', field="restart_limit",
+            help="how many ends in how many seconds (`5/60s`, `10/1h`) until the node is given up, or `none`; given up "
+                 "it is left alone until the next `start`; 5/60s in `run`, none for `ensure` when not given"),
+    Setting("alive", ("--alive",), "probe", "PROBE", '"tcp:8000"', field="alive",
+            help="how a running node proves, again and again, that it still works; `run` and `ensure` restart a node "
+                 "that fails it; begins once the node is ready"),
+    Setting("alive_every", ("--alive-every",), "interval", "SECONDS", "30", default=30.0, field="alive_every",
+            help="seconds between two such proofs in `run`; `ensure` asks once each time that it runs"),
+    Setting("alive_failures", ("--alive-failures",), "count", "NUMBER", "3", default=3, field="alive_failures",
+            help="how many proofs in a row must fail before the node counts as unhealthy"),
+    Setting("max_memory", ("--max-memory",), "size", "SIZE", '"512M"', field="max_memory",
+            help="recycle the node when its tree has more resident memory than this: bytes, or a size like `512M`; no "
+                 "limit when not given"),
+    Setting("max_age", ("--max-age",), "age", "TIME", '"12h"', field="max_age",
+            help="recycle the node when it has run for this long, spread by a tenth: seconds, or like `90m`, `12h`, "
+                 "`7d`; no limit when not given"),
+    Setting("after", ("--after",), "names", "NAMES", '["db", "web"]', default=(), field="after",
+            help="nodes or groups that must be ready before this one is started, and that are stopped after it; an "
+                 "array, or names with commas"),
+    Setting("needs", ("--needs",), "probes", "PROBES", '["tcp:redis:6379"]', default=(), field="needs",
+            help="probes that must hold before the node is started, for `ready_timeout` at most: a shell-quoted string "
+                 "or an array"),
+    Setting("hooks", ("--hooks", "--hook"), "hooks", "EVENT=COMMAND", '{ gave_up = "notify-oncall --channel workers" }',
+            default=(), choices=EVENTS_WITH_HOOKS, repeatable=True, field="hooks",
+            help=f"commands that get an event as JSON on their standard input, as the node's user; the events are "
+                 f"{', '.join(f'`{each}`' for each in EVENTS_WITH_HOOKS)}; adds up event by event"),
     Setting("lock_timeout", ("--lock-timeout",), "seconds", "SECONDS", "120", default=120.0, field="lock_timeout",
             help="how long to wait for another `multi` that is at work on the same node (`apply`: in the same run "
                  "directory); then exit 75"),

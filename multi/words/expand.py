@@ -183,7 +183,10 @@ class _Maker:
         fields["workdir"] = self._base if said["workdir"] is not None else None
         files = fields["env_files"] if traits.reads_env_files else ()
         fields["env_files"] = tuple(self._opened(path, "--env-file") for path in files)
-        fields["ready"] = self._ready(fields["ready"])
+        fields["ready"] = self._proof(fields["ready"], "--ready")
+        fields["alive"] = self._proof(fields["alive"], "--alive") if fields["alive"] else None
+        fields["needs"] = tuple(self._proof(each, "--needs") for each in fields["needs"])
+        fields["hooks"] = tuple((event, self._filled(command, "--hooks")) for event, command in fields["hooks"])
         return Node(
             name=self._name,
             short=short,
@@ -242,10 +245,10 @@ class _Maker:
             raise UsageError(where, f"no home directory is known for ~{user}", "write the whole path")
         return home + slash + rest
 
-    def _ready(self, ready: Ready) -> Ready:
-        if ready.path:
-            return Ready(ready.kind, self._opened(ready.path, "--ready"))
-        return Ready(ready.kind, self._filled(ready.what, "--ready"))
+    def _proof(self, proof: Ready, where: str) -> Ready:
+        if proof.path:
+            return Ready(proof.kind, self._opened(proof.path, where))
+        return Ready(proof.kind, self._filled(proof.what, where))
 
     def _command(self, log: str, passthrough: Sequence[str], *, starts: bool) -> Command:
         cmd = self._cmd(starts=starts)

@@ -111,6 +111,14 @@ def test_g9_check_knows_users(real: Real) -> None:
         assert not any("uid" in one for one in told)
 
 
+def test_g9_check_finds_a_hook_that_is_no_program(real: Real) -> None:
+    """`check` says so; a start does not fail of it, since a hook holds up nothing."""
+    words = ("a", f"--pidfile={real.base}/a.pid", f"--logfile={real.base}/a.log", "--preset=exec", "--cmd=sleep 1")
+    err = real.raw("check", "--quiet", *words, "--hook=gave_up=nosuchhook -x").exits(2).err
+    assert "nosuchhook is not found in PATH=" in err
+    assert "correct the hook gave_up" in err
+
+
 def test_g9_check_says_why_it_reads_that_file(real: Real) -> None:
     """Who does not know which file counts is told which, and why that one."""
     path = real.base / "multi.toml"

@@ -26,8 +26,8 @@ COSTLY_NAMES = """
 """
 PARSING_NAMES = """
     api errors machine model model.node model.process model.proof model.request model.schedule model.state selection
-    selection.words settings settings.config settings.presets settings.table settings.toml settings.values text value
-    views words words.expand words.grammar words.merge words.names words.spec words.template
+    selection.words settings settings.config settings.presets settings.scalars settings.table settings.toml
+    settings.values text value views words words.expand words.grammar words.merge words.names words.spec words.template
 """
 COSTLY = frozenset(COSTLY_NAMES.split())
 COMMAND_LINE = frozenset({"cli", "cli.order", "cli.screen", "errors", "text", "value"})

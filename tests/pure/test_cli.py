@@ -926,7 +926,7 @@ def test_check() -> None:
     assert "    pidfile       = /run/w1.pid  (MULTI_PIDFILE)\n" in result.out
     assert " umask " not in result.out
     assert result.out.endswith("\n1 node, 1 problem\n")
-    assert "    umask         = -  (built in)\n" in run("check", "w1", "--verbose").out
+    assert "    umask          = -  (built in)\n" in run("check", "w1", "--verbose").out
     assert "multi: {}: {} {}; {}\n".format(*OBSTACLE) in result.err
     assert result.code == 2
     assert run("check", "w1", "--cmd=/usr/bin/program", "--quiet") == Result(0, "", "")

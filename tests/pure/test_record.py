@@ -17,7 +17,7 @@ from multi.model.node import Known, Node, Ready, Unknown
 from multi.model.process import Proc
 from multi.model.record import DamagedError, Record, decode_pid, encode_pid
 from multi.model.schedule import FOREVER, Schedule, Stage
-from multi.settings.table import BY_FIELD
+from multi.settings.table import BY_FIELD, EVENTS_WITH_HOOKS
 from multi.value import replace
 from world import node_of
 
@@ -107,6 +107,7 @@ READY = st.one_of(
     st.sampled_from([Ready("alive"), Ready("notify"), Ready("log", "^ready"), Ready("tcp", "127.0.0.1:80")]),
     st.sampled_from([Ready("tcp", "[::1]:8080"), Ready("file", "/run/ready"), Ready("exec", "ping 'a b'")]),
 )
+PROBE = READY.filter(lambda ready: ready.sign in {"answer", "path"})
 COMMAND = st.builds(Known, st.lists(WORD, min_size=1, max_size=5).map(tuple)) | st.builds(Unknown, WORD)
 NODE = st.builds(
     Node,
@@ -134,6 +135,20 @@ NODE = st.builds(
     startsecs=SECONDS,
     startsecs_asked=st.booleans(),
     lock_timeout=SECONDS,
+    restart=st.sampled_from(["no", "on-failure", "always"]),
+    exit_ok=st.lists(st.integers(0, 255), max_size=3, unique=True).map(tuple),
+    restart_delay=SECONDS,
+    restart_limit=st.none() | st.just((0, 0.0)) | st.tuples(st.integers(1, 1000), st.sampled_from([0.5, 60.0, 3600.0])),
+    alive=st.none() | PROBE,
+    alive_every=st.sampled_from([0.1, 30.0]),
+    alive_failures=st.integers(1, 1000),
+    max_memory=st.none() | st.integers(1, 2**63 - 1),
+    max_age=st.none() | st.sampled_from([0.5, 86400.0]),
+    after=st.lists(st.sampled_from(["db", "web@%h", "ä"]), max_size=2, unique=True).map(tuple),
+    needs=st.lists(PROBE, max_size=2).map(tuple),
+    hooks=st.lists(
+        st.tuples(st.sampled_from(EVENTS_WITH_HOOKS), st.just("mail -s 'a b' ops")), max_size=2, unique_by=first_of
+    ).map(tuple),
     origin=WORD,
     env_files=st.lists(PATH, max_size=2).map(tuple),
     env_read=st.lists(st.tuples(NAME, WORD), max_size=2, unique_by=first_of).map(tuple),

@@ -15,9 +15,10 @@ from multi.errors import ConfigError, MultiError, UsageError
 from multi.model.node import Node, Ready
 from multi.model.proof import SUGGESTION
 from multi.model.schedule import FOREVER, Schedule, Stage
+from multi.settings.scalars import UNLIMITED
 from multi.settings.table import BY_FIELD, BY_FLAG, SETTINGS
 from multi.settings.toml import Document
-from multi.settings.values import UNLIMITED, from_document, from_text, from_toml, merge, split, to_toml
+from multi.settings.values import from_document, from_text, from_toml, merge, split, to_toml
 
 GOOD = [
     ("preset", "exec", "exec"),
@@ -66,12 +67,31 @@ GOOD = [
     ("ready_timeout", "60", 60.0),
     ("startsecs", "0.5", 0.5),
     ("lock_timeout", "0", 0.0),
+    ("restart", "on-failure", "on-failure"),
+    ("exit_ok", "0, 143,0", (0, 143)),
+    ("exit_ok", "", ()),
+    ("restart_delay", "0.5", 0.5),
+    ("restart_limit", "5/60s", (5, 60.0)),
+    ("restart_limit", "10/1.5h", (10, 5400.0)),
+    ("restart_limit", "none", (0, 0.0)),
+    ("alive", "tcp:80", Ready("tcp", "127.0.0.1:80")),
+    ("alive_every", "0.1", 0.1),
+    ("alive_failures", "1", 1),
+    ("max_memory", "512M", 512 << 20),
+    ("max_memory", "1048576", 1 << 20),
+    ("max_age", "12h", 43200.0),
+    ("max_age", "90", 90.0),
+    ("after", "db, web@%h", ("db", "web@%h")),
+    ("needs", "tcp:redis:6379 'exec:pg_isready -q'", (Ready("tcp", "redis:6379"), Ready("exec", "pg_isready -q"))),
+    ("hooks", "gave_up=mail -s 'gave up' ops", (("gave_up", "mail -s 'gave up' ops"),)),
     ("root", "deny", "deny"),
     ("reload_signal", "HUP", 1),
     ("reload_signal", "SIGUSR2", signal.SIGUSR2),
     ("reload_signal", "1", 1),
 ]
 
+PROBES = "it can be tcp:[HOST:]PORT or file:PATH or exec:COMMAND"
+LIMIT_HINT = "write how many ends in how long, like 5/60s or 10/1h, or none"
 AROUND = "write sh -c '...', with exec before the last command; quote it if the program takes it"
 BAD = [
     ("preset", "", "--preset: is empty; leave it out for the default"),
@@ -123,6 +143,26 @@ BAD = [
         ),
     ),
     ("kill_mode", "mixd", "--kill-mode: 'mixd' is not a mode; did you mean 'mixed'?"),
+    ("restart", "onfailure", "--restart: 'onfailure' is not a policy; did you mean 'on-failure'?"),
+    ("exit_ok", "0,256", "--exit-ok: '256' is not an exit status; write 0 to 255, like [0, 143]"),
+    ("exit_ok", "TERM", "--exit-ok: 'TERM' is not an exit status; write 0 to 255, like [0, 143]"),
+    *(
+        ("restart_limit", text, f"--restart-limit: {text!r} is not a limit; {LIMIT_HINT}")
+        for text in ("5", "0/60s", "5/0s", "/60", "5/", "-1/60", "5/60s/2", "2000/1s", "5/1w", "5/60 s", "5/-1")
+    ),
+    ("alive", "notify", f"--alive: 'notify' is not a probe; {PROBES}"),
+    ("alive_every", "0", "--alive-every: '0' is too short a time between two; write 0.1 at least"),
+    ("alive_failures", "0", "--alive-failures: '0' is not a number of times; write a whole number from 1 to 1000"),
+    ("max_memory", "0", "--max-memory: '0' is not a size; write it like 512M or 2G"),
+    ("max_age", "12 h", "--max-age: '12 h' is not a time; write seconds, or a time like 90m, 12h or 7d"),
+    ("after", "a/b", '--after: \'a/b\' cannot name a node or a group; write it like ["db", "web"]'),
+    ("after", "a,", '--after: \'\' cannot name a node or a group; write it like ["db", "web"]'),
+    ("needs", "tcp:80 redis", f"--needs: 'redis' is not a probe; {PROBES}"),
+    ("needs", "log:ready", f"--needs: 'log:ready' is not a probe; {PROBES}"),
+    ("hooks", "true", "--hooks: 'true' is not EVENT=COMMAND; write it like gave_up='notify-oncall workers'"),
+    ("hooks", "gave-up=true", "--hooks: 'gave-up' is no event with a hook; did you mean 'gave_up'?"),
+    ("hooks", "failed=", "--hooks: a hook names no program; leave it out for none"),
+    ("hooks", "failed=a && b", "--hooks: '&&' is for a shell, and none is used; " + AROUND),
     ("root", "never", "--root: 'never' is not a policy; it can be allow, warn, deny"),
     (
         "ready",
@@ -205,6 +245,24 @@ TOML_BAD = [
     ),
     ("rlimit", 3, "m.toml:1: x: is an integer, not a table; write it like rlimit = { NOFILE = 4096 }"),
     ("rlimit", {"CORE": [1]}, "m.toml:1: x: CORE is an array, not a limit; write it like NOFILE=1024:4096"),
+    ("exit_ok", [0, True], "m.toml:1: x: a boolean is not an exit status; write 0 to 255, like [0, 143]"),
+    ("restart_limit", 5, f"m.toml:1: x: is an integer, not a limit; {LIMIT_HINT}"),
+    ("alive_failures", 1.0, "m.toml:1: x: '1.0' is not a number of times; write a whole number from 1 to 1000"),
+    ("needs", 80, 'm.toml:1: x: is an integer, not an array of probes; write it like ["tcp:redis:6379"]'),
+    ("needs", [80], f"m.toml:1: x: is an integer, not a probe; {PROBES}"),
+    (
+        "hooks",
+        ["a"],
+        'm.toml:1: x: is an array, not a table; write it like hooks = { gave_up = "notify-oncall --channel workers" }',
+    ),
+    (
+        "hooks",
+        {"failed": 1},
+        (
+            "m.toml:1: x: is an integer, not a command; write a shell-quoted string, or an array "
+            'like { gave_up = "notify-oncall --channel workers" }'
+        ),
+    ),
     ("startsecs", math.inf, "m.toml:1: x: 'inf' is not a number of seconds; write a number from 0, like 60 or 0.5"),
     ("startsecs", math.nan, "m.toml:1: x: 'nan' is not a number of seconds; write a number from 0, like 60 or 0.5"),
     ("kill_mode", 1, "m.toml:1: x: '1' is not a mode; it can be mixed, process"),
