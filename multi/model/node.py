@@ -156,6 +156,16 @@ class Node:
         return self.stem + ".notify"
 
     @property
+    def heartbeatfile(self) -> str:
+        """Path where a worker writes, every few seconds, that its loop turns, and what it works on."""
+        return self.stem + ".heartbeat"
+
+    @property
+    def socketfile(self) -> str:
+        """Path of the socket where a worker answers questions about its tasks."""
+        return self.stem + ".sock"
+
+    @property
     def historyfile(self) -> str:
         """Path of what happened to the node, a line an event."""
         return self.stem + ".history"

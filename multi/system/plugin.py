@@ -10,7 +10,7 @@ from multi.system import files
 from multi.system.local import which
 
 _GROUP = "[celery.commands]"
-_OURS = "multi.celery_ready"
+_OURS = "multi.celery_plugin"
 TIMEOUT = 30.0  # seconds for a Python to start and look at what is installed in it
 QUESTION = (
     "import importlib.metadata as m\n"

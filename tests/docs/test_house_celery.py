@@ -10,7 +10,8 @@ MULTI = Path(__file__).resolve().parents[2] / "multi"
 
 # Each file that may say its name, and why.
 ALLOWED = {
-    "celery_ready.py": "the plug-in, which runs in Celery's worker",
+    "celery_plugin/__init__.py": "the plug-in, which runs in Celery's worker",
+    "celery_plugin/ready.py": "as its package",
     "system/plugin.py": "whether the plug-in is installed in the worker's Python",
     "settings/table.py": "the default preset, and its rows for the reference",
     "words/names.py": "the default prefix of counted nodes",

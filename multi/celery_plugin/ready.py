@@ -1,23 +1,8 @@
-"""Tells `multi` what a Celery worker or beat is doing: a plug-in of Celery's own command line.
-
-Celery loads the entry point group ``celery.commands`` whenever its command line starts
-(https://docs.celeryq.dev/en/stable/userguide/extending.html#adding-new-celery-sub-commands). Loading this module
-connects a few of Celery's signals, each of which sends a datagram as in sd_notify(3): ``READY=1`` when the worker
-consumes or beat has its schedule, ``STOPPING=1`` when a shutdown begins, ``STATUS=`` with one line of text, and
-``X_MULTI_WAITS=broker`` with it while the worker cannot reach the broker.
-So OK means that the worker consumes, at any log level and with any pool, without a change to the user's app.
+"""When the worker or beat is ready, and why it is not yet.
 
 A worker says ``READY=1`` in the first turn of its consumer's loop. By then every handler of ``worker_ready`` has
 returned, so a worker that dies of a handler is never ready. A prefork pool must be complete, too: each pool process
 says through a pipe that it has come up.
-
-It may be that no `multi` listens. So the worker also writes its progress towards ``READY=1`` to a file beside the
-pidfile, where the next command finds it. The instance token in the file says which start it is about.
-
-The environment decides: without ``MULTI_INSTANCE``, which `multi` sets for its workers, and ``NOTIFY_SOCKET``, nothing
-is connected. Both stay set, so a worker that restarts itself in place (HUP) says ``READY=1`` again. Tasks inherit both,
-so a receiver believes the node's main process only. Pool processes send nothing: Celery sends these signals in its main
-process alone. A worker never waits for a datagram and never fails because of one.
 """
 
 from __future__ import annotations
@@ -27,69 +12,17 @@ import logging
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-import click
 from celery import signals
 
-_ONCE = {"weak": False, "dispatch_uid": "multi.celery_ready"}  # however often this module is loaded
+from multi.celery_plugin.notify import leave, notify, report
+
+ONCE = {"weak": False, "dispatch_uid": "multi.celery_plugin"}  # however often a signal is connected
 _CONSUMER = "celery.worker.consumer.consumer"  # the logger of what connects to the broker
-_LONGEST = 400  # characters of a status; one datagram, one line
 _WAITS = {"X_MULTI_WAITS": "broker"}
 _LOOK_AGAIN = 0.01  # seconds between two looks at a pool whose processes are coming up
 _SLOW = 1.0  # seconds until the worker reports an incomplete pool
-
-
-def notify(**fields: str) -> bool:
-    r"""Send one datagram, a line ``NAME=value`` a field; whether it was sent. Never waits, never raises an `OSError`.
-
-    To a path, or to the abstract ``\0name`` of ``@name``; other kinds of socket carry no datagram from here
-    (sd_notify(3)).
-    """
-    where = os.environ.get("NOTIFY_SOCKET", "")
-    if not where.startswith(("/", "@")) or where == "@":
-        return False
-    import socket
-
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.settimeout(0)
-            text = "\n".join(f"{name}={_line(value)}" for name, value in fields.items())
-            sender.sendto(text.encode(errors="replace"), "\0" + where[1:] if where[0] == "@" else where)
-    except (OSError, ValueError):  # ValueError: an address that no socket can have
-        return False
-    return True
-
-
-def report(**fields: str) -> None:
-    """`notify`, and write the same beside the pidfile for a command that does not listen now."""
-    leave(**fields)  # first: `multi` may remove the file as soon as it has heard the datagram
-    notify(**fields)
-
-
-def leave(**fields: str) -> None:
-    """Write the fields to the file beside the pidfile, atomically, or not at all; never raises an `OSError`."""
-    pidfile = os.environ.get("MULTI_INSTANCE_PIDFILE", "")
-    if not pidfile.startswith("/"):
-        return
-    lines = {"MULTI_INSTANCE": os.environ.get("MULTI_INSTANCE", ""), "MONOTONIC_USEC": str(time.monotonic_ns() // 1000)}
-    text = "".join(f"{name}={_line(value)}\n" for name, value in {**lines, **fields}.items())
-    with contextlib.suppress(OSError, ValueError):  # ValueError: a path that no file can have
-        path = Path(pidfile).with_suffix(".notify")
-        beside = path.with_suffix(".notify.new")
-        beside.unlink(missing_ok=True)  # left by a worker that was killed just here
-        # Others may have made links in this directory, so only a file that this call creates is written to.
-        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            os.write(fd, text.encode(errors="replace"))
-        finally:
-            os.close(fd)
-        beside.replace(path)
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())[:_LONGEST]
 
 
 def _on_setup(instance: object = None, **_: object) -> None:
@@ -98,7 +31,7 @@ def _on_setup(instance: object = None, **_: object) -> None:
     Celery has no signal for a failed connection, it only logs. A filter on that logger sees each record, whatever
     handlers the app has, and changes none. A beat inside this worker (-B) is not the node.
     """
-    signals.beat_init.disconnect(_on_beat, dispatch_uid=_ONCE["dispatch_uid"])
+    signals.beat_init.disconnect(_on_beat, dispatch_uid=ONCE["dispatch_uid"])
     _mend_restart()
     logging.getLogger(_CONSUMER).addFilter(_reason)
     leave(STATUS="connecting to its broker", **_WAITS)
@@ -130,7 +63,7 @@ class _Pool:
             for end in (self._reading, self._writing):
                 os.set_blocking(end, False)
             # Celery calls the last connected handler last: a process that dies of another handler has not come up.
-            signals.worker_process_init.connect(self.came_up, **_ONCE)
+            signals.worker_process_init.connect(self.came_up, **ONCE)
         except Exception:  # noqa: BLE001 -- whatever it is, the worker must not fail for it
             self.close()
 
@@ -249,11 +182,9 @@ def _on_beat(**_: object) -> None:
     report(READY="1", STATUS="scheduling")
 
 
-# Celery asks of an entry point of this group that it is a command, so it is one that does nothing.
-command = click.Command("multi-ready", hidden=True)
-
-if os.environ.get("MULTI_INSTANCE") and os.environ.get("NOTIFY_SOCKET"):
-    signals.celeryd_after_setup.connect(_on_setup, **_ONCE)
-    signals.worker_ready.connect(_on_ready, **_ONCE)
-    signals.worker_shutting_down.connect(_on_shutting_down, **_ONCE)
-    signals.beat_init.connect(_on_beat, **_ONCE)
+def connect() -> None:
+    """Hear the worker's signals, however often this is called."""
+    signals.celeryd_after_setup.connect(_on_setup, **ONCE)
+    signals.worker_ready.connect(_on_ready, **ONCE)
+    signals.worker_shutting_down.connect(_on_shutting_down, **ONCE)
+    signals.beat_init.connect(_on_beat, **ONCE)

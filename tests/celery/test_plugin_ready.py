@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from multi import celery_ready
+from multi.celery_plugin import notify as plugin_notify
 from private_machine import need
 from real import until
 
@@ -364,7 +364,7 @@ def test_g4_what_is_said_to_nobody_is_left_beside_the_pidfile(stage: Stage) -> N
 def test_a_word_that_cannot_be_left_is_no_error(pidfile: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker whose run directory it may not write to goes on."""
     monkeypatch.setattr(os, "environ", {"MULTI_INSTANCE": "x", "MULTI_INSTANCE_PIDFILE": pidfile})
-    celery_ready.report(READY="1")
+    plugin_notify.report(READY="1")
 
 
 def test_g4_an_app_that_dies_in_worker_init_is_never_ready(stage: Stage, ear: Ear) -> None:
@@ -432,8 +432,8 @@ import importlib, os, sys
 os.environ.pop("MULTI_INSTANCE", None), os.environ.pop("NOTIFY_SOCKET", None)
 import celery.bin.celery
 from celery import signals
-assert "multi.celery_ready" in sys.modules, "the entry point is not installed"
-plugin = sys.modules["multi.celery_ready"]
+assert "multi.celery_plugin" in sys.modules, "the entry point is not installed"
+plugin = sys.modules["multi.celery_plugin"]
 named = ("celeryd_after_setup", "worker_ready", "worker_shutting_down", "beat_init")
 def tell():
     print(*(len(getattr(signals, name).receivers) for name in named), "socket" in vars(plugin))
@@ -466,7 +466,7 @@ def test_a_path_is_an_address_when_it_is_absolute(tmp_path: Path, monkeypatch: p
         listener.bind("s")
         for where, sent in ((f"{tmp_path}/s", True), ("s", False)):
             monkeypatch.setenv("NOTIFY_SOCKET", where)
-            assert celery_ready.notify(READY="1") is sent
+            assert plugin_notify.notify(READY="1") is sent
         assert listener.recv(100) == b"READY=1"
 
 
@@ -476,26 +476,26 @@ def test_a_path_is_an_address_when_it_is_absolute(tmp_path: Path, monkeypatch: p
 def test_a_socket_that_cannot_be_reached_is_no_error(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever NOTIFY_SOCKET holds, a worker that reports goes on."""
     monkeypatch.setenv("NOTIFY_SOCKET", text)
-    assert celery_ready.notify(READY="1") is False
+    assert plugin_notify.notify(READY="1") is False
 
 
 def test_a_listener_that_does_not_read_blocks_nobody(ear: Ear, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the socket's queue is full, the datagram is dropped at once."""
     monkeypatch.setenv("NOTIFY_SOCKET", ear.name)
     sent = 0
-    while celery_ready.notify(STATUS="full?"):
+    while plugin_notify.notify(STATUS="full?"):
         sent += 1
         assert sent < 100_000
     assert sent > 0
     began = time.monotonic()
-    assert celery_ready.notify(READY="1") is False
+    assert plugin_notify.notify(READY="1") is False
     assert time.monotonic() - began < 1
 
 
 def test_a_status_is_one_line_of_bounded_length(ear: Ear, monkeypatch: pytest.MonkeyPatch) -> None:
     """Line breaks in a text cannot forge a field, half characters cannot stop one, and nothing is endless."""
     monkeypatch.setenv("NOTIFY_SOCKET", ear.name)
-    assert celery_ready.notify(STATUS="down\nREADY=1\r\n" + "\udc80" + "x" * 10_000)
+    assert plugin_notify.notify(STATUS="down\nREADY=1\r\n" + "\udc80" + "x" * 10_000)
     heard = ear.hear(0)
     assert heard is not None
     assert list(heard[1]) == ["STATUS"]
