@@ -21,7 +21,7 @@ NOTIFY_LIMIT = 1 << 14  # bytes: a few lines
 PIDFILE_LIMIT = 64  # bytes: a pid has at most ten digits
 RECORD_LIMIT = 1 << 20  # bytes: far above what argv and settings of one node take
 _PID_DIGITS = 10
-_MOST_DIGITS = 18  # of a time that somebody else wrote
+MOST_DIGITS = 18  # of a time that somebody else wrote
 
 STARTING, UP = "starting", "up"  # phase
 WANTED_UP, WANTED_STOPPED, RESTARTING = "up", "stopped", "restarting"  # desired
@@ -138,12 +138,18 @@ class Word:
 
 def decode_word(data: bytes, token: str) -> Word | None:
     """The bytes that a process left -> what it said; None when they are cut off or of another start."""
+    fields = said(data, token)
+    if fields is None:
+        return None
+    usec = fields.get("MONOTONIC_USEC", "")
+    moment = int(usec) / 1e6 if usec.isascii() and usec.isdigit() and len(usec) <= MOST_DIGITS else None
+    return Word(fields.get("STATUS", ""), fields.get(NOTIFY_WAITS, ""), moment if fields.get("READY") == "1" else None)
+
+
+def said(data: bytes, token: str) -> Mapping[str, str] | None:
+    """Lines ``NAME=value`` that the process with this token left; None when they are cut off or of another start."""
     if not data.endswith(b"\n") or b"\0" in data:
         return None
     lines = (line.partition("=") for line in data.decode("utf-8", "replace").split("\n"))
-    said = {name: value for name, equals, value in lines if equals}
-    if not token or said.get("MULTI_INSTANCE") != token:
-        return None
-    usec = said.get("MONOTONIC_USEC", "")
-    moment = int(usec) / 1e6 if usec.isascii() and usec.isdigit() and len(usec) <= _MOST_DIGITS else None
-    return Word(said.get("STATUS", ""), said.get(NOTIFY_WAITS, ""), moment if said.get("READY") == "1" else None)
+    fields = {name: value for name, equals, value in lines if equals}
+    return fields if token and fields.get("MULTI_INSTANCE") == token else None

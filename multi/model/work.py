@@ -1,0 +1,199 @@
+"""What a worker has in hand, as its plug-in says it, and its heartbeat: bytes of somebody else to bounded values.
+
+Nothing here is believed further than it is shown: names are cut, lists are short, and what is not as agreed is None.
+Who does not cut is the reader of the file or socket, which has a limit of its own.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from multi.model.record import MOST_DIGITS, said
+from multi.text import seconds_in
+from multi.value import dataclass, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TASKS = "X_MULTI_TASKS"  # beside STATUS, sd_notify(3)
+WORK_LIMIT = 1 << 14  # bytes: ten tasks with long names
+_MOST_TASKS, _MOST_LETTERS, _MOST_ID = 10, 200, 8
+_LAST_NUMBER = 10**9
+_LAST_SECOND = 1e9  # thirty years
+_AHEAD = 1.0  # seconds that a beat may lie in the future: it is written while it is read
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveTask:
+    """A task under way: `seconds` so far, and its time limit, None for none. With `acks_late` it is redelivered."""
+
+    name: str
+    id: str
+    seconds: float
+    limit: float | None = None
+    acks_late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker has in hand: `count` tasks under way, of which `active` are those that take longest.
+
+    `reserved` tasks wait in the worker for a free slot, `eta` tasks for their time; a broker has them again when the
+    worker ends.
+    """
+
+    count: int
+    active: tuple[ActiveTask, ...] = ()
+    reserved: int = 0
+    eta: int = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is lost or delayed if it ends now; an ETA task goes back to its broker."""
+        return not self.count and not self.reserved
+
+    def aged(self, seconds: float) -> Work:
+        """The same so many seconds later, as far as can be told."""
+        return replace(
+            self, active=tuple(replace(task, seconds=task.seconds + max(0.0, seconds)) for task in self.active)
+        )
+
+
+def decode_work(text: str) -> Work | None:
+    """The JSON object that the plug-in says -> what it means; None for anything else."""
+    import json
+
+    if len(text) > WORK_LIMIT:
+        return None
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return work_of(raw)
+
+
+def work_of(raw: object) -> Work | None:
+    """The same of an object that was JSON."""
+    if not isinstance(raw, dict) or (count := _count(raw.get("count"))) is None:
+        return None
+    listed = raw.get("active", [])
+    tasks = [_task(each) for each in listed[:_MOST_TASKS]] if isinstance(listed, list) else []
+    active = sorted((task for task in tasks if task is not None), key=lambda task: -task.seconds)
+    return Work(max(count, len(active)), tuple(active), _count(raw.get("reserved")) or 0, _count(raw.get("eta")) or 0)
+
+
+def encode_work(work: Work) -> str:
+    """The inverse: what the plug-in would say."""
+    import json
+
+    active = [{name: getattr(task, name) for name in ActiveTask.__match_args__} for task in work.active]
+    return json.dumps({"count": work.count, "active": active, "reserved": work.reserved, "eta": work.eta})
+
+
+def _task(raw: object) -> ActiveTask | None:
+    if not isinstance(raw, dict):
+        return None
+    name, ident, seconds = raw.get("name"), raw.get("id"), _seconds(raw.get("seconds"))
+    if not isinstance(name, str) or not isinstance(ident, str) or seconds is None:
+        return None
+    late = raw.get("acks_late") is True
+    return ActiveTask(name[:_MOST_LETTERS], ident[:_MOST_ID], seconds, _seconds(raw.get("limit")), late)
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value <= _LAST_NUMBER else None
+
+
+def _seconds(value: object) -> float | None:
+    if type(value) not in {int, float}:
+        return None
+    assert isinstance(value, (int, float))  # noqa: S101 -- for the type checker
+    return float(value) if 0 <= value <= _LAST_SECOND and isfinite(value) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The file that a worker's own loop touches. Times are the machine's own clock, as `now` of `multi.machine`.
+
+    `state` is ``consuming``, ``waiting`` (for its broker), ``draining`` or ``stopping``, since `since` and because of
+    `why`. `active` tasks are under way, the `oldest` of them since `oldest_at`.
+    """
+
+    at: float
+    state: str
+    since: float
+    why: str = ""
+    active: int = 0
+    oldest: str = ""
+    oldest_at: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What a heartbeat means now: the verdict, since how many seconds and why; the last beat is `age` seconds old.
+
+    ``consumes``; ``waits`` for its broker, ``draining`` and ``stopping``, whose word counts however old it is;
+    ``busy``, a task blocks the loop; ``wedged``, nothing explains the silence; ``none``, there is no heartbeat.
+    """
+
+    word: str
+    age: float | None = None
+    since: float | None = None
+    why: str = ""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing speaks against the worker. One without a heartbeat may be one without the plug-in."""
+        return self.word != "wedged"
+
+
+NO_PULSE = Pulse("none")
+_WORDS = {"consuming": "consumes", "waiting": "waits", "draining": "draining", "stopping": "stopping"}
+
+
+def decode_heartbeat(data: bytes, token: str) -> Heartbeat | None:
+    """The bytes of the file -> what it says; None when they are cut off, of another start, or no heartbeat."""
+    fields = said(data, token)
+    at, state = (None, "") if fields is None else (_usec(fields, "MONOTONIC_USEC"), fields.get("STATE", ""))
+    if fields is None or at is None or state not in _WORDS:
+        return None
+    since = _usec(fields, "SINCE_USEC")
+    active, limit = fields.get("ACTIVE", ""), fields.get("OLDEST_LIMIT", "")
+    return Heartbeat(
+        at,
+        state,
+        at if since is None else min(since, at),
+        fields.get("WHY", "")[:_MOST_LETTERS],
+        int(active) if active.isascii() and active.isdigit() and len(active) < len(str(_LAST_NUMBER)) else 0,
+        fields.get("OLDEST_NAME", "")[:_MOST_LETTERS],
+        _usec(fields, "OLDEST_USEC"),
+        seconds_in(limit),
+    )
+
+
+def _usec(fields: Mapping[str, str], name: str) -> float | None:
+    text = fields.get(name, "")
+    return int(text) / 1e6 if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else None
+
+
+def pulse(beat: Heartbeat | None, now: float, silence: float) -> Pulse:
+    """The verdict on a heartbeat of a worker that lives, whose beats are at most `silence` seconds apart.
+
+    A broker that is down makes no worker unhealthy. A loop that a task blocks is busy until that task's time limit,
+    and for ever where it has none. A beat in the future, by the clock of another boot, says nothing.
+    """
+    if beat is None or beat.at > now + _AHEAD:
+        return NO_PULSE
+    age = max(0.0, now - beat.at)
+    word = _WORDS[beat.state]
+    if age <= silence or word in {"waits", "stopping"}:
+        return Pulse(word, age, max(0.0, now - beat.since), beat.why)
+    if beat.active and beat.oldest_at is not None:
+        ran = max(0.0, now - beat.oldest_at)
+        limit = "" if beat.limit is None else f" (limit {beat.limit:g}s)"
+        if beat.limit is None or ran <= beat.limit:
+            return Pulse("busy", age, age, f"{beat.oldest} runs{limit}")
+        return Pulse("wedged", age, age, f"{beat.oldest} runs beyond its limit of {beat.limit:g}s")
+    return Pulse("wedged", age, age, "its loop does not turn")
