@@ -1,19 +1,72 @@
-"""Tells `multi` what a Celery worker or beat is doing: a plug-in of Celery's own command line.
+r"""Tells `multi` what a Celery worker or beat is doing: a plug-in of Celery's own command line.
 
 Celery loads the entry point group ``celery.commands`` whenever its command line starts
-(https://docs.celeryq.dev/en/stable/userguide/extending.html#adding-new-celery-sub-commands). Loading this package
-connects a few of Celery's signals, each of which sends a datagram as in sd_notify(3): ``READY=1`` when the worker
-consumes or beat has its schedule, ``STOPPING=1`` when a shutdown begins, ``STATUS=`` with one line of text, and
-``X_MULTI_WAITS=broker`` with it while the worker cannot reach the broker.
-So OK means that the worker consumes, at any log level and with any pool, without a change to the user's app.
+(https://docs.celeryq.dev/en/stable/userguide/extending.html#adding-new-celery-sub-commands). The environment decides:
+without ``MULTI_INSTANCE``, which `multi` sets for its workers, and ``NOTIFY_SOCKET``, nothing is connected, opened or
+started. Tasks inherit both, so a receiver believes the node's main process only. Nothing here raises into the worker,
+makes it wait, or runs when a task is received, begins or ends. Names, short ids and seconds of tasks are told, never
+arguments.
 
-It may be that no `multi` listens. So the worker also writes its progress towards ``READY=1`` to a file beside the
-pidfile, where the next command finds it. The instance token in the file says which start it is about.
+**Datagrams** (sd_notify(3)), which the worker sends to `multi` when it listens::
 
-The environment decides: without ``MULTI_INSTANCE``, which `multi` sets for its workers, and ``NOTIFY_SOCKET``, nothing
-is connected. Both stay set, so a worker that restarts itself in place (HUP) says ``READY=1`` again. Tasks inherit both,
-so a receiver believes the node's main process only. Pool processes send nothing: Celery sends these signals in its main
-process alone. A worker never waits for a datagram and never fails because of one.
+    READY=1                       it consumes; or beat has its schedule
+    STATUS=consuming celery
+    STATUS=... X_MULTI_WAITS=broker           it cannot reach its broker; the status says why
+    STOPPING=1                    a shutdown has begun
+    STATUS=warm shutdown
+    STATUS=warm shutdown, 2 tasks: orders.export 3f2ab81c 41s (limit 300s), mail.send 9c01f3aa 2s
+    X_MULTI_TASKS={"count":2,"active":[{"name":"orders.export","id":"3f2ab81c","seconds":41.2,"limit":300,
+        "acks_late":false},{"name":"mail.send","id":"9c01f3aa","seconds":2.0,"limit":null,"acks_late":true}],
+        "reserved":3,"eta":1}                 (one line) each second for ten seconds, then each five
+    X_MULTI_CUT={...}             the same object: tasks that a cold shutdown has just cut off
+    X_MULTI_STOP=asked            somebody asked for this stop by Celery's remote control
+    X_MULTI_STOP_BY=remote control (Got shutdown from remote)
+
+``active`` has at most ten tasks, longest first; ``count`` counts all. ``limit`` is the hard time limit of the task or
+else of the worker, or else the soft one. A worker that stops without any task sends no ``X_MULTI_TASKS``.
+
+**The file** ``STEM.notify`` beside the pidfile: progress towards ``READY=1``, for a command that did not hear it.
+
+**The file** ``STEM.heartbeat``, replaced as a whole each five seconds and at each change::
+
+    MULTI_INSTANCE=8c6b1a0f       the token of the start that it is about
+    MONOTONIC_USEC=81234567890    when the consumer's loop last turned (CLOCK_MONOTONIC); while it waits for its broker,
+                                  when it last tried
+    WRITTEN_USEC=81234567890      when this was written: the process can run Python
+    EVERY_USEC=5000000            how often it is written when all is well
+    STATE=consuming               consuming, waiting (for its broker), draining (takes no new task), stopping
+    SINCE_USEC=81230000000        since when it is in this state
+    WHY=                          why it waits, how it stops
+    POOL=prefork                  prefork, solo, threads, gevent, eventlet, or the module of another pool
+    BLOCKS=0                      1: a task can keep the loop of this pool from turning (solo, gevent, eventlet)
+    ACTIVE=2                      tasks at work
+    RESERVED=3
+    ETA=1
+    OLDEST_USEC=81193000000       when the longest-running task began; this and what follows only with ACTIVE above 0
+    OLDEST_NAME=orders.export
+    OLDEST_ID=3f2ab81c
+    OLDEST_LIMIT=300              empty without one
+    X_MULTI_STOP=asked            only in such a stop, with X_MULTI_STOP_BY as above. It stays when the worker has ended
+
+The loop stamps, and a thread writes. So a reader can tell: ``waiting`` is never unhealthy. A beat that is not old is
+healthy. If the beat is old and the file is not, the loop is kept: by a task (``BLOCKS=1`` and ``ACTIVE`` above 0: busy
+until its limit), or else it is wedged. If both are old, the process runs no Python: a task holds the interpreter lock
+(any pool but prefork may be busy), the process is suspended, or its disk does not answer.
+Times of one boot compare; `MULTI_INSTANCE` says whose they are.
+
+**The socket** ``STEM.sock`` (stream, mode 0600; root and the worker's user are served): one request line, one answer
+line of JSON, then it is closed. It answers while a task keeps the loop::
+
+    tasks    {"state":"consuming","since":12.5,"beat":0.4,"pool":"prefork","blocks":false,
+              "count":2,"active":[...],"reserved":3,"eta":1}
+    drain    {"state":"draining","done":true,"queues":["celery"],"count":2,"active":[...],"reserved":0,"eta":1}
+    resume   {"state":"consuming","done":true,"queues":["celery"],"count":...}
+    other    {"error":"no such request"}
+
+``since`` and ``beat`` are seconds ago. ``done`` is false when the loop did not turn within three seconds: it will do it
+as soon as it turns. ``queues`` are those that were cancelled, or are consumed from again. What was fetched before (
+reserved, ETA) is still done. A drained worker stays drained when its broker connection, its pool or the worker itself
+(HUP) restarts; a new start consumes.
 """
 
 from __future__ import annotations
