@@ -138,7 +138,8 @@ def _expanded(text: str) -> str:
 def _probe(node: Node) -> Mapping[str, object] | None:
     ready = node.ready
     if ready.port:
-        return {"tcpSocket": {"port": address(ready.port)[1]}}
+        port = address(ready.port)[1]
+        return {"httpGet": {"path": ready.page, "port": port}} if ready.page else {"tcpSocket": {"port": port}}
     if not ready.path and not ready.command:
         return None
     command = ["test", "-e", ready.path] if ready.path else shlex.split(ready.command)

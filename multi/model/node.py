@@ -15,7 +15,7 @@ from multi.value import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """How a started node proves that it works.
+    """A probe: how a node proves that it is ready or alive, or what it needs.
 
     `kind` is a row of `multi.model.proof`; `what` is the argument that belongs to it, empty for a kind without one.
     """
@@ -45,7 +45,12 @@ class Ready:
     @property
     def port(self) -> str:
         """``HOST:PORT`` of the TCP port that the node is to have, empty for a kind without one."""
-        return self.what if KINDS[self.kind].listens else ""
+        return self.what.partition("/")[0] if KINDS[self.kind].listens else ""
+
+    @property
+    def page(self) -> str:
+        """What is asked of that port by HTTP, ``/health``; empty for a kind that asks nothing."""
+        return self.what.removeprefix(self.port) if self.port else ""
 
 
 @dataclass(frozen=True, slots=True)

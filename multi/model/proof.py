@@ -1,6 +1,6 @@
-"""The kinds of proof that a node is ready: a row each. No other module names them.
+"""The kinds of probes, a row each: proofs that a node is ready or alive, and what a node needs. One grammar for all.
 
-A kind whose sign is an answer is asked by the module of its name in `multi.system.probes`.
+No other module names them. A kind whose sign is an answer is asked by the module of its name in `multi.system.probes`.
 """
 
 from __future__ import annotations
@@ -14,23 +14,27 @@ from multi.value import dataclass
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+# The settings that hold probes, each with what one of theirs is.
+PURPOSES = {"ready": "a proof of readiness", "alive": "a probe", "needs": "a probe"}
+_ALL = tuple(PURPOSES)
 _LOOPBACK = "127.0.0.1"  # the host of a port that is named alone
 _LAST_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One way to prove readiness.
+    """One way to prove something of a node.
 
-    `sign` is what shows it: that the node lives, a word of the node (sd_notify(3)), a line of its log, a path that is
-    made or written, or an answer to a probe. `argument` is what stands behind the colon, as help shows it; `read` makes
-    it final or raises `UsageError`. With `listens` it is the address of a TCP port, which a foreign process may have.
-    `never` says why a node is late that gave no sign.
+    `serves` are the settings that can hold it. `sign` is what shows it: that the node lives, a word of the node
+    (sd_notify(3)), a line of its log, a path that is made or written, or an answer to a probe. `argument` is what
+    stands behind the colon, as help shows it; `read` makes it final or raises `UsageError`. With `listens` it begins
+    with the address of a TCP port, which a foreign process may have. `never` says why a node is late that gave no sign.
     """
 
     sign: Literal["life", "word", "line", "path", "answer"]
     argument: str = ""
     read: Callable[[str, str], str] | None = None
+    serves: tuple[str, ...] = ("ready",)
     listens: bool = False
     never: str = "its probe did not end"
 
@@ -74,6 +78,14 @@ def _address(kind: str, what: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def _url(kind: str, what: str) -> str:
+    """``8000/health`` and ``//localhost/health``, which is a URL without its first word -> ``HOST:PORT/PATH``."""
+    where, _, path = what.removeprefix("//").partition("/")
+    if what.startswith("//") and (":" not in where or where.endswith("]")):
+        where += ":80"
+    return f"{_address(kind, where)}/{path}"
+
+
 def _path(kind: str, what: str) -> str:
     if not what:
         raise UsageError(kind, f"{kind}: needs a path", f"write it like {kind}:/run/%n.ready")
@@ -98,21 +110,35 @@ KINDS: Mapping[str, Kind] = {
     "alive": Kind("life"),
     "notify": Kind("word", never="it sent nothing to NOTIFY_SOCKET"),
     "log": Kind("line", "REGEX", _regex, never="no line that it wrote to its log matches"),
-    "tcp": Kind("answer", "[HOST:]PORT", _address, listens=True),
-    "file": Kind("path", "PATH", _path, never="nothing was made or written there since it started"),
-    "exec": Kind("answer", "COMMAND", _command),
+    "tcp": Kind("answer", "[HOST:]PORT", _address, _ALL, listens=True),
+    "http": Kind("answer", "[HOST:]PORT/PATH", _url, _ALL, listens=True),
+    "file": Kind("path", "PATH", _path, _ALL, never="nothing was made or written there since it started"),
+    "exec": Kind("answer", "COMMAND", _command, _ALL),
 }
 # fmt: on
-NOTATIONS = tuple(f"{name}:{kind.argument}" if kind.argument else name for name, kind in KINDS.items())
-SUGGESTION = f"it can be {', '.join(NOTATIONS[:-1])} or {NOTATIONS[-1]}"
 
 
-def parse(text: str) -> tuple[str, str]:
-    """``"tcp:8000"`` -> kind ``tcp`` and argument ``127.0.0.1:8000``. Raises `UsageError`."""
+def notations(purpose: str = "ready") -> tuple[str, ...]:
+    """How the kinds that serve a purpose are written."""
+    found = ((name, kind.argument) for name, kind in KINDS.items() if purpose in kind.serves)
+    return tuple(f"{name}:{argument}" if argument else name for name, argument in found)
+
+
+def suggestion(purpose: str = "ready") -> str:
+    """What to write instead of a probe that does not serve the purpose."""
+    *most, last = notations(purpose)
+    return f"it can be {', '.join(most)} or {last}"
+
+
+def parse(text: str, purpose: str = "ready") -> tuple[str, str]:
+    """``"tcp:8000"`` -> kind ``tcp`` and argument ``127.0.0.1:8000``. Raises `UsageError`.
+
+    `purpose` is the setting that is to hold it, one of `PURPOSES`.
+    """
     name, colon, what = text.partition(":")
     kind = KINDS.get(name)
-    if kind is None:
-        raise UsageError(text, f"{quoted(text)} is not a proof of readiness", SUGGESTION)
+    if kind is None or purpose not in kind.serves:
+        raise UsageError(text, f"{quoted(text)} is not {PURPOSES[purpose]}", suggestion(purpose))
     if kind.read is not None:
         return name, kind.read(name, what)
     if colon:

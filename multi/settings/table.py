@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from multi.model import schedule
 from multi.model.node import Ready
-from multi.model.proof import NOTATIONS
+from multi.model.proof import notations
 from multi.value import dataclass
 
 
@@ -102,7 +102,7 @@ SETTINGS: Mapping[str, Setting] = _table(
             help="`mixed`: the main process is stopped by the schedule, then what is left of its tree is killed; "
                  "`process`: the main process only"),
     Setting("ready", ("--ready",), "ready", "PROOF", '"tcp:8000"', default=Ready(), field="ready",
-            help=f"how a started node proves that it works: {', '.join(f'`{each}`' for each in NOTATIONS)}"),
+            help=f"how a started node proves that it works: {', '.join(f'`{each}`' for each in notations())}"),
     Setting("ready_timeout", ("--ready-timeout",), "seconds", "SECONDS", "60", default=60.0, field="ready_timeout",
             help="how long a started node may take to prove it"),
     Setting("startsecs", ("--startsecs",), "seconds", "SECONDS", "1", default=1.0, field="startsecs",
@@ -137,8 +137,8 @@ SETTINGS: Mapping[str, Setting] = _table(
             help="nodes or groups that must be ready before this one is started, and that are stopped after it; an "
                  "array, or names with commas"),
     Setting("needs", ("--needs",), "probes", "PROBES", '["tcp:redis:6379"]', default=(), field="needs",
-            help="probes that must hold before the node is started, for `ready_timeout` at most: a shell-quoted string "
-                 "or an array"),
+            help="probes that must hold before the node is started, asked for `ready_timeout` at most: a shell-quoted "
+                 f"string or an array of {', '.join(f'`{each}`' for each in notations('needs'))}"),
     Setting("hooks", ("--hooks", "--hook"), "hooks", "EVENT=COMMAND", '{ gave_up = "notify-oncall --channel workers" }',
             default=(), choices=EVENTS_WITH_HOOKS, repeatable=True, field="hooks",
             help=f"commands that get an event as JSON on their standard input, as the node's user; the events are "

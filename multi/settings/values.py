@@ -25,9 +25,6 @@ _RUN = frozenset({"cmd", "hooks"})  # commands that no shell is used for
 _BUILTINS = frozenset({"cd", "source", ".", "export", "exec", "ulimit", "eval"})
 _RESERVED = "MULTI_INSTANCE"  # the names that carry the instance token
 _OURS = frozenset("/:, \t")  # no name of a node or a group holds one
-_A_PROBE = "it can be " + " or ".join(
-    f"{name}:{kind.argument}" for name, kind in proof.KINDS.items() if kind.sign in {"answer", "path"}
-)
 
 
 def from_text(setting: Setting, text: str | None, where: str) -> object:
@@ -175,30 +172,21 @@ def _schedule(_: Setting, value: object) -> schedule.Schedule:
         raise BadValueError(f"{quoted(text)} {error.why}", error.hint) from None
 
 
-def _ready(_: Setting, value: object) -> Ready:
+def _ready(setting: Setting, value: object) -> Ready:
     if not isinstance(value, str):
-        raise BadValueError(f"is {typename(value)}, not a proof of readiness", proof.SUGGESTION)
+        why = f"is {typename(value)}, not {proof.PURPOSES[setting.name]}"
+        raise BadValueError(why, proof.suggestion(setting.name))
     try:
-        return Ready(*proof.parse(checked(value)))
+        return Ready(*proof.parse(checked(value), setting.name))
     except MultiError as error:
         raise BadValueError(error.why, error.hint) from None
-
-
-def _probe(_: Setting, value: object) -> Ready:
-    """A proof that can be asked for at any time. A word or a line of the node is given once."""
-    if not isinstance(value, str):
-        raise BadValueError(f"is {typename(value)}, not a probe", _A_PROBE)
-    name = value.partition(":")[0]
-    if name not in proof.KINDS or proof.KINDS[name].sign not in {"answer", "path"}:
-        raise BadValueError(f"{quoted(value)} is not a probe", _A_PROBE)
-    return _ready(_, value)
 
 
 def _probes(setting: Setting, value: object) -> tuple[Ready, ...]:
     items = (_split(value) if value else ()) if isinstance(value, str) else value
     if not isinstance(items, (list, tuple)):
         raise BadValueError(f"is {typename(value)}, not an array of probes", f"write it like {setting.example}")
-    return tuple(_probe(setting, item) for item in items)
+    return tuple(_ready(setting, item) for item in items)
 
 
 def _statuses(setting: Setting, value: object) -> tuple[int, ...]:
@@ -275,7 +263,7 @@ _READERS: Mapping[str, Callable[[Setting, object], object]] = {
     "nice": scalars.nice,
     "path": scalars.string,
     "paths": _paths,
-    "probe": _probe,
+    "probe": _ready,
     "probes": _probes,
     "rate": scalars.rate,
     "ready": _ready,

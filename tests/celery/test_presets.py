@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from multi.errors import ConfigError
 from multi.model.node import Ready
-from multi.model.proof import SUGGESTION
+from multi.model.proof import suggestion
 from multi.model.schedule import Schedule
 from multi.settings import presets
 from multi.settings.presets import Preset
@@ -446,7 +446,7 @@ WRONG = [
     ("dump_signal = 'FOO'", "1: dump_signal: 'FOO' is not a signal of this system; write it like HUP or 1"),
     (
         "ready_fallback = 'x'",
-        f"1: ready_fallback: 'x' is not a proof of readiness; {SUGGESTION}",
+        f"1: ready_fallback: 'x' is not a proof of readiness; {suggestion()}",
     ),
     ("fills_codes = 'yes'", "1: fills_codes: is not true or false; write it without quotes"),
     ("hup_ends = '-m x'", '1: hup_ends: is not an array of strings; write it like ["-m worker"]'),

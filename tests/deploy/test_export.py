@@ -681,6 +681,13 @@ def test_g11_kubernetes_has_the_exact_words(real: Real) -> None:
         assert again["spec"]["template"]["spec"]["containers"][0]["command"] == container["command"]
 
 
+def test_kubernetes_asks_a_page() -> None:
+    """The page and the port that `multi` asks are what the kubelet asks."""
+    text = only("kubernetes", "a", "--preset=exec", "--cmd=sleep 600", "--ready=http:8000/up?deep=1")
+    (container,) = yaml.safe_load(text)["spec"]["template"]["spec"]["containers"]
+    assert container["readinessProbe"] == {"httpGet": {"path": "/up?deep=1", "port": 8000}}
+
+
 DOLLARS = (
     *("$", "$$", "$$$", "a$", "$a", "${A}", "$\n", "$\u00e9", "$$\u00e9"),
     *("$(A)", "$$(A)", "$$$(A)", "$(", "$(A", "$$("),

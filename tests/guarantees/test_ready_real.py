@@ -362,6 +362,23 @@ def test_g4_a_port_of_a_stranger_proves_nothing(real: Real) -> None:
     assert real.family() == []
 
 
+def test_g4_http(real: Real) -> None:
+    """Ready when the page is well, not when the port accepts; a stranger's page proves nothing."""
+    port = free_port()
+    code = (
+        "import socket, time; began = time.monotonic()\n"
+        f"s = socket.create_server(('127.0.0.1', {port}))\n"
+        "while True:\n"
+        "    client = s.accept()[0]; client.recv(4096)\n"
+        "    client.sendall(b'HTTP/1.1 200 OK\\n' if time.monotonic() > began + 0.4 else b'HTTP/1.1 503 Hm\\n')\n"
+        "    client.close()"
+    )
+    done = real.start("a", f"--ready=http:{port}/up", LONG, "--json", cmd=real.shell_words(code)).ok()
+    assert float(str(event(done, "ready")["after"])) >= 0.4
+    done = real.start("b", f"--ready=http:{port}/up", "--ready-timeout=0.8").exits(1)
+    assert f"127.0.0.1:{port}/up: somebody else listens there ('ss -ltnp' says who), not this node" in done.err
+
+
 @pytest.mark.parametrize("who", ["a child in another session", "a sharer of the port"])
 def test_g4_a_port_that_is_the_node_s_own(real: Real, who: str) -> None:
     """A child of the node may have it, and a stranger may have it as well."""

@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from unittest import mock
 
 import pytest
@@ -310,3 +311,80 @@ def test_a_kernel_without_ipv6(machine: System) -> None:
     with mock.patch("socket.socket", side_effect=gone):
         probed = ask(machine, "tcp", "[::1]:80")
     assert probed == Probed(KEY, ok=False, why="[::1]:80: Address family not supported by protocol")
+
+
+# --- http -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def page(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """Serve each answer once and close; the address, and what was asked."""
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for said in answers:
+                with server.accept()[0] as client:
+                    asked.append(client.recv(1 << 16))
+                    for part in said.split(b"|"):
+                        client.sendall(part)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}", asked
+        thread.join(PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", ""),
+        (b"HTTP/1.0 204|\r\n", ""),
+        (b"HT|TP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n\r\n", ""),
+        (b"HTTP/1.1 399", ""),
+        (b"HTTP/1.1 400 Bad\r\n\r\nx", "it answered 400 Bad"),
+        (b"HTTP/1.1 503 \033[31mGone " + b"x" * 5000, "it answered 503 Gone " + "x" * 66),
+        (b"SSH-2.0-OpenSSH_9\r\n", "its answer is not HTTP: SSH-2.0-OpenSSH_9"),
+        (b"\0\xff", "its answer is not HTTP: \\x00\ufffd"),
+        (b"", "it closed the connection without an answer"),
+        (b"\n", "it closed the connection without an answer"),
+    ],
+)
+def test_a_page(machine: System, said: bytes, why: str) -> None:
+    """A status below 400 is an answer, and a redirect is one; everything else is a reason, short and printable."""
+    with page(said) as (where, asked):
+        probed = ask(machine, "http", f"{where}/up")
+    assert (probed.ok, probed.why) == (not why, why and f"{where}/up: {why}")
+    (request,) = asked
+    assert request.startswith(b"GET /up HTTP/1.1\r\nHost: %b\r\n" % where.encode())
+    assert request.endswith(b"\r\n\r\n")
+
+
+def test_g9_a_path_with_everything(machine: System) -> None:
+    """Nothing in a path can end the line of the request."""
+    with page(b"HTTP/1.1 200\n") as (where, asked):
+        assert ask(machine, "http", f"{where}/a b?x=1&y=%20\r\nX: \u00fc").ok
+    assert asked[0].partition(b"\r\n")[0] == b"GET /a%20b?x=1&y=%20%0D%0AX:%20%C3%BC HTTP/1.1"
+
+
+def test_g9_a_page_that_never_comes(machine: System) -> None:
+    """Who accepts and says nothing is given up after a while, and others are heard meanwhile."""
+    with socket.create_server(("127.0.0.1", 0)) as server, mock.patch("multi.system.probes.http.SECONDS", 0.2):
+        where = f"127.0.0.1:{server.getsockname()[1]}"
+        machine.probe(KEY, "http", f"{where}/", LIKE)
+        machine.probe("w2", "exec", "true", LIKE)
+        assert answer(machine) == Probed("w2", ok=True, why="")
+        assert answer(machine) == Probed(KEY, ok=False, why=f"{where}/: no answer within 0.2s")
+        machine.probe(KEY, "http", f"{where}/", LIKE)
+        machine.release(KEY)
+        assert not machine.wait(machine.now() + 0.3)
+
+
+def test_any_address_with_the_page_will_do(machine: System, names: mock.Mock, free: int) -> None:
+    """An address that refuses, or has another page, hides none that is right."""
+    with page(b"HTTP/1.1 404 No\r\n\r\n") as (bad, _), page(b"HTTP/1.1 200\r\n\r\n", b"") as (good, _):
+        ports = [int(where.partition(":")[2]) for where in (bad, good)]
+        names.return_value = addresses(("127.0.0.1", free), *(("127.0.0.1", port) for port in ports))
+        assert ask(machine, "http", "web.example:80/").at == ("127.0.0.1", ports[1])
+        with socket.socket() as last:
+            last.connect(("127.0.0.1", ports[1]))

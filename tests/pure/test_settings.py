@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multi.errors import ConfigError, MultiError, UsageError
+from multi.model import proof
 from multi.model.node import Node, Ready
-from multi.model.proof import SUGGESTION
 from multi.model.schedule import FOREVER, Schedule, Stage
 from multi.settings.scalars import UNLIMITED
 from multi.settings.table import BY_FIELD, BY_FLAG, SETTINGS
@@ -62,6 +62,13 @@ GOOD = [
     ("ready", "tcp:80", Ready("tcp", "127.0.0.1:80")),
     ("ready", "tcp:db.example:5432", Ready("tcp", "db.example:5432")),
     ("ready", "tcp:[::1]:80", Ready("tcp", "[::1]:80")),
+    ("ready", "http:80/", Ready("http", "127.0.0.1:80/")),
+    ("ready", "http:80", Ready("http", "127.0.0.1:80/")),
+    ("ready", "http:db.example:80/up?deep=1", Ready("http", "db.example:80/up?deep=1")),
+    ("ready", "http://localhost/a//b", Ready("http", "localhost:80/a//b")),
+    ("ready", "http://localhost:81", Ready("http", "localhost:81/")),
+    ("ready", "http://[::1]/", Ready("http", "[::1]:80/")),
+    ("ready", "http:[::1]:80/x", Ready("http", "[::1]:80/x")),
     ("ready", "file:/run/%n.ready", Ready("file", "/run/%n.ready")),
     ("ready", "exec:curl -fs 'localhost:80'", Ready("exec", "curl -fs 'localhost:80'")),
     ("ready_timeout", "60", 60.0),
@@ -90,7 +97,6 @@ GOOD = [
     ("reload_signal", "1", 1),
 ]
 
-PROBES = "it can be tcp:[HOST:]PORT or file:PATH or exec:COMMAND"
 LIMIT_HINT = "write how many ends in how long, like 5/60s or 10/1h, or none"
 AROUND = "write sh -c '...', with exec before the last command; quote it if the program takes it"
 BAD = [
@@ -150,15 +156,15 @@ BAD = [
         ("restart_limit", text, f"--restart-limit: {text!r} is not a limit; {LIMIT_HINT}")
         for text in ("5", "0/60s", "5/0s", "/60", "5/", "-1/60", "5/60s/2", "2000/1s", "5/1w", "5/60 s", "5/-1")
     ),
-    ("alive", "notify", f"--alive: 'notify' is not a probe; {PROBES}"),
+    ("alive", "notify", f"--alive: 'notify' is not a probe; {proof.suggestion('alive')}"),
     ("alive_every", "0", "--alive-every: '0' is too short a time between two; write 0.1 at least"),
     ("alive_failures", "0", "--alive-failures: '0' is not a number of times; write a whole number from 1 to 1000"),
     ("max_memory", "0", "--max-memory: '0' is not a size; write it like 512M or 2G"),
     ("max_age", "12 h", "--max-age: '12 h' is not a time; write seconds, or a time like 90m, 12h or 7d"),
     ("after", "a/b", '--after: \'a/b\' cannot name a node or a group; write it like ["db", "web"]'),
     ("after", "a,", '--after: \'\' cannot name a node or a group; write it like ["db", "web"]'),
-    ("needs", "tcp:80 redis", f"--needs: 'redis' is not a probe; {PROBES}"),
-    ("needs", "log:ready", f"--needs: 'log:ready' is not a probe; {PROBES}"),
+    ("needs", "tcp:80 redis", f"--needs: 'redis' is not a probe; {proof.suggestion('needs')}"),
+    ("needs", "log:ready", f"--needs: 'log:ready' is not a probe; {proof.suggestion('needs')}"),
     ("hooks", "true", "--hooks: 'true' is not EVENT=COMMAND; write it like gave_up='notify-oncall workers'"),
     ("hooks", "gave-up=true", "--hooks: 'gave-up' is no event with a hook; did you mean 'gave_up'?"),
     ("hooks", "failed=", "--hooks: a hook names no program; leave it out for none"),
@@ -167,7 +173,7 @@ BAD = [
     (
         "ready",
         "yes",
-        f"--ready: 'yes' is not a proof of readiness; {SUGGESTION}",
+        f"--ready: 'yes' is not a proof of readiness; {proof.suggestion()}",
     ),
     ("ready", "alive:x", "--ready: 'alive:x' says too much; write just alive"),
     (
@@ -181,6 +187,11 @@ BAD = [
     ("ready", "log:", "--ready: log: needs a regular expression; write it like 'log:ready to serve'"),
     ("ready", "tcp:0", "--ready: 'tcp:0' names no port; write it like tcp:8000 or tcp:10.0.0.1:8000"),
     ("ready", "tcp:host:", "--ready: 'tcp:host:' names no port; write it like tcp:8000 or tcp:10.0.0.1:8000"),
+    ("ready", "tcp:80/x", "--ready: 'tcp:80/x' names no port; write it like tcp:8000 or tcp:10.0.0.1:8000"),
+    ("ready", "http:/x", "--ready: 'http:' names no port; write it like http:8000 or http:10.0.0.1:8000"),
+    ("ready", "http:///x", "--ready: 'http::80' names no port; write it like http:8000 or http:10.0.0.1:8000"),
+    ("ready", "http:web/x", "--ready: 'http:web' names no port; write it like http:8000 or http:10.0.0.1:8000"),
+    ("ready", "https://localhost/", f"--ready: 'https://localhost/' is not a proof of readiness; {proof.suggestion()}"),
     ("ready", "tcp::80", "--ready: 'tcp::80' names no port; write it like tcp:8000 or tcp:10.0.0.1:8000"),
     ("ready", "tcp:::1:80", "--ready: 'tcp:::1:80' names no host; write an IPv6 address like tcp:[::1]:8000"),
     ("ready", "file:", "--ready: file: needs a path; write it like file:/run/%n.ready"),
@@ -249,7 +260,7 @@ TOML_BAD = [
     ("restart_limit", 5, f"m.toml:1: x: is an integer, not a limit; {LIMIT_HINT}"),
     ("alive_failures", 1.0, "m.toml:1: x: '1.0' is not a number of times; write a whole number from 1 to 1000"),
     ("needs", 80, 'm.toml:1: x: is an integer, not an array of probes; write it like ["tcp:redis:6379"]'),
-    ("needs", [80], f"m.toml:1: x: is an integer, not a probe; {PROBES}"),
+    ("needs", [80], f"m.toml:1: x: is an integer, not a probe; {proof.suggestion('needs')}"),
     (
         "hooks",
         ["a"],
@@ -270,7 +281,7 @@ TOML_BAD = [
     (
         "ready",
         80,
-        f"m.toml:1: x: is an integer, not a proof of readiness; {SUGGESTION}",
+        f"m.toml:1: x: is an integer, not a proof of readiness; {proof.suggestion()}",
     ),
 ]
 
@@ -435,7 +446,19 @@ def test_words_survive_quoting(words: list[str]) -> None:
     assert from_toml(SETTINGS["append"], words, "m.toml:1: x") == tuple(words)
 
 
-@given(st.text(alphabet="logtcpfile:exec alivenotify0123456789[].*+?()", max_size=30))
+@pytest.mark.parametrize("text", ["notify", "alive", "log:x", "redis"])
+@pytest.mark.parametrize("purpose", ["alive", "needs"])
+def test_a_probe_has_to_serve_its_purpose(purpose: str, text: str) -> None:
+    """What only a start can prove is no proof later, nor of another; one text says so for all."""
+    with pytest.raises(UsageError) as caught:
+        proof.parse(text, purpose)
+    assert caught.value.why == f"{text!r} is not a probe"
+    assert caught.value.hint == proof.suggestion(purpose)
+    for good in ("tcp:1", "http:1/", "exec:true", "file:/x"):
+        assert proof.parse(good, purpose) == proof.parse(good)
+
+
+@given(st.text(alphabet="loghttpfile:/exec alivenotify0123456789[].*+?()", max_size=30))
 def test_a_readiness_reads_back_from_its_own_notation(text: str) -> None:
     """What `Ready` prints is what `ready` reads."""
     try:

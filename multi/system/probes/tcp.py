@@ -29,7 +29,7 @@ class Probe(probes.Probe):
     def begin(self) -> None:
         self._sockets, self._refusals = [], []
         try:
-            host, port = address(self.what)
+            host, port = address(self.what.partition("/")[0])
             encoded = host.encode() if host.isascii() else host.encode("idna")
             look_up = partial(socket.getaddrinfo, encoded, port, type=socket.SOCK_STREAM)
             try:
@@ -57,7 +57,7 @@ class Probe(probes.Probe):
             try:
                 one = socket.socket(family, kind, protocol)
             except OSError as error:  # the kernel has no such addresses, or no descriptor is left
-                self._refusals.append(_reason(error))
+                self._refusals.append(reason(error))
                 continue
             one.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
             code = one.connect_ex(where)
@@ -76,20 +76,26 @@ class Probe(probes.Probe):
             try:
                 # Where nobody listens on a port that the kernel gives to clients, a client can meet itself.
                 if one.getsockname() != (at := one.getpeername()):
-                    self.say("", at[:2])
+                    self._accepted(one, at[:2])
                     return
                 code = errno.ECONNREFUSED
             except OSError as error:  # it was accepted, and thrown out at once
                 code = error.errno or errno.ENOTCONN
+        self._failed(one, os.strerror(code))
+
+    def _accepted(self, one: socket.socket, at: tuple[str, int]) -> None:  # noqa: ARG002 -- there is more to ask of it
+        self.say("", at)
+
+    def _failed(self, one: socket.socket, why: str) -> None:
         self._close(one)
         self._sockets.remove(one)
-        self._refusals.append(os.strerror(code))
+        self._refusals.append(why)
         if not self._sockets:
             self._refused()
 
     def _refused(self, error: Exception | None = None) -> None:
         """No address is left to try, or none was found."""
-        reasons = [*self._refusals, *([] if error is None else [_reason(error)])]
+        reasons = [*self._refusals, *([] if error is None else [reason(error)])]
         self.say(f"{self.what}: {', '.join(dict.fromkeys(reasons))}", None)
 
     def end(self) -> None:
@@ -103,5 +109,6 @@ class Probe(probes.Probe):
         one.close()
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What the system calls it."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
