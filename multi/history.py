@@ -13,6 +13,7 @@ from multi.model.caller import Caller
 from multi.model.event import (
     Adopted,
     Cleared,
+    CutOff,
     Event,
     Failed,
     Forgotten,
@@ -124,7 +125,7 @@ def _reasons(past: Past) -> tuple[object, ...]:
     return past.what, past.pid, past.why, past.status, who
 
 
-def _past(event: Event, at: float) -> Past | None:  # noqa: PLR0911 -- one return a case is the table
+def _past(event: Event, at: float) -> Past | None:  # noqa: C901, PLR0911 -- one return a case is the table
     """The event as history keeps it; None for what changed nothing."""
     match event:
         case Spawned(_, pid):
@@ -134,6 +135,12 @@ def _past(event: Event, at: float) -> Past | None:  # noqa: PLR0911 -- one retur
         case Signalled(_, pid, signum, after, others):
             more = f"and {plural(others, 'other process')} of its tree" if others else ""
             return Past(at=at, what="signalled", pid=pid, after=after, signal=signal_name(signum), why=more)
+        case CutOff(_, pid, signum, count, tasks):
+            from multi.model.work import cut_text
+
+            return Past(
+                at=at, what="cutoff", pid=pid, signal=signal_name(signum), why=_short(cut_text(signum, count, tasks))
+            )
         case Gone(_, pid, after):
             return Past(at=at, what="gone", pid=pid, after=after)
         case Survived(_, pid, after, pids):

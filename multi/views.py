@@ -10,10 +10,11 @@ from multi.model.state import State, Unsure
 from multi.value import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from multi.machine import Machine
     from multi.model.process import ProcessTable
+    from multi.model.work import Work
     from multi.observe import Observation
 
 _LAST_LINES = 3
@@ -27,7 +28,8 @@ class View:
     `uptime` is seconds, `cpu_percent` of one core over the life of the tree, `memory` the tree's resident bytes,
     `children` how many processes the tree has beside the main one, `restarts` how often it was started again
     without anybody asking for it. `status_text` is what the node last said of itself, `last_lines` are what one that is
-    dead printed last. `found` says where a node was found that nobody asked about, and what to add to ask for it.
+    dead printed last. Of one that stops, `work` is what it has in hand, and `next_signum` comes in `next_in` seconds.
+    `found` says where a node was found that nobody asked about, and what to add to ask for it.
     """
 
     node: Node
@@ -40,6 +42,9 @@ class View:
     status_text: str = ""
     found: str = ""
     last_lines: tuple[str, ...] = ()
+    work: Work | None = None
+    next_signum: int | None = None
+    next_in: float | None = None
 
 
 def look(nodes: Sequence[Node], processes: ProcessTable, machine: Machine) -> tuple[View, ...]:
@@ -103,6 +108,8 @@ def _view(node: Node, observation: Observation, processes: ProcessTable, machine
     others = [info for info in observe.tree(proc, token, processes, machine.me()) if not observe.is_probe(info)]
     cpu = main.cpu + sum(info.cpu for info in others)
     age = main.age
+    own = record is not None and record.proc == proc  # else an earlier one's words
+    work, next_signum, next_in = _stopping(record.extra, machine.wall()) if own and record is not None else _NOTHING
     return View(
         node=node,
         state=observation.state,
@@ -111,5 +118,28 @@ def _view(node: Node, observation: Observation, processes: ProcessTable, machine
         memory=main.rss + sum(info.rss for info in others),
         children=len(others),
         restarts=restarts,
-        status_text=said if record is not None and record.proc == proc else "",  # else an earlier one's words
+        status_text=said if own else "",
+        work=work,
+        next_signum=next_signum,
+        next_in=next_in,
+    )
+
+
+_NOTHING: tuple[None, None, None] = None, None, None
+
+
+def _stopping(extra: Mapping[str, str], wall: float) -> tuple[Work | None, int | None, float | None]:
+    """What `multi.act.journal` has put on record of a node that stops: its tasks, the next signal, and in how long."""
+    if not {"tasks", "next"} & extra.keys():
+        return _NOTHING
+    from multi.model.work import decode_work
+    from multi.text import seconds_in
+
+    work, at = decode_work(extra.get("tasks", "")), seconds_in(extra.get("tasks_at", ""))
+    signum, _, due = extra.get("next", "").partition(" ")
+    left = seconds_in(due)
+    return (
+        None if work is None or at is None else work.aged(wall - at),
+        int(signum) if left is not None and signum.isascii() and signum.isdigit() else None,
+        None if left is None else max(0.0, left - wall),
     )

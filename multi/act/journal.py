@@ -12,12 +12,13 @@ from multi.model import record as records
 from multi.model.event import Adopted, Skipped
 from multi.model.node import Known
 from multi.model.record import Record
+from multi.model.schedule import FOREVER
 from multi.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
 
-    from multi.act.waits import Answer, Walk
+    from multi.act.waits import Answer, Wait, Walk
     from multi.machine import Machine
     from multi.model.node import Node
     from multi.model.process import Proc, ProcessTable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     Writing = Generator[WriteWait, Answer, None]
 
 # What lies beside the pidfile and goes with the record. The lock is not among it, and a log lies elsewhere.
-_FORGOTTEN = (".notify", ".heartbeat", ".socket", ".history")
+_FORGOTTEN = (".notify", ".heartbeat", ".sock", ".history")
 _NOTE_EVERY = 1.0  # seconds between two statuses of a stopping node that are put on record
 
 
@@ -97,16 +98,27 @@ class Journal:
         """The start of this record has succeeded."""
         yield from self.save(replace(record, phase=records.UP, extra=_status(note)))
 
-    def note_status(self, proc: Proc, text: str) -> Writing:
-        """Put on record what a stopping node says of itself, so that `status` shows it."""
+    def note(self, proc: Proc, wait: Wait) -> Writing:
+        """Put on record what a stopping node says of itself and what comes next, so that `status` shows it."""
         now, record = self._machine.now(), self.record
         if record is None or record.proc != proc or now < self._noted + _NOTE_EVERY:
             return
         self._noted = now
         try:
-            yield from self.save(replace(record, extra=_status(text)))
+            yield from self.save(replace(record, extra={**_status(wait.note), **self._work(wait, now)}))
         except MachineError:
             return  # the status is an extra; the stop goes on
+
+    def _work(self, wait: Wait, now: float) -> Mapping[str, str]:
+        """What a stopping node has in hand, and which signal comes next: texts for the record, by the wall clock."""
+        found = {}
+        if wait.work is not None:
+            from multi.model.work import encode_work
+
+            found = {"tasks": encode_work(wait.work.aged(now - wait.work_at)), "tasks_at": repr(self._machine.wall())}
+        if wait.next_signum is not None and wait.next_at is not None and wait.next_at != FOREVER:
+            found["next"] = f"{wait.next_signum} {self._machine.wall() + wait.next_at - now!r}"
+        return found
 
     def note_unready(self, said: str) -> Writing:
         """The node runs on: put on record what it said last."""

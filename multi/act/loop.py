@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 from multi.act.waits import TableWait, Wait, WriteWait
 from multi.machine import Interruption
-from multi.model.event import Halted, Interrupted, Readied, Skipped, Waiting
-from multi.model.schedule import FOREVER
+from multi.model.event import Halted, Interrupted, Readied, Skipped
 from multi.value import dataclass
 
 if TYPE_CHECKING:
@@ -260,5 +259,4 @@ class _Loop:
         for active in self._active.values():
             want = active.want
             if isinstance(want, Wait):
-                left = None if want.next_at is None or want.next_at == FOREVER else max(0.0, want.next_at - now)
-                yield Waiting(active.name, want.pid, want.what, now - want.since, want.next_signum, left, want.note)
+                yield want.progress(active.name, now)

@@ -11,7 +11,7 @@ from multi.act.waits import Wait, process_table
 from multi.errors import EXIT_PERMISSION
 from multi.machine import Ended, MachineError, Notified
 from multi.model import record as records
-from multi.model.event import Failed, Gone, Refused, Signalled, Survived
+from multi.model.event import CutOff, Failed, Gone, Refused, Signalled, Survived
 from multi.model.schedule import FOREVER, Schedule, Stage, signal_name
 from multi.value import dataclass, field, replace
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from multi.act.waits import Answer, Walk, Want
     from multi.machine import Machine
     from multi.model.process import Proc, ProcessTable
+    from multi.model.work import Work
     from multi.observe import Leftover
 
 _KILL, _STOP, _CONT = int(signal.SIGKILL), int(signal.SIGSTOP), int(signal.SIGCONT)
@@ -36,6 +37,7 @@ class Stop:
     """One stop of the tree of `main`, the main process; with `probes` of the tree of the node's probes alone.
 
     `known` are all that were ever seen in it. It is `settled` when none can have been missing from the last look.
+    `work` is what the node said at `work_at` that it has in hand.
     """
 
     main: Proc
@@ -45,6 +47,8 @@ class Stop:
     known: set[Proc] = field(default_factory=set)
     probes: bool = False
     settled: bool = True
+    work: Work | None = None
+    work_at: float = 0.0
 
     def by(self, schedule: Schedule, *, first_sent: bool, whole: bool = False) -> Walk:
         """Walk the schedule until the tree is gone. `whole` sends every signal to the whole tree."""
@@ -55,6 +59,7 @@ class Stop:
         yield from self._look()
         began = machine.now()
         for number, moment in enumerate(schedule.timeline):
+            sent_at = machine.now()
             if number > 0 or not first_sent:
                 suspended: tuple[Proc, ...] = ()
                 if moment.signum == _KILL and (whole or node.kill_mode == "mixed"):
@@ -66,7 +71,10 @@ class Stop:
                     case "sent":
                         self.journal.signalled()
                         yield Signalled(node.name, proc.pid, moment.signum, machine.now() - began, hit)
-            if (yield from ended(proc, _wait(proc, schedule, number, began), self.journal)):
+            if (yield from self._ended(_wait(proc, schedule, number, began))):
+                yield from self._cut_off(
+                    moment.signum, sent_at, graceful=number == 0 and moment.signum == node.stop.first
+                )
                 break
         else:
             killed = schedule.stages[-1].signum == _KILL
@@ -80,6 +88,38 @@ class Stop:
                 return False
         yield Gone(node.name, proc.pid, machine.now() - began)
         return True
+
+    def _ended(self, wait: Wait) -> Walk:
+        """Wait for the end of the main process, and hear what it says; False when the end did not come in time."""
+        name, machine = self.journal.node.name, self.machine
+        while True:
+            wait = replace(wait, work=self.work, work_at=self.work_at)
+            happening = yield wait
+            if happening is None:
+                return False
+            if isinstance(happening, Ended) and happening.proc == self.main:
+                return True
+            if not isinstance(happening, Notified):
+                continue
+            said, note = happening.fields.get(records.NOTIFY_TASKS), happening.fields.get("STATUS", wait.note)
+            work = None
+            if said is not None:
+                from multi.model.work import decode_work
+
+                work = decode_work(said)
+            if work is not None:
+                self.work, self.work_at = work, machine.now()
+                wait = replace(wait, work=work, work_at=self.work_at)
+                yield wait.progress(name, self.work_at)
+            if work is not None or note != wait.note:
+                wait = replace(wait, note=note)
+                yield from self.journal.note(self.main, wait)
+
+    def _cut_off(self, signum: int, sent_at: float, *, graceful: bool) -> Generator[Want, Answer, None]:
+        """Say which tasks were under way when the last signal ended the main process; a graceful one cuts off none."""
+        if not graceful and self.work is not None and self.work.count:
+            work = self.work.aged(sent_at - self.work_at)
+            yield CutOff(self.journal.node.name, self.main.pid, signum, work.count, work.active)
 
     def sweep(self, began: float, grace: float = KILL_GRACE) -> Generator[Want, Answer, tuple[int, ...]]:
         """The main process is gone: KILL what is left of its tree until none is left. Returns the pids of survivors.
@@ -184,7 +224,7 @@ def _wait(proc: Proc, schedule: Schedule, number: int, began: float) -> Wait:
     return Wait(None if until == FOREVER else until, "end", proc.pid, began, signum, until)
 
 
-def ended(proc: Proc, wait: Wait, journal: Journal) -> Walk:
+def ended(proc: Proc, wait: Wait) -> Walk:
     """Wait for the end of the process; False when it did not come in time."""
     while True:
         happening = yield wait
@@ -192,9 +232,6 @@ def ended(proc: Proc, wait: Wait, journal: Journal) -> Walk:
             return False
         if isinstance(happening, Ended) and happening.proc == proc:
             return True
-        if isinstance(happening, Notified) and happening.fields.get("STATUS", wait.note) != wait.note:
-            wait = replace(wait, note=happening.fields["STATUS"])
-            yield from journal.note_status(proc, wait.note)
 
 
 def end_left(left: Leftover, journal: Journal, machine: Machine, *, probes: bool = False) -> Walk:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from multi.model.event import Waiting
 from multi.model.process import ProcessTable
+from multi.model.schedule import FOREVER
 from multi.value import dataclass
 
 if TYPE_CHECKING:
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
     from multi.machine import FileWrite, Happening
     from multi.model.event import Event
+    from multi.model.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,8 @@ class Wait:
     """Go on at the next happening of this node, or when the machine's `now` reaches `until` (None: no end).
 
     The other fields are for progress: `what` is waited for (``ready``, ``end``, ``lock``), `since` when, `next_signum`
-    at `next_at`; `note` is what the node last said of itself, or what its last probe met with.
+    at `next_at`; `note` is what the node last said of itself, or what its last probe met with, `work` what it said at
+    `work_at` that it has in hand.
     """
 
     until: float | None
@@ -29,6 +33,14 @@ class Wait:
     next_signum: int | None = None
     next_at: float | None = None
     note: str = ""
+    work: Work | None = None
+    work_at: float = 0.0
+
+    def progress(self, node: str, now: float) -> Waiting:
+        """The same for people."""
+        left = None if self.next_at is None or self.next_at == FOREVER else max(0.0, self.next_at - now)
+        work = None if self.work is None else self.work.aged(now - self.work_at)
+        return Waiting(node, self.pid, self.what, now - self.since, self.next_signum, left, self.note, work)
 
 
 @dataclass(frozen=True, slots=True)

@@ -275,7 +275,7 @@ class _Walker:
         machine.watch(self._key, proc)
         began = machine.now()
         wait = Wait(None if timeout is None else began + timeout, "end", proc.pid, began)
-        if (yield from ended(proc, wait, self._journal)):
+        if (yield from ended(proc, wait)):
             yield Gone(self._key, proc.pid, machine.now() - began)
             return True
         yield Failed(self._key, proc.pid, f"still running after {timeout:g}s")

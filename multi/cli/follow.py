@@ -10,6 +10,7 @@ from multi.cli.order import JSON, QUIET, VERBOSE, Order
 from multi.model.event import Skipped, Waiting
 
 if TYPE_CHECKING:
+    from multi.cli.screen import Screen
     from multi.model.event import Event
 
 
@@ -39,15 +40,22 @@ def follow(order: Order, events: Iterator[Event]) -> int:
             screen.complain(*lines)
         elif not order.has(QUIET):
             screen.say(*report.event_lines(event, style, verbose=verbose))
-        if isinstance(event, Waiting) and screen.wants_redraw():
-            # A full line would wrap on some terminals.
-            screen.redraw(style.paint("cyan", progress.line(max(1, screen.width - 1))))
-        elif isinstance(event, Waiting) and not screen.redraws and progress.due:
-            screen.say(progress.line())
-            progress = progress.told()
+        if isinstance(event, Waiting) and not order.has(QUIET):
+            progress = _show(progress, screen, style)
     screen.wipe()
     _sum_up(order, told)
     return report.worst_code(codes)
+
+
+def _show(progress: report.Progress, screen: Screen, style: report.Style) -> report.Progress:
+    """The redrawn line, or a line now and then in a log."""
+    if screen.wants_redraw():
+        # A full line would wrap on some terminals.
+        screen.redraw(style.paint("cyan", progress.line(max(1, screen.width - 1))))
+    elif not screen.redraws and progress.due:
+        screen.say(progress.line())
+        return progress.told()
+    return progress
 
 
 def _sum_up(order: Order, told: Sequence[Event]) -> None:

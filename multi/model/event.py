@@ -5,9 +5,12 @@ Every event names its node and, where there is one, the pid of its main process.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from multi.value import dataclass
+
+if TYPE_CHECKING:
+    from multi.model.work import ActiveTask, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,20 @@ class Signalled:
     signum: int
     after: float
     others: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CutOff:
+    """`signum`, a later signal than the first of the schedule, cut off `count` tasks, of which `tasks` are known.
+
+    One with `acks_late` is redelivered by its broker, another one is lost.
+    """
+
+    node: str
+    pid: int
+    signum: int
+    count: int
+    tasks: tuple[ActiveTask, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +155,7 @@ class Waiting:
     """Progress, not a fact: who is waited for. On a terminal this becomes the redrawn line.
 
     `since` is seconds waited so far; `next_signum` is due in `next_in` seconds, None when the wait ends there or has no
-    end. `note` is what the node says of itself meanwhile.
+    end. `note` is what the node says of itself meanwhile, `work` what it has in hand.
     """
 
     node: str
@@ -148,6 +165,7 @@ class Waiting:
     next_signum: int | None = None
     next_in: float | None = None
     note: str = ""
+    work: Work | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +192,7 @@ Event: TypeAlias = (
     Spawned
     | Readied
     | Signalled
+    | CutOff
     | Gone
     | Survived
     | Cleared

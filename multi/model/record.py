@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Beside STATUS (sd_notify(3)): what the process waits for that is no fault of its own, as "broker".
 NOTIFY_WAITS = "X_MULTI_WAITS"
+NOTIFY_TASKS = "X_MULTI_TASKS"  # what it has in hand, see `multi.model.work`
 NOTIFY_LIMIT = 1 << 14  # bytes: a few lines
 PIDFILE_LIMIT = 64  # bytes: a pid has at most ten digits
 RECORD_LIMIT = 1 << 20  # bytes: far above what argv and settings of one node take

@@ -10,17 +10,19 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from multi.model.record import MOST_DIGITS, said
-from multi.text import seconds_in
+from multi.model.schedule import signal_name
+from multi.text import duration, plural, printable, seconds_in, seconds_text
 from multi.value import dataclass, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-TASKS = "X_MULTI_TASKS"  # beside STATUS, sd_notify(3)
 WORK_LIMIT = 1 << 14  # bytes: ten tasks with long names
 _MOST_TASKS, _MOST_LETTERS, _MOST_ID = 10, 200, 8
 _LAST_NUMBER = 10**9
 _LAST_SECOND = 1e9  # thirty years
+_SHORT_ID = 4  # letters, where that tells the tasks of a node apart
+_MINUTES = 600  # seconds; below, a person wants them
 _AHEAD = 1.0  # seconds that a beat may lie in the future: it is written while it is read
 
 
@@ -110,6 +112,39 @@ def _seconds(value: object) -> float | None:
         return None
     assert isinstance(value, (int, float))  # noqa: S101 -- for the type checker
     return float(value) if 0 <= value <= _LAST_SECOND and isfinite(value) else None
+
+
+def task_text(task: ActiveTask, letters: int = _SHORT_ID) -> str:
+    """``orders.export 3f2a 41s (limit 300s)``."""
+    limit = "" if task.limit is None else f" (limit {seconds_text(task.limit)}s)"
+    return f"{printable(task.name)} {printable(task.id[:letters])} {_so_far(task.seconds)}{limit}"
+
+
+def len_id(tasks: Sequence[ActiveTask]) -> int:
+    """How many letters of their ids tell the tasks apart."""
+    longest = max((len(task.id) for task in tasks), default=_SHORT_ID)
+    lengths = range(_SHORT_ID, longest)
+    return next((length for length in lengths if len({task.id[:length] for task in tasks}) == len(tasks)), longest)
+
+
+def _so_far(seconds: float) -> str:
+    return f"{int(seconds)}s" if seconds < _MINUTES else duration(seconds)
+
+
+def fate(task: ActiveTask) -> str:
+    """What becomes of a task that was cut off."""
+    return "redelivered" if task.acks_late else "lost"
+
+
+def cut_text(signum: int, count: int, tasks: Sequence[ActiveTask]) -> str:
+    """``QUIT cut off 2 tasks: orders.export 3f2a 90s (lost), mail.send 9c01 51s (redelivered)``."""
+    letters = len_id(tasks)
+    named = [
+        f"{printable(task.name)} {printable(task.id[:letters])} {_so_far(task.seconds)} ({fate(task)})"
+        for task in tasks
+    ]
+    more = f" and {count - len(named)} more" if count > len(named) else ""
+    return f"{signal_name(signum)} cut off {plural(count, 'task')}: {', '.join(named)}{more}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,10 @@ from multi.model.event import (
 from multi.model.node import Known
 from multi.model.schedule import Schedule, signal_name
 from multi.model.step import Clear, Route, Signal, Spawn, Step, Stop
+from multi.model.work import Work, fate
 from multi.report.lines import settings_of, shown_changes
 from multi.report.status import event_code, reason, shown_pid, state_word
+from multi.report.work import task_json, work_json
 
 _HIDDEN = frozenset({(Survived, "killed"), (Signal, "stop"), (Stop, "again"), (Clear, "keep")})
 
@@ -53,14 +55,29 @@ def _object(value: object) -> object:
 
 
 def event_json(event: Event) -> dict[str, object] | None:
-    """`event` as the object that ``--json`` prints; None for `Waiting`, which is progress and no fact.
+    """`event` as the object that ``--json`` prints; None for a `Waiting` that tells no tasks, as progress and no fact.
 
     Every object has ``event``, ``node`` and ``pid`` (null where there is none), then the event's own fields.
     """
     if isinstance(event, Waiting):
-        return None
+        return None if event.work is None else _waiting_json(event, event.work)
     name = "ready" if isinstance(event, Readied) else type(event).__name__.lower()
     return {"event": name, "node": None, "pid": None, **_fields(event)}
+
+
+def _waiting_json(event: Waiting, work: Work) -> dict[str, object]:
+    """What a stop waits for: the tasks that the node has in hand, and which signal comes next, in so many seconds."""
+    signum, left = event.next_signum, event.next_in
+    return {
+        "event": "waiting",
+        "node": event.node,
+        "pid": event.pid,
+        "for": event.what,
+        "after": _number(round(event.since, 3)),
+        "next_signal": None if signum is None else signal_name(signum),
+        "next_in": None if left is None else round(left, 3),
+        "tasks": work_json(work),
+    }
 
 
 def summary_json(events: Iterable[Event]) -> dict[str, object]:
@@ -102,6 +119,8 @@ def _fields(value: Event | Step) -> dict[str, object]:
         match name, one:
             case _ if (type(value), name) in _HIDDEN:
                 pass
+            case "tasks", tuple():
+                found["tasks"] = [{**task_json(task), "fate": fate(task)} for task in one]
             case "signum", int():
                 found["signal"] = signal_name(one)
             case "argv", _:
@@ -139,6 +158,9 @@ def view_json(view: View) -> dict[str, object]:
         "children": view.children,
         "restarts": view.restarts,
         "status_text": view.status_text or None,
+        "tasks": None if view.work is None else work_json(view.work),
+        "next_signal": None if view.next_signum is None else signal_name(view.next_signum),
+        "next_in": None if view.next_in is None else round(view.next_in, 3),
         "log_tail": list(view.last_lines) or None,
         "pidfile": node.pidfile,
         "logfile": node.logfile or None,

@@ -11,6 +11,7 @@ from multi.logs import LogLine
 from multi.model.event import (
     Adopted,
     Cleared,
+    CutOff,
     Event,
     Failed,
     Forgotten,
@@ -114,6 +115,10 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
             if others:
                 text += f" and {plural(others, 'other process')} of its tree"
             return (_line(node, text + (f" after {duration(after)}" if after >= 1 else ""), style),)
+        case CutOff(node, _, signum, count, tasks):
+            from multi.model.work import cut_text
+
+            return (_line(node, cut_text(signum, count, tasks), style, "red"),)
         case Gone(node, pid, after):
             return (_line(node, f"stopped, pid {pid} gone after {duration(after)}", style, "green"),)
         case Survived(node, _, after, pids, killed):
@@ -318,12 +323,16 @@ class Progress:
     def line(self, width: int = 0) -> str:
         """``waiting for 3 nodes to end: w1 w2 w3 | 12s | next: QUIT in 78s``; empty without waits.
 
-        The status text of the node with the longest wait comes last. `width` is the limit in columns, 0 for none; the
-        status text is cut first, then names are left out.
+        What the nodes have in hand comes last, or else the status text of the node with the longest wait: of a node
+        that is waited for alone, ``w1: 2 tasks: orders.export 3f2a 41s, mail.send 9c01 2s; QUIT in 49s`` is all.
+        `width` is the limit in columns, 0 for none; that text is cut first, then names are left out.
         """
         waits = self.waits.values()
         if not waits:
             return ""
+        busy = _work_texts(waits)
+        if len(busy) == len(waits) == 1:
+            return _cut(busy[0], width)
         text = _progress_text(waits, len(waits))
         if 0 < width < len(text):
             from bisect import bisect
@@ -331,12 +340,32 @@ class Progress:
             fitting = bisect(range(1, len(waits)), width, key=lambda names: len(_progress_text(waits, names)))
             text = _progress_text(waits, fitting)[:width]
         said = [wait for wait in waits if wait.note]
-        if said:
+        if said and not busy:
             longest = max(said, key=lambda wait: wait.since)
-            text += f" | {printable(longest.node.partition('@')[0])}: {printable(longest.note)}"
-            if 0 < width < len(text):
-                text = text[: width - 1] + "…"
-        return text
+            busy = [f"{printable(longest.node.partition('@')[0])}: {printable(longest.note)}"]
+        return _cut(" | ".join((text, *busy)), width)
+
+
+def _cut(text: str, width: int) -> str:
+    return text[: width - 1] + "…" if 0 < width < len(text) else text
+
+
+def _work_texts(waits: Iterable[Waiting]) -> list[str]:
+    """What each node has in hand, those with the longest task first; a text a node."""
+    working = [(wait, wait.work) for wait in waits if wait.work is not None]
+    working.sort(key=lambda each: -max((task.seconds for task in each[1].active), default=0.0))
+    if not working:
+        return []
+    from multi.report.work import work_text
+
+    nexts = [
+        (wait, work, None if wait.next_in is None or not isfinite(wait.next_in) else wait.next_in)
+        for wait, work in working
+    ]
+    return [
+        f"{printable(wait.node.partition('@')[0])}: {work_text(work, wait.next_signum, left)}"
+        for wait, work, left in nexts
+    ]
 
 
 def _progress_text(waits: Iterable[Waiting], names: int) -> str:

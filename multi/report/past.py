@@ -13,7 +13,7 @@ from multi.report.lines import PLAIN, Style
 from multi.report.status import reason, shown_pid, state_word
 from multi.text import duration, printable
 
-_COLOUR = {"ready": "green", "failed": "red", "survived": "red", "refused": "red", "cleared": "yellow"}
+_COLOUR = {"ready": "green", "failed": "red", "survived": "red", "cutoff": "red", "refused": "red", "cleared": "yellow"}
 _RUNS = {"spawned", "adopted"}  # with these a process begins
 
 
@@ -53,6 +53,8 @@ def _text(past: Past) -> str:  # noqa: PLR0911 -- one return a case is the table
             return f"ready after {after}, {pid} ({why})"
         case "signalled":
             return f"sent {printable(past.signal)} to {pid}" + (f" {why}" if why else "")
+        case "cutoff":
+            return why
         case "gone":
             return f"stopped, {pid} gone after {after}"
         case "cleared":
@@ -134,11 +136,12 @@ class _Story:
                 return f"was started by {self._who(one)} at {self._when(one)} as pid {one.pid}{ready}"
             case "adopted":
                 return f"was adopted as pid {one.pid} by {self._who(one)} at {self._when(one)}: {why}"
-            case "signalled":
-                signals = ", then ".join(printable(each.signal) for each in same if each.signal)
+            case "signalled" | "cutoff":
+                cut = "".join(f"; {printable(each.why)}" for each in same if each.what == "cutoff")
+                signals = ", then ".join(printable(each.signal) for each in same if each.what == "signalled")
                 gone = f", and was gone after {duration(last.after or 0.0)}" if last.what == "gone" else ""
                 gone = f", but {why} after {duration(last.after or 0.0)}" if last.what == "survived" else gone
-                return f"was sent {signals} by {self._who(one)} at {self._when(one)}{gone}"
+                return f"was sent {signals} by {self._who(one)} at {self._when(one)}{gone}{cut}"
             case "cleared":
                 return f"was found dead by {self._who(one)} at {self._when(one)}: {why}"
             case "failed":
@@ -167,5 +170,5 @@ def _belongs(first: Past, one: Past) -> bool:
     if first.by != one.by or first.pid != one.pid:
         return False
     return (first.what, one.what) == ("spawned", "ready") or (
-        first.what == "signalled" and one.what in {"signalled", "gone", "survived"}
+        first.what == "signalled" and one.what in {"signalled", "cutoff", "gone", "survived"}
     )

@@ -119,6 +119,10 @@ def _row(view: View, indent: str) -> tuple[str, ...]:
 def _note(view: View) -> str:
     """Why the node is in its state, and what it says of itself; a dead node said it last."""
     why, said = reason(view.state) or "", view.status_text
+    if view.work is not None:
+        from multi.report.work import work_text
+
+        said = work_text(view.work, view.next_signum, view.next_in)
     if isinstance(view.state, Dead) and said:
         said = "" if _LAST_WORDS in why else f"{_LAST_WORDS} {said}"
     printed = f"last line of its log: {view.last_lines[-1]}" if view.last_lines else ""

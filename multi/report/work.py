@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multi.model.schedule import signal_name
-from multi.text import duration, plural, printable, seconds_text
+from multi.model.work import len_id, task_text
+from multi.text import duration, plural, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from multi.model.work import ActiveTask, Pulse, Work
 
-_SHORT_ID = 4  # letters, where that tells the tasks of a node apart
 _SHOWN = 3  # tasks on a line; --json has all that are known
-_MINUTES = 600  # seconds; below, a person wants them
 
 
 def work_text(work: Work, signum: int | None = None, left: float | None = None, *, most: int = _SHOWN) -> str:
@@ -30,42 +27,9 @@ def work_text(work: Work, signum: int | None = None, left: float | None = None, 
         text += f": {', '.join(tasks)}" + (f" and {more} more" if more > 0 else "")
     parts = [text]
     parts += [f"{number} {what}" for number, what in ((work.reserved, "reserved"), (work.eta, "ETA")) if number]
-    if signum is not None and left is not None:
-        parts.append(f"{signal_name(signum)} in {max(0, round(left))}s")
+    if left is not None:
+        parts.append(f"{'giving up' if signum is None else signal_name(signum)} in {max(0, round(left))}s")
     return "; ".join(parts)
-
-
-def task_text(task: ActiveTask, letters: int = _SHORT_ID) -> str:
-    """``orders.export 3f2a 41s (limit 300s)``."""
-    limit = "" if task.limit is None else f" (limit {seconds_text(task.limit)}s)"
-    return f"{printable(task.name)} {printable(task.id[:letters])} {_seconds(task.seconds)}{limit}"
-
-
-def len_id(tasks: Sequence[ActiveTask]) -> int:
-    """How many letters of their ids tell the tasks apart."""
-    longest = max((len(task.id) for task in tasks), default=_SHORT_ID)
-    lengths = range(_SHORT_ID, longest)
-    return next((length for length in lengths if len({task.id[:length] for task in tasks}) == len(tasks)), longest)
-
-
-def _seconds(seconds: float) -> str:
-    return f"{int(seconds)}s" if seconds < _MINUTES else duration(seconds)
-
-
-def fate(task: ActiveTask) -> str:
-    """What becomes of a task that was cut off."""
-    return "redelivered" if task.acks_late else "lost"
-
-
-def cut_text(signum: int, count: int, tasks: Sequence[ActiveTask]) -> str:
-    """``QUIT cut off 2 tasks: orders.export 3f2a 90s (lost), mail.send 9c01 51s (redelivered)``."""
-    letters = len_id(tasks)
-    named = [
-        f"{printable(task.name)} {printable(task.id[:letters])} {_seconds(task.seconds)} ({fate(task)})"
-        for task in tasks
-    ]
-    more = f" and {count - len(named)} more" if count > len(named) else ""
-    return f"{signal_name(signum)} cut off {plural(count, 'task')}: {', '.join(named)}{more}"
 
 
 def pulse_text(pulse: Pulse) -> str:
@@ -85,8 +49,14 @@ def pulse_text(pulse: Pulse) -> str:
 
 def work_json(work: Work) -> dict[str, object]:
     """The keys are those of the plug-in."""
-    active = [{name: getattr(task, name) for name in type(task).__match_args__} for task in work.active]
+    active = [task_json(task) for task in work.active]
     return {"count": work.count, "active": active, "reserved": work.reserved, "eta": work.eta}
+
+
+def task_json(task: ActiveTask) -> dict[str, object]:
+    """The same of one task."""
+    found = {name: getattr(task, name) for name in type(task).__match_args__}
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in found.items()}
 
 
 def pulse_json(pulse: Pulse) -> dict[str, object] | None:

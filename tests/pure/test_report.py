@@ -17,6 +17,7 @@ from multi.api import Selection, View
 from multi.model.event import (
     Adopted,
     Cleared,
+    CutOff,
     Event,
     Failed,
     Forgotten,
@@ -55,6 +56,7 @@ from multi.model.step import (
     Step,
     Stop,
 )
+from multi.model.work import ActiveTask
 from multi.report.failures import halted_hint
 from multi.report.json import check_json, event_json, route_json, to_json, view_json
 from multi.report.table import status_table
@@ -132,6 +134,27 @@ EVENTS: list[tuple[Event, list[str], list[str] | None, dict[str, object] | None]
         ["w1@host: sent KILL to pid 4711 and 2 other processes of its tree after 100s"],
         None,
         {"event": "signalled", "pid": 4711, "signal": "KILL", "after": 100.2, "others": 2},
+    ),
+    (
+        CutOff(N, 4711, signal.SIGQUIT, 2, (ActiveTask("orders.export", "3f2a77aa", 90.0, 300.0),)),
+        ["w1@host: QUIT cut off 2 tasks: orders.export 3f2a 90s (lost) and 1 more"],
+        None,
+        {
+            "event": "cutoff",
+            "pid": 4711,
+            "signal": "QUIT",
+            "count": 2,
+            "tasks": [
+                {
+                    "name": "orders.export",
+                    "id": "3f2a77aa",
+                    "seconds": 90.0,
+                    "limit": 300.0,
+                    "acks_late": False,
+                    "fate": "lost",
+                }
+            ],
+        },
     ),
     (
         Gone(N, 4711, 3.21),
@@ -690,6 +713,9 @@ def test_status_json_keys() -> None:
         "children": None,
         "restarts": None,
         "status_text": None,
+        "tasks": None,
+        "next_signal": None,
+        "next_in": None,
         "log_tail": None,
         "pidfile": "/run/w1.pid",
         "logfile": "/log/w1.log",

@@ -16,12 +16,13 @@ from multi.model.work import (
     Heartbeat,
     Pulse,
     Work,
+    cut_text,
     decode_heartbeat,
     decode_work,
     encode_work,
     pulse,
 )
-from multi.report.work import cut_text, pulse_text, work_text
+from multi.report.work import pulse_text, work_text
 
 EXPORT = ActiveTask("orders.export", "3f2a77aa", 41.0, 300.0)
 MAIL = ActiveTask("mail.send", "9c01bb22", 2.0, acks_late=True)
