@@ -147,30 +147,34 @@ def cut_text(signum: int, count: int, tasks: Sequence[ActiveTask]) -> str:
     return f"{signal_name(signum)} cut off {plural(count, 'task')}: {', '.join(named)}{more}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """The file that a worker's own loop touches. Times are the machine's own clock, as `now` of `multi.machine`.
+    """The file in which a worker says what its loop does. Times are the machine's own clock.
 
-    `state` is ``consuming``, ``waiting`` (for its broker), ``draining`` or ``stopping``, since `since` and because of
-    `why`. `active` tasks are under way, the `oldest` of them since `oldest_at`.
+    The loop turned at `at`, the file is of `written`. `state` is ``consuming``, ``waiting`` (for its broker),
+    ``draining`` or ``stopping``, since `since` and because of `why`. `active` tasks are under way, `oldest` is the one
+    that runs longest. With `blocks` a task can keep the loop of this `pool` from turning. `stopped_by` is who asked for
+    this stop by other ways than a signal.
     """
 
     at: float
+    written: float
     state: str
     since: float
     why: str = ""
+    pool: str = ""
+    blocks: bool = False
     active: int = 0
-    oldest: str = ""
-    oldest_at: float | None = None
-    limit: float | None = None
+    oldest: ActiveTask | None = None
+    stopped_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """What a heartbeat means now: the verdict, since how many seconds and why; the last beat is `age` seconds old.
+    """What a heartbeat means now: the verdict, since how many seconds and why; the loop turned `age` seconds ago.
 
-    ``consumes``; ``waits`` for its broker, ``draining`` and ``stopping``, whose word counts however old it is;
-    ``busy``, a task blocks the loop; ``wedged``, nothing explains the silence; ``none``, there is no heartbeat.
+    ``consumes``; ``waits`` for its broker, ``draining`` and ``stopping``; ``busy``, a task blocks the loop; ``wedged``,
+    nothing explains that the loop does not turn; ``none``, there is no heartbeat.
     """
 
     word: str
@@ -185,6 +189,7 @@ class Pulse:
 
 
 NO_PULSE = Pulse("none")
+SILENCE = 30.0  # seconds without a beat that mean something, where nobody says how many
 _WORDS = {"consuming": "consumes", "waiting": "waits", "draining": "draining", "stopping": "stopping"}
 
 
@@ -194,17 +199,25 @@ def decode_heartbeat(data: bytes, token: str) -> Heartbeat | None:
     at, state = (None, "") if fields is None else (_usec(fields, "MONOTONIC_USEC"), fields.get("STATE", ""))
     if fields is None or at is None or state not in _WORDS:
         return None
-    since = _usec(fields, "SINCE_USEC")
-    active, limit = fields.get("ACTIVE", ""), fields.get("OLDEST_LIMIT", "")
+    written, since, begun = (_usec(fields, f"{name}_USEC") for name in ("WRITTEN", "SINCE", "OLDEST"))
+    active = fields.get("ACTIVE", "")
+    written = at if written is None else max(at, written)
+    oldest = None
+    if begun is not None:
+        name, ident = fields.get("OLDEST_NAME", "")[:_MOST_LETTERS], fields.get("OLDEST_ID", "")[:_MOST_ID]
+        oldest = ActiveTask(name, ident, max(0.0, written - begun), seconds_in(fields.get("OLDEST_LIMIT", "")))
+    asked = fields.get("X_MULTI_STOP") == "asked"
     return Heartbeat(
-        at,
-        state,
-        at if since is None else min(since, at),
-        fields.get("WHY", "")[:_MOST_LETTERS],
-        int(active) if active.isascii() and active.isdigit() and len(active) < len(str(_LAST_NUMBER)) else 0,
-        fields.get("OLDEST_NAME", "")[:_MOST_LETTERS],
-        _usec(fields, "OLDEST_USEC"),
-        seconds_in(limit),
+        at=at,
+        written=written,
+        state=state,
+        since=at if since is None else since,
+        why=fields.get("WHY", "")[:_MOST_LETTERS],
+        pool=fields.get("POOL", "")[:_MOST_LETTERS],
+        blocks=fields.get("BLOCKS") == "1",
+        active=int(active) if active.isascii() and active.isdigit() and len(active) < len(str(_LAST_NUMBER)) else 0,
+        oldest=oldest,
+        stopped_by=(fields.get("X_MULTI_STOP_BY", "")[:_MOST_LETTERS] or "remote control") if asked else "",
     )
 
 
@@ -213,8 +226,8 @@ def _usec(fields: Mapping[str, str], name: str) -> float | None:
     return int(text) / 1e6 if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else None
 
 
-def pulse(beat: Heartbeat | None, now: float, silence: float) -> Pulse:
-    """The verdict on a heartbeat of a worker that lives, whose beats are at most `silence` seconds apart.
+def pulse(beat: Heartbeat | None, now: float, silence: float = SILENCE) -> Pulse:
+    """The verdict on a heartbeat of a worker that lives, whose loop is to turn each `silence` seconds at least.
 
     A broker that is down makes no worker unhealthy. A loop that a task blocks is busy until that task's time limit,
     and for ever where it has none. A beat in the future, by the clock of another boot, says nothing.
@@ -225,10 +238,11 @@ def pulse(beat: Heartbeat | None, now: float, silence: float) -> Pulse:
     word = _WORDS[beat.state]
     if age <= silence or word in {"waits", "stopping"}:
         return Pulse(word, age, max(0.0, now - beat.since), beat.why)
-    if beat.active and beat.oldest_at is not None:
-        ran = max(0.0, now - beat.oldest_at)
-        limit = "" if beat.limit is None else f" (limit {beat.limit:g}s)"
-        if beat.limit is None or ran <= beat.limit:
-            return Pulse("busy", age, age, f"{beat.oldest} runs{limit}")
-        return Pulse("wedged", age, age, f"{beat.oldest} runs beyond its limit of {beat.limit:g}s")
-    return Pulse("wedged", age, age, "its loop does not turn")
+    silent = now - beat.written > silence  # it runs no Python at all: a task may hold the interpreter's lock
+    task = beat.oldest
+    if beat.active and task is not None and (beat.pool != "prefork" if silent else beat.blocks):
+        ran = task.seconds + max(0.0, now - beat.written)
+        if task.limit is None or ran <= task.limit:
+            return Pulse("busy", age, age, task_text(replace(task, seconds=ran)))
+        return Pulse("wedged", age, age, f"{task_text(replace(task, seconds=ran))} runs beyond its limit")
+    return Pulse("wedged", age, age, "the process runs no Python" if silent else "its loop does not turn")

@@ -23,6 +23,7 @@ from multi.model.work import (
     pulse,
 )
 from multi.report.work import pulse_text, work_text
+from multi.value import replace
 
 EXPORT = ActiveTask("orders.export", "3f2a77aa", 41.0, 300.0)
 MAIL = ActiveTask("mail.send", "9c01bb22", 2.0, acks_late=True)
@@ -127,7 +128,18 @@ LINES = {
     "WHY": "",
     "ACTIVE": "0",
 }
-BLOCKED = Heartbeat(100.0, "consuming", 40.0, "", 1, "orders.export", 90.0, 300.0)
+BLOCKED = Heartbeat(
+    at=100.0,
+    written=160.0,
+    state="consuming",
+    since=40.0,
+    pool="solo",
+    blocks=True,
+    active=1,
+    oldest=ActiveTask("orders.export", "3f2a77aa", 70.0, 300.0),
+)
+TASK = BLOCKED.oldest or EXPORT
+IDLE = Heartbeat(at=100.0, written=100.0, state="consuming", since=40.0)
 
 
 def beat(**said: str) -> bytes:
@@ -137,9 +149,13 @@ def beat(**said: str) -> bytes:
 
 def test_heartbeat() -> None:
     """What the worker's loop wrote."""
-    assert decode_heartbeat(beat(), "t") == Heartbeat(100.0, "consuming", 40.0)
-    task = {"ACTIVE": "1", "OLDEST_USEC": "90000000", "OLDEST_NAME": "orders.export", "OLDEST_LIMIT": "300"}
-    assert decode_heartbeat(beat(**task), "t") == BLOCKED
+    assert decode_heartbeat(beat(), "t") == IDLE
+    oldest = {"OLDEST_USEC": "90000000", "OLDEST_NAME": "orders.export", "OLDEST_ID": "3f2a77aa", "OLDEST_LIMIT": "300"}
+    pool = {"WRITTEN_USEC": "160000000", "POOL": "solo", "BLOCKS": "1", "ACTIVE": "1"}
+    assert decode_heartbeat(beat(**pool, **oldest), "t") == BLOCKED
+    asked = decode_heartbeat(beat(STATE="stopping", X_MULTI_STOP="asked", X_MULTI_STOP_BY="remote control"), "t")
+    assert asked is not None
+    assert asked.stopped_by == "remote control"
 
 
 @pytest.mark.parametrize(
@@ -171,18 +187,24 @@ def test_any_heartbeat(data: bytes) -> None:
     ("found", "now", "word", "since"),
     [
         (None, 100.0, "none", None),
-        (Heartbeat(100.0, "consuming", 40.0), 105.0, "consumes", 65.0),
-        (Heartbeat(100.0, "consuming", 40.0), 100.0 - 5, "none", None),  # a clock of another boot
-        (Heartbeat(100.0, "consuming", 40.0), 100.0 - 0.5, "consumes", 59.5),
-        (Heartbeat(100.0, "consuming", 40.0), 161.0, "wedged", 61.0),
-        (Heartbeat(100.0, "waiting", 40.0, "refused"), 9999.0, "waits", 9959.0),
-        (Heartbeat(100.0, "stopping", 40.0), 9999.0, "stopping", 9959.0),
-        (Heartbeat(100.0, "draining", 40.0), 105.0, "draining", 65.0),
-        (Heartbeat(100.0, "draining", 40.0), 161.0, "wedged", 61.0),
+        (IDLE, 105.0, "consumes", 65.0),
+        (IDLE, 100.0 - 5, "none", None),  # a clock of another boot
+        (IDLE, 100.0 - 0.5, "consumes", 59.5),
+        (IDLE, 161.0, "wedged", 61.0),
+        (replace(IDLE, state="waiting", why="refused"), 9999.0, "waits", 9959.0),
+        (replace(IDLE, state="stopping"), 9999.0, "stopping", 9959.0),
+        (replace(IDLE, state="draining"), 105.0, "draining", 65.0),
+        (replace(IDLE, state="draining"), 161.0, "wedged", 61.0),
         (BLOCKED, 161.0, "busy", 61.0),
-        (BLOCKED, 390.0, "busy", 290.0),
+        (replace(BLOCKED, written=389.0, oldest=replace(TASK, seconds=299.0)), 390.0, "busy", 290.0),
+        (replace(BLOCKED, written=389.0, oldest=replace(TASK, seconds=299.0)), 391.0, "wedged", 291.0),
+        (BLOCKED, 300.0, "busy", 200.0),  # a task holds the lock of the interpreter
         (BLOCKED, 391.0, "wedged", 291.0),
-        (Heartbeat(100.0, "consuming", 40.0, "", 1, "a", 90.0), 99999.0, "busy", 99899.0),
+        (replace(BLOCKED, oldest=replace(TASK, limit=None)), 99999.0, "busy", 99899.0),
+        (replace(BLOCKED, pool="prefork", blocks=False), 161.0, "wedged", 61.0),
+        (replace(BLOCKED, pool="prefork", blocks=False), 300.0, "wedged", 200.0),
+        (replace(BLOCKED, pool="threads", blocks=False), 161.0, "wedged", 61.0),
+        (replace(BLOCKED, pool="threads", blocks=False), 300.0, "busy", 200.0),
     ],
 )
 def test_pulse(found: Heartbeat | None, now: float, word: str, since: float | None) -> None:
@@ -197,6 +219,7 @@ def test_pulse_text() -> None:
     assert (
         pulse_text(Pulse("waits", 1.0, 40.0, "Connection refused")) == "waits for broker since 40s: Connection refused"
     )
-    assert pulse_text(pulse(BLOCKED, 161.0, 60.0)) == "busy since 61s: orders.export runs (limit 300s)"
-    assert pulse_text(pulse(BLOCKED, 391.0, 60.0)) == "wedged since 4m 51s: orders.export runs beyond its limit of 300s"
+    assert pulse_text(pulse(BLOCKED, 161.0, 60.0)) == "busy since 61s: orders.export 3f2a 71s (limit 300s)"
+    beyond = "orders.export 3f2a 301s (limit 300s) runs beyond its limit"
+    assert pulse_text(pulse(BLOCKED, 391.0, 60.0)) == f"wedged since 4m 51s: {beyond}"
     assert pulse_text(Pulse("consumes", 1.0, 40.0)) == pulse_text(NO_PULSE) == ""
