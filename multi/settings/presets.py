@@ -8,7 +8,7 @@ proves that it is ready. docs/howto/write-a-preset.md shows how to write one.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -38,9 +38,10 @@ class Preset:
     all options without a value, `valued` all with one, in every spelling; `spellings` groups those that mean the same.
     `dropped` are flags that a node must never get: they would detach it. `defaults` maps names of settings to typed
     values. `hup_ends` are words or beginnings of command lines that tell that another tool started the worker so that
-    HUP ends it. `dirname` is the directory of root's default pidfiles and logs. `ready_fallback` is taken, with
-    `ready_fallback_note` as the sentence for the user, when the worker's environment lacks what `defaults["ready"]`
-    needs.
+    HUP ends it. `with_multi` holds the command and the defaults that go over the others where the worker's Python has
+    `multi`: a command with hooks. `dirname` is the directory of root's default pidfiles and logs. `ready_fallback` is
+    taken, with `ready_fallback_note` as the sentence for the user, when the worker's environment lacks what
+    `defaults["ready"]` needs.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Preset:
     spellings: tuple[tuple[str, ...], ...] = ()
     dropped: frozenset[str] = frozenset()
     defaults: Mapping[str, object]
+    with_multi: Mapping[str, object] = MappingProxyType({})
     dump_signal: int | None = None
     hup_ends: tuple[str, ...] = ()
     dirname: str = _DIRNAME
@@ -168,8 +170,17 @@ def _read(doc: Document, name: str, parent: Preset) -> Preset:
         spellings=(*(group for group in parent.spellings if not (flags | valued) & set(group)), *groups),
         dropped=(parent.dropped - flags - valued) | words["dropped"],
         defaults=_defaults(doc, parent.defaults),
+        with_multi=_with_multi(doc, parent.with_multi),
         **said,
     )
+
+
+def _with_multi(doc: Document, lower: Mapping[str, object]) -> Mapping[str, object]:
+    """What a preset says over the one that it extends holds in a Python with `multi`, too."""
+    said = doc.table(("defaults",), doc.values.get("defaults", {}))
+    over = {} if "cmd" in doc.values else {name: lower[name] for name in lower if name not in said}
+    known = [name for name in SETTINGS if name != "preset"]
+    return MappingProxyType({**over, **_table(doc, "with_multi", known, {})})
 
 
 def _string(doc: Document, key: str) -> str:
@@ -211,13 +222,17 @@ def _rows(doc: Document) -> dict[str, tuple[tuple[str, ...], ...]]:
 
 def _defaults(doc: Document, lower: Mapping[str, object]) -> Mapping[str, object]:
     known = [name for name in SETTINGS if name not in _NOT_DEFAULTS]
+    return MappingProxyType(_table(doc, "defaults", known, lower))
+
+
+def _table(doc: Document, table: str, known: Collection[str], lower: Mapping[str, object]) -> dict[str, object]:
     merged = dict(lower)
-    for key, value in doc.table(("defaults",), doc.values.get("defaults", {})).items():
+    for key, value in doc.table((table,), doc.values.get(table, {})).items():
         if key not in known:
-            raise doc.unknown(("defaults", key), known, "a setting that a preset can have")
-        typed = from_document(SETTINGS[key], value, doc, ("defaults", key))
+            raise doc.unknown((table, key), known, "a setting that a preset can have")
+        typed = from_document(SETTINGS[key], value, doc, (table, key))
         merged[key] = merge(SETTINGS[key], merged.get(key), typed)
-    return MappingProxyType(merged)
+    return merged
 
 
 # The keys that hold one value each.
@@ -233,4 +248,4 @@ _SIMPLE: Mapping[str, Callable[[Document, str], Any]] = {
     "ready_fallback": _like("ready"),
     "ready_fallback_note": _string,
 }
-_KEYS = ("extends", *_SIMPLE, "options", "defaults")
+_KEYS = ("extends", *_SIMPLE, "options", "defaults", "with_multi")

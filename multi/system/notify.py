@@ -16,6 +16,7 @@ from multi.system.poll import LINUX, Poller
 from multi.system.processes import Processes
 from multi.system.watch import Watches
 
+_MOST_PARENTS = 8  # between the sender of a message and the node's main process, a fork server is one
 _USEC_DIGITS = 15  # thirty years, which a float counts exactly
 
 
@@ -68,10 +69,15 @@ class Notifications:
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
                 pid, uid, _ = struct.unpack("=iII", data[:12])
-                if uid in {0, os.geteuid()} or pid in mains:
+                if uid in {0, os.geteuid()}:
                     return True
-                info = self._processes.look(pid)
-                return info is not None and info.ppid in mains
+                for _ in range(_MOST_PARENTS):
+                    if pid in mains:
+                        return True
+                    info = self._processes.look(pid)
+                    if info is None:
+                        return False
+                    pid = info.ppid
         return False
 
     def release(self, key: str) -> None:

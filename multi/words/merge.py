@@ -92,12 +92,14 @@ class Merger:
         if preset.name not in self._grammars:
             self._grammars[preset.name] = Grammar(preset)
         grammar = self._grammars[preset.name]
-        command = {"cmd": preset.cmd} if preset.cmd else {}
+        of_preset = {**({"cmd": preset.cmd} if preset.cmd else {}), **preset.defaults}
+        if not any(name in layer.values for layer in layers for name in ("cmd", "executable")):
+            of_preset |= preset.with_multi  # it runs in the Python that runs us
         settings = {name: setting.default for name, setting in SETTINGS.items()}
         sources = dict.fromkeys(SETTINGS, "built in")
         options: Sequence[Given] = ()
         meant = settings["preset"]  # whose options a layer's are
-        for layer in (Layer(f"preset {preset.name}", {**command, **preset.defaults}), *layers):
+        for layer in (Layer(f"preset {preset.name}", of_preset), *layers):
             for name, value in layer.values.items():
                 if name in SETTINGS:
                     _put(settings, sources, name, value, layer.origin(name))

@@ -425,6 +425,22 @@ def test_extends_adds_to_another_preset(tmp_path: Path) -> None:
     assert preset.defaults == {**base.defaults, "startsecs": 3.0, "env": (("SPT_NOENV", "1"), ("TENANT", "a"))}
 
 
+def test_what_extends_a_preset_holds_with_multi_too(tmp_path: Path) -> None:
+    """What the other preset says for a Python with `multi` gives way to a setting, and all of it to a command."""
+    base = presets.load("rq")
+    assert set(base.with_multi) == {"cmd", "ready"}
+    (tmp_path / "rq.toml").write_text('extends = "rq"\n[defaults]\nready = "alive"\n')
+    assert presets.load("rq", [str(tmp_path)]).with_multi == {"cmd": base.with_multi["cmd"]}
+    (tmp_path / "rq.toml").write_text('extends = "rq"\ncmd = "ours"\n')
+    assert presets.load("rq", [str(tmp_path)]).with_multi == {}
+    (tmp_path / "rq.toml").write_text('extends = "rq"\n[with_multi]\nready = "alive"\n')
+    assert presets.load("rq", [str(tmp_path)]).with_multi == {**base.with_multi, "ready": Ready("alive")}
+    (tmp_path / "wrong.toml").write_text("[with_multi]\npreset = 'rq'\n")
+    assert message("wrong", tmp_path).startswith(
+        f"{tmp_path}/wrong.toml:2: with_multi.preset: 'preset' is not a setting"
+    )
+
+
 def test_extends_in_a_circle_is_refused(tmp_path: Path) -> None:
     """Two presets that extend each other, and one that extends only itself."""
     for name, parent in (("a", "b"), ("b", "a"), ("c", "c")):

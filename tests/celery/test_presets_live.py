@@ -1,16 +1,22 @@
-"""Every shipped preset under multi, from one multi.toml: started, ready, seen, stopped, nothing left."""
+"""Every shipped preset under multi, from one multi.toml: started, ready, seen, stopped, nothing left.
+
+The presets of libraries without a plug-in of their own tell what is in hand while they stop.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from real import until
 from workers import redis_server, wanted
 
 pytestmark = pytest.mark.engine  # workers of every kind
@@ -163,3 +169,70 @@ def test_a_broken_application_fails_the_start(multi: Multi, preset: str, package
     assert done.returncode == 1, shown
     assert "bad@" in shown
     assert "this module is broken" in shown
+
+
+# Tasks that last until a file is there, and what puts three of each library into its queue.
+TASKS = {
+    "jobs.py": "import os, pathlib, threading, time\n\n\ndef export(secret):\n"
+    "    pathlib.Path(f'begun-{os.getpid()}-{threading.get_ident()}').touch()\n"
+    "    while not pathlib.Path('go').exists():\n        time.sleep(0.05)\n",
+    "hproj.py": "from huey import SqliteHuey\nfrom jobs import export as body\n"
+    "queue = SqliteHuey(filename='queue.db')\nexport = queue.task(name='orders.export')(body)\n",
+    "dproj.py": "import dramatiq, os\nfrom dramatiq.brokers.redis import RedisBroker\nfrom jobs import export as body\n"
+    "dramatiq.set_broker(RedisBroker(url=os.environ['REDIS']))\n"
+    "export = dramatiq.actor(actor_name='orders.export', time_limit=300_000)(body)\n",
+    "put_huey.py": "import hproj\nfor _ in range(3):\n    hproj.export('hunter2')\n",
+    "put_dramatiq.py": "import dproj\nfor _ in range(3):\n    dproj.export.send('hunter2')\n",
+    "put_rq.py": "import jobs, os, redis, rq\n"
+    "rq.Queue('high', connection=redis.Redis.from_url(os.environ['REDIS'])).enqueue(jobs.export, 'hunter2')\n",
+}
+ONE = r"1 task: jobs\.export [0-9a-f]{4} \d+s \(limit 180s\)"
+TWO = r"2 tasks: orders\.export [0-9a-f]{4} \d+s, orders\.export [0-9a-f]{4} \d+s"
+TWO_LIMITED = TWO.replace("s,", r"s \(limit 300s\),") + r" \(limit 300s\)"
+
+
+@pytest.mark.parametrize(
+    ("library", "words", "line"),
+    [
+        ("rq", ["--", "high"], ONE),
+        ("rq", ["--worker-class=rq.SimpleWorker", "--", "high"], ONE),
+        ("huey", ["--workers=2", "--", "hproj.queue"], TWO),
+        ("huey", ["--workers=2", "--worker-type=process", "--", "hproj.queue"], TWO),
+        ("dramatiq", ["--processes=2", "--threads=1", "--", "dproj"], TWO_LIMITED),
+        ("dramatiq", ["--processes=2", "--threads=1", "--use-spawn", "--", "dproj"], TWO_LIMITED),
+    ],
+    ids=lambda each: "-".join(word.strip("-") for word in each) if isinstance(each, list) else None,
+)
+def test_what_is_in_hand_is_told_while_a_worker_stops(
+    multi: Multi, redis: str, library: str, words: list[str], line: str, *, tmp_path: Path
+) -> None:
+    """Name, short id, seconds and limit of every task, in whatever process it runs; never an argument."""
+    wanted(library)
+    for name, content in TASKS.items():
+        (tmp_path / name).write_text(content)
+    stop_schedule = "INT/60/KILL/5" if library == "huey" else "TERM/60/KILL/5"
+    server = {"REDIS": redis, "RQ_REDIS_URL": redis, "SCHEDULE": stop_schedule}
+    config = (
+        "[defaults]\nroot = 'allow'\npidfile = 'run/%n.pid'\nlogfile = 'run/%n.log'\nstop_schedule = '${SCHEDULE}'\n"
+    )
+    (tmp_path / "multi.toml").write_text(config)
+    done = multi("start", "w1", "--preset", library, *words, **server)
+    assert done.returncode == 0, done.stdout + done.stderr
+    put = [sys.executable, f"put_{library}.py"]
+    subprocess.run(put, cwd=tmp_path, env={**os.environ, **server}, check=True, timeout=60)
+    until(lambda: len(list(tmp_path.glob("begun-*"))) == int(line[0]), "its tasks have begun")
+    said: list[str] = []
+
+    def told() -> bool:
+        said.append(json.loads(multi("status", "w1", "--json", **server).stdout)[0]["status_text"])
+        return re.search(line, said[-1]) is not None
+
+    with ThreadPoolExecutor() as pool:
+        stop = pool.submit(multi, "stopwait", "w1", **server)
+        try:
+            until(told, "it tells what is in hand")
+        finally:
+            (tmp_path / "go").touch()
+        stopped = stop.result()
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    assert "hunter2" not in "".join(said)

@@ -1,4 +1,4 @@
-"""No general module knows Celery: what is special about its workers is preset data."""
+"""No general module knows Celery or another library: what is special about its workers is preset data."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ ALLOWED = {
     "system/plugin.py": "whether the plug-in is installed in the worker's Python",
     "settings/table.py": "the default preset, and its rows for the reference",
     "words/names.py": "the default prefix of counted nodes",
+    "plugins/dramatiq.py": "the hooks that run in Dramatiq's workers",
+    "plugins/huey.py": "the hooks that run in huey's consumer",
 }
+LIBRARIES = ("celery", "dramatiq", "huey", "gunicorn")
 
 
 def said(source: str) -> Iterator[str]:
-    """Names and texts of a module that hold the word; docstrings, which are written for its readers, do not count."""
+    """Names and texts of a module that hold the name of a library; docstrings, which are written for its readers, do not count."""
     tree = ast.parse(source)
     prose = set[int]()
     for node in ast.walk(tree):
@@ -31,11 +34,11 @@ def said(source: str) -> Iterator[str]:
     for node in ast.walk(tree):
         for _, value in ast.iter_fields(node):
             words = value if isinstance(value, list) else [value]
-            found = (word for word in words if isinstance(word, str) and "celery" in word.lower())
+            found = (word for word in words if isinstance(word, str) and any(name in word.lower() for name in LIBRARIES))
             yield from () if id(node) in prose else found
 
 
-def test_only_the_plugin_the_presets_and_documented_rows_name_celery() -> None:
+def test_only_plugins_presets_and_documented_rows_name_a_library() -> None:
     """A worker type is a preset, so a module that would need the name of one needs a key of presets instead."""
     found = {
         str(path.relative_to(MULTI)): sorted(set(said(path.read_text(encoding="utf-8"))))

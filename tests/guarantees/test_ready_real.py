@@ -169,6 +169,17 @@ def test_g4_the_node_may_let_a_child_speak(real: Real) -> None:
     real.start("a", "--ready=notify", LONG, cmd=shlex.join(["sh", "-c", script])).ok()
 
 
+@pytest.mark.root
+def test_g4_a_process_below_a_child_may_speak_too(real: Real) -> None:
+    """A worker process of another user is heard whose parent is a fork server, which is a child of the main process."""
+    python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
+    if python is None:
+        pytest.skip("needs a Python that every user may run")
+    says = shlex.join([python, "-I", "-S", "-c", SAY + "say('READY=1')" + STAY])
+    script = f"sh -c {shlex.quote(says + ' & wait')} & wait"
+    real.start("a", "--ready=notify", LONG, f"--uid={NOBODY}", cmd=shlex.join(["sh", "-c", script])).ok()
+
+
 def test_g4_systemd_notify_is_not_kept_waiting(real: Real) -> None:
     """The tool systemd-notify sends a barrier and waits until the receiver has closed it."""
     tool = shutil.which("systemd-notify")

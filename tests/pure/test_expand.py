@@ -344,6 +344,22 @@ def test_paths_and_other_texts_are_filled_in() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "words", "proof"),
+    [
+        ((), ["-m", "multi.plugins.rq", "worker"], "notify"),
+        (("--executable=/venv/python",), ["-m", "rq.cli", "worker"], "log"),
+        (("--cmd=-m rq.cli worker",), ["-m", "rq.cli", "worker"], "log"),
+        (("--ready=alive",), ["-m", "multi.plugins.rq", "worker"], "alive"),
+    ],
+)
+def test_a_worker_in_the_python_of_multi_runs_its_hooks(said: tuple[str, ...], words: list[str], proof: str) -> None:
+    """The table with_multi of its preset holds unless another command or another Python is named."""
+    one = node(["w1", "--preset=rq", *said])
+    assert list(one.words[1:]) == words
+    assert one.ready.kind == proof
+
+
+@pytest.mark.parametrize(
     ("path", "expected"),
     [
         ("run//./w.pid", "/cwd/run/w.pid"),
