@@ -22,7 +22,7 @@ LIBRARIES = ("celery", "dramatiq", "huey", "gunicorn")
 
 
 def said(source: str) -> Iterator[str]:
-    """Names and texts of a module that hold the name of a library; docstrings, which are written for its readers, do not count."""
+    """Names and texts of a module that hold the name of a library; docstrings, which are for its readers, do not count."""
     tree = ast.parse(source)
     prose = set[int]()
     for node in ast.walk(tree):
@@ -34,7 +34,9 @@ def said(source: str) -> Iterator[str]:
     for node in ast.walk(tree):
         for _, value in ast.iter_fields(node):
             words = value if isinstance(value, list) else [value]
-            found = (word for word in words if isinstance(word, str) and any(name in word.lower() for name in LIBRARIES))
+            found = (
+                word for word in words if isinstance(word, str) and any(name in word.lower() for name in LIBRARIES)
+            )
             yield from () if id(node) in prose else found
 
 
