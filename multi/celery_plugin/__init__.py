@@ -20,7 +20,7 @@ arguments.
         "reserved":3,"eta":1}                 (one line) each second for ten seconds, then each five
     X_MULTI_CUT={...}             the same object: tasks that a cold shutdown has just cut off
     X_MULTI_STOP=asked            somebody asked for this stop by Celery's remote control
-    X_MULTI_STOP_BY=remote control (Got shutdown from remote)
+    X_MULTI_STOP_BY=remote control (deploy by anna)     with the text that the sender gave as `msg`, if any
 
 ``active`` has at most ten tasks, longest first; ``count`` counts all. ``limit`` is the hard time limit of the task or
 else of the worker, or else the soft one. A worker that stops without any task sends no ``X_MULTI_TASKS``.
@@ -37,6 +37,8 @@ else of the worker, or else the soft one. A worker that stops without any task s
     STATE=consuming               consuming, waiting (for its broker), draining (takes no new task), stopping
     SINCE_USEC=81230000000        since when it is in this state
     WHY=                          why it waits, how it stops
+    DRAINED=0                     1: it takes no new task, also while it waits for its broker or stops. A worker that
+                                  restarts itself in place (HUP) reads it here, and stays drained
     POOL=prefork                  prefork, solo, threads, gevent, eventlet, or the module of another pool
     BLOCKS=0                      1: a task can keep the loop of this pool from turning (solo, gevent, eventlet)
     ACTIVE=2                      tasks at work
@@ -57,15 +59,15 @@ Times of one boot compare; `MULTI_INSTANCE` says whose they are.
 **The socket** ``STEM.sock`` (stream, mode 0600; root and the worker's user are served): one request line, one answer
 line of JSON, then it is closed. It answers while a task keeps the loop::
 
-    tasks    {"state":"consuming","since":12.5,"beat":0.4,"pool":"prefork","blocks":false,
+    tasks    {"state":"consuming","since":12.5,"beat":0.4,"pool":"prefork","blocks":false,"drained":false,
               "count":2,"active":[...],"reserved":3,"eta":1}
-    drain    {"state":"draining","done":true,"queues":["celery"],"count":2,"active":[...],"reserved":0,"eta":1}
-    resume   {"state":"consuming","done":true,"queues":["celery"],"count":...}
-    other    {"error":"no such request"}
+    drain    {"state":"draining","since":0.1,"done":true,"queues":["celery"],"drained":true,"count":2,...}
+    resume   {"state":"consuming","since":0.1,"done":true,"queues":["celery"],"drained":false,"count":2,...}
+    other    {"error":"no such request"}, {"error":"the worker is stopping"}
 
 ``since`` and ``beat`` are seconds ago. ``done`` is false when the loop did not turn within three seconds: it will do it
-as soon as it turns. ``queues`` are those that were cancelled, or are consumed from again. What was fetched before (
-reserved, ETA) is still done. A drained worker stays drained when its broker connection, its pool or the worker itself
+as soon as it turns. ``queues`` are those that were cancelled, or are consumed from again. What was fetched before
+(reserved, ETA) is still done. A drained worker stays drained when its broker connection, its pool or the worker itself
 (HUP) restarts; a new start consumes.
 """
 
@@ -79,6 +81,7 @@ import click
 command = click.Command("multi-ready", hidden=True)
 
 if os.environ.get("MULTI_INSTANCE") and os.environ.get("NOTIFY_SOCKET"):
-    from multi.celery_plugin import ready
+    from multi.celery_plugin import ready, worker
 
     ready.connect()
+    worker.connect()

@@ -51,7 +51,7 @@ class _Pool:
         self._told = ""
         self.given_up = False  # a shutdown has begun, so this worker will not be ready
 
-    def open(self, pool: Any) -> None:  # noqa: ANN401 -- Celery is not typed
+    def open(self, pool: Any) -> None:
         """The pool is about to start. Only forks of this process inherit the pipe, so other pools count as complete."""
         try:
             import billiard
@@ -74,7 +74,7 @@ class _Pool:
                 os.write(self._writing, b"%d\n" % os.getpid())
             self.close()
 
-    def complete(self, pool: Any) -> bool:  # noqa: ANN401 -- Celery is not typed
+    def complete(self, pool: Any) -> bool:
         """Whether all have come up. Reports what is missing once that takes long, and again when it changes."""
         if self._reading < 0:
             return True
@@ -134,7 +134,7 @@ def _reason(record: logging.LogRecord) -> bool:
     return True
 
 
-def _on_ready(sender: Any = None, **_: object) -> None:  # noqa: ANN401 -- Celery is not typed
+def _on_ready(sender: Any = None, **_: object) -> None:
     """The worker is about to consume. `sender` is its consumer, whose loop turns when all handlers have returned."""
     logging.getLogger(_CONSUMER).removeFilter(_reason)
     leave(STATUS="connected to its broker")
@@ -144,7 +144,7 @@ def _on_ready(sender: Any = None, **_: object) -> None:  # noqa: ANN401 -- Celer
         _consuming(sender)
 
 
-def _on_turn(consumer: Any) -> None:  # noqa: ANN401 -- Celery is not typed
+def _on_turn(consumer: Any) -> None:
     """The consumer's loop turns. While the pool is incomplete, this is called again a moment later.
 
     A worker that dies before the first turn of its loop calls this at its end, too.
@@ -163,10 +163,10 @@ def _on_turn(consumer: Any) -> None:  # noqa: ANN401 -- Celery is not typed
     _consuming(consumer)
 
 
-def _consuming(consumer: Any) -> None:  # noqa: ANN401 -- Celery is not typed
+def _consuming(consumer: Any) -> None:
     status = "consuming"
     with contextlib.suppress(Exception):  # not every Celery can say from what, and the worker must not fail for it
-        status += f" {', '.join(sorted(consumer.app.amqp.queues.consume_from))}"
+        status += f" {', '.join(sorted(consumer.app.amqp.queues.consume_from)) or 'nothing: it is drained'}"
     report(READY="1", STATUS=status)
 
 

@@ -12,6 +12,11 @@ MULTI = Path(__file__).resolve().parents[2] / "multi"
 ALLOWED = {
     "celery_plugin/__init__.py": "the plug-in, which runs in Celery's worker",
     "celery_plugin/ready.py": "as its package",
+    "celery_plugin/tasks.py": "as its package",
+    "celery_plugin/heartbeat.py": "as its package",
+    "celery_plugin/worker.py": "as its package",
+    "celery_plugin/thread.py": "as its package",
+    "celery_plugin/control.py": "as its package",
     "system/plugin.py": "whether the plug-in is installed in the worker's Python",
     "settings/table.py": "the default preset, and its rows for the reference",
     "words/names.py": "the default prefix of counted nodes",
