@@ -24,7 +24,7 @@ _FAULTS = 100  # errors in a row after which the thread gives up rather than tur
 
 
 class Thread:
-    """Waits for peers, for `interrupt` and for the next due moment, and calls `turn`, which says how long to wait then."""
+    """Waits for peers, for `interrupt` and for the next due moment, and calls `turn`, which says how long to wait."""
 
     def __init__(self, control: Control, turn: Callable[[], float]) -> None:
         self._control, self._turn = control, turn
