@@ -126,13 +126,16 @@ class Worker:
         def told(*args: Any, **kwargs: Any) -> Any:
             work = Work()
             with contextlib.suppress(Exception):
+                notify(STOPPING="1", STATUS="cold shutdown")
+                self.stopping("cold shutdown")
                 work = self.tasks.look()
+            left = self.heart.pool != "solo"  # there Celery cannot cancel: what it raises ends the task
             try:
                 return cancel(*args, **kwargs)
             finally:
                 with contextlib.suppress(Exception):
-                    left = {task.key for task in self.tasks.look().active}
-                    self.cut(tuple(task for task in work.active if task.key not in left))
+                    keys = {task.key for task in self.tasks.look().active} if left else set()
+                    self.cut(tuple(task for task in work.active if task.key not in keys))
 
         return told
 
@@ -140,9 +143,9 @@ class Worker:
         """Somebody has sent Celery's remote command ``shutdown``: the worker ends, perhaps at once."""
         who = f"remote control ({text})" if text else "remote control"
         told = {"X_MULTI_STOP": "asked", "X_MULTI_STOP_BY": who}
+        notify(STOPPING="1", STATUS="remote shutdown", **told)
         self.stopping("remote shutdown", **told)
         self.heart.write()
-        notify(STOPPING="1", STATUS="remote shutdown", **told)
 
     # What the plug-in's thread calls.
 
