@@ -19,6 +19,7 @@ INSTANCE = "MULTI_INSTANCE"
 INSTANCE_PID = "MULTI_INSTANCE_PID"
 INSTANCE_NODE = "MULTI_INSTANCE_NODE"
 INSTANCE_PIDFILE = "MULTI_INSTANCE_PIDFILE"
+NO_SOCKET = "it has no socket"  # why a worker without the plug-in has not answered
 INSTANCE_PROBE = "MULTI_INSTANCE_PROBE"
 
 
@@ -160,13 +161,36 @@ class Probed:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """One word for the plug-in in the worker `proc`, at the socket `path`; within `seconds` there is an answer or none.
+
+    Only a socket of the user `uid`, of root or of ours, on which this very process listens, is asked anything.
+    """
+
+    path: str
+    word: str
+    proc: Proc
+    uid: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What the plug-in in a worker has answered, one line; `why` says why there is no answer."""
+
+    key: str
+    text: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Interruption:
     """We were asked to stop by `signum`. It concerns every key."""
 
     signum: int
 
 
-Happening: TypeAlias = Prepared | Executed | LaunchFailed | Ended | Locked | Notified | Probed | Interruption
+Happening: TypeAlias = Prepared | Executed | LaunchFailed | Ended | Locked | Notified | Probed | Answered | Interruption
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +359,8 @@ class Machine(LocalHost, Protocol):
         """
 
     def taken(self, what: str) -> bool: ...  # whether somebody listens at HOST:PORT here, as far as can be told at once
+
+    def ask(self, key: str, question: Question) -> None: ...  # `Answered` follows
 
     # Whoever started us
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from multi.system.locks import Locks
     from multi.system.logs import Logs
     from multi.system.notify import Notifications
+    from multi.system.plugin_socket import PluginSockets
     from multi.system.poll import Poller
     from multi.system.probes import Probes
     from multi.system.watch import Signals, Watches
@@ -147,6 +148,12 @@ class System(Local):
         return self._part(Probes(self.poller, self.poller.queue, self.users, pidfd=self.watches.pidfd))
 
     @cached_property
+    def sockets(self) -> PluginSockets:
+        from multi.system.plugin_socket import PluginSockets
+
+        return self._part(PluginSockets(self.poller))
+
+    @cached_property
     def logs(self) -> Logs:
         from multi.system.logs import Logs
 
@@ -198,6 +205,7 @@ class System(Local):
     notify_address = _By(lambda system: system.notifications.address)
     notifies = _By(lambda system: system.probes.notifies)
     probe = _By(lambda system: system.probes.begin)
+    ask = _By(lambda system: system.sockets.ask)
     probe_says = _By(lambda system: system.probes.last_line)
 
     def me(self) -> Me:

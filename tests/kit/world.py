@@ -33,6 +33,8 @@ from multi.machine import (
     INSTANCE,
     INSTANCE_NODE,
     INSTANCE_PIDFILE,
+    NO_SOCKET,
+    Answered,
     Ended,
     Executed,
     File,
@@ -49,6 +51,7 @@ from multi.machine import (
     Notified,
     Prepared,
     Probed,
+    Question,
     Surroundings,
     Unreadable,
 )
@@ -138,8 +141,8 @@ class Nature:
     `lives` seconds it ends by itself with `status`.
     `says`, `prints` and `makes` are (seconds after it began to run, what): notifications, output, files. One that is
     `stuck` does not even obey KILL, as in uninterruptible sleep. One that is `unreaped` stays as a zombie. `heirs`
-    further processes come one after the other, each when the one before it ends. One with a `title` shows that
-    in place of its words.
+    further processes come one after the other, each when the one before it ends. A plug-in in it
+    `answers` a word. One with a `title` shows that in place of its words.
     """
 
     ignores: frozenset[int] = frozenset()
@@ -153,6 +156,7 @@ class Nature:
     makes: tuple[tuple[float, str], ...] = ()
     stuck: bool = False
     unreaped: bool = False
+    answers: Callable[[str], str] | None = None
     heirs: int = 0
     title: str = ""
     setup_takes: float | None = 0.0  # seconds until it stands at the gate, None for never
@@ -725,6 +729,18 @@ class Fake:
         data = entry.data[at : at + limit]
         self._read[key] = path, at + len(data)
         return data
+
+    def ask(self, key: str, question: Question) -> None:
+        """Ask a worker."""
+        self._call("ask", question.path, question.word)
+        body, seconds = self.world.bodies.get(question.proc.pid), question.seconds
+        ask = None if body is None or body.gone or body.proc != question.proc else body.nature.answers
+        if ask is None:
+            self.heard.append(Answered(key, "", NO_SOCKET))
+            return
+        text = "" if body is None or body.suspended else ask(question.word)
+        answered = Answered(key, text, "" if text else f"it does not answer within {seconds:g}s")
+        self.world.after(0.001 if text else seconds, partial(self.heard.append, answered))
 
     def notifies(self, key: str, program: str, user: str | None, group: str | None) -> bool:  # noqa: ARG002 -- for any user
         """Whether Celery in this world tells when it is ready."""
