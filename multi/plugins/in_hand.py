@@ -89,7 +89,7 @@ class InHand:
                     if not _ours(gatherer):
                         break
                     while True:
-                        gatherer.send(json.dumps(self._own()).encode())
+                        gatherer.send(json.dumps(self.facts()).encode())
                         time.sleep(_OFTEN)
             except ConnectionError:  # it has just ended, so the next one gathers
                 time.sleep(_OFTEN / 20)
@@ -97,31 +97,27 @@ class InHand:
                 break
         self._gather(None)
 
-    def _own(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """What this process has in hand; `since` is in the clock that all processes of the machine share."""
         tasks = sorted(self._tasks.copy().items(), key=lambda item: item[1][1])
         active = [
             {"name": name[:_NAME], "id": key[:_ID], "since": since, "limit": limit, "acks_late": self._acks_late}
             for key, (name, since, limit) in tasks[:_MOST]
         ]
-        return {"count": len(tasks), "active": active, "reserved": self.reserved(), "eta": self.eta()}
+        return {"count": len(tasks), "active": active, "reserved": _asked(self.reserved), "eta": _asked(self.eta)}
 
     def _gather(self, listener: socket.socket | None) -> None:
         """Tell the tasks of all processes that speak to `listener`, and of this one: what changed, and now and then."""
         others: dict[socket.socket, dict[str, Any]] = {}
         told, following, turns = "", 0.0, 0
         while True:
-            try:
-                own = self._own()
-            except Exception:  # noqa: BLE001 -- of the worker's own values; it must not fail for this
-                own = _NOBODY
-            facts = _sum([own, *others.values()])
-            which = " ".join(str(task["id"]) for task in facts["active"])
+            known = total([self.facts(), *others.values()])
+            which = " ".join(str(task["id"]) for task in known["active"])
             now = time.monotonic()
             if which != told or now >= following:
                 following, turns = now + (_OFTEN if turns < _TURNS else _SELDOM), turns + 1
                 told = which
-                _say(facts, now)
+                say(known, now)
             if listener is None:
                 time.sleep(_OFTEN)
                 continue
@@ -139,6 +135,13 @@ class InHand:
                     one.close()
 
 
+def _asked(library: Callable[[], int]) -> int:
+    try:
+        return int(library())
+    except Exception:  # noqa: BLE001 -- another version of the library; its worker must not fail for this
+        return 0
+
+
 def _ours(other: socket.socket) -> bool:
     """Whether the process at the other end belongs to our user: anybody may use an abstract address (unix(7))."""
     credentials = other.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
@@ -154,7 +157,8 @@ def _received(other: socket.socket) -> dict[str, Any] | None:
         return None
 
 
-def _sum(facts: list[dict[str, Any]]) -> dict[str, Any]:
+def total(facts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of several processes what `InHand.facts` says of one."""
     active = sorted((task for one in facts for task in one["active"]), key=lambda task: float(task["since"]))
     return {
         "active": active[:_MOST],
@@ -162,7 +166,8 @@ def _sum(facts: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _say(facts: dict[str, Any], now: float) -> None:
+def say(facts: dict[str, Any], now: float) -> None:
+    """Send them, with the seconds that each task has run."""
     active = [
         {
             **{name: task[name] for name in ("name", "id", "limit", "acks_late")},

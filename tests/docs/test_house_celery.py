@@ -27,7 +27,7 @@ LIBRARIES = ("celery", "dramatiq", "huey", "gunicorn")
 
 
 def said(source: str) -> Iterator[str]:
-    """Names and texts of a module that hold the name of a library; docstrings, which are for its readers, do not count."""
+    """Names and texts of a module with the name of a library; docstrings are for its readers, and do not count."""
     tree = ast.parse(source)
     prose = set[int]()
     for node in ast.walk(tree):
