@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 from multi.errors import UsageError
 from multi.model.node import Known, Node
-from multi.model.request import Difference, Fallback, Request, RunOptions, Task, canonical, traits
+from multi.model.request import Difference, Fallback, Held, Request, RunOptions, Task, canonical, traits
 from multi.value import replace
 from multi.views import View
 from multi.words.spec import Selection
@@ -124,28 +124,51 @@ def look(
     return (*seen[:number], *(view for view in found if view is not None))
 
 
-def _tasks(command: str, selection: Selection, machine: Machine) -> list[Task]:
+def _tasks(command: str, selection: Selection, options: RunOptions, machine: Machine) -> list[Task]:
     """Each node with what is asked of it."""
     from multi import decide
 
     command = canonical(command)
     if traits(command).reconciles:
-        from multi import observe
         from multi.decide import reconcile
 
-        records = ((node, observe.recall(node, machine)) for node in selection.nodes)
-        wanted = [(node, None if record is None else record.node) for node, record in records]
-        return reconcile.tasks(wanted, selection.removed)
+        wanted, held = _held(selection.nodes, options, machine)
+        return reconcile.tasks(wanted, selection.removed, held)
     if command not in decide.COMMANDS:
         from multi.text import nearest
 
         raise UsageError(command, "is nothing that is done to nodes", nearest(command, decide.COMMANDS))
     known = selection.recorded if traits(command).repeats else {}
     signum, named = selection.spec.signum, bool(selection.spec.names)
-    return [
+    tasks = [
         Task(node, Request(command, signum, known.get(node.name), node.name not in selection.unsaid, named))
         for node in selection.nodes
     ]
+    if not (selection.configured and traits(command).repeats) or selection.spec.says_command:
+        return tasks
+    configured = [node for node in selection.nodes if node.name in selection.configured]
+    recorded, held = _held(configured, options, machine)
+    old = {node.name: record for node, record in recorded if record is not None and node.name in held}
+    return [_as_on_record(task, old[task.node.name], held) if task.node.name in old else task for task in tasks]
+
+
+def _held(
+    nodes: Iterable[Node], options: RunOptions, machine: Machine
+) -> tuple[list[tuple[Node, Node | None]], Mapping[str, Held]]:
+    """Each node with what is on record of it, and those that are to stay what that is."""
+    from multi import observe
+
+    records = [(node, observe.recall(node, machine)) for node in nodes]
+    known = [(node, None if record is None else record.node) for node, record in records]
+    if options.again or not any(record is not None and record.rejected for _, record in records):
+        return known, {}
+    from multi.decide import rejected
+
+    return known, rejected.held(records, machine.wall())
+
+
+def _as_on_record(task: Task, recorded: Node, held: Mapping[str, Held]) -> Task:
+    return replace(task, node=recorded, request=replace(task.request, recorded=recorded, held=held[recorded.name]))
 
 
 def _states(tasks: Sequence[Task], machine: Machine) -> list[State]:
@@ -155,15 +178,23 @@ def _states(tasks: Sequence[Task], machine: Machine) -> list[State]:
     return [views.observed(task.node, processes, machine).state for task in tasks]
 
 
-def plan(command: str, selection: Selection, *, machine: Machine | None = None) -> tuple[Route, ...]:
-    """Observe and decide; reads only. What `--dry-run` shows."""
+def plan(
+    command: str, selection: Selection, *, options: RunOptions | None = None, machine: Machine | None = None
+) -> tuple[Route, ...]:
+    """Observe and decide; reads only. What `--dry-run` shows, in the order in which it would be done with a width."""
     from multi.decide import reconcile, route
 
+    options = options or RunOptions()
     with _opened(machine) as opened:
-        tasks = _tasks(command, selection, opened)
+        tasks = _tasks(command, selection, options, opened)
         states = reconcile.at_their_turn(tasks, _states(tasks, opened))
         routes = [route(task.request, state, task.node) for task, state in zip(tasks, states, strict=True)]
-        return tuple(_foreseen(each, opened) for each in routes)
+        routes = [_foreseen(each, opened) for each in routes]
+        if options.width is None:
+            return tuple(routes)
+        from multi.decide.rollout import turns
+
+        return tuple(replace(routes[index], turn=turn) for index, turn in turns(tasks, routes, options).items())
 
 
 def _foreseen(route: Route, machine: Machine) -> Route:
@@ -178,13 +209,16 @@ def _foreseen(route: Route, machine: Machine) -> Route:
     return replace(route, steps=(Refuse(refusal(found)),)) if found else route
 
 
-def diff(selection: Selection, *, machine: Machine | None = None) -> tuple[Difference, ...]:
+def diff(
+    selection: Selection, *, options: RunOptions | None = None, machine: Machine | None = None
+) -> tuple[Difference, ...]:
     """What the machine has otherwise than the configuration; empty when they agree. Reads only."""
     from multi.decide import reconcile
 
+    options = options or RunOptions()
     with _opened(machine) as opened:
-        tasks = _tasks("diff", selection, opened)
-        return reconcile.differences(tasks, _states(tasks, opened))
+        tasks = _tasks("diff", selection, options, opened)
+        return reconcile.differences(tasks, _states(tasks, opened), options)
 
 
 def check(selection: Selection, *, machine: Machine | None = None) -> tuple[Obstacle, ...]:
@@ -356,7 +390,7 @@ def run(
 
         def walk(waited: bool) -> Iterator[Event]:  # noqa: FBT001 -- a callback with one fact
             chosen = again() if waited and again is not None else selection
-            tasks = _tasks(command, chosen, opened)
+            tasks = _tasks(command, chosen, options, opened)
             events = act.walk(tasks, replace(options, fallbacks=chosen.fallbacks), opened)
             return _kept(command, events, [task.node for task in tasks], opened)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from multi.errors import MultiError
 from multi.model.node import Command, Known, Node, Ready, Unknown
 from multi.model.process import Proc
-from multi.model.record import DESIRED, PHASES, RECORD_LIMIT, DamagedError, Record
+from multi.model.record import DESIRED, PHASES, RECORD_LIMIT, DamagedError, Record, Rejected
 from multi.settings.scalars import is_word
 from multi.settings.table import BY_FIELD, SETTINGS, Setting
 from multi.settings.values import from_toml, to_toml
@@ -33,22 +33,19 @@ def encode(record: Record) -> bytes:
     """Record -> bytes."""
     import json
 
-    node, proc, runner = record.node, record.proc, record.runner
+    node, proc, runner, rejected = record.node, record.proc, record.runner, record.rejected
     out: _Raw = {
         "version": VERSION,
-        **{name: getattr(node, name) for name in _NODE},
+        **_node_json(node),
         "pid": proc.pid if proc else None,
         "start_id": proc.start_id if proc else None,
         "runner_pid": runner.pid if runner else None,
         "runner_start_id": runner.start_id if runner else None,
         **{name: getattr(record, name) for name in _RECORD},
         "extra": dict(record.extra),
+        "rejected": {name: getattr(rejected, name) for name in _REJECTED} if rejected else {},
+        "former": _node_json(record.former) if record.former else {},
         "signalled": int(record.signalled),
-        "command": _command_json(node.command),
-        "settings": {setting.name: to_toml(setting, getattr(node, name)) for name, setting in BY_FIELD.items()},
-        "dump_signal": to_toml(_SIGNAL, node.dump_signal),
-        "hup_ends": node.hup_ends,
-        "env_read": dict(node.env_read),
     }
     # ASCII with surrogates escaped: words of the command line that are no UTF-8 come back as they were. A line for each
     # key is written here, since the encoder that indents is ten times slower than the one that does not.
@@ -56,6 +53,17 @@ def encode(record: Record) -> bytes:
     return ("{\n" + ",\n".join(f" {encoded(key)}: {encoded(value)}" for key, value in out.items()) + "\n}\n").encode(
         "ascii"
     )
+
+
+def _node_json(node: Node) -> _Raw:
+    return {
+        **{name: getattr(node, name) for name in _NODE},
+        "command": _command_json(node.command),
+        "settings": {setting.name: to_toml(setting, getattr(node, name)) for name, setting in BY_FIELD.items()},
+        "dump_signal": to_toml(_SIGNAL, node.dump_signal),
+        "hup_ends": node.hup_ends,
+        "env_read": dict(node.env_read),
+    }
 
 
 def _command_json(command: Command) -> object:
@@ -93,22 +101,28 @@ def _decode(data: bytes) -> Record:
 def _record(raw: _Raw) -> Record:
     if _get(raw, "version", _WHOLE) != VERSION:
         raise DamagedError(f"it is of version {raw['version']}, this multi reads version {VERSION}")
+    former = _get(raw, "former", _Rule(dict))
+    return Record(
+        node=_node(raw),
+        former=_node(former) if former else None,
+        proc=_proc(raw, "", least=2),
+        runner=_proc(raw, "runner_", least=1),
+        signalled=_get(raw, "signalled", _WHOLE) == 1,
+        rejected=_rejected(raw),
+        **{name: _get(raw, name, rule) for name, rule in _RECORD.items()},
+    )
+
+
+def _node(raw: _Raw) -> Node:
     settings = _get(raw, "settings", _Rule(dict))
     fields = {name: _get(raw, name, rule) for name, rule in _NODE.items()}
     fields |= {name: _setting(settings, setting, setting.name) for name, setting in BY_FIELD.items()}
-    node = Node(
+    return Node(
         command=_command(raw),
         dump_signal=_setting(raw, _SIGNAL, "dump_signal"),
         hup_ends=tuple(_get(raw, "hup_ends", _WORDS)),
         env_read=tuple(_get(raw, "env_read", _TEXTS).items()),
         **fields,
-    )
-    return Record(
-        node=node,
-        proc=_proc(raw, "", least=2),
-        runner=_proc(raw, "runner_", least=1),
-        signalled=_get(raw, "signalled", _WHOLE) == 1,
-        **{name: _get(raw, name, rule) for name, rule in _RECORD.items()},
     )
 
 
@@ -127,6 +141,11 @@ def _proc(raw: _Raw, prefix: str, least: int) -> Proc | None:
     if raw.get(pid) is None and raw.get(start_id) is None:
         return None
     return Proc(_get(raw, pid, _Rule(int, range(least, 2**31).__contains__)), _get(raw, start_id, _TEXT))
+
+
+def _rejected(raw: _Raw) -> Rejected | None:
+    said = _get(raw, "rejected", _Rule(dict))
+    return Rejected(**{name: _get(said, name, rule) for name, rule in _REJECTED.items()}) if said else None
 
 
 def _setting(raw: _Raw, setting: Setting, key: str) -> Any:  # noqa: ANN401 -- of the type of the node's field
@@ -183,6 +202,7 @@ _NODE = {
     "origin": _TEXT,
     "startsecs_asked": _Rule(bool),
 }
+_REJECTED = {"digest": _TEXT, "at": _SECONDS, "why": _TEXT}
 _RECORD = {
     "token": _TEXT,
     "phase": _Rule(str, PHASES.__contains__, "is no phase"),

@@ -22,6 +22,7 @@ from multi.model.event import (
     Interrupted,
     Readied,
     Refused,
+    RolledBack,
     Signalled,
     Spawned,
     Survived,
@@ -41,7 +42,10 @@ LIMIT = 1 << 18  # bytes of one history: some thousand events
 _READ = 4 * LIMIT  # what is longer was not written by us
 _TAIL_LINES = 3
 _MOST_LETTERS = 400  # of a reason, and of a line of the log
-_BEGINS, _ENDS = {"spawned", "signalled"}, {"ready", "gone", "failed", "survived", "refused", "interrupted"}
+_BEGINS, _ENDS = (
+    {"spawned", "signalled"},
+    {"ready", "gone", "failed", "survived", "refused", "interrupted", "rolled_back"},
+)
 
 
 def kept(events: Generator[Event, None, None], nodes: Iterable[Node], machine: Machine) -> Generator[Event, None, None]:
@@ -146,6 +150,8 @@ def _past(event: Event, at: float) -> Past | None:  # noqa: C901, PLR0911 -- one
         case Survived(_, pid, after, pids):
             shown = ", ".join(map(str, pids[:_TAIL_LINES]))
             return Past(at=at, what="survived", pid=pid, after=after, why=f"{shown} still there")
+        case RolledBack(_, pid, why, note):
+            return Past(at=at, what="rolled_back", pid=pid, why=_short(f"{why}; {note}" if note else why))
         case Cleared(_, why) if why:
             return Past(at=at, what="cleared", why=_short(why))
         case Adopted(_, pid, why):

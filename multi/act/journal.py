@@ -94,9 +94,15 @@ class Journal:
             return  # then it may be sent twice
         self.record = replace(record, signalled=True)
 
-    def ready(self, record: Record, note: str) -> Writing:
-        """The start of this record has succeeded."""
-        yield from self.save(replace(record, phase=records.UP, extra=_status(note)))
+    def ready(self, record: Record, note: str, *, settled: bool) -> Writing:
+        """The start of this record has succeeded. Once it is `settled`, too, there is no way back."""
+        former = None if settled else record.former
+        yield from self.save(replace(record, phase=records.UP, extra=_status(note), former=former))
+
+    def settled(self) -> Writing:
+        """The node was well for as long as it was watched, so nothing goes back any more to what it was before."""
+        if self.record is not None and self.record.former is not None:
+            yield from self.save(replace(self.record, former=None))
 
     def note(self, proc: Proc, wait: Wait) -> Writing:
         """Put on record what a stopping node says of itself and what comes next, so that `status` shows it."""
@@ -133,6 +139,19 @@ class Journal:
 
             yield from self.save(backoff.after_failure(self.record, self._machine.wall(), why))
         self.clear()
+
+    def reject(self, former: Node, why: str) -> Writing:
+        """Put on record that the node is to be as it was, `former`, and that its settings of now are rejected.
+
+        From here on every command that is asked to start it, or to go on with its restart, does so.
+        """
+        from multi.decide.rejected import digest
+
+        there = self.record or self.found
+        if there is None or (there.node, there.desired, there.failure) == (former, records.RESTARTING, why):
+            return
+        rejected = None if self.node == former else records.Rejected(digest(self.node), self._machine.wall(), why)
+        yield from self.save(there.given_up(former, why, rejected))
 
     def undo(self, why: str, failures: int | None, *, another: bool = False) -> None:
         """Nothing was executed. The record from before stays, so that `restart` can try again.
@@ -226,6 +245,7 @@ def adopt(step: Adopt, request: Request, processes: ProcessTable, journal: Journ
         restarts=0 if old is None else old.restarts,
         owner=None if old is None else old.owner,
         runner=None if old is None else old.runner,
+        rejected=None if old is None else old.rejected,
     )
     try:
         if known:

@@ -14,12 +14,14 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from multi.act.waits import TableWait, Wait, WriteWait
+from multi.decide.rollout import Rollout
 from multi.machine import Interruption
-from multi.model.event import Halted, Interrupted, Readied, Skipped
+from multi.model.event import Interrupted, Skipped
 from multi.value import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
+    from typing import TypeAlias
 
     from multi.act.waits import Answer, Walk
     from multi.machine import Happening, Machine, MachineError
@@ -27,13 +29,18 @@ if TYPE_CHECKING:
     from multi.model.process import ProcessTable
     from multi.model.request import RunOptions, Task
 
+    Walks: TypeAlias = Iterable[tuple[Task, Callable[[float], Walk]]]
+
 _LOOK_LATEST = 0.2  # seconds that a stream of other happenings may delay a look
 _DOUBLE_SWEEP = 0.002  # seconds in which more processes may end before the process table is read for all of them
 _SOME_WRITES = 0.001  # seconds in which more writes may arrive before they are flushed together
 
 
-def drive(walks: Iterable[tuple[Task, Walk]], options: RunOptions, machine: Machine) -> Generator[Event, None, None]:
-    """Drive the walks of the tasks to their ends. Closing the iterator ends them cleanly."""
+def drive(walks: Walks, options: RunOptions, machine: Machine) -> Generator[Event, None, None]:
+    """Drive the walks of the tasks to their ends. Closing the iterator ends them cleanly.
+
+    `decide` says in which order, and for how many seconds each is to watch its node.
+    """
     loop = _Loop(walks, options, machine)
     try:
         yield from loop.run()
@@ -63,12 +70,11 @@ class _Batch:
 class _Loop:
     """State of one command; nothing outlives it."""
 
-    def __init__(self, walks: Iterable[tuple[Task, Walk]], options: RunOptions, machine: Machine) -> None:
-        self._pending = dict(enumerate(walks))
-        self._tasks = [task for task, _ in self._pending.values()]
-        self._done: dict[int, bool] = {}  # by the index of the task: whether it went well
+    def __init__(self, walks: Walks, options: RunOptions, machine: Machine) -> None:
+        self._tasks = list(walks)
+        self._rollout = Rollout([task for task, _ in self._tasks], options)
         # If the machine cannot hold all at once, a node begins when another has come to its end.
-        self._at_once = machine.make_room(min(len(self._pending), options.width or len(self._pending)))
+        self._at_once = machine.make_room(min(len(self._tasks), options.width or len(self._tasks)))
         self._options = options
         self._machine = machine
         self._active: dict[str, _Active] = {}
@@ -76,8 +82,6 @@ class _Loop:
         self._timed = 0
         self._looks = _Batch(_DOUBLE_SWEEP)
         self._writes = _Batch(_SOME_WRITES)
-        self._readied: list[str] = []
-        self._failed: list[str] = []
         self._events: deque[Event] = deque()
         self._next_progress = machine.now() + options.progress if options.progress is not None else None
 
@@ -101,15 +105,10 @@ class _Loop:
             self._share(quiet=not happenings)
             yield from self._drain()
             yield from self._progress()
-        for name, why in {task.node.name: self._why_skipped(task) for task, _ in self._pending.values()}.items():
+        for name, why in self._rollout.skipped():
             yield Skipped(name, None, why, met=False)
-        if self._failed:
+        if self._rollout.failed:
             yield from self._sum_up()
-
-    def _why_skipped(self, task: Task) -> str:
-        for node in (self._tasks[index].node for index in task.after if self._done.get(index) is False):
-            return f"skipped: {node.name} still runs with {node.pidfile}"
-        return "skipped: an earlier node failed"
 
     def end(self) -> None:
         """Leave nothing half done, also when we were interrupted."""
@@ -120,31 +119,16 @@ class _Loop:
 
     def _sum_up(self) -> Iterator[Event]:
         """Say what has become of each node, where it is not the same for all."""
-        if self._options.width is not None:
-            begun = {*self._active, *(self._tasks[index].node.name for index in self._done)}
-            left = dict.fromkeys((*self._active, *(task.node.name for task, _ in self._pending.values())))
-            unfinished = tuple(name for name in left if name in begun and name not in self._failed)
-            untouched = tuple(name for name in left if name not in begun)
-            yield Halted(tuple(self._readied), tuple(self._failed), unfinished, untouched)
+        halted = self._rollout.summary()
+        if halted is not None:
+            yield halted
 
     def _admit(self) -> None:
-        while len(self._active) < self._at_once and (index := self._next()) is not None:
-            task, walk = self._pending.pop(index)
-            active = self._active[task.node.name] = _Active(task.node.name, index, walk, deque())
+        while len(self._active) < self._at_once and (begun := self._rollout.begin()) is not None:
+            index, turn = begun
+            task, walk = self._tasks[index]
+            active = self._active[task.node.name] = _Active(task.node.name, index, walk(turn.settle), deque())
             self._advance(active, None)
-
-    def _next(self) -> int | None:
-        """The first task that may begin; those that it comes after begin right before it."""
-        for index, (task, _) in self._pending.items():
-            for one in (*task.after, index):
-                if one in self._pending and self._may_begin(self._tasks[one]):
-                    return one
-        return None
-
-    def _may_begin(self, task: Task) -> bool:
-        """Whether those before it went well. A failure ends a rolling command, but starts what was stopped for it."""
-        halted = self._options.width is not None and bool(self._failed) and not task.after
-        return not halted and all(self._done.get(index) for index in task.after)
 
     def _tell(self, name: str, happening: Happening) -> None:
         """Let the walk that it is about go on, at once or when it has come to wait."""
@@ -161,9 +145,7 @@ class _Loop:
             try:
                 want = active.walk.send(sent) if refusal is None else active.walk.throw(refusal)
             except StopIteration as stop:
-                self._done[active.index] = stop.value
-                if not stop.value:
-                    self._failed.append(active.name)
+                self._rollout.ended(active.index, well=stop.value)
                 del self._active[active.name]
                 self._machine.release(active.name)
                 return
@@ -176,8 +158,7 @@ class _Loop:
                     self._register(active.name, want)
                     return
                 case _:
-                    if isinstance(want, Readied):
-                        self._readied.append(want.node)
+                    self._rollout.note(want)
                     self._events.append(want)
 
     def _register(self, name: str, want: Wait | TableWait | WriteWait) -> None:

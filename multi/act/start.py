@@ -17,7 +17,6 @@ from multi.machine import (
     INSTANCE_NODE,
     INSTANCE_PIDFILE,
     INSTANCE_PROBE,
-    Ended,
     Launch,
     LaunchFailed,
     MachineError,
@@ -25,11 +24,10 @@ from multi.machine import (
     Probed,
 )
 from multi.model import record as records
-from multi.model.event import Failed, Readied, Skipped, Spawned
+from multi.model.event import Failed, Readied, Settled, Skipped, Spawned
 from multi.model.node import Known
 from multi.model.process import ProcessTable
 from multi.model.record import Record
-from multi.model.schedule import end_text
 from multi.text import printable
 from multi.value import replace
 
@@ -51,11 +49,18 @@ _TAIL_LINES = 10
 
 
 class Start:
-    """One start of one node. `_tried` is the node as it is started: it may prove less than what is asked of it."""
+    """One start of one node. `_tried` is the node as it is started: it may prove less than what is asked of it.
 
-    def __init__(self, request: Request, options: RunOptions, journal: Journal, machine: Machine) -> None:
+    `former` is what the node goes back to if this start fails, `failure` why it did.
+    """
+
+    def __init__(
+        self, request: Request, options: RunOptions, journal: Journal, machine: Machine, former: Node | None = None
+    ) -> None:
         """Start nothing yet."""
         node = journal.node
+        self._former = former
+        self.failure = ""
         self._name = node.name
         self._request = request
         self._options = options
@@ -66,7 +71,7 @@ class Start:
 
     def check(self) -> None:
         """Raise `MachineError` if we may not start it. Root's record may ask for more than we can grant."""
-        self._machine.may_launch(self._launch(()))
+        self._machine.may_launch(_launch_of(self._journal, (), self._options))
 
     def obstacles(self) -> tuple[Obstacle, ...]:
         """What it would fail of for certain, asked before anything is stopped for it."""
@@ -111,15 +116,18 @@ class Start:
         node, machine = self._journal.node, self._machine
         began = machine.now()
         token = machine.token()
-        self._make_directories()
-        machine.launch(node.name, self._launch(self._environment(token)))
+        _make_directories(node, machine)
+        machine.launch(node.name, _launch_of(self._journal, self._environment(token), self._options))
         outcome: Answer = None
         opened = False
         try:
             while not isinstance(outcome, Prepared):
                 outcome = yield Wait(began + node.ready_timeout, "ready", 0, began)
-                if outcome is None or isinstance(outcome, (LaunchFailed, Ended)):
-                    yield _unprepared(node, outcome)
+                # An `Ended` is of an earlier start: this one ends as `LaunchFailed` until it is prepared.
+                if outcome is None or isinstance(outcome, LaunchFailed):
+                    failed = _unprepared(node, outcome)
+                    self.failure = failed.why
+                    yield failed
                     return False
             there = ready.baseline(self._tried, machine)
             at_once = self._tried.ready.sign == "life" and self._tried.startsecs == 0
@@ -152,14 +160,6 @@ class Start:
             # From here on it is heard; what it said before may lie in its file.
             there = replace(there, word=observe.word(node, record, machine))
         return (yield from self._await_proof(proc, token, began, there, executed=True))
-
-    def _make_directories(self) -> None:
-        node, machine = self._journal.node, self._machine
-        machine.make_directory(node.rundir, node.uid, node.gid)
-        logs = node.logfile.rpartition("/")[0] or "/"
-        # One that is there may be reached through links of the node's user, who opens the log as well.
-        if node.logs_to_file and machine.kind(logs) != "directory":
-            machine.make_directory(logs, node.uid, node.gid)
 
     def _send_away(self, outcome: Answer) -> None:
         """The start was given up before it was on record, so the process at the gate must not execute."""
@@ -203,6 +203,8 @@ class Start:
             restarts=0 if found is None or found.stopped else found.restarts + unasked,
             owner=self._authority(),
             runner=self._options.runner or (None if found is None else found.runner),
+            rejected=None if found is None else found.rejected_beside(self._journal.node),
+            former=self._former,
         )
         if found is None or not unasked:
             return record
@@ -223,21 +225,6 @@ class Start:
             (INSTANCE_PIDFILE, self._journal.node.pidfile),
             (INSTANCE_PROBE, None),
             ("NOTIFY_SOCKET", notify),
-        )
-
-    def _launch(self, env: tuple[tuple[str, str | None], ...]) -> Launch:
-        node, found = self._journal.node, self._journal.found
-        return Launch(
-            argv=node.words,
-            env=env,
-            logfile=node.logfile,
-            workdir=node.workdir,
-            uid=node.uid,
-            gid=node.gid,
-            umask=node.umask,
-            nice=node.nice,
-            rlimits=node.rlimits,
-            output=None if self._options.runner or found is None else found.runner,
         )
 
     def _await_proof(self, proc: Proc, token: str, began: float, there: ready.Baseline, *, executed: bool) -> Walk:
@@ -266,14 +253,24 @@ class Start:
             return (yield from self._unready(proc, token, verdict, there.offset))
         note = verdict.note if self._fallback is None else self._fallback.note
         record = self._journal.record
+        seconds = self._options.settle
         if record is not None and (executed or record.phase != records.UP):
-            yield from self._journal.ready(record, note)
+            yield from self._journal.ready(record, note, settled=not seconds)
         yield Readied(self._name, proc.pid, machine.now() - began, verdict.how, note)
+        if seconds:
+            from multi.act import settle
+
+            trouble = yield from settle.watch(proc, seconds, machine)
+            if trouble is not None:
+                return (yield from self._unready(proc, token, trouble, there.offset))
+            yield from self._journal.settled()
+            yield Settled(self._name, proc.pid, seconds)
         return True
 
     def _unready(self, proc: Proc, token: str, verdict: ready.Disproof, offset: int) -> Walk:
         """The start failed: stop what is left of it, keep on record why, show what it printed."""
         node, machine, journal = self._journal.node, self._machine, self._journal
+        self.failure = verdict.why
         failed = Failed(node.name, proc.pid, _joined(verdict.why, verdict.hint), verdict.status)
         if verdict.launched:  # what never ran has said nothing
             failed = with_last_lines(failed, node, machine, offset)
@@ -289,13 +286,40 @@ class Start:
         if not verdict.launched:
             self._undo(verdict.why, self._history().failures + 1)
             return False
+        if self._former is not None:  # whoever finds the node from now on, goes on with it as it was
+            yield from journal.reject(self._former, verdict.why)
         stop = Stop(proc, token, journal, machine)
         if verdict.ended:
             yield from stop.sweep(machine.now())
         elif not (yield from stop.by(node.stop, first_sent=False)):
             return False  # it survived its own stop: its files must go on naming it
-        yield from journal.failed(verdict.why)
+        if self._former is None:
+            yield from journal.failed(verdict.why)
         return False
+
+
+def _make_directories(node: Node, machine: Machine) -> None:
+    machine.make_directory(node.rundir, node.uid, node.gid)
+    logs = node.logfile.rpartition("/")[0] or "/"
+    # One that is there may be reached through links of the node's user, who opens the log as well.
+    if node.logs_to_file and machine.kind(logs) != "directory":
+        machine.make_directory(logs, node.uid, node.gid)
+
+
+def _launch_of(journal: Journal, env: tuple[tuple[str, str | None], ...], options: RunOptions) -> Launch:
+    node, found = journal.node, journal.found
+    return Launch(
+        argv=node.words,
+        env=env,
+        logfile=node.logfile,
+        workdir=node.workdir,
+        uid=node.uid,
+        gid=node.gid,
+        umask=node.umask,
+        nice=node.nice,
+        rlimits=node.rlimits,
+        output=None if options.runner or found is None else found.runner,
+    )
 
 
 def _with_env_files(node: Node, tried: Node, load: Callable[[str], bytes]) -> tuple[Node, Node]:
@@ -323,14 +347,12 @@ def with_last_lines(failed: Failed, node: Node, machine: Machine, offset: int) -
     return replace(failed, log_tail=tuple(map(printable, lines)), logfile=node.logfile)
 
 
-def _unprepared(node: Node, outcome: LaunchFailed | Ended | None) -> Failed:
+def _unprepared(node: Node, outcome: LaunchFailed | None) -> Failed:
     """Why no process of the node stands at the gate."""
     match outcome:
         case LaunchFailed(_, why, hint, number):
             code = EXIT_PERMISSION if number in {errno.EPERM, errno.EACCES} else EXIT_FAILED
             return Failed(node.name, None, _joined(why, hint), exit_code=code)
-        case Ended(_, proc, status):
-            return Failed(node.name, proc.pid, end_text(status) + " before it ran", status)
         case None:
             why = f"could not be set up within {node.ready_timeout:g}s"
             hint = "see whether its --workdir or log lies on a file system that hangs"

@@ -16,7 +16,7 @@ from multi.errors import EXIT_BUSY, EXIT_FAILED, EXIT_PERMISSION
 from multi.machine import Locked, MachineError
 from multi.model import record as records
 from multi.model import step as steps
-from multi.model.event import Cleared, Failed, Forgotten, Gone, Refused, Skipped, Updated
+from multi.model.event import Cleared, Failed, Forgotten, Gone, Refused, RolledBack, Skipped, Updated
 from multi.value import replace
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def walk(tasks: Sequence[Task], options: RunOptions, machine: Machine) -> Genera
         for index in task.after:
             following.setdefault(index, []).append(task)
     walkers = (_Walker(task, following.get(index, ()), options, machine, asker) for index, task in enumerate(tasks))
-    return drive(zip(tasks, (walker.walk() for walker in walkers), strict=True), options, machine)
+    return drive(zip(tasks, (walker.walk for walker in walkers), strict=True), options, machine)
 
 
 class _Walker:
@@ -69,14 +69,16 @@ class _Walker:
         self._observed: Observation
         self._processes: ProcessTable
         self._start: Start
+        self._former: Node | None = None
 
-    def walk(self) -> Walk:
-        """Lock, look, decide, do. True when what was asked for is true of the node."""
+    def walk(self, settle: float) -> Walk:
+        """Lock, look, decide, do, and watch what was started. True when what was asked for is true of the node."""
+        self._options = replace(self._options, settle=settle)
         try:
             if not (yield from self._survey()) or not (yield from self._catch_up()):
                 return False
             route = self._route()
-            self._start = Start(self._request, self._options, self._journal, self._machine)
+            self._begin()
             if not (yield from self._foresee(route)):
                 return False
             yield from self._end_probes()
@@ -87,8 +89,7 @@ class _Walker:
                     return False
         except (MachineError, OSError) as error:
             yield from self._journal.take_back()  # unless a signal was sent
-            code = EXIT_PERMISSION if error.errno in {errno.EPERM, errno.EACCES, errno.EROFS} else EXIT_FAILED
-            yield Failed(self._key, None, str(_as_refusal(error)), exit_code=code)
+            yield _failure(self._key, error)
             return False
         finally:
             self._machine.unlock(self._key)
@@ -120,7 +121,11 @@ class _Walker:
             return False
         yield from self._look()
         unlocked = not self._request.traits.without_lock and not self._machine.holds(self._key)
-        if unlocked and decide.proc_of(self._observed.state) is not None and self._made_rundir():
+        if (
+            unlocked
+            and decide.proc_of(self._observed.state) is not None
+            and _made_rundir(self._request, self._journal.node, self._machine)
+        ):
             # The run directory was removed under it; now that it is there again there is a lock to take.
             if not (yield from _lock(self._request, self._journal.node, self._machine)):
                 return False
@@ -134,16 +139,6 @@ class _Walker:
 
     def _route(self) -> tuple[Step, ...]:
         return decide.route(self._request, self._observed.state, self._journal.node).steps
-
-    def _made_rundir(self) -> bool:
-        node = self._journal.node
-        try:
-            self._machine.make_directory(node.rundir, node.uid, node.gid)
-        except MachineError:
-            if not self._request.traits.ends:
-                raise
-            return False
-        return True
 
     def _catch_up(self) -> Walk:
         """What was on record when the node was chosen may have been replaced while we waited for the lock."""
@@ -186,7 +181,7 @@ class _Walker:
                 yield Refused(self._key, why)
                 return False
             case steps.Clear(why, keep):
-                return (yield from self._clear(why, keep=keep))
+                return (yield from _clear(why, self._observed, journal, machine, keep=keep))
             case steps.Forget():
                 if not journal.taken_over():
                     journal.forget()
@@ -195,15 +190,15 @@ class _Walker:
             case steps.Adopt():
                 return (yield from adopt(step, self._request, self._processes, journal, machine))
             case steps.Spawn(source) if machine.holds(self._key):
-                return (yield from self._start.run(source))
+                return (yield from self._or_back(self._start.run(source)))
             case steps.Spawn():
                 return (yield from self._lock_again())
             case steps.AwaitReady(found):
-                return (yield from self._start.resume(found, self._token_of(found)))
+                return (yield from self._or_back(self._start.resume(found, self._token_of(found))))
             case steps.AwaitUp():
                 return (yield from self._await_up())
             case steps.AwaitDown(found):
-                return (yield from self._await_down(found))
+                return (yield from _await_down(found, self._options.timeout, journal, machine))
             case steps.Resume(found):
                 return (yield from resume(found, self._token_of(found), self._processes, journal, machine))
             case steps.Signal(found, signum, stop):
@@ -223,8 +218,52 @@ class _Walker:
         if not (yield from self._survey()):
             return False
         step = decide.spawn_again(self._observed.state)
-        start = self._start
-        return (yield from start.run(self._request.source) if isinstance(step, steps.Spawn) else self._do(step))
+        again = isinstance(step, steps.Spawn)
+        start = self._start.run(self._request.source)
+        return (yield from self._or_back(start) if again else self._do(step))
+
+    def _or_back(self, starting: Walk) -> Walk:
+        """Start the node. One that fails goes back to what it was before, where that is known and asked for."""
+        former, start, tried = self._former, self._start, self._journal.node
+        if former is None:
+            return (yield from starting)
+        from multi.decide import rejected
+
+        try:
+            if (yield from starting):
+                return True
+        except (MachineError, OSError) as error:
+            failed = _failure(self._key, error)
+            start.failure = failed.why
+            yield failed
+        yield from self._journal.reject(former, start.failure)
+        yield from self._look()
+        self._begin(former)
+        yield from self._start.settle()
+        hindrance = "; ".join(each.text for each in self._start.obstacles())
+        for step in rejected.back(self._observed.state, tried, hindrance):
+            if not (yield from self._do(step)):
+                return False
+        record = self._journal.record
+        if record is not None and record.proc is not None:
+            note = rejected.rollback_note(former, self._journal.node, tried)
+            yield RolledBack(self._key, record.proc.pid, start.failure, note)
+        return False
+
+    def _begin(self, back: Node | None = None) -> None:
+        """Know how the node will be started, and what it goes `back` to if that fails."""
+        journal, options, record = self._journal, self._options, self._observed.record
+        self._former = None
+        if back is not None:
+            if back.preset != journal.node.preset:
+                options = replace(options, fallbacks={})
+            options = replace(options, keep_unready=False)
+            journal.node = back
+        elif options.rollback or (record is not None and record.former is not None):
+            from multi.decide import rejected
+
+            self._former = rejected.former(self._request, options, journal.node, record, self._observed.state)
+        self._start = Start(self._request, options, journal, self._machine, self._former)
 
     def _end(self, proc: Proc, schedule: Schedule, *, first_sent: bool, whole: bool = False) -> Walk:
         stop = Stop(proc, self._token_of(proc), self._journal, self._machine)
@@ -237,18 +276,6 @@ class _Walker:
 
     def _token_of(self, proc: Proc) -> str:
         return self._journal.token_of(proc, self._processes)
-
-    def _clear(self, why: str, *, keep: bool) -> Walk:
-        """Remove the files, and before them what a main process that is gone has left running."""
-        for left in self._observed.leftovers:
-            if not (yield from end_left(left, self._journal, self._machine)):
-                return False
-        if keep:
-            self._journal.clear()
-        else:
-            yield from self._journal.stopped()
-        yield Cleared(self._key, why)
-        return True
 
     def _await_up(self) -> Walk:
         """Look again and again: not every kernel reports that a pidfile appears."""
@@ -270,16 +297,40 @@ class _Walker:
                 case (step, *_):
                     return (yield from self._do(step))
 
-    def _await_down(self, proc: Proc) -> Walk:
-        machine, timeout = self._machine, self._options.timeout
-        machine.watch(self._key, proc)
-        began = machine.now()
-        wait = Wait(None if timeout is None else began + timeout, "end", proc.pid, began)
-        if (yield from ended(proc, wait)):
-            yield Gone(self._key, proc.pid, machine.now() - began)
-            return True
-        yield Failed(self._key, proc.pid, f"still running after {timeout:g}s")
+
+def _clear(why: str, observed: Observation, journal: Journal, machine: Machine, *, keep: bool) -> Walk:
+    """Remove the files, and before them what a main process that is gone has left running."""
+    for left in observed.leftovers:
+        if not (yield from end_left(left, journal, machine)):
+            return False
+    if keep:
+        journal.clear()
+    else:
+        yield from journal.stopped()
+    yield Cleared(journal.node.name, why)
+    return True
+
+
+def _await_down(proc: Proc, timeout: float | None, journal: Journal, machine: Machine) -> Walk:
+    name = journal.node.name
+    machine.watch(name, proc)
+    began = machine.now()
+    wait = Wait(None if timeout is None else began + timeout, "end", proc.pid, began)
+    if (yield from ended(proc, wait)):
+        yield Gone(name, proc.pid, machine.now() - began)
+        return True
+    yield Failed(name, proc.pid, f"still running after {timeout:g}s")
+    return False
+
+
+def _made_rundir(request: Request, node: Node, machine: Machine) -> bool:
+    try:
+        machine.make_directory(node.rundir, node.uid, node.gid)
+    except MachineError:
+        if not request.traits.ends:
+            raise
         return False
+    return True
 
 
 def _lock(request: Request, node: Node, machine: Machine) -> Walk:
@@ -305,6 +356,11 @@ def _lock(request: Request, node: Node, machine: Machine) -> Walk:
             why = f"{what} for more than {node.lock_timeout:g}s; {hint}, or raise --lock-timeout"
             yield Failed(node.name, None, why, exit_code=EXIT_BUSY)
             return False
+
+
+def _failure(name: str, error: MachineError | OSError) -> Failed:
+    code = EXIT_PERMISSION if error.errno in {errno.EPERM, errno.EACCES, errno.EROFS} else EXIT_FAILED
+    return Failed(name, None, str(_as_refusal(error)), exit_code=code)
 
 
 def _as_refusal(error: MachineError | OSError) -> MachineError:

@@ -23,7 +23,7 @@ from multi.cli.order import (
     LOCK_HELD,
     OUTPUT,
     QUIET,
-    ROLLING,
+    ROLLOUT,
     SINCE,
     STRICT,
     TIMEOUT,
@@ -38,14 +38,13 @@ from multi.cli.order import (
 from multi.errors import EXIT_FAILED, EXIT_USAGE, UsageError
 from multi.model.node import Known, Unknown
 from multi.model.request import ALIASES, TRAITS, Traits, traits
-from multi.text import nearest, seconds_in
+from multi.text import nearest
 
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
     from multi.cli.screen import Screen
     from multi.model.node import Node
 
 _LAST_LINES = 10
-_REDRAW_SECONDS = 1.0  # the redrawn line counts seconds
 _MOST_NAMES = 20  # as many as still help in one line
 
 _Function = Callable[[Order], int]
@@ -180,12 +179,13 @@ def get(order: Order) -> int:
     return EXIT_FAILED
 
 
-@_command()
+@_command(*ROLLOUT)
 def diff(order: Order) -> int:
     """What `apply` would do; exit 1 when there is anything to do."""
     from multi import report
+    from multi.cli.options import run_options
 
-    found = api.diff(_select(order), machine=order.machine)
+    found = api.diff(_select(order), options=run_options(order), machine=order.machine)
     style = report.Style(order.screen.colour)
     if found or order.has(JSON):
         _say(order, [found], (line for each in found for line in report.difference_lines(each, style)))
@@ -217,7 +217,7 @@ def logs(order: Order) -> int:
     """The nodes' logs, merged; exit 1 when one of them cannot be read, 77 when that is only not permitted."""
     from multi import report
 
-    count = int(_number(order, LINES, "lines")) if order.has(LINES) else _LAST_LINES
+    count = _lines(order, _LAST_LINES) or 0
     selection = _select(order)
     screen = order.screen
     if not selection.nodes:
@@ -239,7 +239,7 @@ def history(order: Order) -> int:
     """What happened to the nodes, in the order in which it happened; exit 1 when there is nothing to tell."""
     from multi.cli import past
 
-    return past.history(order, _some(order), int(_number(order, LINES, "lines")) if order.has(LINES) else None)
+    return past.history(order, _some(order), _lines(order, None))
 
 
 @_command()
@@ -248,6 +248,12 @@ def why(order: Order) -> int:
     from multi.cli import past
 
     return past.why(order, _some(order))
+
+
+def _lines(order: Order, otherwise: int | None) -> int | None:
+    from multi.cli.options import number
+
+    return int(number(order, LINES, "lines")) if order.has(LINES) else otherwise
 
 
 def _some(order: Order) -> api.Selection:
@@ -351,9 +357,10 @@ def _act(order: Order, request: str, selection: api.Selection) -> int:
     """Act on the nodes; `request` is what is asked of them."""
     from multi import report
     from multi.cli.follow import follow
+    from multi.cli.options import run_options
 
     screen, asked = order.screen, traits(request)
-    options = _options(order)
+    options = run_options(order)
     if not (selection.nodes or selection.removed):
         if not asked.done_without_nodes:
             raise _no_nodes(order, selection)
@@ -361,7 +368,7 @@ def _act(order: Order, request: str, selection: api.Selection) -> int:
             screen.remark(str(_no_nodes(order, selection)))
         return follow(order, iter(()))
     if order.has(DRY_RUN):
-        routes = api.plan(request, selection, machine=order.machine)
+        routes = api.plan(request, selection, options=options, machine=order.machine)
         style = report.Style(screen.colour)
         _say(order, routes, (report.route_line(route, style) for route in routes))
         return report.plan_exit_code(routes)
@@ -369,40 +376,10 @@ def _act(order: Order, request: str, selection: api.Selection) -> int:
     return follow(order, events)
 
 
-def _options(order: Order) -> api.RunOptions:
-    """How it is done, of what the user said and of where the progress would be shown."""
-    from multi import report
-
-    width = timeout = None
-    if order.has(ROLLING):
-        width = 1 if order.given[ROLLING.name] is None else int(_number(order, ROLLING, "nodes", least=1))
-    if order.has(TIMEOUT):
-        timeout = _number(order, TIMEOUT, "seconds", fraction=True)
-    watched = not (order.has(QUIET) or order.has(JSON))
-    return api.RunOptions(
-        width=width,
-        keep_unready=order.has(KEEP_UNREADY),
-        progress=(_REDRAW_SECONDS if order.screen.redraws else report.LINE_EVERY) if watched else None,
-        timeout=timeout,
-        signals=True,
-        lock_held=order.has(LOCK_HELD),
-    )
-
-
-def _number(order: Order, option: Option, of: str, *, least: int = 0, fraction: bool = False) -> float:
-    text = order.given[option.name] or ""
-    number = seconds_in(text)
-    if number is not None and number >= least and (fraction or "." not in text):
-        return number
-    raise UsageError(
-        f"{option.name}={text}", f"is not a number of {of}", f"write it like {option.name}={0.5 if fraction else 2}"
-    )
-
-
 def _row(name: str, of: Traits) -> Command:
     options: tuple[Option, ...] = (
         *([DRY_RUN] if of.nodes_from != "nothing" else ()),
-        *([ROLLING] if of.spawns and (of.restarts or of.reconciles) else ()),
+        *(ROLLOUT if of.spawns and (of.restarts or of.reconciles) else ()),
         *([KEEP_UNREADY] if of.spawns and not of.unattended else ()),
         *([LOCK_HELD] if of.locks_rundirs else ()),
     )

@@ -67,6 +67,11 @@ SILENT = (NOSPLASH, QUIET, JSON)  # with one of these --verbose prints no splash
 
 DRY_RUN = Option(("--dry-run",))
 ROLLING = Option(("--rolling",), metavar="N", optional=True)
+CANARY = Option(("--canary",), metavar="M", optional=True)
+SETTLE = Option(("--settle",), metavar="SECONDS")
+ROLLBACK = Option(("--rollback",))
+AGAIN = Option(("--again",))
+ROLLOUT = (ROLLING, CANARY, SETTLE, ROLLBACK, AGAIN)
 LOCK_HELD = Option(("--lock-held",))
 KEEP_UNREADY = Option(("--keep-unready",))
 UP = Option(("--up",))
@@ -130,12 +135,14 @@ class Order:
 
     @property
     def typed(self) -> str:
-        """The command line of a rolling command, to be typed again."""
+        """The command line of a rolling command, to be typed again; what was rolled back is tried again."""
         import shlex
 
-        width = self.given.get(ROLLING.name)
-        rolling = ROLLING.name if width is None else f"{ROLLING.name}={width}"
-        return shlex.join(("multi", *self.leading, self.command.name, rolling, *self.words))
+        given = {name: self.given[name] for name in (one.name for one in ROLLOUT) if name in self.given}
+        if self.has(ROLLBACK):
+            given[AGAIN.name] = None
+        options = (name if value is None else f"{name}={value}" for name, value in given.items())
+        return shlex.join(("multi", *self.leading, self.command.name, *options, *self.words))
 
     def has(self, option: Option) -> bool:
         """Whether `option` was given."""

@@ -101,10 +101,23 @@ def route(request: Request, state: State, node: Node) -> Route:
     if not request.named and _stopped_on_purpose(request, state):
         return Route(node, (Skip(STOPPED_ON_PURPOSE),))
     steps = row(request, state, node)
-    if isinstance(node.command, Unknown) and any(isinstance(step, Spawn) for step in steps):
+    starts = any(isinstance(step, Spawn) for step in steps)
+    if isinstance(node.command, Unknown) and starts:
         dead = f"{state.why}, and " if isinstance(state, Dead) else ""
         return Route(node, (Refuse(f"{dead}{node.command.why}; {SAY_IT}"),))
-    return Route(node, (*_resume(request, state), *steps))
+    return Route(node, _saying_why_held(request, (*_resume(request, state), *steps), starts=starts))
+
+
+def _saying_why_held(request: Request, steps: Steps, *, starts: bool) -> Steps:
+    """A node that keeps what is on record is not what the configuration says, which was all that `apply` is for."""
+    held = request.held
+    if held is None:
+        return steps
+    if request.traits.reconciles:
+        hint = "'multi apply --again' tries it again"
+        rest = (step for step in steps if not isinstance(step, Skip))
+        return (*rest, Skip(f"left as on record: {held.why}; {hint}", met=False))
+    return (Skip(f"started as on record: {held.why}; --again tries it again"), *steps) if starts else steps
 
 
 _NOT_WHAT_IS_STOPPED = frozenset({"restart", "signal", "reload", "dump", "up"})

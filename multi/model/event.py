@@ -38,6 +38,25 @@ class Readied:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """The node was watched for `after` seconds since it was ready, and nothing was wrong with it."""
+
+    node: str
+    pid: int
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """The node runs as it did before, because of `why`. `note` says what is not as before all the same."""
+
+    node: str
+    pid: int
+    why: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Signalled:
     """`signum` was sent to `pid`, `after` seconds into the stop; `others` further processes of the tree got it too."""
 
@@ -179,18 +198,23 @@ class Interrupted:
 class Halted:
     """A rolling command ended early. Full names: `new` got ready, `failed` did not, `unfinished` were interrupted.
 
-    `untouched` nodes are as they were: those that ran run on with their old settings.
+    `untouched` nodes are as they were: those that ran run on with their old settings. Of those that failed,
+    `rolled_back` run again as before; of those and of the unfinished, `down` do not run.
     """
 
     new: tuple[str, ...]
     failed: tuple[str, ...]
     unfinished: tuple[str, ...]
     untouched: tuple[str, ...]
+    rolled_back: tuple[str, ...] = ()
+    down: tuple[str, ...] = ()
 
 
 Event: TypeAlias = (
     Spawned
     | Readied
+    | Settled
+    | RolledBack
     | Signalled
     | CutOff
     | Gone

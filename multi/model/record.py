@@ -37,6 +37,15 @@ class DamagedError(Exception):
     """The bytes are not what `multi` writes; the text says what is wrong with them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Settings of a node that were tried, and given up for those before: a digest of them, when and why."""
+
+    digest: str
+    at: float
+    why: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """What is kept of a node between two commands.
@@ -46,7 +55,8 @@ class Record:
     is sent. `stopped_at` is when the stop was asked for, or done, 0 where that is not known; `stopped_by` is who asked.
     Both, and `started`, are for people only; times are wall-clock seconds. `failures` counts the ends in a row that
     nobody asked for, `failed` is when the last one was. `runner` is the `multi run` that started it first: what it
-    prints to, the node prints to.
+    prints to, the node prints to. `rejected` are the settings that it was to have in place of these,
+    `former` what it goes back to if the start that this record is about fails.
     `owner` is the uid of the file that it was read from, None for a new one; no bytes hold it.
     """
 
@@ -65,12 +75,23 @@ class Record:
     stopped_by: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
     runner: Proc | None = None
+    rejected: Rejected | None = None
+    former: Node | None = None
     owner: int | None = field(default=None, compare=False)
 
     @property
     def stopped(self) -> bool:
         """Whether the node was stopped, and is kept on record so that it can be started again."""
         return self.desired == WANTED_STOPPED and self.proc is None
+
+    def rejected_beside(self, node: Node) -> Rejected | None:
+        """What stays rejected when the node is started: with other settings than on record it begins anew."""
+        return self.rejected if replace(node, env_read=self.node.env_read) == self.node else None
+
+    def given_up(self, former: Node, why: str, rejected: Rejected | None) -> Record:
+        """What runs is to end, because of `why`, and the node to be started as it was, `former`."""
+        asked = replace(self, node=former, phase=UP, desired=RESTARTING, signalled=False, failure=why)
+        return replace(asked, stopped_at=0.0, stopped_by="", extra={}, rejected=rejected or self.rejected, former=None)
 
     def requested(self, desired: str, proc: Proc, at: float, by: str) -> Record:
         """Ask something else of the node, which runs as `proc`."""

@@ -141,11 +141,20 @@ def traits(command: str) -> Traits:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """Why a node keeps what is on record of it, and how it is `configured`."""
+
+    why: str
+    configured: Node
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What is asked of a node: the command, and the signal given with it (``-SIG``).
 
     `recorded` is the node as it was on record when it was chosen, for ``apply`` and for what `repeats`. `says` is
-    whether the words or the configuration say the command, `named` whether the user named the node.
+    whether the words or the configuration say the command, `named` whether the user named the node. `held` says why
+    the node is not what the configuration says. `former` is the node that had other files until now.
     """
 
     command: str
@@ -153,6 +162,8 @@ class Request:
     recorded: Node | None = None
     says: bool = True
     named: bool = True
+    held: Held | None = None
+    former: Node | None = None
 
     @property
     def source(self) -> str:
@@ -182,6 +193,18 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """When a task begins: the `settle` seconds for which its node is watched once it is ready, and whether as a canary.
+
+    `number` counts those that start a node, from 1, where the whole order is foreseen.
+    """
+
+    settle: float = 0.0
+    canary: bool = False
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Fallback:
     """The proof for a node that cannot give its own: `ready`, and at least `startsecs` of life.
 
@@ -203,15 +226,21 @@ class RunOptions:
     """How the nodes of one command are walked.
 
     `width` nodes at a time, None for all at once; with a width, the first failure ends the admission of further
-    nodes. `fallbacks` are proofs of readiness by node, for those that cannot give their own. `keep_unready` leaves a
-    node running that did not get ready. `progress` is the number of seconds between two `Waiting` events, None for
-    none. `timeout` bounds `AwaitUp` and `AwaitDown`, seconds. With `signals`, SIGINT, SIGTERM and SIGHUP end the run
-    as an `Interrupted` event, except those in `deaf_to`; only the main thread of a program may ask for that. `runner`
-    is our own process where it stays with the nodes it starts. With `lock_held` the caller holds the lock of the run
-    directories.
+    nodes. The first `canaries` nodes that are started come before all others, which begin when those have passed. For
+    `settle` seconds after it is ready each of them is watched, or each node where there are none. With `rollback` a
+    node that fails is started again as it is on record. `again` tries what was rejected before. `fallbacks` are proofs
+    of readiness by node, for those that cannot give their own. `keep_unready` leaves a node running that did not get
+    ready. `progress` is the number of seconds between two `Waiting` events, None for none. `timeout` bounds `AwaitUp`
+    and `AwaitDown`, seconds. With `signals`, SIGINT, SIGTERM and SIGHUP end the run as an `Interrupted` event, except
+    those in `deaf_to`; only the main thread of a program may ask for that. `runner` is our own process where it stays
+    with the nodes it starts. With `lock_held` the caller holds the lock of the run directories.
     """
 
     width: int | None = None
+    canaries: int = 0
+    settle: float = 0.0
+    rollback: bool = False
+    again: bool = False
     keep_unready: bool = False
     progress: float | None = None
     timeout: float | None = None
@@ -227,7 +256,7 @@ class Difference:
     """What `apply` would do to one node, and why.
 
     `verb` is ``start``, ``restart``, ``stop``, ``clear`` (files of a node that is gone), ``forget`` (one that is
-    stopped), ``update`` or ``refuse``.
+    stopped), ``update``, ``refuse``, or ``hold`` (one that keeps what is on record, because that was rejected).
     `changes` are settings that differ, each with its running and its configured value; of a variable only that it
     differs, because it may be a secret.
     """
@@ -236,3 +265,4 @@ class Difference:
     verb: str
     why: str = ""
     changes: tuple[tuple[str, object, object], ...] = ()
+    turn: Turn = Turn()

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from multi.model.node import Node
 from multi.model.process import Proc
+from multi.model.request import Turn
 from multi.model.schedule import Schedule
 from multi.value import dataclass
 
@@ -29,7 +30,8 @@ class Refuse:
 class Spawn:
     """Start the node and wait until it is ready.
 
-    `source` says who says the command where nobody says it now: ``record``, or ``preset`` for a bare worker.
+    `source` says who says the command where nobody says it now: ``record``, or ``preset`` for a bare worker. It is
+    ``former`` where the node goes back to what it was.
     """
 
     source: str = ""
@@ -145,7 +147,8 @@ Step: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The steps of one node, in order. A step that fails ends the route."""
+    """The steps of one node, in order. A step that fails ends the route. `turn` is foreseen where nodes take turns."""
 
     node: Node
     steps: tuple[Step, ...]
+    turn: Turn = Turn()

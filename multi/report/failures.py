@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from multi.model.event import Event, Failed, Gone, Halted, Readied, Survived
+from multi.model.event import Event, Failed, Halted
 from multi.model.schedule import KILL
 from multi.text import plural, printable
 
@@ -63,29 +63,22 @@ def _hint(event: Failed) -> str:
     return ""
 
 
-def halted_lines(event: Halted, style: Style, earlier: Sequence[Event] = (), typed: str = "") -> tuple[str, ...]:
-    """Which nodes run the old and which the new: ``stopped at the first failure; new: w1; as before: w3 w4``."""
+def halted_lines(event: Halted, style: Style, typed: str = "") -> tuple[str, ...]:
+    """Which nodes run the old and which the new: ``stopped at the first failure; new: w1; as before: w3 w4``.
+
+    `typed` is what to type again.
+    """
+    apart = {*event.rolled_back, *event.down}
     groups = (
         ("new", event.new),
-        ("failed", event.failed),
-        ("under way", event.unfinished),
+        ("rolled back", event.rolled_back),
+        ("failed", tuple(name for name in event.failed if name not in apart)),
+        ("down", event.down),
+        ("under way", tuple(name for name in event.unfinished if name not in apart)),
         ("as before", event.untouched),
     )
     parts = ["stopped at the first failure" if event.failed else "stopped before the end"]
     parts += [f"{what}: {' '.join(map(printable, names))}" for what, names in groups if names]
     line = style.paint("red", f"multi: {'; '.join(parts)}")
-    return (line, halted_hint(earlier, typed)) if event.failed and typed else (line,)
-
-
-def halted_hint(events: Iterable[Event], typed: str) -> str:
-    """Which nodes are down after these events, and what to type next; `typed` is the command that was halted."""
-    down: dict[str, None] = {}
-    for event in events:
-        match event:
-            case Gone(node) | Failed(node, exit_status=int()):
-                down[node] = None
-            case Readied(node) | Survived(node):
-                down.pop(node, None)
-    names = " ".join(map(printable, down))
-    state = f"{names} {'is' if len(down) == 1 else 'are'} down; " if down else ""
-    return f"    hint: {state}put right why it failed, then type: {printable(typed)}"
+    hint = f"    hint: put right why it failed, then type: {printable(typed)}"
+    return (line, hint) if event.failed and typed else (line,)

@@ -17,6 +17,7 @@ from multi.model.event import (
     Halted,
     Interrupted,
     Readied,
+    RolledBack,
     Signalled,
     Spawned,
     Survived,
@@ -24,6 +25,7 @@ from multi.model.event import (
     Waiting,
 )
 from multi.model.node import Known
+from multi.model.request import Turn
 from multi.model.schedule import Schedule, signal_name
 from multi.model.step import Clear, Route, Signal, Spawn, Step, Stop
 from multi.model.work import Work, fate
@@ -31,6 +33,8 @@ from multi.report.lines import settings_of, shown_changes
 from multi.report.status import event_code, reason, shown_pid, state_word
 from multi.report.work import task_json, work_json
 
+_NAMES: dict[type, str] = {Readied: "ready", RolledBack: "rolled_back"}
+_FATES = ("new", "untouched", "rolled_back", "down")
 _HIDDEN = frozenset({(Survived, "killed"), (Signal, "stop"), (Stop, "again"), (Clear, "keep")})
 
 
@@ -47,7 +51,8 @@ def _object(value: object) -> object:
         case View():
             return view_json(value)
         case Difference(node, verb, why):
-            return {"node": node, "verb": verb, "why": why or None, "changes": shown_changes(value)}
+            changes = shown_changes(value)
+            return {"node": node, "verb": verb, "why": why or None, "changes": changes, **_turn_json(value.turn)}
         case Route():
             return route_json(value)
         case _:
@@ -61,7 +66,7 @@ def event_json(event: Event) -> dict[str, object] | None:
     """
     if isinstance(event, Waiting):
         return None if event.work is None else _waiting_json(event, event.work)
-    name = "ready" if isinstance(event, Readied) else type(event).__name__.lower()
+    name = _NAMES.get(type(event)) or type(event).__name__.lower()
     return {"event": name, "node": None, "pid": None, **_fields(event)}
 
 
@@ -83,13 +88,18 @@ def _waiting_json(event: Waiting, work: Work) -> dict[str, object]:
 def summary_json(events: Iterable[Event]) -> dict[str, object]:
     """The last object of ``apply --json``: the nodes that something was done to, and those that failed.
 
-    A node can be in both, as one that was stopped and did not start again.
+    A node can be in both, as one that was stopped and did not start again. Of a rolling command that ended early it
+    says what has become of each, too.
     """
     changed: dict[str, None] = {}
     failed: dict[str, None] = {}
+    fates: dict[str, object] = {}
     for event in events:
         match event:
-            case Interrupted() | Halted():
+            case Halted():
+                fates = {name: list(getattr(event, name)) for name in _FATES}
+                continue
+            case Interrupted():
                 continue
             case Spawned() | Signalled() | Gone() | Survived() | Cleared() | Adopted() | Updated():
                 changed[event.node] = None
@@ -97,12 +107,20 @@ def summary_json(events: Iterable[Event]) -> dict[str, object]:
                 pass
         if event_code(event):
             failed[event.node] = None
-    return {"event": "summary", "node": None, "pid": None, "changed": list(changed), "failed": list(failed)}
+    return {"event": "summary", "node": None, "pid": None, "changed": list(changed), "failed": list(failed), **fates}
+
+
+def _turn_json(turn: Turn) -> dict[str, object]:
+    return {"turn": turn.number, "canary": turn.canary, "settle": turn.settle} if turn.number else {}
 
 
 def route_json(route: Route) -> dict[str, object]:
     """`route` as the object that ``--dry-run --json`` prints: ``node`` and its ``steps``."""
-    return {"node": route.node.name, "steps": [_step_json(step, route) for step in route.steps]}
+    return {
+        "node": route.node.name,
+        "steps": [_step_json(step, route) for step in route.steps],
+        **_turn_json(route.turn),
+    }
 
 
 def _step_json(step: Step, route: Route) -> dict[str, object]:

@@ -20,6 +20,8 @@ from multi.model.event import (
     Interrupted,
     Readied,
     Refused,
+    RolledBack,
+    Settled,
     Signalled,
     Skipped,
     Spawned,
@@ -28,6 +30,7 @@ from multi.model.event import (
     Waiting,
 )
 from multi.model.node import Known, Node, Unknown
+from multi.model.request import Turn
 from multi.model.schedule import signal_name
 from multi.model.step import (
     Adopt,
@@ -64,16 +67,18 @@ _VERB_COLOUR = {
     "forget": "yellow",
     "update": "cyan",
     "refuse": "red",
+    "hold": "yellow",
 }
 _IN_COMMAND = frozenset({"cmd", "executable", "append"})  # they are shown as the one command that they make
 _SOURCES = {
     "record": "start as on record",
     "preset": "nothing is on record, so start a bare worker",
+    "former": "start as it was before",
 }
 _MOST_PIDS = 10  # as many as fit a line
 _FIRST_LINE_AFTER = 1.0  # seconds; a shorter wait needs no line in a log
 LINE_EVERY = 30.0  # seconds between two lines of progress in a log; a shorter wait is not woken up for any
-_WAITS = {"lock": "that another multi has locked", "end": "to end", "ready": "to be ready"}
+_WAITS = {"lock": "that another multi has locked", "end": "to end", "ready": "to be ready", "settle": "to settle"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,11 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
             if verbose and how != "alive":
                 text += f" ({printable(how)})"
             return (_line(node, text + (f"; {printable(note)}" if note else ""), style, "green"),)
+        case Settled(node, pid, after):
+            return (_line(node, f"settled, pid {pid} has been well for {duration(after)}", style, "green"),)
+        case RolledBack(node, pid, why, note):
+            text = f"rolled back, pid {pid} runs as before" + (f", {printable(note)}" if note else "")
+            return (_line(node, f"{text}: {printable(why)}", style, "yellow"),)
         case Signalled(node, pid, signum, after, others):
             text = f"sent {signal_name(signum)} to pid {pid}"
             if others:
@@ -157,7 +167,7 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
         case Halted():
             from multi.report.failures import halted_lines
 
-            return halted_lines(event, style, earlier, typed)
+            return halted_lines(event, style, typed)
 
 
 def _line(node: str, text: str, style: Style, colour: str = "") -> str:
@@ -174,7 +184,14 @@ def route_line(route: Route, style: Style = PLAIN) -> str:
     """What ``--dry-run`` says of one node: its steps, in order, on one line."""
     refused = any(isinstance(step, Refuse) for step in route.steps)
     text = ", then ".join(printable(_step_text(step, route)) for step in route.steps) or "nothing to do"
-    return _line(route.node.name, text, style, "red" if refused else "")
+    turn = _turn_text(route.turn)
+    return _line(route.node.name, f"{turn}: {text}" if turn else text, style, "red" if refused else "")
+
+
+def _turn_text(turn: Turn) -> str:
+    words = [f"turn {turn.number}", *(["canary"] if turn.canary else [])]
+    words += [f"watched for {duration(turn.settle)}"] if turn.settle else []
+    return ", ".join(words) if turn.number else ""
 
 
 def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911, PLR0912 -- one case a step is the table
@@ -217,7 +234,8 @@ def difference_lines(difference: Difference, style: Style = PLAIN) -> tuple[str,
     """What ``diff`` says of one node: what `apply` would do, why, and each setting that differs."""
     verb = style.paint(_VERB_COLOUR[difference.verb], difference.verb)
     why = f" ({printable(difference.why)})" if difference.why else ""
-    lines = [f"{printable(difference.node)}: {verb}{why}"]
+    turn = _turn_text(difference.turn)
+    lines = [f"{printable(difference.node)}: {verb}{why}" + (f", {turn}" if turn else "")]
     lines += [f"    {name}: {old} -> {new}" for name, (old, new) in shown_changes(difference).items()]
     return tuple(lines)
 

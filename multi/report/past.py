@@ -13,7 +13,15 @@ from multi.report.lines import PLAIN, Style
 from multi.report.status import reason, shown_pid, state_word
 from multi.text import duration, printable
 
-_COLOUR = {"ready": "green", "failed": "red", "survived": "red", "cutoff": "red", "refused": "red", "cleared": "yellow"}
+_COLOUR = {
+    "ready": "green",
+    "failed": "red",
+    "survived": "red",
+    "cutoff": "red",
+    "refused": "red",
+    "cleared": "yellow",
+    "rolled_back": "yellow",
+}
 _RUNS = {"spawned", "adopted"}  # with these a process begins
 
 
@@ -59,6 +67,8 @@ def _text(past: Past) -> str:  # noqa: PLR0911 -- one return a case is the table
             return f"stopped, {pid} gone after {after}"
         case "cleared":
             return f"found dead: {why}"
+        case "rolled_back":
+            return f"rolled back, {pid} runs as before: {why}"
         case "failed" | "refused" | "adopted" | "interrupted" | "survived":
             return f"{past.what}{f' {pid}' if pid else ''}: {why}"
         case _:
@@ -144,6 +154,8 @@ class _Story:
                 return f"was sent {signals} by {self._who(one)} at {self._when(one)}{gone}{cut}"
             case "cleared":
                 return f"was found dead by {self._who(one)} at {self._when(one)}: {why}"
+            case "rolled_back":
+                return f"was rolled back to what it was before at {self._when(one)}: {why}"
             case "failed":
                 nobody = ", which no multi sent" if one.status == -KILL else ""
                 return f"failed at {self._when(one)}: {why}{nobody}"

@@ -56,8 +56,10 @@ LOOKING = WORDS | {
 }
 SHOWING = LOOKING - {"logs", "model.event"}
 LOOKING |= {"report", "report.lines", "report.status"}
-ACTING_NAMES = "cli.follow act act.journal act.loop act.ready act.start act.stop act.waits act.walk decide decide.table"
-ACTING = LOOKING | frozenset(ACTING_NAMES.split())
+ACTING_NAMES = (
+    "act act.journal act.loop act.ready act.start act.stop act.waits act.walk decide decide.rollout decide.table"
+)
+ACTING = LOOKING | {"cli.follow", "cli.options"} | frozenset(ACTING_NAMES.split())
 ACTING |= {"system.limits", "system.locks", "system.poll", "system.watch"}
 REMEMBERING = {"history", "model.caller", "model.past", "system.append", "system.caller"}  # where anything was done
 STARTING = ACTING | {"system.child", "system.launcher"}

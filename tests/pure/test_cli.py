@@ -501,6 +501,13 @@ def test_what_is_asked_of_nodes(words: tuple[str, ...], request_: str, requests:
         (("start", "--keep-unready", "-q"), False, RunOptions(keep_unready=True, signals=True)),
         (("restart", "-q", "--rolling"), False, RunOptions(width=1, signals=True)),
         (("restart", "-q", "--rolling=3"), False, RunOptions(width=3, signals=True)),
+        (("restart", "-q", "--canary"), False, RunOptions(width=1, canaries=1, signals=True)),
+        (
+            ("restart", "-q", "--canary=2", "--rolling=3", "--settle", "1.5", "--rollback", "--again"),
+            False,
+            RunOptions(width=3, canaries=2, settle=1.5, rollback=True, again=True, signals=True),
+        ),
+        (("restart", "-q", "--settle=9"), False, RunOptions(settle=9.0, signals=True)),
         (("wait", "-q", "--timeout", "1.5"), False, RunOptions(timeout=1.5, signals=True)),
     ],
 )
@@ -1221,7 +1228,7 @@ def complete(*words: str, world: World | None = None) -> list[str]:
         (("start", "--dr"), ["--dry-run"]),
         (("start", "--stop-s"), ["--stop-schedule"]),
         (("start", "--range"), ["--range-prefix"]),
-        (("restart", "--roll"), ["--rolling"]),
+        (("restart", "--roll"), ["--rolling", "--rollback"]),
         (("start", "--roll"), []),
         (("start", "--kill-mode", ""), ["mixed", "process"]),
         (("start", "--kill-mode:w1", "p"), ["process"]),

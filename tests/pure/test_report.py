@@ -26,6 +26,8 @@ from multi.model.event import (
     Interrupted,
     Readied,
     Refused,
+    RolledBack,
+    Settled,
     Signalled,
     Skipped,
     Spawned,
@@ -57,7 +59,6 @@ from multi.model.step import (
     Stop,
 )
 from multi.model.work import ActiveTask
-from multi.report.failures import halted_hint
 from multi.report.json import check_json, event_json, route_json, to_json, view_json
 from multi.report.table import status_table
 from multi.text import printable
@@ -122,6 +123,18 @@ EVENTS: list[tuple[Event, list[str], list[str] | None, dict[str, object] | None]
             "how": "alive",
             "note": "multi is not installed beside the worker, so ready means alive",
         },
+    ),
+    (
+        Settled(N, 4711, 30.0),
+        ["w1@host: settled, pid 4711 has been well for 30s"],
+        None,
+        {"event": "settled", "pid": 4711, "after": 30.0},
+    ),
+    (
+        RolledBack(N, 4711, "it exited with status 1"),
+        ["w1@host: rolled back, pid 4711 runs as before: it exited with status 1"],
+        None,
+        {"event": "rolled_back", "pid": 4711, "why": "it exited with status 1", "note": None},
     ),
     (
         Signalled(N, 4711, signal.SIGTERM, 0.001),
@@ -274,13 +287,26 @@ def test_a_module_that_another_python_has(line: str) -> None:
 
 
 def test_what_to_type_after_a_rolling_command_that_failed() -> None:
-    """The hint names the nodes that are down, not those that run on, and the command to type."""
+    """The last line names the nodes that are down, and the hint the command to type; without one there is no hint."""
     again = "multi restart --rolling"
-    ended = Failed("w1@host", 7, "it exited with status 1", 1)
-    events: list[Event] = [Gone("w1@host", 6, 1.0), ended, Gone("w2@host", 5, 1.0), Readied("w2@host", 8, 1.0, "alive")]
-    right = "put right why it failed, then type: multi restart --rolling"
-    assert halted_hint(events, again) == f"    hint: w1@host is down; {right}"
-    assert halted_hint([Survived("w1@host", 6, 9.0, (6,), killed=True)], again) == f"    hint: {right}"
+    halted = Halted((), ("w1@host", "w2@host"), ("w3@host",), (), (), ("w1@host", "w3@host"))
+    text = "multi: stopped at the first failure; failed: w2@host; down: w1@host w3@host"
+    hint = f"    hint: put right why it failed, then type: {again}"
+    assert report.event_lines(halted, typed=again) == (text, hint)
+    assert report.event_lines(replace(halted, failed=()), typed=again) == (
+        "multi: stopped before the end; down: w1@host w3@host",
+    )
+
+
+def test_a_rollback_says_of_each_node_what_it_is() -> None:
+    """New, rolled back, down, under way and as before: each node once."""
+    halted = Halted(("w1@host",), ("w2@host", "w3@host"), ("w4@host",), ("w5@host",), ("w2@host",), ("w3@host",))
+    assert report.event_lines(halted) == (
+        (
+            "multi: stopped at the first failure; new: w1@host; rolled back: w2@host; down: w3@host; "
+            "under way: w4@host; as before: w5@host"
+        ),
+    )
 
 
 def test_every_event_is_in_the_table() -> None:
@@ -322,6 +348,8 @@ def test_halted_says_which_nodes_run_the_old_and_which_the_new() -> None:
         "failed": ["w3@host"],
         "unfinished": [],
         "untouched": ["w4@host"],
+        "rolled_back": [],
+        "down": [],
     }
     text = "multi: stopped before the end; under way: w1@host; as before: w2@host"
     assert report.event_lines(Halted((), (), ("w1@host",), ("w2@host",))) == (text,)

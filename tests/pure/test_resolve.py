@@ -55,8 +55,8 @@ def test_a_pidfile_is_freed_before_another_node_takes_it() -> None:
     moved, old, older = replace(b, pidfile=a.pidfile), replace(c, pidfile="/old/c.pid"), replace(c, pidfile="/c.pid")
     tasks = reconcile.tasks([(moved, None), (c, None)], [a, b, old, older])
     assert tasks == [
-        Task(moved, Request("apply"), (2, 3)),
-        Task(c, Request("apply"), (4, 5)),
+        Task(moved, Request("apply", former=b), (2, 3)),
+        Task(c, Request("apply", former=older), (4, 5)),
         Task(a, Request("remove")),
         Task(b, Request("remove")),
         Task(old, Request("remove")),

@@ -1,0 +1,72 @@
+"""The options of a command that acts, as values: how its nodes are walked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multi import api
+from multi.cli.order import (
+    AGAIN,
+    CANARY,
+    JSON,
+    KEEP_UNREADY,
+    LOCK_HELD,
+    QUIET,
+    ROLLBACK,
+    ROLLING,
+    SETTLE,
+    TIMEOUT,
+)
+from multi.errors import UsageError
+from multi.text import seconds_in
+
+if TYPE_CHECKING:
+    from multi.cli.order import Option, Order
+
+_REDRAW_SECONDS = 1.0  # the redrawn line counts seconds
+
+
+def run_options(order: Order) -> api.RunOptions:
+    """How it is done, of what the user said and of where the progress would be shown."""
+    from multi import report
+
+    timeout = number(order, TIMEOUT, "seconds", fraction=True) if order.has(TIMEOUT) else None
+    canaries = _count(order, CANARY)
+    width = _count(order, ROLLING) or (1 if canaries else None)
+    if order.has(ROLLBACK) and width is None:
+        why = "goes back at the first failure, and without --rolling or --canary all nodes are taken at once"
+        raise UsageError(ROLLBACK.name, why, f"add {ROLLING.name} or {CANARY.name}")
+    if order.has(ROLLBACK) and order.has(KEEP_UNREADY):
+        why = "contradict each other: what is not ready is left running, or is stopped for what was before"
+        raise UsageError(f"{ROLLBACK.name} {KEEP_UNREADY.name}", why, "give one of them")
+    watched = not (order.has(QUIET) or order.has(JSON))
+    return api.RunOptions(
+        width=width,
+        canaries=canaries,
+        settle=number(order, SETTLE, "seconds", fraction=True) if order.has(SETTLE) else 0.0,
+        rollback=order.has(ROLLBACK),
+        again=order.has(AGAIN),
+        keep_unready=order.has(KEEP_UNREADY),
+        progress=(_REDRAW_SECONDS if order.screen.redraws else report.LINE_EVERY) if watched else None,
+        timeout=timeout,
+        signals=True,
+        lock_held=order.has(LOCK_HELD),
+    )
+
+
+def _count(order: Order, option: Option) -> int:
+    """How many nodes an option says, one where it says no number; 0 where it was not given."""
+    if not order.has(option):
+        return 0
+    return 1 if order.given[option.name] is None else int(number(order, option, "nodes", least=1))
+
+
+def number(order: Order, option: Option, of: str, *, least: int = 0, fraction: bool = False) -> float:
+    """The number that an option says. Raises `UsageError`."""
+    text = order.given[option.name] or ""
+    said = seconds_in(text)
+    if said is not None and said >= least and (fraction or "." not in text):
+        return said
+    raise UsageError(
+        f"{option.name}={text}", f"is not a number of {of}", f"write it like {option.name}={0.5 if fraction else 2}"
+    )
