@@ -187,6 +187,10 @@ def plan(
     options = options or RunOptions()
     with _opened(machine) as opened:
         tasks = _tasks(command, selection, options, opened)
+        if traits(command).unattended:
+            from multi import act
+
+            tasks = [*act.foreseen(tasks, selection.groups, opened)]
         states = reconcile.at_their_turn(tasks, _states(tasks, opened))
         routes = [route(task.request, state, task.node) for task, state in zip(tasks, states, strict=True)]
         routes = [_foreseen(each, opened) for each in routes]
@@ -391,7 +395,11 @@ def run(
         def walk(waited: bool) -> Iterator[Event]:  # noqa: FBT001 -- a callback with one fact
             chosen = again() if waited and again is not None else selection
             tasks = _tasks(command, chosen, options, opened)
-            events = act.walk(tasks, replace(options, fallbacks=chosen.fallbacks), opened)
+            how = replace(options, fallbacks=chosen.fallbacks)
+            if traits(command).unattended:
+                events = act.ensure(tasks, chosen.groups, how, opened)
+            else:
+                events = act.walk(tasks, how, opened)
             return _kept(command, events, [task.node for task in tasks], opened)
 
         if options.lock_held or not traits(command).locks_rundirs:
@@ -409,7 +417,16 @@ def _kept(
         return events
     from multi import history
 
-    return history.kept(events, nodes, machine)
+    nodes = list(nodes)
+    kept = history.kept(events, nodes, machine)
+    if not traits(command).spawns or not any(node.hooks for node in nodes):
+        return kept
+    from multi import act
+
+    def note(node: Node, event: str) -> Callable[[str, tuple[str, ...]], None]:
+        return history.note_hook(node, event, machine)
+
+    return act.hooked(kept, nodes, traits(command), note, machine)
 
 
 def _fallbacks_here(selection: Selection, machine: Machine) -> Mapping[str, Fallback]:

@@ -21,11 +21,14 @@ from multi.model.event import (
     Halted,
     Interrupted,
     Readied,
+    Recovered,
+    Recycling,
     Refused,
     RolledBack,
     Signalled,
     Spawned,
     Survived,
+    Unhealthy,
 )
 from multi.model.past import Past
 from multi.model.schedule import signal_name
@@ -33,7 +36,7 @@ from multi.text import plural, printable
 from multi.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from multi.machine import Machine
     from multi.model.node import Node
@@ -78,7 +81,7 @@ class _Writer:
         if isinstance(event, Interrupted):
             for name, pid in self._begun.items():
                 why = f"{signal_name(event.signum)} ended the command before its end"
-                self._write(name, Past(at=self._machine.wall(), what="interrupted", pid=pid, why=why))
+                self.write(name, Past(at=self._machine.wall(), what="interrupted", pid=pid, why=why))
             return
         if isinstance(event, (Halted, Forgotten)):
             if isinstance(event, Forgotten):
@@ -95,7 +98,7 @@ class _Writer:
             from multi.logs import last_lines
 
             past = replace(past, tail=tuple(map(_short, last_lines(self._nodes[name], _TAIL_LINES, self._machine))))
-        self._write(name, past)
+        self.write(name, past)
 
     def _forget(self, name: str) -> None:
         """Its files are removed by now, but what was told of the steps before that has made this one again."""
@@ -106,12 +109,12 @@ class _Writer:
             self._machine.remove(node.historyfile)
         self._nodes[name] = self._moved.pop(name, node)
 
-    def _write(self, name: str, past: Past) -> None:
+    def write(self, name: str, past: Past) -> None:
         node = self._nodes[name]
         try:
-            if self._caller is None:
+            if self._caller is None and past.by is None:
                 self._caller = self._machine.caller()
-            past = replace(past, by=self._caller)
+            past = replace(past, by=past.by or self._caller)
             if past.pid is None and self._said_before(node, past):
                 return
             self._machine.append(node.historyfile, encode(past), LIMIT, node.uid, node.gid)
@@ -124,12 +127,25 @@ class _Writer:
         return bool(known) and _reasons(known[-1]) == _reasons(past)
 
 
+def note_hook(node: Node, event: str, machine: Machine) -> Callable[[str, tuple[str, ...]], None]:
+    """What notes that a hook of the node is over, from whichever process: who asked is found out now."""
+    writer = _Writer((node,), machine)
+    by = machine.caller()
+
+    def note(why: str, tail: tuple[str, ...]) -> None:
+        text = f"{event}: {why}" if why else event
+        shown = tuple(map(_short, tail))
+        writer.write(node.name, Past(at=machine.wall(), what="hooked", why=_short(text), tail=shown, by=by))
+
+    return note
+
+
 def _reasons(past: Past) -> tuple[object, ...]:
     who = None if past.by is None else (past.by.user, past.by.where, past.by.command)
     return past.what, past.pid, past.why, past.status, who
 
 
-def _past(event: Event, at: float) -> Past | None:  # noqa: C901, PLR0911 -- one return a case is the table
+def _past(event: Event, at: float) -> Past | None:  # noqa: C901, PLR0911, PLR0912 -- one return a case is the table
     """The event as history keeps it; None for what changed nothing."""
     match event:
         case Spawned(_, pid):
@@ -159,6 +175,8 @@ def _past(event: Event, at: float) -> Past | None:  # noqa: C901, PLR0911 -- one
         case Failed(_, pid, why, status, tail):
             lines = tuple(map(_short, tail[-_TAIL_LINES:]))
             return Past(at=at, what="failed", pid=pid, why=_short(why), status=status, tail=lines)
+        case Unhealthy(_, pid, why) | Recovered(_, pid, why) | Recycling(_, pid, why):
+            return Past(at=at, what=type(event).__name__.lower(), pid=pid, why=_short(why))
         case Refused(_, why):
             return Past(at=at, what="refused", why=_short(why))
         case _:

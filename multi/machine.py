@@ -190,7 +190,34 @@ class Interruption:
     signum: int
 
 
-Happening: TypeAlias = Prepared | Executed | LaunchFailed | Ended | Locked | Notified | Probed | Answered | Interruption
+@dataclass(frozen=True, slots=True)
+class HookDone:
+    """A hook of `node` is over: which `event` it was told of, `why` it failed, the last lines that it printed."""
+
+    node: str
+    event: str
+    why: str = ""
+    tail: tuple[str, ...] = ()
+
+
+Happening: TypeAlias = (
+    Prepared | Executed | LaunchFailed | Ended | Locked | Notified | Probed | Answered | HookDone | Interruption
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """A command that is told of an `event` by `data` on its standard input, for `seconds` at most.
+
+    `note` is called with why it failed and the last lines that it printed, also when we have ended meanwhile.
+    """
+
+    event: str
+    command: str
+    data: bytes
+    launch: Launch
+    seconds: float
+    note: Callable[[str, tuple[str, ...]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,6 +378,8 @@ class Machine(LocalHost, Protocol):
     def probe(self, key: str, kind: str, what: str, launch: Launch) -> None: ...  # `Probed` follows; run as the node is
     def probe_says(self, key: str) -> str: ...  # the last line that it has printed so far, cut short
     def end_probe(self, key: str) -> None: ...  # a command with its process group; fine when there is none
+
+    def hook(self, node: str, hook: Hook) -> None: ...  # `HookDone` follows; nobody waits for it, and it raises nothing
 
     def listens(self, procs: Sequence[Proc], at: tuple[str, int]) -> str:
         """Whether one of these processes has the socket that a connection to this address goes to.

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from multi.machine import Machine
+    from multi.model.health import Health
     from multi.model.process import ProcessTable
     from multi.model.work import Work
     from multi.observe import Observation
@@ -29,7 +30,8 @@ class View:
     `children` how many processes the tree has beside the main one, `restarts` how often it was started again
     without anybody asking for it. `status_text` is what the node last said of itself, `last_lines` are what one that is
     dead printed last. Of one that stops, `work` is what it has in hand, and `next_signum` comes in `next_in` seconds.
-    `found` says where a node was found that nobody asked about, and what to add to ask for it.
+    `health` is what was learnt of its liveness when it was asked last, `asked_ago` seconds ago, and `unhealthy` why it
+    has to be restarted. `found` says where a node was found that nobody asked about, and what to add to ask for it.
     """
 
     node: Node
@@ -45,6 +47,9 @@ class View:
     work: Work | None = None
     next_signum: int | None = None
     next_in: float | None = None
+    health: Health | None = None
+    asked_ago: float | None = None
+    unhealthy: str = ""
 
 
 def look(nodes: Sequence[Node], processes: ProcessTable, machine: Machine) -> tuple[View, ...]:
@@ -110,6 +115,7 @@ def _view(node: Node, observation: Observation, processes: ProcessTable, machine
     age = main.age
     own = record is not None and record.proc == proc  # else an earlier one's words
     work, next_signum, next_in = _stopping(record.extra, machine.wall()) if own and record is not None else _NOTHING
+    health, now = _health(node, observation, machine), machine.now()
     return View(
         node=node,
         state=observation.state,
@@ -122,6 +128,9 @@ def _view(node: Node, observation: Observation, processes: ProcessTable, machine
         work=work,
         next_signum=next_signum,
         next_in=next_in,
+        health=health,
+        asked_ago=None if health is None else max(0.0, now - health.asked),
+        unhealthy=_unhealthy(node, health, now),
     )
 
 
@@ -143,3 +152,20 @@ def _stopping(extra: Mapping[str, str], wall: float) -> tuple[Work | None, int |
         int(signum) if left is not None and signum.isascii() and signum.isdigit() else None,
         None if left is None else max(0.0, left - wall),
     )
+
+
+def _health(node: Node, observation: Observation, machine: Machine) -> Health | None:
+    """What the last command that asked has learnt; nobody is asked here."""
+    if node.alive is None or observation.record is None:
+        return None
+    from multi import observe
+
+    return observe.health(observation.record, machine)
+
+
+def _unhealthy(node: Node, health: Health | None, now: float) -> str:
+    if health is None or not health.failures:
+        return ""
+    from multi.decide.health import unhealthy
+
+    return unhealthy(node, health, now)

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 from multi.act.walk import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
+    from multi.act.hooks import Note
     from multi.machine import Machine
     from multi.model.event import Event
     from multi.model.node import Node
-    from multi.model.request import RunOptions, Traits
+    from multi.model.request import RunOptions, Task, Traits
 
-__all__ = ["hold_rundirs", "stay", "walk"]
+__all__ = ["ensure", "foreseen", "hold_rundirs", "hooked", "stay", "walk"]
 
 
 def hold_rundirs(
@@ -28,6 +29,39 @@ def hold_rundirs(
     from multi.act import rundir_lock
 
     return rundir_lock.hold_rundirs(nodes, walk, traits, options, machine)
+
+
+def ensure(
+    tasks: Sequence[Task], groups: Mapping[str, str], options: RunOptions, machine: Machine
+) -> Generator[Event, None, None]:
+    """Walk the nodes; those that are to be asked for their health are asked first, see `liveness`."""
+    if not any(task.node.watched for task in tasks):
+        return walk(tasks, options, machine)
+    from multi.act import liveness
+
+    return liveness.ensure(tasks, groups, options, machine)
+
+
+def foreseen(tasks: Sequence[Task], groups: Mapping[str, str], machine: Machine) -> Sequence[Task]:
+    """The tasks with what `ensure` would restart by what is known; reads only."""
+    if not any(task.node.watched for task in tasks):
+        return tasks
+    from multi.act import liveness
+
+    return liveness.foreseen(tasks, groups, machine)
+
+
+def hooked(
+    events: Generator[Event, None, None],
+    nodes: Sequence[Node],
+    traits: Traits,
+    note: Note,
+    machine: Machine,
+) -> Generator[Event, None, None]:
+    """Tell the hooks of the nodes what happens to them; see `hooks`."""
+    from multi.act import hooks
+
+    return hooks.hooked(events, nodes, traits, note, machine)
 
 
 def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Generator[Event, None, None]:

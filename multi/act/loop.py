@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from multi.act.waits import TableWait, Wait, WriteWait
 from multi.decide.rollout import Rollout
-from multi.machine import Interruption
-from multi.model.event import Interrupted, Skipped
+from multi.machine import HookDone, Interruption
+from multi.model.event import Hooked, Interrupted, Skipped
 from multi.value import dataclass
 
 if TYPE_CHECKING:
@@ -100,7 +100,10 @@ class _Loop:
                     yield from self._sum_up()
                     yield Interrupted(happening.signum)
                     return
-                self._tell(happening.key, happening)
+                if isinstance(happening, HookDone):
+                    self._events.append(Hooked(happening.node, happening.event, happening.why, happening.tail))
+                else:
+                    self._tell(happening.key, happening)
             self._fire_timers()
             self._share(quiet=not happenings)
             yield from self._drain()

@@ -214,10 +214,14 @@ class Start:
         return replace(record, failures=counted.failures, failed=counted.failed)
 
     def _environment(self, token: str) -> tuple[tuple[str, str | None], ...]:
+        alive = self._tried.alive
+        barks = alive is not None and alive.sign == "watchdog"
         # A NOTIFY_SOCKET of our own caller is not the node's: its READY would be taken for ours.
-        notify = self._machine.notify_address(self._name, token) if self._tried.ready.sign == "word" else None
+        speaks = barks or self._tried.ready.sign == "word"
+        notify = self._machine.notify_address(self._name, token) if speaks else None
         return (
-            ("WATCHDOG_USEC", None),  # our caller's, too: it is for us to answer
+            # Our caller's is for us to answer.
+            ("WATCHDOG_USEC", str(round(float(alive.what) * 1e6)) if alive is not None and barks else None),
             ("WATCHDOG_PID", None),
             *self._tried.env,  # before the rest, so that nothing of it can stand for what says which node this is
             (INSTANCE, token),
@@ -242,10 +246,10 @@ class Start:
             answer = yield wait
             if isinstance(answer, Probed) and answer.ok and answer.at is not None:
                 processes = yield from process_table()
-                infos = observe.tree(proc, token, processes, machine.me())
-                procs = (proc, *(info.proc for info in infos if not observe.is_probe(info)))
-                listens = machine.listens(procs, answer.at)
-                answer = _own(answer, answer.at[0], listens, self._tried.ready.what, taken=there.taken)
+                what = self._tried.ready.what
+                answer = own_answer(
+                    answer, what, proc, token=token, processes=processes, machine=machine, taken=there.taken
+                )
             assert not isinstance(answer, ProcessTable)  # noqa: S101 -- the loop answers a Wait with a happening
             sent = answer
         machine.end_probe(self._name)  # before the tree is stopped, of which it is a part
@@ -359,8 +363,22 @@ def _unprepared(node: Node, outcome: LaunchFailed | None) -> Failed:
             return Failed(node.name, None, _joined(why, hint))
 
 
-def _own(probed: Probed, address: str, listens: str, what: str, *, taken: bool) -> Probed:
+def own_answer(  # noqa: PLR0913 -- what it depends on, each by its name
+    probed: Probed,
+    what: str,
+    proc: Proc,
+    *,
+    token: str,
+    processes: ProcessTable,
+    machine: Machine,
+    taken: bool = False,
+) -> Probed:
     """A port that accepts proves something only when it is the node's own."""
+    if not probed.ok or probed.at is None:
+        return probed
+    infos = observe.tree(proc, token, processes, machine.me())
+    procs = (proc, *(info.proc for info in infos if not observe.is_probe(info)))
+    address, listens = probed.at[0], machine.listens(procs, probed.at)
     match listens:
         case "yes":
             return probed

@@ -19,8 +19,8 @@
     | remove   | Skip;   | Stop,      | Stop, Clear,    | Clear,     | Adopt, Stop,   | Refuse |
     |          | or      | Clear,     | Forget          | Forget     | Clear, Forget  |        |
     |          | Forget  | Forget     |                 |            |                |        |
-    | ensure   | Skip    | Skip       | Skip            | Clear,     | Adopt          | Refuse |
-    |          |         |            |                 | Spawn; or  |                |        |
+    | ensure   | Skip    | Skip; or   | Skip            | Clear,     | Adopt          | Refuse |
+    |          |         | as restart |                 | Spawn; or  |                |        |
     |          |         |            |                 | Skip       |                |        |
     | apply    | Spawn   | Skip; or   | Stop, Clear,    | Clear,     | Adopt; or as   | Refuse |
     |          |         | as restart | Spawn           | Spawn      | restart        |        |
@@ -31,7 +31,8 @@
 A `Stopping` whose signal was never sent, because whoever asked for the stop was cut off before, gets it from `start`
 and `stop` too. An `Up` that nobody has seen ready yet is waited for by `start`, `up`, `ensure` and `apply`; but one
 that says that it waits for its broker is left alone by `ensure`. `up` and `down` are the two forms of `wait`, which
-touches nothing. `ensure` leaves alone what was stopped on purpose, and for a while what keeps failing. `apply` restarts
+touches nothing. `ensure` leaves alone what was stopped on purpose, and for a while what keeps failing; it restarts an
+`Up` that is due for it, being unhealthy or at a limit of its own. `apply` restarts
 an `Up` only when it runs otherwise than is configured now.
 
 `Down` is a node that was never started, or one that was stopped and is on record as that. What was stopped on purpose
@@ -248,6 +249,8 @@ def _ensure(request: Request, state: Sure, node: Node) -> Steps:  # noqa: PLR091
             return (Skip(STOPPED_ON_PURPOSE if on_record else NOT_RUNNING),)
         case Up(suspended=True):
             return (Skip(SUSPENDED, met=False),)
+        case Up(proc) if request.due is not None and request.due.proc == proc:
+            return Stop(proc, node.stop, again=True, why=request.due.why), Clear(keep=True), Spawn()
         case Up(ready=False, waits=waits) if waits:
             return (Skip(waits_for(waits)),)
         case Stopping():
@@ -361,6 +364,11 @@ def stay(state: State, record: Record | None) -> Step:  # noqa: PLR0911 -- one r
 def proc_of(state: State) -> Proc | None:
     """The node's process, where one was proved."""
     return state.proc if isinstance(state, (Up, Stopping, Lost)) else None
+
+
+def is_meant_to_be_down(state: State) -> bool:
+    """Whether nothing runs, and nothing should."""
+    return isinstance(state, Down) or (isinstance(state, Dead) and state.on_purpose)
 
 
 def died(state: State) -> bool:

@@ -170,6 +170,43 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Unhealthy:
+    """The running node has failed its proof of liveness, as `why` says, and is to be restarted for it."""
+
+    node: str
+    pid: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The node works again; `why` says after what."""
+
+    node: str
+    pid: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recycling:
+    """The running node has reached a limit of its own, as `why` says, and is to be restarted for it."""
+
+    node: str
+    pid: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hooked:
+    """The hook that was told of an event of the node is over; `why` it failed, and what it printed last."""
+
+    node: str
+    hook: str
+    why: str
+    tail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """Progress, not a fact: who is waited for. On a terminal this becomes the redrawn line.
 
@@ -226,6 +263,10 @@ Event: TypeAlias = (
     | Skipped
     | Failed
     | Refused
+    | Unhealthy
+    | Recovered
+    | Recycling
+    | Hooked
     | Waiting
     | Interrupted
     | Halted

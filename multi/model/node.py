@@ -139,6 +139,11 @@ class Node:
                 raise ValueError(f"{self.name}: {why}")
 
     @property
+    def watched(self) -> bool:
+        """Whether it can be restarted although it runs: it proves its liveness, or has a limit."""
+        return self.alive is not None or self.max_memory is not None or self.max_age is not None
+
+    @property
     def stem(self) -> str:
         """The pidfile's path without its last suffix; record and lock are named after it."""
         head, slash, last = self.pidfile.rpartition("/")
@@ -169,6 +174,11 @@ class Node:
     def socketfile(self) -> str:
         """Path of the socket where a worker answers questions about its tasks."""
         return self.stem + ".sock"
+
+    @property
+    def healthfile(self) -> str:
+        """Path of what was learnt of its liveness, a line an answer."""
+        return self.stem + ".health"
 
     @property
     def historyfile(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from multi.errors import UsageError
-from multi.text import quoted
+from multi.text import quoted, seconds_in, seconds_text
 from multi.value import dataclass
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ PURPOSES = {"ready": "a proof of readiness", "alive": "a probe", "needs": "a pro
 _ALL = tuple(PURPOSES)
 _LOOPBACK = "127.0.0.1"  # the host of a port that is named alone
 _LAST_PORT = 65535
+_SHORTEST, _LONGEST = 0.1, 1e6  # seconds of silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,13 @@ class Kind:
     """One way to prove something of a node.
 
     `serves` are the settings that can hold it. `sign` is what shows it: that the node lives, a word of the node
-    (sd_notify(3)), a line of its log, a path that is made or written, or an answer to a probe. `argument` is what
-    stands behind the colon, as help shows it; `read` makes it final or raises `UsageError`. With `listens` it begins
-    with the address of a TCP port, which a foreign process may have. `never` says why a node is late that gave no sign.
+    (sd_notify(3)), a line of its log, a path that is made or written, an answer to a probe, the beats of its loop, or
+    its watchdog. `argument` is what stands behind the colon, as help shows it; `read` makes it final or raises
+    `UsageError`. With `listens` it begins with the address of a TCP port, which a foreign process may have. `never`
+    says why a node is late that gave no sign.
     """
 
-    sign: Literal["life", "word", "line", "path", "answer"]
+    sign: Literal["life", "word", "line", "path", "answer", "beat", "watchdog"]
     argument: str = ""
     read: Callable[[str, str], str] | None = None
     serves: tuple[str, ...] = ("ready",)
@@ -105,6 +107,16 @@ def _command(kind: str, what: str) -> str:
     return what
 
 
+def _seconds(kind: str, what: str) -> str:
+    number = seconds_in(what)
+    if number is None or not _SHORTEST <= number <= _LONGEST:
+        word = quoted(f"{kind}:{what}")
+        raise UsageError(
+            kind, f"{word} names no seconds from {_SHORTEST:g} to {_LONGEST:g}", f"write it like {kind}:30"
+        )
+    return seconds_text(number)
+
+
 # fmt: off
 KINDS: Mapping[str, Kind] = {
     "alive": Kind("life"),
@@ -114,6 +126,8 @@ KINDS: Mapping[str, Kind] = {
     "http": Kind("answer", "[HOST:]PORT/PATH", _url, _ALL, listens=True),
     "file": Kind("path", "PATH", _path, _ALL, never="nothing was made or written there since it started"),
     "exec": Kind("answer", "COMMAND", _command, _ALL),
+    "heartbeat": Kind("beat", "SECONDS", _seconds, ("alive",)),
+    "watchdog": Kind("watchdog", "SECONDS", _seconds, ("alive",)),
 }
 # fmt: on
 

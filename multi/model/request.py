@@ -149,12 +149,22 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Due:
+    """Why this very process is to be restarted. `planned` when it reached a limit of its own, which is no failure."""
+
+    proc: Proc
+    why: str
+    planned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What is asked of a node: the command, and the signal given with it (``-SIG``).
 
     `recorded` is the node as it was on record when it was chosen, for ``apply`` and for what `repeats`. `says` is
     whether the words or the configuration say the command, `named` whether the user named the node. `held` says why
-    the node is not what the configuration says. `former` is the node that had other files until now.
+    the node is not what the configuration says. `former` is the node that had other files until now. `due` is the
+    process that is to be restarted although it runs, for what is `unattended`.
     """
 
     command: str
@@ -164,6 +174,7 @@ class Request:
     named: bool = True
     held: Held | None = None
     former: Node | None = None
+    due: Due | None = None
 
     @property
     def source(self) -> str:

@@ -82,11 +82,15 @@ class AwaitEnd:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Walk `schedule` until the whole tree is gone. `again` when a start follows: the record then says so."""
+    """Walk `schedule` until the whole tree is gone. `again` when a start follows: the record then says so.
+
+    `why` says why where nobody asked for it.
+    """
 
     proc: Proc
     schedule: Schedule
     again: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from multi.codec import decode
 from multi.machine import File, Machine, MachineError, Unreadable
 from multi.model import record as records
@@ -9,11 +11,15 @@ from multi.model.node import Command, Known, Node, Unknown
 from multi.model.process import ProcessTable
 from multi.model.record import DamagedError, Record, Word
 from multi.model.state import Dead
-from multi.observe.evidence import OTHERS_WRITE, Evidence, believed_word, decoded, pid_in
+from multi.observe.evidence import OTHERS_WRITE, Evidence, believed_word, decoded, distrust, pid_in
 from multi.observe.judge import Observation, judge
 from multi.observe.tree import running_probes
 from multi.value import replace
 from multi.words.names import is_full_name
+
+if TYPE_CHECKING:
+    from multi.model.health import Health
+    from multi.model.work import Heartbeat
 
 _OUR_OUTPUT = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")  # a log there is an open descriptor of ours
 
@@ -61,6 +67,34 @@ def word(node: Node, record: Record, machine: Machine) -> Word | None:
     """What the process wrote of what it said, read now. Raises `MachineError` when the node's user does not exist."""
     file = machine.read(node.notifyfile, records.NOTIFY_LIMIT)
     return believed_word(record, file, _uid_of(node, machine), machine.me())
+
+
+def health(record: Record, machine: Machine) -> Health | None:
+    """What the last command that asked has learnt of the process that is on record."""
+    from multi.model.health import HEALTH_LIMIT, decode
+
+    data = _believed_bytes(record, record.node.healthfile, 2 * HEALTH_LIMIT, machine)
+    return None if data is None else decode(data, record.token)
+
+
+def _believed_bytes(record: Record, path: str, limit: int, machine: Machine) -> bytes | None:
+    """A file beside the record that the node's user may have written; None for one that is not to be believed."""
+    file = machine.read(path, limit)
+    if not isinstance(file, File):
+        return None
+    try:
+        uid = _uid_of(record.node, machine)
+    except MachineError:
+        return None  # there is no such user
+    return None if distrust(path, file, uid, machine.me()) else file.data
+
+
+def heartbeat(record: Record, machine: Machine) -> Heartbeat | None:
+    """The last heartbeat of the process that is on record."""
+    from multi.model.work import WORK_LIMIT, decode_heartbeat
+
+    data = _believed_bytes(record, record.node.heartbeatfile, WORK_LIMIT, machine)
+    return None if data is None else decode_heartbeat(data, record.token)
 
 
 def recall(node: Node, machine: Machine) -> Record | None:

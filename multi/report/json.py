@@ -175,6 +175,8 @@ def view_json(view: View) -> dict[str, object]:
         "memory": view.memory,
         "children": view.children,
         "restarts": view.restarts,
+        "unhealthy": view.unhealthy or None,
+        "liveness": _liveness_json(view),
         "status_text": view.status_text or None,
         "tasks": None if view.work is None else work_json(view.work),
         "next_signal": None if view.next_signum is None else signal_name(view.next_signum),
@@ -184,6 +186,21 @@ def view_json(view: View) -> dict[str, object]:
         "logfile": node.logfile or None,
         "command": list(node.words) if isinstance(node.command, Known) else None,
         "found": view.found or None,
+    }
+
+
+def _liveness_json(view: View) -> dict[str, object] | None:
+    """The last verdict, and how many seconds old it is; null where nobody has asked."""
+    health, node = view.health, view.node
+    if health is None or view.asked_ago is None:
+        return None
+    return {
+        "probe": str(node.alive),
+        "ok": not health.failures,
+        "failures": health.failures,
+        "why": health.why or None,
+        "age": _number(round(view.asked_ago, 3)),
+        "since": _number(round(view.asked_ago + health.asked - health.since, 3)) if health.failures else None,
     }
 
 

@@ -17,8 +17,11 @@ from multi.model.event import (
     Forgotten,
     Gone,
     Halted,
+    Hooked,
     Interrupted,
     Readied,
+    Recovered,
+    Recycling,
     Refused,
     RolledBack,
     Settled,
@@ -26,6 +29,7 @@ from multi.model.event import (
     Skipped,
     Spawned,
     Survived,
+    Unhealthy,
     Updated,
     Waiting,
 )
@@ -159,6 +163,8 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
             return failed_lines(event, style, earlier)
         case Refused(node, why):
             return (_line(node, f"refused: {printable(why)}", style, "red"),)
+        case Unhealthy() | Recovered() | Recycling() | Hooked():
+            return _upkeep_lines(event, style, verbose=verbose)
         case Waiting():
             return ()
         case Interrupted(signum):
@@ -168,6 +174,22 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
             from multi.report.failures import halted_lines
 
             return halted_lines(event, style, typed)
+
+
+def _upkeep_lines(event: Unhealthy | Recovered | Recycling | Hooked, style: Style, *, verbose: bool) -> tuple[str, ...]:
+    match event:
+        case Unhealthy(node, pid, why):
+            return (_line(node, f"unhealthy, pid {pid}: {printable(why)}", style, "red"),)
+        case Recovered(node, pid, why):
+            return (_line(node, f"healthy again, pid {pid}: {printable(why)}", style, "green"),)
+        case Recycling(node, pid, why):
+            return (_line(node, f"recycled, pid {pid}: {printable(why)}", style, "yellow"),)
+        case Hooked(node, hook, why, tail):
+            if not why and not verbose:
+                return ()
+            text = f"the hook '{hook}' failed: {printable(why)}" if why else f"the hook '{hook}' is over"
+            lines = (f"    {style.paint('dim', '|')} {printable(line)}" for line in tail)
+            return (_line(node, text, style, "yellow" if why else "dim"), *lines)
 
 
 def _line(node: str, text: str, style: Style, colour: str = "") -> str:
@@ -214,8 +236,8 @@ def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911, PLR0912
             return f"send {signal_name(signum)} to pid {proc.pid}"
         case AwaitEnd(proc, schedule):
             return f"wait for the end of pid {proc.pid} by {schedule}"
-        case Stop(proc, schedule):
-            return f"stop pid {proc.pid} by {schedule}"
+        case Stop(proc, schedule, _, why):
+            return f"stop pid {proc.pid} by {schedule}" + (f", because {why}" if why else "")
         case Kill(proc):
             return f"kill pid {proc.pid} and its whole tree"
         case Clear(why, keep):

@@ -69,8 +69,10 @@ def _text(past: Past) -> str:  # noqa: PLR0911 -- one return a case is the table
             return f"found dead: {why}"
         case "rolled_back":
             return f"rolled back, {pid} runs as before: {why}"
-        case "failed" | "refused" | "adopted" | "interrupted" | "survived":
+        case "failed" | "refused" | "adopted" | "interrupted" | "survived" | "unhealthy" | "recovered" | "recycling":
             return f"{past.what}{f' {pid}' if pid else ''}: {why}"
+        case "hooked":
+            return f"hook {why}"
         case _:
             return " ".join(filter(None, (printable(past.what), pid, why)))
 
@@ -137,7 +139,7 @@ class _Story:
             self._subject = "It"
             yield from _tail(same[-1].tail, self._style)
 
-    def _sentence(self, same: Sequence[Past]) -> str:  # noqa: PLR0911 -- one return a case is the table
+    def _sentence(self, same: Sequence[Past]) -> str:  # noqa: C901, PLR0911, PLR0912 -- one return a case is the table
         one, last = same[0], same[-1]
         why = printable(last.why)
         match one.what:
@@ -161,6 +163,14 @@ class _Story:
                 return f"failed at {self._when(one)}: {why}{nobody}"
             case "refused":
                 return f"was left as it was at {self._when(one)}, refused to {self._who(one)}: {why}"
+            case "unhealthy":
+                return f"was found unhealthy at {self._when(one)}: {why}"
+            case "recovered":
+                return f"was found healthy again at {self._when(one)}: {why}"
+            case "recycling":
+                return f"was to be recycled at {self._when(one)}: {why}"
+            case "hooked":
+                return f"had a hook that was over at {self._when(one)}: {why}"
             case "interrupted":
                 return f"was left at {self._when(one)}: {why}"
             case _:

@@ -118,7 +118,7 @@ def _row(view: View, indent: str) -> tuple[str, ...]:
 
 def _note(view: View) -> str:
     """Why the node is in its state, and what it says of itself; a dead node said it last."""
-    why, said = reason(view.state) or "", view.status_text
+    why, said = reason(view.state) or _sick(view), view.status_text
     if view.work is not None:
         from multi.report.work import work_text
 
@@ -127,6 +127,16 @@ def _note(view: View) -> str:
         said = "" if _LAST_WORDS in why else f"{_LAST_WORDS} {said}"
     printed = f"last line of its log: {view.last_lines[-1]}" if view.last_lines else ""
     return "; ".join(text for text in (why, said, printed) if text)
+
+
+def _sick(view: View) -> str:
+    """What the last proof of liveness has failed of."""
+    health = view.health
+    if health is None or not health.failures or view.asked_ago is None:
+        return f"{view.node.alive}: {health.why}" if health is not None and health.why else ""
+    if view.unhealthy:
+        return f"unhealthy: {view.unhealthy}"
+    return f"{view.node.alive} failed {duration(view.asked_ago)} ago: {health.why}"
 
 
 def width_of(text: str) -> int:

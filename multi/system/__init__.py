@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from multi.machine import FileWrite, Launch, MachineError
     from multi.model.caller import Caller
     from multi.model.process import Proc, ProcessTable
+    from multi.system.hooks import Hooks
     from multi.system.kernel import KernelLog
     from multi.system.launcher import Launcher
     from multi.system.limits import OpenFiles
@@ -154,6 +155,14 @@ class System(Local):
         return self._part(PluginSockets(self.poller))
 
     @cached_property
+    def hooks(self) -> Hooks:
+        from multi.system.hooks import Hooks
+
+        hooks = Hooks(self.poller, self.users)
+        self._at_end.append(hooks.close)
+        return hooks
+
+    @cached_property
     def logs(self) -> Logs:
         from multi.system.logs import Logs
 
@@ -206,6 +215,7 @@ class System(Local):
     notifies = _By(lambda system: system.probes.notifies)
     probe = _By(lambda system: system.probes.begin)
     ask = _By(lambda system: system.sockets.ask)
+    hook = _By(lambda system: system.hooks.begin)
     probe_says = _By(lambda system: system.probes.last_line)
 
     def me(self) -> Me:

@@ -97,7 +97,7 @@ def _serve(  # noqa: C901 -- what is set up once, and one branch a source
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    _close_all_but({0, 1, 2, control.fileno(), wake_read, wake_write})
+    close_all_but({0, 1, 2, control.fileno(), wake_read, wake_write})
     if limits is not None:
         import resource
 
@@ -162,7 +162,7 @@ def _reap(control: socket.socket, children: dict[int, int]) -> None:
             control.sendall(ENDED.pack(KIND_ENDED, number, os.waitstatus_to_exitcode(status)))
 
 
-def _close_all_but(keep: set[int]) -> None:
+def close_all_but(keep: set[int]) -> None:
     """Close every other descriptor, at a cost that does not depend on RLIMIT_NOFILE."""
     for directory in ("/proc/self/fd", "/dev/fd"):
         try:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 import fnmatch
 import heapq
+import json
 import random
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,6 +42,8 @@ from multi.machine import (
     FileWrite,
     Happening,
     Holder,
+    Hook,
+    HookDone,
     Interruption,
     Launch,
     LaunchFailed,
@@ -184,6 +187,7 @@ class Body:
     pending: list[int] = field(default_factory=list)  # signals that it gets when it goes on
     ran: bool = False  # it executed the program of a node, or came of one that did
     launch: Launch | None = None  # what it is the main process of
+    rss: int = 4096
 
     @property
     def pid(self) -> int:
@@ -239,7 +243,11 @@ class World:
         self.natures: dict[str, Nature] = {}  # by the full name of the node
         self.nature = Nature()  # of every other node
         self.answers: dict[str, float] = {}  # what a probe asks for -> from when on the answer is yes
+        self.fails: dict[str, float] = {}  # what a probe asks for -> from when on it is no again
+        self.hangs: set[str] = set()  # what a probe asks for that never answers
         self.probe_takes = 0.001
+        self.hooked: list[tuple[str, str, dict[str, object]]] = []  # node, event and facts of each hook that was run
+        self.hook_takes: dict[str, float] = {}  # the command of a hook -> seconds; it is killed when it takes too long
         self.probe_prints: dict[str, str] = {}  # what a probe asks for -> the last line that it prints meanwhile
         self.users = {"root": 0, "nobody": 65534, "worker": 1000, "mallory": 1666}
         self.environ: dict[str, str] = {}
@@ -674,7 +682,7 @@ class Fake:
                 age=world.time - body.born,
                 suspended=body.suspended and not body.gone,
                 instance=body.instance,
-                rss=4096,
+                rss=body.rss,
                 status=body.status,
             )
             for body in world.bodies.values()
@@ -1023,6 +1031,8 @@ class Fake:
         self._call("probe", kind, what)
         ticket = object()
         self._probes[key] = ticket, what
+        if what in self.world.hangs:
+            return
         self.world.after(self.world.probe_takes, partial(self._answer, key, kind, what, ticket))
 
     def end_probe(self, key: str) -> None:
@@ -1032,6 +1042,14 @@ class Fake:
     def probe_says(self, key: str) -> str:
         """What the probe under way prints."""
         return self.world.probe_prints.get(self._probes[key][1], "") if key in self._probes else ""
+
+    def hook(self, node: str, hook: Hook) -> None:
+        """Run a hook, which outlives this `multi`."""
+        self._call("hook", node, hook.event)
+        self.world.hooked.append((node, hook.event, json.loads(hook.data)))
+        takes = self.world.hook_takes.get(hook.command, 0.01)
+        why = f"still ran after {hook.seconds:g}s, and was killed" if takes > hook.seconds else ""
+        self.world.after(min(takes, hook.seconds), lambda: self.heard.append(HookDone(node, hook.event, why)))
 
     def listens(self, procs: Sequence[Proc], at: tuple[str, int]) -> str:  # noqa: ARG002 -- one port is as good as another
         """Whose port it is."""
@@ -1045,7 +1063,8 @@ class Fake:
         if key in self._probes and self._probes[key][0] is ticket:
             said = self.probe_says(key)
             del self._probes[key]
-            ok = self.world.time >= self.world.answers.get(what, float("inf"))
+            now, never = self.world.time, float("inf")
+            ok = self.world.answers.get(what, never) <= now < self.world.fails.get(what, never)
             why = f"{what}: Connection refused" + (f": {said}" if said else "")
             at = ("10.0.0.1", 80) if ok and kind == "tcp" else None
             self.heard.append(Probed(key, ok=ok, why="" if ok else why, at=at))

@@ -15,7 +15,7 @@ from multi.decide.table import needs_restart, proc_of, route
 from multi.model.node import Known, Unknown
 from multi.model.process import Proc
 from multi.model.record import Record
-from multi.model.request import Request
+from multi.model.request import Due, Request
 from multi.model.schedule import parse
 from multi.model.state import SUSPENDED, Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.model.step import (
@@ -49,7 +49,7 @@ restart  | Spawn   | Stop, Clear, Spawn | Stop, Clear, Spawn     | Clear, Spawn 
 kill     | Skip    | Kill, Clear        | Kill, Clear            | Clear                | Adopt, Kill, Clear        | Refuse
 forget   | Skip; or Forget | Refuse     | Refuse                 | Refuse; or Clear, Forget | Refuse               | Refuse
 remove   | Skip; or Forget | Stop, Clear, Forget | Stop, Clear, Forget | Clear, Forget   | Adopt, Stop, Clear, Forget | Refuse
-ensure   | Skip    | Skip               | Skip                   | Clear, Spawn; or Skip | Adopt                    | Refuse
+ensure   | Skip    | Skip; or as restart | Skip                  | Clear, Spawn; or Skip | Adopt                    | Refuse
 apply    | Spawn   | Skip; or as restart | Stop, Clear, Spawn    | Clear, Spawn         | Adopt; or as restart      | Refuse
 signal   | Refuse  | Signal             | Signal                 | Refuse               | Adopt, Signal             | Refuse
 up       | AwaitUp | Skip               | AwaitUp                | AwaitUp              | Skip                      | Refuse
@@ -262,6 +262,21 @@ def test_g14_forget() -> None:
     )
     assert steps("forget", Up(PROC)) == (Refuse("it runs; 'multi stopwait w1' stops it"),)
     assert steps("remove", Down(on_record=True)) == (Forget(),)
+
+
+def test_ensure_restarts_what_is_due() -> None:
+    """By its own schedule, saying why, and only the very process that is due: another one may have taken its place."""
+    due = Due(PROC, "it is large", planned=True)
+    request = Request("ensure", due=due)
+    assert route(request, Up(PROC), NODE).steps == (
+        Stop(PROC, NODE.stop, again=True, why="it is large"),
+        Clear(keep=True),
+        Spawn(),
+    )
+    assert names(route(request, Up(Proc(4001, "boot:9")), NODE).steps) == "Skip"
+    assert names(route(request, Up(PROC, suspended=True), NODE).steps) == "Skip"
+    assert names(route(request, Stopping(PROC), NODE).steps) == "Skip"
+    assert names(route(request, Dead("it exited"), NODE).steps) == "Clear, Spawn"
 
 
 def test_ensure_leaves_alone_for_a_while_what_keeps_failing() -> None:

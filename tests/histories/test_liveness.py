@@ -1,0 +1,321 @@
+"""Histories of liveness, limits and hooks on the made-up machine: `ensure` comes by each minute, `run` stays."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from multi import act, observe, views
+from multi.act import hooks
+from multi.machine import MachineError
+from multi.model.event import Event, Gone, Hooked, Readied, Recycling, Signalled
+from multi.model.node import Node, Ready
+from multi.model.request import Request, RunOptions, Task, traits
+from world import Fake, Nature, World, node_of
+
+TERM = int(signal.SIGTERM)
+TCP = "127.0.0.1:80"
+NODE = node_of(alive=Ready("tcp", TCP), hooks=(("unhealthy", "tell"), ("failed", "tell"), ("recovered", "tell")))
+NAME = NODE.name
+
+
+def started(*nodes: Node) -> World:
+    """Make a world in which these nodes run; the answer to every probe is yes."""
+    world = World()
+    world.answers[TCP] = 0.0
+    list(act.walk([Task(node, Request("start")) for node in nodes], RunOptions(), world.fake()))
+    assert all(world.mains(node.pidfile) for node in nodes)
+    return world
+
+
+def ensure(world: World, *nodes: Node, fake: Fake | None = None) -> list[Event]:
+    """Come by once."""
+    fake = fake or world.fake()
+    tasks = [Task(node, Request("ensure", recorded=node, named=False)) for node in nodes]
+    return list(act.ensure(tasks, {}, RunOptions(), fake))
+
+
+def kinds(events: list[Event]) -> list[str]:
+    """Give the kinds of events, but for those of every start."""
+    return [type(event).__name__ for event in events if type(event).__name__ not in {"Spawned", "Cleared"}]
+
+
+def each_minute(world: World, runs: int, *nodes: Node) -> list[list[str]]:
+    """Come by once a minute."""
+    seen = []
+    for _ in range(runs):
+        world.rest(60)
+        seen.append(kinds(ensure(world, *nodes)))
+    return seen
+
+
+RESTARTED = ["Unhealthy", "Signalled", "Gone", "Readied"]
+
+
+def test_three_failures_are_three_runs_of_ensure() -> None:
+    """The third restarts the node by its own schedule, and the new process begins anew."""
+    world = started(NODE)
+    assert each_minute(world, 2, NODE) == [["Skipped"]] * 2
+    world.fails[TCP] = world.time
+    (before,) = world.mains(NODE.pidfile)
+    assert each_minute(world, 3, NODE) == [["Skipped"], ["Skipped"], RESTARTED]
+    (after,) = world.mains(NODE.pidfile)
+    assert before.gone
+    assert after.proc != before.proc
+    assert each_minute(world, 3, NODE) == [["Skipped"], ["Skipped"], RESTARTED]
+
+
+def test_two_runs_at_once_count_once() -> None:
+    """`alive_every` holds for `ensure`, too, however often cron or a script calls it."""
+    world = started(NODE)
+    world.fails[TCP] = 0.0
+    world.rest(60)
+    for _ in range(5):
+        assert kinds(ensure(world, NODE)) == ["Skipped"]
+        world.rest(1)
+    record = observe.recall(NODE, world.fake())
+    assert record is not None
+    known = observe.health(record, world.fake())
+    assert known is not None
+    assert known.failures == 1
+
+
+def test_a_node_that_answers_in_time_is_left_alone() -> None:
+    """Two failures, then a yes: it begins to count anew, and nothing was restarted."""
+    world = started(NODE)
+    world.fails[TCP] = world.time
+    each_minute(world, 2, NODE)
+    del world.fails[TCP]
+    each_minute(world, 1, NODE)
+    world.fails[TCP] = world.time
+    assert each_minute(world, 2, NODE) == [["Skipped"], ["Skipped"]]
+
+
+def test_an_answer_that_never_comes_is_a_no_after_half_a_minute() -> None:
+    """`ensure` waits for all of them together, and no longer."""
+    nodes = [node_of(f"w{number}", alive=Ready("tcp", TCP)) for number in range(5)]
+    world = started(*nodes)
+    world.hangs.add(TCP)
+    world.rest(60)
+    began = world.time
+    assert set(kinds(ensure(world, *nodes))) == {"Skipped"}
+    assert 30 <= world.time - began < 31
+    seen = views.look(nodes[:1], world.fake().processes(), world.fake())
+    assert seen[0].health is not None
+    assert (seen[0].health.failures, seen[0].health.why) == (1, "no answer after 30s")
+
+
+@pytest.mark.parametrize("how", ["suspended", "stopping", "starting", "stopped"])
+def test_only_what_runs_and_is_ready_is_asked(how: str) -> None:
+    """Not what somebody suspended, nor what is on its way down or up: an answer would mean nothing."""
+    node = NODE
+    world = started(node)
+    world.fails[TCP] = 0.0
+    (main,) = world.mains(node.pidfile)
+    if how == "suspended":
+        main.suspended = True
+    if how == "stopping":
+        world.natures[NAME] = Nature(ignores=frozenset({TERM}))
+        main.nature = world.natures[NAME]
+        list(act.walk([Task(node, Request("stop"))], RunOptions(), world.fake()))
+    if how == "starting":
+        node = node_of(ready="notify", alive=Ready("tcp", TCP))
+        world = World()
+        world.fails[TCP] = 0.0
+        world.natures[NAME] = Nature(says=((0.0, {"STATUS": "no broker", "X_MULTI_WAITS": "broker"}),))
+        list(act.walk([Task(node, Request("start"))], RunOptions(keep_unready=True), world.fake()))
+    if how == "stopped":
+        list(act.walk([Task(node, Request("stopwait"))], RunOptions(), world.fake()))
+    for _ in range(1 if how == "starting" else 5):
+        world.rest(60)
+        fake = world.fake()
+        ensure(world, node, fake=fake)
+        assert not [call for call in fake.calls if call[0] == "probe"]
+
+
+def test_a_failure_while_somebody_stops_it_is_none() -> None:
+    """Its connections are refused because it is ending."""
+    world = started(NODE)
+    world.fails[TCP] = 0.0
+    world.natures[NAME] = Nature(ends={TERM: (1000.0, 0)})
+    (main,) = world.mains(NODE.pidfile)
+    main.nature = world.natures[NAME]
+    world.probe_takes = 10.0
+    world.rest(60)
+    fake = world.fake()
+
+    def stop() -> None:
+        list(act.walk([Task(NODE, Request("stop"))], RunOptions(), world.fake()))
+
+    world.after(5.0, stop)
+    ensure(world, NODE, fake=fake)
+    record = observe.recall(NODE, fake)
+    assert record is not None
+    known = observe.health(record, fake)
+    assert known is not None
+    assert known.failures == 0
+
+
+def test_what_cannot_be_written_fails_nothing() -> None:
+    """A full disk: the node is asked, and nothing is counted."""
+    world = started(NODE)
+    world.fails[TCP] = 0.0
+    for _ in range(5):
+        world.rest(60)
+        fake = world.fake()
+
+        def full(_: int, call: tuple[object, ...]) -> None:
+            if call[0] == "append":
+                raise MachineError("cannot write", "No space left on device")
+
+        fake.trap = full
+        assert kinds(ensure(world, NODE, fake=fake)) == ["Skipped"]
+
+
+def test_status_shows_the_last_verdict_and_asks_nobody() -> None:
+    """Why, since when, and how old it is."""
+    world = started(NODE)
+    world.fails[TCP] = world.time
+    each_minute(world, 2, NODE)
+    world.rest(7)
+    fake = world.fake()
+    (view,) = views.look([NODE], fake.processes(), fake)
+    assert not [call for call in fake.calls if call[0] in {"probe", "append", "write"}]
+    assert view.unhealthy == ""
+    assert view.health is not None
+    assert view.health.failures == 2
+    assert view.asked_ago == pytest.approx(7, abs=0.1)
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_file_has_to_be_written_again_and_again(written: bool) -> None:
+    """A node that writes each time is healthy, one that does not is restarted at the third question after the first."""
+    node = node_of(alive=Ready("file", "/run/beat"))
+    world = started(node)
+    world.files["/run/beat"] = type(world.files["/run"])(data=b"0")
+    seen = []
+    for number in range(4):
+        world.rest(60)
+        if written:
+            world.files["/run/beat"] = type(world.files["/run"])(data=b"%d" % number)
+        seen.append(kinds(ensure(world, node)))
+    assert (seen[-1] == RESTARTED) is not written
+
+
+def test_a_watchdog_is_not_heard_by_ensure() -> None:
+    """It says nothing of the node, so it restarts nobody."""
+    node = node_of(alive=Ready("watchdog", "10"))
+    world = started(node)
+    assert each_minute(world, 5, node) == [["Skipped"]] * 5
+
+
+# --- limits ---------------------------------------------------------------------------------------------
+
+
+def test_ensure_recycles_one_of_a_group_each_time() -> None:
+    """What is too large, and what is too old; the others of its group go on meanwhile."""
+    nodes = [node_of(f"w{number}", max_memory=1 << 20) for number in range(3)]
+    world = started(*nodes)
+    for node in nodes:
+        world.mains(node.pidfile)[0].rss = 2 << 20
+    for _ in range(3):
+        events = ensure(world, *nodes)
+        assert [type(event) for event in events if isinstance(event, (Recycling, Readied))] == [Recycling, Readied]
+        world.rest(60)
+    assert not [event for event in ensure(world, *nodes) if isinstance(event, Recycling)]
+
+
+def test_a_node_of_age_is_recycled_and_begins_anew() -> None:
+    """By the age of its process, whatever the clock on the wall does."""
+    node = node_of(max_age=3600.0)
+    world = started(node)
+    world.rest(3200)
+    world.skew = 1e6
+    assert kinds(ensure(world, node)) == ["Skipped"]
+    world.rest(400)
+    assert kinds(ensure(world, node)) == ["Recycling", "Signalled", "Gone", "Readied"]
+    world.rest(3200)
+    assert kinds(ensure(world, node)) == ["Skipped"]
+
+
+def test_a_recycled_node_has_its_whole_schedule() -> None:
+    """G6: a limit is no reason to cut tasks off."""
+    node = node_of(stop="TERM/600/KILL/5", max_age=60.0)
+    world = started(node)
+    (main,) = world.mains(node.pidfile)
+    main.nature = Nature(ends={TERM: (500.0, 0)})
+    world.rest(61)
+    events = ensure(world, node)
+    assert [event.signum for event in events if isinstance(event, Signalled)] == [TERM]
+    assert [event.after for event in events if isinstance(event, Gone)] == [pytest.approx(500, abs=1)]
+
+
+def test_a_dry_run_asks_nobody_and_says_what_is_due() -> None:
+    """By the last answers, and by the limits as they are now."""
+    large = node_of("w2", max_memory=1 << 20)
+    world = started(NODE, large)
+    world.fails[TCP] = world.time
+    each_minute(world, 2, NODE)
+    world.mains(large.pidfile)[0].rss = 2 << 20
+    fake = world.fake()
+    tasks = [Task(node, Request("ensure", recorded=node, named=False)) for node in (NODE, large)]
+    (first, second) = act.foreseen(tasks, {}, fake)
+    assert first.request.due is None
+    assert second.request.due is not None
+    assert second.request.due.why == "its 2.0M of memory are above max_memory = 1.0M"
+    assert not [call for call in fake.calls if call[0] in {"probe", "append", "write", "signal", "lock"}]
+
+
+# --- hooks ----------------------------------------------------------------------------------------------
+
+
+def test_a_hook_is_told_once_for_each_end() -> None:
+    """An end that `ensure` finds, the start after it, and what an unhealthy node was restarted for."""
+    world = started(NODE)
+
+    def come_by() -> list[str]:
+        before = len(world.hooked)
+        fake = world.fake()
+        tasks = [Task(NODE, Request("ensure", recorded=NODE, named=False))]
+        events = act.ensure(tasks, {}, RunOptions(), fake)
+        list(act.hooked(events, [NODE], traits("ensure"), lambda *_: lambda *_: None, fake))
+        return [event for _, event, _ in world.hooked[before:]]
+
+    world.rest(60)
+    assert come_by() == []
+    (main,) = world.mains(NODE.pidfile)
+    world.end(main, 3)
+    world.rest(60)
+    assert come_by() == ["failed", "recovered"]
+    world.rest(60)
+    assert come_by() == []
+    world.fails[TCP] = world.time
+    for expected in ([], [], ["unhealthy", "recovered"]):
+        world.rest(60)
+        assert come_by() == expected
+    assert (
+        world.hooked[-2][2]["why"]
+        == "alive = tcp:127.0.0.1:80 failed 3 times in 2m 0s: 127.0.0.1:80: Connection refused"
+    )
+    assert world.hooked[-2][2]["node"] == NAME
+
+
+@pytest.mark.parametrize(("takes", "waited"), [(1.0, 1.0), (60.0, hooks.LINGER)])
+def test_a_command_waits_a_moment_for_its_hooks(takes: float, waited: float) -> None:
+    """One that hangs holds up nothing, and is reported."""
+    world = started(NODE)
+    world.hook_takes["tell"] = takes
+    (main,) = world.mains(NODE.pidfile)
+    world.end(main, 3)
+    world.rest(60)
+    began = world.time
+    fake = world.fake()
+    events = act.ensure([Task(NODE, Request("ensure", recorded=NODE))], {}, RunOptions(), fake)
+    seen = list(act.hooked(events, [NODE], traits("ensure"), lambda *_: lambda *_: None, fake))
+    ready = [event for event in seen if isinstance(event, Readied)]
+    assert ready[0].after < 2
+    hooked = [event for event in seen if isinstance(event, Hooked)]
+    assert {event.hook for event in hooked} == {"failed", "recovered"}
+    assert all(bool(event.why) == (takes > waited) for event in hooked)
+    assert world.time - began == pytest.approx(waited + ready[0].after, abs=1.1)
