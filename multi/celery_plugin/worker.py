@@ -115,8 +115,8 @@ class Worker:
         """A cold shutdown has cut off these tasks."""
         if tasks:
             work = Work(tasks)
-            self.heart.more["X_MULTI_CUT"] = work.json()
-            notify(STATUS=f"cold shutdown, cut off {work}", X_MULTI_CUT=work.json())
+            self.heart.more["X_MULTI_CUT"] = said = work.json()
+            notify(STATUS=f"cold shutdown, cut off {work}", X_MULTI_TASKS=said, X_MULTI_CUT=said)
             self.thread.interrupt()
 
     def cutting(self, cancel: Callable[..., Any]) -> Callable[..., Any]:
@@ -171,7 +171,7 @@ class Worker:
             first = self._stopped if self._stopped is not None else now
             self._due = now + (_OFTEN if now - first < _FIRST else _SELDOM)
             work = self.tasks.look()
-            if work or self._told:
+            if (work or self._told) and "X_MULTI_CUT" not in self.heart.more:  # that was the last word
                 self._told = True
                 status = f"{self.heart.why}, {work}" if self.heart.why else str(work)
                 notify(STATUS=status, X_MULTI_TASKS=work.json())
