@@ -18,8 +18,8 @@ arguments.
     X_MULTI_TASKS={"count":2,"active":[{"name":"orders.export","id":"3f2ab81c","seconds":41.2,"limit":300,
         "acks_late":false},{"name":"mail.send","id":"9c01f3aa","seconds":2.0,"limit":null,"acks_late":true}],
         "reserved":3,"eta":1}                 (one line) each second for ten seconds, then each five
-    X_MULTI_CUT={...}             the same object: tasks that a cold shutdown has just cut off. X_MULTI_TASKS is with it,
-                                  with the same value, and is not sent again
+    X_MULTI_CUT={...}             the same object: tasks that a cold shutdown has just cut off. X_MULTI_TASKS comes
+                                  with it and the same value, and is not sent again
     X_MULTI_STOP=asked            somebody asked for this stop by Celery's remote control
     X_MULTI_STOP_BY=remote control (deploy by anna)     with the text that the sender gave as `msg`, if any
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from multi.celery_plugin.notify import beside
 
 PATIENCE = 3.0  # seconds that a peer may take, and that it waits for the worker's loop
-_PEERS = 8
+_PEERS, _QUEUE = 8, 64  # that are listened to, and that the kernel lets wait
 _LONGEST = 64  # bytes of a request
 _NAME = 100  # bytes of a path that the kernel takes: 107, unix(7)
 _UCRED = struct.Struct("iII")
@@ -74,7 +74,7 @@ class Control:
             short = len(os.fsencode(path)) < _NAME
             listener.bind(f"{directory}/{new}" if short else f"/proc/self/fd/{descriptor}/{new}")
             os.chmod(new, 0o600, dir_fd=descriptor)
-            listener.listen(_PEERS)
+            listener.listen(_QUEUE)
             os.replace(new, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
         except BaseException:
             listener.close()

@@ -79,8 +79,7 @@ class Thread:
                 with contextlib.suppress(OSError):
                     self._hears.recv(4096)
             elif control.listener is not None and number == control.listener.fileno():
-                peer = control.accept()
-                if peer is not None:
+                while (peer := control.accept()) is not None:
                     poll.register(peer.connection.fileno(), select.POLLIN)
             elif number not in control.peers or control.serve(number):
                 poll.unregister(number)

@@ -53,7 +53,7 @@ class Worker:
         self._asked = False  # whether a beat is under way to a loop without a timer
         self._due = self._late = 0.0
         self._stopped: float | None = None  # since when tasks are told
-        self._told = False
+        self._told = self._cuts = False
         self._last = ""  # the last trouble with the broker
 
     # What Celery's main thread calls.
@@ -115,16 +115,17 @@ class Worker:
         """A cold shutdown has cut off these tasks."""
         if tasks:
             work = Work(tasks)
+            self._cuts = True  # what the thread says later must not follow this word
             self.heart.more["X_MULTI_CUT"] = said = work.json()
             notify(STATUS=f"cold shutdown, cut off {work}", X_MULTI_TASKS=said, X_MULTI_CUT=said)
-            self.thread.interrupt()
+            self.heart.write()  # now, because the process may end before the thread's turn
 
     def cutting(self, cancel: Callable[..., Any]) -> Callable[..., Any]:
         """Celery's own function that cancels tasks, and after it the word which it was."""
 
         @functools.wraps(cancel)
         def told(*args: Any, **kwargs: Any) -> Any:
-            work = Work()
+            work, self._cuts = Work(), True
             with contextlib.suppress(Exception):
                 notify(STOPPING="1", STATUS="cold shutdown")
                 self.stopping("cold shutdown")
@@ -136,6 +137,7 @@ class Worker:
                 with contextlib.suppress(Exception):
                     keys = {task.key for task in self.tasks.look().active} if left else set()
                     self.cut(tuple(task for task in work.active if task.key not in keys))
+                self._cuts = "X_MULTI_CUT" in self.heart.more
 
         return told
 
@@ -171,7 +173,7 @@ class Worker:
             first = self._stopped if self._stopped is not None else now
             self._due = now + (_OFTEN if now - first < _FIRST else _SELDOM)
             work = self.tasks.look()
-            if (work or self._told) and "X_MULTI_CUT" not in self.heart.more:  # that was the last word
+            if (work or self._told) and not self._cuts:
                 self._told = True
                 status = f"{self.heart.why}, {work}" if self.heart.why else str(work)
                 notify(STATUS=status, X_MULTI_TASKS=work.json())

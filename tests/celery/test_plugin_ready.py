@@ -2,146 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import os
 import secrets
-import select
 import signal
 import socket
 import stat
-import struct
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from celery_stage import EXAMPLE, PATIENCE, Ear, Stage, needs_library
 from multi.celery_plugin import notify as plugin_notify
 from private_machine import need
 from real import until
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "celery_app"
-PATIENCE = 60.0  # seconds; a deadline, not a wait
-CREDENTIALS = struct.Struct("iII")  # struct ucred, unix(7)
-
 pytestmark = pytest.mark.skipif(
     not hasattr(socket, "SO_PASSCRED"), reason="the sender of a datagram shows on Linux only"
 )
-
-
-class Ear:
-    """A socket that hears what workers say, and who said it."""
-
-    def __init__(self, name: str) -> None:
-        """Bind to an abstract name, so that nothing is left on the disk."""
-        self.name = name
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self.socket.bind("\0" + name.removeprefix("@"))
-
-    def hear(self, seconds: float = PATIENCE) -> tuple[int, dict[str, str]] | None:
-        """Return the next datagram as (pid of its sender, its fields); None when none comes in time."""
-        if not select.select([self.socket], [], [], seconds)[0]:
-            return None
-        data, ancillary, _, _ = self.socket.recvmsg(4096, socket.CMSG_SPACE(CREDENTIALS.size))
-        pid, _, _ = CREDENTIALS.unpack(ancillary[0][2])
-        return pid, dict(line.split("=", 1) for line in data.decode().splitlines())
-
-    def hear_until(self, field: str) -> tuple[int, dict[str, str], list[dict[str, str]]]:
-        """Return the first datagram that has `field`, and all that came before it."""
-        before: list[dict[str, str]] = []
-        end = time.monotonic() + PATIENCE
-        while heard := self.hear(end - time.monotonic()):
-            pid, fields = heard
-            if field in fields:
-                return pid, fields, before
-            before.append(fields)
-        pytest.fail(f"no {field}= within {PATIENCE:g} s; heard {before}")
-
-
-@pytest.fixture
-def ear() -> Iterator[Ear]:
-    """Listen on a name of its own."""
-    ear = Ear(f"@multi-test-{secrets.token_hex(8)}")
-    yield ear
-    ear.socket.close()
-
-
-class Stage:
-    """Starts Celery as multi would, in a directory of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        """Remember the directory; nothing is started."""
-        self.directory = directory
-        self.processes: list[subprocess.Popen[bytes]] = []
-
-    def environment(self, ear: Ear | None, **more: str) -> dict[str, str]:
-        """Return what a node's environment holds."""
-        own = {"CELERY_APP_DATA": str(self.directory / "data"), "C_FORCE_ROOT": "1"}
-        if ear is not None:
-            own |= {"MULTI_INSTANCE": "test", "NOTIFY_SOCKET": ear.name}
-        return {**os.environ, **own, **more}
-
-    def celery(self, *words: str, ear: Ear | None, where: Path = EXAMPLE) -> subprocess.Popen[bytes]:
-        """Start ``python -m celery`` with these words."""
-        with (self.directory / "log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "celery", *words],
-                cwd=where,
-                env=self.environment(ear),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self.processes.append(process)
-        return process
-
-    def worker(
-        self, *words: str, ear: Ear, app: str = "tasks", before: tuple[str, ...] = (), where: Path = EXAMPLE
-    ) -> subprocess.Popen[bytes]:
-        """Start a worker that logs errors only; the example app's, if no other is given."""
-        words = ("-A", app, *before, "worker", "-l", "ERROR", "-n", "w@test", *words)
-        return self.celery(*words, ear=ear, where=where)
-
-    def app(self, name: str, text: str) -> str:
-        """Write an app of the test's own; return its name."""
-        (self.directory / f"{name}.py").write_text(textwrap.dedent(text), encoding="utf-8")
-        return name
-
-    def result_of_add(self) -> str:
-        """Send a task, and return its result as the driver prints it."""
-        drive = [sys.executable, "drive.py", "call", "add", "2", "3"]
-        done = subprocess.run(
-            drive, cwd=EXAMPLE, env=self.environment(None), capture_output=True, timeout=PATIENCE, check=True, text=True
-        )
-        return done.stdout
-
-    def begin_to_sleep(self, seconds: float) -> None:
-        """Send a task that sleeps so long; back when a worker has begun with it."""
-        drive = [sys.executable, "drive.py", "begin", "sleep_for", str(seconds)]
-        subprocess.run(
-            drive, cwd=EXAMPLE, env=self.environment(None), capture_output=True, timeout=PATIENCE, check=True
-        )
-
-    def log(self) -> str:
-        """Return what all of them printed."""
-        return (self.directory / "log").read_text(encoding="utf-8", errors="replace")
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    """Give a stage, and leave no process of it."""
-    stage = Stage(tmp_path)
-    yield stage
-    for process in stage.processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
@@ -227,12 +108,6 @@ def test_g4_a_broker_that_is_down_is_the_status_and_nobody_is_ready(stage: Stage
         assert f"127.0.0.1:{port}" in fields["STATUS"]
         assert "refused" in fields["STATUS"]
         assert "secret" not in fields["STATUS"]
-
-
-def needs_library(pool: str) -> None:
-    """Skip where a pool of green threads has no library; to import it would change how this very process forks."""
-    if pool in {"gevent", "eventlet"} and importlib.util.find_spec(pool) is None:
-        pytest.skip(f"{pool} is not installed")
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.engine)])
