@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from multi.machine import Happening, Machine, MachineError
     from multi.model.event import Event
     from multi.model.process import ProcessTable
-    from multi.model.request import RunOptions, Task
+    from multi.model.request import RunOptions, Task, Turn
 
-    Walks: TypeAlias = Iterable[tuple[Task, Callable[[float], Walk]]]
+    Walks: TypeAlias = Iterable[tuple[Task, Callable[[Turn], Walk]]]
 
 _LOOK_LATEST = 0.2  # seconds that a stream of other happenings may delay a look
 _DOUBLE_SWEEP = 0.002  # seconds in which more processes may end before the process table is read for all of them
@@ -130,7 +130,7 @@ class _Loop:
         while len(self._active) < self._at_once and (begun := self._rollout.begin()) is not None:
             index, turn = begun
             task, walk = self._tasks[index]
-            active = self._active[task.node.name] = _Active(task.node.name, index, walk(turn.settle), deque())
+            active = self._active[task.node.name] = _Active(task.node.name, index, walk(turn), deque())
             self._advance(active, None)
 
     def _tell(self, name: str, happening: Happening) -> None:

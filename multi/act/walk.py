@@ -12,6 +12,7 @@ from multi.act.loop import drive
 from multi.act.start import Start
 from multi.act.stop import AT_ONCE, Stop, end_left, ended, resume, send
 from multi.act.waits import Wait, process_table
+from multi.decide.turns import held_up, out_of_order
 from multi.errors import EXIT_BUSY, EXIT_FAILED, EXIT_PERMISSION
 from multi.machine import Locked, MachineError
 from multi.model import record as records
@@ -22,26 +23,32 @@ from multi.value import replace
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
+    from multi.act.needs import Decided
     from multi.act.waits import Answer, Walk, Want
     from multi.machine import Machine
     from multi.model.event import Event
     from multi.model.node import Node
     from multi.model.process import Proc, ProcessTable
-    from multi.model.request import Request, RunOptions, Task
+    from multi.model.request import Request, RunOptions, Task, Turn
     from multi.model.schedule import Schedule
-    from multi.model.step import Step
+    from multi.model.step import Step, Steps
     from multi.observe import Observation
 
 _FIRST_LOOK, _MOST_LOOK = 0.05, 0.5  # seconds between two looks at files that another command will write
 
 
 def walk(tasks: Sequence[Task], options: RunOptions, machine: Machine) -> Generator[Event, None, None]:
-    """Walk all nodes to the end; one stream of events. Closing the iterator ends the run cleanly."""
+    """Walk all nodes to the end, in their order; one stream of events. Closing the iterator ends the run cleanly."""
+    if any(task.node.after for task in tasks):
+        from multi.decide.order import in_order
+
+        tasks = in_order(tasks)
     asker = cache(lambda: machine.caller().text)  # it is the same for all nodes, and takes a while to find out
     following: dict[int, list[Task]] = {}
     for task in tasks:
         for index in task.after:
-            following.setdefault(index, []).append(task)
+            if tasks[index].request.traits.ends and task.request.traits.spawns:
+                following.setdefault(index, []).append(task)
     walkers = (_Walker(task, following.get(index, ()), options, machine, asker) for index, task in enumerate(tasks))
     return drive(zip(tasks, (walker.walk for walker in walkers), strict=True), options, machine)
 
@@ -61,6 +68,8 @@ class _Walker:
         asker: Callable[[], str],
     ) -> None:
         self._key = task.node.name
+        self._task = task
+        self._failed: tuple[Task, ...] = ()  # those before it that did not go well
         self._following = following
         self._request = task.request
         self._options = options
@@ -71,15 +80,15 @@ class _Walker:
         self._start: Start
         self._former: Node | None = None
 
-    def walk(self, settle: float) -> Walk:
+    def walk(self, turn: Turn) -> Walk:
         """Lock, look, decide, do, and watch what was started. True when what was asked for is true of the node."""
-        self._options = replace(self._options, settle=settle)
+        self._options = replace(self._options, settle=turn.settle)
+        self._failed = turn.failed
         try:
-            if not (yield from self._survey()) or not (yield from self._catch_up()):
-                return False
-            route = self._route()
-            self._begin()
-            if not (yield from self._foresee(route)):
+            route = yield from self._decided()
+            if route is not None and self._journal.node.needs and _starts(route):
+                route = yield from _held(route, self._decided, self._journal, self._request, self._machine)
+            if route is None:
                 return False
             yield from self._end_probes()
             if any(isinstance(step, (steps.Spawn, steps.AwaitReady)) for step in route):
@@ -95,9 +104,24 @@ class _Walker:
             self._machine.unlock(self._key)
         return True
 
+    def _decided(self) -> Decided:
+        """Lock, look, decide; None where that ended it."""
+        if self._failed and (why := held_up(self._task, self._failed)):
+            yield Skipped(self._key, None, why, met=False)
+            return None
+        if not (yield from self._survey()):
+            return None
+        request = yield from _catch_up(self._request, self._observed, self._journal, self._machine)
+        if request is None:
+            return None
+        self._request = request
+        route = self._route()
+        self._begin()
+        return route if (yield from self._foresee(route)) else None
+
     def _foresee(self, route: Sequence[Step]) -> Walk:
         """Find out what a start would fail of before anything is stopped for it; False where it is not stopped."""
-        starts = [self._start] if any(isinstance(step, steps.Spawn) for step in route) else []
+        starts = [self._start] if _starts(route) else []
         if not any(isinstance(step, steps.Stop) for step in route):
             for start in starts:
                 start.check()  # what else it fails of is on record afterwards
@@ -137,26 +161,9 @@ class _Walker:
         self._observed = observe.look_at(self._journal.node, self._processes, self._machine)
         self._journal.found = self._journal.record = self._observed.record
 
-    def _route(self) -> tuple[Step, ...]:
-        return decide.route(self._request, self._observed.state, self._journal.node).steps
-
-    def _catch_up(self) -> Walk:
-        """What was on record when the node was chosen may have been replaced while we waited for the lock."""
-        known = self._request.recorded
-        record = None if known is None else observe.recall(self._journal.node, self._machine)
-        if record is None or record.node == known:
-            return True
-        node = decide.resolve_again(self._request, self._journal.node, record.node)
-        if node is None and decide.proc_of(self._observed.state) is not None and not self._request.traits.restarts:
-            node = record.node  # it runs, so nothing is started
-        if node is None:
-            yield Refused(
-                self._key, "another multi has changed its settings meanwhile; check them and repeat the command"
-            )
-            return False
-        self._journal.node = node
-        self._request = replace(self._request, recorded=record.node)
-        return True
+    def _route(self) -> Steps:
+        route = decide.route(self._request, self._observed.state, self._journal.node).steps
+        return out_of_order(self._failed, route) if self._failed and _starts(route) else route
 
     def _end_probes(self) -> Generator[Want, Answer, None]:
         """End the probes of a `multi` that was killed: no other waits for them, because the lock is ours now."""
@@ -331,6 +338,37 @@ def _made_rundir(request: Request, node: Node, machine: Machine) -> bool:
             raise
         return False
     return True
+
+
+def _catch_up(
+    request: Request, observed: Observation, journal: Journal, machine: Machine
+) -> Generator[Want, Answer, Request | None]:
+    """What was on record when the node was chosen may have been replaced while we waited for the lock."""
+    known = request.recorded
+    record = None if known is None else observe.recall(journal.node, machine)
+    if record is None or record.node == known:
+        return request
+    node = decide.resolve_again(request, journal.node, record.node)
+    if node is None and decide.proc_of(observed.state) is not None and not request.traits.restarts:
+        node = record.node  # it runs, so nothing is started
+    if node is None:
+        why = "another multi has changed its settings meanwhile; check them and repeat the command"
+        yield Refused(journal.node.name, why)
+        return None
+    journal.node = node
+    return replace(request, recorded=record.node)
+
+
+def _held(
+    route: Steps, decided: Callable[[], Decided], journal: Journal, request: Request, machine: Machine
+) -> Decided:
+    from multi.act.needs import held
+
+    return held(route, decided, journal, request, machine)
+
+
+def _starts(route: Sequence[Step]) -> bool:
+    return any(isinstance(step, steps.Spawn) for step in route)
 
 
 def _lock(request: Request, node: Node, machine: Machine) -> Walk:

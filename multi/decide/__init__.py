@@ -1,7 +1,7 @@
 """Chooses: from what is asked and what is observed to steps; nothing else in the program chooses.
 
 `table` is (request, state) -> steps. `resolve` is what is said now and what is on record -> the node that runs.
-`reconcile`, which only `apply` and `diff` need, is configuration and records -> tasks.
+Only who needs them imports `order`, what comes before what, and `reconcile`: configuration and records -> tasks.
 """
 
 from __future__ import annotations

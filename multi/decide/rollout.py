@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multi.decide.turns import Turns
 from multi.model.event import Cleared, Failed, Gone, Halted, Readied, RolledBack, Signalled, Spawned, Survived
 from multi.model.request import Turn
 from multi.model.step import Spawn
@@ -27,9 +28,8 @@ class Rollout:
         """Nothing has begun."""
         self._tasks = tasks
         self._options = options
-        self._pending = dict.fromkeys(range(len(tasks)))
+        self._turns = Turns(tasks)
         self._active: dict[int, None] = {}
-        self._well: dict[int, bool] = {}  # of the tasks that are over, whether they went well
         self._ready: dict[str, None] = {}  # the nodes that were started and got ready
         self._failed: dict[str, None] = {}
         self._back: dict[str, None] = {}
@@ -41,13 +41,14 @@ class Rollout:
         left = self._options.canaries - self._passed
         if left > 0 and len(self._active) >= left:
             return None
-        index = self._next()
+        # A failure ends a rolling command, but starts what was stopped for it.
+        index = self._turns.take(halted=self._options.width is not None and self.failed)
         if index is None:
             return None
-        del self._pending[index]
         self._active[index] = None
         watched = left > 0 or not self._options.canaries
-        return index, Turn(self._options.settle if watched else 0.0, left > 0)
+        failed = self._turns.failed_before(index)
+        return index, Turn(self._options.settle if watched else 0.0, left > 0, failed=failed)
 
     def note(self, event: Event) -> None:
         """Something has happened."""
@@ -67,7 +68,7 @@ class Rollout:
     def ended(self, index: int, *, well: bool) -> None:
         """The walk of a task is over."""
         self._active.pop(index, None)
-        self._well[index] = well
+        self._turns.over(index, well=well)
         name = self._tasks[index].node.name
         if not well:
             self._failed[name] = None
@@ -81,19 +82,15 @@ class Rollout:
 
     def skipped(self) -> Iterator[tuple[str, str]]:
         """The nodes of the tasks that never began, and why."""
-        why: dict[str, str] = {}
-        for task in (self._tasks[index] for index in self._pending):
-            blocked = (self._tasks[index].node for index in task.after if self._well.get(index) is False)
-            still = next((f"{node.name} still runs with {node.pidfile}" for node in blocked), "an earlier node failed")
-            why[task.node.name] = f"skipped: {still}"
-        yield from why.items()
+        names = dict.fromkeys(self._tasks[index].node.name for index in self._turns.left)
+        yield from ((name, "skipped: an earlier node failed") for name in names)
 
     def summary(self) -> Halted | None:
         """What has become of each node of a rolling command that ends here; None where all are treated alike."""
         if self._options.width is None:
             return None
-        begun = dict.fromkeys(self._tasks[index].node.name for index in (*self._active, *self._well))
-        left = dict.fromkeys(self._tasks[index].node.name for index in (*self._active, *self._pending))
+        begun = dict.fromkeys(self._tasks[index].node.name for index in (*self._active, *self._turns.done))
+        left = dict.fromkeys(self._tasks[index].node.name for index in (*self._active, *self._turns.left))
         unfinished = tuple(name for name in left if name in begun and name not in self._failed)
         return Halted(
             tuple(name for name in self._ready if name not in self._failed and name not in unfinished),
@@ -103,19 +100,6 @@ class Rollout:
             tuple(self._back),
             tuple(name for name in (*self._failed, *unfinished) if self._down.get(name)),
         )
-
-    def _next(self) -> int | None:
-        """The first task that may begin; those that it comes after begin right before it."""
-        for index in self._pending:
-            for one in (*self._tasks[index].after, index):
-                if one in self._pending and self._may_begin(self._tasks[one]):
-                    return one
-        return None
-
-    def _may_begin(self, task: Task) -> bool:
-        """Whether those before it went well. A failure ends a rolling command, but starts what was stopped for it."""
-        halted = self._options.width is not None and self.failed and not task.after
-        return not halted and all(self._well.get(index) for index in task.after)
 
 
 def turns(tasks: Sequence[Task], routes: Sequence[Route], options: RunOptions) -> Mapping[int, Turn]:

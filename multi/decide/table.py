@@ -72,6 +72,7 @@ from multi.model.step import (
     Skip,
     Spawn,
     Step,
+    Steps,
     Stop,
 )
 from multi.settings.table import BY_FIELD
@@ -82,7 +83,6 @@ if TYPE_CHECKING:
     from multi.model.record import Record
     from multi.model.schedule import Schedule
 
-    Steps: TypeAlias = tuple[Step, ...]
     Sure: TypeAlias = Down | Up | Stopping | Dead | Lost
 
 NOT_RUNNING = "not running"

@@ -144,6 +144,15 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class Awaits:
+    """The start of the node waits for `what` it needs, which does not hold yet; `why` is what its probe met with."""
+
+    node: str
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """What was asked for is not true of this node.
 
@@ -216,7 +225,7 @@ class Waiting:
 
     node: str
     pid: int
-    what: str  # "end", "ready" or "lock"
+    what: str  # "end", "ready", "lock" or "need"
     since: float
     next_signum: int | None = None
     next_in: float | None = None
@@ -261,6 +270,7 @@ Event: TypeAlias = (
     | Adopted
     | Updated
     | Skipped
+    | Awaits
     | Failed
     | Refused
     | Unhealthy

@@ -193,7 +193,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is asked of one node. `after` are the indices of the tasks that must have gone well before it begins.
+    """What is asked of one node. `after` are the indices of the tasks that must be over before it begins.
 
     Of two tasks of one node the later one is after the other.
     """
@@ -207,12 +207,14 @@ class Task:
 class Turn:
     """When a task begins: the `settle` seconds for which its node is watched once it is ready, and whether as a canary.
 
-    `number` counts those that start a node, from 1, where the whole order is foreseen.
+    `number` counts those that start a node, from 1, where the whole order is foreseen. `failed` are the tasks before it
+    that did not go well.
     """
 
     settle: float = 0.0
     canary: bool = False
     number: int = 0
+    failed: tuple[Task, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

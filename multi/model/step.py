@@ -147,6 +147,7 @@ Step: TypeAlias = (
     | Rewrite
     | Adopt
 )
+Steps: TypeAlias = tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True)

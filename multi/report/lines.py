@@ -10,6 +10,7 @@ from multi.api import Difference, Selection
 from multi.logs import LogLine
 from multi.model.event import (
     Adopted,
+    Awaits,
     Cleared,
     CutOff,
     Event,
@@ -82,7 +83,13 @@ _SOURCES = {
 _MOST_PIDS = 10  # as many as fit a line
 _FIRST_LINE_AFTER = 1.0  # seconds; a shorter wait needs no line in a log
 LINE_EVERY = 30.0  # seconds between two lines of progress in a log; a shorter wait is not woken up for any
-_WAITS = {"lock": "that another multi has locked", "end": "to end", "ready": "to be ready", "settle": "to settle"}
+_WAITS = {
+    "lock": "that another multi has locked",
+    "need": "whose needs do not hold yet",
+    "end": "to end",
+    "ready": "to be ready",
+    "settle": "to settle",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +170,7 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
             return failed_lines(event, style, earlier)
         case Refused(node, why):
             return (_line(node, f"refused: {printable(why)}", style, "red"),)
-        case Unhealthy() | Recovered() | Recycling() | Hooked():
+        case Awaits() | Unhealthy() | Recovered() | Recycling() | Hooked():
             return _upkeep_lines(event, style, verbose=verbose)
         case Waiting():
             return ()
@@ -176,8 +183,12 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
             return halted_lines(event, style, typed)
 
 
-def _upkeep_lines(event: Unhealthy | Recovered | Recycling | Hooked, style: Style, *, verbose: bool) -> tuple[str, ...]:
+def _upkeep_lines(
+    event: Awaits | Unhealthy | Recovered | Recycling | Hooked, style: Style, *, verbose: bool
+) -> tuple[str, ...]:
     match event:
+        case Awaits(node, what, why):
+            return (_line(node, f"waits for {printable(what)}{why and f' ({printable(why)})'}", style, "yellow"),)
         case Unhealthy(node, pid, why):
             return (_line(node, f"unhealthy, pid {pid}: {printable(why)}", style, "red"),)
         case Recovered(node, pid, why):
@@ -338,6 +349,8 @@ class Progress:
                 waits.setdefault(node, Waiting(node, pid, "end", after))
             case Spawned(node, pid):
                 waits[node] = Waiting(node, pid, "ready", 0.0)
+            case Awaits(node, what):
+                waits[node] = Waiting(node, 0, "need", 0.0, note=what)
             case Interrupted() | Halted():
                 pass
             case _:

@@ -19,7 +19,7 @@ from multi.words.merge import COMMAND_LINE, Merger, nobody_said
 from multi.words.spec import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from multi.machine import Surroundings
     from multi.model.request import Traits
@@ -52,7 +52,8 @@ def expand(  # noqa: PLR0913 -- the stage's inputs, each a value of its own
     With `strict` a scope that no node has is an error instead of a warning. In the `foreground` a log that nobody named
     is where our own output goes. `recorded` names have their own files, so two may share a pidfile said now.
     """
-    if not (wanted := names.names(spec, config, here.hostname)):
+    known = names.Known(spec, config, here.hostname)
+    if not (wanted := names.names(spec, known)):
         return Selection(warnings=spec.hints)
 
     @cache
@@ -64,8 +65,7 @@ def expand(  # noqa: PLR0913 -- the stage's inputs, each a value of its own
     scopes = names.Scopes(wanted, here.hostname, strict=strict)
     merger = Merger(spec, environment, presets, scopes.find)
     nodes, unsaid = list[Node](), set[str]()
-    plans: dict[str, Plan] = {}
-    warnings: dict[str, None] = {}
+    plans, warnings = dict[str, "Plan"](), dict[str, None]()
     for position, name in enumerate(wanted):
         plan = plans[name.full] = merger.plan(position, name.layers)
         maker = _Maker(here, name.full, plan)
@@ -85,7 +85,7 @@ def expand(  # noqa: PLR0913 -- the stage's inputs, each a value of its own
     if not recorded:
         _refuse_shared_files(nodes)
     return Selection(
-        nodes=tuple(nodes),
+        nodes=_ordered(nodes, plans, known, config, strict=strict),
         sources={name: plan.sources for name, plan in plans.items()},
         settings={name: plan.settings for name, plan in plans.items()},
         warnings=(*spec.hints, *scopes.warnings, *warnings),
@@ -93,6 +93,17 @@ def expand(  # noqa: PLR0913 -- the stage's inputs, each a value of its own
         unsaid=frozenset(unsaid),
         groups={name.full: name.group for name in wanted if name.group},
     )
+
+
+def _ordered(
+    nodes: Sequence[Node], plans: Mapping[str, Plan], known: names.Known, config: Config, *, strict: bool
+) -> tuple[Node, ...]:
+    """The nodes with the full names of those that they come after."""
+    if not any(node.after for node in nodes):
+        return tuple(nodes)
+    from multi.words.order import Order
+
+    return Order(known, config, strict=strict).resolved(nodes, {name: plan.sources for name, plan in plans.items()})
 
 
 def no_command(preset: str, name: str) -> UsageError:

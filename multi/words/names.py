@@ -47,12 +47,11 @@ class Name:
     group: str = ""
 
 
-def names(spec: Spec, config: Config, hostname: str) -> tuple[Name, ...]:
+def names(spec: Spec, known: Known) -> tuple[Name, ...]:
     """The nodes that `spec` names, in order; all of the configuration's when it names none.
 
     Raises `UsageError` for a name that cannot be one, a node named twice, and a count of none or too many.
     """
-    known = _Known(spec, config, hostname)
     if not spec.names:
         return tuple(known.by_full.values())
     found: dict[str, Name] = {}
@@ -68,12 +67,13 @@ def names(spec: Spec, config: Config, hostname: str) -> tuple[Name, ...]:
     return tuple(found.values())
 
 
-class _Known:
+class Known:
     """The names of the configuration, in the order written, and what a word on the command line stands for."""
 
     __slots__ = ("_defaults", "_groups", "_hostname", "_meant", "_spec", "by_full")
 
     def __init__(self, spec: Spec, config: Config, hostname: str) -> None:
+        """Raises `ConfigError` where two names of the configuration are one node."""
         self._spec = spec
         self._hostname = hostname
         self._defaults = config.defaults
@@ -113,6 +113,17 @@ class _Known:
         prefix = self._spec.range_prefix or _RANGE_PREFIX
         numbers = map(str, range(1, count + 1))
         return [self._named(number, f"{prefix}{number}@{self._suffix()}") for number in numbers], False
+
+    def meant(self, word: str) -> tuple[Sequence[Name], bool]:
+        """The nodes that a word within a setting stands for, and whether the configuration knows them."""
+        if word in self._meant:
+            return self._meant[word], True
+        name = self._compose(word)
+        return [name], name.configured
+
+    def words(self) -> Iterable[str]:
+        """Every word of the configuration that names nodes."""
+        return self._meant
 
     def _compose(self, word: str) -> Name:
         return self._named(word, word if "@" in word else f"{self._spec.prefix or ''}{word}@{self._suffix()}")

@@ -56,9 +56,10 @@ LOOKING = WORDS | {
 }
 SHOWING = LOOKING - {"logs", "model.event"}
 LOOKING |= {"report", "report.lines", "report.status"}
-ACTING_NAMES = (
-    "act act.journal act.loop act.ready act.start act.stop act.waits act.walk decide decide.rollout decide.table"
-)
+ACTING_NAMES = """
+    act act.journal act.loop act.ready act.start act.stop act.waits act.walk
+    decide decide.rollout decide.table decide.turns
+"""
 ACTING = LOOKING | {"cli.follow", "cli.options"} | frozenset(ACTING_NAMES.split())
 ACTING |= {"system.limits", "system.locks", "system.poll", "system.watch"}
 REMEMBERING = {"history", "model.caller", "model.past", "system.append", "system.caller"}  # where anything was done

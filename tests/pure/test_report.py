@@ -16,6 +16,7 @@ from multi import report
 from multi.api import Selection, View
 from multi.model.event import (
     Adopted,
+    Awaits,
     Cleared,
     CutOff,
     Event,
@@ -241,6 +242,12 @@ EVENTS: list[tuple[Event, list[str], list[str] | None, dict[str, object] | None]
         ["w1@host: runs on, with its new settings on record, pid 4711"],
         None,
         {"event": "updated", "pid": 4711},
+    ),
+    (
+        Awaits(N, "tcp:redis:6379", "Connection refused"),
+        ["w1@host: waits for tcp:redis:6379 (Connection refused)"],
+        None,
+        {"event": "awaits", "pid": None, "what": "tcp:redis:6379", "why": "Connection refused"},
     ),
     (
         Skipped(N, 4711, "already running"),

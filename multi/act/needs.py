@@ -1,0 +1,121 @@
+"""What must hold before a node is started: its `needs`.
+
+What does not hold is waited for without the lock of the node, which nobody else is kept from meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multi.act import surroundings
+from multi.act.waits import Wait
+from multi.machine import Probed
+from multi.model.event import Awaits, Failed, Refused, Skipped
+from multi.model.process import Proc
+from multi.model.record import Record
+from multi.model.step import Spawn, Stop
+from multi.value import dataclass
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from typing import TypeAlias
+
+    from multi.act.journal import Journal
+    from multi.act.waits import Answer, Want
+    from multi.machine import Launch, Machine
+    from multi.model.node import Node, Ready
+    from multi.model.request import Request
+    from multi.model.step import Steps
+
+    Decided: TypeAlias = Generator[Want, Answer, Steps | None]  # the steps of a node; None where that ended its walk
+
+_FIRST_PAUSE, _MOST_PAUSE = 0.02, 0.25  # seconds between an answer that is a no and the next question
+_ANSWER_SECONDS, _LEAST_SECONDS = 5.0, 0.5  # for an answer; less where the time for all of them ends before
+
+
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """A need that does not hold, and what its probe met with."""
+
+    need: Ready
+    why: str
+
+    def __str__(self) -> str:
+        """``tcp:redis:6379 (Connection refused)``."""
+        return f"{self.need} ({self.why})" if self.why else str(self.need)
+
+
+def _unmet(node: Node, setting: Launch, machine: Machine, until: float) -> Generator[Want, Answer, Unmet | None]:
+    """Ask all needs of a node, one after the other; the first that does not hold, None where all do."""
+    for need in node.needs:
+        if need.path:
+            why = "" if machine.fingerprint(need.path) else "it is not there"
+        else:
+            why = yield from _answer(node, need, setting, machine, until)
+        if why:
+            return Unmet(need, why.removeprefix(f"{need.what}: "))
+    return None
+
+
+def _answer(node: Node, need: Ready, setting: Launch, machine: Machine, until: float) -> Generator[Want, Answer, str]:
+    """Why a need does not hold, empty where it does."""
+    began = machine.now()
+    seconds = max(_LEAST_SECONDS, min(_ANSWER_SECONDS, until - began))
+    machine.probe(node.name, need.kind, need.what, setting)
+    while True:
+        match (yield Wait(began + seconds, "need", 0, began, note=str(need))):
+            case Probed(_, ok, why):
+                return "" if ok else why or "no"
+            case None:
+                printed = machine.probe_says(node.name)
+                machine.end_probe(node.name)
+                return f"no answer within {seconds:g}s" + (f"; it last said: {printed}" if printed else "")
+
+
+def _await(first: Unmet, node: Node, setting: Launch, machine: Machine) -> Generator[Want, Answer, Unmet | None]:
+    """Ask again and again for `ready_timeout`; what does not hold then, None once all do. `first` did not just now."""
+    began = machine.now()
+    until = began + node.ready_timeout
+    missing: Unmet | None = first
+    told, pause = "", _FIRST_PAUSE
+    while missing is not None:
+        if told != str(missing.need):
+            told, pause = str(missing.need), _FIRST_PAUSE
+            yield Awaits(node.name, str(missing.need), missing.why)
+        now = machine.now()
+        if now >= until:
+            break
+        yield Wait(min(until, now + pause), "need", 0, began, note=str(missing))
+        pause = min(pause * 1.5, _MOST_PAUSE)
+        missing = yield from _unmet(node, setting, machine, until)
+    return missing
+
+
+def held(route: Steps, decided: Callable[[], Decided], journal: Journal, request: Request, machine: Machine) -> Decided:
+    """The route once all that the node needs holds, `decided` anew if that took a while; None where it never did.
+
+    A node that runs is not stopped for a need that does not hold. A start in vain is put on record as one that failed.
+    """
+    node = journal.node
+    setting = surroundings.setting(node, machine, Proc(machine.me().pid, ""), machine.token())
+    missing = yield from _unmet(node, setting, machine, machine.now() + node.ready_timeout)
+    if missing is None:
+        return route
+    if request.traits.unattended:
+        yield Skipped(node.name, None, f"waits for {missing}", met=False)
+        return None
+    machine.unlock(node.name)
+    missing = yield from _await(missing, node, setting, machine)
+    again = yield from decided()
+    if missing is None or again is None or not any(isinstance(step, Spawn) for step in again):
+        return again
+    why = f"it needs {missing.need}, which did not hold within {node.ready_timeout:g}s: {missing.why}"
+    if any(isinstance(step, Stop) for step in again):
+        yield Refused(node.name, f"left as it is, because {why}")
+        return None
+    if journal.found is None:
+        yield from journal.save(Record(node=journal.node, proc=None, failure=why))
+    else:
+        journal.undo(why, journal.found.failures, another=request.recorded is None)
+    yield Failed(node.name, None, why)
+    return None
