@@ -116,7 +116,7 @@ def look(
     from multi.selection import found_by
 
     with _opened(machine) as opened:
-        processes = opened.processes()
+        processes = opened.processes() if others or everywhere else opened.sketch()
         beside = found_by(selection, processes, opened, everywhere=everywhere) if others or everywhere else ()
         seen = views.look((*selection.nodes, *(each.node for each in beside)), processes, opened)
     number = len(selection.nodes)
@@ -174,7 +174,7 @@ def _as_on_record(task: Task, recorded: Node, held: Mapping[str, Held]) -> Task:
 def _states(tasks: Sequence[Task], machine: Machine) -> list[State]:
     from multi import views
 
-    processes = machine.processes()
+    processes = machine.sketch()
     return [views.observed(task.node, processes, machine).state for task in tasks]
 
 

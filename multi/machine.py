@@ -328,7 +328,14 @@ class Machine(LocalHost, Protocol):
 
     # Processes, whoever started them
 
-    def processes(self) -> ProcessTable: ...
+    def processes(self) -> ProcessTable: ...  # the whole of it
+
+    def sketch(self) -> ProcessTable:
+        """The process table as far as `reaching` was asked for it; at first all processes are only outlined."""
+
+    def reaching(self, processes: ProcessTable, proc: Proc | None) -> ProcessTable:
+        """A table that is as new and tells all of the processes that started with `proc` or later; None: of all."""
+
     def exists(self, pid: int) -> bool: ...  # even one that the process table does not show; EPERM is a yes
     def cmdline(self, pid: int) -> tuple[str, ...]: ...  # empty when it cannot be read
 

@@ -56,19 +56,19 @@ def look(nodes: Sequence[Node], processes: ProcessTable, machine: Machine) -> tu
     """Observe without a lock: a node that is odd, because another command may change its files, is looked at again."""
     from multi.decide import is_odd
 
-    found = [(observed(node, processes, machine), processes) for node in nodes]
-    doubtful = [index for index, (seen, _) in enumerate(found) if is_odd(seen.state)]
+    found = [observed(node, processes, machine) for node in nodes]
+    doubtful = [index for index, seen in enumerate(found) if is_odd(seen.state)]
     for _ in range(_LOOKS_AGAIN):
         if not doubtful:
             break
         processes = machine.processes()
-        before = {index: found[index][0].state for index in doubtful}
+        before = {index: found[index].state for index in doubtful}
         for index in doubtful:
-            found[index] = observed(nodes[index], processes, machine), processes
+            found[index] = observed(nodes[index], processes, machine)
         doubtful = [
-            index for index in doubtful if is_odd(now := found[index][0].state) and _words(now) != _words(before[index])
+            index for index in doubtful if is_odd(now := found[index].state) and _words(now) != _words(before[index])
         ]
-    return tuple(_view(node, *seen, machine) for node, seen in zip(nodes, found, strict=True))
+    return tuple(_view(node, seen, machine) for node, seen in zip(nodes, found, strict=True))
 
 
 def _words(state: State) -> tuple[type, str]:
@@ -96,7 +96,7 @@ def _last_lines(node: Node, state: State, machine: Machine) -> tuple[str, ...]:
     return last_lines(node, _LAST_LINES, machine)
 
 
-def _view(node: Node, observation: Observation, processes: ProcessTable, machine: Machine) -> View:
+def _view(node: Node, observation: Observation, machine: Machine) -> View:
     """The node with the vital signs of its tree."""
     from multi import observe
     from multi.decide import proc_of
@@ -108,6 +108,7 @@ def _view(node: Node, observation: Observation, processes: ProcessTable, machine
     if proc is None:
         last = _last_lines(node, observation.state, machine)
         return View(node=node, state=observation.state, restarts=restarts, status_text=said, last_lines=last)
+    processes = observation.processes
     main = processes.by_pid[proc.pid]
     token = record.token if record is not None else observe.adopted_token(proc, processes)
     others = [info for info in observe.tree(proc, token, processes, machine.me()) if not observe.is_probe(info)]

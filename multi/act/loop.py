@@ -201,7 +201,7 @@ class _Loop:
         processes: ProcessTable | None = None
         refusal: OSError | None = None
         try:
-            processes = self._machine.processes()
+            processes = self._machine.sketch()
         except OSError as error:
             refusal = error
         self._looks = _Batch(max(_DOUBLE_SWEEP, self._machine.now() - began))

@@ -157,8 +157,9 @@ class _Walker:
         return True
 
     def _look(self) -> Generator[Want, Answer, None]:
-        self._processes = yield from process_table()
-        self._observed = observe.look_at(self._journal.node, self._processes, self._machine)
+        processes = yield from process_table()
+        self._observed = observe.look_at(self._journal.node, processes, self._machine)
+        self._processes = self._observed.processes
         self._journal.found = self._journal.record = self._observed.record
 
     def _route(self) -> Steps:

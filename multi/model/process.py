@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from multi.value import dataclass, field
+
+_MOST_DIGITS = 18  # of a number of ticks
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,12 @@ class Proc:
 
     pid: int
     start_id: str
+
+    @property
+    def ticks(self) -> int:
+        """When it started, in ticks since the boot; 0 where the start id does not say that."""
+        ticks = self.start_id.rpartition(":")[2]
+        return int(ticks) if ticks.isascii() and ticks.isdigit() and len(ticks) <= _MOST_DIGITS else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +70,23 @@ class ProcessInfo:
     status: int | None = None
 
 
+class Outline(NamedTuple):
+    """Where a process stands of which nothing else was read. `start` counts ticks, as the start id of a `Proc` does."""
+
+    start: int
+    ppid: int
+    pgrp: int
+    session: int
+    gone: bool
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessTable:
     """The process table at one moment. `at` is the machine's `now`, `wall` the wall clock then.
 
     It is `settled` when no process ended while it was read; otherwise children of those that ended may be missing.
+    Processes that started before `since` are only outlined, in `older`: no main process that was asked about is among
+    them, so they are neither its children nor in its group, and inherited nothing from it. With 0 the table is whole.
     The indexes are made once, so a look at many nodes does not scan the table for each: by the pidfile and by the token
     of the instance, by process group, and by parent.
     """
@@ -74,6 +95,8 @@ class ProcessTable:
     wall: float
     by_pid: Mapping[int, ProcessInfo]
     settled: bool = True
+    since: int = 0
+    older: Mapping[int, Outline] = field(default_factory=dict)
     by_pidfile: Mapping[str, Sequence[ProcessInfo]] = field(init=False, repr=False, compare=False)
     by_token: Mapping[str, Sequence[ProcessInfo]] = field(init=False, repr=False, compare=False)
     by_group: Mapping[int, Sequence[ProcessInfo]] = field(init=False, repr=False, compare=False)
@@ -95,3 +118,14 @@ class ProcessTable:
         object.__setattr__(self, "by_token", by_token)
         object.__setattr__(self, "by_group", by_group)
         object.__setattr__(self, "by_parent", by_parent)
+
+    def find(self, pid: int) -> ProcessInfo | Outline | None:
+        """The process of that pid, as far as it was read."""
+        return self.by_pid.get(pid) or self.older.get(pid)
+
+    def may_run(self, proc: Proc) -> bool:
+        """Whether the process runs; of one that is only outlined the boot is not told."""
+        found = self.find(proc.pid)
+        if found is None or found.gone:
+            return False
+        return found.proc == proc if isinstance(found, ProcessInfo) else found.start == proc.ticks

@@ -16,7 +16,7 @@ from multi.model.schedule import end_text
 from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.observe.evidence import Evidence, believed_word, distrust, pid_in
 from multi.observe.tree import Leftover, leftovers, token_holders
-from multi.value import dataclass, replace
+from multi.value import dataclass, field, replace
 
 _OLDER = 0.02  # seconds: two ticks of the slowest clock that file times are taken from (CONFIG_HZ=100)
 _HALF_A_TICK = 0.005  # seconds; starts are counted in hundredths, so less is no difference
@@ -29,12 +29,14 @@ class Observation:
     """The state, the record behind it where there is a sound one, and what a dead node has left running.
 
     `probes` are commands that asked for the node's health; no `multi` waits for them unless it is at work on the node.
+    `processes` is the table that it was judged against.
     """
 
     state: State
     record: Record | None
     leftovers: tuple[Leftover, ...] = ()
     probes: tuple[Leftover, ...] = ()
+    processes: ProcessTable = field(default_factory=lambda: ProcessTable(0.0, 0.0, {}), repr=False, compare=False)
 
 
 def judge(node: Node, evidence: Evidence, processes: ProcessTable, me: Me) -> Observation:
@@ -97,7 +99,7 @@ class _Case:
     def _by_pidfile(self, record: Record, info: ProcessInfo) -> State:
         node, proc, suspended = self.node, info.proc, info.suspended
         pid = pid_in(self.evidence.pidfile)
-        other = self.processes.by_pid.get(pid) if isinstance(pid, int) and pid != proc.pid else None
+        other = self.processes.find(pid) if isinstance(pid, int) and pid != proc.pid else None
         if other is not None and not other.gone and _looks_like(node, self.evidence.cmdline):
             return Unsure(
                 f"{node.pidfile} names pid {pid}, {node.recordfile} names pid {proc.pid}, and both run; "

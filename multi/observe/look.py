@@ -8,7 +8,7 @@ from multi.codec import decode
 from multi.machine import File, Machine, MachineError, Unreadable
 from multi.model import record as records
 from multi.model.node import Command, Known, Node, Unknown
-from multi.model.process import ProcessTable
+from multi.model.process import ProcessInfo, ProcessTable
 from multi.model.record import DamagedError, Record, Word
 from multi.model.state import Dead
 from multi.observe.evidence import OTHERS_WRITE, Evidence, believed_word, decoded, distrust, pid_in
@@ -25,11 +25,15 @@ _OUR_OUTPUT = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")  # a 
 
 
 def look_at(node: Node, processes: ProcessTable, machine: Machine) -> Observation:
-    """Gather the evidence of one node and judge it, against a process table that is not older than the question."""
+    """Gather the evidence of one node and judge it, against a process table that is not older than the question.
+
+    The table that it was judged against is that of the answer: it tells more where that is needed.
+    """
     me = machine.me()
     pidfile = machine.read(node.pidfile, records.PIDFILE_LIMIT)
     found = decoded(node, machine.read(node.recordfile, records.RECORD_LIMIT))
     record, pid = found.record, pid_in(pidfile)
+    processes = _enough(processes, record, machine)
     named = [pid] if isinstance(pid, int) and pid > 1 else []
     main = [] if record is None or record.proc is None else [record.proc.pid]
     notify = None
@@ -42,12 +46,35 @@ def look_at(node: Node, processes: ProcessTable, machine: Machine) -> Observatio
         record=found,
         notify=notify,
         cmdline=machine.cmdline(named[0]) if named else (),
-        hidden=frozenset(one for one in named + main if one not in processes.by_pid and machine.exists(one)),
+        hidden=frozenset(one for one in named + main if processes.find(one) is None and machine.exists(one)),
         uid=uid,
         users={owner: machine.user_name(owner) for owner in owners},
     )
     observed = _explained(judge(node, evidence, processes, me), machine)
-    return replace(observed, probes=running_probes(node, processes, uid, me))
+    return replace(observed, probes=running_probes(node, processes, uid, me), processes=processes)
+
+
+def _enough(processes: ProcessTable, record: Record | None, machine: Machine) -> ProcessTable:
+    """A table with all that can belong to the node: while its main process runs, that is nothing older.
+
+    The main process must show that the token on record was made for it. Another tool may have started it since, or it
+    took the place of the one that did, and then older processes can hold the token, too. Whatever else is to be judged,
+    as leftovers, is judged by the whole table.
+    """
+    if processes.since == 0:
+        return processes
+    proc = None if record is None else record.proc
+    if record is not None and proc is not None and processes.may_run(proc):
+        processes = machine.reaching(processes, proc)
+        info = processes.by_pid.get(proc.pid)
+        if info is not None and info.proc == proc and not info.gone and _is_first(info, record.token):
+            return processes
+    return machine.reaching(processes, None)
+
+
+def _is_first(info: ProcessInfo, token: str) -> bool:
+    instance = info.instance
+    return instance is not None and instance.token == token and instance.pid == info.proc.pid
 
 
 def _explained(observed: Observation, machine: Machine) -> Observation:

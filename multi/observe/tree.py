@@ -148,5 +148,5 @@ def kill_order(infos: Iterable[ProcessInfo], processes: ProcessTable) -> tuple[P
 
 def _is_tie(info: ProcessInfo, processes: ProcessTable) -> bool:
     """Whether it keeps its group from being orphaned: its parent is in another group of the same session."""
-    parent = processes.by_pid.get(info.ppid)
+    parent = processes.find(info.ppid)
     return parent is not None and parent.session == info.session and parent.pgrp != info.pgrp

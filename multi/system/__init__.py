@@ -243,6 +243,12 @@ class System(Local):
     def processes(self) -> ProcessTable:
         return self.looker.table()
 
+    def sketch(self) -> ProcessTable:
+        return self.looker.sketch()
+
+    def reaching(self, processes: ProcessTable, proc: Proc | None) -> ProcessTable:
+        return self.looker.reaching(processes, proc)
+
     def may_launch(self, launch: Launch) -> None:
         if os.geteuid() != 0:
             from multi.system import limits

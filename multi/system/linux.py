@@ -5,27 +5,40 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Set as AbstractSet
 from functools import cache
+from typing import NamedTuple
 
 from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PID, INSTANCE_PIDFILE, INSTANCE_PROBE, MachineError
-from multi.model.process import Instance, Proc, ProcessInfo
+from multi.model.process import Instance, Outline, Proc, ProcessInfo
 from multi.system.local import candidates
 from multi.value import replace
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _STAT_BYTES = 4096
-_ENVIRON_BYTES = 1 << 18  # more than most have
+_ENVIRON_BYTES = 1 << 16  # more than most have
 _MOST_ENVIRON = 6 << 20  # no environment is longer: fs/exec.c takes three quarters of _STK_LIM
 LISTINGS = 8  # of the process table for one table; on a busy machine some process ends all the time
 _EXEC_SECONDS, _EXEC_PAUSE = 0.5, 0.0005  # for all who are in execve(2) in one table; one may hang on a slow disk
+_ENDED = frozenset({b"Z", b"X", b"x"})
 _EXIT_CODE = 49  # field 52 of proc_pid_stat(5), as wait(2) has it
 _EXITING = 0x4  # PF_EXITING in field 9 of proc_pid_stat(5), include/linux/sched.h
 _NO_WORDS_YET = b"0"  # the end of its environment, field 51, until execve(2) has put one there
+_NO_INODE = 1  # what proc_fill_cache() says where it has none, fs/proc/base.c
+_CAP_SYS_PTRACE = 19  # capabilities(7)
 _PATH_MAX = 4096  # no path of ours is longer
 _PREFIX = INSTANCE.encode()  # of the names of all that we give a process to carry
 _TOKEN = _PREFIX + b"="
 _CARRIED = [f"\0{name}=".encode() for name in (INSTANCE, INSTANCE_PID, INSTANCE_NODE, INSTANCE_PIDFILE)]
+
+
+class Known(NamedTuple):
+    """What was read of a process, and the inode number that the listing had: no other process gets that."""
+
+    inode: int
+    outline: Outline
+    stat: bytes
 
 
 @cache
@@ -42,10 +55,11 @@ def _tells_nothing(error: OSError) -> bool:
     return error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
-def _slurp(path: str, limit: int) -> bytes:
+def _slurp(path: str, limit: int, buffer: bytearray | None = None) -> bytes:
+    """Read a file at once; into `buffer`, of `limit` bytes, where that is cheaper than a large one for each file."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return os.read(fd, limit)
+        return os.read(fd, limit) if buffer is None else bytes(memoryview(buffer)[: os.readv(fd, (buffer,))])
     finally:
         os.close(fd)
 
@@ -53,51 +67,76 @@ def _slurp(path: str, limit: int) -> bytes:
 def look(pid: int) -> ProcessInfo | None:
     """One process but for what it carries, or None when there is none. May raise `OSError`."""
     try:
-        return _look(pid, time.clock_gettime(time.CLOCK_BOOTTIME), with_instance=False)[0]
+        return _info(pid, _stat(pid), time.clock_gettime(time.CLOCK_BOOTTIME))
     except OSError as error:
         if _tells_nothing(error):
             raise
         return None
 
 
-def _look(pid: int, boottime: float, *, with_instance: bool = True) -> tuple[ProcessInfo, bool, bool]:
-    """One process, whether it is on its way out, and whether it is in the middle of execve(2). Raises `OSError`."""
-    fields = _stat(pid)
-    start_ticks = int(fields[19])
-    # A leader that has ended while its threads go on shows as a zombie with more than one thread.
-    ended = fields[0] in {b"Z", b"X", b"x"}
-    gone = ended and int(fields[17]) <= 1
-    info = ProcessInfo(
-        proc=Proc(pid, f"{boot_id()}:{start_ticks}"),
+def _info(pid: int, fields: list[bytes], boottime: float) -> ProcessInfo:
+    """What `_stat` says of a process, and whose it is. Raises `OSError`."""
+    start = int(fields[19])
+    gone = _is_gone(fields)
+    uid = os.stat(f"/proc/{pid}").st_uid
+    return ProcessInfo(
+        proc=Proc(pid, f"{boot_id()}:{start}"),
         ppid=int(fields[1]),
         pgrp=int(fields[2]),
         session=int(fields[3]),
-        uid=os.stat(f"/proc/{pid}").st_uid,
+        uid=uid,
         gone=gone,
-        age=max(0.0, boottime - start_ticks / _TICKS),
+        age=max(0.0, boottime - start / _TICKS),
         suspended=fields[0] == b"T",
         cpu=(int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) / _TICKS,
         rss=int(fields[21]) * _PAGE,
+        # to all others it is zero
+        status=_exit_status(int(fields[_EXIT_CODE])) if gone and os.geteuid() in {0, uid} else None,
     )
-    if gone and os.geteuid() in {0, info.uid}:  # to all others it is zero
-        info = replace(info, status=_exit_status(int(fields[_EXIT_CODE])))
+
+
+def _is_gone(fields: list[bytes]) -> bool:
+    """A leader that has ended while its threads go on shows as a zombie with more than one thread."""
+    return fields[0] in _ENDED and int(fields[17]) <= 1
+
+
+def _carrying(info: ProcessInfo, fields: list[bytes], buffer: bytearray) -> tuple[ProcessInfo, bool, bool]:
+    """The process with what it carries, and whether it is on its way out or in the middle of execve(2).
+
+    Raises `OSError`.
+    """
+    pid = info.proc.pid
     has_memory = fields[20] != b"0"  # a kernel thread has none of its own, nor has a process that is about to be gone
+    ended = fields[0] in _ENDED
+    if info.gone or not (has_memory or ended):
+        return info, bool(int(fields[6]) & _EXITING), False
     instance, in_exec = None, False
-    if with_instance and (has_memory or ended) and not gone:
-        environ = _environ_of_a_thread(pid) if ended else _environ(pid)
+    if info.uid == os.geteuid() or _reads_all():
+        environ = _environ_of_a_thread(pid) if ended else _environ(pid, buffer)
         if environ == b"":
             # In the middle of execve(2) a process has neither words nor environment, and while it ends no memory.
             fields = _stat(pid)
             in_exec = fields[20] != b"0" and fields[48:49] == [_NO_WORDS_YET] and not cmdline(pid)
-            environ = _environ(pid)
+            environ = _environ(pid, buffer)
         if environ and _TOKEN in environ:
             words = [word for word in environ.split(b"\0") if word.startswith(_PREFIX)]
             instance = instance_of(dict(word.partition(b"=")[::2] for word in words))
-    if info.uid == 0 and has_memory and with_instance and (instance is not None or os.geteuid() != 0):
+    if info.uid == 0 and has_memory and (instance is not None or os.geteuid() != 0):
         # The kernel gives the directory of a process that may not be dumped to root (proc(5)): one between a change of
         # user and its execve(2), as at our gate, or one whose program has file capabilities.
         info = replace(info, uid=_status(pid, "Uid", 2) or 0)
-    return info if instance is None else replace(info, instance=instance), bool(int(fields[6]) & _EXITING), in_exec
+    ending = bool(int(fields[6]) & _EXITING)
+    return info if instance is None else replace(info, instance=instance), ending, in_exec
+
+
+@cache
+def _reads_all() -> bool:
+    """Whether the kernel lets us read what processes of other users carry (ptrace(2), PTRACE_MODE_READ_FSCREDS)."""
+    try:
+        raw = _slurp("/proc/self/status", _STAT_BYTES)
+        return os.geteuid() == 0 or bool(int(raw.partition(b"CapEff:")[2].split()[0], 16) >> _CAP_SYS_PTRACE & 1)
+    except (OSError, ValueError, IndexError):
+        return True  # then each is tried
 
 
 def _exit_status(code: int) -> int:
@@ -106,9 +145,13 @@ def _exit_status(code: int) -> int:
 
 def _stat(pid: int) -> list[bytes]:
     """The fields of proc_pid_stat(5) from the third one on. Raises `OSError`."""
+    return _stat_text(pid).split()
+
+
+def _stat_text(pid: int) -> bytes:
     raw = _slurp(f"/proc/{pid}/stat", _STAT_BYTES)
     # The second field is the name in brackets and may hold anything, so count from the last bracket.
-    return raw[raw.rindex(b")") + 2 :].split()
+    return raw[raw.rindex(b")") + 2 :]
 
 
 def _status(pid: int, name: str, index: int) -> int | None:
@@ -125,14 +168,14 @@ def is_thread(pid: int) -> bool:
     return _status(pid, "Tgid", 1) not in {None, pid}
 
 
-def _environ(pid: int | str) -> bytes | None:
+def _environ(pid: int | str, buffer: bytearray | None = None) -> bytes | None:
     """The environment it was executed with, empty also while it has none; None when we may not read it.
 
     Of a large one the beginning is enough where ours stand there. A shell hands them on in an order of its own.
     """
     path = f"/proc/{pid}/environ"
     try:
-        raw = _slurp(path, _ENVIRON_BYTES)
+        raw = _slurp(path, _ENVIRON_BYTES, buffer)
         if len(raw) < _ENVIRON_BYTES:
             return raw
         whole = b"\0" + raw[: raw.rfind(b"\0") + 1]
@@ -225,45 +268,114 @@ def instance_of(env: dict[bytes, bytes]) -> Instance | None:
     )
 
 
-def table() -> tuple[dict[int, ProcessInfo], bool]:
-    """Every process that can be seen, and whether the table is settled: see `ProcessTable`.
+def table(
+    since: int = 0,
+    sessions: AbstractSet[int] = frozenset(),
+    known: dict[int, Known] | None = None,
+    *,
+    again: bool = False,
+) -> tuple[dict[int, ProcessInfo], dict[int, Outline], bool]:
+    """Every process that can be seen, what is only outlined, and whether it is settled: see `ProcessTable`.
+
+    Only outlined is what started before `since` (ticks) in none of the `sessions`. `known` is what earlier looks read:
+    nothing is read again of a process that is only outlined. With `again` this look goes on with the last one, which
+    told too little: it reads what that one did not.
+    """
+    _prove_procfs()
+    read = _Reading(since, sessions, {} if known is None else known, again=again)
+    for _ in range(LISTINGS):
+        if read.settle():
+            break
+    _put_in_file_id(read.found)
+    return read.found, read.older, read.settled
+
+
+class _Reading:
+    """One look at the process table.
 
     A process that ends between the listing and the look at it may have forked before, and its child may be in no
     listing yet: a tree that forks all the time would not be seen at all. So while any process has ended, or is about
     to, list again and look at the new ones. When all were there, whatever is missing has a parent in the table. A
     process in the middle of execve(2) is looked at again afterwards: until then nothing tells whose it is.
     """
-    _prove_procfs()
-    boottime = time.clock_gettime(time.CLOCK_BOOTTIME)
-    found: dict[int, ProcessInfo] = {}
-    deadline = time.monotonic() + _EXEC_SECONDS
-    ended = False
-    for _ in range(LISTINGS):
-        new = [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in found]
-        ended = False
+
+    def __init__(self, since: int, sessions: AbstractSet[int], known: dict[int, Known], *, again: bool) -> None:
+        self.found: dict[int, ProcessInfo] = {}
+        self.older: dict[int, Outline] = {}
+        self.settled = False
+        self._since = since
+        self._sessions = sessions
+        self._known = known
+        self._again = again
+        self._boottime = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self._deadline = time.monotonic() + _EXEC_SECONDS
+        self._buffer = bytearray(_ENVIRON_BYTES)
+
+    def settle(self) -> bool:
+        """List, and look at those that are new; whether none has ended meanwhile."""
+        new = self._new()
+        self.settled = True
         while new:
-            in_exec: list[int] = []
-            for pid in new:
-                try:
-                    found[pid], ending, executing = _look(pid, boottime)
-                except PermissionError:  # as by hidepid=1, proc(5): it is there, and not for us to see
-                    continue
-                except OSError as error:
-                    if _tells_nothing(error):
-                        raise
-                    found.pop(pid, None)
-                    ending, executing = True, False
-                ended = ended or ending
-                if executing:
-                    in_exec.append(pid)
-            if not in_exec or time.monotonic() >= deadline:
+            in_exec = {pid: inode for pid, inode in new.items() if self._look(pid, inode)}
+            if not in_exec or time.monotonic() >= self._deadline:
                 break
             time.sleep(_EXEC_PAUSE)
             new = in_exec
-        if not ended:
-            break
-    _put_in_file_id(found)
-    return found, not ended
+        self._again = False
+        return self.settled
+
+    def _new(self) -> dict[int, int]:
+        """Those that are to be looked at, with their inode numbers."""
+        known, since, sessions = self._known, self._since, self._sessions
+        listed = {pid: one.inode for pid, one in known.items()} if self._again else _listed()
+        for pid in known.keys() - listed.keys():
+            del known[pid]
+        new: dict[int, int] = {}
+        for pid, inode in listed.items():
+            before = known.get(pid)
+            if pid in self.found or pid in self.older:
+                continue
+            if before is not None and (before.inode != inode or inode <= _NO_INODE):
+                del known[pid]
+            elif before is not None and before.outline.start < since and before.outline.session not in sessions:
+                self.older[pid] = before.outline
+                continue
+            new[pid] = inode
+        return new
+
+    def _look(self, pid: int, inode: int) -> bool:
+        """Look at a process; True while it is in the middle of execve(2). Raises `OSError` if we are short of it."""
+        try:
+            if self._again:
+                stat = self._known[pid].stat
+            else:
+                stat = _stat_text(pid)
+                head = stat.split(None, 20)  # most are only outlined, and need no more
+                session, start = int(head[3]), int(head[19])
+                outline = Outline(start, int(head[1]), int(head[2]), session, head[0] in _ENDED and _is_gone(head))
+                self._known[pid] = Known(inode, outline, stat)
+                if start < self._since and session not in self._sessions:
+                    self.older[pid] = outline
+                    return False
+            fields = stat.split()
+            info = _info(pid, fields, self._boottime)
+            self.found[pid], ending, in_exec = _carrying(info, fields, self._buffer)
+        except PermissionError:  # as by hidepid=1, proc(5): it is there, and not for us to see
+            return False
+        except OSError as error:
+            if _tells_nothing(error):
+                raise
+            self.found.pop(pid, None)
+            self._known.pop(pid, None)
+            ending, in_exec = True, False
+        self.settled = self.settled and not ending
+        return in_exec
+
+
+def _listed() -> dict[int, int]:
+    """The pids that /proc lists, each with its inode number, which no other process gets as long as this one lives."""
+    with os.scandir("/proc") as entries:
+        return {int(entry.name): entry.inode() for entry in entries if entry.name.isdigit()}
 
 
 def _prove_procfs() -> None:

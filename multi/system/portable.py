@@ -12,7 +12,7 @@ import time
 
 import psutil
 
-from multi.model.process import Instance, Proc, ProcessInfo
+from multi.model.process import Instance, Outline, Proc, ProcessInfo
 from multi.system.linux import LISTINGS, instance_of, without_title
 from multi.value import replace
 
@@ -63,7 +63,7 @@ def _instance(process: psutil.Process) -> Instance | None:
     return instance_of({os.fsencode(name): os.fsencode(value) for name, value in env.items()})
 
 
-def table() -> tuple[dict[int, ProcessInfo], bool]:
+def table(*_known: object, **_how: object) -> tuple[dict[int, ProcessInfo], dict[int, Outline], bool]:
     """Every process that can be seen, and whether the table is settled. It is listed again as in `linux.table`."""
     found: dict[int, ProcessInfo] = {}
     for _ in range(LISTINGS):
@@ -77,8 +77,8 @@ def table() -> tuple[dict[int, ProcessInfo], bool]:
             except psutil.Error:
                 continue  # it is there, and not for us to see
         if not ended:
-            return found, True
-    return found, False
+            return found, {}, True
+    return found, {}, False
 
 
 def cmdline(pid: int) -> tuple[str, ...]:

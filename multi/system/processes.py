@@ -5,17 +5,26 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Set as AbstractSet
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from multi.model.process import Proc, ProcessInfo, ProcessTable
+from multi.model.process import Outline, Proc, ProcessInfo, ProcessTable
 from multi.value import replace
+
+if TYPE_CHECKING:
+    from multi.system.linux import Known
+
+_NONE_ASKED = 1 << 62  # ticks: later than any process starts
+_KNOWN_SECONDS = 10.0  # that what was read of a process stands for another look, where it is only outlined
 
 
 class Platform(Protocol):
     """What `linux` and `portable` both tell."""
 
-    def table(self) -> tuple[dict[int, ProcessInfo], bool]: ...
+    def table(
+        self, since: int, sessions: AbstractSet[int], known: dict[int, Known], *, again: bool
+    ) -> tuple[dict[int, ProcessInfo], dict[int, Outline], bool]: ...
     def look(self, pid: int) -> ProcessInfo | None: ...
     def cmdline(self, pid: int) -> tuple[str, ...]: ...
     def executed(self, pid: int) -> tuple[str, ...]: ...
@@ -28,6 +37,10 @@ class Processes:
         # A start id has to be the same for all who read a record, so how it is told depends on the system alone.
         self.procfs = procfs and sys.platform == "linux"
         self.launcher = 0
+        self._since = _NONE_ASKED if self.procfs else 0
+        self._asked: set[Proc] = set()
+        self._known: dict[int, Known] = {}
+        self._last: ProcessTable | None = None
 
     @cached_property
     def platform(self) -> Platform:
@@ -40,9 +53,35 @@ class Processes:
         return portable
 
     def table(self) -> ProcessTable:
-        """Every process that can be seen. We and what we forked carry nothing, whatever we were started from."""
+        """Every process that can be seen."""
+        return self._read(0)
+
+    def sketch(self) -> ProcessTable:
+        """The same, as far as it was asked for by `reaching` until now."""
+        return self._read(self._since)
+
+    def reaching(self, processes: ProcessTable, proc: Proc | None) -> ProcessTable:
+        """A table that tells all of the processes that started with `proc` or later; of all where it is None."""
+        since = 0 if proc is None else proc.ticks
+        if processes.since <= since:
+            return processes
+        self._since = min(self._since, since)
+        if proc is not None:
+            self._asked.add(proc)
+        last = self._last  # what one node needed is mostly enough for the next
+        if last is not None and last.since <= since and last.at >= processes.at:
+            return last
+        return self._read(self._since, again=processes is last and last.settled)
+
+    def _read(self, since: int, *, again: bool = False) -> ProcessTable:
+        """Read it. We and what we forked carry nothing, whatever we were started from."""
         at, wall = time.monotonic(), time.time()
-        infos, settled = self.platform.table()
+        if self._last is not None and at > self._last.at + _KNOWN_SECONDS:
+            self._known.clear()
+        # A process can join a group of its own session only, so in these even an older one may join that of a node.
+        stands = (None if self._last is None else self._last.find(proc.pid) for proc in self._asked)
+        sessions = {found.session for found in stands if found is not None}
+        infos, older, settled = self.platform.table(since, sessions, self._known, again=again)
         ours = {os.getpid(), self.launcher} - {0}
         outer = os.environ.get("MULTI_INSTANCE", "")
         for pid, info in infos.items():
@@ -51,7 +90,8 @@ class Processes:
             inherited = info.instance is not None and info.instance.token == outer and info.ppid in ours
             if pid in ours or inherited:
                 infos[pid] = replace(info, instance=None)
-        return ProcessTable(at, wall, infos, settled)
+        self._last = ProcessTable(at, wall, infos, settled, since, older)
+        return self._last
 
     def look(self, pid: int) -> ProcessInfo | None:
         """One process but for what it carries; None when there is none, or that cannot be told just now."""

@@ -18,7 +18,7 @@ import pytest
 
 from bystander import bystander, end, reaping
 from fault import limited
-from multi.model.process import Proc
+from multi.model.process import Proc, ProcessTable
 from multi.system import System
 from private_machine import BIN, CHECKOUT, USER, USER_ID, Host, machine, need
 from private_machine import Done as HostDone
@@ -49,15 +49,22 @@ def reaped() -> Iterator[None]:
 def one_look(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], None]], None]]:
     """Let something happen right after the first look of a command, before what it decides of it."""
     seen: list[Callable[[], None]] = []
-    processes = System.processes
+    sketch, reaching = System.sketch, System.reaching
 
-    def look(system: System) -> object:
-        infos = processes(system)
+    def outline(system: System) -> ProcessTable:
+        processes = sketch(system)
+        while seen and processes.since == 0:
+            seen.pop()()
+        return processes
+
+    def look(system: System, processes: ProcessTable, proc: Proc | None) -> ProcessTable:
+        processes = reaching(system, processes, proc)
         while seen:
             seen.pop()()
-        return infos
+        return processes
 
-    monkeypatch.setattr(System, "processes", look)
+    monkeypatch.setattr(System, "sketch", outline)
+    monkeypatch.setattr(System, "reaching", look)
     yield seen.append
     assert not seen, "nobody looked"
 

@@ -46,6 +46,11 @@ class Counting(System):
         self.looks += 1
         return super().processes()
 
+    def sketch(self) -> ProcessTable:
+        """Count it."""
+        self.looks += 1
+        return self.looker.sketch()
+
 
 def names(count: int) -> list[str]:
     """That many names."""
@@ -112,6 +117,17 @@ def test_one_process_table_for_all(real: Real, monkeypatch: pytest.MonkeyPatch) 
             looks[command] = machine.looks
     assert looks["start"] == looks["status"] == 1
     assert looks["stopwait"] <= MANY / 4, looks
+
+
+@pytest.mark.parametrize("command", ["status", "restart", "stopwait"])
+def test_a_process_that_is_older_is_read_once(real: Real, command: str) -> None:
+    """A command about a node that runs never reads the environment of an older process, and the rest of it once."""
+    older = {str(real.popen("sleep", "600").pid) for _ in range(FEW)}
+    real.start("a").ok()
+    found = traced(real, command, f"--pidfile={real.run}/%n.pid", "a")
+    opened = [match.groups() for _, text in found if (match := re.match(r'openat\(.*"/proc/(\d+)/(\w+)"', text))]
+    assert {(pid, name) for pid, name in opened if pid in older} == {(pid, "stat") for pid in older}
+    assert len([pid for pid, _ in opened if pid in older]) == len(older)
 
 
 def mappings() -> int:

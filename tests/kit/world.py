@@ -690,6 +690,14 @@ class Fake:
         }
         return ProcessTable(world.time, world.wall, infos, settled=not world.restless)
 
+    def sketch(self) -> ProcessTable:
+        """There are so few that it is always the whole table."""
+        return self.processes()
+
+    def reaching(self, processes: ProcessTable, proc: Proc | None) -> ProcessTable:  # noqa: ARG002 -- as above
+        """The table tells all."""
+        return processes
+
     def kernel_says(self, pid: int, since: float) -> str:  # noqa: ARG002 -- no pid is given twice
         """What the kernel's log says of the end of a process."""
         return self.world.kernel.get(pid, "")

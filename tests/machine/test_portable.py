@@ -142,18 +142,18 @@ def test_all_on_one_machine_agree_who_is_who(real: Real) -> None:
     assert isinstance(again, Skipped)
 
 
-def without_words(pid: int, looks: int) -> Callable[[str, int], bytes]:
+def without_words(pid: int, looks: int) -> Callable[..., bytes]:
     """What the kernel shows, but that it shows this process as in the middle of execve(2) for so many looks."""
     read, left = linux._slurp, looks  # noqa: SLF001 -- what the kernel shows is made up
 
-    def slurp(path: str, limit: int) -> bytes:
+    def slurp(path: str, limit: int, buffer: bytearray | None = None) -> bytes:
         nonlocal left
         if left and path == f"/proc/{pid}/environ":
             left -= 1
             return b""
         if left and path == f"/proc/{pid}/cmdline":
             return b""
-        data = read(path, limit)
+        data = read(path, limit, buffer)
         if left and path == f"/proc/{pid}/stat":
             head, bracket, tail = data.rpartition(b") ")
             fields = tail.split()
@@ -194,14 +194,14 @@ def test_who_cannot_be_looked_at_just_now_is_not_gone(
         assert system.wait(system.now() + 0.05) == []
 
 
-def refusing(pid: int, code: int) -> Callable[[str, int], bytes]:
+def refusing(pid: int, code: int) -> Callable[..., bytes]:
     """A `_slurp` to which that process cannot be shown."""
     slurp = linux._slurp  # noqa: SLF001 -- the one place where the files of /proc are read
 
-    def refused(path: str, limit: int) -> bytes:
+    def refused(path: str, limit: int, buffer: bytearray | None = None) -> bytes:
         if path.startswith(f"/proc/{pid}/"):
             raise OSError(code, os.strerror(code))
-        return slurp(path, limit)
+        return slurp(path, limit, buffer)
 
     return refused
 
