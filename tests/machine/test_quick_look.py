@@ -20,7 +20,9 @@ from real import Real, until
 
 TOKEN = "0123456789abcdef" * 2
 SECONDS = 4.0  # that the storm is compared for
-FEWEST = 20  # comparisons that prove something
+FEWEST = 20  # comparisons, at least
+FEWEST_MEMBERS = 5  # of the storm in one look at least, to prove something
+LONGEST = 40.0  # seconds that the storm rages at most
 ENV = {INSTANCE: TOKEN, INSTANCE_NODE: "a@host", INSTANCE_PIDFILE: "/nowhere/a.pid"}
 
 # A main process whose descendants hide: in a session of their own, without their environment, without their parent, in
@@ -32,7 +34,7 @@ os.setpgid(0, 0)
 def live(depth):
     while time.monotonic() < end:
         time.sleep(random.random() * 0.1)
-        if depth > 4 or random.random() < 0.3:
+        if depth > 2 or random.random() < 0.5:
             os._exit(0)
         try:
             pid = os.fork()
@@ -58,7 +60,7 @@ while time.monotonic() < end:
     if os.fork() == 0:
         random.seed()
         live(0)
-    time.sleep(0.02)
+    time.sleep(0.03)
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -86,7 +88,7 @@ def family(tmp_path: Path, real: Real) -> Iterator[tuple[Processes, Proc, int, P
     said = tmp_path / "group"
     joiner = subprocess.Popen([sys.executable, "-I", "-S", "-c", JOINER, str(said)], env=real.env)
     time.sleep(0.05)  # a tick is 0.01 seconds: it is older
-    words = ["sh", "-c", MAIN, STORM, str(time.monotonic() + SECONDS + 2)]
+    words = ["sh", "-c", MAIN, STORM, str(time.monotonic() + LONGEST)]
     main = subprocess.Popen(words, env={**real.env, **ENV})
     try:
         whole = Processes(procfs=True)
@@ -124,9 +126,10 @@ def test_g5_a_quick_look_sees_the_tree_that_a_full_look_sees(family: tuple[Proce
     """In a storm of processes that hide, whoever is in the tree before and after a quick look is in it then, too."""
     quick, main, joiner, said = family
     full = Processes(procfs=True)
-    ends = time.monotonic() + SECONDS
+    began = time.monotonic()
+    ends = began + SECONDS
     compared = seen = 0
-    while time.monotonic() < ends or compared < FEWEST:
+    while time.monotonic() < ends or compared < FEWEST or seen < FEWEST_MEMBERS:
         if compared == FEWEST // 2:
             said.write_text(str(main.pid), encoding="ascii")
             until(said.with_name("group.joined").exists, "the older one has joined the group")
@@ -146,8 +149,7 @@ def test_g5_a_quick_look_sees_the_tree_that_a_full_look_sees(family: tuple[Proce
             assert joiner in {one.pid for one in found}
         compared += 1
         seen = max(seen, len(found))
-    assert compared >= FEWEST
-    assert seen > 10, "there was no storm"
+        assert time.monotonic() < began + LONGEST, "there was no storm"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
