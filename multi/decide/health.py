@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from multi.model.work import Heartbeat
 
 EARLY = 0.1  # of `alive_every`: cron is a little early at times
-MEMORY_EVERY = 30.0  # seconds between two looks at the memory of nodes that have a limit
+MEMORY_EVERY = 30.0  # seconds between two looks at nodes that have a limit
 _MOST_WITHIN = 30.0  # seconds for one answer
 _SPREAD = 0.1  # of `max_age`: nodes that were started together are not recycled together
 
@@ -117,6 +117,11 @@ def age_limit(node: Node, token: str) -> float | None:
     if node.max_age is None:
         return None
     return node.max_age * (1 - _SPREAD * zlib.crc32(f"{node.name} {token}".encode()) / 2**32)
+
+
+def next_look(now: float) -> float:
+    """When to look at limits: at the same moments for all nodes, so that one look is enough for them."""
+    return (now // MEMORY_EVERY + 1) * MEMORY_EVERY
 
 
 def over(node: Node, token: str, age: float, memory: int) -> str:

@@ -88,6 +88,7 @@ _WAITS = {
     "need": "whose needs do not hold yet",
     "end": "to end",
     "ready": "to be ready",
+    "health": "to prove that it works",
     "settle": "to settle",
 }
 
