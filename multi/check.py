@@ -60,8 +60,10 @@ def faults(node: Node, machine: Machine) -> Iterator[Obstacle]:
     from multi.settings.values import split
 
     yield from obstacles(node, machine)
-    for event, command in node.hooks:
-        yield from _no_program(node, machine, split(command)[0], f"correct the hook {event}")
+    probes = [] if node.alive is None else [("alive", node.alive.command)]
+    for setting, command in (*probes, *((f"the hook {event}", command) for event, command in node.hooks)):
+        if command:
+            yield from _no_program(node, machine, split(command)[0], f"correct {setting}")
 
 
 def _users(node: Node, machine: Machine) -> Iterator[Obstacle]:

@@ -295,6 +295,10 @@ def check_lines(selection: Selection, problems: int, style: Style = PLAIN, *, ve
         shown = [row for row in settings_of(selection, node) if verbose or not nobody_said(row[0], {row[0]: row[2]})]
         width = max((len(name) for name, _, _ in shown), default=0)
         lines += [f"    {name:<{width}} = {text}  ({printable(source)})" for name, text, source in shown]
+        if node.alive is not None and node.alive.sign == "watchdog":
+            lines.append(
+                f"    note: only 'multi run' hears alive = {node.alive}; 'multi ensure' restarts nobody for it"
+            )
     verdict = f"{plural(len(selection.nodes), 'node')}, {plural(problems, 'problem') if problems else 'no problem'}"
     return (*lines, style.paint("red" if problems else "green", verdict))
 

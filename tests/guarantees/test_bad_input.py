@@ -119,6 +119,39 @@ def test_g9_check_finds_a_hook_that_is_no_program(real: Real) -> None:
     assert "correct the hook gave_up" in err
 
 
+def test_g9_check_finds_a_proof_of_liveness_that_cannot_be_asked(real: Real) -> None:
+    """A command that is no program is a fault; that `ensure` cannot hear a watchdog is said, and is none."""
+    words = ("a", "--preset=exec", "--cmd=sleep 600", f"--pidfile={real.run}/%n.pid", f"--logfile={real.base}/%n.log")
+    err = real.raw("check", "--quiet", *words, "--alive=exec:nosuchprobe -x").exits(2).err
+    assert "nosuchprobe is not found in PATH=" in err
+    assert "correct alive" in err
+    assert "only 'multi run' hears alive = watchdog:5" in real.raw("check", *words, "--alive=watchdog:5").ok().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ("--alive=notify", "is not a probe"),
+        ("--alive=heartbeat:", "names no seconds"),
+        ("--alive=heartbeat:-1", "names no seconds"),
+        ("--alive=watchdog:0", "names no seconds"),
+        ("--alive=watchdog:1e3", "names no seconds"),
+        ("--alive-every=0", "--alive-every"),
+        ("--alive-failures=0", "--alive-failures"),
+        ("--max-memory=0", "--max-memory"),
+        ("--max-memory=much", "--max-memory"),
+        ("--max-age=0", "--max-age"),
+        ("--max-age=-1d", "--max-age"),
+        ("--hook=no_such=true", "no_such"),
+    ],
+)
+def test_g9_impossible_liveness_is_an_error_of_one_line(real: Real, wrong: str, why: str) -> None:
+    """It says what is wrong, and nothing is done."""
+    err = real.inside("check", "a", "--preset=exec", "--cmd=sleep 600", wrong).exits(2).err
+    assert why in err
+    assert err.count("\n") == 1
+
+
 def test_g9_check_says_why_it_reads_that_file(real: Real) -> None:
     """Who does not know which file counts is told which, and why that one."""
     path = real.base / "multi.toml"

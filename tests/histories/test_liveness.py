@@ -210,6 +210,45 @@ def test_a_watchdog_is_not_heard_by_ensure() -> None:
     assert each_minute(world, 5, node) == [["Skipped"]] * 5
 
 
+def beat(world: World, node: Node, age: float, **fields: object) -> None:
+    """Write the heartbeat of its worker, which turned `age` seconds ago."""
+    (main,) = world.mains(node.pidfile)
+    assert main.instance is not None
+    usec = int((world.time - age) * 1e6)
+    lines = {"MULTI_INSTANCE": main.instance.token, "MONOTONIC_USEC": usec, "STATE": "consuming", **fields}
+    text = "".join(f"{name}={value}\n" for name, value in lines.items())
+    world.files[node.heartbeatfile] = type(world.files["/run"])(data=text.encode())
+
+
+TASK = {"ACTIVE": 1, "BLOCKS": 1, "POOL": "solo", "OLDEST_NAME": "orders.export", "OLDEST_ID": "3f2a"}
+
+
+@pytest.mark.parametrize(
+    ("age", "fields", "restarted"),
+    [
+        (1.0, {}, False),
+        (100.0, {"STATE": "waiting", "WHY": "broker"}, False),  # a broker that is down restarts nobody
+        (100.0, {**TASK, "OLDEST_LIMIT": 1000}, False),  # busy, within its limit
+        (100.0, {**TASK}, False),  # busy, and nothing says for how long it may
+        (100.0, {**TASK, "OLDEST_LIMIT": 50}, True),
+        (100.0, {}, True),
+        (100.0, {"MULTI_INSTANCE": "another"}, False),  # of a start before; nothing is known of this one
+    ],
+)
+def test_a_heartbeat_tells_the_wedged_from_the_busy(age: float, fields: dict[str, object], restarted: bool) -> None:
+    """A worker that waits or works is left alone; one whose loop does not turn for no reason is restarted."""
+    node = node_of(alive=Ready("heartbeat", "30"))
+    world = started(node)
+    seen = []
+    for _ in range(3):
+        world.rest(60)
+        if "OLDEST_NAME" in fields:
+            fields["OLDEST_USEC"] = int((world.time - age) * 1e6)
+        beat(world, node, age, **fields)
+        seen.append(kinds(ensure(world, node)))
+    assert (seen[-1] == RESTARTED) is restarted
+
+
 # --- limits ---------------------------------------------------------------------------------------------
 
 
