@@ -7,13 +7,14 @@ can tell what came of them; those that take longer go on without it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from multi import observe
 from multi.act.surroundings import setting
 from multi.errors import EXIT_FAILED
 from multi.machine import Hook, HookDone, Interruption, MachineError
-from multi.model.event import Cleared, Failed, Hooked, Readied, Recovered, Unhealthy
+from multi.model.event import Cleared, Failed, Hooked, Interrupted, Readied, Recovered, Unhealthy
 from multi.value import dataclass
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def hooked(
         for event in events:
             yield event
             teller.hear(event)
+            if isinstance(event, Interrupted):
+                return  # somebody wants to have it over; the hooks go on
     finally:
         events.close()
     yield from teller.linger()
@@ -73,7 +76,8 @@ class _Teller:
         node = self._nodes.get(getattr(event, "node", ""))
         told = None if node is None else self._told(event, node)
         if node is not None and told is not None:
-            self._tell(node, told)
+            with suppress(MachineError, OSError):  # no event is worth less because nobody could be told
+                self._tell(node, told)
 
     def _told(self, event: Event, node: Node) -> _Told | None:
         match event:
@@ -110,7 +114,6 @@ class _Teller:
         if (node.name, told.event) in self._running:
             self._note(node, told.event)("not run: it still ran for the event before", ())
             return
-        self._running.add((node.name, told.event))
         hook = Hook(
             event=told.event,
             command=command,
@@ -119,6 +122,7 @@ class _Teller:
             seconds=SECONDS,
             note=self._note(node, told.event),
         )
+        self._running.add((node.name, told.event))
         self._machine.hook(node.name, hook)
 
     def linger(self) -> Iterator[Event]:

@@ -9,7 +9,7 @@ import pytest
 from multi import act, observe, views
 from multi.act import hooks
 from multi.machine import MachineError
-from multi.model.event import Event, Gone, Hooked, Readied, Recycling, Signalled
+from multi.model.event import Event, Gone, Hooked, Interrupted, Readied, Recycling, Signalled
 from multi.model.node import Node, Ready
 from multi.model.request import Request, RunOptions, Task, traits
 from world import Fake, Nature, World, node_of
@@ -358,3 +358,37 @@ def test_a_command_waits_a_moment_for_its_hooks(takes: float, waited: float) -> 
     assert {event.hook for event in hooked} == {"failed", "recovered"}
     assert all(bool(event.why) == (takes > waited) for event in hooked)
     assert world.time - began == pytest.approx(waited + ready[0].after, abs=1.1)
+
+
+def test_whoever_interrupts_a_command_does_not_wait_for_its_hooks() -> None:
+    """Ctrl-C ends it at once; the hooks go on without it."""
+    world = started(NODE)
+    world.hook_takes["tell"] = 60.0
+    (main,) = world.mains(NODE.pidfile)
+    world.end(main, 3)
+    world.natures[NAME] = Nature(setup_takes=None)
+    fake = world.fake()
+    world.after(1.0, lambda: fake.interrupt(signal.SIGINT))
+    began = world.time
+    events = act.ensure([Task(NODE, Request("ensure", recorded=NODE))], {}, RunOptions(), fake)
+    seen = list(act.hooked(events, [NODE], traits("ensure"), lambda *_: lambda *_: None, fake))
+    assert isinstance(seen[-1], Interrupted)
+    assert [event for _, event, _ in world.hooked] == ["failed"]
+    assert world.time - began == pytest.approx(1, abs=0.1)
+
+
+def test_a_hook_that_cannot_be_begun_fails_nothing() -> None:
+    """Whatever the machine refuses: the node is started all the same."""
+    world = started(NODE)
+    (main,) = world.mains(NODE.pidfile)
+    world.end(main, 3)
+    world.rest(60)
+    fake = world.fake()
+
+    def refuse(_: int, call: tuple[object, ...]) -> None:
+        if call[0] == "hook":
+            raise MachineError("cannot fork", "Resource temporarily unavailable")
+
+    fake.trap = refuse
+    events = act.ensure([Task(NODE, Request("ensure", recorded=NODE))], {}, RunOptions(), fake)
+    assert "Readied" in kinds(list(act.hooked(events, [NODE], traits("ensure"), lambda *_: lambda *_: None, fake)))
