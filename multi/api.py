@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from multi.model.state import State
     from multi.model.step import Route
     from multi.system.local import Local
+    from multi.tasks import Glance
 
 __all__ = [
     "Difference",
@@ -43,6 +44,7 @@ __all__ = [
     "diff",
     "export",
     "export_mode",
+    "glance",
     "history",
     "logs",
     "look",
@@ -51,6 +53,7 @@ __all__ = [
     "run",
     "save",
     "select",
+    "tasks",
     "unreadable_logs",
 ]
 
@@ -242,6 +245,22 @@ def _with_values(node: Node, local: LocalHost) -> Node:
 
     values = envfile.read_env_files(node.env_files, local.load)
     return envfile.with_values(envfile.with_digests(node, values), values)
+
+
+def tasks(selection: Selection, *, machine: Machine | None = None) -> tuple[Glance, ...]:
+    """What each worker has in hand, asked of all at once through their plug-ins; reads only."""
+    from multi import tasks as works
+
+    with _opened(machine) as opened:
+        return works.ask(selection.nodes, opened)
+
+
+def glance(selection: Selection, *, machine: Machine | None = None) -> tuple[Glance, ...]:
+    """The nodes as a few files show them: what a probe of a container asks every few seconds; reads only."""
+    from multi import tasks as works
+
+    with _opened(machine) as opened:
+        return works.glance(selection.nodes, opened)
 
 
 def logs(

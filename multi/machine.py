@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from multi.model.process import Proc, ProcessTable
+from multi.model.process import Proc, ProcessInfo, ProcessTable
 from multi.value import dataclass
 
 if TYPE_CHECKING:
@@ -329,6 +329,7 @@ class Machine(LocalHost, Protocol):
     # Processes, whoever started them
 
     def processes(self) -> ProcessTable: ...  # the whole of it
+    def look(self, pid: int) -> ProcessInfo | None: ...  # one process but for what it carries; None when there is none
 
     def sketch(self) -> ProcessTable:
         """The process table as far as `reaching` was asked for it; at first all processes are only outlined."""

@@ -57,6 +57,7 @@ class Start:
     def __init__(
         self, request: Request, options: RunOptions, journal: Journal, machine: Machine, former: Node | None = None
     ) -> None:
+        """Start nothing yet."""
         node, self._former, self.failure = journal.node, former, ""
         self._name = node.name
         self._request = request

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class Wait:
     """Go on at the next happening of this node, or when the machine's `now` reaches `until` (None: no end).
 
-    The other fields are for progress: `what` is waited for (``ready``, ``end``, ``lock``, ``need``, ``health``), `since`
-    when, `next_signum` at `next_at`; `note` is what the node last said of itself, or what its last probe met with,
-    `work` what it said at `work_at` that it has in hand.
+    The other fields are for progress: `what` is waited for (``ready``, ``end``, ``lock``, ``need``, ``health``),
+    `since` when, `next_signum` at `next_at`; `note` is what the node last said of itself, or what its last probe met
+    with, `work` what it said at `work_at` that it has in hand.
     """
 
     until: float | None

@@ -17,6 +17,7 @@ from multi.cli.order import (
     DUMP,
     FOLLOW,
     GLOBAL,
+    HEALTH,
     JSON,
     KEEP_UNREADY,
     LINES,
@@ -34,6 +35,7 @@ from multi.cli.order import (
     Command,
     Option,
     Order,
+    no_nodes,
 )
 from multi.errors import EXIT_FAILED, EXIT_USAGE, UsageError
 from multi.model.node import Known, Unknown
@@ -100,37 +102,22 @@ def wait(order: Order) -> int:
     return _act(order, "down" if order.has(DOWN) else "up", _select(order))
 
 
-@_command(ALL, WIDE)
+@_command(ALL, WIDE, HEALTH)
 def status(order: Order) -> int:
     """A line a node: those asked about, whose states make the exit code, then those that were found beside them."""
-    from multi import report
-    from multi.machine import MachineError
-    from multi.report.table import status_table
+    from multi.cli import glance
 
-    selection = _select(order)
-    screen, everywhere = order.screen, order.has(ALL)
-    if everywhere and selection.spec.names:
-        why = "shows all nodes, whatever they are called"
-        raise UsageError(f"--all {' '.join(selection.spec.names)}", why, "leave out --all, or the names")
-    others = selection.rundirs is not None and not order.has(QUIET)
-    views: Sequence[api.View] = ()
-    try:
-        if selection.nodes or others or everywhere:
-            views = api.look(selection, others=others, everywhere=everywhere, machine=order.machine)
-    except MachineError as error:
-        screen.remark(str(error))
-        return report.STATUS_UNKNOWN
-    asked = [view for view in views if everywhere or not view.found]
-    if order.has(JSON):
-        _say_json(screen, views)
-    else:
-        if not asked:
-            screen.remark(str(_no_nodes(order, selection)))
-        shown = [view for view in views if not order.has(QUIET) or report.status_code(view.state)]
-        # A full line would wrap on some terminals.
-        width = screen.width - 1 if screen.out_is_terminal and not order.has(WIDE) else None
-        screen.say(*(status_table(shown, report.Style(screen.colour), width, selection.groups) if shown else ()))
-    return report.status_exit_code(asked)
+    if order.has(HEALTH):
+        return glance.health(order, _some(order, "health"))
+    return glance.status(order, _select(order))
+
+
+@_command()
+def tasks(order: Order) -> int:
+    """What each node works on; exit 1 when one that is named cannot tell."""
+    from multi.cli import glance
+
+    return glance.tasks(order, _some(order))
 
 
 @_command()
@@ -221,7 +208,7 @@ def logs(order: Order) -> int:
     selection = _select(order)
     screen = order.screen
     if not selection.nodes:
-        raise _no_nodes(order, selection)
+        raise no_nodes(order, selection)
     unseen = api.unreadable_logs(selection, machine=order.machine)
     screen.remark(*(f"{each.node.name}: {each.why}" for each in unseen))
     style = report.Style(screen.colour)
@@ -256,10 +243,10 @@ def _lines(order: Order, otherwise: int | None) -> int | None:
     return int(number(order, LINES, "lines")) if order.has(LINES) else otherwise
 
 
-def _some(order: Order) -> api.Selection:
-    selection = _select(order)
+def _some(order: Order, request: str = "") -> api.Selection:
+    selection = _select(order, request=request)
     if not selection.nodes:
-        raise _no_nodes(order, selection)
+        raise no_nodes(order, selection)
     return selection
 
 
@@ -290,10 +277,12 @@ def _first_word(order: Order) -> str:
     raise UsageError(command.name, f"needs a {command.traits.first_word}", command.traits.example)
 
 
-def _select(order: Order, words: Sequence[str] | None = None, *, foreground: bool = False) -> api.Selection:
-    """Words -> nodes, and the warnings that come with them."""
+def _select(
+    order: Order, words: Sequence[str] | None = None, *, foreground: bool = False, request: str = ""
+) -> api.Selection:
+    """Words -> nodes, and the warnings that come with them. `request` is asked of the nodes if not the command."""
     grammar = (*order.leading, *(order.words if words is None else words))
-    name = order.command.name
+    name = request or order.command.name
     selection = api.select(name, grammar, foreground=foreground, flags=flags(), machine=order.machine)
     if not order.has(QUIET):
         order.screen.remark(*(f"warning: {warning}" for warning in selection.warnings))
@@ -303,7 +292,7 @@ def _select(order: Order, words: Sequence[str] | None = None, *, foreground: boo
 def _known(order: Order, selection: api.Selection) -> tuple[Node, ...]:
     """The nodes whose command is known; the others are named."""
     if not selection.nodes:
-        raise _no_nodes(order, selection)
+        raise no_nodes(order, selection)
     unknown = [(node.short, node.command.why) for node in selection.nodes if isinstance(node.command, Unknown)]
     order.screen.remark(*(f"{short}: {why}" for short, why in unknown))
     return tuple(node for node in selection.nodes if isinstance(node.command, Known))
@@ -345,14 +334,6 @@ def _say(order: Order, values: Iterable[object], lines: Iterable[str]) -> int:
     return 0
 
 
-def _no_nodes(order: Order, selection: api.Selection) -> UsageError:
-    hint = f"name some, as in 'multi {order.command.name} w1 w2'"
-    if not selection.rundir:
-        return UsageError("", "there are no nodes: none is named, none is configured", hint)
-    why = f"there are no nodes: none is named, none is configured, none is recorded in {selection.rundir}"
-    return UsageError("", why, f"{hint}, or say with --pidfile where they are")
-
-
 def _act(order: Order, request: str, selection: api.Selection) -> int:
     """Act on the nodes; `request` is what is asked of them."""
     from multi import report
@@ -363,9 +344,9 @@ def _act(order: Order, request: str, selection: api.Selection) -> int:
     options = run_options(order)
     if not (selection.nodes or selection.removed):
         if not asked.done_without_nodes:
-            raise _no_nodes(order, selection)
+            raise no_nodes(order, selection)
         if not (order.has(QUIET) or asked.unattended):
-            screen.remark(str(_no_nodes(order, selection)))
+            screen.remark(str(no_nodes(order, selection)))
         return follow(order, iter(()))
     if order.has(DRY_RUN):
         routes = api.plan(request, selection, options=options, machine=order.machine)

@@ -16,6 +16,7 @@ from multi.value import dataclass
 if TYPE_CHECKING:
     from multi.machine import Machine
     from multi.model.request import Traits
+    from multi.words.spec import Selection
 
 # What may stand before the command, as in ``celery -A proj multi start w1``. A test compares both sets with the
 # installed Celery's.
@@ -84,6 +85,7 @@ SINCE = Option(("--since",), metavar="WHEN")
 
 ALL = Option(("--all",))
 WIDE = Option(("--wide",))
+HEALTH = Option(("--health",))
 
 OUTPUT = Option(("--output",), metavar="DIR")
 
@@ -147,6 +149,15 @@ class Order:
     def has(self, option: Option) -> bool:
         """Whether `option` was given."""
         return option.name in self.given
+
+
+def no_nodes(order: Order, selection: Selection) -> UsageError:
+    """The refusal of a command that is about no node at all."""
+    hint = f"name some, as in 'multi {order.command.name} w1 w2'"
+    if not selection.rundir:
+        return UsageError("", "there are no nodes: none is named, none is configured", hint)
+    why = f"there are no nodes: none is named, none is configured, none is recorded in {selection.rundir}"
+    return UsageError("", why, f"{hint}, or say with --pidfile where they are")
 
 
 def split(

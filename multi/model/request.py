@@ -48,6 +48,7 @@ class Traits:
     awaits_end: bool = False  # it waits until nothing runs
     without_lock: bool = False  # it waits for what another multi does, and must not keep that one out
     locks_rundirs: bool = False  # it holds the lock of the run directories, see `multi.act.rundir_lock`
+    glances: bool = False  # files and single processes tell all: it reads no process table of the whole machine
     leaves_probes: bool = False  # probes that a killed multi left are not ended
     forgets: bool = False  # the node is off the record afterwards
 
@@ -94,6 +95,8 @@ TRAITS = {
     "forget": Traits(forgets=True),
     "remove": Traits(typed=False, disturbs=True, ends=True, resumes=True, forgets=True),
     "status": Traits(shows_others=True),
+    "health": Traits(typed=False, glances=True),
+    "tasks": Traits(glances=True),
     "ensure": Traits(repeats=True, spawns=True, unattended=True, locks_rundirs=True),
     "apply": Traits(
         nodes_from="files",

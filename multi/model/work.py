@@ -117,7 +117,7 @@ def _seconds(value: object) -> float | None:
 def task_text(task: ActiveTask, letters: int = _SHORT_ID) -> str:
     """``orders.export 3f2a 41s (limit 300s)``."""
     limit = "" if task.limit is None else f" (limit {seconds_text(task.limit)}s)"
-    return f"{printable(task.name)} {printable(task.id[:letters])} {_so_far(task.seconds)}{limit}"
+    return f"{printable(task.name)} {printable(task.id[:letters])} {seconds_so_far(task.seconds)}{limit}"
 
 
 def len_id(tasks: Sequence[ActiveTask]) -> int:
@@ -127,7 +127,8 @@ def len_id(tasks: Sequence[ActiveTask]) -> int:
     return next((length for length in lengths if len({task.id[:length] for task in tasks}) == len(tasks)), longest)
 
 
-def _so_far(seconds: float) -> str:
+def seconds_so_far(seconds: float) -> str:
+    """``41s``, and from ten minutes on as people say it."""
     return f"{int(seconds)}s" if seconds < _MINUTES else duration(seconds)
 
 
@@ -140,7 +141,7 @@ def cut_text(signum: int, count: int, tasks: Sequence[ActiveTask]) -> str:
     """``QUIT cut off 2 tasks: orders.export 3f2a 90s (lost), mail.send 9c01 51s (redelivered)``."""
     letters = len_id(tasks)
     named = [
-        f"{printable(task.name)} {printable(task.id[:letters])} {_so_far(task.seconds)} ({fate(task)})"
+        f"{printable(task.name)} {printable(task.id[:letters])} {seconds_so_far(task.seconds)} ({fate(task)})"
         for task in tasks
     ]
     more = f" and {count - len(named)} more" if count > len(named) else ""
@@ -153,7 +154,8 @@ class Heartbeat:
 
     The loop turned at `at`, the file is of `written`. `state` is ``consuming``, ``waiting`` (for its broker),
     ``draining`` or ``stopping``, since `since` and because of `why`. `active` tasks are under way, `oldest` is the one
-    that runs longest. With `blocks` a task can keep the loop of this `pool` from turning. `stopped_by` is who asked for
+    that runs longest. With `blocks` a task can keep the loop of this `pool` from turning. A `drained` worker takes
+    no new task. `stopped_by` is who asked for
     this stop by other ways than a signal.
     """
 
@@ -164,6 +166,7 @@ class Heartbeat:
     why: str = ""
     pool: str = ""
     blocks: bool = False
+    drained: bool = False
     active: int = 0
     oldest: ActiveTask | None = None
     stopped_by: str = ""
@@ -215,6 +218,7 @@ def decode_heartbeat(data: bytes, token: str) -> Heartbeat | None:
         why=fields.get("WHY", "")[:_MOST_LETTERS],
         pool=fields.get("POOL", "")[:_MOST_LETTERS],
         blocks=fields.get("BLOCKS") == "1",
+        drained=fields.get("DRAINED") == "1" or state == "draining",
         active=int(active) if active.isascii() and active.isdigit() and len(active) < len(str(_LAST_NUMBER)) else 0,
         oldest=oldest,
         stopped_by=(fields.get("X_MULTI_STOP_BY", "")[:_MOST_LETTERS] or "remote control") if asked else "",

@@ -1,7 +1,7 @@
 """What is true of each node now: its files and the process table are read, then judged."""
 
 from multi.observe.judge import Observation
-from multi.observe.look import command_of, health, heartbeat, look_at, recall, record_at, survey, word
+from multi.observe.look import command_of, glance, health, heartbeat, look_at, recall, record_at, survey, uid_of, word
 from multi.observe.tree import Leftover, adopted_token, is_probe, kill_order, main_token_holders, tree
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Observation",
     "adopted_token",
     "command_of",
+    "glance",
     "health",
     "heartbeat",
     "is_probe",
@@ -19,5 +20,6 @@ __all__ = [
     "record_at",
     "survey",
     "tree",
+    "uid_of",
     "word",
 ]

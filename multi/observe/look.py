@@ -39,7 +39,7 @@ def look_at(node: Node, processes: ProcessTable, machine: Machine) -> Observatio
     notify = None
     if record is not None and record.phase == records.STARTING and record.node.ready.sign == "word":
         notify = machine.read(node.notifyfile, records.NOTIFY_LIMIT)  # it may have said READY while no `multi` listened
-    uid = _uid_of(node, machine)
+    uid = uid_of(node, machine)
     owners = {file.uid for file in (pidfile, found.file) if isinstance(file, File)} - {0, me.uid, uid}
     evidence = Evidence(
         pidfile=pidfile,
@@ -77,6 +77,20 @@ def _is_first(info: ProcessInfo, token: str) -> bool:
     return instance is not None and instance.token == token and instance.pid == info.proc.pid
 
 
+def glance(node: Node, machine: Machine) -> Observation:
+    """Judge the node by its files and by the processes that they name: those who ask often need no process table.
+
+    A main process that lost its files is not found, nor is what a dead one has left running.
+    """
+    pidfile = pid_in(machine.read(node.pidfile, records.PIDFILE_LIMIT))
+    record = decoded(node, machine.read(node.recordfile, records.RECORD_LIMIT)).record
+    pids = {pidfile} if isinstance(pidfile, int) and pidfile > 1 else set()
+    pids |= {record.proc.pid} if record is not None and record.proc is not None else set()
+    found = {pid: machine.look(pid) for pid in pids}
+    infos = {pid: info for pid, info in found.items() if info is not None}
+    return look_at(node, ProcessTable(machine.now(), machine.wall(), infos), machine)
+
+
 def _explained(observed: Observation, machine: Machine) -> Observation:
     """A death that nobody saw, with what the kernel's log says of it."""
     state, record = observed.state, observed.record
@@ -86,14 +100,15 @@ def _explained(observed: Observation, machine: Machine) -> Observation:
     return replace(observed, state=replace(state, why=f"{state.why} ({said})")) if said else observed
 
 
-def _uid_of(node: Node, machine: Machine) -> int:
+def uid_of(node: Node, machine: Machine) -> int:
+    """Whom the node runs as. Raises `MachineError` when there is no such user."""
     return machine.me().uid if node.uid is None else machine.uid_of(node.uid)
 
 
 def word(node: Node, record: Record, machine: Machine) -> Word | None:
     """What the process wrote of what it said, read now. Raises `MachineError` when the node's user does not exist."""
     file = machine.read(node.notifyfile, records.NOTIFY_LIMIT)
-    return believed_word(record, file, _uid_of(node, machine), machine.me())
+    return believed_word(record, file, uid_of(node, machine), machine.me())
 
 
 def health(record: Record, machine: Machine) -> Health | None:
@@ -110,7 +125,7 @@ def _believed_bytes(record: Record, path: str, limit: int, machine: Machine) -> 
     if not isinstance(file, File):
         return None
     try:
-        uid = _uid_of(record.node, machine)
+        uid = uid_of(record.node, machine)
     except MachineError:
         return None  # there is no such user
     return None if distrust(path, file, uid, machine.me()) else file.data

@@ -117,7 +117,7 @@ class Finder:
             return node
         there = others if self._orphans else [node, *others]
         there = [one for one in there if self._has_files(one)]
-        if not there:  # they may run on without their files
+        if not there and not self._words.traits.glances:  # they may run on without their files
             held = self.processes.by_pidfile
             there = [one for one in (node, *others) if one.pidfile in held and self._runs(one)]
         said = not nobody_said("preset", sources)

@@ -186,7 +186,7 @@ class Records:
         nodes: dict[str, Node] = {}
         for node in (record.node for record in records):
             _add(nodes, node)
-        for node in self._finder.lost(rundirs if surveys else (), nodes):
+        for node in self._finder.lost(rundirs, nodes) if surveys and not self._traits.glances else ():
             _add(nodes, node)
         doubted = [record for _, others in surveys for record in others] if words.here.uid == 0 else []
         doubted = [record for record in doubted if record.node.name not in nodes]

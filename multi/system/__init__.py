@@ -194,6 +194,7 @@ class System(Local):
     log_begin = _By(lambda system: system.logs.begin)
     log_more = _By(lambda system: system.logs.more)
 
+    look = _By(lambda system: system.looker.look)
     exists = _By(lambda system: system.looker.exists)
     cmdline = _By(lambda system: system.looker.platform.cmdline)
     executed = _By(lambda system: system.looker.platform.executed)

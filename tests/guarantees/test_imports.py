@@ -121,7 +121,7 @@ def test_commands_that_look(real: Real) -> None:
     """A status imports what reads /proc and records beside that, but nothing that acts."""
     real.start(*NAMES).ok()
     look = ("status", f"--pidfile={real.run}/%n.pid", *NAMES)
-    assert imported(real, *look) == (LOOKING | {"report.table"}, STANDARD | {"json"})
+    assert imported(real, *look) == (LOOKING | {"cli.glance", "report.table"}, STANDARD | {"json"})
 
 
 def test_commands_that_act(real: Real) -> None:

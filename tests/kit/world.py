@@ -671,23 +671,7 @@ class Fake:
         """Every process that is not hidden."""
         self._call("processes")
         world = self.world
-        infos = {
-            body.pid: ProcessInfo(
-                proc=body.proc,
-                ppid=body.ppid,
-                pgrp=body.pgrp,
-                session=body.session,
-                uid=body.uid,
-                gone=body.gone,
-                age=world.time - body.born,
-                suspended=body.suspended and not body.gone,
-                instance=body.instance,
-                rss=body.rss,
-                status=body.status,
-            )
-            for body in world.bodies.values()
-            if not body.hidden
-        }
+        infos = {body.pid: self._info(body) for body in world.bodies.values() if not body.hidden}
         return ProcessTable(world.time, world.wall, infos, settled=not world.restless)
 
     def sketch(self) -> ProcessTable:
@@ -697,6 +681,26 @@ class Fake:
     def reaching(self, processes: ProcessTable, proc: Proc | None) -> ProcessTable:  # noqa: ARG002 -- as above
         """The table tells all."""
         return processes
+
+    def look(self, pid: int) -> ProcessInfo | None:
+        """One process, but for what it carries."""
+        body = self.world.bodies.get(pid)
+        return None if body is None or body.hidden else value.replace(self._info(body), instance=None)
+
+    def _info(self, body: Body) -> ProcessInfo:
+        return ProcessInfo(
+            proc=body.proc,
+            ppid=body.ppid,
+            pgrp=body.pgrp,
+            session=body.session,
+            uid=body.uid,
+            gone=body.gone,
+            age=self.world.time - body.born,
+            suspended=body.suspended and not body.gone,
+            instance=body.instance,
+            rss=body.rss,
+            status=body.status,
+        )
 
     def kernel_says(self, pid: int, since: float) -> str:  # noqa: ARG002 -- no pid is given twice
         """What the kernel's log says of the end of a process."""
@@ -756,7 +760,7 @@ class Fake:
             return
         text = "" if body is None or body.suspended else ask(question.word)
         answered = Answered(key, text, "" if text else f"it does not answer within {seconds:g}s")
-        self.world.after(0.001 if text else seconds, partial(self.heard.append, answered))
+        self.world.after(0.001 if text else seconds, lambda: self.heard.append(answered))
 
     def notifies(self, key: str, program: str, user: str | None, group: str | None) -> bool:  # noqa: ARG002 -- for any user
         """Whether Celery in this world tells when it is ready."""
