@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from real import CLEARED, Real, place
+from commands import served
+from real import CLEARED, Real, environment, place
 
 # Where multi looks when nobody says where; what the nodes of this machine have there is no part of a test.
 _DEFAULTS = ("/etc/multi", "/var/run/celery", "/var/run/multi", "/var/log/celery", "/var/log/multi")
@@ -112,8 +113,15 @@ def _children() -> set[int]:
     return set(map(int, text.split()))
 
 
+@pytest.fixture(scope="session")
+def _commands() -> Iterator[None]:
+    """Let commands be forked; see `commands`. The server is there before any test counts its children."""
+    with served(environment()):
+        yield
+
+
 @pytest.fixture
-def real() -> Iterator[Real]:
+def real(_commands: None) -> Iterator[Real]:
     """Give a private place for real processes. See `real.Real`; what a test leaves behind fails it."""
     with place() as made:
         yield made

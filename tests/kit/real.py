@@ -40,6 +40,8 @@ from pathlib import Path
 from typing import TypeVar
 from unittest import mock
 
+from commands import Command
+
 PATIENCE = 60.0  # seconds that a condition may take on a busy machine; a deadline, never a wait
 COMMAND_PATIENCE = 180.0  # seconds that one command may take
 WORKER = str(Path(__file__).with_name("worker_child.py"))
@@ -197,7 +199,7 @@ class Begun:
     """One command that is under way."""
 
     words: tuple[str, ...]
-    process: subprocess.Popen[bytes]
+    process: Command
     began: float
 
     def done(self, seconds: float = COMMAND_PATIENCE) -> Done:
@@ -292,12 +294,12 @@ class Real:
     ) -> Begun:
         """``multi WORDS`` in the background, nothing added. `user` is a uid; only root can ask for one."""
         began = time.monotonic()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "multi", *words],
+        process = Command(
+            words,
+            {**self.env, **(env or {})},
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**self.env, **(env or {})},
             cwd=self.base,
             user=user,
             group=user,
@@ -528,13 +530,28 @@ def _children(parent: int) -> set[int]:
     return {pid for pid in pids() if (found := stat(pid)) is not None and found.ppid == parent}
 
 
+def environment() -> dict[str, str]:
+    """What the environments of all places have in common."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(CLEARED)}
+    env.update(
+        {
+            "MULTI_FORCE_ROOT": "1",
+            "LC_ALL": "C.UTF-8",
+            "TERM": "dumb",
+            "PYTHONWARNINGS": "error",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+    )
+    return env
+
+
 @contextlib.contextmanager
 def place() -> Iterator[Real]:
     """A private place; everything in it is ended and removed. Fails for what should not have been left."""
     base = Path(tempfile.mkdtemp(prefix="multi-test-"))
     base.chmod(0o755)
     mark = secrets.token_hex(12)
-    env = {name: value for name, value in os.environ.items() if not name.startswith(CLEARED)}
+    env = environment()
     env.update(
         {
             _MARK: mark,
@@ -542,11 +559,6 @@ def place() -> Iterator[Real]:
             "HOME": str(base / "home"),
             "XDG_STATE_HOME": str(base / "state"),
             "XDG_CONFIG_HOME": str(base / "config"),
-            "MULTI_FORCE_ROOT": "1",
-            "LC_ALL": "C.UTF-8",
-            "TERM": "dumb",
-            "PYTHONWARNINGS": "error",
-            "PYTHONDONTWRITEBYTECODE": "1",
         }
     )
     (base / "home").mkdir()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
+
 import pytest
 
-from real import Real, alive, environ_of, place, stat, until
+import commands
+from real import Real, alive, descriptors, environ_of, place, stat, status, stays, until, words_of
 
 
 def test_start_and_stop(real: Real) -> None:
@@ -93,3 +97,38 @@ def test_children_are_what_they_say(real: Real, kind: str, shared: set[str]) -> 
         if same
     }
     real.expect_left(pid)
+
+
+def picture(pid: int) -> dict[str, object]:
+    """What the kernel shows of a process, but for what no two processes have in common."""
+    shown, found, env = status(pid), stat(pid), environ_of(pid)
+    assert found is not None
+    inherited = {name: shown[name] for name in ("Umask", "NoNewPrivs", "Seccomp", "Threads", "Groups", "TracerPid")}
+    return {
+        "words": words_of(pid),
+        "environ": {name: value for name, value in env.items() if name != "PYTHONHASHSEED"},
+        "descriptors": {fd: what.partition(":")[0] for fd, what in descriptors(pid).items()},
+        "ids": (found.ppid, found.pgrp, found.session, found.tty, shown["Uid"], shown["Gid"]),
+        "links": [str(Path(f"/proc/{pid}/{name}").readlink()) for name in ("exe", "cwd", "root")],
+        "files": [Path(f"/proc/{pid}/{name}").read_text() for name in ("limits", "cgroup", "oom_score_adj")],
+        **{name: value for name, value in shown.items() if name.startswith(("Sig", "Cap")) and name != "SigQ"},
+        **inherited,
+    }
+
+
+def test_a_forked_command_is_as_an_executed_one(real: Real) -> None:
+    """The kernel shows the same words, environment, descriptors, signals, limits and ids; and both end alike."""
+    real.start("a").ok()
+    forked, seen = [], []
+    for env in ({}, {"PYTHONHASHSEED": "0"}):  # what a start of Python depends on lets it be executed
+        begun = real.begin("wait", "--down", f"--pidfile={real.run}/%n.pid", "a", env=env)
+        pid = begun.process.pid
+        until(lambda pid=pid: "anon_inode" in " ".join(descriptors(pid).values()), "it waits")  # type: ignore[misc]
+        stays(lambda pid=pid: alive(pid), "it waits")  # type: ignore[misc]
+        seen.append(picture(pid))
+        begun.process.send_signal(signal.SIGINT)
+        ended = begun.done()
+        seen[-1]["end"] = ended.code, ended.out, ended.err
+        forked.append(begun.process.forked)
+    assert forked == [commands.serves(), False]
+    assert seen[0] == seen[1]
