@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from multi.model.health import Health, encode
 from real import Real, alive, environ_of, until, words_of
 
 HANGS_ONCE = "[ -e hung ] && exit 0; touch hung; (trap '' TERM; setsid sleep 601) & sleep 602 & sleep 603"
@@ -84,3 +85,25 @@ def test_a_node_that_a_probe_starts_is_a_node(real: Real) -> None:
     assert "MULTI_INSTANCE_PROBE" not in environ_of(real.pid("b"))
     real.inside("stopwait", "a").ok()
     assert real.state("a", "b") == {"a": "stopped", "b": "running"}
+
+
+@pytest.mark.parametrize("command", ["stopwait", "ensure"])
+def test_g3_a_probe_of_liveness_whose_multi_was_killed(real: Real, command: str) -> None:
+    """It is no child of the node, and the next command ends it and all that it has started."""
+    probe = f"exec:{shlex.join(['sh', '-c', HANGS_ONCE])}"
+    real.start("a", f"--workdir={real.base}", f"--alive={probe}").ok()
+    node = real.pid("a")
+    asked = Health(str(real.record("a")["token"]), 0.0)  # long ago
+    (real.run / "a.health").write_bytes(encode(asked))
+    begun = real.begin("ensure", f"--pidfile={real.run}/%n.pid")
+    try:
+        until(lambda: {tuple(words_of(pid)) for pid in probing(real)} & SLEEPERS, "the probe hangs")
+    finally:
+        begun.process.kill()
+        begun.process.wait()
+    probes = probing(real)
+    (view,) = json.loads(real.inside("status", "--json", "a").out)
+    assert (view["state"], view["pid"], view["children"]) == ("running", node, 0)
+    real.inside(command, "a").ok()
+    until(lambda: not any(map(alive, probes)), "the probe is gone")
+    assert alive(node) is (command == "ensure")
