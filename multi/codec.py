@@ -212,6 +212,7 @@ _RECORD = {
     "failures": _WHOLE,
     "failed": _SECONDS,
     "failure": _TEXT,
+    "settle": _SECONDS,
     "stopped_at": _SECONDS,
     "stopped_by": _TEXT,
     "extra": _TEXTS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from multi import decide, observe
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from multi.model.node import Node
     from multi.model.process import Proc, ProcessTable
     from multi.model.request import Request
+    from multi.model.state import State
     from multi.model.step import Adopt
 
     Writing = Generator[WriteWait, Answer, None]
@@ -96,13 +98,24 @@ class Journal:
 
     def ready(self, record: Record, note: str, *, settled: bool) -> Writing:
         """The start of this record has succeeded. Once it is `settled`, too, there is no way back."""
-        former = None if settled else record.former
-        yield from self.save(replace(record, phase=records.UP, extra=_status(note), former=former))
+        former, seconds = (None, 0.0) if settled else (record.former, record.settle)
+        yield from self.save(replace(record, phase=records.UP, extra=_status(note), former=former, settle=seconds))
 
     def settled(self) -> Writing:
-        """The node was well for as long as it was watched, so nothing goes back any more to what it was before."""
+        """The node was well for as long as it was to be watched, so it never goes back to what it was before."""
         if self.record is not None and self.record.former is not None:
-            yield from self.save(replace(self.record, former=None))
+            yield from self.save(replace(self.record, former=None, settle=0.0))
+
+    def settled_meanwhile(self, state: State) -> Writing:
+        """The same of one that nobody has watched, because the command that started it was cut off."""
+        record = self.record
+        if record is None or record.former is None:
+            return
+        from multi.decide.rejected import has_settled
+
+        if has_settled(record, state, self._machine.wall()):
+            with suppress(MachineError):  # then the next command does it
+                yield from self.settled()
 
     def note(self, proc: Proc, wait: Wait) -> Writing:
         """Put on record what a stopping node says of itself and what comes next, so that `status` shows it."""

@@ -203,6 +203,7 @@ class Start:
             runner=self._options.runner or (None if found is None else found.runner),
             rejected=None if found is None else found.rejected_beside(self._journal.node),
             former=self._former,
+            settle=0.0 if self._former is None else self._options.settle,
         )
         if found is None or not unasked:
             return record

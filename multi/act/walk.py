@@ -85,10 +85,19 @@ class _Walker:
         self._options = replace(self._options, settle=turn.settle)
         self._failed = turn.failed
         try:
+<<<<<<< HEAD
             route = yield from self._decided()
             if route is not None and self._journal.node.needs and _starts(route):
                 route = yield from _held(route, self._decided, self._journal, self._request, self._machine)
             if route is None:
+=======
+            if not (yield from self._survey()) or not (yield from self._catch_up()):
+                return False
+            yield from self._journal.settled_meanwhile(self._observed.state)
+            route = self._route()
+            self._begin()
+            if not (yield from self._foresee(route)):
+>>>>>>> a3448b3 (A deploy that was cut off while it watched a node: the way back is on record, and whoever starts the node next takes it)
                 return False
             yield from self._end_probes()
             if any(isinstance(step, (steps.Spawn, steps.AwaitReady)) for step in route):
@@ -115,6 +124,7 @@ class _Walker:
         if request is None:
             return None
         self._request = request
+        yield from self._journal.settled_meanwhile(self._observed.state)
         route = self._route()
         self._begin()
         return route if (yield from self._foresee(route)) else None
@@ -226,9 +236,8 @@ class _Walker:
         if not (yield from self._survey()):
             return False
         step = decide.spawn_again(self._observed.state)
-        again = isinstance(step, steps.Spawn)
-        start = self._start.run(self._request.source)
-        return (yield from self._or_back(start) if again else self._do(step))
+        again = self._or_back(self._start.run(self._request.source))
+        return (yield from again if isinstance(step, steps.Spawn) else self._do(step))
 
     def _or_back(self, starting: Walk) -> Walk:
         """Start the node. One that fails goes back to what it was before, where that is known and asked for."""
@@ -252,8 +261,7 @@ class _Walker:
         for step in rejected.back(self._observed.state, tried, hindrance):
             if not (yield from self._do(step)):
                 return False
-        record = self._journal.record
-        if record is not None and record.proc is not None:
+        if (record := self._journal.record) is not None and record.proc is not None:
             note = rejected.rollback_note(former, self._journal.node, tried)
             yield RolledBack(self._key, record.proc.pid, start.failure, note)
         return False
@@ -263,14 +271,15 @@ class _Walker:
         journal, options, record = self._journal, self._options, self._observed.record
         self._former = None
         if back is not None:
-            if back.preset != journal.node.preset:
-                options = replace(options, fallbacks={})
-            options = replace(options, keep_unready=False)
+            fallbacks = options.fallbacks if back.preset == journal.node.preset else {}
+            options = replace(options, keep_unready=False, fallbacks=fallbacks)
             journal.node = back
         elif options.rollback or (record is not None and record.former is not None):
             from multi.decide import rejected
 
             self._former = rejected.former(self._request, options, journal.node, record, self._observed.state)
+            if self._former is not None and record is not None:
+                options = replace(options, settle=max(options.settle, record.settle))
         self._start = Start(self._request, options, journal, self._machine, self._former)
 
     def _end(self, proc: Proc, schedule: Schedule, *, first_sent: bool, whole: bool = False) -> Walk:

@@ -38,12 +38,18 @@ def former(request: Request, options: RunOptions, node: Node, record: Record | N
     """
     unsettled = None if record is None or (isinstance(state, Up) and state.ready) else record.former
     goes_on = isinstance(state, Up) and not state.ready and record is not None and record.node == node
-    if unsettled is None and (goes_on or not options.rollback):
+    if options.keep_unready or (unsettled is None and (goes_on or not options.rollback)):
         return None
     old = unsettled or (record.node if record is not None else request.former)
     if old is None or old.name != node.name or not isinstance(old.command, Known):
         return None
     return replace(old, pidfile=node.pidfile)
+
+
+def has_settled(record: Record, state: State, wall: float) -> bool:
+    """Whether a node that was to be watched has run for so long without that; `wall` is the time now."""
+    longest = record.node.ready_timeout + record.settle
+    return isinstance(state, Up) and state.ready and wall > record.started + longest
 
 
 def back(state: State, node: Node, hindrance: str) -> tuple[Step, ...]:

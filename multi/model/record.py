@@ -56,7 +56,7 @@ class Record:
     Both, and `started`, are for people only; times are wall-clock seconds. `failures` counts the ends in a row that
     nobody asked for, `failed` is when the last one was. `runner` is the `multi run` that started it first: what it
     prints to, the node prints to. `rejected` are the settings that it was to have in place of these,
-    `former` what it goes back to if the start that this record is about fails.
+    `former` what it goes back to if the start that this record is about fails, or does not last for `settle` seconds.
     `owner` is the uid of the file that it was read from, None for a new one; no bytes hold it.
     """
 
@@ -77,6 +77,7 @@ class Record:
     runner: Proc | None = None
     rejected: Rejected | None = None
     former: Node | None = None
+    settle: float = 0.0
     owner: int | None = field(default=None, compare=False)
 
     @property
@@ -91,7 +92,9 @@ class Record:
     def given_up(self, former: Node, why: str, rejected: Rejected | None) -> Record:
         """What runs is to end, because of `why`, and the node to be started as it was, `former`."""
         asked = replace(self, node=former, phase=UP, desired=RESTARTING, signalled=False, failure=why)
-        return replace(asked, stopped_at=0.0, stopped_by="", extra={}, rejected=rejected or self.rejected, former=None)
+        return replace(
+            asked, stopped_at=0.0, stopped_by="", extra={}, rejected=rejected or self.rejected, former=None, settle=0.0
+        )
 
     def requested(self, desired: str, proc: Proc, at: float, by: str) -> Record:
         """Ask something else of the node, which runs as `proc`."""

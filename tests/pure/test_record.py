@@ -170,6 +170,7 @@ RECORD = st.builds(
     runner=st.none() | st.builds(Proc, st.integers(1, 2**31 - 1), WORD),
     rejected=st.none() | st.builds(Rejected, WORD, SECONDS, WORD),
     former=st.none() | NODE,
+    settle=SECONDS,
 )
 
 
