@@ -85,19 +85,10 @@ class _Walker:
         self._options = replace(self._options, settle=turn.settle)
         self._failed = turn.failed
         try:
-<<<<<<< HEAD
             route = yield from self._decided()
             if route is not None and self._journal.node.needs and _starts(route):
                 route = yield from _held(route, self._decided, self._journal, self._request, self._machine)
             if route is None:
-=======
-            if not (yield from self._survey()) or not (yield from self._catch_up()):
-                return False
-            yield from self._journal.settled_meanwhile(self._observed.state)
-            route = self._route()
-            self._begin()
-            if not (yield from self._foresee(route)):
->>>>>>> a3448b3 (A deploy that was cut off while it watched a node: the way back is on record, and whoever starts the node next takes it)
                 return False
             yield from self._end_probes()
             if any(isinstance(step, (steps.Spawn, steps.AwaitReady)) for step in route):

@@ -36,19 +36,10 @@ def _head(one: Glance, work: Work) -> str:
 def _rows(work: Work) -> tuple[str, ...]:
     """The tasks, aligned."""
     letters = len_id(work.active)
-<<<<<<< HEAD
     texts = [(printable(task.name), printable(task.id[:letters]), seconds_so_far(task.seconds)) for task in work.active]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     rows: list[str] = []
     for (name, ident, seconds), task in zip(texts, work.active, strict=True):
-=======
-    cells = [
-        (printable(task.name), printable(task.id[:letters]), seconds_so_far(task.seconds), task) for task in work.active
-    ]
-    widths = [max((len(row[column]) for row in cells), default=0) for column in range(3)]
-    rows = []
-    for name, ident, seconds, task in cells:
->>>>>>> d74ec8e (multi tasks, and status --health: what each worker has in hand, and a verdict for the probes of containers)
         limit = "" if task.limit is None else f"  limit {seconds_text(task.limit)}s"
         rows.append(f"    {name:<{widths[0]}}  {ident:<{widths[1]}}  {seconds:>{widths[2]}}{limit}")
     more = work.count - len(work.active)
