@@ -337,7 +337,6 @@ class Machine(LocalHost, Protocol):
     def reaching(self, processes: ProcessTable, proc: Proc | None) -> ProcessTable:
         """A table that is as new and tells all of the processes that started with `proc` or later; None: of all."""
 
-    def look(self, pid: int) -> ProcessInfo | None: ...  # one process but for what it carries; None when there is none
     def exists(self, pid: int) -> bool: ...  # even one that the process table does not show; EPERM is a yes
     def cmdline(self, pid: int) -> tuple[str, ...]: ...  # empty when it cannot be read
 

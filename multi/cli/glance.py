@@ -51,8 +51,8 @@ def status(order: Order, selection: api.Selection) -> int:
 
 def tasks(order: Order, selection: api.Selection) -> int:
     """What each node works on; exit 1 when one that is named, or runs a plug-in, cannot tell."""
+    from multi.report import Style
     from multi.report.glance import tasks_json, tasks_lines
-    from multi.report.lines import Style
 
     found = api.tasks(selection, machine=order.machine)
     screen = order.screen
@@ -73,8 +73,8 @@ def tasks(order: Order, selection: api.Selection) -> int:
 
 def health(order: Order, selection: api.Selection) -> int:
     """A line a node; exit 0 when all are healthy."""
+    from multi.report import Style
     from multi.report.glance import health_json, health_line, is_healthy
-    from multi.report.lines import Style
 
     found = api.glance(selection, machine=order.machine)
     if order.has(JSON):

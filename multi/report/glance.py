@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from multi.model.state import Lost, Stopping, Up
@@ -36,10 +35,10 @@ def _head(one: Glance, work: Work) -> str:
 def _rows(work: Work) -> tuple[str, ...]:
     """The tasks, aligned."""
     letters = len_id(work.active)
-    texts = [(printable(task.name), printable(task.id[:letters]), seconds_so_far(task.seconds)) for task in work.active]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    cells = [(printable(task.name), printable(task.id[:letters]), seconds_so_far(task.seconds)) for task in work.active]
+    widths = [max((len(row[column]) for row in cells), default=0) for column in range(3)]
     rows: list[str] = []
-    for (name, ident, seconds), task in zip(texts, work.active, strict=True):
+    for (name, ident, seconds), task in zip(cells, work.active, strict=True):
         limit = "" if task.limit is None else f"  limit {seconds_text(task.limit)}s"
         rows.append(f"    {name:<{widths[0]}}  {ident:<{widths[1]}}  {seconds:>{widths[2]}}{limit}")
     more = work.count - len(work.active)
@@ -48,6 +47,8 @@ def _rows(work: Work) -> tuple[str, ...]:
 
 def _moment(at: float) -> str:
     """The time of day; with the date if that is another day."""
+    from datetime import datetime  # the probe of a container does not pay for it
+
     then, today = datetime.fromtimestamp(at), datetime.now().date()  # noqa: DTZ005, DTZ006 -- people read the clock on their wall
     return f"{then:%H:%M}" if then.date() == today else f"{then:%Y-%m-%d %H:%M}"
 
