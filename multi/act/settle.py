@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multi import observe
 from multi.act.ready import Disproof
 from multi.act.waits import Wait
 from multi.machine import Ended, Notified
@@ -16,17 +17,29 @@ if TYPE_CHECKING:
     from multi.act.waits import Answer
     from multi.machine import Machine
     from multi.model.process import Proc
+    from multi.model.record import Record
 
 
-def watch(proc: Proc, seconds: float, machine: Machine) -> Generator[Wait, Answer, Disproof | None]:
+_LOOK_EVERY = 1.0  # seconds between two looks at a heartbeat
+
+
+def watch(
+    record: Record | None, proc: Proc, seconds: float, machine: Machine
+) -> Generator[Wait, Answer, Disproof | None]:
     """Wait so long that the node, which is ready, has shown that it works; what is wrong with it, None for nothing."""
     began = machine.now()
     until = began + seconds
+    beats = record is not None and observe.heartbeat(record, machine) is not None
     while True:
-        answer = yield Wait(until, "settle", proc.pid, began)
+        now = machine.now()
+        after = f"{duration(now - began)} after it was ready"
+        why = _no_pulse(record, now, machine) if beats and record is not None else ""
+        if why:
+            return Disproof(f"{why}, {after}")
+        answer = yield Wait(min(until, now + _LOOK_EVERY) if beats else until, "settle", proc.pid, began)
         after = f"{duration(machine.now() - began)} after it was ready"
         match answer:
-            case None:
+            case None if machine.now() >= until:
                 return None
             case Ended(_, ended, status) if ended == proc:
                 return Disproof(f"{end_text(status)}, {after}", status, ended=True)
@@ -34,3 +47,10 @@ def watch(proc: Proc, seconds: float, machine: Machine) -> Generator[Wait, Answe
                 return Disproof(f"it restarted itself in place, {after}")
             case _:
                 pass
+
+
+def _no_pulse(record: Record, now: float, machine: Machine) -> str:
+    from multi.model.work import pulse
+
+    found = pulse(observe.heartbeat(record, machine), now)
+    return f"its heartbeat says that it does not work: {found.why}" if found.healthy is False else ""

@@ -60,8 +60,7 @@ class Start:
         """Start nothing yet."""
         node, self._former, self.failure = journal.node, former, ""
         self._name = node.name
-        self._request = request
-        self._options = options
+        self._request, self._options = request, options
         self._journal = journal
         self._machine = machine
         self._fallback = fallback = options.fallbacks.get(node.name)
@@ -263,7 +262,7 @@ class Start:
         if seconds:
             from multi.act import settle
 
-            trouble = yield from settle.watch(proc, seconds, machine)
+            trouble = yield from settle.watch(self._journal.record, proc, seconds, machine)
             if trouble is not None:
                 return (yield from self._unready(proc, token, trouble, there.offset))
             yield from self._journal.settled()

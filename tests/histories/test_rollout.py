@@ -29,7 +29,7 @@ from multi.model.record import Record
 from multi.model.request import Request, RunOptions, Task
 from multi.model.state import Down
 from multi.value import replace
-from world import Fake, KilledError, Nature, World, node_of
+from world import Entry, Fake, KilledError, Nature, World, node_of
 
 TERM = int(signal.SIGTERM)
 CAREFUL = RunOptions(width=1, canaries=1, settle=5.0, rollback=True)
@@ -396,3 +396,44 @@ def test_a_restart_in_place_is_no_settling() -> None:
     assert isinstance(failed, Failed)
     assert failed.why == "it restarted itself in place, 2.0s after it was ready"
     assert world.runs(OLD[0]) == "1"
+
+
+def test_a_heart_that_stops_is_no_settling() -> None:
+    """A worker that lives and whose loop does not turn any more has not settled."""
+    world = Releases()
+
+    def beat() -> None:
+        record = world.record(NEW[0])
+        assert record is not None
+        usec = int(world.time * 1e6)
+        text = f"MULTI_INSTANCE={record.token}\nMONOTONIC_USEC={usec}\nSTATE=consuming\n"
+        world.files[NEW[0].heartbeatfile] = Entry(text.encode(), mtime=world.wall)
+
+    world.after(0.5, beat)
+    (failed,) = only(world.apply(*NEW, options=replace(CAREFUL, settle=60.0)), Failed)
+    assert isinstance(failed, Failed)
+    assert failed.why.startswith("its heartbeat says that it does not work: the process runs no Python, ")
+    assert [world.runs(node) for node in OLD] == ["1", "1", "1"]
+
+
+def test_a_deploy_that_was_cut_off_is_over_when_the_node_has_run_for_long() -> None:
+    """What was to be watched and ran for hours has settled: it never goes back to something as old as that."""
+    world = Releases()
+    fake = world.multi()
+    world.fakes.append(fake)
+    events = walk(world.tasks(NEW), CAREFUL, fake)
+    assert any(isinstance(event, Readied) for event in events)
+    events.close()
+    fake.close()
+    record = world.record(NEW[0])
+    assert record is not None
+    assert (record.former, record.settle) == (OLD[0], 5.0)
+    world.do("ensure", NEW[0])
+    record = world.record(NEW[0])
+    assert record is not None
+    assert record.former == OLD[0]
+    world.rest(3600.0)
+    world.do("ensure", NEW[0])
+    record = world.record(NEW[0])
+    assert record is not None
+    assert record.former is None
