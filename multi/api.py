@@ -142,9 +142,9 @@ def _tasks(command: str, selection: Selection, options: RunOptions, machine: Mac
 
         raise UsageError(command, "is nothing that is done to nodes", nearest(command, decide.COMMANDS))
     known = selection.recorded if traits(command).repeats else {}
-    signum, named = selection.spec.signum, bool(selection.spec.names)
+    signum, named, idle = selection.spec.signum, bool(selection.spec.names), options.when_idle
     tasks = [
-        Task(node, Request(command, signum, known.get(node.name), node.name not in selection.unsaid, named))
+        Task(node, Request(command, signum, known.get(node.name), node.name not in selection.unsaid, named, idle))
         for node in selection.nodes
     ]
     if not (selection.configured and traits(command).repeats) or selection.spec.says_command:
@@ -248,7 +248,7 @@ def _with_values(node: Node, local: LocalHost) -> Node:
 
 
 def tasks(selection: Selection, *, machine: Machine | None = None) -> tuple[Glance, ...]:
-    """What each worker has in hand, asked of all at once through their plug-ins; reads only."""
+    """What each worker has in hand, told by the plug-in in it; all are asked at once. Reads only."""
     from multi import tasks as works
 
     with _opened(machine) as opened:
@@ -256,7 +256,7 @@ def tasks(selection: Selection, *, machine: Machine | None = None) -> tuple[Glan
 
 
 def glance(selection: Selection, *, machine: Machine | None = None) -> tuple[Glance, ...]:
-    """The nodes as a few files show them: what a probe of a container asks every few seconds; reads only."""
+    """The nodes as a few files show them, for the probes of containers. Reads only."""
     from multi import tasks as works
 
     with _opened(machine) as opened:

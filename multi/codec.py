@@ -215,5 +215,6 @@ _RECORD = {
     "settle": _SECONDS,
     "stopped_at": _SECONDS,
     "stopped_by": _TEXT,
+    "draining": _SECONDS,
     "extra": _TEXTS,
 }

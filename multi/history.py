@@ -14,6 +14,7 @@ from multi.model.event import (
     Adopted,
     Cleared,
     CutOff,
+    Drained,
     Event,
     Failed,
     Forgotten,
@@ -24,6 +25,7 @@ from multi.model.event import (
     Recovered,
     Recycling,
     Refused,
+    Resumed,
     RolledBack,
     Signalled,
     Spawned,
@@ -159,7 +161,7 @@ def _past(event: Event, at: float) -> Past | None:  # noqa: C901, PLR0911, PLR09
             from multi.model.work import cut_text
 
             return Past(
-                at=at, what="cutoff", pid=pid, signal=signal_name(signum), why=_short(cut_text(signum, count, tasks))
+                at=at, what="cut_off", pid=pid, signal=signal_name(signum), why=_short(cut_text(signum, count, tasks))
             )
         case Gone(_, pid, after):
             return Past(at=at, what="gone", pid=pid, after=after)
@@ -170,6 +172,8 @@ def _past(event: Event, at: float) -> Past | None:  # noqa: C901, PLR0911, PLR09
             return Past(at=at, what="rolled_back", pid=pid, why=_short(f"{why}; {note}" if note else why))
         case Cleared(_, why) if why:
             return Past(at=at, what="cleared", why=_short(why))
+        case Drained(_, pid, _, note) | Resumed(_, pid, note):
+            return Past(at=at, what="drained" if isinstance(event, Drained) else "resumed", pid=pid, why=_short(note))
         case Adopted(_, pid, why):
             return Past(at=at, what="adopted", pid=pid, why=_short(why))
         case Failed(_, pid, why, status, tail):

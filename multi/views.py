@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from multi.machine import Machine
     from multi.model.health import Health
     from multi.model.process import ProcessTable
-    from multi.model.work import Work
+    from multi.model.work import Heartbeat, Pulse, Work
     from multi.observe import Observation
 
 _LAST_LINES = 3
@@ -30,6 +30,7 @@ class View:
     `children` how many processes the tree has beside the main one, `restarts` how often it was started again
     without anybody asking for it. `status_text` is what the node last said of itself, `last_lines` are what one that is
     dead printed last. Of one that stops, `work` is what it has in hand, and `next_signum` comes in `next_in` seconds.
+    `draining` is since how many seconds it takes no new task, `pulse` what its heartbeat means.
     `health` is what was learnt of its liveness when it was asked last, `asked_ago` seconds ago, and `unhealthy` why it
     has to be restarted. `found` says where a node was found that nobody asked about, and what to add to ask for it.
     """
@@ -50,6 +51,8 @@ class View:
     health: Health | None = None
     asked_ago: float | None = None
     unhealthy: str = ""
+    draining: float | None = None
+    pulse: Pulse | None = None
 
 
 def look(nodes: Sequence[Node], processes: ProcessTable, machine: Machine) -> tuple[View, ...]:
@@ -117,6 +120,11 @@ def _view(node: Node, observation: Observation, machine: Machine) -> View:
     own = record is not None and record.proc == proc  # else an earlier one's words
     work, next_signum, next_in = _stopping(record.extra, machine.wall()) if own and record is not None else _NOTHING
     health, now = _health(node, observation, machine), machine.now()
+    beat = (
+        observe.heartbeat(record, machine) if own and record is not None and record.node.ready.sign == "word" else None
+    )
+    if work is None and beat is not None and beat.state == "stopping":
+        work = beat.work(machine.now())
     return View(
         node=node,
         state=observation.state,
@@ -132,7 +140,15 @@ def _view(node: Node, observation: Observation, machine: Machine) -> View:
         health=health,
         asked_ago=None if health is None else max(0.0, now - health.asked),
         unhealthy=_unhealthy(node, health, now),
+        draining=max(0.0, machine.wall() - record.draining) if own and record is not None and record.draining else None,
+        pulse=None if beat is None else _pulse(beat, machine.now()),
     )
+
+
+def _pulse(beat: Heartbeat, now: float) -> Pulse:
+    from multi.model.work import pulse
+
+    return pulse(beat, now)
 
 
 _NOTHING: tuple[None, None, None] = None, None, None

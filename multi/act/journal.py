@@ -52,6 +52,13 @@ class Journal:
         yield WriteWait((_write_of(record), *(() if pid is None else (_pidfile_of(self.node, pid),))))
         self.record = record
 
+    def save_at_once(self, record: Record) -> None:
+        """The same for a walk that is over and cannot wait any more."""
+        (error,) = self._machine.write([_write_of(record)])
+        if error is not None:
+            raise error
+        self.record = record
+
     def request(self, proc: Proc, desired: str) -> Writing:
         """Put on record what is asked of the node before it is done, so that a command that is cut off can be resumed.
 
@@ -183,10 +190,7 @@ class Journal:
             found = self.found
         elif failures is not None:  # as for one that dies at once, so that `ensure` does not try it for ever
             found = replace(found, failures=failures, failed=self._machine.wall())
-        # At once and not as a `WriteWait`: a walk that is being closed cannot wait any more.
-        (error,) = self._machine.write([_write_of(found)])
-        if error is not None:
-            raise error
+        self.save_at_once(found)
 
     def clear(self) -> bool:
         """Remove all files but the record; False if they are about another process by now."""

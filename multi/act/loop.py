@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from multi.act.waits import TableWait, Wait, WriteWait
+from multi.act.waits import InterruptedWalk, TableWait, Wait, WriteWait
 from multi.decide.rollout import Rollout
 from multi.machine import HookDone, Interruption
 from multi.model.event import Hooked, Interrupted, Skipped
@@ -97,6 +98,7 @@ class _Loop:
                     if happening.signum in self._options.deaf_to:
                         continue
                     yield from self._drain()
+                    yield from self._last_words()
                     yield from self._sum_up()
                     yield Interrupted(happening.signum)
                     return
@@ -112,6 +114,15 @@ class _Loop:
             yield Skipped(name, None, why, met=False)
         if self._rollout.failed:
             yield from self._sum_up()
+
+    def _last_words(self) -> Iterator[Event]:
+        """Let each walk say what it takes back; it may wait for nothing any more."""
+        for active in self._active.values():
+            with suppress(StopIteration, InterruptedWalk):
+                want = active.walk.throw(InterruptedWalk())
+                while not isinstance(want, (Wait, TableWait, WriteWait)):
+                    yield want
+                    want = next(active.walk)
 
     def end(self) -> None:
         """Leave nothing half done, also when we were interrupted."""

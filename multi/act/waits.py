@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class Wait:
     """Go on at the next happening of this node, or when the machine's `now` reaches `until` (None: no end).
 
-    The other fields are for progress: `what` is waited for (``ready``, ``end``, ``lock``, ``need``, ``health``),
-    `since` when, `next_signum` at `next_at`; `note` is what the node last said of itself, or what its last probe met
-    with, `work` what it said at `work_at` that it has in hand.
+    The other fields are for progress: `what` is waited for (``ready``, ``end``, ``lock``, ``need``, ``health``,
+    ``idle``, ``answer``), `since` when, `next_signum` at `next_at`; `note` is what the node last said of itself, or
+    what its last probe met with, `work` what it said at `work_at` that it has in hand.
     """
 
     until: float | None
@@ -41,6 +41,10 @@ class Wait:
         left = None if self.next_at is None or self.next_at == FOREVER else max(0.0, self.next_at - now)
         work = None if self.work is None else self.work.aged(now - self.work_at)
         return Waiting(node, self.pid, self.what, now - self.since, self.next_signum, left, self.note, work)
+
+
+class InterruptedWalk(Exception):  # noqa: N818 -- nobody's error: the user has ended the command
+    """Thrown into a walk that was interrupted: it may say what it takes back, and ends."""
 
 
 @dataclass(frozen=True, slots=True)

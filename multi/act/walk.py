@@ -210,6 +210,10 @@ class _Walker:
                 return (yield from _await_down(found, self._options.timeout, journal, machine))
             case steps.Resume(found):
                 return (yield from resume(found, self._token_of(found), self._processes, journal, machine))
+            case steps.Drain() | steps.Consume():
+                from multi.act import drain
+
+                return (yield from drain.carry_out(step, journal, machine, keep=self._options.keep_drained))
             case steps.Signal(found, signum, stop):
                 return (yield from send(found, signum, journal, machine, stop=stop))
             case steps.Stop(found, schedule, again):

@@ -19,6 +19,7 @@ from multi.cli.order import (
     GLOBAL,
     HEALTH,
     JSON,
+    KEEP_DRAINED,
     KEEP_UNREADY,
     LINES,
     LOCK_HELD,
@@ -31,6 +32,7 @@ from multi.cli.order import (
     UP,
     VERBOSE,
     VERSION,
+    WHEN_IDLE,
     WIDE,
     Command,
     Option,
@@ -361,6 +363,7 @@ def _row(name: str, of: Traits) -> Command:
     options: tuple[Option, ...] = (
         *([DRY_RUN] if of.nodes_from != "nothing" else ()),
         *(ROLLOUT if of.spawns and (of.restarts or of.reconciles) else ()),
+        *([WHEN_IDLE, KEEP_DRAINED] if of.drains else ()),
         *([KEEP_UNREADY] if of.spawns and not of.unattended else ()),
         *([LOCK_HELD] if of.locks_rundirs else ()),
     )

@@ -9,6 +9,7 @@ from multi.cli.order import (
     AGAIN,
     CANARY,
     JSON,
+    KEEP_DRAINED,
     KEEP_UNREADY,
     LOCK_HELD,
     QUIET,
@@ -16,6 +17,7 @@ from multi.cli.order import (
     ROLLING,
     SETTLE,
     TIMEOUT,
+    WHEN_IDLE,
 )
 from multi.errors import UsageError
 from multi.text import seconds_in
@@ -39,6 +41,8 @@ def run_options(order: Order) -> api.RunOptions:
     if order.has(ROLLBACK) and order.has(KEEP_UNREADY):
         why = "contradict each other: what is not ready is left running, or is stopped for what was before"
         raise UsageError(f"{ROLLBACK.name} {KEEP_UNREADY.name}", why, "give one of them")
+    if order.has(KEEP_DRAINED) and not order.has(WHEN_IDLE):
+        raise UsageError(KEEP_DRAINED.name, "says what an interrupted --when-idle leaves", f"add {WHEN_IDLE.name}")
     watched = not (order.has(QUIET) or order.has(JSON))
     return api.RunOptions(
         width=width,
@@ -50,6 +54,8 @@ def run_options(order: Order) -> api.RunOptions:
         progress=(_REDRAW_SECONDS if order.screen.redraws else report.LINE_EVERY) if watched else None,
         timeout=timeout,
         signals=True,
+        when_idle=order.has(WHEN_IDLE),
+        keep_drained=order.has(KEEP_DRAINED),
         lock_held=order.has(LOCK_HELD),
     )
 

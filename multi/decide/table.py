@@ -25,8 +25,12 @@
     | apply    | Spawn   | Skip; or   | Stop, Clear,    | Clear,     | Adopt; or as   | Refuse |
     |          |         | as restart | Spawn           | Spawn      | restart        |        |
     | signal   | Refuse  | Signal     | Signal          | Refuse     | Adopt, Signal  | Refuse |
+    | drain    | Refuse  | Drain      | Skip            | Refuse     | Adopt, Drain   | Refuse |
+    | resume   | Refuse  | Consume    | Refuse          | Refuse     | Adopt, Consume | Refuse |
     | up       | AwaitUp | Skip       | AwaitUp         | AwaitUp    | Skip           | Refuse |
     | down     | Skip    | AwaitDown  | AwaitDown       | Skip       | AwaitDown      | Refuse |
+
+With `when_idle` a `Drain` until the last task is done comes before a `Stop`; a worker that stops already takes none.
 
 A `Stopping` whose signal was never sent, because whoever asked for the stop was cut off before, gets it from `start`
 and `stop` too. An `Up` that nobody has seen ready yet is waited for by `start`, `up`, `ensure` and `apply`; but one
@@ -62,6 +66,8 @@ from multi.model.step import (
     AwaitReady,
     AwaitUp,
     Clear,
+    Consume,
+    Drain,
     Forget,
     Kill,
     Refuse,
@@ -121,7 +127,7 @@ def _saying_why_held(request: Request, steps: Steps, *, starts: bool) -> Steps:
     return (Skip(f"started as on record: {held.why}; --again tries it again"), *steps) if starts else steps
 
 
-_NOT_WHAT_IS_STOPPED = frozenset({"restart", "signal", "reload", "dump", "up"})
+_NOT_WHAT_IS_STOPPED = frozenset({"restart", "signal", "reload", "dump", "drain", "resume", "up"})
 
 
 def _stopped_on_purpose(request: Request, state: Sure) -> bool:
@@ -209,7 +215,7 @@ def _end(request: Request, state: Sure, node: Node) -> Steps:
             return _clear(state), *_stopped(state)
         case Up(proc) | Stopping(proc) | Lost(proc):
             end = Kill(proc) if request.command == "kill" else Stop(proc, _schedule(request, node))
-            return *_adopt(state), end, Clear()
+            return *_adopt(state), *_idle(request, state), end, Clear()
 
 
 def _remove(request: Request, state: Sure, node: Node) -> Steps:
@@ -240,7 +246,7 @@ def _restart(request: Request, state: Sure, node: Node) -> Steps:
             return _start(request, state, node)
         case Up(proc) | Stopping(proc) | Lost(proc):
             stop = Stop(proc, _schedule(request, node), again=True)
-            return *_adopt(state), stop, Clear(keep=True), Spawn()
+            return *_adopt(state), *_idle(request, state), stop, Clear(keep=True), Spawn()
 
 
 def _ensure(request: Request, state: Sure, node: Node) -> Steps:  # noqa: PLR0911 -- one return a case
@@ -309,6 +315,25 @@ def _signal(request: Request, state: Sure, node: Node) -> Steps:
             return (Refuse(ENDS_ON_HUP),)
         case Up(proc) | Stopping(proc) | Lost(proc):
             return *_adopt(state), Signal(proc, signum)
+
+
+def _drain(request: Request, state: Sure, _node: Node) -> Steps:
+    match state:
+        case Down() | Dead():
+            return (Refuse(NOT_RUNNING),)
+        case Stopping():
+            return (Skip(ALREADY_STOPPING),) if request.command == "drain" else (Refuse(ALREADY_STOPPING),)
+        case Up(proc) | Lost(proc):
+            return *_adopt(state), Drain(proc) if request.command == "drain" else Consume(proc)
+
+
+def _idle(request: Request, state: Sure) -> Steps:
+    """What comes before a stop that waits for the last task; one that stops already takes no new one."""
+    match state:
+        case Up(proc) | Lost(proc) if request.when_idle:
+            return (Drain(proc, until_idle=True),)
+        case _:
+            return ()
 
 
 def _up(_request: Request, state: Sure, _node: Node) -> Steps:
@@ -395,6 +420,8 @@ _ROWS = {
     "signal": _signal,
     "reload": _signal,
     "dump": _signal,
+    "drain": _drain,
+    "resume": _drain,
     "up": _up,
     "down": _down,
 }

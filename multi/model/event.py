@@ -126,6 +126,25 @@ class Adopted:
 
 
 @dataclass(frozen=True, slots=True)
+class Drained:
+    """The worker takes no new task; it still finishes `work`. `note` says what a user should know of it."""
+
+    node: str
+    pid: int
+    work: Work | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The worker consumes again; `note` says why, or what a user should know of it."""
+
+    node: str
+    pid: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Updated:
     """The process runs on, and its new settings are on record: they changed in a way that needs no restart."""
 
@@ -268,6 +287,8 @@ Event: TypeAlias = (
     | Cleared
     | Forgotten
     | Adopted
+    | Drained
+    | Resumed
     | Updated
     | Skipped
     | Awaits

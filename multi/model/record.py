@@ -57,6 +57,7 @@ class Record:
     nobody asked for, `failed` is when the last one was. `runner` is the `multi run` that started it first: what it
     prints to, the node prints to. `rejected` are the settings that it was to have in place of these,
     `former` what it goes back to if the start that this record is about fails, or does not last for `settle` seconds.
+    `draining` is since when it takes no new task, 0 while it consumes.
     `owner` is the uid of the file that it was read from, None for a new one; no bytes hold it.
     """
 
@@ -75,6 +76,7 @@ class Record:
     stopped_by: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
     runner: Proc | None = None
+    draining: float = 0.0
     rejected: Rejected | None = None
     former: Node | None = None
     settle: float = 0.0
@@ -119,6 +121,7 @@ class Record:
             stopped_by=self.stopped_by or by,
             extra={},
             runner=None,
+            draining=0.0,
         )
 
 

@@ -49,6 +49,7 @@ class Traits:
     without_lock: bool = False  # it waits for what another multi does, and must not keep that one out
     locks_rundirs: bool = False  # it holds the lock of the run directories, see `multi.act.rundir_lock`
     glances: bool = False  # files and single processes tell all: it reads no process table of the whole machine
+    drains: bool = False  # it can let a node do its last task before it stops it
     leaves_probes: bool = False  # probes that a killed multi left are not ended
     forgets: bool = False  # the node is off the record afterwards
 
@@ -87,9 +88,16 @@ TRAITS = {
     ),
     "run": Traits(nodes_from="words now", default_command=True, stays=True, spawns=True),
     "stop": Traits(takes_signal=True, disturbs=True, ends=True, resumes=True),
-    "stopwait": Traits(takes_signal=True, disturbs=True, ends=True, resumes=True),
+    "stopwait": Traits(takes_signal=True, disturbs=True, ends=True, resumes=True, drains=True),
     "restart": Traits(
-        repeats=True, restarts=True, takes_signal=True, disturbs=True, spawns=True, resumes=True, makes_directories=True
+        repeats=True,
+        restarts=True,
+        takes_signal=True,
+        disturbs=True,
+        drains=True,
+        spawns=True,
+        resumes=True,
+        makes_directories=True,
     ),
     "kill": Traits(takes_signal=True, only_signal=KILL, disturbs=True, ends=True),
     "forget": Traits(forgets=True),
@@ -117,6 +125,8 @@ TRAITS = {
     "wait": Traits(without_lock=True),
     "up": Traits(typed=False, without_lock=True),
     "down": Traits(typed=False, without_lock=True, awaits_end=True),
+    "drain": Traits(resumes=True),
+    "resume": Traits(resumes=True),
     "logs": Traits(shows_logs=True),
     "history": Traits(),
     "why": Traits(example="try 'multi why w1'"),
@@ -168,6 +178,7 @@ class Request:
     whether the words or the configuration say the command, `named` whether the user named the node. `held` says why
     the node is not what the configuration says. `former` is the node that had other files until now. `due` is the
     process that is to be restarted although it runs, for what is `unattended`.
+    With `when_idle` it does its last task before it is stopped.
     """
 
     command: str
@@ -175,6 +186,7 @@ class Request:
     recorded: Node | None = None
     says: bool = True
     named: bool = True
+    when_idle: bool = False
     held: Held | None = None
     former: Node | None = None
     due: Due | None = None
@@ -249,7 +261,9 @@ class RunOptions:
     ready. `progress` is the number of seconds between two `Waiting` events, None for none. `timeout` bounds `AwaitUp`
     and `AwaitDown`, seconds. With `signals`, SIGINT, SIGTERM and SIGHUP end the run as an `Interrupted` event, except
     those in `deaf_to`; only the main thread of a program may ask for that. `runner` is our own process where it stays
-    with the nodes it starts. With `lock_held` the caller holds the lock of the run directories.
+    with the nodes it starts. `when_idle` waits for a worker's last task before it is stopped; interrupted, the worker
+    consumes again, or stays drained with `keep_drained`. With `lock_held` the caller holds the lock of the run
+    directories.
     """
 
     width: int | None = None
@@ -264,6 +278,8 @@ class RunOptions:
     signals: bool = False
     deaf_to: tuple[int, ...] = ()
     runner: Proc | None = None
+    when_idle: bool = False
+    keep_drained: bool = False
     lock_held: bool = False
 
 

@@ -64,6 +64,21 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class Drain:
+    """Let the worker take no new task. With `until_idle` wait for its last one."""
+
+    proc: Proc
+    until_idle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Consume:
+    """Let the worker consume again."""
+
+    proc: Proc
+
+
+@dataclass(frozen=True, slots=True)
 class Signal:
     """Send one signal to the main process. `stop` when it asks the node to end: the record then says so."""
 
@@ -138,6 +153,8 @@ Step: TypeAlias = (
     | AwaitUp
     | AwaitDown
     | Resume
+    | Drain
+    | Consume
     | Signal
     | AwaitEnd
     | Stop

@@ -169,7 +169,14 @@ class Heartbeat:
     drained: bool = False
     active: int = 0
     oldest: ActiveTask | None = None
+    reserved: int = 0
+    eta: int = 0
     stopped_by: str = ""
+
+    def work(self, now: float) -> Work:
+        """What the worker has in hand, as far as the file says: of the tasks under way the oldest."""
+        known = () if self.oldest is None or not self.active else (self.oldest,)
+        return Work(self.active, known, self.reserved, self.eta).aged(now - self.written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +210,7 @@ def decode_heartbeat(data: bytes, token: str) -> Heartbeat | None:
     if fields is None or at is None or state not in _WORDS:
         return None
     written, since, begun = (_usec(fields, f"{name}_USEC") for name in ("WRITTEN", "SINCE", "OLDEST"))
-    active = fields.get("ACTIVE", "")
+    active, reserved, eta = (_number(fields.get(name, "")) for name in ("ACTIVE", "RESERVED", "ETA"))
     written = at if written is None else max(at, written)
     oldest = None
     if begun is not None:
@@ -219,10 +226,16 @@ def decode_heartbeat(data: bytes, token: str) -> Heartbeat | None:
         pool=fields.get("POOL", "")[:_MOST_LETTERS],
         blocks=fields.get("BLOCKS") == "1",
         drained=fields.get("DRAINED") == "1" or state == "draining",
-        active=int(active) if active.isascii() and active.isdigit() and len(active) < len(str(_LAST_NUMBER)) else 0,
+        active=active,
         oldest=oldest,
+        reserved=reserved,
+        eta=eta,
         stopped_by=(fields.get("X_MULTI_STOP_BY", "")[:_MOST_LETTERS] or "remote control") if asked else "",
     )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < len(str(_LAST_NUMBER)) else 0
 
 
 def _usec(fields: Mapping[str, str], name: str) -> float | None:

@@ -12,6 +12,7 @@ from multi.check import Obstacle
 from multi.model.event import (
     Adopted,
     Cleared,
+    CutOff,
     Event,
     Gone,
     Halted,
@@ -31,9 +32,9 @@ from multi.model.step import Clear, Route, Signal, Spawn, Step, Stop
 from multi.model.work import Work, fate
 from multi.report.lines import settings_of, shown_changes
 from multi.report.status import event_code, reason, shown_pid, state_word
-from multi.report.work import task_json, work_json
+from multi.report.work import pulse_json, task_json, work_json
 
-_NAMES: dict[type, str] = {Readied: "ready", RolledBack: "rolled_back"}
+_NAMES: dict[type, str] = {Readied: "ready", RolledBack: "rolled_back", CutOff: "cut_off"}
 _FATES = ("new", "untouched", "rolled_back", "down")
 _HIDDEN = frozenset({(Survived, "killed"), (Signal, "stop"), (Stop, "again"), (Clear, "keep")})
 
@@ -129,7 +130,7 @@ def _step_json(step: Step, route: Route) -> dict[str, object]:
     return {"step": name, **_fields(step), **command}
 
 
-def _fields(value: Event | Step) -> dict[str, object]:
+def _fields(value: Event | Step) -> dict[str, object]:  # noqa: C901 -- a case a kind of field is the table
     """Field -> its value as JSON has it: an empty text is null, and so is a number that JSON cannot hold."""
     found: dict[str, object] = {}
     for name in type(value).__match_args__:
@@ -139,6 +140,8 @@ def _fields(value: Event | Step) -> dict[str, object]:
                 pass
             case "tasks", tuple():
                 found["tasks"] = [{**task_json(task), "fate": fate(task)} for task in one]
+            case "work", _:
+                found["tasks"] = None if one is None else work_json(one)
             case "signum", int():
                 found["signal"] = signal_name(one)
             case "argv", _:
@@ -181,6 +184,8 @@ def view_json(view: View) -> dict[str, object]:
         "tasks": None if view.work is None else work_json(view.work),
         "next_signal": None if view.next_signum is None else signal_name(view.next_signum),
         "next_in": None if view.next_in is None else round(view.next_in, 3),
+        "draining": view.draining is not None,
+        "heartbeat": None if view.pulse is None else pulse_json(view.pulse),
         "log_tail": list(view.last_lines) or None,
         "pidfile": node.pidfile,
         "logfile": node.logfile or None,

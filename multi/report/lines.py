@@ -13,6 +13,7 @@ from multi.model.event import (
     Awaits,
     Cleared,
     CutOff,
+    Drained,
     Event,
     Failed,
     Forgotten,
@@ -24,6 +25,7 @@ from multi.model.event import (
     Recovered,
     Recycling,
     Refused,
+    Resumed,
     RolledBack,
     Settled,
     Signalled,
@@ -44,6 +46,8 @@ from multi.model.step import (
     AwaitReady,
     AwaitUp,
     Clear,
+    Consume,
+    Drain,
     Forget,
     Kill,
     Refuse,
@@ -90,6 +94,8 @@ _WAITS = {
     "ready": "to be ready",
     "health": "to prove that it works",
     "settle": "to settle",
+    "idle": "to do their last task",
+    "answer": "to answer",
 }
 
 
@@ -107,7 +113,7 @@ class Style:
 PLAIN = Style()
 
 
-def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the table
+def event_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915 -- one case an event is the table
     event: Event, style: Style = PLAIN, *, verbose: bool = False, earlier: Sequence[Event] = (), typed: str = ""
 ) -> tuple[str, ...]:
     """`event` for a person: one line, a failure with more below it, nothing for what others already say.
@@ -159,6 +165,10 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912 -- one case an event is the tab
             return (_line(node, "forgotten: it is on record no more", style),)
         case Adopted(node, pid, why):
             return (_line(node, f"adopted pid {pid}: {printable(why)}", style, "yellow"),)
+        case Drained() | Resumed():
+            from multi.report.work import consumption
+
+            return (_line(event.node, consumption(event), style, "cyan"),)
         case Updated(node, pid):
             text = "runs on, with its new settings on record" + ("" if pid is None else f", pid {pid}")
             return (_line(node, text, style, "cyan"),)
@@ -244,6 +254,10 @@ def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911, PLR0912
             return f"wait until pid {proc.pid} ends by itself"
         case Resume(proc):
             return f"resume pid {proc.pid}, which is suspended"
+        case Drain(proc, until_idle):
+            return f"drain pid {proc.pid}" + (" and wait for its last task" if until_idle else "")
+        case Consume(proc):
+            return f"let pid {proc.pid} consume again"
         case Signal(proc, signum):
             return f"send {signal_name(signum)} to pid {proc.pid}"
         case AwaitEnd(proc, schedule):
@@ -388,7 +402,11 @@ class Progress:
         waits = self.waits.values()
         if not waits:
             return ""
-        busy = _work_texts(waits)
+        busy = []
+        if any(wait.work is not None for wait in waits):
+            from multi.report.work import work_texts
+
+            busy = work_texts(waits)
         if len(busy) == len(waits) == 1:
             return _cut(busy[0], width)
         text = _progress_text(waits, len(waits))
@@ -406,24 +424,6 @@ class Progress:
 
 def _cut(text: str, width: int) -> str:
     return text[: width - 1] + "…" if 0 < width < len(text) else text
-
-
-def _work_texts(waits: Iterable[Waiting]) -> list[str]:
-    """What each node has in hand, those with the longest task first; a text a node."""
-    working = [(wait, wait.work) for wait in waits if wait.work is not None]
-    working.sort(key=lambda each: -max((task.seconds for task in each[1].active), default=0.0))
-    if not working:
-        return []
-    from multi.report.work import work_text
-
-    nexts = [
-        (wait, work, None if wait.next_in is None or not isfinite(wait.next_in) else wait.next_in)
-        for wait, work in working
-    ]
-    return [
-        f"{printable(wait.node.partition('@')[0])}: {work_text(work, wait.next_signum, left)}"
-        for wait, work, left in nexts
-    ]
 
 
 def _progress_text(waits: Iterable[Waiting], names: int) -> str:

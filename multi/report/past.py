@@ -17,7 +17,7 @@ _COLOUR = {
     "ready": "green",
     "failed": "red",
     "survived": "red",
-    "cutoff": "red",
+    "cut_off": "red",
     "refused": "red",
     "cleared": "yellow",
     "rolled_back": "yellow",
@@ -61,7 +61,7 @@ def _text(past: Past) -> str:  # noqa: PLR0911 -- one return a case is the table
             return f"ready after {after}, {pid} ({why})"
         case "signalled":
             return f"sent {printable(past.signal)} to {pid}" + (f" {why}" if why else "")
-        case "cutoff":
+        case "cut_off":
             return why
         case "gone":
             return f"stopped, {pid} gone after {after}"
@@ -69,6 +69,9 @@ def _text(past: Past) -> str:  # noqa: PLR0911 -- one return a case is the table
             return f"found dead: {why}"
         case "rolled_back":
             return f"rolled back, {pid} runs as before: {why}"
+        case "drained" | "resumed":
+            text = "takes no new task" if past.what == "drained" else "consumes again"
+            return f"{text}, {pid}" + (f": {why}" if why else "")
         case "failed" | "refused" | "adopted" | "interrupted" | "survived" | "unhealthy" | "recovered" | "recycling":
             return f"{past.what}{f' {pid}' if pid else ''}: {why}"
         case "hooked":
@@ -148,12 +151,15 @@ class _Story:
                 return f"was started by {self._who(one)} at {self._when(one)} as pid {one.pid}{ready}"
             case "adopted":
                 return f"was adopted as pid {one.pid} by {self._who(one)} at {self._when(one)}: {why}"
-            case "signalled" | "cutoff":
-                cut = "".join(f"; {printable(each.why)}" for each in same if each.what == "cutoff")
+            case "signalled" | "cut_off":
+                cut = "".join(f"; {printable(each.why)}" for each in same if each.what == "cut_off")
                 signals = ", then ".join(printable(each.signal) for each in same if each.what == "signalled")
                 gone = f", and was gone after {duration(last.after or 0.0)}" if last.what == "gone" else ""
                 gone = f", but {why} after {duration(last.after or 0.0)}" if last.what == "survived" else gone
                 return f"was sent {signals} by {self._who(one)} at {self._when(one)}{gone}{cut}"
+            case "drained" | "resumed":
+                how = "was told to take no new task" if one.what == "drained" else "consumes again, as asked"
+                return f"{how} by {self._who(one)} at {self._when(one)}" + (f": {why}" if why else "")
             case "cleared":
                 return f"was found dead by {self._who(one)} at {self._when(one)}: {why}"
             case "rolled_back":
@@ -192,5 +198,5 @@ def _belongs(first: Past, one: Past) -> bool:
     if first.by != one.by or first.pid != one.pid:
         return False
     return (first.what, one.what) == ("spawned", "ready") or (
-        first.what == "signalled" and one.what in {"signalled", "cutoff", "gone", "survived"}
+        first.what == "signalled" and one.what in {"signalled", "cut_off", "gone", "survived"}
     )

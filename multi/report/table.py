@@ -18,6 +18,7 @@ _NOTE_COLUMNS = 30  # of a note, before another column makes room for more of it
 _LEAST_NAME, _LEAST_NOTE = 20, 12  # columns, before the pid makes room
 _LEAST_HOST = 4  # columns: @...
 _MORE = "some of it is cut; --wide shows all"
+_TOLD = frozenset({"waits", "busy", "wedged"})  # of a heartbeat; the rest goes without saying
 _LAST_WORDS = "it last said:"
 _CUT = "..."  # three columns in any encoding, and no encoding lacks it
 _INVISIBLE = frozenset({"Mn", "Me", "Cf"})  # drawn over the character before, or not at all
@@ -123,6 +124,12 @@ def _note(view: View) -> str:
         from multi.report.work import work_text
 
         said = work_text(view.work, view.next_signum, view.next_in)
+    elif view.pulse is not None and view.pulse.word in _TOLD:
+        from multi.report.work import pulse_text
+
+        said = pulse_text(view.pulse)
+    if view.draining is not None:
+        said = f"draining since {duration(view.draining)}" + (f"; {said}" if view.work or view.pulse else "")
     if isinstance(view.state, Dead) and said:
         said = "" if _LAST_WORDS in why else f"{_LAST_WORDS} {said}"
     printed = f"last line of its log: {view.last_lines[-1]}" if view.last_lines else ""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING
 
+from multi.model.event import Drained, Resumed
 from multi.model.schedule import signal_name
 from multi.model.work import len_id, task_text
 from multi.text import duration, plural, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from multi.model.event import Waiting
     from multi.model.work import ActiveTask, Pulse, Work
 
 _SHOWN = 3  # tasks on a line; --json has all that are known
@@ -30,6 +35,28 @@ def work_text(work: Work, signum: int | None = None, left: float | None = None, 
     if left is not None:
         parts.append(f"{'giving up' if signum is None else signal_name(signum)} in {max(0, round(left))}s")
     return "; ".join(parts)
+
+
+def work_texts(waits: Iterable[Waiting]) -> list[str]:
+    """What each node that is waited for has in hand, those with the longest task first; a text a node."""
+    working = [(wait, wait.work) for wait in waits if wait.work is not None]
+    working.sort(key=lambda each: -max((task.seconds for task in each[1].active), default=0.0))
+    found: list[str] = []
+    for wait, work in working:
+        left = None if wait.next_in is None or not isfinite(wait.next_in) else wait.next_in
+        found.append(f"{printable(wait.node.partition('@')[0])}: {work_text(work, wait.next_signum, left)}")
+    return found
+
+
+def consumption(event: Drained | Resumed) -> str:
+    """What a worker does that was drained, or consumes again."""
+    if isinstance(event, Resumed):
+        text = f"consumes again, pid {event.pid}"
+    else:
+        text = f"takes no new task, pid {event.pid}"
+        if event.work is not None:
+            text += "; idle" if event.work.idle and not event.work.eta else f"; {work_text(event.work)}"
+    return text + (f"; {printable(event.note)}" if event.note else "")
 
 
 def pulse_text(pulse: Pulse) -> str:

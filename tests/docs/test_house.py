@@ -89,7 +89,10 @@ def found(paths: list[Path], is_one: Callable[[ast.AST], bool]) -> dict[str, int
 
 
 def test_nobody_goes_by_the_name_of_a_command() -> None:
-    """Outside the table of traits and `decide` no name of a command is compared, and no set of names is made."""
+    """Outside the table of traits and `decide` no name of a command is compared, and no set of names is made.
+
+    The words that a worker is told are no commands.
+    """
     assert found(modules("model/request.py", "decide/", "celery_plugin/"), by_name) == {}
 
 

@@ -52,6 +52,8 @@ remove   | Skip; or Forget | Stop, Clear, Forget | Stop, Clear, Forget | Clear, 
 ensure   | Skip    | Skip; or as restart | Skip                  | Clear, Spawn; or Skip | Adopt                    | Refuse
 apply    | Spawn   | Skip; or as restart | Stop, Clear, Spawn    | Clear, Spawn         | Adopt; or as restart      | Refuse
 signal   | Refuse  | Signal             | Signal                 | Refuse               | Adopt, Signal             | Refuse
+drain    | Refuse  | Drain              | Skip                   | Refuse               | Adopt, Drain              | Refuse
+resume   | Refuse  | Consume            | Refuse                 | Refuse               | Adopt, Consume            | Refuse
 up       | AwaitUp | Skip               | AwaitUp                | AwaitUp              | Skip                      | Refuse
 down     | Skip    | AwaitDown          | AwaitDown              | Skip                 | AwaitDown                 | Refuse
 """  # noqa: E501 -- a table

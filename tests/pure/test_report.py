@@ -19,6 +19,7 @@ from multi.model.event import (
     Awaits,
     Cleared,
     CutOff,
+    Drained,
     Event,
     Failed,
     Forgotten,
@@ -30,6 +31,7 @@ from multi.model.event import (
     Recovered,
     Recycling,
     Refused,
+    Resumed,
     RolledBack,
     Settled,
     Signalled,
@@ -51,6 +53,8 @@ from multi.model.step import (
     AwaitReady,
     AwaitUp,
     Clear,
+    Consume,
+    Drain,
     Forget,
     Kill,
     Refuse,
@@ -63,7 +67,7 @@ from multi.model.step import (
     Step,
     Stop,
 )
-from multi.model.work import ActiveTask
+from multi.model.work import ActiveTask, Work
 from multi.report.json import check_json, event_json, route_json, to_json, view_json
 from multi.report.table import status_table
 from multi.text import printable
@@ -188,7 +192,7 @@ EVENTS: list[tuple[Event, list[str], list[str] | None, dict[str, object] | None]
         ["w1@host: QUIT cut off 2 tasks: orders.export 3f2a 90s (lost) and 1 more"],
         None,
         {
-            "event": "cutoff",
+            "event": "cut_off",
             "pid": 4711,
             "signal": "QUIT",
             "count": 2,
@@ -236,6 +240,39 @@ EVENTS: list[tuple[Event, list[str], list[str] | None, dict[str, object] | None]
         ["w1@host: adopted pid 4711: its pidfile is gone"],
         None,
         {"event": "adopted", "pid": 4711, "why": "its pidfile is gone"},
+    ),
+    (
+        Drained(N, 4711, Work(1, (ActiveTask("a.b", "3f2a77aa", 3.0),)), "soon"),
+        ["w1@host: takes no new task, pid 4711; 1 task: a.b 3f2a 3s; soon"],
+        None,
+        {
+            "event": "drained",
+            "pid": 4711,
+            "tasks": {
+                "count": 1,
+                "active": [{"name": "a.b", "id": "3f2a77aa", "seconds": 3.0, "limit": None, "acks_late": False}],
+                "reserved": 0,
+                "eta": 0,
+            },
+            "note": "soon",
+        },
+    ),
+    (
+        Drained(N, 4711, Work(0)),
+        ["w1@host: takes no new task, pid 4711; idle"],
+        None,
+        {
+            "event": "drained",
+            "pid": 4711,
+            "tasks": {"count": 0, "active": [], "reserved": 0, "eta": 0},
+            "note": None,
+        },
+    ),
+    (
+        Resumed(N, 4711),
+        ["w1@host: consumes again, pid 4711"],
+        None,
+        {"event": "resumed", "pid": 4711, "note": None},
     ),
     (
         Updated(N, 4711),
@@ -657,6 +694,13 @@ STEPS: list[tuple[Step, str, dict[str, object]]] = [
     (AwaitReady(PROC), "wait until pid 4711 is ready", {"step": "await-ready", "pid": 4711}),
     (AwaitUp(), "wait until it is up", {"step": "await-up"}),
     (AwaitDown(PROC), "wait until pid 4711 ends by itself", {"step": "await-down", "pid": 4711}),
+    (Drain(PROC), "drain pid 4711", {"step": "drain", "pid": 4711, "until_idle": False}),
+    (
+        Drain(PROC, until_idle=True),
+        "drain pid 4711 and wait for its last task",
+        {"step": "drain", "pid": 4711, "until_idle": True},
+    ),
+    (Consume(PROC), "let pid 4711 consume again", {"step": "consume", "pid": 4711}),
     (Signal(PROC, 15, stop=True), "send TERM to pid 4711", {"step": "signal", "pid": 4711, "signal": "TERM"}),
     (
         AwaitEnd(PROC, SCHEDULE),
@@ -792,6 +836,8 @@ def test_status_json_keys() -> None:
         "tasks": None,
         "next_signal": None,
         "next_in": None,
+        "draining": False,
+        "heartbeat": None,
         "log_tail": None,
         "pidfile": "/run/w1.pid",
         "logfile": "/log/w1.log",
