@@ -10,8 +10,8 @@ import socket
 import stat
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,7 +32,6 @@ class Request:
         """It began so many seconds ago, by the clock of the wall."""
         self.name, self.id, self.time_limits = name, f"{name}-{id(self)}", limits
         self.time_start = time.time() - ago
-        self.itself = self
         own = {"time_limit": None, "soft_time_limit": None, "acks_late": False}
         self.task = SimpleNamespace(**{**own, **task})
 
@@ -57,7 +56,7 @@ class References:
 
     def copy(self) -> list[Callable[[], Request]]:
         """A reference each."""
-        return [partial(getattr, each, "itself") for each in self.requests]
+        return [weakref.ref(each) for each in self.requests]
 
 
 def test_tasks_are_named_the_longest_first(books: list[Request]) -> None:
@@ -308,7 +307,11 @@ def test_a_request_is_a_line_and_so_is_its_answer(served: Path) -> None:
     assert ask(served, "tasks ; rm -rf /") == {"error": "no such request"}
 
 
-@pytest.mark.parametrize("said", [b"", b"tas", b"\xff" * 4096, b"\0" * 63, b"x" * (1 << 20), b"GET / HTTP/1.1\r\n\r\n"])
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"tas", b"\xff" * 4096, b"\0" * 63, b"x" * (1 << 20), b"GET / HTTP/1.1\r\n\r\n"],
+    ids=["nothing", "half", "bytes", "zeros", "endless", "http"],
+)
 def test_a_peer_that_says_garbage_is_dropped(said: bytes, served: Path) -> None:
     """Whatever comes, or nothing: the connection ends soon, and the next peer is served."""
     with socket.socket(socket.AF_UNIX) as peer:
