@@ -127,8 +127,14 @@ def look(
     return (*seen[:number], *(view for view in found if view is not None))
 
 
-def _tasks(command: str, selection: Selection, options: RunOptions, machine: Machine) -> list[Task]:
-    """Each node with what is asked of it."""
+def _tasks(command: str, selection: Selection, options: RunOptions, machine: Machine) -> Sequence[Task]:
+    """Each node with what is asked of it, in order."""
+    from multi.decide.turns import ordered
+
+    return ordered(_requests(command, selection, options, machine), selection.beside)
+
+
+def _requests(command: str, selection: Selection, options: RunOptions, machine: Machine) -> list[Task]:
     from multi import decide
 
     command = canonical(command)
@@ -196,7 +202,7 @@ def plan(
             tasks = [*act.foreseen(tasks, selection.groups, opened)]
         states = reconcile.at_their_turn(tasks, _states(tasks, opened))
         routes = [route(task.request, state, task.node) for task, state in zip(tasks, states, strict=True)]
-        routes = [_foreseen(each, opened) for each in routes]
+        routes = [_foreseen(each, task, tasks, opened) for each, task in zip(routes, tasks, strict=True)]
         if options.width is None:
             return tuple(routes)
         from multi.decide.rollout import turns
@@ -204,16 +210,15 @@ def plan(
         return tuple(replace(routes[index], turn=turn) for index, turn in turns(tasks, routes, options).items())
 
 
-def _foreseen(route: Route, machine: Machine) -> Route:
-    """The route that is walked: a node that runs is not stopped for a start that must fail."""
+def _foreseen(route: Route, task: Task, tasks: Sequence[Task], machine: Machine) -> Route:
+    """The route that is walked, and what for: a node that runs is not stopped for a start that must fail."""
+    from multi.check import obstacles, refusal
+    from multi.decide.order import waits
     from multi.model.step import Refuse, Spawn, Stop
 
-    if not {Stop, Spawn} <= {type(step) for step in route.steps}:
-        return route
-    from multi.check import obstacles, refusal
-
-    found = tuple(obstacles(_with_values(route.node, machine), machine))
-    return replace(route, steps=(Refuse(refusal(found)),)) if found else route
+    both = {Stop, Spawn} <= {type(step) for step in route.steps}
+    found = tuple(obstacles(_with_values(route.node, machine), machine)) if both else ()
+    return replace(route, steps=(Refuse(refusal(found)),)) if found else replace(route, waits=waits(route, task, tasks))
 
 
 def diff(
@@ -308,6 +313,7 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
     here and now: it starts them as root, in /, with a PATH of its own.
     """
     from multi import export as forms
+    from multi.selection.fallbacks import missing_plugin
 
     local = _local()
     here = local.surroundings()
@@ -320,7 +326,7 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
     fallbacks: Mapping[str, Fallback] = {}
     if chosen.here:
         with _opened(None) as machine:
-            fallbacks = _fallbacks_here(selection, machine)
+            fallbacks = missing_plugin(selection, machine)
         me = None if here.uid == 0 else local.user_name(here.uid)
         path = here.environ.get("PATH", "")
         nodes = [
@@ -446,22 +452,3 @@ def _kept(
         return history.note_hook(node, event, machine)
 
     return act.hooked(kept, nodes, traits(command), note, machine)
-
-
-def _fallbacks_here(selection: Selection, machine: Machine) -> Mapping[str, Fallback]:
-    """The same without those whose Python has the entry point, where nothing is started: all are asked at once."""
-    from multi.machine import MachineError, Probed
-
-    fallbacks = selection.fallbacks
-    able: dict[str, bool | None] = {}
-    for node in selection.nodes:
-        if node.name in fallbacks and fallbacks[node.name].asks and isinstance(node.command, Known):
-            try:
-                able[node.name] = machine.notifies(node.name, node.words[0], node.uid, node.gid)
-            except MachineError:
-                able[node.name] = True  # no such user: whoever starts the node says so
-    while None in able.values():
-        for happening in machine.wait(None):
-            if isinstance(happening, Probed):
-                able[happening.key] = happening.ok
-    return {name: each for name, each in fallbacks.items() if not able.get(name, False)}

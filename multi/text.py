@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf, isfinite
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -35,6 +35,12 @@ def plural(number: int, noun: str) -> str:
     if number != 1:
         noun += "es" if noun.endswith("s") else "s"
     return f"{number} {noun}"
+
+
+def listed(words: Sequence[str], most: int = 5) -> str:
+    """``a, b and c``, or ``a, b, c and 7 more``."""
+    shown = [*words[:most], *([f"{len(words) - most} more"] if len(words) > most else [])]
+    return " and ".join((", ".join(shown[:-1]), shown[-1])) if len(shown) > 1 else "".join(shown)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -1,14 +1,17 @@
-"""What must hold before a node is started: its `needs`.
+"""What must hold before a node is started: its `needs`, and nodes that it comes after and somebody else starts.
 
-What does not hold is waited for without the lock of the node, which nobody else is kept from meanwhile.
+What does not hold is waited for without the lock of the node, which nobody else is kept from meanwhile. A node that it
+comes after, and that nobody asks for or starts, is named and not waited for, as in systemd.unit(5).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multi import observe
 from multi.act import surroundings
-from multi.act.waits import Wait
+from multi.act.waits import Wait, process_table
+from multi.decide.order import is_starting, runs
 from multi.machine import Probed
 from multi.model.event import Awaits, Failed, Refused, Skipped
 from multi.model.process import Proc
@@ -17,7 +20,7 @@ from multi.model.step import Spawn, Stop
 from multi.value import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
     from typing import TypeAlias
 
     from multi.act.journal import Journal
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     Decided: TypeAlias = Generator[Want, Answer, Steps | None]  # the steps of a node; None where that ended its walk
 
 _FIRST_PAUSE, _MOST_PAUSE = 0.02, 0.25  # seconds between an answer that is a no and the next question
+_MOST_NAMES = 5  # as many as still help in one line
 _ANSWER_SECONDS, _LEAST_SECONDS = 5.0, 0.5  # for an answer; less where the time for all of them ends before
 
 
@@ -91,12 +95,46 @@ def _await(first: Unmet, node: Node, setting: Launch, machine: Machine) -> Gener
     return missing
 
 
+def _await_others(node: Node, others: Sequence[Node], machine: Machine) -> Generator[Want, Answer, bool]:
+    """Wait for those that nobody asked for and that are on their way, without the lock; whether that took a while."""
+    began, pause, told = machine.now(), _FIRST_PAUSE, ""
+    while True:
+        processes = yield from process_table()
+        states = [(other, observe.look_at(other, processes, machine).state) for other in others]
+        now = machine.now()
+        due = [other for other, state in states if is_starting(state) and now < began + other.ready_timeout]
+        if not due:
+            break
+        if not told:
+            machine.unlock(node.name)
+        if told != due[0].name:
+            told = due[0].name
+            yield Awaits(node.name, told, "it is not ready")
+        until = min(began + other.ready_timeout for other in due)
+        yield Wait(min(until, now + pause), "need", 0, began, note=f"{told} is not ready")
+        pause = min(pause * 1.5, _MOST_PAUSE)
+    down = [other.name for other, state in states if not runs(state)]
+    if down:
+        more = f" and {len(down) - _MOST_NAMES} more" if len(down) > _MOST_NAMES else ""
+        yield Awaits(node.name, " ".join(down[:_MOST_NAMES]) + more, "not running, and not asked for", waited=False)
+    return bool(told)
+
+
+def _starts(route: Steps) -> bool:
+    return any(isinstance(step, Spawn) for step in route)
+
+
 def held(route: Steps, decided: Callable[[], Decided], journal: Journal, request: Request, machine: Machine) -> Decided:
     """The route once all that the node needs holds, `decided` anew if that took a while; None where it never did.
 
     A node that runs is not stopped for a need that does not hold. A start in vain is put on record as one that failed.
     """
     node = journal.node
+    if request.beside and (yield from _await_others(node, request.beside, machine)):
+        again = yield from decided()
+        if again is None or not _starts(again):
+            return again
+        route = again
     setting = surroundings.setting(node, machine, Proc(machine.me().pid, ""), machine.token())
     missing = yield from _unmet(node, setting, machine, machine.now() + node.ready_timeout)
     if missing is None:
@@ -107,7 +145,7 @@ def held(route: Steps, decided: Callable[[], Decided], journal: Journal, request
     machine.unlock(node.name)
     missing = yield from _await(missing, node, setting, machine)
     again = yield from decided()
-    if missing is None or again is None or not any(isinstance(step, Spawn) for step in again):
+    if missing is None or again is None or not _starts(again):
         return again
     why = f"it needs {missing.need}, which did not hold within {node.ready_timeout:g}s: {missing.why}"
     if any(isinstance(step, Stop) for step in again):

@@ -12,7 +12,7 @@ from multi.act.loop import drive
 from multi.act.start import Start
 from multi.act.stop import AT_ONCE, Stop, end_left, ended, resume, send
 from multi.act.waits import Wait, process_table
-from multi.decide.turns import held_up, out_of_order
+from multi.decide.turns import held_up, ordered, out_of_order
 from multi.errors import EXIT_BUSY, EXIT_FAILED, EXIT_PERMISSION
 from multi.machine import Locked, MachineError
 from multi.model import record as records
@@ -39,10 +39,8 @@ _FIRST_LOOK, _MOST_LOOK = 0.05, 0.5  # seconds between two looks at files that a
 
 def walk(tasks: Sequence[Task], options: RunOptions, machine: Machine) -> Generator[Event, None, None]:
     """Walk all nodes to the end, in their order; one stream of events. Closing the iterator ends the run cleanly."""
-    if any(task.node.after for task in tasks):
-        from multi.decide.order import in_order
-
-        tasks = in_order(tasks)
+    if not any(task.after for task in tasks):
+        tasks = ordered(tasks)
     asker = cache(lambda: machine.caller().text)  # it is the same for all nodes, and takes a while to find out
     following: dict[int, list[Task]] = {}
     for task in tasks:
@@ -86,7 +84,7 @@ class _Walker:
         self._failed = turn.failed
         try:
             route = yield from self._decided()
-            if route is not None and self._journal.node.needs and _starts(route):
+            if route is not None and _starts(route) and (self._journal.node.needs or self._request.beside):
                 route = yield from _held(route, self._decided, self._journal, self._request, self._machine)
             if route is None:
                 return False

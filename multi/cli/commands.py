@@ -42,7 +42,7 @@ from multi.cli.order import (
 from multi.errors import EXIT_FAILED, EXIT_USAGE, UsageError
 from multi.model.node import Known, Unknown
 from multi.model.request import ALIASES, TRAITS, Traits, traits
-from multi.text import nearest
+from multi.text import listed, nearest
 
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
     from multi.cli.screen import Screen
@@ -301,8 +301,14 @@ def _known(order: Order, selection: api.Selection) -> tuple[Node, ...]:
 
 
 def _shown(node: Node, selection: api.Selection) -> dict[str, object]:
-    recorded = node.name in selection.recorded
-    return {"node": node.name, "command": list(node.words), "recorded": recorded, "inherits": _inherited(node)}
+    recorded, inherits = node.name in selection.recorded, _inherited(node)
+    shown = {"node": node.name, "command": list(node.words), "recorded": recorded, "inherits": inherits}
+    return {**shown, "waits_for": _waits(node)} if _waits(node) else shown
+
+
+def _waits(node: Node) -> list[str]:
+    """What a start of it waits for."""
+    return [*node.after, *map(str, node.needs)]
 
 
 def _inherited(node: Node) -> list[str]:
@@ -312,13 +318,15 @@ def _inherited(node: Node) -> list[str]:
 
 
 def _remark_inherited(order: Order, selection: api.Selection, nodes: Iterable[Node]) -> None:
-    """A node on record may have been started in another shell than the one that starts it now."""
+    """A node on record may have been started in another shell than the one that starts it now; what it waits for."""
     if order.has(JSON) or order.has(QUIET):
         return
     for node in nodes:
         if node.name in selection.recorded:
             inherited = " and ".join(", ".join(_inherited(node)).rsplit(", ", 1))
             order.screen.remark(f"{node.short}: on record; it inherits {inherited} of the shell that starts it")
+        if waits := _waits(node):
+            order.screen.remark(f"{node.short}: waits for {listed(waits)}")
 
 
 def _say_json(screen: Screen, *values: object) -> None:

@@ -10,20 +10,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multi.model.order import without_cycles
+from multi.model.state import Lost, State, Stopping, Up
+from multi.model.step import Spawn, Stop
 from multi.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from multi.model.node import Node
     from multi.model.request import Task
+    from multi.model.step import Route
 
 _STOPPED_IN_ORDER = frozenset({"stopwait", "remove"})  # the others do not wait for the end, or are in a hurry
 
 
-def in_order(tasks: Sequence[Task]) -> Sequence[Task]:
+def in_order(tasks: Sequence[Task], beside: Mapping[str, Node]) -> Sequence[Task]:
     """The tasks, each `after` those that its node, or the nodes before it, want over first.
 
-    What is on record may say a circle that no configuration could: then one of its nodes goes first.
+    `beside` are nodes that nobody asked for, by full name: a request is told those that its node comes after. What is
+    on record may say a circle that no configuration could: then one of its nodes goes first.
     """
     starts, stops = _by_name(tasks, "start"), _by_name(tasks, "stop")
     after = {index: list(task.after) for index, task in enumerate(tasks)}
@@ -35,10 +40,14 @@ def in_order(tasks: Sequence[Task]) -> Sequence[Task]:
             for one in (one for name in others for one in stops.get(name, ())):
                 after[one].append(index)
     ordered = without_cycles(after)
-    return [
-        task if len(ordered[index]) == len(task.after) else replace(task, after=tuple(dict.fromkeys(ordered[index])))
-        for index, task in enumerate(tasks)
-    ]
+    return [_told(task, tuple(dict.fromkeys(ordered[index])), beside) for index, task in enumerate(tasks)]
+
+
+def _told(task: Task, after: tuple[int, ...], beside: Mapping[str, Node]) -> Task:
+    others = tuple(beside[name] for name in task.node.after if name in beside)
+    if others:
+        return replace(task, after=after, request=replace(task.request, beside=others))
+    return replace(task, after=after) if after != task.after else task
 
 
 def _by_name(tasks: Sequence[Task], what: str) -> dict[str, list[int]]:
@@ -49,3 +58,31 @@ def _by_name(tasks: Sequence[Task], what: str) -> dict[str, list[int]]:
         if starts if what == "start" else stops:
             found.setdefault(task.node.name, []).append(index)
     return found
+
+
+def waits(route: Route, task: Task, tasks: Sequence[Task]) -> tuple[str, ...]:
+    """What a node will wait for, in words: others, and what it needs."""
+    kinds = {type(step) for step in route.steps}
+    before = [tasks[index] for index in task.after]
+    if Spawn in kinds:
+        names = [other.node.name for other in before if other.request.traits.spawns]
+        return (*names, *map(str, task.node.needs))
+    if Stop in kinds:
+        return tuple(f"the end of {other.node.name}" for other in before if other.node.name != task.node.name)
+    return ()
+
+
+def is_starting(state: State) -> bool:
+    """Whether a node that nobody asked for is being started, or restarted, by somebody else."""
+    match state:
+        case Up(ready=ready):
+            return not ready
+        case Stopping(again=again):
+            return again
+        case _:
+            return False
+
+
+def runs(state: State) -> bool:
+    """Whether it is up."""
+    return isinstance(state, (Up, Lost))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from multi.decide.order import waits
 from multi.decide.table import route
 from multi.model.node import Node
 from multi.model.request import Difference, Held, Request, RunOptions, Task
@@ -57,6 +58,7 @@ def differences(
     routes = [
         route(task.request, state, task.node) for task, state in zip(tasks, at_their_turn(tasks, states), strict=True)
     ]
+    routes = [replace(one, waits=waits(one, task, tasks)) for one, task in zip(routes, tasks, strict=True)]
     found = [_difference(*each, pidfiles) for each in zip(tasks, states, routes, strict=True)]
     if options is None or options.width is None:
         return tuple(one for one in found if one is not None)
@@ -80,7 +82,7 @@ def _difference(task: Task, state: State, chosen: Route, pidfiles: Mapping[str, 
     if removed:
         pidfile = pidfiles.get(node.name, "")
         why = f"its pidfile is {pidfile} now" if pidfile else "it is not configured any more"
-    return Difference(node.name, verb, why, changes)
+    return Difference(node.name, verb, why, changes, waits=chosen.waits)
 
 
 def _verb(steps: tuple[Step, ...], *, removed: bool) -> str:

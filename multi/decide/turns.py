@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import heapq
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from multi.model.step import Skip
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from multi.model.node import Node
     from multi.model.request import Task
     from multi.model.step import Steps
+
+
+def ordered(tasks: Sequence[Task], beside: Mapping[str, Node] = MappingProxyType({})) -> Sequence[Task]:
+    """See `multi.decide.order.in_order`; where nothing is said of an order, that costs nothing."""
+    if not any(task.node.after for task in tasks):
+        return tasks
+    from multi.decide.order import in_order
+
+    return in_order(tasks, beside)
 
 
 class Turns:

@@ -164,11 +164,15 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Awaits:
-    """The start of the node waits for `what` it needs, which does not hold yet; `why` is what its probe met with."""
+    """The start of the node waits for `what` it needs or comes after; `why` is what a probe met with, or how that is.
+
+    It is not `waited` for where it is a node that nobody asked for, and that is not on its way either.
+    """
 
     node: str
     what: str
     why: str
+    waited: bool = True
 
 
 @dataclass(frozen=True, slots=True)

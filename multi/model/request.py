@@ -177,8 +177,8 @@ class Request:
     `recorded` is the node as it was on record when it was chosen, for ``apply`` and for what `repeats`. `says` is
     whether the words or the configuration say the command, `named` whether the user named the node. `held` says why
     the node is not what the configuration says. `former` is the node that had other files until now. `due` is the
-    process that is to be restarted although it runs, for what is `unattended`.
-    With `when_idle` it does its last task before it is stopped.
+    process that is to be restarted although it runs, for what is `unattended`. `beside` are nodes that it comes after,
+    and that nobody asked for. With `when_idle` it does its last task before it is stopped.
     """
 
     command: str
@@ -190,6 +190,7 @@ class Request:
     held: Held | None = None
     former: Node | None = None
     due: Due | None = None
+    beside: tuple[Node, ...] = ()
 
     @property
     def source(self) -> str:
@@ -290,7 +291,7 @@ class Difference:
     `verb` is ``start``, ``restart``, ``stop``, ``clear`` (files of a node that is gone), ``forget`` (one that is
     stopped), ``update``, ``refuse``, or ``hold`` (one that keeps what is on record, because that was rejected).
     `changes` are settings that differ, each with its running and its configured value; of a variable only that it
-    differs, because it may be a secret.
+    differs, because it may be a secret. `waits` is what it would wait for, in words.
     """
 
     node: str
@@ -298,3 +299,4 @@ class Difference:
     why: str = ""
     changes: tuple[tuple[str, object, object], ...] = ()
     turn: Turn = Turn()
+    waits: tuple[str, ...] = ()

@@ -169,8 +169,12 @@ Steps: TypeAlias = tuple[Step, ...]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The steps of one node, in order. A step that fails ends the route. `turn` is foreseen where nodes take turns."""
+    """The steps of one node, in order. A step that fails ends the route.
+
+    `turn` is foreseen where nodes take turns, `waits` is what it will wait for, in words.
+    """
 
     node: Node
     steps: tuple[Step, ...]
     turn: Turn = Turn()
+    waits: tuple[str, ...] = ()

@@ -53,7 +53,8 @@ def _object(value: object) -> object:
             return view_json(value)
         case Difference(node, verb, why):
             changes = shown_changes(value)
-            return {"node": node, "verb": verb, "why": why or None, "changes": changes, **_turn_json(value.turn)}
+            more = {**_waits_json(value.waits), **_turn_json(value.turn)}
+            return {"node": node, "verb": verb, "why": why or None, "changes": changes, **more}
         case Route():
             return route_json(value)
         case _:
@@ -120,8 +121,14 @@ def route_json(route: Route) -> dict[str, object]:
     return {
         "node": route.node.name,
         "steps": [_step_json(step, route) for step in route.steps],
+        **_waits_json(route.waits),
         **_turn_json(route.turn),
     }
+
+
+def _waits_json(waits: Sequence[str]) -> dict[str, object]:
+    """Only where there is anything to wait for."""
+    return {"waits_for": list(waits)} if waits else {}
 
 
 def _step_json(step: Step, route: Route) -> dict[str, object]:

@@ -62,7 +62,7 @@ from multi.model.step import (
 )
 from multi.settings.table import SETTINGS
 from multi.settings.values import to_toml
-from multi.text import duration, flag_values, plural, printable
+from multi.text import duration, flag_values, listed, plural, printable
 from multi.value import dataclass, field, replace
 from multi.words.merge import nobody_said
 
@@ -198,8 +198,9 @@ def _upkeep_lines(
     event: Awaits | Unhealthy | Recovered | Recycling | Hooked, style: Style, *, verbose: bool
 ) -> tuple[str, ...]:
     match event:
-        case Awaits(node, what, why):
-            return (_line(node, f"waits for {printable(what)}{why and f' ({printable(why)})'}", style, "yellow"),)
+        case Awaits(node, what, why, waited):
+            text = f"{'waits' if waited else 'does not wait'} for {printable(what)}{why and f' ({printable(why)})'}"
+            return (_line(node, text, style, "yellow" if waited else "dim"),)
         case Unhealthy(node, pid, why):
             return (_line(node, f"unhealthy, pid {pid}: {printable(why)}", style, "red"),)
         case Recovered(node, pid, why):
@@ -228,6 +229,7 @@ def route_line(route: Route, style: Style = PLAIN) -> str:
     """What ``--dry-run`` says of one node: its steps, in order, on one line."""
     refused = any(isinstance(step, Refuse) for step in route.steps)
     text = ", then ".join(printable(_step_text(step, route)) for step in route.steps) or "nothing to do"
+    text += f"; waits for {printable(listed(route.waits))}" if route.waits else ""
     turn = _turn_text(route.turn)
     return _line(route.node.name, f"{turn}: {text}" if turn else text, style, "red" if refused else "")
 
@@ -284,6 +286,7 @@ def difference_lines(difference: Difference, style: Style = PLAIN) -> tuple[str,
     why = f" ({printable(difference.why)})" if difference.why else ""
     turn = _turn_text(difference.turn)
     lines = [f"{printable(difference.node)}: {verb}{why}" + (f", {turn}" if turn else "")]
+    lines += [f"    waits for {printable(listed(difference.waits))}"] if difference.waits else []
     lines += [f"    {name}: {old} -> {new}" for name, (old, new) in shown_changes(difference).items()]
     return tuple(lines)
 
@@ -368,7 +371,7 @@ class Progress:
                 waits.setdefault(node, Waiting(node, pid, "end", after))
             case Spawned(node, pid):
                 waits[node] = Waiting(node, pid, "ready", 0.0)
-            case Awaits(node, what):
+            case Awaits(node, what, _, True):
                 waits[node] = Waiting(node, 0, "need", 0.0, note=what)
             case Interrupted() | Halted():
                 pass

@@ -42,6 +42,11 @@ def of_records(
 
     def select(line: Words) -> Selection:
         selection = _passing_over(line, _spelt(command, line, flags, Records(line, machine).select))
+        if line.traits.spawns and not line.traits.unattended and any(node.after for node in selection.nodes):
+            from multi.selection.beside import beside
+            from multi.selection.finder import Finder
+
+            selection = replace(selection, beside=beside(line, Finder(line, machine), selection))
         if not line.traits.shows_others or line.spec.names:
             return selection
         from multi.selection.finder import Finder

@@ -77,7 +77,8 @@ class Selection:
     values themselves. `recorded` is what was on record of the nodes that were taken from their record, by name, and
     `configured` are the names of those that the configuration has, `unsaid` of those whose command nobody but the
     preset says. `groups` are the groups of the configuration by the full names of their nodes. `removed` are nodes that
-    this configuration started and does not have any more, for ``apply`` and ``diff``. `fallbacks` are proofs of
+    this configuration started and does not have any more, for ``apply`` and ``diff``. `beside` are those, by full name,
+    that others of these come after, and that nobody asked for. `fallbacks` are proofs of
     readiness by node, for those that cannot give their own. `rundir` is where records were looked for when no node was
     named, `config` the configuration file that was read, and `found` says why it was that one. `rundirs` says where
     others are looked for; it is None where the user said which nodes are meant.
@@ -93,6 +94,7 @@ class Selection:
     unsaid: frozenset[str] = frozenset()
     groups: Mapping[str, str] = field(default_factory=dict)
     removed: tuple[Node, ...] = ()
+    beside: Mapping[str, Node] = field(default_factory=dict)
     fallbacks: Mapping[str, Fallback] = field(default_factory=dict)
     rundir: str = ""
     config: str | None = None

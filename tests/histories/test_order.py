@@ -165,6 +165,24 @@ def test_many_nodes_after_many() -> None:
     assert max(found.index(f"a{number}") for number in range(60)) < min(found.index(f"+b{n}") for n in range(60))
 
 
+def test_a_node_alone_is_started_alone() -> None:
+    """Those that it comes after are not started with it: they are named, and only who is on its way is waited for."""
+    world = World()
+    node = node_of("w2", after=("w1@host", "db@host"))
+    other, db = node_of(startsecs=5.0), node_of("db")
+    task = Task(node, Request("start", beside=(other, db)))
+    fake = world.fake()
+    starting = walk([Task(other, Request("start"))], RunOptions(), fake)
+    assert isinstance(next(starting), Spawned)
+    events = list(walk([task], RunOptions(), world.fake()))
+    assert only(events, Awaits) == [
+        Awaits("w2@host", "w1@host", "it is not ready"),
+        Awaits("w2@host", "db@host", "not running, and not asked for", waited=False),
+    ]
+    assert [event.node for event in only(events, Readied)] == ["w2@host"]
+    assert world.mains(db.pidfile) == []
+
+
 # --- needs ----------------------------------------------------------------------------------------------
 
 

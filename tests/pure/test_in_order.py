@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grammar_tools import ROOT, expand_words
-from multi.decide.order import in_order
-from multi.decide.turns import held_up, out_of_order
+from multi.decide.turns import held_up, ordered, out_of_order
 from multi.errors import ConfigError, UsageError
 from multi.model.order import cycle, without_cycles
 from multi.model.request import Request, Task
@@ -35,32 +34,38 @@ def said(ordered: object) -> dict[str, str]:
 @pytest.mark.parametrize("command", ["start", "restart", "apply", "ensure", "run"])
 def test_a_start_comes_after_those_before_it(command: str) -> None:
     """Whatever starts goes in order; who is not asked for counts for nothing, and neither does the node itself."""
-    assert said(in_order(tasks(command, a="bcx", b="cb", c=""))) == {"a": "bc", "b": "c", "c": ""}
+    assert said(ordered(tasks(command, a="bcx", b="cb", c=""))) == {"a": "bc", "b": "c", "c": ""}
 
 
 @pytest.mark.parametrize("command", ["stopwait", "remove"])
 def test_a_stop_goes_the_other_way(command: str) -> None:
     """What comes after others is stopped before them."""
-    assert said(in_order(tasks(command, a="bcx", b="cb", c=""))) == {"a": "", "b": "a", "c": "ab"}
+    assert said(ordered(tasks(command, a="bcx", b="cb", c=""))) == {"a": "", "b": "a", "c": "ab"}
 
 
 @pytest.mark.parametrize("command", ["stop", "kill", "signal", "up", "down", "forget"])
 def test_the_rest_has_no_order(command: str) -> None:
     """Who does not wait for a start or an end does not wait for others."""
-    assert said(in_order(tasks(command, a="b", b=""))) == {"a": "", "b": ""}
+    assert said(ordered(tasks(command, a="b", b=""))) == {"a": "", "b": ""}
+
+
+def test_without_any_order_nothing_is_made() -> None:
+    """The same tasks come back."""
+    given = tasks("start", a="", b="")
+    assert ordered(given) is given
 
 
 def test_a_stop_that_something_waits_for_stays_before_it() -> None:
     """What `apply` wants stopped before a start, for its pidfile, is joined by the order."""
     a, b = tasks("apply", a="b", b="")
     old = Task(a.node, Request("remove"))
-    assert [task.after for task in in_order([replace(a, after=(2,)), b, old])] == [(2, 1), (), ()]
+    assert [task.after for task in ordered([replace(a, after=(2,)), b, old])] == [(2, 1), (), ()]
 
 
 @pytest.mark.parametrize("command", ["start", "stopwait"])
 def test_a_circle_on_record_is_cut(command: str) -> None:
     """Records of different times can say what no configuration could: all are walked, in some order."""
-    made = {index: task.after for index, task in enumerate(in_order(tasks(command, a="b", b="c", c="a", d="ab")))}
+    made = {index: task.after for index, task in enumerate(ordered(tasks(command, a="b", b="c", c="a", d="ab")))}
     assert cycle(made) == ()
     assert sum(map(len, made.values())) == 4
 

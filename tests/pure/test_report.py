@@ -284,7 +284,19 @@ EVENTS: list[tuple[Event, list[str], list[str] | None, dict[str, object] | None]
         Awaits(N, "tcp:redis:6379", "Connection refused"),
         ["w1@host: waits for tcp:redis:6379 (Connection refused)"],
         None,
-        {"event": "awaits", "pid": None, "what": "tcp:redis:6379", "why": "Connection refused"},
+        {"event": "awaits", "pid": None, "what": "tcp:redis:6379", "why": "Connection refused", "waited": True},
+    ),
+    (
+        Awaits(N, "w2@host", "not running, and not asked for", waited=False),
+        ["w1@host: does not wait for w2@host (not running, and not asked for)"],
+        None,
+        {
+            "event": "awaits",
+            "pid": None,
+            "what": "w2@host",
+            "why": "not running, and not asked for",
+            "waited": False,
+        },
     ),
     (
         Skipped(N, 4711, "already running"),
