@@ -50,7 +50,7 @@ def past_json(node: str, past: Past) -> dict[str, object]:
     }
 
 
-def _text(past: Past) -> str:  # noqa: PLR0911 -- one return a case is the table
+def _text(past: Past) -> str:  # noqa: PLR0911, PLR0912 -- one return a case is the table
     pid = "" if past.pid is None else f"pid {past.pid}"
     after = "" if past.after is None else duration(past.after)
     why = printable(past.why)
