@@ -46,6 +46,8 @@ def encode(record: Record) -> bytes:
         "rejected": {name: getattr(rejected, name) for name in _REJECTED} if rejected else {},
         "former": _node_json(record.former) if record.former else {},
         "signalled": int(record.signalled),
+        "ends": record.ends,
+        "exit_status": record.exit_status,
     }
     # ASCII with surrogates escaped: words of the command line that are no UTF-8 come back as they were. A line for each
     # key is written here, since the encoder that indents is ten times slower than the one that does not.
@@ -109,6 +111,8 @@ def _record(raw: _Raw) -> Record:
         runner=_proc(raw, "runner_", least=1),
         signalled=_get(raw, "signalled", _WHOLE) == 1,
         rejected=_rejected(raw),
+        ends=tuple(_get(raw, "ends", _MOMENTS)),
+        exit_status=None if raw.get("exit_status") is None else _get(raw, "exit_status", _STATUS),
         **{name: _get(raw, name, rule) for name, rule in _RECORD.items()},
     )
 
@@ -190,7 +194,9 @@ _TEXT = _Rule(str, is_word, _BAD)
 _PATH = _Rule(str, lambda path: is_word(path) and path.startswith("/"), "is not an absolute path")
 _WORDS = _Rule(list, _are_words, "holds something else than words")
 _TEXTS = _Rule(dict, lambda texts: _are_words([*texts, *texts.values()]), "holds something else than words")
+_STATUS = _Rule(int, range(-128, 256).__contains__)
 _WHOLE = _Rule(int, lambda number: 0 <= number <= _LAST)
+_MOMENTS = _Rule(list, lambda ends: all(type(at) is float and 0 <= at < _LAST_SECOND for at in ends), "holds no times")
 _SECONDS = _Rule(float, lambda seconds: 0 <= seconds < _LAST_SECOND)
 # The fields of `Node` that are no settings, and those of `Record`, that JSON holds as they are.
 _NODE = {
@@ -213,6 +219,7 @@ _RECORD = {
     "failed": _SECONDS,
     "failure": _TEXT,
     "settle": _SECONDS,
+    "gave_up": _TEXT,
     "stopped_at": _SECONDS,
     "stopped_by": _TEXT,
     "draining": _SECONDS,

@@ -16,8 +16,10 @@ from multi.model.event import (
     CutOff,
     Drained,
     Event,
+    Exited,
     Failed,
     Forgotten,
+    GaveUp,
     Gone,
     Halted,
     Interrupted,
@@ -26,6 +28,7 @@ from multi.model.event import (
     Recycling,
     Refused,
     Resumed,
+    Retrying,
     RolledBack,
     Signalled,
     Spawned,
@@ -33,7 +36,7 @@ from multi.model.event import (
     Unhealthy,
 )
 from multi.model.past import Past
-from multi.model.schedule import signal_name
+from multi.model.schedule import end_text, signal_name
 from multi.text import plural, printable
 from multi.value import replace
 
@@ -49,7 +52,10 @@ _TAIL_LINES = 3
 _MOST_LETTERS = 400  # of a reason, and of a line of the log
 _BEGINS, _ENDS = (
     {"spawned", "signalled"},
-    {"ready", "gone", "failed", "survived", "refused", "interrupted", "rolled_back"},
+    {
+        *("ready", "gone", "failed", "survived", "refused", "interrupted"),
+        *("rolled_back", "retrying", "gave_up", "exited"),
+    },
 )
 
 
@@ -181,6 +187,14 @@ def _past(event: Event, at: float) -> Past | None:  # noqa: C901, PLR0911, PLR09
             return Past(at=at, what="failed", pid=pid, why=_short(why), status=status, tail=lines)
         case Unhealthy(_, pid, why) | Recovered(_, pid, why) | Recycling(_, pid, why):
             return Past(at=at, what=type(event).__name__.lower(), pid=pid, why=_short(why))
+        case Retrying(_, pid, why, after, status, tail):
+            lines = tuple(map(_short, tail[-_TAIL_LINES:]))
+            return Past(at=at, what="retrying", pid=pid, why=_short(why), status=status, after=after, tail=lines)
+        case GaveUp(_, pid, why, status, tail):
+            lines = tuple(map(_short, tail[-_TAIL_LINES:]))
+            return Past(at=at, what="gave_up", pid=pid, why=_short(why), status=status, tail=lines)
+        case Exited(_, pid, status):
+            return Past(at=at, what="exited", pid=pid, why=end_text(status), status=status)
         case Refused(_, why):
             return Past(at=at, what="refused", why=_short(why))
         case _:

@@ -184,6 +184,13 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """The file that is watched for this key was made, replaced, written to or removed."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Interruption:
     """We were asked to stop by `signum`. It concerns every key."""
 
@@ -201,7 +208,17 @@ class HookDone:
 
 
 Happening: TypeAlias = (
-    Prepared | Executed | LaunchFailed | Ended | Locked | Notified | Probed | Answered | HookDone | Interruption
+    Prepared
+    | Executed
+    | LaunchFailed
+    | Ended
+    | Locked
+    | Notified
+    | Probed
+    | Answered
+    | Changed
+    | HookDone
+    | Interruption
 )
 
 
@@ -289,6 +306,9 @@ class Machine(LocalHost, Protocol):
 
     def fingerprint(self, path: str) -> str:
         """A word for what lies at a path, links followed; another one once it is made anew or written to, or empty."""
+
+    def watch_file(self, key: str, path: str) -> None:
+        """Report `Changed` from now on, until the key is released."""
 
     def write(self, writes: Sequence[FileWrite]) -> Sequence[MachineError | None]:
         """Replace each file atomically: temporary file, fsync, rename, read back. They share the flushes.

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from multi import decide, observe
 from multi.act.waits import WriteWait
 from multi.codec import encode
+from multi.decide import restart
 from multi.machine import File, FileWrite, MachineError
 from multi.model import record as records
-from multi.model.event import Adopted, Skipped
+from multi.model.event import Adopted, Exited, GaveUp, Retrying, Skipped
 from multi.model.node import Known
 from multi.model.record import Record
 from multi.model.schedule import FOREVER
+from multi.model.step import Finish, GiveUp, PutOff
 from multi.value import replace
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class Journal:
         self.node = node
         self.found: Record | None = None
         self.record: Record | None = None
+        self.runner: Proc | None = None  # the `multi run` that holds the node, if it lives
         self._machine = machine
         self._asker = asker
         self._unasked: Record | None = None  # what was on record before a request of which the node knows nothing yet
@@ -152,12 +155,10 @@ class Journal:
             extra = {**self.record.extra, **_status(said)}  # the next wait for it needs the rest
             yield from self.save(replace(self.record, extra=extra))
 
-    def failed(self, why: str) -> Writing:
-        """Put a start that failed on record, for `restart` and `ensure`, and remove the pidfile."""
+    def failed(self, why: str, status: int | None) -> Writing:
+        """Put a start that failed, or an end that nobody asked for, on record, and remove the pidfile."""
         if self.record is not None:
-            from multi.decide import backoff
-
-            yield from self.save(backoff.after_failure(self.record, self._machine.wall(), why))
+            yield from self.save(restart.counted(self.record, self._machine.wall(), why, status))
         self.clear()
 
     def reject(self, former: Node, why: str) -> Writing:
@@ -173,11 +174,29 @@ class Journal:
         rejected = None if self.node == former else records.Rejected(digest(self.node), self._machine.wall(), why)
         yield from self.save(there.given_up(former, why, rejected))
 
-    def undo(self, why: str, failures: int | None, *, another: bool = False) -> None:
+    def finished(self, how: str) -> Writing:
+        """Put on record that the node has ended by itself, as it may."""
+        if self.record is not None:
+            yield from self.save(self.record.ended(self._machine.wall(), how))
+
+    def given_up(self, why: str) -> Writing:
+        """Put on record that the node is not started again; its end is there already."""
+        if self.record is not None:
+            yield from self.save(replace(self.record, gave_up=why))
+
+    def take(self, proc: Proc, runner: Proc | None) -> Walk:
+        """From now on this `multi run` holds the node."""
+        if self.record is not None:
+            yield from self.save(replace(self.record, runner=runner))
+        yield Adopted(self.node.name, proc.pid, "its 'multi run' is gone")
+        return True
+
+    def undo(self, why: str, history: Record | None, *, counts: bool = True, another: bool = False) -> None:
         """Nothing was executed. The record from before stays, so that `restart` can try again.
 
-        `failures` are those in a row until now, None for a start that did not fail but was given up. A node that was
-        stopped stays so if its start was given up, or was to be with `another` command. Raises `MachineError`.
+        `history` is the record that this start would have had, None for one that did not fail but was given up. With
+        `counts` it is an end like others. A node that was stopped stays so if its start was given up, or was to be with
+        `another` command. Raises `MachineError`.
         """
         if self.taken_over():
             return
@@ -186,10 +205,11 @@ class Journal:
             self._machine.remove(self.node.recordfile)
             return
         found = replace(self.found, proc=None, desired=records.WANTED_UP, failure=why, stopped_at=0.0, stopped_by="")
-        if self.found.stopped and (another or failures is None):
+        if self.found.stopped and (another or history is None):
             found = self.found
-        elif failures is not None:  # as for one that dies at once, so that `ensure` does not try it for ever
-            found = replace(found, failures=failures, failed=self._machine.wall())
+        elif history is not None and counts:  # as for one that dies at once, so that `ensure` does not try it for ever
+            before = replace(found, failures=history.failures, ends=history.ends, phase=records.STARTING)
+            found = restart.counted(before, self._machine.wall(), why)
         self.save_at_once(found)
 
     def clear(self) -> bool:
@@ -241,6 +261,25 @@ class Journal:
         there = observe.recall(self.node, self._machine)
         ours = self.record.proc if self.record is not None else None
         return there is not None and there.proc is not None and there.proc != ours
+
+
+def after_end(step: PutOff | GiveUp | Finish, journal: Journal) -> Walk:
+    """Put on record what becomes of a node that has ended by itself."""
+    name, pid, status = journal.node.name, step.pid, step.status
+    match step:
+        case Finish():
+            yield from journal.finished(f"itself, with exit status {restart.exit_code(step.status)}")
+            yield Exited(name, pid, step.status)
+        case PutOff(after, ended=ended):
+            yield from journal.failed(ended, status)
+            yield Retrying(name, pid, ended, after, status)
+        case GiveUp(why, ended=ended):
+            if pid is not None:
+                yield from journal.failed(ended, status)
+            yield from journal.given_up(why)
+            yield GaveUp(name, pid, why, status)
+            return False
+    return True
 
 
 def adopt(step: Adopt, request: Request, processes: ProcessTable, journal: Journal, machine: Machine) -> Walk:

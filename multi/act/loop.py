@@ -21,7 +21,7 @@ from multi.model.event import Hooked, Interrupted, Skipped
 from multi.value import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from typing import TypeAlias
 
     from multi.act.waits import Answer, Walk
@@ -37,12 +37,15 @@ _DOUBLE_SWEEP = 0.002  # seconds in which more processes may end before the proc
 _SOME_WRITES = 0.001  # seconds in which more writes may arrive before they are flushed together
 
 
-def drive(walks: Walks, options: RunOptions, machine: Machine) -> Generator[Event, None, None]:
+def drive(
+    walks: Walks, options: RunOptions, machine: Machine, *, resident: bool = False
+) -> Generator[Event, None, None]:
     """Drive the walks of the tasks to their ends. Closing the iterator ends them cleanly.
 
-    `decide` says in which order, and for how many seconds each is to watch its node.
+    `decide` says in which order, and for how many seconds each is to watch its node. With `resident` no walk has an end
+    of its own, so all begin at once, and a terminal that is gone is a signal, too.
     """
-    loop = _Loop(walks, options, machine)
+    loop = _Loop(walks, options, machine, resident=resident)
     try:
         yield from loop.run()
     finally:
@@ -71,11 +74,13 @@ class _Batch:
 class _Loop:
     """State of one command; nothing outlives it."""
 
-    def __init__(self, walks: Walks, options: RunOptions, machine: Machine) -> None:
+    def __init__(self, walks: Walks, options: RunOptions, machine: Machine, *, resident: bool) -> None:
         self._tasks = list(walks)
         self._rollout = Rollout([task for task, _ in self._tasks], options)
         # If the machine cannot hold all at once, a node begins when another has come to its end.
-        self._at_once = machine.make_room(min(len(self._tasks), options.width or len(self._tasks)))
+        room = machine.make_room(min(len(self._tasks), options.width or len(self._tasks)))
+        self._at_once = len(self._tasks) if resident else room
+        self._resident = resident
         self._options = options
         self._machine = machine
         self._active: dict[str, _Active] = {}
@@ -95,12 +100,13 @@ class _Loop:
             happenings = self._machine.wait(self._next_deadline())
             for happening in happenings:
                 if isinstance(happening, Interruption):
-                    if happening.signum in self._options.deaf_to:
+                    if self._overhears(happening):
                         continue
                     yield from self._drain()
                     yield from self._last_words()
                     yield from self._sum_up()
                     yield Interrupted(happening.signum)
+                    yield from self._more(happenings, happening)
                     return
                 if isinstance(happening, HookDone):
                     self._events.append(Hooked(happening.node, happening.event, happening.why, happening.tail))
@@ -123,6 +129,21 @@ class _Loop:
                 while not isinstance(want, (Wait, TableWait, WriteWait)):
                     yield want
                     want = next(active.walk)
+
+    def _overhears(self, interruption: Interruption) -> bool:
+        """Whether it is no reason to end; walks that wait for nothing in particular hear of it."""
+        if interruption.signum not in self._options.deaf_to or (self._resident and self._machine.terminal_gone()):
+            return False
+        for active in list(self._active.values()):
+            if isinstance(active.want, Wait) and active.want.hears:
+                self._advance(active, interruption)
+        return True
+
+    def _more(self, happenings: Sequence[Happening], first: Interruption) -> Iterator[Event]:
+        """Signals that came together with the first."""
+        if self._resident:
+            more = (one for one in happenings if isinstance(one, Interruption) and one is not first)
+            yield from (Interrupted(one.signum) for one in more if one.signum not in self._options.deaf_to)
 
     def end(self) -> None:
         """Leave nothing half done, also when we were interrupted."""

@@ -154,6 +154,6 @@ def held(route: Steps, decided: Callable[[], Decided], journal: Journal, request
     if journal.found is None:
         yield from journal.save(Record(node=journal.node, proc=None, failure=why))
     else:
-        journal.undo(why, journal.found.failures, another=request.recorded is None)
+        journal.undo(why, journal.found, counts=False, another=request.recorded is None)
     yield Failed(node.name, None, why)
     return None

@@ -10,6 +10,7 @@ from multi import observe
 from multi.act import ready
 from multi.act.stop import Stop, listen
 from multi.act.waits import Wait, process_table
+from multi.decide import restart
 from multi.decide import table as decide
 from multi.errors import EXIT_FAILED, EXIT_PERMISSION, MultiError
 from multi.machine import (
@@ -33,14 +34,18 @@ from multi.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from typing import TypeVar
 
     from multi.act.journal import Journal
     from multi.act.waits import Answer, Walk, Want
     from multi.check import Obstacle
     from multi.machine import Happening, Machine
+    from multi.model.event import GaveUp, Retrying
     from multi.model.node import Node
     from multi.model.process import Proc
     from multi.model.request import Request, RunOptions
+
+    E = TypeVar("E", Failed, Retrying, GaveUp)
 
 _GIVEN_UP = "its last start was given up"  # by the user; nothing is wrong with the node
 _ASK_SECONDS = 60.0  # for a machine that does not answer; it gives up a Python itself, before that
@@ -163,14 +168,14 @@ class Start:
         self._machine.shut_gate(self._name)
         try:
             if isinstance(outcome, LaunchFailed):
-                self._undo(outcome.why, self._history().failures + 1)
+                self._undo(outcome.why, self._history())
             else:
                 self._undo(_GIVEN_UP, None)
         except MachineError:
             return  # what cannot be removed names a process that is gone: the next look sees that
 
-    def _undo(self, why: str, failures: int | None) -> None:
-        self._journal.undo(why, failures, another=self._request.recorded is None)
+    def _undo(self, why: str, history: Record | None) -> None:
+        self._journal.undo(why, history, another=self._request.recorded is None)
 
     def _read_env_files(self) -> None:
         """Their values go to the process and its probes. The node, which goes on record, knows digests of them."""
@@ -199,17 +204,16 @@ class Start:
             started=wall,
             restarts=0 if found is None or found.stopped else found.restarts + unasked,
             owner=self._authority(),
-            runner=self._options.runner or (None if found is None else found.runner),
+            runner=self._options.runner or self._journal.runner,
             rejected=None if found is None else found.rejected_beside(self._journal.node),
             former=self._former,
             settle=0.0 if self._former is None else self._options.settle,
         )
         if found is None or not unasked:
             return record
-        from multi.decide import backoff
-
-        counted = found if found.proc is None else backoff.after_failure(found, wall, "it died")
-        return replace(record, failures=counted.failures, failed=counted.failed)
+        new = found.proc is not None and found.desired != records.RESTARTING
+        counted = restart.counted(found, wall, "", self._request.status) if new else found
+        return replace(record, failures=counted.failures, failed=counted.failed, ends=counted.ends)
 
     def _environment(self, token: str) -> tuple[tuple[str, str | None], ...]:
         alive = self._tried.alive
@@ -286,7 +290,7 @@ class Start:
             return False
         yield failed
         if not verdict.launched:
-            self._undo(verdict.why, self._history().failures + 1)
+            self._undo(verdict.why, self._history())
             return False
         if self._former is not None:  # whoever finds the node from now on, goes on with it as it was
             yield from journal.reject(self._former, verdict.why)
@@ -296,7 +300,7 @@ class Start:
         elif not (yield from stop.by(node.stop, first_sent=False)):
             return False  # it survived its own stop: its files must go on naming it
         if self._former is None:
-            yield from journal.failed(verdict.why)
+            yield from journal.failed(verdict.why, verdict.status)
         return False
 
 
@@ -309,7 +313,7 @@ def _make_directories(node: Node, machine: Machine) -> None:
 
 
 def _launch_of(journal: Journal, env: tuple[tuple[str, str | None], ...], options: RunOptions) -> Launch:
-    node, found = journal.node, journal.found
+    node = journal.node
     return Launch(
         argv=node.words,
         env=env,
@@ -320,7 +324,7 @@ def _launch_of(journal: Journal, env: tuple[tuple[str, str | None], ...], option
         umask=node.umask,
         nice=node.nice,
         rlimits=node.rlimits,
-        output=None if options.runner or found is None else found.runner,
+        output=None if options.runner else journal.runner,
     )
 
 
@@ -338,7 +342,7 @@ def _with_env_files(node: Node, tried: Node, load: Callable[[str], bytes]) -> tu
     return envfile.with_digests(node, values), envfile.with_values(tried, values)
 
 
-def with_last_lines(failed: Failed, node: Node, machine: Machine, offset: int) -> Failed:
+def with_last_lines(failed: E, node: Node, machine: Machine, offset: int) -> E:
     """The failure with what the node has printed last, since its log had `offset` bytes."""
     try:
         printed = machine.log_begin(node.name, node.logfile, _TAIL_BYTES, offset)

@@ -23,7 +23,8 @@ class Wait:
 
     The other fields are for progress: `what` is waited for (``ready``, ``end``, ``lock``, ``need``, ``health``,
     ``idle``, ``answer``), `since` when, `next_signum` at `next_at`; `note` is what the node last said of itself, or
-    what its last probe met with, `work` what it said at `work_at` that it has in hand.
+    what its last probe met with, `work` what it said at `work_at` that it has in hand. With `hears` it goes on at a
+    signal that the command is deaf to.
     """
 
     until: float | None
@@ -35,6 +36,7 @@ class Wait:
     note: str = ""
     work: Work | None = None
     work_at: float = 0.0
+    hears: bool = False
 
     def progress(self, node: str, now: float) -> Waiting:
         """The same for people."""

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from multi import decide, observe
-from multi.act.journal import Journal, adopt
+from multi.act.journal import Journal, adopt, after_end
 from multi.act.loop import drive
 from multi.act.start import Start
 from multi.act.stop import AT_ONCE, Stop, end_left, ended, resume, send
@@ -18,6 +18,8 @@ from multi.machine import Locked, MachineError
 from multi.model import record as records
 from multi.model import step as steps
 from multi.model.event import Cleared, Failed, Forgotten, Gone, Refused, RolledBack, Skipped, Updated
+from multi.model.request import Turn
+from multi.model.state import HELD
 from multi.value import replace
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from multi.model.event import Event
     from multi.model.node import Node
     from multi.model.process import Proc, ProcessTable
-    from multi.model.request import Request, RunOptions, Task, Turn
+    from multi.model.request import Request, RunOptions, Task
     from multi.model.schedule import Schedule
     from multi.model.step import Step, Steps
     from multi.observe import Observation
@@ -49,6 +51,11 @@ def walk(tasks: Sequence[Task], options: RunOptions, machine: Machine) -> Genera
                 following.setdefault(index, []).append(task)
     walkers = (_Walker(task, following.get(index, ()), options, machine, asker) for index, task in enumerate(tasks))
     return drive(zip(tasks, (walker.walk for walker in walkers), strict=True), options, machine)
+
+
+def walk_of(task: Task, options: RunOptions, machine: Machine, asker: Callable[[], str]) -> Walk:
+    """The walk of one task, for a walk that it is a part of."""
+    return _Walker(task, (), options, machine, asker).walk(Turn())
 
 
 class _Walker:
@@ -83,6 +90,9 @@ class _Walker:
         self._options = replace(self._options, settle=turn.settle)
         self._failed = turn.failed
         try:
+            if (yield from _in_run(self._request, self._options, self._journal.node, self._machine)):
+                yield Skipped(self._key, None, HELD)
+                return True
             route = yield from self._decided()
             if route is not None and _starts(route) and (self._journal.node.needs or self._request.beside):
                 route = yield from _held(route, self._decided, self._journal, self._request, self._machine)
@@ -160,6 +170,7 @@ class _Walker:
         self._observed = observe.look_at(self._journal.node, processes, self._machine)
         self._processes = self._observed.processes
         self._journal.found = self._journal.record = self._observed.record
+        self._journal.runner = self._observed.runner
 
     def _route(self) -> Steps:
         route = decide.route(self._request, self._observed.state, self._journal.node).steps
@@ -196,6 +207,10 @@ class _Walker:
                 return True
             case steps.Adopt():
                 return (yield from adopt(step, self._request, self._processes, journal, machine))
+            case steps.PutOff() | steps.GiveUp() | steps.Finish():
+                return (yield from after_end(step, journal))
+            case steps.Take(found):
+                return (yield from journal.take(found, self._options.runner))
             case steps.Spawn(source) if machine.holds(self._key):
                 return (yield from self._or_back(self._start.run(source)))
             case steps.Spawn():
@@ -372,6 +387,15 @@ def _held(
 
 def _starts(route: Sequence[Step]) -> bool:
     return any(isinstance(step, steps.Spawn) for step in route)
+
+
+def _in_run(request: Request, options: RunOptions, node: Node, machine: Machine) -> Walk:
+    """Whether another `multi run` holds the node; asked without the lock, which that one may have."""
+    record = observe.recall(node, machine) if request.traits.unattended else None
+    if record is None or record.runner in {None, options.runner}:
+        return False
+    processes = yield from process_table()
+    return observe.look_at(node, processes, machine).runner is not None
 
 
 def _lock(request: Request, node: Node, machine: Machine) -> Walk:

@@ -17,7 +17,6 @@ from multi.decide.table import (
     route,
     runs_elsewhere,
     spawn_again,
-    stay,
 )
 
 __all__ = [
@@ -34,6 +33,5 @@ __all__ = [
     "route",
     "runs_elsewhere",
     "spawn_again",
-    "stay",
     "with_explicit",
 ]

@@ -76,7 +76,7 @@ def resolve_again(request: Request, node: Node, recorded: Node) -> Node | None:
     A restart of a node as it was does not bring back what another has just replaced, and what was typed for the old
     command is not mixed with the new one.
     """
-    if request.traits.reconciles and request.held is None:
+    if request.traits.stays or (request.traits.reconciles and request.held is None):
         return node
     as_it_was = node == request.recorded and (node.name, node.preset) == (recorded.name, recorded.preset)
     return recorded if as_it_was else None

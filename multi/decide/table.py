@@ -3,8 +3,9 @@
     |          | Down    | Up         | Stopping        | Dead       | Lost           | Unsure |
     | start    | Spawn   | Skip       | AwaitEnd, Clear,| Clear,     | Adopt          | Refuse |
     |          |         |            | Spawn           | Spawn      |                |        |
-    | run      | Spawn   | Refuse     | AwaitEnd, Clear,| Clear,     | Refuse         | Refuse |
-    |          |         |            | Spawn           | Spawn      |                |        |
+    | run      | Spawn   | Refuse; or | AwaitEnd, Clear,| Clear,     | Adopt, Refuse; | Refuse |
+    |          |         | Take; or   | Spawn           | Spawn      | or Take; or as |        |
+    |          |         | as restart |                 |            | restart        |        |
     | stop     | Skip    | Signal     | Skip            | Clear      | Adopt, Signal  | Refuse |
     | stopwait | Skip    | Stop,      | Stop, Clear     | Clear      | Adopt, Stop,   | Refuse |
     |          |         | Clear      |                 |            | Clear          |        |
@@ -22,6 +23,9 @@
     | ensure   | Skip    | Skip; or   | Skip            | Clear,     | Adopt          | Refuse |
     |          |         | as restart |                 | Spawn; or  |                |        |
     |          |         |            |                 | Skip       |                |        |
+    | revive   | Skip    | Skip       | Skip            | Clear,     | Skip           | Refuse |
+    |          |         |            |                 | Spawn; or  |                |        |
+    |          |         |            |                 | Skip       |                |        |
     | apply    | Spawn   | Skip; or   | Stop, Clear,    | Clear,     | Adopt; or as   | Refuse |
     |          |         | as restart | Spawn           | Spawn      | restart        |        |
     | signal   | Refuse  | Signal     | Signal          | Refuse     | Adopt, Signal  | Refuse |
@@ -35,9 +39,11 @@ With `when_idle` a `Drain` until the last task is done comes before a `Stop`; a 
 A `Stopping` whose signal was never sent, because whoever asked for the stop was cut off before, gets it from `start`
 and `stop` too. An `Up` that nobody has seen ready yet is waited for by `start`, `up`, `ensure` and `apply`; but one
 that says that it waits for its broker is left alone by `ensure`. `up` and `down` are the two forms of `wait`, which
-touches nothing. `ensure` leaves alone what was stopped on purpose, and for a while what keeps failing; it restarts an
-`Up` that is due for it, being unhealthy or at a limit of its own. `apply` restarts
-an `Up` only when it runs otherwise than is configured now.
+touches nothing. `ensure` leaves alone what was stopped on purpose, for a while what keeps failing, and always what a
+living `run` holds; it restarts an `Up` that is due for it, being unhealthy or at a limit of its own. `revive` is what
+`run` asks of a node that has ended. Both go by `multi.decide.restart`, which may put an end on record (`PutOff`,
+`GiveUp`, `Finish`) where the table says Spawn. `run` takes what another `run` has left that is no more. `apply`
+restarts an `Up` only when it runs otherwise than is configured now.
 
 `Down` is a node that was never started, or one that was stopped and is on record as that. What was stopped on purpose
 is left alone by `restart`, `signal`, `reload` and `up` unless it is named. `forget` takes off the record what was
@@ -54,10 +60,10 @@ from __future__ import annotations
 from signal import SIGHUP
 from typing import TYPE_CHECKING, TypeAlias
 
-from multi.decide import backoff
-from multi.model import record as records
+from multi.decide import restart
 from multi.model.node import Unknown
 from multi.model.request import Request
+from multi.model.schedule import end_text
 from multi.model.state import SUSPENDED, Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.model.step import (
     Adopt,
@@ -68,8 +74,11 @@ from multi.model.step import (
     Clear,
     Consume,
     Drain,
+    Finish,
     Forget,
+    GiveUp,
     Kill,
+    PutOff,
     Refuse,
     Resume,
     Rewrite,
@@ -80,13 +89,13 @@ from multi.model.step import (
     Step,
     Steps,
     Stop,
+    Take,
 )
 from multi.settings.table import BY_FIELD
 
 if TYPE_CHECKING:
     from multi.model.node import Node
     from multi.model.process import Proc
-    from multi.model.record import Record
     from multi.model.schedule import Schedule
 
     Sure: TypeAlias = Down | Up | Stopping | Dead | Lost
@@ -185,9 +194,16 @@ def _stopped(state: Dead) -> Steps:
 
 
 def _run(request: Request, state: Sure, node: Node) -> Steps:
-    if (isinstance(state, Up) and state.ready) or isinstance(state, Lost):
-        return (Refuse(runs_elsewhere(node.name)),)  # somebody else's, and none of ours to stay with and to stop
-    return _start(request, state, node)
+    match state:
+        case Up(proc, orphan=True) | Lost(proc, orphan=True):
+            if request.recorded is not None and needs_restart(request.recorded, node):
+                return _restart(request, state, node)
+            ready = () if isinstance(state, Lost) or state.ready else (AwaitReady(proc),)
+            return *_adopt(state), Take(proc), *ready
+        case Up(ready=True) | Lost():  # somebody else's, and none of ours to stay with and to stop
+            return *_adopt(state), Refuse(runs_elsewhere(node.name))
+        case _:
+            return _start(request, state, node)
 
 
 def runs_elsewhere(name: str) -> str:
@@ -263,10 +279,49 @@ def _ensure(request: Request, state: Sure, node: Node) -> Steps:  # noqa: PLR091
             return (Skip(ALREADY_STOPPING),)
         case Dead(on_purpose=True):
             return (Skip(STOPPED_ON_PURPOSE),)
-        case Dead(why, _, failures, ago) if (pause := backoff.remaining(failures, ago)) > 0:
-            return (Skip(f"{why}; left alone for {pause:.0f}s more", met=False),)
-        case Up() | Dead() | Lost():
+        case Dead():
+            return _after_end(request, state, node, "ensure")
+        case Up() | Lost():
             return _start(request, state, node)
+
+
+def _revive(request: Request, state: Sure, node: Node) -> Steps:
+    match state:
+        case Up() | Stopping() | Lost():
+            return (Skip(ALREADY_RUNNING),)
+        case Dead(on_purpose=False):
+            return _after_end(request, state, node, "run")
+        case Down() | Dead():
+            return (Skip(STOPPED_ON_PURPOSE),)
+
+
+def _after_end(request: Request, state: Dead, node: Node, by: restart.By) -> Steps:  # noqa: PLR0911 -- one return a case
+    """What the rule of restarts says of an end that nobody asked for."""
+    end = state.end
+    if end is None:
+        return _start(request, state, node)
+    status = end.status if request.status is None else request.status
+    pid = None if end.record.proc is None else end.record.proc.pid
+    how = state.why if status is None else end_text(status)
+    match restart.verdict(end.record, status, end.wall, by):
+        case restart.Again(after) if after <= 0:
+            return _start(request, state, node)
+        case restart.Again(after) if by == "ensure":
+            return (Skip(f"{state.why}; left alone for {after:.0f}s more", met=False),)
+        case restart.Again(after):
+            return _clear(state, keep=True), PutOff(after, pid, how, status)
+        case restart.GivenUp(why, new):
+            if not new:
+                return (Skip(given_up(why, node), met=False),)
+            return _clear(state, keep=True), GiveUp(why, pid, how, end.record.exit_status if pid is None else status)
+        case restart.Leave(well):
+            done = (_clear(state, keep=True), Finish(pid, status or 0))
+            return done if well else (Skip(state.why, met=False),)
+
+
+def given_up(why: str, node: Node) -> str:
+    """What is said of a node that is not started again."""
+    return f"given up: {why}; 'multi start {node.short}' starts it again"
 
 
 def waits_for(what: str) -> str:
@@ -363,29 +418,6 @@ def spawn_again(state: State) -> Step:
             return Refuse(why)
 
 
-def stay(state: State, record: Record | None) -> Step:  # noqa: PLR0911 -- one return a case
-    """What `run` does about a node of its own, at first and when another command may have started it again.
-
-    It stays with its process (`AwaitDown`), starts what a restart that was cut off has stopped, leaves alone what was
-    stopped on purpose, and gives up where the node is gone and nobody asked for that.
-    """
-    match state:
-        case Up(proc) | Stopping(proc) | Lost(proc):
-            return AwaitDown(proc)
-        case Unsure(why) if record is None:
-            return Refuse(why)
-        case _ if record is None or record.desired == records.WANTED_STOPPED:
-            return Skip(STOPPED_ON_PURPOSE)
-        case _ if record.desired == records.RESTARTING:
-            return Spawn()
-        case _ if record.proc is not None:
-            return AwaitDown(record.proc)  # it ended just now: its status will be told
-        case Down():
-            return Refuse("it is down")
-        case Dead(why) | Unsure(why):
-            return Refuse(why)
-
-
 def proc_of(state: State) -> Proc | None:
     """The node's process, where one was proved."""
     return state.proc if isinstance(state, (Up, Stopping, Lost)) else None
@@ -416,6 +448,7 @@ _ROWS = {
     "forget": _forget,
     "remove": _remove,
     "ensure": _ensure,
+    "revive": _revive,
     "apply": _apply,
     "signal": _signal,
     "reload": _signal,

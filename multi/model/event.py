@@ -193,6 +193,44 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Retrying:
+    """The node has ended, or its start has failed, and it is started again `after` so many seconds.
+
+    The other fields are those of `Failed`; nothing has failed yet.
+    """
+
+    node: str
+    pid: int | None
+    why: str
+    after: float
+    exit_status: int | None = None
+    log_tail: tuple[str, ...] = ()
+    logfile: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """The node ends too often, and is not started again until somebody asks for that; with the fields of `Failed`."""
+
+    node: str
+    pid: int | None
+    why: str
+    exit_status: int | None = None
+    log_tail: tuple[str, ...] = ()
+    logfile: str = ""
+    exit_code: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The node has ended by itself, with an exit status that is no failure, and is not started again."""
+
+    node: str
+    pid: int | None
+    exit_status: int
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """Nothing was touched; `why` names the file and the reason."""
 
@@ -297,6 +335,9 @@ Event: TypeAlias = (
     | Skipped
     | Awaits
     | Failed
+    | Retrying
+    | GaveUp
+    | Exited
     | Refused
     | Unhealthy
     | Recovered

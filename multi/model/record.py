@@ -54,8 +54,10 @@ class Record:
     the node ready. `desired` is the last thing asked of it, `signalled` whether the signal of a stop that was asked for
     is sent. `stopped_at` is when the stop was asked for, or done, 0 where that is not known; `stopped_by` is who asked.
     Both, and `started`, are for people only; times are wall-clock seconds. `failures` counts the ends in a row that
-    nobody asked for, `failed` is when the last one was. `runner` is the `multi run` that started it first: what it
-    prints to, the node prints to. `rejected` are the settings that it was to have in place of these,
+    nobody asked for, `failed` is when the last one was, `exit_status` how it was (minus the signal's number, None if
+    nobody knows), `ends` are the last ones within the window of `restart_limit`. `gave_up` says why the node is not
+    started again until somebody asks for that. `runner` is the `multi run` that holds the node, as long as that one
+    lives: what it prints to, the node prints to. `rejected` are the settings that it was to have in place of these,
     `former` what it goes back to if the start that this record is about fails, or does not last for `settle` seconds.
     `draining` is since when it takes no new task, 0 while it consumes.
     `owner` is the uid of the file that it was read from, None for a new one; no bytes hold it.
@@ -72,6 +74,9 @@ class Record:
     failures: int = 0
     failed: float = 0.0
     failure: str = ""
+    ends: tuple[float, ...] = ()
+    exit_status: int | None = None
+    gave_up: str = ""
     stopped_at: float = 0.0
     stopped_by: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
@@ -117,10 +122,12 @@ class Record:
             failures=0,
             failed=0.0,
             failure="",
+            ends=(),
+            exit_status=None,
+            gave_up="",
             stopped_at=at,
             stopped_by=self.stopped_by or by,
             extra={},
-            runner=None,
             draining=0.0,
         )
 

@@ -86,7 +86,9 @@ TRAITS = {
     "start": Traits(
         stays_as="run", default_command=True, repeats=True, spawns=True, resumes=True, makes_directories=True
     ),
-    "run": Traits(nodes_from="words now", default_command=True, stays=True, spawns=True),
+    "run": Traits(
+        nodes_from="words now", default_command=True, stays=True, spawns=True, resumes=True, makes_directories=True
+    ),
     "stop": Traits(takes_signal=True, disturbs=True, ends=True, resumes=True),
     "stopwait": Traits(takes_signal=True, disturbs=True, ends=True, resumes=True, drains=True),
     "restart": Traits(
@@ -106,6 +108,7 @@ TRAITS = {
     "health": Traits(typed=False, glances=True),
     "tasks": Traits(glances=True),
     "ensure": Traits(repeats=True, spawns=True, unattended=True, locks_rundirs=True),
+    "revive": Traits(typed=False, repeats=True, spawns=True, unattended=True, makes_directories=True),
     "apply": Traits(
         nodes_from="files",
         default_command=True,
@@ -178,7 +181,8 @@ class Request:
     whether the words or the configuration say the command, `named` whether the user named the node. `held` says why
     the node is not what the configuration says. `former` is the node that had other files until now. `due` is the
     process that is to be restarted although it runs, for what is `unattended`. `beside` are nodes that it comes after,
-    and that nobody asked for. With `when_idle` it does its last task before it is stopped.
+    and that nobody asked for. With `when_idle` it does its last task before it is stopped. `status` is the exit status
+    of the process that has ended, where somebody knows it.
     """
 
     command: str
@@ -191,6 +195,7 @@ class Request:
     former: Node | None = None
     due: Due | None = None
     beside: tuple[Node, ...] = ()
+    status: int | None = None
 
     @property
     def source(self) -> str:
@@ -264,7 +269,7 @@ class RunOptions:
     those in `deaf_to`; only the main thread of a program may ask for that. `runner` is our own process where it stays
     with the nodes it starts. `when_idle` waits for a worker's last task before it is stopped; interrupted, the worker
     consumes again, or stays drained with `keep_drained`. With `lock_held` the caller holds the lock of the run
-    directories.
+    directories. With `one_ends_all`, `run` ends when it gives one of its nodes up.
     """
 
     width: int | None = None
@@ -282,6 +287,7 @@ class RunOptions:
     when_idle: bool = False
     keep_drained: bool = False
     lock_held: bool = False
+    one_ends_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)

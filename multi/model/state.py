@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from multi.model.process import Proc
 from multi.value import dataclass, field
 
+if TYPE_CHECKING:
+    from multi.model.record import Record
+
+HELD = "held by 'multi run'"
 SUSPENDED = "suspended by SIGSTOP; 'multi start' resumes it"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """An end that nobody asked for, for the rule of restarts: what is on record, and the wall clock's second now.
+
+    `status` is what the kernel still tells of an end that is not on record. `held` when a living `multi run` has the
+    node.
+    """
+
+    record: Record
+    wall: float
+    status: int | None = None
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +46,7 @@ class Up:
 
     `waits` is what it then says that it waits for, empty when it waits for nothing but itself. `suspended`, here and
     below: a signal stopped it, and it does nothing until it is resumed. `ends_on_hup`: another tool started it in a way
-    that HUP ends it, instead of starting it again in place.
+    that HUP ends it, instead of starting it again in place. `orphan`: it was started by a `multi run` that is no more.
     """
 
     proc: Proc
@@ -36,6 +54,7 @@ class Up:
     suspended: bool = False
     waits: str = ""
     ends_on_hup: bool = False
+    orphan: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +75,24 @@ class Dead:
     """A pidfile or record is left; its process is gone or is somebody else's.
 
     `on_purpose` when the last thing asked of the node was to stop: its state is then ``stopped``, with `since` and `by`
-    as for `Down`. `failures` counts the ends in a row that nobody asked for, the last of them `ago` seconds ago.
+    as for `Down`. `end` is for the rule of restarts, None where nothing is on record.
     """
 
     why: str
     on_purpose: bool = False
-    failures: int = 0
-    ago: float = 0.0
+    end: End | None = field(default=None, compare=False)
     since: float | None = field(default=None, compare=False)
     by: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Our process runs, but its pidfile or record is gone. `why` says which."""
+    """Our process runs, but its pidfile or record is gone. `why` says which; `orphan` as for `Up`."""
 
     proc: Proc
     why: str
     suspended: bool = False
+    orphan: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,47 @@ class Adopt:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """Put an end that nobody asked for on record, and start the node again `after` so many seconds.
+
+    `pid` is the process that ended, None where the end is on record already; `ended` and `status` say how.
+    """
+
+    after: float
+    pid: int | None = None
+    ended: str = ""
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Put on record that the node ends too often, and is not started again until somebody asks for that.
+
+    The other fields are those of `PutOff`.
+    """
+
+    why: str
+    pid: int | None = None
+    ended: str = ""
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Put on record that the node has ended by itself, as it may: it counts as stopped."""
+
+    pid: int | None = None
+    status: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Hold a process that a `multi run` started which is no more."""
+
+    proc: Proc
+
+
 Step: TypeAlias = (
     Skip
     | Refuse
@@ -163,6 +204,10 @@ Step: TypeAlias = (
     | Forget
     | Rewrite
     | Adopt
+    | PutOff
+    | GiveUp
+    | Finish
+    | Take
 )
 Steps: TypeAlias = tuple[Step, ...]
 

@@ -10,10 +10,10 @@ import re
 from multi.machine import File, Me, Unreadable
 from multi.model import record as records
 from multi.model.node import Known, Node
-from multi.model.process import ProcessInfo, ProcessTable
+from multi.model.process import Proc, ProcessInfo, ProcessTable
 from multi.model.record import Record
 from multi.model.schedule import end_text
-from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
+from multi.model.state import Dead, Down, End, Lost, State, Stopping, Unsure, Up
 from multi.observe.evidence import Evidence, believed_word, distrust, pid_in
 from multi.observe.tree import Leftover, leftovers, token_holders
 from multi.value import dataclass, field, replace
@@ -28,6 +28,7 @@ _REMOVE = "remove the file if that process is another one"
 class Observation:
     """The state, the record behind it where there is a sound one, and what a dead node has left running.
 
+    `runner` is the `multi run` that holds the node, if that lives.
     `probes` are commands that asked for the node's health; no `multi` waits for them unless it is at work on the node.
     `processes` is the table that it was judged against.
     """
@@ -36,6 +37,7 @@ class Observation:
     record: Record | None
     leftovers: tuple[Leftover, ...] = ()
     probes: tuple[Leftover, ...] = ()
+    runner: Proc | None = None
     processes: ProcessTable = field(default_factory=lambda: ProcessTable(0.0, 0.0, {}), repr=False, compare=False)
 
 
@@ -58,7 +60,9 @@ def judge(node: Node, evidence: Evidence, processes: ProcessTable, me: Me) -> Ob
         running = "process of its tree still runs" if number == 1 else "processes of its tree still run"
         state = replace(dead, why=f"{dead.why}; {number} {running}", by="")
     # A record of another node in these files is cleared with them, but is no history of this one.
-    return Observation(state, record if record is not None and record.node.name == node.name else None, left)
+    if record is None or record.node.name != node.name:
+        return Observation(state, None, left)
+    return Observation(state, record, left, runner=case.runner())
 
 
 def _heard(record: Record, evidence: Evidence, now: float, me: Me) -> Record:
@@ -89,6 +93,17 @@ class _Case:
         info = None if proc is None else self.processes.by_pid.get(proc.pid)
         return None if info is None or info.gone or info.proc != proc else info
 
+    def runner(self) -> Proc | None:
+        """The `multi run` that holds the node, if it lives."""
+        return self.record.runner if self.record is not None and self._lives(self.record.runner) else None
+
+    def _orphan(self) -> bool:
+        return self.record is not None and self.record.runner is not None and self.runner() is None
+
+    def _lives(self, proc: Proc | None) -> bool:
+        info = None if proc is None else self.processes.by_pid.get(proc.pid)
+        return info is not None and not info.gone and info.proc == proc
+
     def recorded(self, record: Record, info: ProcessInfo) -> State:
         """The recorded process runs: whose record it is, and whether the pidfile agrees."""
         if record.node.name != self.node.name:
@@ -108,11 +123,12 @@ class _Case:
         if record.desired != records.WANTED_UP:
             return Stopping(proc, record.signalled, suspended, record.desired == records.RESTARTING)
         if pid == proc.pid:
-            return Up(proc, record.phase == records.UP, suspended, record.extra.get("waits", ""))
+            ready, waits = record.phase == records.UP, record.extra.get("waits", "")
+            return Up(proc, ready, suspended, waits, orphan=self._orphan())
         wrong = "is gone" if pid is None else f"is damaged: {pid}"
         if isinstance(pid, int):
             wrong = f"names pid {pid} instead"
-        return Lost(proc, f"its pidfile {node.pidfile} {wrong}", suspended)
+        return Lost(proc, f"its pidfile {node.pidfile} {wrong}", suspended, self._orphan())
 
     def unrecorded(self) -> State:
         """No recorded process runs. The node may have lost its record, or another tool may have started it.
@@ -222,10 +238,13 @@ class _Case:
         if unseen:
             return Unsure(unseen)
         on_purpose = record is not None and record.desired == records.WANTED_STOPPED
-        failures = 0 if record is None or on_purpose else record.failures
-        ago = self.processes.wall - record.failed if record is not None and failures else 0.0
+        end = None
+        if record is not None and not on_purpose:
+            info = None if record.proc is None else self.processes.by_pid.get(record.proc.pid)
+            status = None if info is None or info.proc != record.proc else info.status
+            end = End(record, self.processes.wall, status, self.runner() is not None)
         since, by = (self._since(record), record.stopped_by) if record is not None and on_purpose else (None, "")
-        return Dead(why, on_purpose, failures, ago, since, by)
+        return Dead(why, on_purpose, end, since, by)
 
     def _since(self, record: Record) -> float | None:
         """Seconds since it was stopped. A clock that was set back makes no stop of the future."""

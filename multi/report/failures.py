@@ -7,9 +7,21 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from multi.model.event import Event, Failed, Halted
-from multi.model.schedule import KILL
-from multi.text import plural, printable
+from multi.model.event import (
+    Awaits,
+    Event,
+    Exited,
+    Failed,
+    GaveUp,
+    Halted,
+    Hooked,
+    Recovered,
+    Recycling,
+    Retrying,
+    Unhealthy,
+)
+from multi.model.schedule import KILL, end_text
+from multi.text import duration, plural, printable
 
 if TYPE_CHECKING:
     from multi.report.lines import Style
@@ -34,6 +46,23 @@ def failed_lines(event: Failed, style: Style, earlier: Sequence[Event] = ()) -> 
         lines.append(f"    log: {printable(event.logfile)}")
     hint = "" if same else _hint(event)
     return (*lines, f"    hint: {hint}") if hint else tuple(lines)
+
+
+def ended_lines(event: Retrying | GaveUp | Exited, style: Style) -> tuple[str, ...]:
+    """An end by itself, and what becomes of the node."""
+    pid = "" if event.pid is None else f" (pid {event.pid})"
+    name = style.paint("bold", printable(event.node))
+    if isinstance(event, Exited):
+        return (f"{name}: {end_text(event.exit_status)}{pid}; it is not started again",)
+    if isinstance(event, Retrying):
+        text, colour = f"{printable(event.why)}{pid}; starting it again in {duration(event.after)}", "yellow"
+    else:
+        text = f"given up: {printable(event.why)}{pid}; 'multi start {event.node.partition('@')[0]}' starts it again"
+        colour = "red"
+    bar = style.paint("dim", "|")
+    lines = [f"{name}: {style.paint(colour, text)}"]
+    lines += [f"    {bar} {printable(line)}" for line in event.log_tail]
+    return (*lines, f"    log: {printable(event.logfile)}") if event.logfile and event.log_tail else tuple(lines)
 
 
 def _same(event: Failed, earlier: Sequence[Event]) -> str:
@@ -82,3 +111,29 @@ def halted_lines(event: Halted, style: Style, typed: str = "") -> tuple[str, ...
     line = style.paint("red", f"multi: {'; '.join(parts)}")
     hint = f"    hint: put right why it failed, then type: {printable(typed)}"
     return (line, hint) if event.failed and typed else (line,)
+
+
+def upkeep_lines(
+    event: Awaits | Unhealthy | Recovered | Recycling | Hooked, style: Style, *, verbose: bool
+) -> tuple[str, ...]:
+    """What is said of a node that runs, or of what it waits for before it does."""
+    match event:
+        case Awaits(node, what, why, waited):
+            text = f"{'waits' if waited else 'does not wait'} for {printable(what)}{why and f' ({printable(why)})'}"
+            return (_line(node, text, style, "yellow" if waited else "dim"),)
+        case Unhealthy(node, pid, why):
+            return (_line(node, f"unhealthy, pid {pid}: {printable(why)}", style, "red"),)
+        case Recovered(node, pid, why):
+            return (_line(node, f"healthy again, pid {pid}: {printable(why)}", style, "green"),)
+        case Recycling(node, pid, why):
+            return (_line(node, f"recycled, pid {pid}: {printable(why)}", style, "yellow"),)
+        case Hooked(node, hook, why, tail):
+            if not why and not verbose:
+                return ()
+            text = f"the hook '{hook}' failed: {printable(why)}" if why else f"the hook '{hook}' is over"
+            lines = (f"    {style.paint('dim', '|')} {printable(line)}" for line in tail)
+            return (_line(node, text, style, "yellow" if why else "dim"), *lines)
+
+
+def _line(node: str, text: str, style: Style, colour: str) -> str:
+    return f"{style.paint('bold', printable(node))}: {style.paint(colour, text)}"

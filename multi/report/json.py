@@ -14,6 +14,7 @@ from multi.model.event import (
     Cleared,
     CutOff,
     Event,
+    GaveUp,
     Gone,
     Halted,
     Interrupted,
@@ -34,7 +35,7 @@ from multi.report.lines import settings_of, shown_changes
 from multi.report.status import event_code, reason, shown_pid, state_word
 from multi.report.work import pulse_json, task_json, work_json
 
-_NAMES: dict[type, str] = {Readied: "ready", RolledBack: "rolled_back", CutOff: "cut_off"}
+_NAMES: dict[type, str] = {Readied: "ready", RolledBack: "rolled_back", CutOff: "cut_off", GaveUp: "gave_up"}
 _FATES = ("new", "untouched", "rolled_back", "down")
 _HIDDEN = frozenset({(Survived, "killed"), (Signal, "stop"), (Stop, "again"), (Clear, "keep")})
 
@@ -132,9 +133,13 @@ def _waits_json(waits: Sequence[str]) -> dict[str, object]:
 
 
 def _step_json(step: Step, route: Route) -> dict[str, object]:
-    name = "".join(f"-{c.lower()}" if c.isupper() else c for c in type(step).__name__).removeprefix("-")
+    name = _snake(type(step).__name__, "-")
     command = {"command": list(route.node.words)} if isinstance(step, Spawn) else {}
     return {"step": name, **_fields(step), **command}
+
+
+def _snake(name: str, by: str) -> str:
+    return "".join(f"{by}{c.lower()}" if c.isupper() else c for c in name).removeprefix(by)
 
 
 def _fields(value: Event | Step) -> dict[str, object]:  # noqa: C901 -- a case a kind of field is the table

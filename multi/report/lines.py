@@ -15,8 +15,10 @@ from multi.model.event import (
     CutOff,
     Drained,
     Event,
+    Exited,
     Failed,
     Forgotten,
+    GaveUp,
     Gone,
     Halted,
     Hooked,
@@ -26,6 +28,7 @@ from multi.model.event import (
     Recycling,
     Refused,
     Resumed,
+    Retrying,
     RolledBack,
     Settled,
     Signalled,
@@ -48,8 +51,11 @@ from multi.model.step import (
     Clear,
     Consume,
     Drain,
+    Finish,
     Forget,
+    GiveUp,
     Kill,
+    PutOff,
     Refuse,
     Resume,
     Rewrite,
@@ -59,6 +65,7 @@ from multi.model.step import (
     Spawn,
     Step,
     Stop,
+    Take,
 )
 from multi.settings.table import SETTINGS
 from multi.settings.values import to_toml
@@ -179,10 +186,16 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915 -- one case an event i
             from multi.report.failures import failed_lines
 
             return failed_lines(event, style, earlier)
+        case Retrying() | GaveUp() | Exited():
+            from multi.report.failures import ended_lines
+
+            return ended_lines(event, style)
         case Refused(node, why):
             return (_line(node, f"refused: {printable(why)}", style, "red"),)
         case Awaits() | Unhealthy() | Recovered() | Recycling() | Hooked():
-            return _upkeep_lines(event, style, verbose=verbose)
+            from multi.report.failures import upkeep_lines
+
+            return upkeep_lines(event, style, verbose=verbose)
         case Waiting():
             return ()
         case Interrupted(signum):
@@ -192,27 +205,6 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915 -- one case an event i
             from multi.report.failures import halted_lines
 
             return halted_lines(event, style, typed)
-
-
-def _upkeep_lines(
-    event: Awaits | Unhealthy | Recovered | Recycling | Hooked, style: Style, *, verbose: bool
-) -> tuple[str, ...]:
-    match event:
-        case Awaits(node, what, why, waited):
-            text = f"{'waits' if waited else 'does not wait'} for {printable(what)}{why and f' ({printable(why)})'}"
-            return (_line(node, text, style, "yellow" if waited else "dim"),)
-        case Unhealthy(node, pid, why):
-            return (_line(node, f"unhealthy, pid {pid}: {printable(why)}", style, "red"),)
-        case Recovered(node, pid, why):
-            return (_line(node, f"healthy again, pid {pid}: {printable(why)}", style, "green"),)
-        case Recycling(node, pid, why):
-            return (_line(node, f"recycled, pid {pid}: {printable(why)}", style, "yellow"),)
-        case Hooked(node, hook, why, tail):
-            if not why and not verbose:
-                return ()
-            text = f"the hook '{hook}' failed: {printable(why)}" if why else f"the hook '{hook}' is over"
-            lines = (f"    {style.paint('dim', '|')} {printable(line)}" for line in tail)
-            return (_line(node, text, style, "yellow" if why else "dim"), *lines)
 
 
 def _line(node: str, text: str, style: Style, colour: str = "") -> str:
@@ -278,6 +270,14 @@ def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911, PLR0912
             return "put its new settings on record"
         case Adopt(proc, why):
             return f"adopt pid {proc.pid}: {why}"
+        case PutOff(after):
+            return f"start it again in {duration(after)}"
+        case GiveUp(why):
+            return f"give it up: {why}"
+        case Finish():
+            return "put on record that it has ended by itself"
+        case Take(proc):
+            return f"hold pid {proc.pid}, whose 'multi run' is gone"
 
 
 def difference_lines(difference: Difference, style: Style = PLAIN) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ _COLOUR = {
     "refused": "red",
     "cleared": "yellow",
     "rolled_back": "yellow",
+    "retrying": "yellow",
+    "gave_up": "red",
 }
 _RUNS = {"spawned", "adopted"}  # with these a process begins
 
@@ -50,7 +52,7 @@ def past_json(node: str, past: Past) -> dict[str, object]:
     }
 
 
-def _text(past: Past) -> str:  # noqa: PLR0911, PLR0912 -- one return a case is the table
+def _text(past: Past) -> str:  # noqa: C901, PLR0911, PLR0912 -- one return a case is the table
     pid = "" if past.pid is None else f"pid {past.pid}"
     after = "" if past.after is None else duration(past.after)
     why = printable(past.why)
@@ -67,6 +69,12 @@ def _text(past: Past) -> str:  # noqa: PLR0911, PLR0912 -- one return a case is 
             return f"stopped, {pid} gone after {after}"
         case "cleared":
             return f"found dead: {why}"
+        case "retrying":
+            return f"{pid or 'its start'} failed: {why}; to be started again after {after}"
+        case "gave_up":
+            return f"given up{f', {pid}' if pid else ''}: {why}"
+        case "exited":
+            return f"ended by itself, {pid}: {why}"
         case "rolled_back":
             return f"rolled back, {pid} runs as before: {why}"
         case "drained" | "resumed":
@@ -167,6 +175,12 @@ class _Story:
             case "failed":
                 nobody = ", which no multi sent" if one.status == -KILL else ""
                 return f"failed at {self._when(one)}: {why}{nobody}"
+            case "retrying":
+                return f"ended at {self._when(one)}: {why}, to be started again after {duration(one.after or 0.0)}"
+            case "gave_up":
+                return f"was given up at {self._when(one)}: {why}"
+            case "exited":
+                return f"ended by itself at {self._when(one)}: {why}"
             case "refused":
                 return f"was left as it was at {self._when(one)}, refused to {self._who(one)}: {why}"
             case "unhealthy":

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from multi.api import View
 from multi.decide import proc_of
-from multi.decide.backoff import remaining
+from multi.decide.restart import Again, GivenUp, verdict
 from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED
-from multi.model.event import Event, Failed, Halted, Interrupted, Refused, Skipped, Survived
-from multi.model.state import SUSPENDED, Dead, Down, Lost, State, Stopping, Unsure, Up
+from multi.model.event import Event, Failed, GaveUp, Halted, Interrupted, Refused, Skipped, Survived
+from multi.model.state import SUSPENDED, Dead, Down, End, Lost, State, Stopping, Unsure, Up
 from multi.model.step import Refuse, Route, Skip
 from multi.text import duration
 
@@ -49,8 +49,8 @@ def state_word(state: State) -> str:
 def reason(state: State) -> str | None:
     """Why the node is in that state."""
     match state:
-        case Dead(why, _, failures, ago) if (pause := remaining(failures, ago)) > 0:
-            return f"{why}; 'multi ensure' leaves it alone for {duration(pause)} more"
+        case Dead(why, end=End() as end):
+            return f"{why}{_left_alone(end)}"
         case Down(on_record=True, since=since, by=by) | Dead(on_purpose=True, since=since, by=by) if by or isinstance(
             state, Down
         ):
@@ -63,6 +63,19 @@ def reason(state: State) -> str | None:
             return "suspended by SIGSTOP or by a stop that was cut off; 'multi stopwait' goes on"
         case _:
             return None
+
+
+def _left_alone(end: End) -> str:
+    """Who starts it again, and when."""
+    match verdict(end.record, end.status, end.wall, "run" if end.held else "ensure"):
+        case GivenUp(why, new=False):
+            return f"; given up: {why}; 'multi start {end.record.node.short}' starts it again"
+        case Again(after) if after > 0 and end.held:
+            return f"; 'multi run' starts it again in {duration(after)}"
+        case Again(after) if after > 0:
+            return f"; 'multi ensure' leaves it alone for {duration(after)} more"
+        case _:
+            return ""
 
 
 def _stopped(since: float | None, by: str) -> str:
@@ -90,7 +103,7 @@ def status_exit_code(views: Iterable[View]) -> int:
 def event_code(event: Event) -> int:
     """The exit code that `event` stands for; 0 when it is no failure."""
     match event:
-        case Failed(exit_code=code) | Refused(exit_code=code):
+        case Failed(exit_code=code) | Refused(exit_code=code) | GaveUp(exit_code=code):
             return code
         case Survived() | Skipped(met=False):
             return EXIT_FAILED

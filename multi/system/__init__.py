@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from multi.machine import FileWrite, Launch, MachineError
     from multi.model.caller import Caller
     from multi.model.process import Proc, ProcessTable
+    from multi.system.changes import Changes
     from multi.system.hooks import Hooks
     from multi.system.kernel import KernelLog
     from multi.system.launcher import Launcher
@@ -169,6 +170,12 @@ class System(Local):
         return self._part(Logs())
 
     @cached_property
+    def changes(self) -> Changes:
+        from multi.system.changes import Changes
+
+        return self._part(Changes(self.poller))
+
+    @cached_property
     def kernel(self) -> KernelLog:
         from multi.system.kernel import KernelLog
 
@@ -191,6 +198,7 @@ class System(Local):
     fingerprint = staticmethod(files.fingerprint)
     amend = staticmethod(files.amend)
     remove = staticmethod(files.remove)
+    watch_file = _By(lambda system: system.changes.watch)
     log_begin = _By(lambda system: system.logs.begin)
     log_more = _By(lambda system: system.logs.more)
 

@@ -297,7 +297,7 @@ def test_g4_the_last_lines_of_a_node_that_ends_by_itself(real: Real) -> None:
     real.logfile("a").parent.mkdir(parents=True, exist_ok=True)
     real.logfile("a").write_text("from yesterday\n")
     words = real.start_words("a", cmd="sh -c 'echo working; sleep 0.3; echo last words; exit 5'", startsecs=0.1)
-    done = real.multi("run", *words[1:]).exits(1)
+    done = real.multi("run", *words[1:]).exits(5)
     assert "failed: it exited with status 5" in done.err
     assert "    | working\n    | last words\n" in done.err
     assert "from yesterday" not in done.err
@@ -305,10 +305,10 @@ def test_g4_the_last_lines_of_a_node_that_ends_by_itself(real: Real) -> None:
 
 
 def test_a_node_that_is_killed_by_hand(real: Real) -> None:
-    """The signal that ended it is named."""
+    """The signal that ended it is named; of a single node the exit code says so too."""
     begun = begin(real, "a", cmd="sleep 600")
     os.kill(up(real, "a")["a"], signal.SIGKILL)
-    assert "it was killed by signal 9 (KILL)" in begun.done().exits(1).err
+    assert "it was killed by signal 9 (KILL)" in begun.done().exits(128 + 9).err
 
 
 def test_nodes_that_run_already_are_left_alone(real: Real) -> None:

@@ -36,7 +36,7 @@ WORDS = COMMAND_LINE | DOOR | frozenset({"cli.commands", *PARSING_NAMES.split()}
 LOOKING = WORDS | {
     "codec",
     "decide",
-    "decide.backoff",
+    "decide.restart",
     "decide.resolve",
     "decide.table",
     "logs",

@@ -297,7 +297,8 @@ def test_start_that_dies_at_once() -> None:
     assert files(world) == ["/run/w1.json"]
     record = record_of(world)
     assert (record.proc, record.failures, record.failure) == (None, 1, "it exited with status 3")
-    assert sight(world) == Dead("it exited with status 3", failures=1, ago=about(world.wall - record.failed))
+    assert sight(world) == Dead("it exited with status 3")
+    assert (record.exit_status, record.ends) == (3, (record.failed,))
 
 
 def test_start_that_dies_with_children() -> None:
@@ -1327,7 +1328,7 @@ def is_sound(world: World, node: Node | None = None) -> None:
 
 def is_remembered(world: World, node: Node) -> None:
     """Assert that the node is on record as stopped, with all that it takes to start it again (G14)."""
-    assert record_of(world, node).stopped
+    assert record_of(world, node).desired == records.WANTED_STOPPED  # a KILL before the last write leaves it a pid
     assert record_of(world, node).node == node
     assert record_of(world, node).stopped_by == "root (multi)"
     assert sight(world, node) == Down(on_record=True)

@@ -36,6 +36,7 @@ from multi.machine import (
     INSTANCE_PIDFILE,
     NO_SOCKET,
     Answered,
+    Changed,
     Ended,
     Executed,
     File,
@@ -300,6 +301,11 @@ class World:
 
     # -- who is there --------------------------------------------------------------------------------
 
+    def changed(self, path: str) -> None:
+        """Tell who wants to know it."""
+        for fake in self.fakes:
+            fake.changed(path)
+
     def fake(self, *, uid: int = 0) -> Fake:
         """A `multi` with a pid of its own."""
         fake = Fake(self, uid, self.add(argv=("python", "-m", "multi"), uid=uid))
@@ -494,6 +500,7 @@ class Fake:
         self._ears: dict[str, str] = {}  # key -> address
         self._probes: dict[str, tuple[object, str]] = {}  # by key: which one it is, and what it asks for
         self._read: dict[str, tuple[str, int]] = {}  # key -> log, and bytes that were read of it
+        self._files: dict[str, str] = {}  # key -> path whose changes it hears of
 
     def effects(self, *names: str) -> list[tuple[str, ...]]:
         """The calls so far that changed something, or only those with these names."""
@@ -798,7 +805,17 @@ class Fake:
         shared = write.ours and write.user is not None  # here a user's group is the user alone
         mode = 0o600 if write.private and not shared else 0o644
         self.world.files[write.path] = Entry(write.data, owner, mode, self.world.wall)
+        self.world.changed(write.path)
         return None
+
+    def watch_file(self, key: str, path: str) -> None:
+        """Hear of what happens to a file."""
+        self._call("watch_file", path)
+        self._files[key] = path
+
+    def changed(self, path: str) -> None:
+        """From the world: a file is another one now."""
+        self.heard.extend(Changed(key) for key, watched in self._files.items() if watched == path)
 
     def amend(self, path: str, old: bytes, new: bytes) -> None:
         """Change it where it stands."""
@@ -807,6 +824,7 @@ class Fake:
         if entry is None:
             raise MachineError(f"cannot write {path}", "No such file or directory", "", errno.ENOENT)
         entry.data = entry.data.replace(old, new)
+        self.world.changed(path)
 
     def append(self, path: str, lines: bytes, limit: int, user: str | None, group: str | None) -> None:  # noqa: ARG002 -- groups make no difference here
         """Add lines; of a file that would become too long the older half goes."""
@@ -825,6 +843,7 @@ class Fake:
         if entry is not None and entry.kind == "directory":
             raise MachineError(f"cannot remove {path}", "Is a directory", "", errno.EISDIR)
         self.world.files.pop(path, None)
+        self.world.changed(path)
 
     def _owner(self, user: str | None) -> int:
         return self.uid if user is None else self.uid_of(user)
@@ -1114,6 +1133,7 @@ class Fake:
         self._ears.pop(key, None)
         self._probes.pop(key, None)
         self._read.pop(key, None)
+        self._files.pop(key, None)
 
     def wait(self, until: float | None) -> Sequence[Happening]:
         """Let the world go on until something happens, or it is `until`."""

@@ -11,13 +11,14 @@ import signal
 import pytest
 
 from multi.decide import table as decide
+from multi.decide.stay import stay
 from multi.decide.table import needs_restart, proc_of, route
 from multi.model.node import Known, Unknown
 from multi.model.process import Proc
 from multi.model.record import Record
 from multi.model.request import Due, Request
 from multi.model.schedule import parse
-from multi.model.state import SUSPENDED, Dead, Down, Lost, State, Stopping, Unsure, Up
+from multi.model.state import SUSPENDED, Dead, Down, End, Lost, State, Stopping, Unsure, Up
 from multi.model.step import (
     Adopt,
     AwaitDown,
@@ -27,6 +28,7 @@ from multi.model.step import (
     Clear,
     Forget,
     Kill,
+    PutOff,
     Refuse,
     Resume,
     Rewrite,
@@ -35,6 +37,7 @@ from multi.model.step import (
     Spawn,
     Step,
     Stop,
+    Take,
 )
 from multi.value import replace
 from world import node_of
@@ -42,7 +45,7 @@ from world import node_of
 COLUMNS = ("Down", "Up", "Stopping", "Dead", "Lost", "Unsure")
 TABLE = """
 start    | Spawn   | Skip               | AwaitEnd, Clear, Spawn | Clear, Spawn         | Adopt                     | Refuse
-run      | Spawn   | Refuse             | AwaitEnd, Clear, Spawn | Clear, Spawn         | Refuse                    | Refuse
+run      | Spawn   | Refuse; or Take; or as restart | AwaitEnd, Clear, Spawn | Clear, Spawn | Adopt, Refuse; or Take; or as restart | Refuse
 stop     | Skip    | Signal             | Skip                   | Clear                | Adopt, Signal             | Refuse
 stopwait | Skip    | Stop, Clear        | Stop, Clear            | Clear                | Adopt, Stop, Clear        | Refuse
 restart  | Spawn   | Stop, Clear, Spawn | Stop, Clear, Spawn     | Clear, Spawn         | Adopt, Stop, Clear, Spawn | Refuse
@@ -50,6 +53,7 @@ kill     | Skip    | Kill, Clear        | Kill, Clear            | Clear        
 forget   | Skip; or Forget | Refuse     | Refuse                 | Refuse; or Clear, Forget | Refuse               | Refuse
 remove   | Skip; or Forget | Stop, Clear, Forget | Stop, Clear, Forget | Clear, Forget   | Adopt, Stop, Clear, Forget | Refuse
 ensure   | Skip    | Skip; or as restart | Skip                  | Clear, Spawn; or Skip | Adopt                    | Refuse
+revive   | Skip    | Skip               | Skip                   | Clear, Spawn; or Skip | Skip                     | Refuse
 apply    | Spawn   | Skip; or as restart | Stop, Clear, Spawn    | Clear, Spawn         | Adopt; or as restart      | Refuse
 signal   | Refuse  | Signal             | Signal                 | Refuse               | Adopt, Signal             | Refuse
 drain    | Refuse  | Drain              | Skip                   | Refuse               | Adopt, Drain              | Refuse
@@ -68,6 +72,7 @@ kill     | Skip  | Kill tree, Clear | Kill tree, Clear | Clear | Adopt, Kill tre
 
 PROC = Proc(4000, "boot:1")
 NODE = node_of(reload_signal=int(signal.SIGHUP))
+RECORD = Record(node=NODE, proc=PROC)
 SEEN: dict[str, State] = {
     "Down": Down(),
     "Up": Up(PROC),
@@ -283,18 +288,53 @@ def test_ensure_restarts_what_is_due() -> None:
 
 def test_ensure_leaves_alone_for_a_while_what_keeps_failing() -> None:
     """A node that dies again and again is given a pause; that is said, and is no success."""
-    (skip,) = steps("ensure", Dead("it exited with status 1", failures=3, ago=10.0))
+    known = replace(RECORD, node=replace(NODE, restart_delay=10.0), proc=None, failures=3, failed=1000.0)
+    (skip,) = steps("ensure", Dead("it exited with status 1", end=End(known, 1001.0)))
     assert isinstance(skip, Skip)
     assert not skip.met
     assert skip.why.startswith("it exited with status 1")
-    assert "30s" in skip.why
-    assert names(steps("ensure", Dead("it exited with status 1", failures=3, ago=40.0))) == "Clear, Spawn"
+    assert re.search(r"left alone for 3\ds more", skip.why)
+    assert names(steps("ensure", Dead("it exited with status 1", end=End(known, 1040.0)))) == "Clear, Spawn"
+
+
+def test_what_is_given_up_is_left_alone_until_somebody_asks() -> None:
+    """`ensure` and `run` give it up on record, and then say so; whoever says start means now."""
+    known = replace(RECORD, node=replace(NODE, restart="always", restart_limit=(1, 60.0)), ends=(999.0,))
+    dead = Dead("why", end=End(known, 1000.0))
+    for command in ("ensure", "revive"):
+        assert names(steps(command, dead)) == "Clear, GiveUp"
+        (skip,) = steps(command, Dead("why", end=End(replace(known, gave_up="so"), 1000.0)))
+        assert skip == Skip("given up: so; 'multi start w1' starts it again", met=False)
+    for command in ("start", "restart"):
+        assert names(steps(command, dead)) == "Clear, Spawn"
+
+
+def test_what_run_asks_of_a_node_that_has_ended() -> None:
+    """It is started again, put off, or on record as ended, as the rule says; never one that runs, or was stopped."""
+    known = replace(RECORD, node=replace(NODE, restart="on-failure"))
+    dead = Dead("why", end=End(known, 1000.0))
+    assert names(route(Request("revive", status=1), dead, NODE).steps) == "Clear, PutOff"
+    assert names(route(Request("revive", status=0), dead, NODE).steps) == "Clear, Finish"
+    at_once = Dead("why", end=End(replace(known, node=replace(known.node, restart_delay=0.0)), 1000.0))
+    assert names(route(Request("revive", status=1), at_once, NODE).steps) == "Clear, Spawn"
+
+
+def test_run_takes_what_a_run_has_left_that_is_no_more() -> None:
+    """As it is, if it runs as is asked for; else it is restarted. What another command started is left alone."""
+    asked = Request("run", recorded=NODE)
+    assert route(asked, Up(PROC, orphan=True), NODE).steps == (Take(PROC),)
+    assert route(asked, Up(PROC, ready=False, orphan=True), NODE).steps == (Take(PROC), AwaitReady(PROC))
+    assert names(route(asked, Lost(PROC, "why", orphan=True), NODE).steps) == "Adopt, Take"
+    other = replace(NODE, nice=5)
+    assert names(route(asked, Up(PROC, orphan=True), other).steps) == "Stop, Clear, Spawn"
+    assert names(route(asked, Up(PROC), NODE).steps) == "Refuse"
 
 
 def test_ensure_has_patience_only_with_what_died() -> None:
     """Whoever says start means now."""
     for command in ("start", "restart"):
-        assert names(steps(command, Dead("why", failures=20))) == "Clear, Spawn"
+        known = replace(RECORD, proc=None, failures=20, failed=1000.0)
+        assert names(steps(command, Dead("why", end=End(known, 1000.0)))) == "Clear, Spawn"
 
 
 def test_signal() -> None:
@@ -441,7 +481,7 @@ def test_apply_leaves_alone_what_is_as_it_should_be() -> None:
 def test_apply_starts_what_is_not_there() -> None:
     """What is configured is to run, however it ended."""
     assert apply(NODE, Down()) == "Spawn"
-    assert apply(NODE, Dead("why", on_purpose=True, failures=9)) == "Clear, Spawn"
+    assert apply(NODE, Dead("why", on_purpose=True)) == "Clear, Spawn"
     assert apply(NODE, Stopping(PROC)) == "Stop, Clear, Spawn"
 
 
@@ -462,7 +502,7 @@ def test_a_spawn_whose_lock_was_lost() -> None:
     assert found == ["Spawn", "Skip", "Skip", "Spawn", "Skip", "Refuse"]
 
 
-RECORD = Record(node=NODE, proc=PROC)
+PUT_OFF = replace(RECORD, node=replace(NODE, restart="always", restart_delay=2.0), proc=None, failures=1, failed=1000.0)
 STOPPED, RESTARTING = replace(RECORD, desired="stopped"), replace(RECORD, desired="restarting")
 
 
@@ -479,9 +519,20 @@ STOPPED, RESTARTING = replace(RECORD, desired="stopped"), replace(RECORD, desire
         (SEEN["Unsure"], RECORD, AwaitDown(PROC)),
         (SEEN["Dead"], RECORD, AwaitDown(PROC)),
         (SEEN["Dead"], replace(RECORD, proc=None), Refuse("pid 4000 is gone")),
+        (Dead("why", end=End(RECORD, 1000.0)), replace(RECORD, proc=None), Refuse("why")),
+        (Dead("why", end=End(RECORD, 1000.0)), PUT_OFF, PutOff(2.0)),
+        (Dead("why", end=End(RECORD, 1002.0)), PUT_OFF, Spawn()),
+        (Dead("why", end=End(RECORD, 1000.0)), replace(PUT_OFF, ends=(999.0,) * 6), Spawn()),
+        (
+            Dead("why", end=End(RECORD, 1000.0)),
+            replace(PUT_OFF, gave_up="so"),
+            Skip("given up: so; 'multi start w1' starts it again"),
+        ),
+        (SEEN["Up"], replace(RECORD, runner=Proc(77, "boot:1")), Skip("another command started it")),
         (SEEN["Down"], replace(RECORD, proc=None), Refuse("it is down")),
     ],
 )
 def test_what_run_does_about_a_node_of_its_own(state: State, record: Record | None, step: Step) -> None:
     """It stays with what runs, starts what a cut-off restart has stopped, and ends with what ended by itself."""
-    assert decide.stay(state, record) == step
+    found = stay(state, record, None)
+    assert replace(found, after=2.0) == step if isinstance(found, PutOff) else found == step

@@ -246,7 +246,7 @@ OURS = [
         is_true=Dead,
         record=recordfile(desired=records.WANTED_STOPPED),
         infos=(),
-        facts={"on_purpose": True, "failures": 0},
+        facts={"on_purpose": True, "end": None},
     ),
     running(
         name="G14: stopped, and on record as that",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import signal
 import unicodedata
 from typing import get_args
@@ -21,8 +22,10 @@ from multi.model.event import (
     CutOff,
     Drained,
     Event,
+    Exited,
     Failed,
     Forgotten,
+    GaveUp,
     Gone,
     Halted,
     Hooked,
@@ -32,6 +35,7 @@ from multi.model.event import (
     Recycling,
     Refused,
     Resumed,
+    Retrying,
     RolledBack,
     Settled,
     Signalled,
@@ -44,8 +48,9 @@ from multi.model.event import (
 )
 from multi.model.node import Known, Node, Ready
 from multi.model.process import Proc
+from multi.model.record import Record
 from multi.model.schedule import parse
-from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
+from multi.model.state import Dead, Down, End, Lost, State, Stopping, Unsure, Up
 from multi.model.step import (
     Adopt,
     AwaitDown,
@@ -55,8 +60,11 @@ from multi.model.step import (
     Clear,
     Consume,
     Drain,
+    Finish,
     Forget,
+    GiveUp,
     Kill,
+    PutOff,
     Refuse,
     Resume,
     Rewrite,
@@ -66,9 +74,11 @@ from multi.model.step import (
     Spawn,
     Step,
     Stop,
+    Take,
 )
 from multi.model.work import ActiveTask, Work
 from multi.report.json import check_json, event_json, route_json, to_json, view_json
+from multi.report.status import reason as status_reason
 from multi.report.table import status_table
 from multi.text import printable
 from multi.value import replace
@@ -97,6 +107,45 @@ def node(name: str = N, **changes: object) -> Node:
 
 # event, its lines, its lines with --verbose (None: the same), its JSON object without "event" and "node"
 EVENTS: list[tuple[Event, list[str], list[str] | None, dict[str, object] | None]] = [
+    (
+        Retrying(N, 4711, "it exited with status 7", 2.0, 7, ("two", "lines"), "/log/w1.log"),
+        [
+            "w1@host: it exited with status 7 (pid 4711); starting it again in 2.0s",
+            "    | two",
+            "    | lines",
+            "    log: /log/w1.log",
+        ],
+        None,
+        {
+            "event": "retrying",
+            "pid": 4711,
+            "why": "it exited with status 7",
+            "after": 2.0,
+            "exit_status": 7,
+            "log_tail": ["two", "lines"],
+            "logfile": "/log/w1.log",
+        },
+    ),
+    (
+        GaveUp(N, 4711, "it ended 6 times within 60s", -9),
+        ["w1@host: given up: it ended 6 times within 60s (pid 4711); 'multi start w1' starts it again"],
+        None,
+        {
+            "event": "gave_up",
+            "pid": 4711,
+            "why": "it ended 6 times within 60s",
+            "exit_status": -9,
+            "log_tail": [],
+            "logfile": None,
+            "exit_code": 1,
+        },
+    ),
+    (
+        Exited(N, 4711, 0),
+        ["w1@host: it exited with status 0 (pid 4711); it is not started again"],
+        None,
+        {"event": "exited", "pid": 4711, "exit_status": 0},
+    ),
     (
         Spawned(N, 4711, ("python", "a b")),
         [],
@@ -448,7 +497,7 @@ def test_halted_says_which_nodes_run_the_old_and_which_the_new() -> None:
 def test_failures_are_what_quiet_still_prints() -> None:
     """Failed, refused, survived and interrupted are failures, and what was skipped though it was asked for."""
     failures = {type(event) for event, *_ in EVENTS if report.is_failure(event)}
-    assert failures == {Failed, Refused, Survived, Skipped}
+    assert failures == {Failed, GaveUp, Refused, Survived, Skipped}
     assert not report.is_failure(Skipped(N, None, "not running"))
     assert report.is_failure(Interrupted(signal.SIGINT))
     assert report.is_failure(Halted((), (), (), ()))
@@ -685,6 +734,14 @@ def test_progress_in_a_log_file() -> None:
 SCHEDULE = parse("TERM/90/KILL/5")
 COMMAND = "python -m celery worker -n w1@host -l 'two words'"
 STEPS: list[tuple[Step, str, dict[str, object]]] = [
+    (
+        PutOff(2.5),
+        "start it again in 2.5s",
+        {"step": "put-off", "after": 2.5, "pid": None, "ended": None, "status": None},
+    ),
+    (GiveUp("so"), "give it up: so", {"step": "give-up", "why": "so", "pid": None, "ended": None, "status": None}),
+    (Finish(), "put on record that it has ended by itself", {"step": "finish", "pid": None, "status": 0}),
+    (Take(PROC), "hold pid 4711, whose 'multi run' is gone", {"step": "take", "pid": 4711}),
     (
         Skip("already running"),
         "nothing to do: already running",
@@ -1073,6 +1130,11 @@ def test_check_shows_what_somebody_set() -> None:
 
 def test_status_of_a_node_that_keeps_dying() -> None:
     """Why a node is dead says how long `ensure` still leaves it alone."""
-    view = View(node=node(), state=Dead("it exited with status 1", failures=3))
-    why = "it exited with status 1; 'multi ensure' leaves it alone for 40s more"
-    assert view_json(view)["why"] == why
+    known = Record(node=replace(node(), restart_delay=9.0), proc=None, failures=1, failed=1000.0)
+    soon, later = Dead("why", end=End(known, 1000.0)), Dead("why", end=End(known, 1009.0))
+    assert re.fullmatch(r"why; 'multi ensure' leaves it alone for 8\.\ds more", str(status_reason(soon)))
+    assert status_reason(later) == "why"
+    held = Dead("why", end=End(replace(known, node=replace(known.node, restart="always")), 1000.0, held=True))
+    assert re.fullmatch(r"why; 'multi run' starts it again in 8\.\ds", str(status_reason(held)))
+    given_up = Dead("why", end=End(replace(known, gave_up="so"), 1000.0))
+    assert status_reason(given_up) == "why; given up: so; 'multi start w1' starts it again"

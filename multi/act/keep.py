@@ -1,0 +1,331 @@
+"""The life of one node in `run`, after its first start: stay with its process, start it again, leave it to others.
+
+It follows the record, not its memory: what another command stops, starts, restarts or changes is respected. `Keeping`
+is what the nodes of one `run` have in common. Between two happenings nothing wakes anybody.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from multi import observe
+from multi.act.start import with_last_lines
+from multi.act.waits import Wait, process_table
+from multi.act.walk import walk_of
+from multi.decide import restart
+from multi.decide.stay import NOT_OURS, stay
+from multi.machine import Changed, Ended, Interruption, Locked, MachineError
+from multi.model import record as records
+from multi.model.event import (
+    Adopted,
+    Cleared,
+    Exited,
+    Failed,
+    GaveUp,
+    Gone,
+    Readied,
+    Refused,
+    Retrying,
+    Signalled,
+    Skipped,
+    Spawned,
+)
+from multi.model.request import Request, RunOptions, Task, Turn
+from multi.model.schedule import end_text, signal_name
+from multi.model.step import AwaitDown, PutOff, Refuse, Skip, Spawn
+from multi.value import dataclass, field, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import TypeVar
+
+    from multi.act.waits import Answer, Walk, Want
+    from multi.machine import Machine
+    from multi.model.node import Node
+    from multi.model.process import Proc
+    from multi.observe import Observation
+
+    Doing = Generator[Want, Answer, None]
+    E = TypeVar("E", Failed, Retrying, GaveUp)
+
+_LONGEST_REFUSAL = 300.0  # seconds between two tries of what this machine refuses to start
+_LOOK_AGAIN = 0.5  # seconds between two looks at a node whose lock cannot be waited for
+
+
+@dataclass(slots=True)
+class Keeping:
+    """What the nodes of one `run` share. A bundle of state, not a value.
+
+    `held` are the nodes that are to be stopped in the end; `over` when that is now. `offsets` are the lengths of the
+    logs before each start, `failed` the first starts that failed and are tried again.
+    """
+
+    options: RunOptions
+    machine: Machine
+    single: bool
+    held: dict[str, Node]
+    offsets: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, Failed] = field(default_factory=dict)
+    over: bool = False
+
+    def code(self, status: int | None) -> int:
+        """The exit code of `run` after a node ended by itself: of a single one its own."""
+        return restart.exit_code(status) if self.single and status is not None else 1
+
+    def gave_up(self) -> None:
+        """A node of this `run` was given up."""
+        self.over = self.over or self.options.one_ends_all
+
+
+class Keeper:
+    """One node of `run`."""
+
+    def __init__(self, node: Node, shared: Keeping) -> None:
+        """Know nothing of its process yet."""
+        self.node = node
+        self._name = node.name
+        self._shared = shared
+        self._machine = shared.machine
+        self._failed = shared.failed.get(node.name)  # a start that is not told of yet
+        self._ended: tuple[Proc, int | None] | None = None  # the same of an end
+        self._refusals = 0  # starts in a row that this machine refused
+        self._armed = False  # whether changes of the record are told
+
+    def life(self, _turn: Turn) -> Walk:
+        """As long as `run` stays."""
+        while True:
+            try:
+                yield from self._turn()
+            except (MachineError, OSError) as error:  # noqa: PERF203 -- a turn is long
+                yield from self._refused_by_machine(str(error))
+
+    def _turn(self) -> Doing:
+        processes = yield from process_table()
+        observed = observe.look_at(self.node, processes, self._machine)
+        self._follow()
+        match stay(observed.state, observed.record, self._shared.options.runner):
+            case AwaitDown(proc):
+                yield from self._came_back(proc)
+                yield from self._stay(proc)
+            case Spawn():
+                yield from self._revive(None)
+            case PutOff(after):
+                yield from self._put_off(after, observed)
+            case Skip(why):
+                yield from self._leave(why)
+            case Refuse(why):
+                yield from self._refuse(why)
+
+    def _follow(self) -> None:
+        """The node is what is on record of it, as far as that is to be believed."""
+        record = observe.recall(self.node, self._machine)
+        if record is not None and record.node != self.node and record.node.name == self._name:
+            self.node = record.node
+            if self._name in self._shared.held:
+                self._shared.held[self._name] = self.node
+
+    # -- while it runs ---------------------------------------------------------------------------
+
+    def _stay(self, proc: Proc) -> Doing:
+        """Until the process ends. The place for what is asked of a node while it runs."""
+        self._machine.watch(self._name, proc)
+        while True:
+            match (yield Wait(None, "stay", proc.pid, self._machine.now(), hears=True)):
+                case Ended(_, ended, status) if ended == proc:
+                    return (yield from self._after(proc, status))
+                case Interruption():
+                    yield from self._reload(proc)
+
+    def _reload(self, proc: Proc) -> Doing:
+        signum = self.node.reload_signal
+        if signum is None:
+            yield Skipped(self._name, proc.pid, f"its preset {self.node.preset!r} has no reload signal")
+        elif self._machine.signal(proc, signum) == "sent":
+            yield Signalled(self._name, proc.pid, signum, 0.0)
+        else:
+            yield Skipped(self._name, proc.pid, f"could not be sent {signal_name(signum)}")
+
+    def _after(self, proc: Proc, status: int | None) -> Doing:
+        """The process has ended: whether anybody asked for that, and what the rule says if not."""
+        record = observe.recall(self.node, self._machine)
+        self._release()
+        if record is None or record.desired == records.WANTED_STOPPED:
+            self._shared.held.pop(self._name, None)
+            yield Gone(self._name, proc.pid, 0.0)
+        elif record.desired == records.WANTED_UP and record.proc == proc:
+            self._ended = proc, status
+            match restart.verdict(record, status, self._machine.wall(), "run"):
+                case restart.Leave(well) if self.node.restart == "no":
+                    yield from self._end_all(proc, status, well=well)
+                case _:
+                    yield from self._revive(status)
+        else:
+            yield from self._await_lock()
+
+    def _end_all(self, proc: Proc, status: int | None, *, well: bool) -> Doing:
+        """Without a policy the end of one node is the end of all."""
+        self._shared.over = True
+        if well and self._shared.single:
+            yield Exited(self._name, proc.pid, status or 0)
+            return
+        failed = Failed(self._name, proc.pid, end_text(status), status, exit_code=self._shared.code(status))
+        yield self._with_tail(failed)
+
+    def _with_tail(self, event: E) -> E:
+        """The event with the last lines of its log, unless they are part of our own output."""
+        if not self.node.logs_to_file:
+            return replace(event, logfile=self.node.logfile)
+        return with_last_lines(event, self.node, self._machine, self._shared.offsets.get(self._name, 0))
+
+    # -- while it does not -----------------------------------------------------------------------
+
+    def _await_lock(self) -> Doing:
+        """Another command is restarting the node. When we get its lock, that command is done or gone."""
+        machine, node = self._machine, self.node
+        try:
+            free = machine.lock(self._name, node.lockfile, node.uid, node.gid) is None
+        except MachineError:
+            yield Wait(machine.now() + _LOOK_AGAIN, "lock", 0, machine.now())
+            return
+        while not free:
+            free = isinstance((yield Wait(None, "lock", 0, machine.now())), Locked)
+        machine.unlock(self._name)
+
+    def _put_off(self, after: float, observed: Observation) -> Doing:
+        """Wait for its turn, or until somebody changes its record."""
+        if self._failed is not None:
+            failed, self._failed = self._failed, None
+            yield Retrying(
+                self._name, failed.pid, failed.why, after, failed.exit_status, failed.log_tail, failed.logfile
+            )
+        record = observed.record
+        if self._arm() and record is not None:
+            until = self._machine.now() + after
+            yield from self._await_change(until)
+
+    def _leave(self, why: str) -> Doing:
+        """It is somebody else's, or stopped, or given up: wait until somebody starts it."""
+        if self._name in self._shared.held:
+            del self._shared.held[self._name]
+            yield Skipped(self._name, None, why)
+        if self._arm():
+            yield from self._await_change(None)
+
+    def _arm(self) -> bool:
+        """Whether changes are told already. If not, they are from now on, and it has to be looked at once more."""
+        armed, self._armed = self._armed, True
+        if not armed:
+            self._machine.watch_file(self._name, self.node.recordfile)
+        return armed
+
+    def _await_change(self, until: float | None) -> Doing:
+        while True:
+            match (yield Wait(until, "change", 0, self._machine.now())):
+                case Changed() | None:
+                    return
+
+    def _came_back(self, proc: Proc) -> Doing:
+        """Another command has started it, while we had left it alone."""
+        self._refusals, self._failed, self._ended = 0, None, None
+        if self._armed:
+            self._release()
+        if self._name not in self._shared.held:
+            self._shared.held[self._name] = self.node
+            yield Adopted(self._name, proc.pid, NOT_OURS)
+
+    def _release(self) -> None:
+        self._machine.release(self._name)
+        self._armed = False
+
+    def _refuse(self, why: str) -> Doing:
+        """What runs, if anything does, cannot be told, or the record says that its start has failed."""
+        if self.node.restart == "no":
+            self._shared.over = True
+            yield self._with_tail(Failed(self._name, None, why))
+        elif self._name in self._shared.held:
+            del self._shared.held[self._name]
+            self._shared.gave_up()
+            yield GaveUp(self._name, None, why)
+        if self._arm():
+            yield from self._await_change(None)
+
+    # -- start it again --------------------------------------------------------------------------
+
+    def _revive(self, status: int | None) -> Doing:
+        """Under its lock: put its end on record, and start it again if the rule says that it is time."""
+        self._release()
+        shared, machine = self._shared, self._machine
+        before = observe.recall(self.node, machine)
+        shared.offsets[self._name] = machine.size(self.node.logfile)
+        task = Task(self.node, Request("revive", recorded=self.node, status=status))
+        well = yield from self._told(walk_of(task, shared.options, machine, cache(lambda: machine.caller().text)))
+        self._release()
+        self._follow()
+        now = observe.recall(self.node, machine)
+        if well or before is None or now is None or now.ends != before.ends or now.failed != before.failed:
+            self._refusals = 0
+        elif self._failed is not None:  # it could not even be put on record
+            why, self._failed = self._failed.why, None
+            yield from self._refused_by_machine(why)
+
+    def _refused_by_machine(self, why: str) -> Doing:
+        self._refusals += 1
+        now, after = self._machine.now(), min(_LONGEST_REFUSAL, 2.0 ** min(self._refusals - 1, 16))
+        yield Retrying(self._name, None, why, after)
+        yield Wait(now + after, "change", 0, now)
+
+    def _told(self, walk: Walk) -> Walk:
+        """The walk with what it says, as far as it is news."""
+        sent: Answer = None
+        try:
+            want = next(walk)
+            while True:
+                try:
+                    sent = None
+                    for one in self._news(want):
+                        sent = yield one
+                except (MachineError, OSError) as error:  # noqa: PERF203 -- the walk goes on with it
+                    want = walk.throw(error)
+                else:
+                    want = walk.send(sent)
+        except StopIteration as stop:
+            return bool(stop.value)
+        finally:
+            walk.close()
+
+    def _news(self, want: Want) -> tuple[Want, ...]:  # noqa: PLR0911 -- one return a case
+        match want:
+            case Failed():
+                self._failed = want
+                return ()
+            case Refused(name, why):
+                self._failed = Failed(name, None, why)
+                return ()
+            case Skipped(name, pid, why, False):
+                self._failed = Failed(name, pid, why)
+                return ()
+            case Skipped() | Cleared():
+                return ()
+            case Spawned() if self._ended is not None:
+                (proc, status), self._ended = self._ended, None
+                told = Retrying(self._name, proc.pid, end_text(status), 0.0, status)
+                return self._with_tail(told), want
+            case Readied():
+                self._shared.failed.pop(self._name, None)
+            case Retrying():
+                self._ended = None
+                return (self._with_tail(want),)
+            case GaveUp(_, _, _, status):
+                self._given_up()
+                return (self._with_tail(replace(want, exit_code=self._shared.code(status))),)
+            case Exited():
+                self._given_up(well=True)
+        return (want,)
+
+    def _given_up(self, *, well: bool = False) -> None:
+        self._ended = None
+        self._shared.held.pop(self._name, None)
+        self._shared.failed.pop(self._name, None)
+        if not well:
+            self._shared.gave_up()
