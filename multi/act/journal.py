@@ -15,7 +15,7 @@ from multi.model.event import Adopted, Exited, GaveUp, Retrying, Skipped
 from multi.model.node import Known
 from multi.model.record import Record
 from multi.model.schedule import FOREVER
-from multi.model.step import Finish, GiveUp, PutOff
+from multi.model.step import Finish, GiveUp, PutOff, Take
 from multi.value import replace
 
 if TYPE_CHECKING:
@@ -184,13 +184,6 @@ class Journal:
         if self.record is not None:
             yield from self.save(replace(self.record, gave_up=why))
 
-    def take(self, proc: Proc, runner: Proc | None) -> Walk:
-        """From now on this `multi run` holds the node."""
-        if self.record is not None:
-            yield from self.save(replace(self.record, runner=runner))
-        yield Adopted(self.node.name, proc.pid, "its 'multi run' is gone")
-        return True
-
     def undo(self, why: str, history: Record | None, *, counts: bool = True, another: bool = False) -> None:
         """Nothing was executed. The record from before stays, so that `restart` can try again.
 
@@ -263,9 +256,15 @@ class Journal:
         return there is not None and there.proc is not None and there.proc != ours
 
 
-def after_end(step: PutOff | GiveUp | Finish, journal: Journal) -> Walk:
-    """Put on record what becomes of a node that has ended by itself."""
-    name, pid, status = journal.node.name, step.pid, step.status
+def keep(step: PutOff | GiveUp | Finish | Take, journal: Journal, runner: Proc | None) -> Walk:
+    """Put on record what becomes of a node that has ended by itself, or that `runner` holds from now on."""
+    name = journal.node.name
+    if isinstance(step, Take):
+        if journal.record is not None:
+            yield from journal.save(replace(journal.record, runner=runner))
+        yield Adopted(name, step.proc.pid, "its 'multi run' is gone")
+        return True
+    pid, status = step.pid, step.status
     match step:
         case Finish():
             yield from journal.finished(f"itself, with exit status {restart.exit_code(step.status)}")

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from multi.act.waits import Answer, Walk, Want
     from multi.machine import Machine
+    from multi.model.event import Event
     from multi.model.node import Node
     from multi.model.process import Proc
     from multi.observe import Observation
@@ -135,16 +136,7 @@ class Keeper:
                 case Ended(_, ended, status) if ended == proc:
                     return (yield from self._after(proc, status))
                 case Interruption():
-                    yield from self._reload(proc)
-
-    def _reload(self, proc: Proc) -> Doing:
-        signum = self.node.reload_signal
-        if signum is None:
-            yield Skipped(self._name, proc.pid, f"its preset {self.node.preset!r} has no reload signal")
-        elif self._machine.signal(proc, signum) == "sent":
-            yield Signalled(self._name, proc.pid, signum, 0.0)
-        else:
-            yield Skipped(self._name, proc.pid, f"could not be sent {signal_name(signum)}")
+                    yield _reload(self.node, proc, self._machine)
 
     def _after(self, proc: Proc, status: int | None) -> Doing:
         """The process has ended: whether anybody asked for that, and what the rule says if not."""
@@ -329,3 +321,12 @@ class Keeper:
         self._shared.failed.pop(self._name, None)
         if not well:
             self._shared.gave_up()
+
+
+def _reload(node: Node, proc: Proc, machine: Machine) -> Event:
+    signum = node.reload_signal
+    if signum is None:
+        return Skipped(node.name, proc.pid, f"its preset {node.preset!r} has no reload signal")
+    if machine.signal(proc, signum) == "sent":
+        return Signalled(node.name, proc.pid, signum, 0.0)
+    return Skipped(node.name, proc.pid, f"could not be sent {signal_name(signum)}")

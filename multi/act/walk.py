@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from multi import decide, observe
-from multi.act.journal import Journal, adopt, after_end
+from multi.act.journal import Journal, adopt
 from multi.act.loop import drive
 from multi.act.start import Start
 from multi.act.stop import AT_ONCE, Stop, end_left, ended, resume, send
@@ -98,7 +98,8 @@ class _Walker:
                 route = yield from _held(route, self._decided, self._journal, self._request, self._machine)
             if route is None:
                 return False
-            yield from self._end_probes()
+            if not self._request.traits.leaves_probes:
+                yield from _end_probes(self._observed, self._journal, self._machine)
             if any(isinstance(step, (steps.Spawn, steps.AwaitReady)) for step in route):
                 yield from self._start.settle()
             for step in route:
@@ -176,12 +177,6 @@ class _Walker:
         route = decide.route(self._request, self._observed.state, self._journal.node).steps
         return out_of_order(self._failed, route) if self._failed and _starts(route) else route
 
-    def _end_probes(self) -> Generator[Want, Answer, None]:
-        """End the probes of a `multi` that was killed: no other waits for them, because the lock is ours now."""
-        if not self._request.traits.leaves_probes and self._machine.holds(self._key):
-            for left in self._observed.probes:
-                yield from end_left(left, self._journal, self._machine, probes=True)
-
     # -- the steps -------------------------------------------------------------------------------
 
     def _do(self, step: Step) -> Walk:  # noqa: C901, PLR0911, PLR0912 -- the table: one case a step
@@ -207,10 +202,8 @@ class _Walker:
                 return True
             case steps.Adopt():
                 return (yield from adopt(step, self._request, self._processes, journal, machine))
-            case steps.PutOff() | steps.GiveUp() | steps.Finish():
-                return (yield from after_end(step, journal))
-            case steps.Take(found):
-                return (yield from journal.take(found, self._options.runner))
+            case steps.PutOff() | steps.GiveUp() | steps.Finish() | steps.Take():
+                return (yield from keep(step, journal, self._options.runner))
             case steps.Spawn(source) if machine.holds(self._key):
                 return (yield from self._or_back(self._start.run(source)))
             case steps.Spawn():
@@ -387,6 +380,13 @@ def _held(
 
 def _starts(route: Sequence[Step]) -> bool:
     return any(isinstance(step, steps.Spawn) for step in route)
+
+
+def _end_probes(observed: Observation, journal: Journal, machine: Machine) -> Generator[Want, Answer, None]:
+    """End the probes of a `multi` that was killed: no other waits for them, because the lock is ours now."""
+    if machine.holds(journal.node.name):
+        for left in observed.probes:
+            yield from end_left(left, journal, machine, probes=True)
 
 
 def _in_run(request: Request, options: RunOptions, node: Node, machine: Machine) -> Walk:
