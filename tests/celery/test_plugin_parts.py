@@ -54,7 +54,7 @@ class References:
         """Refer to what is in the list when asked."""
         self.requests = requests
 
-    def copy(self) -> list[Callable[[], Request]]:
+    def copy(self) -> list[weakref.ref[Request]]:
         """A reference each."""
         return [weakref.ref(each) for each in self.requests]
 
