@@ -83,7 +83,6 @@ import click
 command = click.Command("multi-ready", hidden=True)
 
 if os.environ.get("MULTI_INSTANCE") and os.environ.get("NOTIFY_SOCKET"):
-    from multi.celery_plugin import ready, worker
+    from multi.celery_plugin import ready
 
     ready.connect()
-    worker.connect()

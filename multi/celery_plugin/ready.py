@@ -182,8 +182,17 @@ def _on_beat(**_: object) -> None:
     report(READY="1", STATUS="scheduling")
 
 
+def _on_init(**fields: Any) -> None:
+    """A worker is about to be made; a beat has no tasks, and need not import what is about them."""
+    with contextlib.suppress(Exception):
+        from multi.celery_plugin import worker
+
+        worker.connect(**fields)
+
+
 def connect() -> None:
     """Hear the worker's signals, however often this is called."""
+    signals.celeryd_init.connect(_on_init, **ONCE)
     signals.celeryd_after_setup.connect(_on_setup, **ONCE)
     signals.worker_ready.connect(_on_ready, **ONCE)
     signals.worker_shutting_down.connect(_on_shutting_down, **ONCE)

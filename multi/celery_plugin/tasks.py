@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery.worker import state
 from celery.worker.request import Request
@@ -18,8 +17,7 @@ _LONGEST = 3000  # bytes of an answer: it must fit into one datagram
 _NAME, _ID = 120, 8  # characters
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """One task at work. `begun` is monotonic; `limit` is seconds, None without one."""
 
     key: tuple[int, str]
@@ -35,8 +33,7 @@ class Task:
         return f"{self.name} {self.id} {time.monotonic() - self.begun:.0f}s{limit}"
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """All that a worker has in hand, the longest-running task first."""
 
     active: tuple[Task, ...] = ()

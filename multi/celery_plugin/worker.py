@@ -242,12 +242,6 @@ def _hear_remote_shutdown(worker: Worker) -> None:
     Panel.data["shutdown"] = shutdown
 
 
-def _on_init(instance: Any = None, **_: object) -> None:
-    """A worker is about to be made: the steps of its consumer are still open."""
-    with contextlib.suppress(Exception):
-        instance.app.steps["consumer"].add(Step)
-
-
 def _on_setup(instance: Any = None, **_: object) -> None:
     """The worker is made and connects next. One that a task starts has the environment of ours, and is not ours."""
     global _worker  # noqa: PLW0603 -- Celery makes a step of the class, so there is no other way to reach this
@@ -285,9 +279,9 @@ def _on_shutting_down(how: str = "", **_: object) -> None:
             worker.cut(worker.tasks.look().active)
 
 
-def connect() -> None:
-    """Hear the worker's signals, however often this is called."""
+def connect(instance: Any = None, **_: object) -> None:
+    """A worker is about to be made: hear its signals, and add a step to its consumer while that is open."""
     if sys.platform != "win32":
-        signals.celeryd_init.connect(_on_init, **_ONCE)
         signals.celeryd_after_setup.connect(_on_setup, **_ONCE)
         signals.worker_shutting_down.connect(_on_shutting_down, **_ONCE)
+        instance.app.steps["consumer"].add(Step)

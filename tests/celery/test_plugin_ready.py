@@ -332,7 +332,7 @@ def test_outside_multi_nothing_is_connected() -> None:
         timeout=PATIENCE,
         check=False,
     )
-    assert (done.stdout, done.stderr) == ("0 0 0 0 0 False\n" * 4 + "1 2 1 2 1 True\n", "")
+    assert (done.stdout, done.stderr) == ("0 0 0 0 0 False\n" * 4 + "1 1 1 1 1 False\n", "")
 
 
 def test_a_path_is_an_address_when_it_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
