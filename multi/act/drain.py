@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _SECONDS = 5.0  # for an answer; the plug-in waits for three at most until the worker's loop turns
 _FIRST_ASK, _MOST_ASK = 0.1, 1.0  # seconds between two questions whether it is idle
 _HINT = "multi-supervisor has to be installed in its Python, and multi has to have started it"
-_LATER = "its loop does not turn just now, and does it as soon as it does"
+_LATER = "its loop does not turn just now; this is done as soon as it does"
 
 
 def carry_out(step: Drain | Consume, journal: Journal, machine: Machine, *, keep: bool) -> Walk:

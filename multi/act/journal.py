@@ -211,7 +211,14 @@ class Journal:
             return False
         self._machine.remove(self.node.pidfile)
         self._machine.remove(self.node.notifyfile)
+        self.remove_words()
         return True
+
+    def remove_words(self) -> None:
+        """Remove the heartbeat and the socket of a process that is gone; only one that speaks has them."""
+        if self.node.ready.sign == "word":
+            self._machine.remove(self.node.heartbeatfile)
+            self._machine.remove(self.node.socketfile)
 
     def stopped(self) -> Writing:
         """Remove the files, and put on record that the node is stopped. The pidfile goes first: it names no process.

@@ -132,10 +132,10 @@ class Start:
                     yield failed
                     return False
             there = ready.baseline(self._tried, machine)
-            at_once = self._tried.ready.sign == "life" and self._tried.startsecs == 0
-            phase = records.UP if at_once else records.STARTING
+            phase = records.UP if self._tried.ready.sign == "life" and not self._tried.startsecs else records.STARTING
             record = replace(self._history(), proc=outcome.proc, token=token, phase=phase, extra=there.encoded())
             yield from self._journal.save(record, outcome.proc.pid)
+            self._journal.remove_words()  # of an earlier start, which nobody has cleared
             if not machine.holds(node.name):
                 why = "somebody removed or replaced it, so another multi may be at work on this node"
                 raise MachineError(f"lost the lock {node.lockfile}", why, "start it again")

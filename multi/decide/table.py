@@ -64,7 +64,7 @@ from multi.decide import restart
 from multi.model.node import Unknown
 from multi.model.request import Request
 from multi.model.schedule import end_text
-from multi.model.state import SUSPENDED, Dead, Down, Lost, State, Stopping, Unsure, Up
+from multi.model.state import STOPPED_BY, SUSPENDED, Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.model.step import (
     Adopt,
     AwaitDown,
@@ -185,7 +185,9 @@ def _start(request: Request, state: Sure, node: Node) -> Steps:
 
 
 def _clear(state: Dead, *, keep: bool = False) -> Clear:
-    """After a stop that was asked for there is nothing to explain: the files are the rest of it."""
+    """After a stop that was asked of `multi` there is nothing to explain: the files are the rest of it."""
+    if state.asked:
+        return Clear(f"{STOPPED_BY}{state.by}", keep=keep)
     return Clear("" if state.on_purpose else state.why, keep=keep)
 
 
@@ -277,6 +279,8 @@ def _ensure(request: Request, state: Sure, node: Node) -> Steps:  # noqa: PLR091
             return (Skip(waits_for(waits)),)
         case Stopping():
             return (Skip(ALREADY_STOPPING),)
+        case Dead(asked=True):
+            return (_clear(state),)
         case Dead(on_purpose=True):
             return (Skip(STOPPED_ON_PURPOSE),)
         case Dead():

@@ -14,6 +14,9 @@ HELD = "held by 'multi run'"
 SUSPENDED = "suspended by SIGSTOP; 'multi start' resumes it"
 
 
+STOPPED_BY = "stopped by "  # the beginning of why a node is down that somebody stopped without `multi`
+
+
 @dataclass(frozen=True, slots=True)
 class End:
     """An end that nobody asked for, for the rule of restarts: what is on record, and the wall clock's second now.
@@ -75,7 +78,8 @@ class Dead:
     """A pidfile or record is left; its process is gone or is somebody else's.
 
     `on_purpose` when the last thing asked of the node was to stop: its state is then ``stopped``, with `since` and `by`
-    as for `Down`. `end` is for the rule of restarts, None where nothing is on record.
+    as for `Down`; `asked` when that was not asked of `multi`, but of the process itself, which has told. `end` is
+    for the rule of restarts, None where nothing is on record.
     """
 
     why: str
@@ -83,6 +87,7 @@ class Dead:
     end: End | None = field(default=None, compare=False)
     since: float | None = field(default=None, compare=False)
     by: str = field(default="", compare=False)
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

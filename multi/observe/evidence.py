@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from multi.codec import decode
 from multi.machine import File, Me, Unreadable
@@ -11,6 +12,9 @@ from multi.model.node import Node
 from multi.model.record import DamagedError, Record, Word
 from multi.value import dataclass, field, replace
 from multi.words.names import is_full_name
+
+if TYPE_CHECKING:
+    from multi.model.work import Heartbeat
 
 OTHERS_WRITE = 0o022  # mode bits
 
@@ -34,6 +38,7 @@ class Evidence:
     """Everything that `judge` may know of one node.
 
     `notify` is the file that the process writes beside the pidfile; it is read while no start has heard READY.
+    `heartbeat` is of the very process that is on record.
     `cmdline` is that of the process that the pidfile names. `hidden` are those pids, of pidfile and record, that exist
     while the process table lacks them. `uid` is the user of the node, `users` the names of other owners of its files.
     """
@@ -42,6 +47,7 @@ class Evidence:
     record: RecordFile
     uid: int
     notify: File | Unreadable | None = None
+    heartbeat: Heartbeat | None = None
     cmdline: tuple[str, ...] = ()
     hidden: frozenset[int] = frozenset()
     users: Mapping[int, str] = field(default_factory=dict)

@@ -6,6 +6,7 @@ The rule is to fail closed: what cannot be proved to be the node is `Unsure`, an
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from multi.machine import File, Me, Unreadable
 from multi.model import record as records
@@ -17,6 +18,9 @@ from multi.model.state import Dead, Down, End, Lost, State, Stopping, Unsure, Up
 from multi.observe.evidence import Evidence, believed_word, distrust, pid_in
 from multi.observe.tree import Leftover, leftovers, token_holders
 from multi.value import dataclass, field, replace
+
+if TYPE_CHECKING:
+    from multi.model.work import Heartbeat
 
 _OLDER = 0.02  # seconds: two ticks of the slowest clock that file times are taken from (CONFIG_HZ=100)
 _HALF_A_TICK = 0.005  # seconds; starts are counted in hundredths, so less is no difference
@@ -49,7 +53,7 @@ def judge(node: Node, evidence: Evidence, processes: ProcessTable, me: Me) -> Ob
             return Observation(Unsure(doubt), None)
     record = evidence.record.record
     if record is not None:
-        record = _heard(record, evidence, processes.at, me)
+        record = _asked_to_end(_heard(record, evidence, processes.at, me), evidence.heartbeat, processes)
     case = _Case(node, evidence, record, processes, me)
     info = case.running(record)
     state = case.unrecorded() if record is None or info is None else case.recorded(record, info)
@@ -75,6 +79,15 @@ def _heard(record: Record, evidence: Evidence, now: float, me: Me) -> Record:
     settled_at = said.settled_at(record.node)
     ready = settled_at is not None and settled_at <= now
     return replace(record, extra=extra, phase=records.UP if ready else record.phase)
+
+
+def _asked_to_end(record: Record, beat: Heartbeat | None, processes: ProcessTable) -> Record:
+    """The record with a stop that was asked of the process itself, as by remote control: it is meant, as any other."""
+    if beat is None or not beat.stopped_by or record.desired != records.WANTED_UP:
+        return record
+    at = processes.wall - max(0.0, processes.at - beat.written)
+    stopped = replace(record, desired=records.WANTED_STOPPED, signalled=True)
+    return replace(stopped, stopped_at=at, stopped_by=beat.stopped_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +257,9 @@ class _Case:
             status = None if info is None or info.proc != record.proc else info.status
             end = End(record, self.processes.wall, status, self.runner() is not None)
         since, by = (self._since(record), record.stopped_by) if record is not None and on_purpose else (None, "")
-        return Dead(why, on_purpose, end, since, by)
+        there = self.evidence.record.record
+        asked = on_purpose and there is not None and there.desired != records.WANTED_STOPPED
+        return Dead(why, on_purpose, end, since, by, asked)
 
     def _since(self, record: Record) -> float | None:
         """Seconds since it was stopped. A clock that was set back makes no stop of the future."""

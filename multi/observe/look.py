@@ -40,11 +40,13 @@ def look_at(node: Node, processes: ProcessTable, machine: Machine) -> Observatio
     if record is not None and record.phase == records.STARTING and record.node.ready.sign == "word":
         notify = machine.read(node.notifyfile, records.NOTIFY_LIMIT)  # it may have said READY while no `multi` listened
     uid = uid_of(node, machine)
+    beats = record is not None and record.proc is not None and record.node.ready.sign == "word"
     owners = {file.uid for file in (pidfile, found.file) if isinstance(file, File)} - {0, me.uid, uid}
     evidence = Evidence(
         pidfile=pidfile,
         record=found,
         notify=notify,
+        heartbeat=heartbeat(record, machine) if beats and record is not None else None,
         cmdline=machine.cmdline(named[0]) if named else (),
         hidden=frozenset(one for one in named + main if processes.find(one) is None and machine.exists(one)),
         uid=uid,

@@ -9,6 +9,7 @@ from multi.api import View
 from multi.model.caller import Caller
 from multi.model.past import Past
 from multi.model.schedule import KILL
+from multi.model.state import STOPPED_BY
 from multi.report.lines import PLAIN, Style
 from multi.report.status import reason, shown_pid, state_word
 from multi.text import duration, printable
@@ -68,7 +69,7 @@ def _text(past: Past) -> str:  # noqa: C901, PLR0911, PLR0912 -- one return a ca
         case "gone":
             return f"stopped, {pid} gone after {after}"
         case "cleared":
-            return f"found dead: {why}"
+            return f"found {why}" if why.startswith(STOPPED_BY) else f"found dead: {why}"
         case "retrying":
             return f"{pid or 'its start'} failed: {why}; to be started again after {after}"
         case "gave_up":
@@ -169,6 +170,8 @@ class _Story:
                 how = "was told to take no new task" if one.what == "drained" else "consumes again, as asked"
                 return f"{how} by {self._who(one)} at {self._when(one)}" + (f": {why}" if why else "")
             case "cleared":
+                if why.startswith(STOPPED_BY):
+                    return f"was found by {self._who(one)} at {self._when(one)}, {why}"
                 return f"was found dead by {self._who(one)} at {self._when(one)}: {why}"
             case "rolled_back":
                 return f"was rolled back to what it was before at {self._when(one)}: {why}"
@@ -212,5 +215,5 @@ def _belongs(first: Past, one: Past) -> bool:
     if first.by != one.by or first.pid != one.pid:
         return False
     return (first.what, one.what) == ("spawned", "ready") or (
-        first.what == "signalled" and one.what in {"signalled", "cut_off", "gone", "survived"}
+        first.what in {"signalled", "cut_off"} and one.what in {"signalled", "cut_off", "gone", "survived"}
     )
