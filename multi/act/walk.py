@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from multi import decide, observe
-from multi.act.journal import Journal, adopt
+from multi.act.journal import Journal, adopt, keep
 from multi.act.loop import drive
 from multi.act.start import Start
 from multi.act.stop import AT_ONCE, Stop, end_left, ended, resume, send
@@ -193,8 +193,8 @@ class _Walker:
             case steps.Refuse(why):
                 yield Refused(self._key, why)
                 return False
-            case steps.Clear(why, keep):
-                return (yield from _clear(why, self._observed, journal, machine, keep=keep))
+            case steps.Clear(why, more):
+                return (yield from _clear(why, self._observed, journal, machine, keep=more))
             case steps.Forget():
                 if not journal.taken_over():
                     journal.forget()

@@ -150,10 +150,6 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915 -- one case an event i
             if others:
                 text += f" and {plural(others, 'other process')} of its tree"
             return (_line(node, text + (f" after {duration(after)}" if after >= 1 else ""), style),)
-        case CutOff(node, _, signum, count, tasks):
-            from multi.model.work import cut_text
-
-            return (_line(node, cut_text(signum, count, tasks), style, "red"),)
         case Gone(node, pid, after):
             return (_line(node, f"stopped, pid {pid} gone after {duration(after)}", style, "green"),)
         case Survived(node, _, after, pids, killed):
@@ -172,10 +168,11 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915 -- one case an event i
             return (_line(node, "forgotten: it is on record no more", style),)
         case Adopted(node, pid, why):
             return (_line(node, f"adopted pid {pid}: {printable(why)}", style, "yellow"),)
-        case Drained() | Resumed():
-            from multi.report.work import consumption
+        case CutOff() | Drained() | Resumed():
+            from multi.report.work import told
 
-            return (_line(event.node, consumption(event), style, "cyan"),)
+            text, colour = told(event)
+            return (_line(event.node, text, style, colour),)
         case Updated(node, pid):
             text = "runs on, with its new settings on record" + ("" if pid is None else f", pid {pid}")
             return (_line(node, text, style, "cyan"),)

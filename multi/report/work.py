@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from multi.model.event import Drained, Resumed
+from multi.model.event import CutOff, Drained, Resumed
 from multi.model.schedule import signal_name
-from multi.model.work import len_id, task_text
+from multi.model.work import cut_text, len_id, task_text
 from multi.text import duration, plural, printable
 
 if TYPE_CHECKING:
@@ -48,15 +48,14 @@ def work_texts(waits: Iterable[Waiting]) -> list[str]:
     return found
 
 
-def consumption(event: Drained | Resumed) -> str:
-    """What a worker does that was drained, or consumes again."""
-    if isinstance(event, Resumed):
-        text = f"consumes again, pid {event.pid}"
-    else:
-        text = f"takes no new task, pid {event.pid}"
-        if event.work is not None:
-            text += "; idle" if event.work.idle and not event.work.eta else f"; {work_text(event.work)}"
-    return text + (f"; {printable(event.note)}" if event.note else "")
+def told(event: CutOff | Drained | Resumed) -> tuple[str, str]:
+    """What a worker has lost, or takes from now on, and the colour that is right for it."""
+    if isinstance(event, CutOff):
+        return cut_text(event.signum, event.count, event.tasks), "red"
+    text = f"takes no new task, pid {event.pid}" if isinstance(event, Drained) else f"consumes again, pid {event.pid}"
+    if isinstance(event, Drained) and event.work is not None:
+        text += "; idle" if event.work.idle and not event.work.eta else f"; {work_text(event.work)}"
+    return "; ".join(filter(None, (text, printable(event.note)))), "cyan"
 
 
 def pulse_text(pulse: Pulse) -> str:
