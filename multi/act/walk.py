@@ -183,8 +183,9 @@ class _Walker:
         journal, machine = self._journal, self._machine
         match step:
             case steps.Skip(why, met):
-                yield Skipped(self._key, self._pid, why, met)
-                return met
+                held = self._request.held is not None
+                yield Skipped(self._key, None if held and met else self._pid, why, met)
+                return met or held
             case steps.Rewrite():
                 if journal.record is not None:
                     yield from journal.save(replace(journal.record, node=journal.node, owner=None))  # our own, now

@@ -143,8 +143,8 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915 -- one case an event i
         case Settled(node, pid, after):
             return (_line(node, f"settled, pid {pid} has been well for {duration(after)}", style, "green"),)
         case RolledBack(node, pid, why, note):
-            text = f"rolled back, pid {pid} runs as before" + (f", {printable(note)}" if note else "")
-            return (_line(node, f"{text}: {printable(why)}", style, "yellow"),)
+            text = f"rolled back: {printable(why)}; pid {pid} runs as before"
+            return (_line(node, text + (f", {printable(note)}" if note else ""), style, "yellow"),)
         case Signalled(node, pid, signum, after, others):
             text = f"sent {signal_name(signum)} to pid {pid}"
             if others:

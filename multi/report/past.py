@@ -77,7 +77,7 @@ def _text(past: Past) -> str:  # noqa: C901, PLR0911, PLR0912 -- one return a ca
         case "exited":
             return f"ended by itself, {pid}: {why}"
         case "rolled_back":
-            return f"rolled back, {pid} runs as before: {why}"
+            return f"rolled back, {pid}: {why}"
         case "drained" | "resumed":
             text = "takes no new task" if past.what == "drained" else "consumes again"
             return f"{text}, {pid}" + (f": {why}" if why else "")

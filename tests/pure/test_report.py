@@ -220,7 +220,7 @@ EVENTS: list[tuple[Event, list[str], list[str] | None, dict[str, object] | None]
     ),
     (
         RolledBack(N, 4711, "it exited with status 1"),
-        ["w1@host: rolled back, pid 4711 runs as before: it exited with status 1"],
+        ["w1@host: rolled back: it exited with status 1; pid 4711 runs as before"],
         None,
         {"event": "rolled_back", "pid": 4711, "why": "it exited with status 1", "note": None},
     ),
