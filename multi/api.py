@@ -155,10 +155,13 @@ def _requests(command: str, selection: Selection, options: RunOptions, machine: 
     ]
     if not (selection.configured and traits(command).repeats) or selection.spec.says_command:
         return tasks
-    configured = [node for node in selection.nodes if node.name in selection.configured]
+    configured = (node for node in selection.nodes if node.name in selection.configured)
     recorded, held = _held(configured, options, machine)
-    old = {node.name: record for node, record in recorded if record is not None and node.name in held}
-    return [_as_on_record(task, old[task.node.name], held) if task.node.name in old else task for task in tasks]
+    if not held:
+        return tasks
+    from multi.decide.rejected import as_on_record
+
+    return as_on_record(tasks, recorded, held)
 
 
 def _held(
@@ -166,18 +169,11 @@ def _held(
 ) -> tuple[list[tuple[Node, Node | None]], Mapping[str, Held]]:
     """Each node with what is on record of it, and those that are to stay what that is."""
     from multi import observe
+    from multi.decide.rejected import held
 
     records = [(node, observe.recall(node, machine)) for node in nodes]
     known = [(node, None if record is None else record.node) for node, record in records]
-    if options.again or not any(record is not None and record.rejected for _, record in records):
-        return known, {}
-    from multi.decide import rejected
-
-    return known, rejected.held(records, machine.wall())
-
-
-def _as_on_record(task: Task, recorded: Node, held: Mapping[str, Held]) -> Task:
-    return replace(task, node=recorded, request=replace(task.request, recorded=recorded, held=held[recorded.name]))
+    return known, {} if options.again else held(records, machine.wall())
 
 
 def _states(tasks: Sequence[Task], machine: Machine) -> list[State]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from multi.model.record import Record
-    from multi.model.request import Request, RunOptions
+    from multi.model.request import Request, RunOptions, Task
 
 
 def digest(node: Node) -> str:
@@ -87,6 +87,21 @@ def held(wanted: Iterable[tuple[Node, Record | None]], wall: float) -> Mapping[s
         for node, record in known
         if needs_restart(record.node, node)
     }
+
+
+def as_on_record(
+    tasks: Iterable[Task], recorded: Iterable[tuple[Node, Node | None]], held: Mapping[str, Held]
+) -> list[Task]:
+    """The tasks, in which those that are `held` are of the nodes as they are on record."""
+    old = {node.name: record for node, record in recorded if record is not None and node.name in held}
+    found: list[Task] = []
+    for task in tasks:
+        record = old.get(task.node.name)
+        if record is not None:
+            request = replace(task.request, recorded=record, held=held[task.node.name])
+            task = replace(task, node=record, request=request)  # noqa: PLW2901 -- the same task
+        found.append(task)
+    return found
 
 
 def rollback_note(old: Node, now: Node, tried: Node) -> str:

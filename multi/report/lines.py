@@ -40,7 +40,6 @@ from multi.model.event import (
     Waiting,
 )
 from multi.model.node import Known, Node, Unknown
-from multi.model.request import Turn
 from multi.model.schedule import signal_name
 from multi.model.step import (
     Adopt,
@@ -67,6 +66,7 @@ from multi.model.step import (
     Stop,
     Take,
 )
+from multi.report.status import turn_text
 from multi.settings.table import SETTINGS
 from multi.settings.values import to_toml
 from multi.text import duration, flag_values, listed, plural, printable
@@ -219,14 +219,8 @@ def route_line(route: Route, style: Style = PLAIN) -> str:
     refused = any(isinstance(step, Refuse) for step in route.steps)
     text = ", then ".join(printable(_step_text(step, route)) for step in route.steps) or "nothing to do"
     text += f"; waits for {printable(listed(route.waits))}" if route.waits else ""
-    turn = _turn_text(route.turn)
+    turn = turn_text(route.turn)
     return _line(route.node.name, f"{turn}: {text}" if turn else text, style, "red" if refused else "")
-
-
-def _turn_text(turn: Turn) -> str:
-    words = [f"turn {turn.number}", *(["canary"] if turn.canary else [])]
-    words += [f"watched for {duration(turn.settle)}"] if turn.settle else []
-    return ", ".join(words) if turn.number else ""
 
 
 def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911, PLR0912 -- one case a step is the table
@@ -281,7 +275,7 @@ def difference_lines(difference: Difference, style: Style = PLAIN) -> tuple[str,
     """What ``diff`` says of one node: what `apply` would do, why, and each setting that differs."""
     verb = style.paint(_VERB_COLOUR[difference.verb], difference.verb)
     why = f" ({printable(difference.why)})" if difference.why else ""
-    turn = _turn_text(difference.turn)
+    turn = turn_text(difference.turn)
     lines = [f"{printable(difference.node)}: {verb}{why}" + (f", {turn}" if turn else "")]
     lines += [f"    waits for {printable(listed(difference.waits))}"] if difference.waits else []
     lines += [f"    {name}: {old} -> {new}" for name, (old, new) in shown_changes(difference).items()]

@@ -9,6 +9,7 @@ from multi.decide import proc_of
 from multi.decide.restart import Again, GivenUp, verdict
 from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from multi.model.event import Event, Failed, GaveUp, Halted, Interrupted, Refused, Skipped, Survived
+from multi.model.request import Turn
 from multi.model.state import SUSPENDED, Dead, Down, End, Lost, State, Stopping, Unsure, Up
 from multi.model.step import Refuse, Route, Skip
 from multi.text import duration
@@ -139,3 +140,10 @@ def plan_exit_code(routes: Iterable[Route]) -> int:
     steps = [step for route in routes for step in route.steps]
     unmet = any(isinstance(step, Refuse) or (isinstance(step, Skip) and not step.met) for step in steps)
     return EXIT_FAILED if unmet else 0
+
+
+def turn_text(turn: Turn) -> str:
+    """When a node is started, where nodes take turns: ``turn 1, canary, watched for 10s``; empty where nothing is."""
+    words = [f"turn {turn.number}", *(["canary"] if turn.canary else [])]
+    words += [f"watched for {duration(turn.settle)}"] if turn.settle else []
+    return ", ".join(words) if turn.number else ""
