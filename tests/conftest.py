@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 from commands import served
-from real import CLEARED, Real, environment, place
+from real import CLEARED, Real, children_of_ours, environment, place
 
 # Where multi looks when nobody says where; what the nodes of this machine have there is no part of a test.
 _DEFAULTS = ("/etc/multi", "/var/run/celery", "/var/run/multi", "/var/log/celery", "/var/log/multi")
@@ -97,20 +97,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 @pytest.fixture(autouse=True)
 def _ends_what_it_began() -> Iterator[None]:
     """KILL the children that a test has left, because it failed before it ended them; after all other fixtures."""
-    before = _children() | _children()  # one look may skip some while others end, proc_pid_task(5)
+    before = children_of_ours() | children_of_ours()
     yield
-    for pid in _children() - before:
+    for pid in children_of_ours() - before:
         os.kill(pid, signal.SIGKILL)  # a child is a zombie at worst: its pid is nobody else's
         os.waitpid(pid, 0)
-
-
-def _children() -> set[int]:
-    try:
-        # Those of the main thread, in which tests run: other threads end while one looks.
-        text = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii")
-    except FileNotFoundError:  # not Linux
-        return set()
-    return set(map(int, text.split()))
 
 
 @pytest.fixture(scope="session")

@@ -146,7 +146,13 @@ def _slurp(path: str) -> bytes:
 
 def pids() -> list[int]:
     """Every process of the machine."""
-    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [pid for pid, _ in processes_with_inodes()]
+
+
+def processes_with_inodes() -> set[tuple[int, int]]:
+    """Every process of the machine, with the inode of its directory: that of another process under its pid differs."""
+    with os.scandir("/proc") as entries:
+        return {(int(entry.name), entry.inode()) for entry in entries if entry.name.isdigit()}
 
 
 def everything(directory: Path) -> dict[str, tuple[int, int, int, bytes]]:
@@ -234,6 +240,7 @@ class Real:
     known: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _expected: set[int] = field(default_factory=set)
     _children_before: frozenset[int] = frozenset()
+    _there_before: frozenset[tuple[int, int]] = frozenset()
 
     @property
     def run(self) -> Path:
@@ -389,9 +396,7 @@ class Real:
 
     def launchers(self) -> list[int]:
         """Processes that `inside` left behind; there must be none after a command."""
-        return [
-            pid for pid in _children(os.getpid()) - self._children_before if alive(pid) and pid not in self._known()
-        ]
+        return [pid for pid in children_of_ours() - self._children_before if alive(pid) and pid not in self._known()]
 
     def processes(self, name: str) -> list[int]:
         """The main processes of a node that live, by what their environment says; at most one, if all is well."""
@@ -493,8 +498,8 @@ class Real:
         return {process.pid for process in self.known}
 
     def _marked(self) -> list[int]:
-        me = os.getpid()
-        return [pid for pid in pids() if pid != me and self._is_marked(pid)]
+        # To read the environment of everybody, several times in each test, would take most of the time of many.
+        return [pid for pid, _ in processes_with_inodes() - self._there_before if self._is_marked(pid)]
 
     def _is_marked(self, pid: int) -> bool:
         mark = self.mark.encode()
@@ -526,8 +531,13 @@ class Real:
         return False
 
 
-def _children(parent: int) -> set[int]:
-    return {pid for pid in pids() if (found := stat(pid)) is not None and found.ppid == parent}
+def children_of_ours() -> set[int]:
+    """The children of this process's main thread, in which tests run; one look may miss some while others end."""
+    try:
+        text = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii")  # proc_pid_task(5)
+    except FileNotFoundError:  # not Linux
+        return set()
+    return set(map(int, text.split()))
 
 
 def environment() -> dict[str, str]:
@@ -565,7 +575,8 @@ def place() -> Iterator[Real]:
     (base / "up").mkdir()
     (base / "up").chmod(0o1777)
     real = Real(base, mark, env)
-    real._children_before = frozenset(_children(os.getpid()))  # noqa: SLF001 -- the maker of the value sets it up
+    real._children_before = frozenset(children_of_ours())  # noqa: SLF001 -- the maker of the value sets it up
+    real._there_before = frozenset(processes_with_inodes())  # noqa: SLF001 -- as above
     try:
         yield real
         wrong = real.finish()
