@@ -10,6 +10,9 @@ from a descriptor of the directory before (openat(2)), and judged by who could h
   it is sticky, as /tmp is), so is one at the end of the path that a foreign group may write in.
 
 Everybody else uses paths as they are: the kernel knows what they may do.
+
+A directory that was judged stays open for the command's next use of it: nobody can put another one behind an open
+descriptor. It is judged again by what it and its path are then; if either is not as it was, the whole path is walked.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ _MOST_LINKS = 40  # as many as the kernel follows, path_resolution(7)
 _MODE = 0o755
 _ALL_UIDS = (1 << 32) - 1
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_MOST_KEPT = 4  # directories that stay open
 
 
 class Owner(NamedTuple):
@@ -66,6 +70,8 @@ class Directory:
         self.group_root = True  # what the group root may write counts as root's
         self._links = 0
         self._shared = False  # somebody else than root could have put something into the directory where we are
+        self._is: tuple[int, ...] = ()  # where we are, as it was when it was judged
+        self._kept: _Kept | None = None  # whose the descriptor is
 
     def __enter__(self) -> Directory:
         return self
@@ -74,9 +80,9 @@ class Directory:
         self.close()
 
     def close(self) -> None:
-        if self.fd is not None:
+        if self.fd is not None and self._kept is None:
             os.close(self.fd)
-            self.fd = None
+        self.fd = self._kept = None
 
     def name(self, base: str) -> str:
         """What to call a file in it, together with `fd`."""
@@ -85,6 +91,21 @@ class Directory:
     @property
     def guarded(self) -> bool:
         return not self.bent and not self._shared
+
+    def keep(self, kept: _Kept | None, whom: _Whom) -> None:
+        """Let it stay open, and remember what was found on the way; `kept` is open already, if it is the same."""
+        if self.fd is None or (kept is None and len(_kept) >= _MOST_KEPT):
+            return
+        if kept is None:
+            self._kept = kept = _kept[self.path] = _Kept(self.fd, self._is)
+        if kept.was == self._is:
+            kept.judged[whom] = self.bent, self._shared
+
+    def take(self, kept: _Kept, whom: _Whom) -> Directory:
+        """Be where an earlier one has come to."""
+        self._kept, self.fd = kept, kept.fd
+        self.bent, self._shared = kept.judged[whom]
+        return self
 
     def descend(self) -> None:
         """Go there, a step at a time."""
@@ -140,6 +161,7 @@ class Directory:
         self.close()
         self.fd = fd
         found = os.fstat(fd)
+        self._is = _identity(found)
         writers = stat.S_IMODE(found.st_mode) & _OTHERS_WRITE
         if self.group_root and found.st_gid == 0:
             writers &= ~stat.S_IWGRP
@@ -163,6 +185,37 @@ class Directory:
         return shown
 
 
+_Whom = tuple["tuple[int, ...] | None", "tuple[int, ...]"]  # users and groups, as `open_directory` has them
+
+
+class _Kept:
+    """A directory that stays open, what it was when it was judged, and what was found on the way to it for whom."""
+
+    def __init__(self, fd: int, was: tuple[int, ...]) -> None:
+        self.fd = fd
+        self.was = was
+        self.judged: dict[_Whom, tuple[str, bool]] = {}
+        self._pid = os.getpid()  # in a forked copy the number may mean another file
+
+    def __del__(self) -> None:
+        if self._pid == os.getpid():
+            os.close(self.fd)
+
+    def holds(self, path: str) -> bool:
+        """Whether nothing has changed: neither whose it is and who may write in it, nor where the path leads."""
+        try:
+            return self._pid == os.getpid() and self.was == _identity(os.fstat(self.fd)) == _identity(os.stat(path))
+        except OSError:
+            return False
+
+
+_kept: dict[str, _Kept] = {}
+
+
+def _identity(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_uid, found.st_gid, found.st_mode, min(found.st_nlink, 1)
+
+
 def open_directory(
     directory: str, users: Collection[int] | None = None, groups: Collection[int] = (), maker: Owner | None = None
 ) -> Directory:
@@ -173,12 +226,21 @@ def open_directory(
     what is missing: root makes it.
     """
     at = Directory(directory, users, groups, maker)
-    if os.geteuid() == 0:
-        try:
-            at.descend()
-        except BaseException:
-            at.close()
-            raise
+    if os.geteuid() != 0:
+        return at
+    whom = None if users is None else tuple(users), tuple(groups)
+    kept = _kept.get(directory)
+    if kept is not None and not kept.holds(directory):
+        del _kept[directory]
+        kept = None
+    if kept is not None and whom in kept.judged:
+        return at.take(kept, whom)
+    try:
+        at.descend()
+    except BaseException:
+        at.close()
+        raise
+    at.keep(kept, whom)
     return at
 
 

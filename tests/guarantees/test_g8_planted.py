@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bystander import end
+from multi.system.trusted_path import UnsafeError, open_directory
 from real import NOBODY, PATIENCE, alive, status, until, words_of
 
 if TYPE_CHECKING:
@@ -309,3 +310,40 @@ def test_g8_a_history_is_not_made_to_grow(real: Real) -> None:
     found = path.stat()
     assert (found.st_size < 1 << 18, found.st_uid, stat.S_IMODE(found.st_mode)) == (True, NOBODY, 0o600)
     assert "stopped, pid" in real.multi("history", "a").ok().out
+
+
+@pytest.mark.parametrize("how", ["moved", "linked", "given away", "opened to all", "made anew", "above it"])
+def test_g8_a_directory_that_stays_open_is_judged_again(real: Real, how: str) -> None:
+    """G8: what becomes of a directory after it was judged is seen at its next use, however it is changed."""
+    above, run = real.base / "above", real.base / "above" / "run"
+    run.mkdir(parents=True)
+    with open_directory(str(run), ()) as at:
+        first = at.fd
+    with open_directory(str(run), ()) as at:
+        assert at.fd == first, "it stays open"
+        assert at.guarded
+    match how:
+        case "moved":
+            run.rename(above / "other")
+            run.mkdir()
+        case "linked":
+            run.rename(above / "other")
+            (above / "another").mkdir()
+            run.symlink_to(above / "another")
+        case "given away":
+            give(run)
+        case "opened to all":
+            run.chmod(0o777)
+        case "made anew":
+            run.rmdir()
+            run.mkdir()
+        case _:
+            above.rename(real.base / "gone")
+            run.mkdir(parents=True)
+    if how in {"given away", "opened to all"}:
+        with pytest.raises(UnsafeError):
+            open_directory(str(run), ())
+    else:
+        with open_directory(str(run), ()) as at:
+            assert at.fd is not None
+            assert os.path.samestat(os.fstat(at.fd), run.stat())

@@ -130,6 +130,15 @@ def test_a_process_that_is_older_is_read_once(real: Real, command: str) -> None:
     assert len([pid for pid, _ in opened if pid in older]) == len(older)
 
 
+@pytest.mark.root
+def test_root_walks_to_a_directory_once(real: Real) -> None:
+    """However many files of it a command of root's uses, the path to a run directory is walked and judged once."""
+    real.start(*names(FEW)).ok()
+    found = traced(real, "stopwait", f"--pidfile={real.run}/%n.pid", *names(FEW))
+    steps = [text for _, text in found if re.match(r"openat\(.*O_PATH", text)]
+    assert len(steps) < FEW, steps
+
+
 def mappings() -> int:
     """How many mappings this process has; a fork copies each."""
     return len(Path("/proc/self/maps").read_text(encoding="utf-8").splitlines())
