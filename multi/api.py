@@ -401,7 +401,7 @@ def run(
     """
     from multi import act
 
-    options = replace(options or RunOptions(), fallbacks=selection.fallbacks)
+    options = replace(options or RunOptions(), fallbacks=selection.fallbacks, groups=selection.groups)
     caught: tuple[int, ...] = ()
     if options.signals:
         import signal

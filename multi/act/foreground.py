@@ -79,6 +79,7 @@ class _Foreground:
         self._machine = machine
         self._nodes = nodes
         self._shared = Keeping(options, machine, len(nodes) == 1, {node.name: node for node in nodes})
+        self._shared.watched = any(node.watched for node in nodes)
         self._asked = False  # whether it is over because somebody asked for it
         self._told = False  # whether whoever started us knows that all are ready
         self.request = Request("stopwait")

@@ -14,7 +14,7 @@ from multi import observe
 from multi.act.surroundings import setting
 from multi.errors import EXIT_FAILED
 from multi.machine import Hook, HookDone, Interruption, MachineError
-from multi.model.event import Cleared, Failed, Hooked, Interrupted, Readied, Recovered, Unhealthy
+from multi.model.event import Cleared, Failed, GaveUp, Hooked, Interrupted, Readied, Recovered, Retrying, Unhealthy
 from multi.value import dataclass
 
 if TYPE_CHECKING:
@@ -81,9 +81,15 @@ class _Teller:
 
     def _told(self, event: Event, node: Node) -> _Told | None:
         match event:
-            case Failed(name, pid, why, status, tail, exit_code=code) if code == EXIT_FAILED:
+            case Failed(name, pid, why, status, tail, exit_code=code) if code == EXIT_FAILED or self._traits.stays:
                 self._down.add(name)
                 return _Told("failed", why, pid, status, tail)
+            case Retrying(name, pid, why, _, status, tail):
+                self._down.add(name)
+                return _Told("failed", why, pid, status, tail)
+            case GaveUp(name, pid, why, status, tail):
+                self._down.add(name)
+                return _Told("gave_up", why, pid, status, tail)
             case Cleared(name, why) if why:
                 self._down.add(name)
                 return _Told("failed", why) if self._traits.unattended and self._is_news(node) else None

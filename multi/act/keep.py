@@ -40,11 +40,13 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import TypeVar
 
+    from multi.act.liveness import Care, Limits
     from multi.act.waits import Answer, Walk, Want
     from multi.machine import Machine
     from multi.model.event import Event
     from multi.model.node import Node
     from multi.model.process import Proc
+    from multi.model.request import Due
     from multi.observe import Observation
 
     Doing = Generator[Want, Answer, None]
@@ -69,6 +71,13 @@ class Keeping:
     offsets: dict[str, int] = field(default_factory=dict)
     failed: dict[str, Failed] = field(default_factory=dict)
     over: bool = False
+    watched: bool = False  # whether any node proves its liveness, or has a limit
+    limits: Limits | None = None
+
+    def forget(self, name: str) -> None:
+        """The process of that node has ended, or is about to."""
+        if self.limits is not None:
+            self.limits.end(name)
 
     def code(self, status: int | None) -> int:
         """The exit code of `run` after a node ended by itself: of a single one its own."""
@@ -108,7 +117,7 @@ class Keeper:
         match stay(observed.state, observed.record, self._shared.options.runner):
             case AwaitDown(proc):
                 yield from self._came_back(proc)
-                yield from self._stay(proc)
+                yield from self._stay(proc, observed)
             case Spawn():
                 yield from self._revive(None)
             case PutOff(after):
@@ -128,15 +137,23 @@ class Keeper:
 
     # -- while it runs ---------------------------------------------------------------------------
 
-    def _stay(self, proc: Proc) -> Doing:
-        """Until the process ends. The place for what is asked of a node while it runs."""
+    def _stay(self, proc: Proc, observed: Observation) -> Doing:
+        """Until the process ends, or is due to be restarted."""
         self._machine.watch(self._name, proc)
-        while True:
-            match (yield Wait(None, "stay", proc.pid, self._machine.now(), hears=True)):
+        care = _care(self.node, observed, self._shared)
+        while care is None or care.due is None:
+            until = None if care is None else care.next()
+            happening = yield Wait(until, "stay", proc.pid, self._machine.now(), hears=True)
+            match happening:
                 case Ended(_, ended, status) if ended == proc:
+                    self._shared.forget(self._name)
                     return (yield from self._after(proc, status))
                 case Interruption():
                     yield _reload(self.node, proc, self._machine)
+                case _ if care is not None:
+                    yield from care.hear(happening)
+        self._shared.forget(self._name)
+        yield from self._revive(None, care.due)
 
     def _after(self, proc: Proc, status: int | None) -> Doing:
         """The process has ended: whether anybody asked for that, and what the rule says if not."""
@@ -244,13 +261,13 @@ class Keeper:
 
     # -- start it again --------------------------------------------------------------------------
 
-    def _revive(self, status: int | None) -> Doing:
+    def _revive(self, status: int | None, due: Due | None = None) -> Doing:
         """Under its lock: put its end on record, and start it again if the rule says that it is time."""
         self._release()
         shared, machine = self._shared, self._machine
         before = observe.recall(self.node, machine)
         shared.offsets[self._name] = machine.size(self.node.logfile)
-        task = Task(self.node, Request("revive", recorded=self.node, status=status))
+        task = Task(self.node, Request("revive", recorded=self.node, status=status, due=due))
         well = yield from self._told(walk_of(task, shared.options, machine, cache(lambda: machine.caller().text)))
         self._release()
         self._follow()
@@ -321,6 +338,17 @@ class Keeper:
         self._shared.failed.pop(self._name, None)
         if not well:
             self._shared.gave_up()
+
+
+def _care(node: Node, observed: Observation, shared: Keeping) -> Care | None:
+    """What is to be asked of the process, where anything is asked of any node."""
+    if not (shared.watched or node.watched):
+        return None
+    from multi.act.liveness import Limits, care_of
+
+    if shared.limits is None:
+        shared.limits = Limits(shared.held, shared.options.groups, shared.machine)
+    return care_of(node, observed, shared.limits, shared.machine, stays=True)
 
 
 def _reload(node: Node, proc: Proc, machine: Machine) -> Event:

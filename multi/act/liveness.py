@@ -21,12 +21,13 @@ from multi.act.surroundings import setting
 from multi.act.waits import Wait, process_table
 from multi.act.walk import walk
 from multi.decide import health as rules
+from multi.decide import restart
 from multi.decide.health import Answer, Member
 from multi.machine import MachineError, Notified, Probed
 from multi.model import health as files
 from multi.model.event import Interrupted, Recovered, Recycling, Unhealthy
 from multi.model.request import Due
-from multi.value import dataclass, field, replace
+from multi.value import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
@@ -81,6 +82,8 @@ class Limits:
         if processes.at == self._looked_at:
             return
         self._looked_at = processes.at
+        for care in self.cares.values():
+            processes = self._machine.reaching(processes, care.proc)
         members = [self._member(name, processes) for name in sorted(self._names)]
         for name, due in rules.turns(members).items():
             self.cares[name].due = due
@@ -122,7 +125,8 @@ class Care:
     until: float | None = None
     heard: float = 0.0
     limits_at: float = inf
-    due: Due | None = field(default=None)
+    due: Due | None = None
+    told: bool = False  # that it is unhealthy
 
     def begin(self, *, can_answer: bool) -> None:
         """Find out when to ask, going on where the last command has left off."""
@@ -131,7 +135,8 @@ class Care:
         if node.alive is not None:
             self.health = observe.health(self.record, self.machine)
             why = rules.unhealthy(node, self.health, now)
-            self.due = Due(self.proc, why) if why else None
+            if why and not restart.refusal(self.record, self.machine.wall(), "run" if self.stays else "ensure"):
+                self.due = Due(self.proc, why)
             if self._barks:
                 self.heard = now
                 listen(node.name, self.record.token, self.machine)
@@ -226,7 +231,8 @@ class Care:
 
     def _own(self, probed: Probed) -> Generator[Want, Sent, tuple[bool, str]]:
         """A port that accepts proves something only when it is the node's own."""
-        processes, what = (yield from process_table()), str(self.node.alive)
+        processes = self.machine.reaching((yield from process_table()), self.proc)
+        what = str(self.node.alive)
         own = own_answer(probed, what, self.proc, token=self.record.token, processes=processes, machine=self.machine)
         return own.ok, own.why
 
@@ -245,9 +251,14 @@ class Care:
             yield from self._sick(why)
 
     def _sick(self, why: str) -> Doing:
-        if self.due is None or self.due.planned:
-            self.due = Due(self.proc, why)
-            yield Unhealthy(self.node.name, self.proc.pid, why)
+        """It is due, if the rule of restarts lets it; told once, and again when it is restarted after all."""
+        if self.due is not None and not self.due.planned:
+            return
+        not_yet = restart.refusal(self.record, self.machine.wall(), "run" if self.stays else "ensure")
+        self.due = None if not_yet else Due(self.proc, why)
+        if not (not_yet and self.told):
+            yield Unhealthy(self.node.name, self.proc.pid, f"{why}; {not_yet}" if not_yet else why)
+        self.told = True
 
     def _works(self) -> Generator[Want, Sent, bool]:
         """Whether it still is the process that runs, neither suspended nor asked to stop: else a no says nothing."""
@@ -276,9 +287,7 @@ class Care:
         return min(at, of_age if of_age > self.machine.now() else first)
 
 
-def care_of(  # noqa: PLR0913 -- what it is made of
-    node: Node, observed: Observation, processes: ProcessTable, limits: Limits, machine: Machine, *, stays: bool
-) -> Care | None:
+def care_of(node: Node, observed: Observation, limits: Limits, machine: Machine, *, stays: bool) -> Care | None:
     """What is to be asked of a node as it was observed; None where there is nothing to ask, or nobody to be asked."""
     proc, record = rules.ready(observed.state), observed.record
     if proc is None:
@@ -286,7 +295,7 @@ def care_of(  # noqa: PLR0913 -- what it is made of
     limits.working.add(node.name)
     if record is None or not node.watched:
         return None
-    born = machine.now() - processes.by_pid[proc.pid].age
+    born = machine.now() - observed.processes.by_pid[proc.pid].age
     care = Care(node, record, proc, born, limits, machine, stays)
     care.begin(can_answer=rules.can_answer(observed.state))
     return care
@@ -309,7 +318,7 @@ def ensure(
 def foreseen(tasks: Sequence[Task], groups: Mapping[str, str], machine: Machine) -> Sequence[Task]:
     """The same tasks with what is due by the last answers; nobody is asked."""
     limits = Limits({task.node.name for task in tasks}, groups, machine)
-    processes = machine.processes()
+    processes = machine.sketch()
     for task in tasks:
         _begin(task.node, processes, limits, machine)
     limits.look(processes)
@@ -321,9 +330,12 @@ def _begin(node: Node, processes: ProcessTable, limits: Limits, machine: Machine
         observed = observe.look_at(node, processes, machine)
     except MachineError:
         return None  # the walk says what is wrong
-    if decide.is_meant_to_be_down(observed.state):
+    if observed.runner is not None:
         limits.leave(node.name)
-    return care_of(node, observed, processes, limits, machine, stays=False)
+        return None  # a `multi run` looks after it
+    if decide.is_meant_to_be_down(observed.state) or (observed.record is not None and observed.record.gave_up):
+        limits.leave(node.name)
+    return care_of(node, observed, limits, machine, stays=False)
 
 
 def _ask_once(node: Node, limits: Limits, machine: Machine, _began: float) -> Walk:
@@ -338,7 +350,7 @@ def _ask_once(node: Node, limits: Limits, machine: Machine, _began: float) -> Wa
 
 def _look_once(limits: Limits, machine: Machine) -> Iterable[Event]:
     if any(care.node.max_memory or care.node.max_age for care in limits.cares.values()):
-        limits.look(machine.processes())
+        limits.look(machine.sketch())
     for name, care in limits.cares.items():
         if care.due is not None and care.due.planned:
             yield Recycling(name, care.proc.pid, care.due.why)

@@ -211,7 +211,8 @@ class Start:
         )
         if found is None or not unasked:
             return record
-        new = found.proc is not None and found.desired != records.RESTARTING
+        due = self._request.due  # one that reached a limit of its own has not failed
+        new = found.proc is not None and found.desired != records.RESTARTING and not (due is not None and due.planned)
         counted = restart.counted(found, wall, "", self._request.status) if new else found
         return replace(record, failures=counted.failures, failed=counted.failed, ends=counted.ends)
 

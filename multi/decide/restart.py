@@ -93,6 +93,15 @@ def verdict(record: Record, status: int | None, wall: float, by: By) -> Verdict:
     return Again(min(delay(record), max(0.0, record.failed + delay(record) - wall)))
 
 
+def refusal(record: Record, wall: float, by: By) -> str:
+    """Why a node that runs must not be restarted for being unhealthy, which counts as an end; empty when it may."""
+    count, window = _limit(record.node, by)
+    ends = [at for at in record.ends if abs(wall - at) < window]
+    if not count or len(ends) < count:
+        return ""
+    return f"not restarted, because it ended {len(ends)} times within {seconds_text(window)}s"
+
+
 def delay(record: Record) -> float:
     """Seconds between the last end on record and the next start: doubled with each end in a row, and spread."""
     if not record.failures:

@@ -23,8 +23,8 @@
     | ensure   | Skip    | Skip; or   | Skip            | Clear,     | Adopt          | Refuse |
     |          |         | as restart |                 | Spawn; or  |                |        |
     |          |         |            |                 | Skip       |                |        |
-    | revive   | Skip    | Skip       | Skip            | Clear,     | Skip           | Refuse |
-    |          |         |            |                 | Spawn; or  |                |        |
+    | revive   | Skip    | Skip; or   | Skip            | Clear,     | Skip           | Refuse |
+    |          |         | as restart |                 | Spawn; or  |                |        |
     |          |         |            |                 | Skip       |                |        |
     | apply    | Spawn   | Skip; or   | Stop, Clear,    | Clear,     | Adopt; or as   | Refuse |
     |          |         | as restart | Spawn           | Spawn      | restart        |        |
@@ -291,6 +291,8 @@ def _ensure(request: Request, state: Sure, node: Node) -> Steps:  # noqa: PLR091
 
 def _revive(request: Request, state: Sure, node: Node) -> Steps:
     match state:
+        case Up(proc) if request.due is not None and request.due.proc == proc:
+            return Stop(proc, node.stop, again=True, why=request.due.why), Clear(keep=True), Spawn()
         case Up() | Stopping() | Lost():
             return (Skip(ALREADY_RUNNING),)
         case Dead(on_purpose=False):

@@ -262,14 +262,15 @@ class RunOptions:
     `width` nodes at a time, None for all at once; with a width, the first failure ends the admission of further
     nodes. The first `canaries` nodes that are started come before all others, which begin when those have passed. For
     `settle` seconds after it is ready each of them is watched, or each node where there are none. With `rollback` a
-    node that fails is started again as it is on record. `again` tries what was rejected before. `fallbacks` are proofs
-    of readiness by node, for those that cannot give their own. `keep_unready` leaves a node running that did not get
-    ready. `progress` is the number of seconds between two `Waiting` events, None for none. `timeout` bounds `AwaitUp`
-    and `AwaitDown`, seconds. With `signals`, SIGINT, SIGTERM and SIGHUP end the run as an `Interrupted` event, except
-    those in `deaf_to`; only the main thread of a program may ask for that. `runner` is our own process where it stays
-    with the nodes it starts. `when_idle` waits for a worker's last task before it is stopped; interrupted, the worker
-    consumes again, or stays drained with `keep_drained`. With `lock_held` the caller holds the lock of the run
-    directories. With `one_ends_all`, `run` ends when it gives one of its nodes up.
+    node that fails is started again as it is on record. `again` tries what was rejected before. `groups` are those of
+    the configuration, by the full names of their nodes. `fallbacks` are proofs of readiness by node, for those that
+    cannot give their own. `keep_unready` leaves a node running that did not get ready. `progress` is the number of
+    seconds between two `Waiting` events, None for none. `timeout` bounds `AwaitUp` and `AwaitDown`, seconds. With
+    `signals`, SIGINT, SIGTERM and SIGHUP end the run as an `Interrupted` event, except those in `deaf_to`; only the
+    main thread of a program may ask for that. `runner` is our own process where it stays with the nodes it starts.
+    `when_idle` waits for a worker's last task before it is stopped; interrupted, the worker consumes again, or stays
+    drained with `keep_drained`. With `lock_held` the caller holds the lock of the run directories. With
+    `one_ends_all`, `run` ends when it gives one of its nodes up.
     """
 
     width: int | None = None
@@ -281,6 +282,7 @@ class RunOptions:
     progress: float | None = None
     timeout: float | None = None
     fallbacks: Mapping[str, Fallback] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
     signals: bool = False
     deaf_to: tuple[int, ...] = ()
     runner: Proc | None = None

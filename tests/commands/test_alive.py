@@ -7,11 +7,12 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from real import Real, alive, until
+from real import Begun, Real, alive, until
 
 EVERY = "--alive-every=0.1"  # the least that there is: each run of ensure asks
 
@@ -131,3 +132,113 @@ def test_g8_a_hook_of_a_users_node_is_that_users(real: Real) -> None:
     history = real.multi("history", "a").ok().out
     assert "| 65534\n" in history
     assert "CapEff:    0000000000000000" in history
+
+
+# --- run ------------------------------------------------------------------------------------------------
+
+BARKS = """
+import os, socket, sys, time
+muted = sys.argv[1]
+address = os.environ["NOTIFY_SOCKET"].replace("@", "\\0", 1)
+every = int(os.environ["WATCHDOG_USEC"]) / 4e6
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as speaks:
+    while True:
+        if not os.path.exists(muted):
+            speaks.sendto(b"WATCHDOG=1", address)
+        time.sleep(every)
+"""
+
+
+@contextlib.contextmanager
+def staying(real: Real, *words: str, cmd: str = "sleep 600") -> Iterator[Begun]:
+    """A `multi run` that is stopped in the end."""
+    log = f"--logfile={real.base}/%n.log"
+    begun = real.begin(
+        "run", f"--pidfile={real.run}/%n.pid", log, "--preset=exec", "--startsecs=0", f"--cmd={cmd}", *words
+    )
+    try:
+        yield begun
+    finally:
+        begun.process.terminate()
+
+
+def another(real: Real, name: str, before: int) -> int:
+    """Wait until another process runs as the node; its pid."""
+    until(lambda: real.pidfile(name).exists() and real.pid(name) != before, f"{name} is restarted")
+    return real.pid(name)
+
+
+def first(real: Real, name: str) -> int:
+    """Wait until the node runs; its pid."""
+    until(lambda: real.pidfile(name).exists(), f"{name} has a pidfile")
+    until(lambda: real.state(name) == {name: "running"}, f"{name} runs")
+    return real.pid(name)
+
+
+def test_run_restarts_what_fails_its_proof(real: Real) -> None:
+    """Without a policy, too: who says how a node proves that it works wants it to work."""
+    sick = real.base / "sick"
+    with staying(real, "a", "b", f"--alive:a=exec:test ! -e {sick}", EVERY) as begun:
+        a, b = first(real, "a"), first(real, "b")
+        sick.touch()
+        another(real, "a", a)
+        sick.unlink()
+        assert not alive(a)
+        assert real.pid("b") == b
+    done = begun.done().ok()
+    assert f"unhealthy, pid {a}: alive = exec:test ! -e {sick} failed 3 times" in done.out
+    assert f"sent TERM to pid {a}" in done.out
+
+
+def test_run_hears_a_watchdog(real: Real) -> None:
+    """The node finds the seconds in WATCHDOG_USEC; when it falls silent it is restarted, at once as with systemd."""
+    muted = real.base / "muted"
+    with staying(real, "a", "--alive=watchdog:2", cmd=real.shell_words(BARKS, str(muted))) as begun:
+        pid = first(real, "a")
+        real.settle()
+        time.sleep(2.5)
+        assert real.pid("a") == pid
+        muted.touch()
+        another(real, "a", pid)
+        muted.unlink()
+    assert "alive = watchdog:2: no WATCHDOG=1 for 2s" in begun.done().ok().out
+
+
+def test_run_recycles_one_after_the_other(real: Real) -> None:
+    """At most one of them is down at any moment."""
+    with staying(real, "a", "b", "--max-age=2") as begun:
+        pids = first(real, "a"), first(real, "b")
+        another(real, "a", pids[0])
+        another(real, "b", pids[1])
+    out = begun.done().ok().out
+    assert "recycled, pid" in out
+    down = 0
+    for line in out.splitlines():
+        down += ("recycled, pid" in line) - ("started, pid" in line)
+        assert down <= 1
+
+
+def test_the_hooks_of_run_hold_up_neither_the_next_start_nor_the_end(real: Real) -> None:
+    """A node dies again and again while its hook hangs: it is started again each time, and the stop is as ever."""
+    hook = f"--hook=failed=sh -c 'echo $$ >> {real.base}/hooks; exec sleep 300'"
+    with staying(real, "a", hook, "--restart=always", "--restart-delay=0") as begun:
+        pid = first(real, "a")
+        for _ in range(3):
+            os.kill(pid, signal.SIGKILL)
+            pid = another(real, "a", pid)
+    done = begun.done().ok()
+    assert "the hook 'failed' failed: still runs" in done.out
+    for line in (real.base / "hooks").read_text("ascii").split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(line), signal.SIGKILL)
+
+
+def test_ensure_beside_run_asks_nothing_of_its_nodes(real: Real) -> None:
+    """Each node is asked by one of them."""
+    asked = real.base / "asked"
+    with staying(real, "a", f"--alive=exec:sh -c 'echo >> {asked}'", "--alive-every=1000") as begun:
+        pid = first(real, "a")
+        real.multi("ensure", "a").ok()
+        assert real.pid("a") == pid
+        assert not asked.exists()
+    begun.done()

@@ -53,7 +53,7 @@ kill     | Skip    | Kill, Clear        | Kill, Clear            | Clear        
 forget   | Skip; or Forget | Refuse     | Refuse                 | Refuse; or Clear, Forget | Refuse               | Refuse
 remove   | Skip; or Forget | Stop, Clear, Forget | Stop, Clear, Forget | Clear, Forget   | Adopt, Stop, Clear, Forget | Refuse
 ensure   | Skip    | Skip; or as restart | Skip                  | Clear, Spawn; or Skip | Adopt                    | Refuse
-revive   | Skip    | Skip               | Skip                   | Clear, Spawn; or Skip | Skip                     | Refuse
+revive   | Skip    | Skip; or as restart | Skip                   | Clear, Spawn; or Skip | Skip                     | Refuse
 apply    | Spawn   | Skip; or as restart | Stop, Clear, Spawn    | Clear, Spawn         | Adopt; or as restart      | Refuse
 signal   | Refuse  | Signal             | Signal                 | Refuse               | Adopt, Signal             | Refuse
 drain    | Refuse  | Drain              | Skip                   | Refuse               | Adopt, Drain              | Refuse
