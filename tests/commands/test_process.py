@@ -186,7 +186,7 @@ def test_bash_completes(talk: Talk) -> None:
         "complete -o nosort -F _multi_completion multi",
         "",
         "w1 w2",
-        "--rolling",
+        "--rolling --rollback",
     ]
 
 
