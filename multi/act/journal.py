@@ -263,7 +263,7 @@ class Journal:
         return there is not None and there.proc is not None and there.proc != ours
 
 
-def keep(step: PutOff | GiveUp | Finish | Take, journal: Journal, runner: Proc | None) -> Walk:
+def put_on_record(step: PutOff | GiveUp | Finish | Take, journal: Journal, runner: Proc | None) -> Walk:
     """Put on record what becomes of a node that has ended by itself, or that `runner` holds from now on."""
     name = journal.node.name
     if isinstance(step, Take):

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from multi import decide, observe
-from multi.act.journal import Journal, adopt, keep
+from multi.act.journal import Journal, adopt, put_on_record
 from multi.act.loop import drive
 from multi.act.start import Start
 from multi.act.stop import AT_ONCE, Stop, end_left, ended, resume, send
@@ -91,15 +91,13 @@ class _Walker:
         self._failed = turn.failed
         try:
             if (yield from _in_run(self._request, self._options, self._journal.node, self._machine)):
-                yield Skipped(self._key, None, HELD)
                 return True
             route = yield from self._decided()
             if route is not None and _starts(route) and (self._journal.node.needs or self._request.beside):
                 route = yield from _held(route, self._decided, self._journal, self._request, self._machine)
             if route is None:
                 return False
-            if not self._request.traits.leaves_probes:
-                yield from _end_probes(self._observed, self._journal, self._machine)
+            yield from _end_probes(self._request, self._observed, self._journal, self._machine)
             if any(isinstance(step, (steps.Spawn, steps.AwaitReady)) for step in route):
                 yield from self._start.settle()
             for step in route:
@@ -204,7 +202,7 @@ class _Walker:
             case steps.Adopt():
                 return (yield from adopt(step, self._request, self._processes, journal, machine))
             case steps.PutOff() | steps.GiveUp() | steps.Finish() | steps.Take():
-                return (yield from keep(step, journal, self._options.runner))
+                return (yield from put_on_record(step, journal, self._options.runner))
             case steps.Spawn(source) if machine.holds(self._key):
                 return (yield from self._or_back(self._start.run(source)))
             case steps.Spawn():
@@ -383,20 +381,25 @@ def _starts(route: Sequence[Step]) -> bool:
     return any(isinstance(step, steps.Spawn) for step in route)
 
 
-def _end_probes(observed: Observation, journal: Journal, machine: Machine) -> Generator[Want, Answer, None]:
+def _end_probes(
+    request: Request, observed: Observation, journal: Journal, machine: Machine
+) -> Generator[Want, Answer, None]:
     """End the probes of a `multi` that was killed: no other waits for them, because the lock is ours now."""
-    if machine.holds(journal.node.name):
+    if not request.traits.leaves_probes and machine.holds(journal.node.name):
         for left in observed.probes:
             yield from end_left(left, journal, machine, probes=True)
 
 
 def _in_run(request: Request, options: RunOptions, node: Node, machine: Machine) -> Walk:
-    """Whether another `multi run` holds the node; asked without the lock, which that one may have."""
+    """Whether another `multi run` holds the node, which is said; asked without the lock, which that one may have."""
     record = observe.recall(node, machine) if request.traits.unattended else None
     if record is None or record.runner in {None, options.runner}:
         return False
     processes = yield from process_table()
-    return observe.look_at(node, processes, machine).runner is not None
+    if observe.look_at(node, processes, machine).runner is None:
+        return False
+    yield Skipped(node.name, None, HELD)
+    return True
 
 
 def _lock(request: Request, node: Node, machine: Machine) -> Walk:

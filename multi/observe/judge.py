@@ -114,8 +114,10 @@ class _Case:
         return self.record is not None and self.record.runner is not None and self.runner() is None
 
     def _lives(self, proc: Proc | None) -> bool:
-        info = None if proc is None else self.processes.by_pid.get(proc.pid)
-        return info is not None and not info.gone and info.proc == proc
+        if proc is None or not self.processes.may_run(proc):
+            return False
+        boots = (info.proc.start_id.partition(":")[0] for info in self.processes.by_pid.values())
+        return next(boots, "") in {"", proc.start_id.partition(":")[0]}  # an older process is known by its ticks alone
 
     def recorded(self, record: Record, info: ProcessInfo) -> State:
         """The recorded process runs: whose record it is, and whether the pidfile agrees."""
