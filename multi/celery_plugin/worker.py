@@ -30,7 +30,6 @@ from multi.celery_plugin.thread import Thread
 _ONCE = {"weak": False, "dispatch_uid": "multi.celery_plugin.worker"}
 _CONSUMER = "celery.worker.consumer.consumer"
 _CUTS = ("cancel_active_requests", "cancel_all_unacked_requests")  # how Celery has called it
-_KEEPS = {"solo", "gevent", "eventlet"}  # pools whose tasks run where the loop runs
 _KILLS = {"prefork", "gevent", "eventlet"}  # pools whose tasks end with a cold shutdown, before Celery cancels them
 _FIRST, _OFTEN, _SELDOM = 10.0, 1.0, 5.0  # seconds: so long it tells so often, and later so often
 
@@ -67,7 +66,9 @@ class Worker:
                 setattr(consumer, name, self.cutting(getattr(consumer, name)))
             heart.pool = str(type(consumer.pool).__module__).removeprefix("celery.concurrency.")
             heart.pool = {"thread": "threads"}.get(heart.pool, heart.pool)
-            heart.blocks = heart.pool in _KEEPS
+            # Tasks run where the loop runs, or the loop waits for a free process; not with threads, and not where
+            # Celery's event loop hands tasks to processes.
+            heart.blocks = heart.pool != "threads" and not (heart.pool == "prefork" and consumer.hub)
             _hear_remote_shutdown(self)
         if self._entry is not None:
             consumer.timer.cancel(self._entry)
