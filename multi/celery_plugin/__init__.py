@@ -41,7 +41,7 @@ else of the worker, or else the soft one. A worker that stops without any task s
     DRAINED=0                     1: it takes no new task, also while it waits for its broker or stops. A worker that
                                   restarts itself in place (HUP) reads it here, and stays drained
     POOL=prefork                  prefork, solo, threads, gevent, eventlet, or the module of another pool
-    BLOCKS=0                      1: a task can keep the loop from turning (solo, gevent, eventlet; prefork with a broker
+    BLOCKS=0                      1: tasks can keep the loop from turning (solo, gevent, eventlet; prefork at a broker
                                   that has no event loop, where the loop waits for a free process; pools of others)
     ACTIVE=2                      tasks at work
     RESERVED=3

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -164,6 +165,12 @@ def engine(*pools: str) -> list[object]:
     return [pool if pool in pools else pytest.param(pool, marks=pytest.mark.engine) for pool in POOLS]
 
 
+def exported(said: dict[str, Any]) -> dict[str, Any]:
+    """What is said of that task; two begin at nearly the same time, so either may be the first."""
+    (task,) = [task for task in said["active"] if task["name"] == "orders.export"]
+    return dict(task)
+
+
 @pytest.mark.parametrize("pool", engine("prefork", "solo"))
 def test_a_warm_stop_says_what_it_waits_for(pool: str, own: Own, ear: Ear) -> None:
     """Name, id, seconds and limit, while tasks run, over the socket, in the file, and again and again at the stop."""
@@ -171,7 +178,7 @@ def test_a_warm_stop_says_what_it_waits_for(pool: str, own: Own, ear: Ear) -> No
     at_once = 1 if pool == "solo" else 2
     began = time.monotonic()
     said = own.works(at_once)
-    first = said["active"][0]  # type: ignore[index]
+    first = exported(said)
     assert (first["name"], first["limit"], first["acks_late"], len(first["id"])) == ("orders.export", 300, False, 8)
     assert (said["state"], said["pool"], said["drained"]) == ("consuming", pool, False)
     assert said["blocks"] is (pool != "threads"), "prefork waits for a free process where the broker has no event loop"
@@ -179,9 +186,9 @@ def test_a_warm_stop_says_what_it_waits_for(pool: str, own: Own, ear: Ear) -> No
     heard = [fields for fields in end_of(ear, own) if TOLD in fields]
     told = [json.loads(fields[TOLD]) for fields in heard]
     assert told[0]["count"] == at_once
-    assert told[0]["active"][0]["name"] == "orders.export"
-    assert f"{at_once} task{'s' * (at_once > 1)}: orders.export {first['id']} " in heard[0]["STATUS"]
-    assert told[0]["active"][0]["seconds"] <= time.monotonic() - began
+    assert f"warm shutdown, {at_once} task{'s' * (at_once > 1)}: " in heard[0]["STATUS"]
+    assert f"orders.export {first['id']} " in heard[0]["STATUS"]
+    assert exported(told[0])["seconds"] <= time.monotonic() - began
     assert len(told) >= 3, "each second"
     if pool != "solo":
         assert told[0]["eta"] == 1
@@ -274,13 +281,11 @@ def test_a_cold_shutdown_names_what_it_cuts_off(pool: str, own: Own, ear: Ear) -
         assert all("X_MULTI_CUT" not in fields for fields in heard)
         return
     assert last["count"] == 2
-    assert [(task["name"], task["acks_late"]) for task in last["active"]] == [
-        ("orders.export", False),
-        ("mail.send", True),
-    ]
+    cut = {task["name"]: task["acks_late"] for task in last["active"]}
+    assert cut == {"orders.export": False, "mail.send": True}
     assert heard[-1]["X_MULTI_CUT"] == heard[-1][TOLD]
     assert own.heartbeat()["X_MULTI_CUT"] == heard[-1][TOLD]
-    assert heard[-1]["STATUS"].startswith("cold shutdown, cut off 2 tasks: orders.export")
+    assert heard[-1]["STATUS"].startswith("cold shutdown, cut off 2 tasks: ")
 
 
 @pytest.mark.engine
