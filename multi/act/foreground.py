@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 from multi import observe
 from multi.act.keep import Keeper, Keeping
 from multi.act.loop import drive
+from multi.act.needs import WAITS
 from multi.act.walk import walk
 from multi.machine import MachineError
-from multi.model.event import Event, Failed, Interrupted, Refused, Skipped
+from multi.model.event import Awaits, Event, Failed, Interrupted, Refused, Skipped
 from multi.model.request import Request, RunOptions, Task
 from multi.text import plural
 from multi.value import replace
@@ -97,7 +98,7 @@ class _Foreground:
         yield from self._keep()
 
     def _tell_ready(self) -> None:
-        if not self._told and not self._shared.failed:
+        if not (self._told or self._shared.failed or self._shared.late):
             self._told = True
             self._machine.tell(f"READY=1\nSTATUS={plural(len(self._shared.held), 'node')} running")
 
@@ -113,10 +114,19 @@ class _Foreground:
                 case Interrupted():
                     self._interrupted(event)
                     continue
+                case Skipped(name, None, why, False) if not shared.over:
+                    shared.late[name] = why
+                    yield self._awaits(shared.held[name], why)
+                    continue
                 case Refused(name):
                     shared.held.pop(name, None)  # nothing was touched, and it is not ours to stop
             shared.over = shared.over or isinstance(event, (Failed, Refused))
             yield event
+
+    def _awaits(self, node: Node, why: str) -> Awaits:
+        """Not begun: it waits for what it needs, or for nodes that are tried again."""
+        late = [name for name in node.after if name in self._shared.failed or name in self._shared.late]
+        return Awaits(node.name, " ".join(late) or why.removeprefix(WAITS), "not ready" if late else "")
 
     def _tasks(self) -> Sequence[Task]:
         """What is asked of each node at first. What a `run` has left that was killed may run otherwise than asked."""

@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from multi import observe
+from multi.act.needs import begin_late
 from multi.act.start import with_last_lines
 from multi.act.waits import Wait, process_table
 from multi.act.walk import walk_of
@@ -19,6 +20,7 @@ from multi.machine import Changed, Ended, Interruption, Locked, MachineError
 from multi.model import record as records
 from multi.model.event import (
     Adopted,
+    Awaits,
     Cleared,
     Exited,
     Failed,
@@ -61,7 +63,8 @@ class Keeping:
     """What the nodes of one `run` share. A bundle of state, not a value.
 
     `held` are the nodes that are to be stopped in the end; `over` when that is now. `offsets` are the lengths of the
-    logs before each start, `failed` the first starts that failed and are tried again.
+    logs before each start, `failed` the first starts that failed and are tried again, `late` the nodes that have not
+    begun, because what they come after or need is tried again.
     """
 
     options: RunOptions
@@ -70,6 +73,7 @@ class Keeping:
     held: dict[str, Node]
     offsets: dict[str, int] = field(default_factory=dict)
     failed: dict[str, Failed] = field(default_factory=dict)
+    late: dict[str, str] = field(default_factory=dict)
     over: bool = False
     watched: bool = False  # whether any node proves its liveness, or has a limit
     limits: Limits | None = None
@@ -111,6 +115,9 @@ class Keeper:
                 yield from self._refused_by_machine(str(error))
 
     def _turn(self) -> Doing:
+        if self._name in self._shared.late:
+            late = begin_late(self.node, self._shared.held, self._shared.late, self._first_start, self._machine)
+            return (yield from late)
         processes = yield from process_table()
         observed = observe.look_at(self.node, processes, self._machine)
         self._follow()
@@ -126,6 +133,10 @@ class Keeper:
                 yield from self._leave(why)
             case Refuse(why):
                 yield from self._refuse(why)
+
+    def _first_start(self) -> Generator[Want, Answer, str]:
+        well = yield from self._revive(None, command="run")
+        return "" if well or self._failed is None else self._failed.why
 
     def _follow(self) -> None:
         """The node is what is on record of it, as far as that is to be believed."""
@@ -179,13 +190,7 @@ class Keeper:
             yield Exited(self._name, proc.pid, status or 0)
             return
         failed = Failed(self._name, proc.pid, end_text(status), status, exit_code=self._shared.code(status))
-        yield self._with_tail(failed)
-
-    def _with_tail(self, event: E) -> E:
-        """The event with the last lines of its log, unless they are part of our own output."""
-        if not self.node.logs_to_file:
-            return replace(event, logfile=self.node.logfile)
-        return with_last_lines(event, self.node, self._machine, self._shared.offsets.get(self._name, 0))
+        yield _with_tail(self.node, self._shared, failed)
 
     # -- while it does not -----------------------------------------------------------------------
 
@@ -211,7 +216,7 @@ class Keeper:
         record = observed.record
         if self._arm() and record is not None:
             until = self._machine.now() + after
-            yield from self._await_change(until)
+            yield from _change(until, self._machine)
 
     def _leave(self, why: str) -> Doing:
         """It is somebody else's, or stopped, or given up: wait until somebody starts it."""
@@ -219,7 +224,7 @@ class Keeper:
             del self._shared.held[self._name]
             yield Skipped(self._name, None, why)
         if self._arm():
-            yield from self._await_change(None)
+            yield from _change(None, self._machine)
 
     def _arm(self) -> bool:
         """Whether changes are told already. If not, they are from now on, and it has to be looked at once more."""
@@ -227,12 +232,6 @@ class Keeper:
         if not armed:
             self._machine.watch_file(self._name, self.node.recordfile)
         return armed
-
-    def _await_change(self, until: float | None) -> Doing:
-        while True:
-            match (yield Wait(until, "change", 0, self._machine.now())):
-                case Changed() | None:
-                    return
 
     def _came_back(self, proc: Proc) -> Doing:
         """Another command has started it, while we had left it alone."""
@@ -251,23 +250,23 @@ class Keeper:
         """What runs, if anything does, cannot be told, or the record says that its start has failed."""
         if self.node.restart == "no":
             self._shared.over = True
-            yield self._with_tail(Failed(self._name, None, why))
+            yield _with_tail(self.node, self._shared, Failed(self._name, None, why))
         elif self._name in self._shared.held:
             del self._shared.held[self._name]
             self._shared.gave_up()
             yield GaveUp(self._name, None, why)
         if self._arm():
-            yield from self._await_change(None)
+            yield from _change(None, self._machine)
 
     # -- start it again --------------------------------------------------------------------------
 
-    def _revive(self, status: int | None, due: Due | None = None) -> Doing:
+    def _revive(self, status: int | None, due: Due | None = None, command: str = "revive") -> Walk:
         """Under its lock: put its end on record, and start it again if the rule says that it is time."""
         self._release()
         shared, machine = self._shared, self._machine
         before = observe.recall(self.node, machine)
         shared.offsets[self._name] = machine.size(self.node.logfile)
-        task = Task(self.node, Request("revive", recorded=self.node, status=status, due=due))
+        task = Task(self.node, Request(command, recorded=self.node, status=status, due=due))
         well = yield from self._told(walk_of(task, shared.options, machine, cache(lambda: machine.caller().text)))
         self._release()
         self._follow()
@@ -277,6 +276,7 @@ class Keeper:
         elif self._failed is not None:  # it could not even be put on record
             why, self._failed = self._failed.why, None
             yield from self._refused_by_machine(why)
+        return well
 
     def _refused_by_machine(self, why: str) -> Doing:
         self._refusals += 1
@@ -314,20 +314,20 @@ class Keeper:
             case Skipped(name, pid, why, False):
                 self._failed = Failed(name, pid, why)
                 return ()
-            case Skipped() | Cleared():
+            case Skipped() | Cleared() | Awaits():
                 return ()
             case Spawned() if self._ended is not None:
                 (proc, status), self._ended = self._ended, None
                 told = Retrying(self._name, proc.pid, end_text(status), 0.0, status)
-                return self._with_tail(told), want
+                return _with_tail(self.node, self._shared, told), want
             case Readied():
                 self._shared.failed.pop(self._name, None)
             case Retrying():
                 self._ended = None
-                return (self._with_tail(want),)
+                return (_with_tail(self.node, self._shared, want),)
             case GaveUp(_, _, _, status):
                 self._given_up()
-                return (self._with_tail(replace(want, exit_code=self._shared.code(status))),)
+                return (_with_tail(self.node, self._shared, replace(want, exit_code=self._shared.code(status))),)
             case Exited():
                 self._given_up(well=True)
         return (want,)
@@ -349,6 +349,21 @@ def _care(node: Node, observed: Observation, shared: Keeping) -> Care | None:
     if shared.limits is None:
         shared.limits = Limits(shared.held, shared.options.groups, shared.machine)
     return care_of(node, observed, shared.limits, shared.machine, stays=True)
+
+
+def _change(until: float | None, machine: Machine) -> Doing:
+    """Wait until somebody changes its record."""
+    while True:
+        match (yield Wait(until, "change", 0, machine.now())):
+            case Changed() | None:
+                return
+
+
+def _with_tail(node: Node, shared: Keeping, event: E) -> E:
+    """The event with the last lines of its log, unless they are part of our own output."""
+    if not node.logs_to_file:
+        return replace(event, logfile=node.logfile)
+    return with_last_lines(event, node, shared.machine, shared.offsets.get(node.name, 0))
 
 
 def _reload(node: Node, proc: Proc, machine: Machine) -> Event:

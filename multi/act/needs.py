@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from multi import observe
 from multi.act import surroundings
 from multi.act.waits import Wait, process_table
-from multi.decide.order import is_starting, runs
+from multi.decide.order import is_starting, ready, runs
 from multi.machine import Probed
 from multi.model.event import Awaits, Failed, Refused, Skipped
 from multi.model.process import Proc
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     Decided: TypeAlias = Generator[Want, Answer, Steps | None]  # the steps of a node; None where that ended its walk
 
-_FIRST_PAUSE, _MOST_PAUSE = 0.02, 0.25  # seconds between an answer that is a no and the next question
+_FIRST_PAUSE, _MOST_PAUSE = 0.02, 1.0  # seconds between an answer that is a no and the next question
+WAITS = "waits for "
 _MOST_NAMES = 5  # as many as still help in one line
 _ANSWER_SECONDS, _LEAST_SECONDS = 5.0, 0.5  # for an answer; less where the time for all of them ends before
 
@@ -140,20 +141,69 @@ def held(route: Steps, decided: Callable[[], Decided], journal: Journal, request
     if missing is None:
         return route
     if request.traits.unattended:
-        yield Skipped(node.name, None, f"waits for {missing}", met=False)
+        yield Skipped(node.name, None, f"{WAITS}{missing}", met=False)
         return None
     machine.unlock(node.name)
     missing = yield from _await(missing, node, setting, machine)
     again = yield from decided()
     if missing is None or again is None or not _starts(again):
         return again
-    why = f"it needs {missing.need}, which did not hold within {node.ready_timeout:g}s: {missing.why}"
-    if any(isinstance(step, Stop) for step in again):
-        yield Refused(node.name, f"left as it is, because {why}")
-        return None
-    if journal.found is None:
-        yield from journal.save(Record(node=journal.node, proc=None, failure=why))
-    else:
-        journal.undo(why, journal.found, counts=False, another=request.recorded is None)
-    yield Failed(node.name, None, why)
+    yield from _in_vain(missing, again, journal, request)
     return None
+
+
+def _in_vain(missing: Unmet, route: Steps, journal: Journal, request: Request) -> Generator[Want, Answer, None]:
+    """What becomes of a start that waited for nothing. `run` goes on with its node by the policy."""
+    node = journal.node
+    why = f"it needs {missing.need}, which did not hold within {node.ready_timeout:g}s: {missing.why}"
+    if request.traits.stays and node.restart != "no":
+        yield Skipped(node.name, None, f"{WAITS}{missing}", met=False)
+    elif any(isinstance(step, Stop) for step in route):
+        yield Refused(node.name, f"left as it is, because {why}")
+    else:
+        if journal.found is None:
+            yield from journal.save(Record(node=node, proc=None, failure=why))
+        else:
+            journal.undo(why, journal.found, counts=False, another=request.recorded is None)
+        yield Failed(node.name, None, why)
+
+
+def _others_ready(node: Node, held: dict[str, Node], machine: Machine) -> Generator[Want, Answer, bool]:
+    """Wait until all that a node of `run` comes after are ready; False when one of them is `held` by it no more.
+
+    Somebody's write to the record wakes us, as when a start is over or a node is given up.
+    """
+    wanted = {name: held[name] for name in node.after if name in held}
+    armed = ""
+    while True:
+        processes = yield from process_table()
+        late = next((one for one in wanted.values() if not ready(observe.look_at(one, processes, machine).state)), None)
+        if late is None:
+            return True
+        if late.name not in held:
+            del held[node.name]
+            yield Skipped(node.name, None, f"skipped: {late.name} is not ready", met=False)
+            return False
+        if armed == late.name:
+            yield Wait(None, "change", 0, machine.now())
+        else:  # it may have changed right before
+            armed = late.name
+            machine.watch_file(node.name, late.recordfile)
+
+
+def begin_late(
+    node: Node,
+    held: dict[str, Node],
+    late: dict[str, str],
+    start: Callable[[], Generator[Want, Answer, str]],
+    machine: Machine,
+) -> Generator[Want, Answer, None]:
+    """The first start of a node of `run`, once those that it comes after are ready and what it needs holds.
+
+    `start` tells why it failed. A node that waited in vain stays among the `late` ones, which are begun again.
+    """
+    why = ""
+    if (yield from _others_ready(node, held, machine)):
+        why = yield from start()
+    if not why.startswith(WAITS):
+        del late[node.name]

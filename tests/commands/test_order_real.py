@@ -61,7 +61,7 @@ def in_order(found: list[str], *order: str) -> bool:
 
 
 def test_a_fleet_starts_in_order_and_stops_in_reverse(real: Real, port: int) -> None:
-    """The workers start when the port is open, the beat after them; by the records alone they are stopped in reverse."""
+    """The workers start when the port is open, the beat after them; the records alone tell the reverse."""
     fleet(real, port)
     planned = real.raw("start", "--dry-run").ok().out
     host = socket.gethostname()
@@ -160,6 +160,34 @@ def test_run_keeps_the_order(real: Real, port: int) -> None:
     for worker in ("w1", "w2"):
         assert in_order(found, "ready redis", f"spawned {worker}", "spawned beat", "gone beat", f"signalled {worker}")
         assert in_order(found, f"gone {worker}", "signalled redis")
+
+
+def test_run_begins_late_what_comes_after_a_node_that_is_tried_again(real: Real, port: int) -> None:
+    """A first start that fails, or a need that does not hold, keeps by its policy nobody waiting for ever."""
+    code = (
+        "import os, sys, time\n"
+        f"if not os.path.exists('{real.base}/good'): open('{real.base}/tried', 'w').close(); sys.exit(3)\n"
+        "time.sleep(600)"
+    )
+    says(
+        real,
+        f"[nodes.a]\ncmd = '''{real.shell_words(code)}'''\nstartsecs = 0.3\n"
+        'restart = "on-failure"\nrestart_delay = 0.2\nrestart_limit = "none"\n'
+        '[nodes.b]\nafter = "a"\n[nodes.c]\nafter = "b"\n'
+        f'[nodes.d]\nneeds = "tcp:{port}"\nready_timeout = 0.3\nrestart = "always"\n',
+    )
+    begun = real.begin("run", "--json")
+    until((real.base / "tried").exists, "its first start fails")
+    (real.base / "good").touch()
+    until(lambda: real.state("a", "b", "c") == dict.fromkeys("abc", "running"), "all that can run")
+    with socket.create_server(("127.0.0.1", port)):
+        until(lambda: real.state("d") == {"d": "running"}, "what it needs is there")
+    real.settle()
+    begun.process.terminate()
+    events = begun.done().ok().events
+    found = course(events, "awaits", "ready", "gone")
+    assert in_order(found, "ready a", "ready b", "ready c", "gone c", "gone b", "gone a")
+    assert {"awaits b", "awaits c", "awaits d"} <= set(found)
 
 
 @pytest.mark.parametrize("command", ["start", "check", "names"])
