@@ -26,7 +26,8 @@ class Glance:
     """A node as a few files and the kernel's word on one process show it; `pulse` is what its heartbeat means.
 
     `work` is what the worker has in hand. Where it has not answered, `why` says so, and `beat_at` when its loop last
-    turned, seconds of the wall clock. `able` is false without the plug-in.
+    turned, seconds of the wall clock. `able` is false without the plug-in. `unhealthy` is why it is to be restarted, by
+    the last verdict on record.
     """
 
     node: Node
@@ -38,6 +39,7 @@ class Glance:
     work: Work | None = None
     why: str = ""
     able: bool = True
+    unhealthy: str = ""
 
 
 def glance(nodes: Sequence[Node], machine: Machine) -> tuple[Glance, ...]:
@@ -102,5 +104,16 @@ def _glance(node: Node, machine: Machine) -> tuple[Glance, Record | None]:
         draining=beat is not None and beat.drained,
         pulse=pulse(beat, now),
         beat_at=None if beat is None else machine.wall() - now + beat.at,
+        unhealthy=_unhealthy(record, machine),
     )
     return one, record
+
+
+def _unhealthy(record: Record, machine: Machine) -> str:
+    """What the last command that asked for its liveness has found; nobody is asked here."""
+    health = observe.health(record, machine) if record.node.alive is not None else None
+    if health is None or not health.failures:
+        return ""
+    from multi.decide.health import unhealthy
+
+    return unhealthy(record.node, health, machine.now())

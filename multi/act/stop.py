@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from multi import observe
 from multi.act.waits import Wait, process_table
 from multi.errors import EXIT_PERMISSION
-from multi.machine import Ended, MachineError, Notified
+from multi.machine import Answered, Ended, MachineError, Notified, Question
 from multi.model import record as records
 from multi.model.event import CutOff, Failed, Gone, Refused, Signalled, Survived
 from multi.model.schedule import FOREVER, Schedule, Stage, signal_name
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _KILL, _STOP, _CONT = int(signal.SIGKILL), int(signal.SIGSTOP), int(signal.SIGCONT)
 _SUSPEND_SECONDS = 1.0  # to suspend all of a tree; one that still grows after that is killed while it grows
+_ASK_SECONDS = 0.2  # that a signal may come late
 KILL_GRACE = 5.0  # seconds for the kernel to end what was sent KILL
 AT_ONCE = Schedule((Stage(_KILL, KILL_GRACE),))
 _MOST_DOUBTS = 10  # looks in a row that find no process while others end all the time, until the tree counts as gone
@@ -59,6 +60,8 @@ class Stop:
         yield from self._look()
         began = machine.now()
         for number, moment in enumerate(schedule.timeline):
+            graceful = number == 0 and moment.signum == node.stop.first
+            yield from self._ask(graceful=graceful)
             sent_at = machine.now()
             if number > 0 or not first_sent:
                 suspended: tuple[Proc, ...] = ()
@@ -72,9 +75,7 @@ class Stop:
                         self.journal.signalled()
                         yield Signalled(node.name, proc.pid, moment.signum, machine.now() - began, hit)
             if (yield from self._ended(_wait(proc, schedule, number, began))):
-                yield from self._cut_off(
-                    moment.signum, sent_at, graceful=number == 0 and moment.signum == node.stop.first
-                )
+                yield from self._cut_off(moment.signum, sent_at, graceful=graceful)
                 break
         else:
             killed = schedule.stages[-1].signum == _KILL
@@ -114,6 +115,28 @@ class Stop:
             if work is not None or note != wait.note:
                 wait = replace(wait, note=note)
                 yield from self.journal.note(self.main, wait)
+
+    def _ask(self, *, graceful: bool) -> Generator[Want, Answer, None]:
+        """What a signal will cut off that comes next: ask the worker, for a moment, since its last word may be old."""
+        node, machine = self.journal.node, self.machine
+        if graceful or node.ready.sign != "word":
+            return
+        with suppress(MachineError):
+            uid = observe.uid_of(node, machine)
+            machine.ask(node.name, Question(node.socketfile, "tasks", self.main, uid, _ASK_SECONDS))
+        began = machine.now()
+        while machine.now() < began + _ASK_SECONDS:
+            match (yield Wait(began + _ASK_SECONDS, "end", self.main.pid, began, work=self.work, work_at=self.work_at)):
+                case Answered(_, text):
+                    from multi.model.work import decode_work
+
+                    work = decode_work(text)
+                    if work is not None:
+                        self.work, self.work_at = work, machine.now()
+                    return
+                case Ended(name, proc) if proc == self.main:
+                    machine.watch(name, proc)  # it is told of again, where it is waited for
+                    return
 
     def _cut_off(self, signum: int, sent_at: float, *, graceful: bool) -> Generator[Want, Answer, None]:
         """Say which tasks were under way when the last signal ended the main process; a graceful one cuts off none."""

@@ -79,7 +79,7 @@ def is_healthy(one: Glance) -> bool:
         case Up(ready=False, waits=waits):
             return bool(waits)
         case Up() | Lost():
-            return one.pulse.healthy
+            return one.pulse.healthy and not one.unhealthy
         case Stopping():
             return True
         case _:
@@ -90,7 +90,7 @@ def health_line(one: Glance, style: Style = PLAIN) -> str:
     """``w1@host: healthy: running, consumes, last beat 2.1s ago``."""
     verdict = style.paint("green", "healthy") if is_healthy(one) else style.paint("red", "unhealthy")
     parts = [state_word(one.state), *(["draining"] if one.draining else [])]
-    parts += [text for text in (reason(one.state), pulse_text(one.pulse)) if text]
+    parts += [text for text in (reason(one.state), one.unhealthy, pulse_text(one.pulse)) if text]
     if one.pulse.age is not None:
         parts.append(f"last beat {duration(one.pulse.age)} ago")
     return f"{printable(one.node.name)}: {verdict}: {printable(', '.join(parts))}"
@@ -103,7 +103,7 @@ def health_json(one: Glance) -> dict[str, object]:
         "name": one.node.short,
         "healthy": is_healthy(one),
         "state": state_word(one.state),
-        "why": reason(one.state),
+        "why": reason(one.state) or one.unhealthy or None,
         "pid": one.pid,
         "draining": one.draining,
         "heartbeat": pulse_json(one.pulse),

@@ -160,3 +160,31 @@ def test_garbage_about_tasks() -> None:
     events_of(world, "start")
     events = events_of(world, "stopwait")
     assert only(events, Waiting) == only(events, CutOff) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "first", "then", "cut"),
+    [("stopwait", TWO, NONE, None), ("stopwait", NONE, TWO, QUIT), ("kill", None, TWO, KILL)],
+)
+def test_what_is_cut_off_is_asked_right_before(command: str, first: Work | None, then: Work, cut: int | None) -> None:
+    """The last word of a worker may be seconds old, so it is asked once more before it is sent another signal."""
+    world = World()
+    words = says() if first is None else says((2.0, first))
+    world.nature = Nature(says=words, ignores=frozenset({TERM}), answers=lambda _: encode_work(then))
+    events_of(world, "start")
+    found = only(events_of(world, command), CutOff)
+    assert [event.signum for event in found if isinstance(event, CutOff)] == ([] if cut is None else [cut])
+
+
+def test_a_worker_that_does_not_answer_delays_no_kill() -> None:
+    """It is asked for a moment only; one that ends meanwhile has ended."""
+    world = World()
+    world.nature = Nature(says=says(), answers=lambda _: "")
+    events_of(world, "start")
+    began = world.time
+    assert type(events_of(world, "kill")[-2]).__name__ == "Gone"
+    assert world.time - began < 0.3
+    events_of(world, "start")
+    (body,) = world.mains(NODE.pidfile)
+    world.after(0.1, lambda: world.end(body, 0))
+    assert type(events_of(world, "kill")[-2]).__name__ == "Gone"
