@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from multi.decide.table import needs_restart
+from multi.decide.resolve import needs_restart
 from multi.model.node import Known, Node
 from multi.model.request import Held
 from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
-from multi.model.step import Clear, Refuse, Spawn, Step, Stop
+from multi.model.step import Clear, Refuse, Skip, Spawn, Step, Stop
 from multi.text import duration
 from multi.value import replace
 
@@ -102,6 +102,15 @@ def as_on_record(
             task = replace(task, node=record, request=request)  # noqa: PLW2901 -- the same task
         found.append(task)
     return found
+
+
+def saying_why(held: Held, request: Request, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The steps of a node that is not what the configuration says, which was all that `apply` is for."""
+    if request.traits.reconciles:
+        rest = (step for step in steps if not isinstance(step, Skip))
+        return (*rest, Skip(f"left as on record: {held.why}; 'multi apply --again' tries it again", met=False))
+    starts = any(isinstance(step, Spawn) for step in steps)
+    return (Skip(f"started as on record: {held.why}; --again tries it again"), *steps) if starts else steps
 
 
 def rollback_note(old: Node, now: Node, tried: Node) -> str:

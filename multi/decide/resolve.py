@@ -82,6 +82,14 @@ def resolve_again(request: Request, node: Node, recorded: Node) -> Node | None:
     return recorded if as_it_was else None
 
 
+_RESTARTING = ("command", *(field for field, setting in BY_FIELD.items() if setting.restarts), "env_read")
+
+
+def needs_restart(running: Node, wanted: Node) -> tuple[str, ...]:
+    """The fields that differ and that a process keeps from its start to its end."""
+    return tuple(name for name in _RESTARTING if getattr(running, name) != getattr(wanted, name))
+
+
 def resolve_lost(request: Request, node: Node, command: Command) -> Node:
     """The node of a process that lost its record: the kernel tells its words, nothing tells its preset.
 

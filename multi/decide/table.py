@@ -61,6 +61,7 @@ from signal import SIGHUP
 from typing import TYPE_CHECKING, TypeAlias
 
 from multi.decide import restart
+from multi.decide.resolve import needs_restart
 from multi.model.node import Unknown
 from multi.model.request import Request
 from multi.model.schedule import end_text
@@ -91,7 +92,6 @@ from multi.model.step import (
     Stop,
     Take,
 )
-from multi.settings.table import BY_FIELD
 
 if TYPE_CHECKING:
     from multi.model.node import Node
@@ -117,23 +117,15 @@ def route(request: Request, state: State, node: Node) -> Route:
     if not request.named and _stopped_on_purpose(request, state):
         return Route(node, (Skip(STOPPED_ON_PURPOSE),))
     steps = row(request, state, node)
-    starts = any(isinstance(step, Spawn) for step in steps)
-    if isinstance(node.command, Unknown) and starts:
+    if isinstance(node.command, Unknown) and any(isinstance(step, Spawn) for step in steps):
         dead = f"{state.why}, and " if isinstance(state, Dead) else ""
         return Route(node, (Refuse(f"{dead}{node.command.why}; {SAY_IT}"),))
-    return Route(node, _saying_why_held(request, (*_resume(request, state), *steps), starts=starts))
+    steps = (*_resume(request, state), *steps)
+    if request.held is not None:
+        from multi.decide.rejected import saying_why
 
-
-def _saying_why_held(request: Request, steps: Steps, *, starts: bool) -> Steps:
-    """A node that keeps what is on record is not what the configuration says, which was all that `apply` is for."""
-    held = request.held
-    if held is None:
-        return steps
-    if request.traits.reconciles:
-        hint = "'multi apply --again' tries it again"
-        rest = (step for step in steps if not isinstance(step, Skip))
-        return (*rest, Skip(f"left as on record: {held.why}; {hint}", met=False))
-    return (Skip(f"started as on record: {held.why}; --again tries it again"), *steps) if starts else steps
+        steps = saying_why(request.held, request, steps)
+    return Route(node, steps)
 
 
 _NOT_WHAT_IS_STOPPED = frozenset({"restart", "signal", "reload", "dump", "drain", "resume", "up"})
@@ -345,14 +337,6 @@ def _apply(request: Request, state: Sure, node: Node) -> Steps:
     rewrite = (Rewrite(),) if request.recorded != node else ()
     await_ready = (AwaitReady(state.proc),) if isinstance(state, Up) and not state.ready else ()
     return (*_adopt(state), *rewrite, *await_ready) or (Skip("as configured"),)
-
-
-_RESTARTING = ("command", *(field for field, setting in BY_FIELD.items() if setting.restarts), "env_read")
-
-
-def needs_restart(running: Node, wanted: Node) -> tuple[str, ...]:
-    """The fields that differ and that a process keeps from its start to its end."""
-    return tuple(name for name in _RESTARTING if getattr(running, name) != getattr(wanted, name))
 
 
 _NO_SIGNAL = {

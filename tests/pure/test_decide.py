@@ -11,8 +11,9 @@ import signal
 import pytest
 
 from multi.decide import table as decide
+from multi.decide.resolve import needs_restart
 from multi.decide.stay import stay
-from multi.decide.table import needs_restart, proc_of, route
+from multi.decide.table import proc_of, route
 from multi.model.node import Known, Unknown
 from multi.model.process import Proc
 from multi.model.record import Record
