@@ -101,7 +101,6 @@ if TYPE_CHECKING:
     Sure: TypeAlias = Down | Up | Stopping | Dead | Lost
 
 NOT_RUNNING = "not running"
-NOT_ON_RECORD = "not on record"
 ALREADY_RUNNING = "already running"
 ALREADY_STOPPING = "already stopping"
 STOPPED_ON_PURPOSE = "stopped on purpose"
@@ -239,7 +238,7 @@ def _remove(request: Request, state: Sure, node: Node) -> Steps:
 def _forget(request: Request, state: Sure, node: Node) -> Steps:
     match state:
         case Down(on_record):
-            return (Forget(),) if on_record else (Skip(NOT_ON_RECORD),)
+            return (Forget(),) if on_record else (Skip("not on record"),)
         case Dead(on_purpose=True):
             return _clear(state, keep=True), Forget()
         case _ if not request.named:
