@@ -390,10 +390,11 @@ class Machine(LocalHost, Protocol):
 
     # How a node tells that it is ready
 
-    def notify_address(self, key: str, token: str) -> str:
+    def notify_address(self, key: str, token: str, *, keep: bool = False) -> str:
         """Open a notification socket for the node and return what belongs in NOTIFY_SOCKET.
 
-        The address is made from the token alone where the system allows, so it can be opened again later.
+        The address is made from the token alone where the system allows, so it can be opened again later. With `keep`
+        it stays open when the key is released, until the key gets another.
         """
 
     def notifies(self, key: str, program: str, user: str | None, group: str | None) -> bool | None:

@@ -79,7 +79,7 @@ class _Teller:
             with suppress(MachineError, OSError):  # no event is worth less because nobody could be told
                 self._tell(node, told)
 
-    def _told(self, event: Event, node: Node) -> _Told | None:
+    def _told(self, event: Event, node: Node) -> _Told | None:  # noqa: PLR0911 -- one return a case is the table
         match event:
             case Failed(name, pid, why, status, tail, exit_code=code) if code == EXIT_FAILED or self._traits.stays:
                 self._down.add(name)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from multi import decide, observe
 from multi.act.loop import drive
 from multi.act.start import own_answer
-from multi.act.stop import listen
 from multi.act.surroundings import setting
 from multi.act.waits import Wait, process_table
 from multi.act.walk import walk
@@ -138,8 +137,11 @@ class Care:
             if why and not restart.refusal(self.record, self.machine.wall(), "run" if self.stays else "ensure"):
                 self.due = Due(self.proc, why)
             if self._barks:
-                self.heard = now
-                listen(node.name, self.record.token, self.machine)
+                try:
+                    self.machine.notify_address(node.name, self.record.token, keep=True)
+                    self.heard = now
+                except MachineError:
+                    self.heard = inf  # who cannot be heard is not restarted for being silent
             elif self.stays:
                 self.ask_at = max(now, rules.ask_at(node, self.health, now))
             elif can_answer and rules.ask_now(node, self.health, self.born, now):

@@ -217,14 +217,13 @@ class Start:
         return replace(record, failures=counted.failures, failed=counted.failed, ends=counted.ends)
 
     def _environment(self, token: str) -> tuple[tuple[str, str | None], ...]:
-        alive = self._tried.alive
-        barks = alive is not None and alive.sign == "watchdog"
+        watchdog = _watchdog(self._tried)
+        keep = watchdog is not None and self._options.runner is not None  # it is to be heard as long as we stay
         # A NOTIFY_SOCKET of our own caller is not the node's: its READY would be taken for ours.
-        speaks = barks or self._tried.ready.sign == "word"
-        notify = self._machine.notify_address(self._name, token) if speaks else None
+        speaks = watchdog is not None or self._tried.ready.sign == "word"
+        notify = self._machine.notify_address(self._name, token, keep=keep) if speaks else None
         return (
-            # Our caller's is for us to answer.
-            ("WATCHDOG_USEC", str(round(float(alive.what) * 1e6)) if alive is not None and barks else None),
+            ("WATCHDOG_USEC", watchdog),  # our caller's is for us to answer
             ("WATCHDOG_PID", None),
             *self._tried.env,  # before the rest, so that nothing of it can stand for what says which node this is
             (INSTANCE, token),
@@ -352,6 +351,12 @@ def with_last_lines(failed: E, node: Node, machine: Machine, offset: int) -> E:
         return replace(failed, why=unread) if node.logs_to_file else replace(failed, logfile=node.logfile)
     lines = printed.decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]
     return replace(failed, log_tail=tuple(map(printable, lines)), logfile=node.logfile)
+
+
+def _watchdog(node: Node) -> str | None:
+    """What belongs in WATCHDOG_USEC, sd_notify(3)."""
+    alive = node.alive
+    return str(round(float(alive.what) * 1e6)) if alive is not None and alive.sign == "watchdog" else None
 
 
 def _unprepared(node: Node, outcome: LaunchFailed | None) -> Failed:

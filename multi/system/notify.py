@@ -29,12 +29,16 @@ class Notifications:
         self._watches = watches
         self._launcher = launcher
         self._listeners: dict[str, tuple[socket.socket, str]] = {}  # and what belongs in NOTIFY_SOCKET
+        self._kept: dict[str, str] = {}  # key -> token, of sockets that stay open when the key is released
 
-    def address(self, key: str, token: str) -> str:
+    def address(self, key: str, token: str, *, keep: bool = False) -> str:
         """Open the node's notification socket. On Linux its name is abstract (unix(7)), so no file is left.
 
         A second socket replaces the first: a node that is stopped and started again speaks twice.
         """
+        if self._kept.get(key) == token:
+            return self._listeners[key][1]
+        self._kept.pop(key, None)
         self.release(key)
         try:
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -46,6 +50,8 @@ class Notifications:
         listener.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
         self._listeners[key] = listener, address
         self._poller.add(listener.fileno(), partial(self._receive, key, listener))
+        if keep:
+            self._kept[key] = token
         return address
 
     def _receive(self, key: str, listener: socket.socket) -> None:
@@ -81,7 +87,7 @@ class Notifications:
         return False
 
     def release(self, key: str) -> None:
-        if key not in self._listeners:
+        if key not in self._listeners or key in self._kept:
             return
         listener, address = self._listeners.pop(key)
         self._poller.drop(listener.fileno())
@@ -91,6 +97,7 @@ class Notifications:
             os.rmdir(os.path.dirname(address))
 
     def close(self) -> None:
+        self._kept.clear()
         for key in list(self._listeners):
             self.release(key)
 

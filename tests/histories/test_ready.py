@@ -479,9 +479,9 @@ def test_g4_a_word_that_is_left_before_anybody_listens_is_heard() -> None:
     fake = world.fake()
     listen = fake.notify_address
 
-    def late(key: str, token: str) -> str:
+    def late(key: str, token: str, *, keep: bool = False) -> str:
         leave(world, node, said="READY=1\nSTATUS=consuming\n", age=0.0)
-        return listen(key, token)
+        return listen(key, token, keep=keep)
 
     fake.notify_address = late  # type: ignore[method-assign]  # it happens right before that
     event = ready(world, node, fake)

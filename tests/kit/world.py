@@ -498,6 +498,7 @@ class Fake:
         self._launched: list[Launched] = []
         self._watched: dict[tuple[str, Proc], None] = {}
         self._ears: dict[str, str] = {}  # key -> address
+        self._kept_ears: set[str] = set()
         self._probes: dict[str, tuple[object, str]] = {}  # by key: which one it is, and what it asks for
         self._read: dict[str, tuple[str, int]] = {}  # key -> log, and bytes that were read of it
         self._files: dict[str, str] = {}  # key -> path whose changes it hears of
@@ -1045,10 +1046,13 @@ class Fake:
 
     # -- readiness -----------------------------------------------------------------------------------
 
-    def notify_address(self, key: str, token: str) -> str:
+    def notify_address(self, key: str, token: str, *, keep: bool = False) -> str:
         """Open an ear."""
         self._call("notify_address", key)
-        self._ears[key] = f"@multi-{token}"
+        address = f"@multi-{token}"
+        if key not in self._kept_ears or self._ears[key] != address:
+            self._ears[key] = address
+            (self._kept_ears.add if keep else self._kept_ears.discard)(key)
         return self._ears[key]
 
     def hear(self, address: str, fields: Mapping[str, str]) -> None:
@@ -1130,7 +1134,8 @@ class Fake:
             self._give_back(inode, key)
         for watched in [one for one in self._watched if one[0] == key]:
             del self._watched[watched]
-        self._ears.pop(key, None)
+        if key not in self._kept_ears:
+            self._ears.pop(key, None)
         self._probes.pop(key, None)
         self._read.pop(key, None)
         self._files.pop(key, None)
