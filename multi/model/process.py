@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from multi.value import dataclass, field
 
@@ -70,7 +69,8 @@ class ProcessInfo:
     status: int | None = None
 
 
-class Outline(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Outline:
     """Where a process stands of which nothing else was read. `start` counts ticks, as the start id of a `Proc` does."""
 
     start: int

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Set as AbstractSet
 from functools import cache
-from typing import NamedTuple
 
 from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PID, INSTANCE_PIDFILE, INSTANCE_PROBE, MachineError
 from multi.model.process import Instance, Outline, Proc, ProcessInfo
@@ -28,17 +27,11 @@ _NO_WORDS_YET = b"0"  # the end of its environment, field 51, until execve(2) ha
 _NO_INODE = 1  # what proc_fill_cache() says where it has none, fs/proc/base.c
 _CAP_SYS_PTRACE = 19  # capabilities(7)
 _PATH_MAX = 4096  # no path of ours is longer
+# What was read of a process: the inode number that the listing had, which no other process gets; where it stands; stat.
+Known = tuple[int, Outline, bytes]
 _PREFIX = INSTANCE.encode()  # of the names of all that we give a process to carry
 _TOKEN = _PREFIX + b"="
 _CARRIED = [f"\0{name}=".encode() for name in (INSTANCE, INSTANCE_PID, INSTANCE_NODE, INSTANCE_PIDFILE)]
-
-
-class Known(NamedTuple):
-    """What was read of a process, and the inode number that the listing had: no other process gets that."""
-
-    inode: int
-    outline: Outline
-    stat: bytes
 
 
 @cache
@@ -327,7 +320,7 @@ class _Reading:
     def _new(self) -> dict[int, int]:
         """Those that are to be looked at, with their inode numbers."""
         known, since, sessions = self._known, self._since, self._sessions
-        listed = {pid: one.inode for pid, one in known.items()} if self._again else _listed()
+        listed = {pid: inode for pid, (inode, _, _) in known.items()} if self._again else _listed()
         for pid in known.keys() - listed.keys():
             del known[pid]
         new: dict[int, int] = {}
@@ -335,10 +328,10 @@ class _Reading:
             before = known.get(pid)
             if pid in self.found or pid in self.older:
                 continue
-            if before is not None and (before.inode != inode or inode <= _NO_INODE):
+            if before is not None and (before[0] != inode or inode <= _NO_INODE):
                 del known[pid]
-            elif before is not None and before.outline.start < since and before.outline.session not in sessions:
-                self.older[pid] = before.outline
+            elif before is not None and before[1].start < since and before[1].session not in sessions:
+                self.older[pid] = before[1]
                 continue
             new[pid] = inode
         return new
@@ -347,13 +340,13 @@ class _Reading:
         """Look at a process; True while it is in the middle of execve(2). Raises `OSError` if we are short of it."""
         try:
             if self._again:
-                stat = self._known[pid].stat
+                stat = self._known[pid][2]
             else:
                 stat = _stat_text(pid)
                 head = stat.split(None, 20)  # most are only outlined, and need no more
                 session, start = int(head[3]), int(head[19])
                 outline = Outline(start, int(head[1]), int(head[2]), session, head[0] in _ENDED and _is_gone(head))
-                self._known[pid] = Known(inode, outline, stat)
+                self._known[pid] = inode, outline, stat
                 if start < self._since and session not in self._sessions:
                     self.older[pid] = outline
                     return False
