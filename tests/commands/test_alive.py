@@ -228,10 +228,10 @@ def test_the_hooks_of_run_hold_up_neither_the_next_start_nor_the_end(real: Real)
             pid = another(real, "a", pid)
     done = begun.done().ok()
     assert "the hook 'failed' failed: still runs" in done.out
-    for hook in map(int, (real.base / "hooks").read_text("ascii").split()):
+    for left in map(int, (real.base / "hooks").read_text("ascii").split()):
         with contextlib.suppress(ProcessLookupError):
-            os.kill(hook, signal.SIGKILL)
-        until(lambda hook=hook: not alive(hook), "it is gone")  # type: ignore[misc]
+            os.kill(left, signal.SIGKILL)
+        until(lambda left=left: not alive(left), "it is gone")  # type: ignore[misc]
 
 
 def test_ensure_beside_run_asks_nothing_of_its_nodes(real: Real) -> None:
