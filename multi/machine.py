@@ -185,7 +185,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The file that is watched for this key was made, replaced, written to or removed."""
+    """The file that is watched for this key was replaced or removed."""
 
     key: str
 

@@ -105,6 +105,7 @@ class Keeper:
         self._ended: tuple[Proc, int | None] | None = None  # the same of an end
         self._refusals = 0  # starts in a row that this machine refused
         self._armed = False  # whether changes of the record are told
+        self._offset = 0  # of its log, before the start under way
 
     def life(self, _turn: Turn) -> Walk:
         """As long as `run` stays."""
@@ -265,7 +266,7 @@ class Keeper:
         self._release()
         shared, machine = self._shared, self._machine
         before = observe.recall(self.node, machine)
-        shared.offsets[self._name] = machine.size(self.node.logfile)
+        self._offset = machine.size(self.node.logfile)
         task = Task(self.node, Request(command, recorded=self.node, status=status, due=due))
         well = yield from self._told(walk_of(task, shared.options, machine, cache(lambda: machine.caller().text)))
         self._release()
@@ -316,10 +317,10 @@ class Keeper:
                 return ()
             case Skipped() | Cleared() | Awaits():
                 return ()
-            case Spawned() if self._ended is not None:
-                (proc, status), self._ended = self._ended, None
-                told = Retrying(self._name, proc.pid, end_text(status), 0.0, status)
-                return _with_tail(self.node, self._shared, told), want
+            case Spawned():
+                told = self._end_told()
+                self._shared.offsets[self._name] = self._offset  # from here on its log is that of this start
+                return *told, want
             case Readied():
                 self._shared.failed.pop(self._name, None)
             case Retrying():
@@ -331,6 +332,13 @@ class Keeper:
             case Exited():
                 self._given_up(well=True)
         return (want,)
+
+    def _end_told(self) -> tuple[Event, ...]:
+        """What is said of an end where the next start begins at once."""
+        if self._ended is None:
+            return ()
+        (proc, status), self._ended = self._ended, None
+        return (_with_tail(self.node, self._shared, Retrying(self._name, proc.pid, end_text(status), 0.0, status)),)
 
     def _given_up(self, *, well: bool = False) -> None:
         self._ended = None

@@ -23,6 +23,7 @@ from multi.cli.order import (
     KEEP_UNREADY,
     LINES,
     LOCK_HELD,
+    ONE_ENDS_ALL,
     OUTPUT,
     QUIET,
     ROLLOUT,
@@ -374,6 +375,7 @@ def _row(name: str, of: Traits) -> Command:
         *([WHEN_IDLE, KEEP_DRAINED] if of.drains else ()),
         *([KEEP_UNREADY] if of.spawns and not of.unattended else ()),
         *([LOCK_HELD] if of.locks_rundirs else ()),
+        *([ONE_ENDS_ALL] if of.stays else ()),
     )
     if name in _FUNCTIONS:
         options = _FUNCTIONS[name][1]

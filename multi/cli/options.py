@@ -12,6 +12,7 @@ from multi.cli.order import (
     KEEP_DRAINED,
     KEEP_UNREADY,
     LOCK_HELD,
+    ONE_ENDS_ALL,
     QUIET,
     ROLLBACK,
     ROLLING,
@@ -57,6 +58,7 @@ def run_options(order: Order) -> api.RunOptions:
         when_idle=order.has(WHEN_IDLE),
         keep_drained=order.has(KEEP_DRAINED),
         lock_held=order.has(LOCK_HELD),
+        one_ends_all=order.has(ONE_ENDS_ALL),
     )
 
 

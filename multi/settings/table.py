@@ -118,8 +118,9 @@ SETTINGS: Mapping[str, Setting] = _table(
             help="how long to wait before a node that ended is started again; doubles with each end in a row, to 300 "
                  "at most, and is spread by a tenth; a node that stays up for ten minutes begins anew"),
     Setting("restart_limit", ("--restart-limit",), "rate", "COUNT/SECONDS", '"5/60s"', field="restart_limit",
-            help="how many ends in how many seconds (`5/60s`, `10/1h`) until the node is given up, or `none`; given up "
-                 "it is left alone until the next `start`; 5/60s in `run`, none for `ensure` when not given"),
+            help="how many restarts in how many seconds (`5/60s`, `10/1h`), or `none`; with the next end the node is "
+                 "given up: it is left alone until somebody starts it; 5/60s in `run`, none for `ensure` when not "
+                 "given"),
     Setting("alive", ("--alive",), "probe", "PROBE", '"tcp:8000"', field="alive",
             help="how a running node proves, again and again, that it still works; `run` and `ensure` restart a node "
                  "that fails it; begins once the node is ready"),

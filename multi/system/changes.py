@@ -10,7 +10,8 @@ from multi.machine import Changed
 from multi.system.files import fingerprint
 from multi.system.poll import LINUX, Poller
 
-_MASK = 0x2 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x800  # modified, moved, created, deleted, and the directory itself
+# Moved there, deleted, and the same of the directory itself. Not written to, which a log in it may be all the time.
+_MASK = 0x80 | 0x200 | 0x400 | 0x800
 _ONLY_DIRECTORIES = 0x01000000
 _EVENT = struct.Struct("iIII")
 _LOOK_EVERY = 0.5  # seconds, where the kernel cannot tell
@@ -26,7 +27,7 @@ class Changes:
         self._fd: int | None = None
 
     def watch(self, key: str, path: str) -> None:
-        """Report `Changed` whenever another file takes this path, or the one that is there is written to or removed."""
+        """Report `Changed` whenever another file takes this path, or the one that is there is removed."""
         self._paths[key] = path
         directory = os.path.dirname(path) or "/"
         if directory not in self._directories.values() and not self._add(directory):
