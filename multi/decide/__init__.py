@@ -10,14 +10,11 @@ from multi.decide.resolve import Said, resolve, resolve_again, resolve_lost, wit
 from multi.decide.table import (
     ALREADY_RUNNING,
     COMMANDS,
-    died,
-    is_meant_to_be_down,
-    is_odd,
-    proc_of,
     route,
     runs_elsewhere,
     spawn_again,
 )
+from multi.model.state import died, is_meant_to_be_down, is_odd, proc_of
 
 __all__ = [
     "ALREADY_RUNNING",

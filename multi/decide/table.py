@@ -407,26 +407,6 @@ def spawn_again(state: State) -> Step:
             return Refuse(why)
 
 
-def proc_of(state: State) -> Proc | None:
-    """The node's process, where one was proved."""
-    return state.proc if isinstance(state, (Up, Stopping, Lost)) else None
-
-
-def is_meant_to_be_down(state: State) -> bool:
-    """Whether nothing runs, and nothing should."""
-    return isinstance(state, Down) or (isinstance(state, Dead) and state.on_purpose)
-
-
-def died(state: State) -> bool:
-    """Whether the node is gone although nobody asked it to end."""
-    return isinstance(state, Dead) and not state.on_purpose
-
-
-def is_odd(state: State) -> bool:
-    """Whether a state may only seem so, because another command changes the files of the node meanwhile."""
-    return isinstance(state, (Dead, Lost, Unsure))
-
-
 _ROWS = {
     "start": _start,
     "run": _run,

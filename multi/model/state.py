@@ -113,3 +113,23 @@ State: TypeAlias = Down | Up | Stopping | Dead | Lost | Unsure
 def is_nothing(state: State) -> bool:
     """Whether neither runs anything nor should it."""
     return isinstance(state, Down)
+
+
+def proc_of(state: State) -> Proc | None:
+    """The node's process, where one was proved."""
+    return state.proc if isinstance(state, (Up, Stopping, Lost)) else None
+
+
+def is_meant_to_be_down(state: State) -> bool:
+    """Whether nothing runs, and nothing should."""
+    return isinstance(state, Down) or (isinstance(state, Dead) and state.on_purpose)
+
+
+def died(state: State) -> bool:
+    """Whether the node is gone although nobody asked it to end."""
+    return isinstance(state, Dead) and not state.on_purpose
+
+
+def is_odd(state: State) -> bool:
+    """Whether a state may only seem so, because another command changes the files of the node meanwhile."""
+    return isinstance(state, (Dead, Lost, Unsure))

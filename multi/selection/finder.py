@@ -137,7 +137,7 @@ class Finder:
 
     def _runs(self, node: Node) -> bool:
         """Whether it runs as this user's, or as that of the user whom the record there says."""
-        from multi.decide.table import proc_of
+        from multi.model.state import proc_of
 
         try:
             record = observe.recall(node, self._machine)

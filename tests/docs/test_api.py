@@ -12,6 +12,8 @@ from multi.api import View
 from multi.model.event import (
     Adopted,
     Cleared,
+    CutOff,
+    Drained,
     Event,
     Failed,
     Forgotten,
@@ -20,6 +22,7 @@ from multi.model.event import (
     Interrupted,
     Readied,
     Refused,
+    Resumed,
     Signalled,
     Skipped,
     Spawned,
@@ -29,6 +32,7 @@ from multi.model.event import (
 )
 from multi.model.process import Proc
 from multi.model.state import Up
+from multi.model.work import ActiveTask
 from multi.report import json as report_json
 from multi.report import status
 from multi.report.json import event_json, view_json
@@ -45,6 +49,9 @@ EVENTS: tuple[Event, ...] = (
     Cleared("w1@h", ""),
     Forgotten("w1@h"),
     Adopted("w1@h", 1, "why"),
+    CutOff("w1@h", 1, 3, 1, (ActiveTask("a.b", "3f2a", 1.0),)),
+    Drained("w1@h", 1),
+    Resumed("w1@h", 1),
     Updated("w1@h", 1),
     Skipped("w1@h", 1, "why"),
     Failed("w1@h", 1, "why"),

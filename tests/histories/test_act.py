@@ -21,7 +21,6 @@ import pytest
 from multi import observe
 from multi.act import walk
 from multi.codec import decode, encode
-from multi.decide.table import proc_of
 from multi.machine import INSTANCE, FileWrite, MachineError
 from multi.model import record as records
 from multi.model.event import (
@@ -42,7 +41,7 @@ from multi.model.event import (
 )
 from multi.model.node import Node, Unknown
 from multi.model.request import Request, RunOptions, Task
-from multi.model.state import Dead, Down, Lost, State, Stopping, Up
+from multi.model.state import Dead, Down, Lost, State, Stopping, Up, proc_of
 from multi.value import replace
 from world import REFUSABLE, Body, Child, Crowd, Entry, Fake, KilledError, Nature, World, node_of
 

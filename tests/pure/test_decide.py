@@ -13,13 +13,13 @@ import pytest
 from multi.decide import table as decide
 from multi.decide.resolve import needs_restart
 from multi.decide.stay import stay
-from multi.decide.table import proc_of, route
+from multi.decide.table import route
 from multi.model.node import Known, Unknown
 from multi.model.process import Proc
 from multi.model.record import Record
 from multi.model.request import Due, Request
 from multi.model.schedule import parse
-from multi.model.state import SUSPENDED, Dead, Down, End, Lost, State, Stopping, Unsure, Up
+from multi.model.state import SUSPENDED, Dead, Down, End, Lost, State, Stopping, Unsure, Up, proc_of
 from multi.model.step import (
     Adopt,
     AwaitDown,
