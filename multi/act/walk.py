@@ -125,25 +125,9 @@ class _Walker:
         yield from self._journal.settled_meanwhile(self._observed.state)
         route = self._route()
         self._begin()
-        return route if (yield from self._foresee(route)) else None
-
-    def _foresee(self, route: Sequence[Step]) -> Walk:
-        """Find out what a start would fail of before anything is stopped for it; False where it is not stopped."""
-        starts = [self._start] if _starts(route) else []
-        if not any(isinstance(step, steps.Stop) for step in route):
-            for start in starts:
-                start.check()  # what else it fails of is on record afterwards
-            return True
-        starts += [
-            Start(task.request, self._options, Journal(task.node, self._machine), self._machine)
-            for task in self._following
-        ]
-        found = [obstacle for start in starts for obstacle in start.obstacles()]
-        if found:
-            from multi.check import exit_code, refusal
-
-            yield Refused(self._key, refusal(found), exit_code(found))
-        return not found
+        options, machine = self._options, self._machine
+        following = [Start(task.request, options, Journal(task.node, machine), machine) for task in self._following]
+        return route if (yield from _foresee(self._key, route, self._start, following)) else None
 
     # -- lock and look ---------------------------------------------------------------------------
 
@@ -258,7 +242,7 @@ class _Walker:
         self._begin(former)
         yield from self._start.settle()
         hindrance = "; ".join(each.text for each in self._start.obstacles())
-        for step in rejected.back(self._observed.state, tried, hindrance):
+        for step in rejected.back(self._observed.state, tried, former, hindrance):
             if not (yield from self._do(step)):
                 return False
         if (record := self._journal.record) is not None and record.proc is not None:
@@ -313,6 +297,21 @@ class _Walker:
                     doubt = why  # seen once, it can be of files that another command was just changing
                 case (step, *_):
                     return (yield from self._do(step))
+
+
+def _foresee(name: str, route: Sequence[Step], start: Start, following: Sequence[Start]) -> Walk:
+    """Find out what a start would fail of before anything is stopped for it; False where it is not stopped."""
+    starts = [start] if _starts(route) else []
+    if not any(isinstance(step, steps.Stop) for step in route):
+        for one in starts:
+            one.check()  # what else it fails of is on record afterwards
+        return True
+    found = [obstacle for one in (*starts, *following) for obstacle in one.obstacles()]
+    if found:
+        from multi.check import exit_code, refusal
+
+        yield Refused(name, refusal(found), exit_code(found))
+    return not found
 
 
 def _clear(why: str, observed: Observation, journal: Journal, machine: Machine, *, keep: bool) -> Walk:

@@ -52,18 +52,19 @@ def has_settled(record: Record, state: State, wall: float) -> bool:
     return isinstance(state, Up) and state.ready and wall > record.started + longest
 
 
-def back(state: State, node: Node, hindrance: str) -> tuple[Step, ...]:
-    """The steps back to what the node was before, when it was started as `node` and failed.
+def back(state: State, node: Node, old: Node, hindrance: str) -> tuple[Step, ...]:
+    """The steps back to what the node was before, `old`, when it was started as `node` and failed.
 
     `hindrance` is what that start would fail of for certain, empty for nothing.
     """
     if hindrance:
         return (Refuse(f"it is not rolled back: {hindrance}"),)
+    again = Spawn("same" if node.command == old.command else "former")
     match state:
         case Down() | Dead():
-            return Clear(keep=True), Spawn("former")
+            return Clear(keep=True), again
         case Up(proc) | Lost(proc):
-            return Stop(proc, node.stop, again=True), Clear(keep=True), Spawn("former")
+            return Stop(proc, node.stop, again=True), Clear(keep=True), again
         case Stopping(proc):
             return (Refuse(f"it is not rolled back, because pid {proc.pid} is still there"),)
         case Unsure(why):

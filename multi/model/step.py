@@ -31,7 +31,7 @@ class Spawn:
     """Start the node and wait until it is ready.
 
     `source` says who says the command where nobody says it now: ``record``, or ``preset`` for a bare worker. It is
-    ``former`` where the node goes back to what it was.
+    ``former`` where the node goes back to what it was, ``same`` if that is the same command.
     """
 
     source: str = ""

@@ -90,6 +90,7 @@ _SOURCES = {
     "record": "start as on record",
     "preset": "nothing is on record, so start a bare worker",
     "former": "start as it was before",
+    "same": "start the same command again, because no other is on record",
 }
 _MOST_PIDS = 10  # as many as fit a line
 _FIRST_LINE_AFTER = 1.0  # seconds; a shorter wait needs no line in a log
