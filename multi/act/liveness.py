@@ -89,8 +89,9 @@ class Limits:
 
     def _member(self, name: str, processes: ProcessTable) -> Member:
         group, care = self._groups.get(name, ""), self.cares.get(name)
-        works = name in self.working and (care is None or care.due is None)
         info = None if care is None else processes.by_pid.get(care.proc.pid)
+        held = info is not None and info.suspended  # somebody may hold it on purpose
+        works = name in self.working and (care is None or care.due is None) and not held
         if care is None or info is None or info.proc != care.proc or not works:
             return Member(name, group, works=works)
         token = care.record.token

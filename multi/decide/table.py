@@ -282,7 +282,7 @@ def _ensure(request: Request, state: Sure, node: Node) -> Steps:  # noqa: PLR091
 
 def _revive(request: Request, state: Sure, node: Node) -> Steps:
     match state:
-        case Up(proc) if request.due is not None and request.due.proc == proc:
+        case Up(proc, suspended=False) if request.due is not None and request.due.proc == proc:
             return Stop(proc, node.stop, again=True, why=request.due.why), Clear(keep=True), Spawn()
         case Up() | Stopping() | Lost():
             return (Skip(ALREADY_RUNNING),)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import pytest
 
 from multi import act, observe, views
 from multi.act import hooks
 from multi.machine import MachineError
-from multi.model.event import Event, Gone, Hooked, Interrupted, Readied, Recycling, Signalled
+from multi.model.event import Event, Gone, Hooked, Interrupted, Readied, Recycling, Signalled, Unhealthy
 from multi.model.node import Node, Ready
 from multi.model.request import Request, RunOptions, Task, traits
-from world import Fake, Nature, World, node_of
+from world import Crowd, Fake, Nature, World, node_of
 
 TERM = int(signal.SIGTERM)
 TCP = "127.0.0.1:80"
@@ -392,3 +394,161 @@ def test_a_hook_that_cannot_be_begun_fails_nothing() -> None:
     fake.trap = refuse
     events = act.ensure([Task(NODE, Request("ensure", recorded=NODE))], {}, RunOptions(), fake)
     assert "Readied" in kinds(list(act.hooked(events, [NODE], traits("ensure"), lambda *_: lambda *_: None, fake)))
+
+
+# --- run ------------------------------------------------------------------------------------------------
+
+
+def run(world: World, seconds: float, *nodes: Node, groups: Mapping[str, str] | None = None) -> list[Event]:
+    """Stay with the nodes for so long, then stop them."""
+    fake = world.fake()
+    world.after(seconds, lambda: fake.interrupt(signal.SIGTERM))
+    return list(act.stay(nodes, RunOptions(groups=groups or {}), fake))
+
+
+def began(world: World) -> World:
+    """Make a world where the answer to every probe is yes."""
+    world.answers[TCP] = 0.0
+    return world
+
+
+def test_run_restarts_what_fails_three_times_and_leaves_the_others_alone() -> None:
+    """Each `alive_every` it asks; a node without a policy is restarted, too."""
+    other = node_of("w2")
+    world = began(World())
+    world.fails[TCP] = world.time + 100
+    events = run(world, 290, NODE, other)
+    sick = [event for event in events if isinstance(event, Unhealthy)]
+    assert [event.node for event in sick] == [NAME, NAME]
+    assert "failed 3 times in 60s" in sick[0].why
+    assert len([event for event in events if isinstance(event, Readied) and event.node == NAME]) == 3
+    assert len([event for event in events if isinstance(event, Readied) and event.node == other.name]) == 1
+
+
+def test_run_wakes_up_for_nothing_where_nothing_is_due() -> None:
+    """Without `alive` and limits there is no deadline; with them there is one each `alive_every`."""
+    for node, most in ((node_of(), 30), (node_of(alive=Ready("tcp", TCP)), 200)):
+        world = began(World())
+        fake = world.fake()
+        world.after(900, lambda fake=fake: fake.interrupt(signal.SIGTERM))  # type: ignore[misc]
+        list(act.stay([node], RunOptions(), fake))
+        assert len([call for call in fake.calls if call[0] == "wait"]) < most
+
+
+def test_the_restart_limit_holds_for_the_unhealthy() -> None:
+    """More often than the limit says it is left running, and restarted when the window has passed."""
+    node = node_of(alive=Ready("tcp", TCP), alive_every=1.0, alive_failures=1, restart_limit=(2, 600.0))
+    world = began(World())
+    world.fails[TCP] = 0.0
+    events = run(world, 300, node)
+    sick = [event for event in events if isinstance(event, Unhealthy)]
+    assert len([event for event in events if isinstance(event, Readied)]) == 3
+    assert "not restarted, because it ended 2 times within 600s" in sick[-1].why
+    assert len(sick) == 3
+    assert len([event for event in run(world, 500, node) if isinstance(event, Readied)]) >= 2
+
+
+def test_a_limit_is_no_failure() -> None:
+    """A node that is recycled again and again is never given up."""
+    node = node_of(max_age=10.0, restart_limit=(1, 600.0))
+    world = World()
+    events = run(world, 300, node)
+    assert len([event for event in events if isinstance(event, Recycling)]) > 5
+    record = observe.recall(node, world.fake())
+    assert record is not None
+    assert (record.failures, record.ends) == (0, ())
+
+
+def test_run_recycles_one_of_a_group_at_a_time() -> None:
+    """While one of them is on its way, all others of its group run."""
+    nodes = [node_of(f"w{number}", max_memory=1 << 20, stop="TERM/100/KILL/5") for number in range(4)]
+    world = World()
+    for node in nodes:
+        world.natures[node.name] = Nature(ends={TERM: (7.0, 0)})
+    fake = world.fake()
+
+    def grow() -> None:
+        for body in world.offspring():
+            body.rss = 2 << 20
+
+    world.after(5.0, grow)
+    world.after(400.0, lambda: fake.interrupt(signal.SIGTERM))
+    groups = {node.name: "a" if index < 2 else "b" for index, node in enumerate(nodes)}
+    down: dict[str, set[str]] = {"a": set(), "b": set()}
+    recycled = 0
+    for event in act.stay(nodes, RunOptions(groups=groups), fake):
+        match event:
+            case Recycling(name):
+                recycled += 1
+                down[groups[name]].add(name)
+                assert len(down[groups[name]]) == 1
+            case Readied(name):
+                down[groups[name]].discard(name)
+    assert recycled == 4
+
+
+@pytest.mark.parametrize("how", ["silent", "trigger", "suspended", "heard"])
+def test_run_hears_a_watchdog(how: str) -> None:
+    """One that falls silent, or says so itself, is restarted at once; one that somebody holds is not."""
+    node = node_of(alive=Ready("watchdog", "10"))
+    world = World()
+    until = 100 if how == "heard" else 30
+    barks = tuple((float(second), {"WATCHDOG": "1"}) for second in range(0, until, 5))
+    world.natures[NAME] = Nature(says=(*barks, *([(31.0, {"WATCHDOG": "trigger"})] if how == "trigger" else [])))
+
+    def hold(suspended: bool) -> None:
+        for body in world.mains(node.pidfile):
+            body.suspended = suspended
+
+    if how == "suspended":
+        world.after(29, partial(hold, True))  # noqa: FBT003 -- as it is set
+        world.after(80, partial(hold, False))  # noqa: FBT003 -- as it is set
+    sick = [event.why for event in run(world, 60, node) if isinstance(event, Unhealthy)]
+    expected = {
+        "silent": ["alive = watchdog:10: no WATCHDOG=1 for 10s"],
+        "trigger": ["alive = watchdog:10: it sent WATCHDOG=trigger"],
+    }
+    assert sick[:1] == expected.get(how, [])
+
+
+def test_another_command_may_restart_it_while_it_is_asked() -> None:
+    """What was under way says nothing of the new process, which begins anew."""
+    world = began(World())
+    world.fails[TCP] = 0.0
+    world.probe_takes = 20.0
+
+    def restart() -> None:
+        list(act.walk([Task(NODE, Request("restart"))], RunOptions(), world.fake()))
+
+    world.after(100.0, restart)
+    events = run(world, 170, NODE)
+    assert not [event for event in events if isinstance(event, Unhealthy)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_meanwhile_no_node_runs_twice(seed: int) -> None:
+    """G2: `run` and `ensure` want to restart a node that others stop, start and restart; KILL hits some of them."""
+    nodes = [node_of(f"w{number}", alive=Ready("tcp", TCP), alive_every=1.0, alive_failures=1) for number in range(2)]
+    world = began(World())
+    world.fails[TCP] = 0.0
+
+    def check() -> None:
+        assert all(len(world.mains(node.pidfile)) <= 1 for node in nodes)
+
+    def command(word: str) -> Callable[[Fake], None]:
+        def typed(fake: Fake) -> None:
+            tasks = [Task(node, Request(word, recorded=node if word == "ensure" else None)) for node in nodes]
+            if word == "ensure":
+                list(act.ensure(tasks, {}, RunOptions(), fake))
+            else:
+                list(act.walk(tasks, RunOptions(), fake))
+
+        return typed
+
+    def stays(fake: Fake) -> None:
+        world.after(60, lambda: fake.interrupt(signal.SIGTERM))
+        list(act.stay(nodes, RunOptions(), fake))
+
+    words = ("ensure", "restart", "ensure", "stopwait", "start", "ensure")
+    crowd = Crowd(world, seed, check, kills=2)
+    crowd.run([(world.fake(), stays), *((world.fake(), command(word)) for word in words)])
