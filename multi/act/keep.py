@@ -27,6 +27,7 @@ from multi.model.event import (
     GaveUp,
     Gone,
     Readied,
+    Recycling,
     Refused,
     Retrying,
     Signalled,
@@ -165,6 +166,8 @@ class Keeper:
                 case _ if care is not None:
                     yield from care.hear(happening)
         self._shared.forget(self._name)
+        if care.due.planned:
+            yield Recycling(self._name, proc.pid, care.due.why)
         yield from self._revive(None, care.due)
 
     def _after(self, proc: Proc, status: int | None) -> Doing:

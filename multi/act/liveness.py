@@ -102,7 +102,7 @@ class Limits:
             return Member(name, group, works=True)
         beat = observe.heartbeat(care.record, self._machine)
         tasks = None if beat is None else beat.active
-        return Member(name, group, works=True, due=Due(care.proc, why, planned=True), tasks=tasks)
+        return Member(name, group, works=True, due=Due(care.proc, why, planned=True), tasks=tasks, age=info.age)
 
 
 @dataclass(slots=True)
@@ -196,8 +196,6 @@ class Care:
         if self.limits_at <= now:
             self.limits_at = self._next_limit(rules.next_look(now))
             self.limits.look((yield from process_table()))
-        if self.due is not None and self.due.planned:
-            yield Recycling(self.node.name, self.proc.pid, self.due.why)
 
     # -- asking ---------------------------------------------------------------------------------------------
 

@@ -136,29 +136,31 @@ def over(node: Node, token: str, age: float, memory: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A node of a group: whether it works now, the limit that it has reached, and how many tasks it works on."""
+    """A node of a group: whether it works now, the limit that it has reached, its tasks, and its age in seconds."""
 
     name: str
     group: str
     works: bool
     due: Due | None = None
     tasks: int | None = None
+    age: float = 0.0
 
 
 def turns(members: Iterable[Member]) -> Mapping[str, Due]:
     """Which of those that have reached a limit are recycled now: one of a group, and only while the others work.
 
-    Of several, one without tasks is the first, then the one with the fewest, then the one that was named first.
+    Of several, one without tasks is the first, then the one with the fewest, then the oldest process: one whose limit
+    is too small for it must not keep the others from their turn.
     """
     groups: dict[str, list[Member]] = {}
     for member in members:
         groups.setdefault(member.group, []).append(member)
     chosen: dict[str, Due] = {}
     for group in groups.values():
-        waiting = [(member.tasks or 0, index) for index, member in enumerate(group) if member.due is not None]
+        waiting = [(each.tasks or 0, -each.age, index) for index, each in enumerate(group) if each.due is not None]
         if not waiting or not all(member.works for member in group):
             continue
-        member = group[min(waiting)[1]]
+        member = group[min(waiting)[2]]
         assert member.due is not None  # noqa: S101 -- as chosen above
         chosen[member.name] = member.due
     return chosen

@@ -176,6 +176,7 @@ DUE = Due(Proc(7, "boot:7"), "it is large", planned=True)
         ([Member("a", "g", works=True, due=DUE), Member("b", "h", works=False)], {"a"}),
         ([Member("a", "", works=True, due=DUE, tasks=2), Member("b", "", works=True, due=DUE, tasks=0)], {"b"}),
         ([Member("a", "", works=True, due=DUE, tasks=2), Member("b", "", works=True, due=DUE, tasks=1)], {"b"}),
+        ([Member("a", "", works=True, due=DUE, age=5.0), Member("b", "", works=True, due=DUE, age=9.0)], {"b"}),
         ([Member("a", "", works=False, due=DUE)], set()),
     ],
 )
