@@ -95,7 +95,6 @@ from multi.model.step import (
 
 if TYPE_CHECKING:
     from multi.model.node import Node
-    from multi.model.process import Proc
     from multi.model.schedule import Schedule
 
     Sure: TypeAlias = Down | Up | Stopping | Dead | Lost
