@@ -254,7 +254,11 @@ def _on_setup(instance: Any = None, **_: object) -> None:
         waits = getattr(instance, "wait_for_soft_shutdown", None)
         if waits is not None and instance.app.conf.worker_soft_shutdown_timeout:
             instance.wait_for_soft_shutdown = _preceded(waits, functools.partial(worker.stopping, "soft shutdown"))
-        worker.thread.start()
+        try:
+            worker.thread.start()
+        except BaseException:
+            worker.control.close()  # nobody is to wait for an answer
+            raise
         _worker = worker
 
 
