@@ -72,7 +72,10 @@ class Worker:
             _hear_remote_shutdown(self)
         if self._entry is not None:
             consumer.timer.cancel(self._entry)
-        self._entry = consumer.timer.call_repeatedly(EVERY, self.loop) if consumer.hub else None
+        self._entry = None
+        if consumer.hub:
+            self._entry = consumer.timer.call_repeatedly(EVERY, self.loop)
+            consumer.hub.add_reader(self.thread.bell, self.rung)
         with contextlib.suppress(Exception):  # the loop comes upon it, too, or it is done later
             self.drain.apply(consumer, consume=False)
         heart.enter(beats.DRAINING if self.drain.wanted else beats.CONSUMING)
@@ -84,6 +87,11 @@ class Worker:
             self.heart.enter(beats.WAITING, self._last or "the connection to its broker is lost")
         else:
             self.stopping("")
+
+    def rung(self) -> None:
+        """The thread wants the event loop to turn."""
+        self.thread.answer_bell()
+        self.loop()
 
     def loop(self) -> None:
         """The consumer's loop turns; it makes a drain so that is not yet."""
@@ -189,7 +197,9 @@ class Worker:
             self.drain.wanted = self.heart.drained = request == "drain"
             if self.heart.state != beats.WAITING:
                 self.heart.enter(beats.DRAINING if self.drain.wanted else beats.CONSUMING)
-            if self.consumer is not None:
+            if self.consumer is not None and self.consumer.hub:
+                self.thread.ring()
+            elif self.consumer is not None:
                 self.consumer.call_soon(self.loop)
             return lambda last: self.facts() if self.drain.done or last else None
         if request == "tasks":
