@@ -239,10 +239,11 @@ class Keeper:
 
     def _came_back(self, proc: Proc) -> Doing:
         """Another command has started it, while we had left it alone."""
-        self._refusals, self._failed, self._ended = 0, None, None
+        self._failed = self._ended = None
         if self._armed:
             self._release()
         if self._name not in self._shared.held:
+            self._refusals = 0
             self._shared.held[self._name] = self.node
             yield Adopted(self._name, proc.pid, NOT_OURS)
 
@@ -344,7 +345,7 @@ class Keeper:
         return (_with_tail(self.node, self._shared, Retrying(self._name, proc.pid, end_text(status), 0.0, status)),)
 
     def _given_up(self, *, well: bool = False) -> None:
-        self._ended = None
+        self._failed = self._ended = None
         self._shared.held.pop(self._name, None)
         self._shared.failed.pop(self._name, None)
         if not well:

@@ -448,6 +448,26 @@ def test_the_restart_limit_holds_for_the_unhealthy() -> None:
     assert len([event for event in run(world, 500, node) if isinstance(event, Readied)]) >= 2
 
 
+def test_the_word_that_a_node_is_given_up_is_the_last_one() -> None:
+    """Also after starts that fail: what was told of the end is not told once more as a further try."""
+    node = node_of(restart="on-failure", restart_delay=0.1, restart_limit=(2, 600.0), startsecs=1.0)
+    world = World()
+    world.natures[NAME] = Nature(lives=0.4, status=3)
+    told = [type(event).__name__ for event in run(world, 60, node, node_of("w2")) if getattr(event, "node", "") == NAME]
+    assert told.count("GaveUp") == 1
+    assert told[-1] == "GaveUp"
+
+
+def test_a_need_that_does_not_hold_is_told_of_less_and_less_often() -> None:
+    """An unhealthy node runs on until its need holds again; the pause between two tries doubles."""
+    node = node_of(alive=Ready("tcp", TCP), alive_every=1.0, alive_failures=1, needs=(Ready("tcp", "10.0.0.1:1"),))
+    world = began(World())
+    world.answers["10.0.0.1:1"] = 0.0
+    world.fails[TCP] = world.fails["10.0.0.1:1"] = world.time + 20
+    told = [type(event).__name__ for event in run(world, 120, node)]
+    assert 3 <= told.count("Retrying") <= 8
+
+
 def test_a_limit_is_no_failure() -> None:
     """A node that is recycled again and again is never given up."""
     node = node_of(max_age=10.0, restart_limit=(1, 600.0))
