@@ -130,7 +130,7 @@ class Keeper:
             case Spawn():
                 yield from self._revive(None)
             case PutOff(after):
-                yield from self._put_off(after, observed)
+                yield from self._put_off(after)
             case Skip(why):
                 yield from self._leave(why)
             case Refuse(why):
@@ -185,7 +185,7 @@ class Keeper:
                 case _:
                     yield from self._revive(status)
         else:
-            yield from self._await_lock()
+            yield from _lock(self.node, self._machine)
 
     def _end_all(self, proc: Proc, status: int | None, *, well: bool) -> Doing:
         """Without a policy the end of one node is the end of all."""
@@ -198,29 +198,15 @@ class Keeper:
 
     # -- while it does not -----------------------------------------------------------------------
 
-    def _await_lock(self) -> Doing:
-        """Another command is restarting the node. When we get its lock, that command is done or gone."""
-        machine, node = self._machine, self.node
-        try:
-            free = machine.lock(self._name, node.lockfile, node.uid, node.gid) is None
-        except MachineError:
-            yield Wait(machine.now() + _LOOK_AGAIN, "lock", 0, machine.now())
-            return
-        while not free:
-            free = isinstance((yield Wait(None, "lock", 0, machine.now())), Locked)
-        machine.unlock(self._name)
-
-    def _put_off(self, after: float, observed: Observation) -> Doing:
+    def _put_off(self, after: float) -> Doing:
         """Wait for its turn, or until somebody changes its record."""
         if self._failed is not None:
             failed, self._failed = self._failed, None
             yield Retrying(
                 self._name, failed.pid, failed.why, after, failed.exit_status, failed.log_tail, failed.logfile
             )
-        record = observed.record
-        if self._arm() and record is not None:
-            until = self._machine.now() + after
-            yield from _change(until, self._machine)
+        if self._arm():
+            yield from _change(self._machine.now() + after, self._machine)
 
     def _leave(self, why: str) -> Doing:
         """It is somebody else's, or stopped, or given up: wait until somebody starts it."""
@@ -385,3 +371,15 @@ def _reload(node: Node, proc: Proc, machine: Machine) -> Event:
     if machine.signal(proc, signum) == "sent":
         return Signalled(node.name, proc.pid, signum, 0.0)
     return Skipped(node.name, proc.pid, f"could not be sent {signal_name(signum)}")
+
+
+def _lock(node: Node, machine: Machine) -> Doing:
+    """Another command is restarting the node. When we get its lock, that command is done or gone."""
+    try:
+        free = machine.lock(node.name, node.lockfile, node.uid, node.gid) is None
+    except MachineError:
+        yield Wait(machine.now() + _LOOK_AGAIN, "lock", 0, machine.now())
+        return
+    while not free:
+        free = isinstance((yield Wait(None, "lock", 0, machine.now())), Locked)
+    machine.unlock(node.name)
