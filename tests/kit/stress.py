@@ -109,7 +109,7 @@ class Storm:
         self.bystanders: dict[int, subprocess.Popen[bytes]] = {}
         self.running: list[tuple[subprocess.Popen[bytes], float]] = []
         command = real.shell_words(_NODE, f"{real.base}/%n.own", str(self.doubles))
-        self.words = (
+        self.words: tuple[str, ...] = (
             f"--pidfile={real.run}/%n.pid",
             f"--logfile={real.log}/%n.log",
             "--preset=exec",
