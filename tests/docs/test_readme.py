@@ -36,11 +36,12 @@ def sessions(page: str) -> list[list[tuple[str, list[str]]]]:
 
 
 def plain(lines: list[str]) -> list[str]:
-    """Lines without what differs from run to run: numbers, the host's name, paths of this place, the order of nodes."""
+    """Lines without what differs from run to run: numbers, the host's name, ids, paths, the order of nodes."""
     out: list[str] = []
     for line in lines:
         text = re.sub(r"@[\w.-]+", "@HOST", line)
         text = re.sub(r"\S*/examples/\w+/", "/", text)
+        text = re.sub(r"(?<=tasks\.)(\w+) +[0-9a-f]{4,8}\b", r"\1 ID", text)
         text = re.sub(r"(?<![\w/])\d+(\.\d+)?(?=[smhMG%)]?(\W|$))", "N", text)
         text = re.sub(r"(?<=last line of its log: ).*", "...", text)
         out.append(" ".join(text.split()))
