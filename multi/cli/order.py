@@ -143,7 +143,7 @@ class Order:
         """The command line of a rolling command, to be typed again; what was rolled back is tried again."""
         import shlex
 
-        given = {name: self.given[name] for name in (one.name for one in ROLLOUT) if name in self.given}
+        given = {one.name: self.given[one.name] for one in self.command.options if one.name in self.given}
         if self.has(ROLLBACK):
             given[AGAIN.name] = None
         options = (name if value is None else f"{name}={value}" for name, value in given.items())

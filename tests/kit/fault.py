@@ -54,10 +54,10 @@ class Ended:
     hit: bool
 
 
-def killed(env: Mapping[str, str], number: int, *words: str, only: Collection[str] = EFFECTS) -> bool:
-    """Run ``multi WORDS``; whether KILL hit it. Otherwise it came to its end before that many effects."""
+def killed(env: Mapping[str, str], number: int, *words: str, only: Collection[str] = EFFECTS, code: int = 0) -> bool:
+    """Run ``multi WORDS``; whether KILL hit it. Otherwise it came to its end, with `code`, before that many effects."""
     ended = _in_a_copy(env, words, lambda: _arm(only, number, _die))
-    assert ended.code in {0, -signal.SIGKILL}, (words, ended)
+    assert ended.code in {code, -signal.SIGKILL}, (words, ended)
     return ended.code == -signal.SIGKILL
 
 
