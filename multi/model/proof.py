@@ -20,6 +20,7 @@ _ALL = tuple(PURPOSES)
 _LOOPBACK = "127.0.0.1"  # the host of a port that is named alone
 _LAST_PORT = 65535
 _SHORTEST, _LONGEST = 0.1, 1e6  # seconds of silence
+_BEATS = 10.0  # seconds in which a worker's loop writes two heartbeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +109,11 @@ def _command(kind: str, what: str) -> str:
 
 
 def _seconds(kind: str, what: str) -> str:
-    number = seconds_in(what)
-    if number is None or not _SHORTEST <= number <= _LONGEST:
+    number, least = seconds_in(what), _BEATS if kind == "heartbeat" else _SHORTEST
+    if number is None or not least <= number <= _LONGEST:
         word = quoted(f"{kind}:{what}")
-        raise UsageError(
-            kind, f"{word} names no seconds from {_SHORTEST:g} to {_LONGEST:g}", f"write it like {kind}:30"
-        )
+        why = f"{word} names no seconds from {least:g} to {_LONGEST:.0f}"
+        raise UsageError(kind, why, f"write it like {kind}:30")
     return seconds_text(number)
 
 

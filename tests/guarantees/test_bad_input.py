@@ -134,6 +134,7 @@ def test_g9_check_finds_a_proof_of_liveness_that_cannot_be_asked(real: Real) -> 
         ("--alive=notify", "is not a probe"),
         ("--alive=heartbeat:", "names no seconds"),
         ("--alive=heartbeat:-1", "names no seconds"),
+        ("--alive=heartbeat:9", "names no seconds from 10 to 1000000"),
         ("--alive=watchdog:0", "names no seconds"),
         ("--alive=watchdog:1e3", "names no seconds"),
         ("--alive-every=0", "--alive-every"),
