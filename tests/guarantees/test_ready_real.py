@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -587,14 +589,21 @@ def test_g4_all_are_waited_for_together(real: Real) -> None:
 
 def test_who_is_not_ready_yet_is_said(real: Real) -> None:
     """On a terminal: one line, drawn again and again, that names who is waited for and what it says of itself."""
-    code = SAY + "say('STATUS=warming up'); time.sleep(2.5); say('READY=1')" + STAY
-    seen = on_a_terminal(real, *real.start_words("a", "b", "--ready=notify", LONG, cmd=real.shell_words(code)))
-    assert "waiting for 2 nodes to be ready: a b | 1s | a: warming up" in seen
+    go = real.base / "go"
+    code = (
+        SAY
+        + f"say('STATUS=warming up')\nwhile not os.path.exists({str(go)!r}): time.sleep(0.05)\nsay('READY=1')"
+        + STAY
+    )
+    said = re.compile(r"waiting for 2 nodes to be ready: a b \| \d+s \| [ab]: warming up")
+    words = real.start_words("a", "b", "--ready=notify", LONG, cmd=real.shell_words(code))
+    seen = on_a_terminal(real, *words, heard=lambda text: go.touch() if said.search(text) else None)
+    assert said.search(seen), seen
     assert "started" in seen
 
 
-def on_a_terminal(real: Real, *words: str) -> str:
-    """Run ``multi WORDS`` to its end on a terminal of its own; everything that was written there."""
+def on_a_terminal(real: Real, *words: str, heard: Callable[[str], object] = len) -> str:
+    """Run ``multi WORDS`` to its end on a terminal of its own; what was written; `heard` gets it on the way."""
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
     process = subprocess.Popen(
@@ -611,6 +620,7 @@ def on_a_terminal(real: Real, *words: str) -> str:
     with contextlib.suppress(OSError):  # EIO: the other side is closed
         while data := os.read(ours, 4096):
             seen += data
+            heard(seen.decode(errors="replace"))
     os.close(ours)
     assert process.wait(SOON) == 0, seen
     return seen.decode()

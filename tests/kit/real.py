@@ -344,14 +344,13 @@ class Real:
         return done
 
     def settle(self) -> None:
-        """Wait until the tiny workers on record hear signals, or are gone; what `begin` has started, too."""
+        """Wait until all on record can be found, and tiny workers hear signals; or are gone. Also those of `begin`."""
         for pid in self._recorded_pids():
             until(lambda pid=pid: not alive(pid) or words_of(pid), f"{pid} has executed")  # type: ignore[misc]
-            if WORKER not in words_of(pid):
-                continue
-            # In the middle of execve(2) a process shows its words for a moment before its environment.
+            # In the middle of execve(2) a process shows its words for a moment before its environment, in which its
+            # mark is: until then `family` and `processes` would miss it.
             until(lambda pid=pid: not alive(pid) or environ_of(pid), f"{pid} shows its environment")  # type: ignore[misc]
-            if environ_of(pid).get(_UP) == str(self.up):
+            if WORKER in words_of(pid) and environ_of(pid).get(_UP) == str(self.up):
                 until(lambda pid=pid: not alive(pid) or (self.up / str(pid)).exists(), f"{pid} is set up")  # type: ignore[misc]
 
     @property
