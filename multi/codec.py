@@ -84,6 +84,11 @@ def decode(data: bytes) -> Record:
     return _decode(data) if len(data) <= _SMALL else _decode.__wrapped__(data)
 
 
+def forget() -> None:
+    """Give back what the records that were read so far take, for a command that runs for months."""
+    _decode.cache_clear()
+
+
 @lru_cache(maxsize=4096)  # one command reads a record several times
 def _decode(data: bytes) -> Record:
     import json

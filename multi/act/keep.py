@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from multi import observe
+from multi import codec, observe
 from multi.act.needs import begin_late
 from multi.act.start import with_last_lines
 from multi.act.waits import Wait, process_table
@@ -260,6 +260,7 @@ class Keeper:
         task = Task(self.node, Request(command, recorded=self.node, status=status, due=due))
         well = yield from self._told(walk_of(task, shared.options, machine, cache(lambda: machine.caller().text)))
         self._release()
+        codec.forget()
         self._follow()
         now = observe.recall(self.node, machine)
         if well or before is None or now is None or now.ends != before.ends or now.failed != before.failed:

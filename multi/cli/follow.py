@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,14 @@ if TYPE_CHECKING:
     from multi.model.event import Event
 
 
+_KEPT = 100  # events that a command which runs for months keeps in mind
+
+
 def follow(order: Order, events: Iterator[Event]) -> int:
     """Print the events as they come; the exit code that they make."""
     screen = order.screen
     codes, progress = set[int](), report.Progress()
-    told: list[Event] = []
+    told: deque[Event] = deque(maxlen=_KEPT if order.command.traits.stays else None)
     style, error_style = report.Style(screen.colour), report.Style(screen.error_colour)
     verbose = order.has(VERBOSE)
     for event in events:

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import celery_nodes
+import staying
 import table
 from contestants import Contestant, FloorOnDisk, MultiOnDisk, present
 from measure import InvalidError, expect, living, memory, seconds, summary
@@ -49,6 +50,7 @@ class Results:
     invalid: list[str] = field(default_factory=list)
     looking: dict[str, list[float]] = field(default_factory=dict)
     celery: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    staying: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def note(self, size: int, work: str, who: str, taken: float) -> None:
         """Add one measurement."""
@@ -68,6 +70,9 @@ def main() -> int:
         for size in words.sizes:
             rounds = words.rounds if size < MANY else max(1, words.rounds // 2)
             _play(results, size, rounds, (fast, disk), words.only)
+        if words.staying:
+            results.staying, invalid = staying.measure(fast, _say)
+            results.invalid += invalid
         if words.celery:
             results.celery, invalid = celery_nodes.measure(disk, words.celery, _say, rolling=not words.quick)
             results.invalid += invalid
@@ -90,6 +95,7 @@ def _words() -> argparse.Namespace:
     parser.add_argument("--sizes", type=lambda text: [int(one) for one in text.split(",")], help="numbers of nodes")
     parser.add_argument("--rounds", type=int, help="rounds for each number of nodes; half as many from 1000 on")
     parser.add_argument("--celery", type=int, help="rounds with ten Celery workers; 0 for none")
+    parser.add_argument("--no-staying", dest="staying", action="store_false", help="without what stays and watches")
     parser.add_argument("--only", default="", help="contestants whose name contains this, and the floors")
     parser.add_argument("--json", type=Path, help="write all numbers there")
     parser.add_argument("--docs", type=Path, help="put the tables into this page, between its two marks")
@@ -219,6 +225,7 @@ def _summed(results: Results) -> Mapping[str, object]:
         "celery": {
             work: {who: of(values) for who, values in by_who.items()} for work, by_who in results.celery.items()
         },
+        "staying": results.staying,
         "invalid": results.invalid,
     }
 

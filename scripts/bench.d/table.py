@@ -55,6 +55,16 @@ def bars(summed: Summed) -> list[Bar]:
             "`names 10`, against `celery multi`", _of(summed["looking"], "multi names 10", "celery multi names 10"), 0.5
         ),
     ]
+    ours = summed["staying"].get("multi run", {})
+    for peer in ("supervisord", "circusd"):
+        theirs = summed["staying"].get(peer, {})
+        for what, text in (
+            ("memory", "memory of `run` with 100 nodes"),
+            ("replaced", "`run`: a death to its replacement"),
+        ):
+            ratio = ours[what] / theirs[what] if ours and theirs and theirs[what] else None
+            found.append(Bar(f"{text}, against {peer}", ratio, 1.0))
+    found.append(Bar("`run`: wake-ups in ten seconds while nothing is due", ours.get("woken"), 0.0))
     return found
 
 
@@ -79,7 +89,7 @@ def markdown(summed: Summed, machine: Sequence[str]) -> str:
     return "\n".join(_parts(summed, machine))
 
 
-def _parts(summed: Summed, machine: Sequence[str]) -> Iterator[str]:
+def _parts(summed: Summed, machine: Sequence[str]) -> Iterator[str]:  # noqa: C901, PLR0915 -- a table after the other
     yield from ("- " + line for line in machine)
     yield ""
     yield "| bar | measured | demanded | |"
@@ -106,6 +116,15 @@ def _parts(summed: Summed, machine: Sequence[str]) -> Iterator[str]:
         yield "| --- | ---: | ---: |"
         for name, one in summed["looking"].items():
             yield f"| {name} | {_ms(one['median'])} | {_ms(one['min'])} to {_ms(one['max'])} |"
+    if summed["staying"]:
+        yield ""
+        yield "**100 processes that are kept alive**"
+        yield ""
+        yield "| by | memory (PSS) | wake-ups in 10 quiet seconds | death to replacement, median | slowest |"
+        yield "| --- | ---: | ---: | ---: | ---: |"
+        for who, one in summed["staying"].items():
+            taken = f"{_ms(one['replaced'])} ms | {_ms(one['slowest'])} ms"
+            yield f"| {who} | {one['memory'] / MIB:.1f} MiB | {one['woken']:.0f} | {taken} |"
     if summed["celery"]:
         yield ""
         yield "**Ten Celery workers**: seconds"
