@@ -35,7 +35,8 @@ else of the worker, or else the soft one. A worker that stops without any task s
                                   when it last tried
     WRITTEN_USEC=81234567890      when this was written: the process can run Python
     EVERY_USEC=5000000            how often it is written when all is well
-    STATE=consuming               consuming, waiting (for its broker), draining (takes no new task), stopping
+    STATE=consuming               consuming, waiting (for its broker, which is down or does not answer), draining (takes
+                                  no new task), stopping
     SINCE_USEC=81230000000        since when it is in this state
     WHY=                          why it waits, how it stops
     DRAINED=0                     1: it takes no new task, also while it waits for its broker or stops. A worker that

@@ -24,6 +24,7 @@ from multi.celery_plugin.control import Answer, Control
 from multi.celery_plugin.drain import Drain
 from multi.celery_plugin.heartbeat import EVERY, Heartbeat
 from multi.celery_plugin.notify import notify
+from multi.celery_plugin.stack import Loop
 from multi.celery_plugin.tasks import Task, Tasks, Work
 from multi.celery_plugin.thread import Thread
 
@@ -48,6 +49,7 @@ class Worker:
         self.heart.drained = self.heart.was_drained()
         self.drain = Drain(wanted=self.heart.drained)
         self.consumer: Any = None
+        self._loop: Loop | None = None
         self._entry: Any = None  # the beat in the timer of Celery's event loop
         self._asked = False  # whether a beat is under way to a loop without a timer
         self._due = self._late = 0.0
@@ -70,6 +72,7 @@ class Worker:
             # Celery's event loop hands tasks to processes.
             heart.blocks = heart.pool != "threads" and not (heart.pool == "prefork" and consumer.hub)
             _hear_remote_shutdown(self)
+        self._loop = Loop()
         if self._entry is not None:
             consumer.timer.cancel(self._entry)
         self._entry = None
@@ -78,8 +81,13 @@ class Worker:
             consumer.hub.add_reader(self.thread.bell, self.rung)
         with contextlib.suppress(Exception):  # the loop comes upon it, too, or it is done later
             self.drain.apply(consumer, consume=False)
-        heart.enter(beats.DRAINING if self.drain.wanted else beats.CONSUMING)
+        heart.enter(self.connected_state)
         heart.stamp()
+
+    @property
+    def connected_state(self) -> str:
+        """What a worker does that has its broker."""
+        return beats.DRAINING if self.drain.wanted else beats.CONSUMING
 
     def disconnected(self, consumer: Any) -> None:
         """The connection is lost, or the worker stops."""
@@ -99,6 +107,8 @@ class Worker:
         with contextlib.suppress(Exception):  # as in `connected`
             if self.drain.wanted or not self.drain.done:
                 self.drain.apply(self.consumer)
+        if self.heart.state == beats.WAITING:  # for an answer, and it has come
+            self.heart.enter(self.connected_state)
         self.heart.stamp()
 
     def trouble(self, record: logging.LogRecord) -> bool:
@@ -168,6 +178,10 @@ class Worker:
         if self._stopped is not None:
             return self._stops(now)
         if heart.changed or now >= self._late:
+            late = now - heart.beat > EVERY * 1.4 and heart.state != beats.WAITING
+            if late and self._loop is not None and self._loop.in_broker():
+                heart.enter(beats.WAITING, "its broker does not answer")
+                heart.since = heart.beat
             heart.write()
             self._late = now + EVERY * 1.5
         if now >= self._due:
@@ -196,7 +210,7 @@ class Worker:
                 return lambda _: {"error": "the worker is stopping"}
             self.drain.wanted = self.heart.drained = request == "drain"
             if self.heart.state != beats.WAITING:
-                self.heart.enter(beats.DRAINING if self.drain.wanted else beats.CONSUMING)
+                self.heart.enter(self.connected_state)
             if self.consumer is not None and self.consumer.hub:
                 self.thread.ring()
             elif self.consumer is not None:

@@ -265,6 +265,32 @@ def test_a_worker_whose_broker_goes_waits_and_says_why(pool: str, own: Own, ear:
     until(lambda: own.counted() == [1], "it works", PATIENCE)
 
 
+@pytest.mark.engine
+@pytest.mark.parametrize("pool", ["prefork", "solo", "threads"])
+def test_a_broker_that_hangs_is_waited_for(pool: str, own: Own, ear: Ear, redis: Redis) -> None:
+    """A suspended broker closes nothing, so Celery waits in a read: that worker waits, and is not wedged."""
+    own.begin(ear, pool)
+    own.beats(STATE="consuming")
+    redis.process.send_signal(signal.SIGSTOP)
+    beat = own.beats(STATE="waiting", WHY="its broker does not answer")
+    assert beat["SINCE_USEC"] == beat["MONOTONIC_USEC"]
+    redis.process.send_signal(signal.SIGCONT)
+    own.beats(STATE="consuming", WHY="")
+
+
+@pytest.mark.engine
+def test_a_full_pool_is_no_broker_that_hangs(own: Own, ear: Ear) -> None:
+    """Without an event loop the loop waits for a free process, inside what delivers from the broker."""
+    own.begin(ear, "prefork", *[("orders.export", 14, {})] * 3)
+
+    def old() -> dict[str, str] | None:
+        beat = own.heartbeat()
+        return beat if int(beat["WRITTEN_USEC"]) - int(beat["MONOTONIC_USEC"]) > 7_000_000 else None
+
+    beat = until(old, "the loop does not turn", PATIENCE)
+    assert (beat["STATE"], beat["BLOCKS"], beat["ACTIVE"]) == ("consuming", "1", "2")
+
+
 @pytest.mark.parametrize("pool", engine("prefork"))
 def test_a_cold_shutdown_names_what_it_cuts_off(pool: str, own: Own, ear: Ear) -> None:
     """QUIT: the last word has the tasks, and what becomes of them. Threads cannot be cut off and are waited for."""

@@ -15,6 +15,7 @@ ALLOWED = {
     "celery_plugin/tasks.py": "as its package",
     "celery_plugin/heartbeat.py": "as its package",
     "celery_plugin/worker.py": "as its package",
+    "celery_plugin/stack.py": "as its package",
     "celery_plugin/thread.py": "as its package",
     "celery_plugin/control.py": "as its package",
     "system/plugin.py": "whether the plug-in is installed in the worker's Python",
