@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from multi.errors import UsageError
 from multi.model.node import Node
 from multi.model.schedule import FOREVER, KILL, signal_name
-from multi.text import printable
+from multi.text import listed, printable
 from multi.value import dataclass, field
 
 _LONG = 86_400  # seconds: stands for ``forever`` where a number is needed
@@ -75,11 +75,14 @@ def whole_stop_seconds(node: Node) -> int:
     return _LONG if stop_seconds(node) == FOREVER else math.ceil(stop_seconds(node))
 
 
-def comments(order: Order, node: Node, *missing: str, proof: bool = False, killed: bool = True) -> list[str]:
+def comments(
+    order: Order, node: Node, *missing: str, proof: bool = False, killed: bool = True, ordered: bool = False
+) -> list[str]:
     """What the form has no words for, as sentences.
 
     `missing` are settings that it cannot say: those below where this node has them, and any other text as it is.
-    `proof` is whether it waits for `ready`, `killed` whether it sends KILL at the end, as all but systemd do.
+    `proof` is whether it waits for `ready`, `killed` whether it sends KILL at the end, as all but systemd do, `ordered`
+    whether it keeps the order of `after`.
     """
     asked = {
         "uid": node.uid is not None,
@@ -106,6 +109,9 @@ def comments(order: Order, node: Node, *missing: str, proof: bool = False, kille
         found.append(f"of the stop schedule {node.stop} only the first signal and KILL can be said here")
     if not proof and node.ready.sign != "life":
         found.append(f"ready = {node.ready} is not waited for here")
+    if node.needs or (node.after and not ordered):
+        waits = [*(() if ordered else (name.partition("@")[0] for name in node.after)), *map(str, node.needs)]
+        found.append(f"does not wait here for {listed(waits)}")
     if node.env_read:
         variables = " ".join(name for name, _ in node.env_read)
         found.append(f"{variables}: as {' '.join(node.env_files)} had it when this was made")

@@ -13,16 +13,19 @@ from multi.text import printable, seconds_text
 
 
 def _systemd(order: Order) -> Mapping[str, str]:
-    return {f"multi-{name}.service": _unit(order, node) for name, node in form.named(order)}
+    named = list(form.named(order))
+    units = {node.name: f"multi-{name}.service" for name, node in named}
+    after = {node.name: [units[name] for name in node.after if name in units] for _, node in named}
+    return {units[node.name]: _unit(order, node, after[node.name]) for _, node in named}
 
 
-def _unit(order: Order, node: Node) -> str:
+def _unit(order: Order, node: Node, after: Sequence[str]) -> str:
     notify = node.ready.sign == "word"
-    remarks = form.comments(order, node, proof=notify, killed=False)
+    remarks = form.comments(order, node, proof=notify, killed=False, ordered=True)
     lines = [
         "[Unit]",
         f"Description={printable(node.name).replace('%', '%%')}",
-        "After=network.target",
+        f"After={' '.join(('network.target', *after))}",
         "StartLimitIntervalSec=0",
         "",
         "[Service]",

@@ -681,6 +681,16 @@ def test_g11_kubernetes_has_the_exact_words(real: Real) -> None:
         assert again["spec"]["template"]["spec"]["containers"][0]["command"] == container["command"]
 
 
+def test_systemd_keeps_the_order() -> None:
+    """`After=` names the exported units of what a node comes after; the rest is said in comments."""
+    said = ("b", "--preset=exec", "--cmd=sleep 600", "--after=a,x", "--needs=tcp:redis:6379")
+    units = exported("systemd", "a", *said)
+    assert "\nAfter=network.target\n" in units["multi-a.service"]
+    assert "\nAfter=network.target multi-a.service\n" in units["multi-b.service"]
+    assert "# does not wait here for tcp:redis:6379\n" in units["multi-b.service"]
+    assert "does not wait here for a, x and tcp:redis:6379\n" in exported("compose", "a", *said)["compose.yaml"]
+
+
 def test_kubernetes_asks_a_page() -> None:
     """The page and the port that `multi` asks are what the kubelet asks."""
     text = only("kubernetes", "a", "--preset=exec", "--cmd=sleep 600", "--ready=http:8000/up?deep=1")
