@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from multi.model.event import Event
     from multi.model.node import Node
     from multi.model.process import Proc, ProcessTable
+    from multi.model.record import Record
     from multi.model.request import Request, RunOptions, Task
     from multi.model.schedule import Schedule
     from multi.model.step import Step, Steps
@@ -261,7 +262,8 @@ class _Walker:
         elif options.rollback or (record is not None and record.former is not None):
             from multi.decide import rejected
 
-            self._former = rejected.former(self._request, options, journal.node, record, self._observed.state)
+            known = _ours(record, journal.node, self._machine)
+            self._former = rejected.former(self._request, options, journal.node, known, self._observed.state)
             if self._former is not None and record is not None:
                 options = replace(options, settle=max(options.settle, record.settle))
         self._start = Start(self._request, options, journal, self._machine, self._former)
@@ -297,6 +299,12 @@ class _Walker:
                     doubt = why  # seen once, it can be of files that another command was just changing
                 case (step, *_):
                     return (yield from self._do(step))
+
+
+def _ours(record: Record | None, node: Node, machine: Machine) -> Record | None:
+    """The record, but not one of another user that names env files which nobody else has named."""
+    theirs = record is not None and record.owner not in {None, 0, machine.me().uid}
+    return None if theirs and record is not None and not set(record.node.env_files) <= set(node.env_files) else record
 
 
 def _foresee(name: str, route: Sequence[Step], start: Start, following: Sequence[Start]) -> Walk:

@@ -199,7 +199,8 @@ def _believed(record: Record, file: File | Unreadable | None, asked: str | None,
     user = record.node.uid if asked is None else asked
     if me.uid != 0 or user is None or machine.uid_of(user) != file.uid:
         return None
-    return replace(record, node=_as_asked_by(user, record.node, machine))
+    # What was rejected holds back nodes of others, too, so only who may start those says it.
+    return replace(record, node=_as_asked_by(user, record.node, machine), former=None, rejected=None)
 
 
 def _as_asked_by(user: str, node: Node, machine: Machine) -> Node:

@@ -10,7 +10,7 @@ import pytest
 
 from multi import observe
 from multi.act import walk
-from multi.codec import decode
+from multi.codec import decode, encode
 from multi.decide import reconcile, rejected
 from multi.machine import Launch
 from multi.model.event import (
@@ -25,7 +25,7 @@ from multi.model.event import (
     Spawned,
 )
 from multi.model.node import Known, Node, Unknown
-from multi.model.record import Record
+from multi.model.record import Record, Rejected
 from multi.model.request import Request, RunOptions, Task
 from multi.model.state import Down
 from multi.value import replace
@@ -437,3 +437,36 @@ def test_a_deploy_that_was_cut_off_is_over_when_the_node_has_run_for_long() -> N
     record = world.record(NEW[0])
     assert record is not None
     assert record.former is None
+
+
+def test_a_moved_pidfile_takes_the_old_command_with_it() -> None:
+    """The node goes back to what it was, under the pidfile that it has now."""
+    world = Releases({"2": BROKEN})
+    moved = replace(NEW[0], pidfile="/run/elsewhere.pid")
+    fake = world.multi()
+    world.fakes.append(fake)
+    events = list(walk(reconcile.tasks([(moved, None)], [OLD[0]]), CAREFUL, fake))
+    assert len(only(events, RolledBack)) == 1
+    assert (world.runs(moved), world.runs(OLD[0])) == ("1", "")
+    record = world.record(moved)
+    assert record is not None
+    assert record.node == replace(OLD[0], pidfile=moved.pidfile)
+
+
+def test_g8_a_users_record_is_no_word_on_what_root_rejected_or_goes_back_to() -> None:
+    """Root believes of it what that user could do anyway: no other way back, and no release that is held for others."""
+    world = World()
+    node = replace(release(node_of(), "2"), uid="worker")
+    planted = replace(OLD[0], uid=None, env_files=("/root/secrets",))
+    word = Rejected(rejected.digest(node), world.wall, "because I say so")
+    record = Record(node=replace(node, env_files=("/root/secrets",)), proc=None, former=planted, rejected=word)
+    world.files[node.recordfile] = Entry(encode(record), uid=1000, mode=0o600, mtime=world.wall)
+    fake = world.fake()
+    found = observe.recall(node, fake)
+    assert found is not None
+    assert (found.former, found.rejected) == (None, None)
+    world.nature = BROKEN
+    events = list(walk([Task(node, Request("apply"))], CAREFUL, fake))
+    assert only(events, RolledBack) == []
+    assert ("load", "/root/secrets") not in fake.calls
+    assert [event.source for event in events if isinstance(event, Spawned)] == [""]
