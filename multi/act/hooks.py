@@ -88,6 +88,8 @@ class _Teller:
                 self._down.add(name)
                 return _Told("failed", why, pid, status, tail)
             case GaveUp(name, pid, why, status, tail):
+                if self._traits.stays and pid is not None:  # others have told of its end before
+                    self._tell(node, _Told("failed", why, pid, status, tail))
                 self._down.add(name)
                 return _Told("gave_up", why, pid, status, tail)
             case Cleared(name, why) if why:

@@ -572,3 +572,19 @@ def test_whatever_happens_meanwhile_no_node_runs_twice(seed: int) -> None:
     words = ("ensure", "restart", "ensure", "stopwait", "start", "ensure")
     crowd = Crowd(world, seed, check, kills=2)
     crowd.run([(world.fake(), stays), *((world.fake(), command(word)) for word in words)])
+
+
+def test_the_hooks_of_run_hear_of_each_end_and_of_the_last_one() -> None:
+    """It ends, is started again, ends once more, and is given up."""
+    node = node_of(
+        restart="always",
+        restart_delay=0.0,
+        restart_limit=(1, 600.0),
+        hooks=tuple((event, "tell") for event in ("failed", "recovered", "gave_up", "unhealthy")),
+    )
+    world = World()
+    world.natures[NAME] = Nature(lives=20.0, status=3)
+    fake = world.fake()
+    list(act.hooked(act.stay([node], RunOptions(), fake), [node], traits("run"), lambda *_: lambda *_: None, fake))
+    assert [event for _, event, _ in world.hooked] == ["failed", "recovered", "failed", "gave_up"]
+    assert all(facts["exit_status"] == 3 for _, event, facts in world.hooked if event == "failed")
