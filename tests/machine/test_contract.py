@@ -31,6 +31,8 @@ from multi.machine import (
     FileWrite,
     Happening,
     Holder,
+    Hook,
+    HookDone,
     Launch,
     LaunchFailed,
     Locked,
@@ -996,6 +998,29 @@ def test_notify(bench: Bench) -> None:
     running(bench, "says", NOTIFY_SOCKET=address)
     assert hear(machine, Notified) == Notified(KEY, {"READY": "1", "STATUS": "fine"})
     machine.release(KEY)
+
+
+def test_a_notification_address_can_outlive_the_key(bench: Bench) -> None:
+    """What is kept is heard after a release, and until the key gets another address."""
+    machine = bench.machine
+    token = machine.token()
+    address = machine.notify_address(KEY, token, keep=True)
+    machine.release(KEY)
+    assert machine.notify_address(KEY, token) == address
+    machine.release(KEY)
+    running(bench, "says", NOTIFY_SOCKET=address)
+    assert hear(machine, Notified) == Notified(KEY, {"READY": "1", "STATUS": "fine"})
+    machine.release(KEY)
+
+
+def test_a_hook_is_told_and_its_end_is_heard(bench: Bench) -> None:
+    """By node and event, however the key is released meanwhile: no node holds a hook."""
+    machine = bench.machine
+    hook = Hook(event="failed", command="true", data=b"{}", launch=_LIKE, seconds=20, note=lambda _why, _tail: None)
+    machine.hook(KEY, hook)
+    machine.release(KEY)
+    assert hear(machine, HookDone) == HookDone(KEY, "failed")
+    nothing(machine)
 
 
 @pytest.mark.parametrize("kind", ["tcp", "exec"])
