@@ -18,6 +18,7 @@ from multi.machine import Locked, MachineError
 from multi.model import record as records
 from multi.model import step as steps
 from multi.model.event import Cleared, Failed, Forgotten, Gone, Refused, RolledBack, Skipped, Updated
+from multi.model.process import ProcessTable
 from multi.model.request import Turn
 from multi.model.state import HELD
 from multi.value import replace
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from multi.machine import Machine
     from multi.model.event import Event
     from multi.model.node import Node
-    from multi.model.process import Proc, ProcessTable
+    from multi.model.process import Proc
     from multi.model.record import Record
     from multi.model.request import Request, RunOptions, Task
     from multi.model.schedule import Schedule
@@ -189,6 +190,7 @@ class _Walker:
             case steps.PutOff() | steps.GiveUp() | steps.Finish() | steps.Take():
                 return (yield from put_on_record(step, journal, self._options.runner))
             case steps.Spawn(source) if machine.holds(self._key):
+                self._drop_table()
                 return (yield from self._or_back(self._start.run(source)))
             case steps.Spawn():
                 return (yield from self._lock_again())
@@ -270,7 +272,13 @@ class _Walker:
 
     def _end(self, proc: Proc, schedule: Schedule, *, first_sent: bool, whole: bool = False) -> Walk:
         stop = Stop(proc, self._token_of(proc), self._journal, self._machine)
+        self._drop_table()
         return stop.by(schedule, first_sent=first_sent, whole=whole)
+
+    def _drop_table(self) -> None:
+        """What waits long needs no process table: with thousands of nodes each may have another."""
+        self._processes = ProcessTable(self._processes.at, self._processes.wall, {})
+        self._observed = replace(self._observed, processes=self._processes)
 
     @property
     def _pid(self) -> int | None:
