@@ -33,6 +33,7 @@ from multi.system import trusted_path
 from multi.system.local import candidates, which
 
 LAUNCH = b"l"  # what is sent with each gate; the request follows through the gate
+LENGTH = struct.Struct("=I")  # of the request
 ENDED = struct.Struct("=cIi")  # kind, number of the launch, status or errno
 KIND_ENDED, KIND_FORK_FAILED, KIND_GIVEN_UP = b"x", b"f", b"g"
 ELSEWHERE = -1  # in the place of an errno: what we fork is born into another pid namespace than multi's
@@ -189,27 +190,40 @@ def _failed(what: str, error: Exception, hint: str) -> MachineError:
     return MachineError(what, getattr(error, "strerror", None) or str(error), hint, code)
 
 
-def become(gate_fd: int) -> None:
-    """Child: read the request from the gate, set up, wait at the gate, execute. Returns only on failure."""
-    with socket.socket(fileno=gate_fd) as gate, gate.makefile("rb") as file:
-        try:
-            _set_up_and_run(marshal.load(file), gate)  # noqa: S302 -- written by multi, whose copy we are
-        except EOFError:
-            return  # multi is gone, or has changed its mind
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it must be told, and must not run the caller's code
-            name = getattr(error, "filename", None)
-            what = f"cannot set the process up ({os.fsdecode(name)})" if name else "cannot set the process up"
-            failed = error if isinstance(error, MachineError) else _failed(what, error, "")
-            gate.sendall(marshal.dumps((f"{failed.what}: {failed.why}", failed.hint, failed.errno)))
+def become(gate: int) -> None:
+    """Child: read the request from the gate, set up, wait at the gate, execute. Returns only on failure.
 
-
-def _set_up_and_run(request: Request, gate: socket.socket) -> None:
-    path, argv, env = _prepare(request)
-    gate.sendall(marshal.dumps(os.getpid()))
-    if gate.recv(1) != GO:
-        return
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    The gate is a bare descriptor: what Python touches here for the first time the kernel copies for each node.
+    """
     try:
+        length = _received(gate, LENGTH.size)
+        _set_up_and_run(marshal.loads(_received(gate, *LENGTH.unpack(length))), gate)  # noqa: S302 -- written by multi
+    except EOFError:
+        return  # multi is gone, or has changed its mind
+    except Exception as error:  # noqa: BLE001 -- whatever it is, it must be told, and must not run the caller's code
+        name = getattr(error, "filename", None)
+        what = f"cannot set the process up ({os.fsdecode(name)})" if name else "cannot set the process up"
+        failed = error if isinstance(error, MachineError) else _failed(what, error, "")
+        os.write(gate, marshal.dumps((f"{failed.what}: {failed.why}", failed.hint, failed.errno)))
+
+
+def _received(gate: int, length: int) -> bytes:
+    """So many bytes of what comes through the gate. Raises `EOFError`."""
+    data = b""
+    while len(data) < length:
+        more = os.read(gate, length - len(data))
+        if not more:
+            raise EOFError
+        data += more
+    return data
+
+
+def _set_up_and_run(request: Request, gate: int) -> None:
+    path, argv, env = _prepare(request)
+    os.write(gate, marshal.dumps(os.getpid()))
+    if os.read(gate, 1) != GO:
+        return
+    try:  # what the launcher does at SIGCHLD ends here, execve(2)
         os.execve(path, argv, env)
     except OSError as error:
         shown = os.fsdecode(path)

@@ -284,7 +284,8 @@ def _request(launch: Launch, users: Users, output: Proc | None) -> bytes:
         [limits.number(*limit) for limit in launch.rlimits],
         None if output is None else (output.pid, output.start_id),
     )
-    return marshal.dumps(request)
+    data = marshal.dumps(request)
+    return forked.LENGTH.pack(len(data)) + data
 
 
 def _fork(callers_limits: tuple[int, int] | None, first: int) -> tuple[int, socket.socket]:

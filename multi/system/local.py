@@ -132,4 +132,4 @@ def candidates(word: str, path: str, base: str = "") -> list[str]:
 
 def which(word: str, path: str) -> str | None:
     """The file that execvp(3) would execute."""
-    return next((file for file in candidates(word, path) if os.path.isfile(file) and os.access(file, os.X_OK)), None)
+    return next((file for file in candidates(word, path) if os.access(file, os.X_OK) and os.path.isfile(file)), None)
