@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import busy
 import celery_nodes
 import staying
 import table
@@ -51,6 +52,7 @@ class Results:
     looking: dict[str, list[float]] = field(default_factory=dict)
     celery: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     staying: dict[str, dict[str, float]] = field(default_factory=dict)
+    busy: busy.Spent = field(default_factory=dict)
 
     def note(self, size: int, work: str, who: str, taken: float) -> None:
         """Add one measurement."""
@@ -73,6 +75,9 @@ def main() -> int:
         if words.staying:
             results.staying, invalid = staying.measure(fast, _say)
             results.invalid += invalid
+        if words.others:
+            mark = str(random.randrange(10**8, 10**9))  # noqa: S311 -- as in `_play`
+            results.busy = busy.measure(fast, words.others, words.rounds, mark, _say)
         if words.celery:
             results.celery, invalid = celery_nodes.measure(disk, words.celery, _say, rolling=not words.quick)
             results.invalid += invalid
@@ -96,6 +101,9 @@ def _words() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="rounds for each number of nodes; half as many from 1000 on")
     parser.add_argument("--celery", type=int, help="rounds with ten Celery workers; 0 for none")
     parser.add_argument("--no-staying", dest="staying", action="store_false", help="without what stays and watches")
+    parser.add_argument(
+        "--others", type=lambda text: [int(one) for one in text.split(",") if one], help="numbers of other processes"
+    )
     parser.add_argument("--only", default="", help="contestants whose name contains this, and the floors")
     parser.add_argument("--json", type=Path, help="write all numbers there")
     parser.add_argument("--docs", type=Path, help="put the tables into this page, between its two marks")
@@ -105,6 +113,8 @@ def _words() -> argparse.Namespace:
     words.sizes = words.sizes or ([100] if quick else [1, 10, 100, 1000])
     words.rounds = words.rounds or (2 if quick else 7)
     words.celery = (1 if quick else 3) if words.celery is None else words.celery
+    if words.others is None:
+        words.others = [0, 2000] if quick else [0, 500, 2000, 5000]
     words.looks = 5 if quick else 15
     return words
 
@@ -226,6 +236,9 @@ def _summed(results: Results) -> Mapping[str, object]:
             work: {who: of(values) for who, values in by_who.items()} for work, by_who in results.celery.items()
         },
         "staying": results.staying,
+        "busy": {
+            str(number): {work: of(taken) for work, taken in works.items()} for number, works in results.busy.items()
+        },
         "invalid": results.invalid,
     }
 

@@ -44,6 +44,10 @@ def bars(summed: Summed) -> list[Bar]:
         Bar(f"`{work}` of 1,000 nodes, against 100", _growth(summed, work), 10.0)
         for work in ("start", "status", "restart", "stopwait")
     ]
+    found += [
+        Bar(f"`{work}` of a node, 2,000 other processes against none", _busier(summed, work), limit)
+        for work, limit in (("status", 1.6), ("restart", 2.0))
+    ]
     celery = summed["celery"]
     start, stop = celery.get("start", {}), celery.get("stopwait", {})
     found += [
@@ -80,6 +84,12 @@ def _growth(summed: Summed, work: str) -> float | None:
     return None if small is None or large is None else float(large["median"] / small["median"])
 
 
+def _busier(summed: Summed, work: str) -> float | None:
+    """Processor time is least where nothing else disturbed it."""
+    busy = summed["busy"]
+    return busy["2000"][work]["min"] / busy["0"][work]["min"] if {"0", "2000"} <= busy.keys() else None
+
+
 def _of(by_who: Mapping[str, Any], one: str, other: str) -> float | None:
     return None if one not in by_who or other not in by_who else float(by_who[one]["median"] / by_who[other]["median"])
 
@@ -108,6 +118,7 @@ def _parts(summed: Summed, machine: Sequence[str]) -> Iterator[str]:  # noqa: C9
             cells = [_cell(by_who.get(who), by_who.get(_floor_of(who))) for by_who in works.values()]
             peak, stays = (summed[what].get(size, {}).get(who, 0) for what in ("memory", "resident"))
             yield f"| {who} | {' | '.join(cells)} | {_mib(peak)} | {_mib(stays)} |"
+    yield from _among_others(summed["busy"])
     if summed["looking"]:
         yield ""
         yield "**Only the imports**: milliseconds"
@@ -142,6 +153,19 @@ def _parts(summed: Summed, machine: Sequence[str]) -> Iterator[str]:  # noqa: C9
         yield "Rounds that did not count, because what the command claimed was not so:"
         yield ""
         yield from (f"- {line}" for line in summed["invalid"])
+
+
+def _among_others(busy: Mapping[str, Any]) -> Iterator[str]:
+    if not busy:
+        return
+    yield ""
+    yield "**One node among other processes**: milliseconds of processor time, least"
+    yield ""
+    works = next(iter(busy.values()))
+    yield "| other processes | " + " | ".join(works) + " |"
+    yield "| ---: |" + " ---: |" * len(works)
+    for number, spent in busy.items():
+        yield f"| {int(number):,} | " + " | ".join(_ms(one["min"]) for one in spent.values()) + " |"
 
 
 def _all(works: Mapping[str, Mapping[str, Any]]) -> list[str]:
