@@ -25,6 +25,7 @@ from multi.machine import (
     INSTANCE,
     INSTANCE_NODE,
     INSTANCE_PIDFILE,
+    Changed,
     Ended,
     Executed,
     File,
@@ -553,6 +554,22 @@ def test_watch_twice(bench: Bench) -> None:
         heard += machine.wait(machine.now() + PATIENCE)
     assert sorted(one.key for one in heard if isinstance(one, Ended)) == [KEY, "w2@host"]
     nothing(machine)
+
+
+def test_a_file_that_changes_is_told(bench: Bench) -> None:
+    """Replaced or removed, each is told, and only of the file that is watched; a key that is released hears no more."""
+    machine = bench.machine
+    path, other = f"{bench.run}/w1.json", f"{bench.run}/w2.json"
+    machine.make_directory(bench.run, None, None)
+    machine.watch_file("w1", path)
+    machine.write([FileWrite(other, b"a", None, None)])
+    machine.write([FileWrite(path, b"a", None, None)])
+    assert Changed("w1") in machine.wait(machine.now() + 20)
+    machine.remove(path)
+    assert Changed("w1") in machine.wait(machine.now() + 20)
+    machine.release("w1")
+    machine.write([FileWrite(path, b"b", None, None)])
+    assert not list(machine.wait(machine.now()))
 
 
 def test_release_forgets_a_watch(bench: Bench) -> None:
