@@ -128,6 +128,7 @@ class Keeper:
                 yield from self._came_back(proc)
                 yield from self._stay(proc, observed)
             case Spawn():
+                yield from self._failure_told(0.0)
                 yield from self._revive(None)
             case PutOff(after):
                 yield from self._put_off(after)
@@ -200,13 +201,15 @@ class Keeper:
 
     def _put_off(self, after: float) -> Doing:
         """Wait for its turn, or until somebody changes its record."""
-        if self._failed is not None:
-            failed, self._failed = self._failed, None
-            yield Retrying(
-                self._name, failed.pid, failed.why, after, failed.exit_status, failed.log_tail, failed.logfile
-            )
+        yield from self._failure_told(after)
         if self._arm():
             yield from _change(self._machine.now() + after, self._machine)
+
+    def _failure_told(self, after: float) -> Doing:
+        """A start that failed is tried again `after` so many seconds."""
+        if self._failed is not None:
+            one, self._failed = self._failed, None
+            yield Retrying(self._name, one.pid, one.why, after, one.exit_status, one.log_tail, one.logfile)
 
     def _leave(self, why: str) -> Doing:
         """It is somebody else's, or stopped, or given up: wait until somebody starts it."""
@@ -299,7 +302,7 @@ class Keeper:
         match want:
             case Failed():
                 self._failed = want
-                return ()
+                return self._end_told()
             case Refused(name, why):
                 self._failed = Failed(name, None, why)
                 return ()

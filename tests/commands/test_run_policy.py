@@ -203,3 +203,19 @@ def test_what_it_tells_programs(real: Real) -> None:
     past = [each["event"] for each in map(json.loads, real.multi("history", "a", "--json").ok().out.splitlines())]
     assert [each for each in past if each in {"retrying", "gave_up"}] == ["retrying", "gave_up"]
     assert "was given up at" in real.multi("why", "a").out
+
+
+def test_a_program_that_is_gone_is_told_each_time(real: Real) -> None:
+    """A start that fails before the program runs is an end like others: told, counted, and given up by the limit."""
+    program = real.base / "program"
+    program.write_text("#!/bin/sh\nexec sleep 600\n", encoding="ascii")
+    program.chmod(0o755)
+    begun = begin(real, "a", "--restart=always", "--restart-limit=2/60s", "--restart-delay=0", cmd=str(program))
+    pid = up(real, "a")["a"]
+    program.unlink()
+    os.kill(pid, signal.SIGKILL)
+    done = begun.done()
+    assert done.code != 0
+    assert f"it was killed by signal 9 (KILL) (pid {pid}); starting it again" in done.out
+    assert "no such file" in done.out
+    assert "given up: it ended 3 times within 60s" in done.err
