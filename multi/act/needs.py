@@ -20,7 +20,7 @@ from multi.model.step import Spawn, Stop
 from multi.value import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from typing import TypeAlias
 
     from multi.act.journal import Journal
@@ -173,22 +173,40 @@ def _others_ready(node: Node, held: dict[str, Node], machine: Machine) -> Genera
 
     Somebody's write to the record wakes us, as when a start is over or a node is given up.
     """
-    wanted = {name: held[name] for name in node.after if name in held}
+    wanted = _all_before(node, held)
     armed = ""
     while True:
         processes = yield from process_table()
-        late = next((one for one in wanted.values() if not ready(observe.look_at(one, processes, machine).state)), None)
-        if late is None:
+        late = {
+            name: one
+            for name, one in wanted.items()
+            if name not in held or not ready(observe.look_at(one, processes, machine).state)
+        }
+        if not late:
             return True
-        if late.name not in held:
+        lost = next((name for name in late if name not in held), "")
+        if lost:
             del held[node.name]
-            yield Skipped(node.name, None, f"skipped: {late.name} is not ready", met=False)
+            yield Skipped(node.name, None, f"skipped: {lost} is not ready", met=False)
             return False
-        if armed == late.name:
+        # The one that waits for none of the others: something will happen to it.
+        first = next((one for one in late.values() if late.keys().isdisjoint(one.after)), next(iter(late.values())))
+        if armed == first.name:
             yield Wait(None, "change", 0, machine.now())
         else:  # it may have changed right before
-            armed = late.name
-            machine.watch_file(node.name, late.recordfile)
+            armed = first.name
+            machine.watch_file(node.name, first.recordfile)
+
+
+def _all_before(node: Node, held: Mapping[str, Node]) -> dict[str, Node]:
+    """The nodes of `run` that a node comes after, and those that these come after."""
+    found: dict[str, Node] = {}
+    pending = [node]
+    while pending:
+        names = [name for name in pending.pop().after if name in held and name not in found and name != node.name]
+        found |= {name: held[name] for name in names}
+        pending += [held[name] for name in names]
+    return found
 
 
 def begin_late(

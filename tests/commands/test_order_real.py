@@ -190,6 +190,19 @@ def test_run_begins_late_what_comes_after_a_node_that_is_tried_again(real: Real,
     assert {"awaits b", "awaits c", "awaits d"} <= set(found)
 
 
+def test_run_ends_when_all_that_is_left_waits_for_a_node_that_was_given_up(real: Real) -> None:
+    """Who comes after it is named; also over another node nobody waits for ever."""
+    says(
+        real,
+        "[nodes.a]\ncmd = \"sh -c 'exit 3'\"\nstartsecs = 0.2\nrestart = 'on-failure'\n"
+        "restart_delay = 0.1\nrestart_limit = '1/60s'\n[nodes.b]\nafter = 'a'\n[nodes.c]\nafter = 'b'\n",
+    )
+    done = real.raw("run", "--json").exits(1)
+    skipped = {str(one["node"]).partition("@")[0]: one["why"] for one in done.events if one["event"] == "skipped"}
+    assert skipped["b"] == f"skipped: a@{socket.gethostname()} is not ready"
+    assert course(done.events, "gaveup") == ["gaveup a"]
+
+
 @pytest.mark.parametrize("command", ["start", "check", "names"])
 def test_a_circle_is_shown(real: Real, command: str) -> None:
     """Nothing is done; what runs can be stopped all the same, by its record."""
