@@ -182,6 +182,7 @@ def _others_ready(node: Node, held: dict[str, Node], machine: Machine) -> Genera
             for name, one in wanted.items()
             if name not in held or not ready(observe.look_at(one, processes, machine).state)
         }
+        del processes  # a walk that waits long keeps none
         if not late:
             return True
         lost = next((name for name in late if name not in held), "")

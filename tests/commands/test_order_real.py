@@ -200,7 +200,7 @@ def test_run_ends_when_all_that_is_left_waits_for_a_node_that_was_given_up(real:
     done = real.raw("run", "--json").exits(1)
     skipped = {str(one["node"]).partition("@")[0]: one["why"] for one in done.events if one["event"] == "skipped"}
     assert skipped["b"] == f"skipped: a@{socket.gethostname()} is not ready"
-    assert course(done.events, "gaveup") == ["gaveup a"]
+    assert course(done.events, "gave_up") == ["gave_up a"]
 
 
 @pytest.mark.parametrize("command", ["start", "check", "names"])
