@@ -27,6 +27,8 @@ LOOKS = (
     ("expand", "%n", "a"),
     ("status", "a"),
     ("status",),
+    ("status", "--health"),
+    ("tasks",),
     ("logs", "a"),
     ("history", "a"),
     ("why", "a"),
