@@ -96,7 +96,7 @@ class Rollout:
             tuple(name for name in self._ready if name not in self._failed and name not in unfinished),
             tuple(self._failed),
             unfinished,
-            tuple(name for name in left if name not in begun),
+            (*(name for name in left if name not in begun), *(name for name in self._failed if name not in self._down)),
             tuple(self._back),
             tuple(name for name in (*self._failed, *unfinished) if self._down.get(name)),
         )

@@ -305,8 +305,8 @@ class Interrupted:
 class Halted:
     """A rolling command ended early. Full names: `new` got ready, `failed` did not, `unfinished` were interrupted.
 
-    `untouched` nodes are as they were: those that ran run on with their old settings. Of those that failed,
-    `rolled_back` run again as before; of those and of the unfinished, `down` do not run.
+    `untouched` nodes, some of which may have failed, are as they were: those that ran run on with their old settings.
+    Of those that failed, `rolled_back` run again as before; of those and of the unfinished, `down` do not run.
     """
 
     new: tuple[str, ...]

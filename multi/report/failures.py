@@ -97,7 +97,7 @@ def halted_lines(event: Halted, style: Style, typed: str = "") -> tuple[str, ...
 
     `typed` is what to type again.
     """
-    apart = {*event.rolled_back, *event.down}
+    apart = {*event.rolled_back, *event.down, *event.untouched}
     groups = (
         ("new", event.new),
         ("rolled back", event.rolled_back),

@@ -470,3 +470,12 @@ def test_g8_a_users_record_is_no_word_on_what_root_rejected_or_goes_back_to() ->
     assert only(events, RolledBack) == []
     assert ("load", "/root/secrets") not in fake.calls
     assert [event.source for event in events if isinstance(event, Spawned)] == [""]
+
+
+def test_a_node_that_was_refused_is_as_before() -> None:
+    """Nothing was stopped for a start that would fail, and the last line says so of the node."""
+    world = Releases()
+    events = world.apply(replace(NEW[0], workdir="/nowhere"), *NEW[1:])
+    halted = Halted((), ("w1@host",), (), ("w2@host", "w3@host", "w1@host"))
+    assert only(events, Halted) == [halted]
+    assert [world.runs(node) for node in OLD] == ["1", "1", "1"]
