@@ -11,7 +11,7 @@ from multi.act.waits import Wait, process_table
 from multi.errors import EXIT_PERMISSION
 from multi.machine import Answered, Ended, MachineError, Notified, Question
 from multi.model import record as records
-from multi.model.event import CutOff, Failed, Gone, Refused, Signalled, Survived
+from multi.model.event import Cleared, CutOff, Failed, Gone, Refused, Signalled, Survived
 from multi.model.schedule import FOREVER, Schedule, Stage, signal_name
 from multi.value import dataclass, field, replace
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from multi.machine import Machine
     from multi.model.process import Proc, ProcessTable
     from multi.model.work import Work
-    from multi.observe import Leftover
+    from multi.observe import Leftover, Observation
 
 _KILL, _STOP, _CONT = int(signal.SIGKILL), int(signal.SIGSTOP), int(signal.SIGCONT)
 _SUSPEND_SECONDS = 1.0  # to suspend all of a tree; one that still grows after that is killed while it grows
@@ -265,6 +265,19 @@ def end_left(left: Leftover, journal: Journal, machine: Machine, *, probes: bool
     if survivors and not probes:
         yield Survived(journal.node.name, left.main.pid, machine.now() - began, survivors, killed=True)
     return not survivors
+
+
+def clear(why: str, observed: Observation, journal: Journal, machine: Machine, *, keep: bool) -> Walk:
+    """Remove the files, and before them what a main process that is gone has left running."""
+    for left in observed.leftovers:
+        if not (yield from end_left(left, journal, machine)):
+            return False
+    if keep:
+        journal.clear()
+    else:
+        yield from journal.stopped()
+    yield Cleared(journal.node.name, why)
+    return True
 
 
 def send(proc: Proc, signum: int, journal: Journal, machine: Machine, *, stop: bool) -> Walk:

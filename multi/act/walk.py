@@ -10,14 +10,14 @@ from multi import decide, observe
 from multi.act.journal import Journal, adopt, put_on_record
 from multi.act.loop import drive
 from multi.act.start import Start
-from multi.act.stop import AT_ONCE, Stop, end_left, ended, resume, send
+from multi.act.stop import AT_ONCE, Stop, clear, end_left, ended, resume, send
 from multi.act.waits import Wait, process_table
 from multi.decide.turns import held_up, ordered, out_of_order
 from multi.errors import EXIT_BUSY, EXIT_FAILED, EXIT_PERMISSION
 from multi.machine import Locked, MachineError
 from multi.model import record as records
 from multi.model import step as steps
-from multi.model.event import Cleared, Failed, Forgotten, Gone, Refused, RolledBack, Skipped, Updated
+from multi.model.event import Failed, Forgotten, Gone, Refused, RolledBack, Skipped, Updated
 from multi.model.process import ProcessTable
 from multi.model.request import Turn
 from multi.model.state import HELD
@@ -179,7 +179,7 @@ class _Walker:
                 yield Refused(self._key, why)
                 return False
             case steps.Clear(why, more):
-                return (yield from _clear(why, self._observed, journal, machine, keep=more))
+                return (yield from clear(why, self._observed, journal, machine, keep=more))
             case steps.Forget():
                 if not journal.taken_over():
                     journal.forget()
@@ -328,19 +328,6 @@ def _foresee(name: str, route: Sequence[Step], start: Start, following: Sequence
 
         yield Refused(name, refusal(found), exit_code(found))
     return not found
-
-
-def _clear(why: str, observed: Observation, journal: Journal, machine: Machine, *, keep: bool) -> Walk:
-    """Remove the files, and before them what a main process that is gone has left running."""
-    for left in observed.leftovers:
-        if not (yield from end_left(left, journal, machine)):
-            return False
-    if keep:
-        journal.clear()
-    else:
-        yield from journal.stopped()
-    yield Cleared(journal.node.name, why)
-    return True
 
 
 def _await_down(proc: Proc, timeout: float | None, journal: Journal, machine: Machine) -> Walk:
