@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -123,7 +124,7 @@ def test_a_forked_command_is_as_an_executed_one(real: Real) -> None:
     for env in ({}, {"PYTHONHASHSEED": "0"}):  # what a start of Python depends on lets it be executed
         begun = real.begin("wait", "--down", f"--pidfile={real.run}/%n.pid", "a", env=env)
         pid = begun.process.pid
-        until(lambda pid=pid: "anon_inode" in " ".join(descriptors(pid).values()), "it waits")  # type: ignore[misc]
+        until(lambda pid=pid: "[pidfd]" in " ".join(descriptors(pid).values()), "it waits")  # type: ignore[misc]
         stays(lambda pid=pid: alive(pid), "it waits")  # type: ignore[misc]
         seen.append(picture(pid))
         begun.process.send_signal(signal.SIGINT)
@@ -132,3 +133,14 @@ def test_a_forked_command_is_as_an_executed_one(real: Real) -> None:
         forked.append(begun.process.forked)
     assert forked == [commands.serves(), False]
     assert seen[0] == seen[1]
+
+
+def test_a_server_that_was_ended_is_done_without(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands that follow are executed."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        theirs.close()
+        monkeypatch.setattr(commands, "_servers", [(ours, real.env)])
+        done = real.raw("names", "a").ok()
+        assert done.out.startswith("a@")
+        assert not commands.serves()
