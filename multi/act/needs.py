@@ -12,11 +12,12 @@ from multi import observe
 from multi.act import surroundings
 from multi.act.waits import Wait, process_table
 from multi.decide.order import is_starting, ready, runs
+from multi.decide.turns import begins
 from multi.machine import Probed
 from multi.model.event import Awaits, Failed, Refused, Skipped
 from multi.model.process import Proc
 from multi.model.record import Record
-from multi.model.step import Spawn, Stop
+from multi.model.step import Stop
 from multi.value import dataclass
 
 if TYPE_CHECKING:
@@ -121,10 +122,6 @@ def _await_others(node: Node, others: Sequence[Node], machine: Machine) -> Gener
     return bool(told)
 
 
-def _starts(route: Steps) -> bool:
-    return any(isinstance(step, Spawn) for step in route)
-
-
 def held(route: Steps, decided: Callable[[], Decided], journal: Journal, request: Request, machine: Machine) -> Decided:
     """The route once all that the node needs holds, `decided` anew if that took a while; None where it never did.
 
@@ -133,7 +130,7 @@ def held(route: Steps, decided: Callable[[], Decided], journal: Journal, request
     node = journal.node
     if request.beside and (yield from _await_others(node, request.beside, machine)):
         again = yield from decided()
-        if again is None or not _starts(again):
+        if again is None or not begins(again):
             return again
         route = again
     setting = surroundings.setting(node, machine, Proc(machine.me().pid, ""), machine.token())
@@ -146,7 +143,7 @@ def held(route: Steps, decided: Callable[[], Decided], journal: Journal, request
     machine.unlock(node.name)
     missing = yield from _await(missing, node, setting, machine)
     again = yield from decided()
-    if missing is None or again is None or not _starts(again):
+    if missing is None or again is None or not begins(again):
         return again
     yield from _in_vain(missing, again, journal, request)
     return None

@@ -12,7 +12,7 @@ from multi.act.loop import drive
 from multi.act.start import Start
 from multi.act.stop import AT_ONCE, Stop, clear, end_left, ended, resume, send
 from multi.act.waits import Wait, process_table
-from multi.decide.turns import held_up, ordered, out_of_order
+from multi.decide.turns import begins, held_up, ordered, out_of_order
 from multi.errors import EXIT_BUSY, EXIT_FAILED, EXIT_PERMISSION
 from multi.machine import Locked, MachineError
 from multi.model import record as records
@@ -95,8 +95,8 @@ class _Walker:
             if (yield from _in_run(self._request, self._options, self._journal.node, self._machine)):
                 return True
             route = yield from self._decided()
-            if route is not None and _starts(route) and (self._journal.node.needs or self._request.beside):
-                route = yield from _held(route, self._decided, self._journal, self._request, self._machine)
+            if route is not None and begins(route) and (self._journal.node.needs or self._request.beside):
+                route = yield from _met(route, self._decided, self._journal, self._request, self._machine)
             if route is None:
                 return False
             yield from _end_probes(self._request, self._observed, self._journal, self._machine)
@@ -131,8 +131,6 @@ class _Walker:
         following = [Start(task.request, options, Journal(task.node, machine), machine) for task in self._following]
         return route if (yield from _foresee(self._key, route, self._start, following)) else None
 
-    # -- lock and look ---------------------------------------------------------------------------
-
     def _survey(self) -> Walk:
         """Lock, then look; False when another process keeps the lock."""
         if not (yield from _lock(self._request, self._journal.node, self._machine)):
@@ -159,7 +157,7 @@ class _Walker:
 
     def _route(self) -> Steps:
         route = decide.route(self._request, self._observed.state, self._journal.node).steps
-        return out_of_order(self._failed, route) if self._failed and _starts(route) else route
+        return out_of_order(self._failed, route) if self._failed and begins(route) else route
 
     # -- the steps -------------------------------------------------------------------------------
 
@@ -317,7 +315,7 @@ def _ours(record: Record | None, node: Node, machine: Machine) -> Record | None:
 
 def _foresee(name: str, route: Sequence[Step], start: Start, following: Sequence[Start]) -> Walk:
     """Find out what a start would fail of before anything is stopped for it; False where it is not stopped."""
-    starts = [start] if _starts(route) else []
+    starts = [start] if begins(route) else []
     if not any(isinstance(step, steps.Stop) for step in route):
         for one in starts:
             one.check()  # what else it fails of is on record afterwards
@@ -371,16 +369,10 @@ def _catch_up(
     return replace(request, recorded=record.node)
 
 
-def _held(
-    route: Steps, decided: Callable[[], Decided], journal: Journal, request: Request, machine: Machine
-) -> Decided:
+def _met(route: Steps, decided: Callable[[], Decided], journal: Journal, request: Request, machine: Machine) -> Decided:
     from multi.act.needs import held
 
     return held(route, decided, journal, request, machine)
-
-
-def _starts(route: Sequence[Step]) -> bool:
-    return any(isinstance(step, steps.Spawn) for step in route)
 
 
 def _end_probes(

@@ -6,14 +6,14 @@ import heapq
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from multi.model.step import Skip
+from multi.model.step import Skip, Spawn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from multi.model.node import Node
     from multi.model.request import Task
-    from multi.model.step import Steps
+    from multi.model.step import Step, Steps
 
 
 def ordered(tasks: Sequence[Task], beside: Mapping[str, Node] = MappingProxyType({})) -> Sequence[Task]:
@@ -93,6 +93,11 @@ def held_up(task: Task, failed: Sequence[Task]) -> str:
         if other.request.traits.ends and not mine.isdisjoint((other.node.name, other.node.pidfile)):
             return f"skipped: {other.node.name} still runs with {other.node.pidfile}"
     return ""
+
+
+def begins(route: Sequence[Step]) -> bool:
+    """Whether the node is started."""
+    return any(isinstance(step, Spawn) for step in route)
 
 
 def out_of_order(failed: Sequence[Task], steps: Steps) -> Steps:
