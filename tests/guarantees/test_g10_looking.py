@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import pytest
@@ -101,15 +101,18 @@ def test_g10_the_kernel_hears_of_no_change(real: Real, words: tuple[str, ...]) -
 def test_g10_a_look_beside_a_start_shows_no_phantom(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
     """G10: `status` takes no lock; a process that was started between its two looks is not shown as dead."""
     looks: list[ProcessTable] = []
-    processes = System.processes
 
-    def stale(system: System) -> ProcessTable:
-        looks.append(processes(system))
-        if len(looks) == 1:
-            real.start("a").ok()
-        return looks[-1]
+    def watched(look: Callable[[System], ProcessTable]) -> Callable[[System], ProcessTable]:
+        def looking(system: System) -> ProcessTable:
+            looks.append(look(system))
+            if len(looks) == 1:
+                real.start("a").ok()
+            return looks[-1]
 
-    monkeypatch.setattr(System, "processes", stale)
+        return looking
+
+    monkeypatch.setattr(System, "sketch", watched(System.sketch))
+    monkeypatch.setattr(System, "processes", watched(System.processes))
     view: Mapping[str, object] = json.loads(real.inside("status", "--json", "a").out)[0]
     assert view["state"] == "running"
     assert view["pid"] == real.pid("a")
