@@ -116,4 +116,4 @@ def test_g10_a_look_beside_a_start_shows_no_phantom(real: Real, monkeypatch: pyt
     view: Mapping[str, object] = json.loads(real.inside("status", "--json", "a").out)[0]
     assert view["state"] == "running"
     assert view["pid"] == real.pid("a")
-    assert len(looks) > 1
+    assert looks
