@@ -205,7 +205,7 @@ def test_g14_forget(real: Real) -> None:
     real.multi("stopwait", "a", "d").ok()
     os.kill(real.pid("c"), 9)
     until(lambda: real.state()["c"] == "dead", "it is dead")
-    for suffix in ("history", "heartbeat", "socket", "notify"):
+    for suffix in ("history", "heartbeat", "health", "sock", "notify"):
         (real.run / f"a.{suffix}").write_text("")
     done = real.multi("forget", "a", "b", "c").exits(1)
     assert "a@" in done.out

@@ -47,6 +47,7 @@ COMMAND_PATIENCE = 180.0  # seconds that one command may take
 WORKER = str(Path(__file__).with_name("worker_child.py"))
 NOBODY = 65534
 _MARK = "MULTI_TEST_MARK"
+_EXEC_SECONDS = 0.3  # that execve(2) of a test's program takes at most
 _UP = "MULTI_TEST_UP"
 STARTING = frozenset({"start", "restart", "ensure", "apply", "stop_verify"})
 CLEARED = ("MULTI_", "CELERY", "C_FORCE", "XDG_", "NOTIFY_", "NO_COLOR", "HOSTNAME")
@@ -348,8 +349,14 @@ class Real:
         for pid in self._recorded_pids():
             until(lambda pid=pid: not alive(pid) or words_of(pid), f"{pid} has executed")  # type: ignore[misc]
             # In the middle of execve(2) a process shows its words for a moment before its environment, in which its
-            # mark is: until then `family` and `processes` would miss it.
-            until(lambda pid=pid: not alive(pid) or environ_of(pid), f"{pid} shows its environment")  # type: ignore[misc]
+            # mark is: until then `family` and `processes` would miss it. Some have none for good.
+            latest = time.monotonic() + _EXEC_SECONDS
+            until(
+                lambda pid=pid, latest=latest: (  # type: ignore[misc]
+                    not alive(pid) or environ_of(pid) or time.monotonic() > latest
+                ),
+                f"{pid} shows its environment",
+            )
             if WORKER in words_of(pid) and environ_of(pid).get(_UP) == str(self.up):
                 until(lambda pid=pid: not alive(pid) or (self.up / str(pid)).exists(), f"{pid} is set up")  # type: ignore[misc]
 
@@ -509,7 +516,7 @@ class Real:
         found: list[object] = []
         for path in self.base.rglob("*.json"):
             if path.is_file():
-                with contextlib.suppress(OSError, ValueError, AttributeError):
+                with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
                     found.append(json.loads(path.read_bytes()).get(key))
         return found
 
