@@ -167,11 +167,23 @@ class RunStorm(Storm):
         self.account.commands += 1
 
     def settle(self) -> None:
-        """Only `run` is left: what is wanted must come up by itself. Then count."""
-        self.real.raw("start", *self.names)
-        if self.resident is None or self.resident.poll() is not None:
-            self.begin()
+        """Only `run` is left: what is wanted must come up by itself. Then count.
+
+        A node that another command has started while no `run` lived is refused by the next one, so all are stopped
+        before the last `run` begins.
+        """
+        if self.resident is not None:
+            self.resident.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.resident.wait(30)
+        self.real.raw("stopwait", *self.names)
+        if self.resident is not None and self.resident.poll() is None:
+            self.account.remarks.append("run stays in spite of TERM")
+            self.resident.kill()
+        self.begin()
         assert self.resident is not None
+        with contextlib.suppress(AssertionError):
+            until(lambda: all(len(self.mains(name)) == 1 for name in self.names), "run starts all", 90)
         for name in self.names:
             for pid in self.real.processes(name)[:1]:
                 with contextlib.suppress(ProcessLookupError):
