@@ -204,7 +204,8 @@ class Start:
             started=wall,
             restarts=0 if found is None or found.stopped else found.restarts + unasked,
             owner=self._authority(),
-            runner=self._options.runner or self._journal.runner,
+            # The next `run` takes what one that was killed has left, also where it was restarted meanwhile.
+            runner=self._options.runner or (self._journal.runner if found is None or found.stopped else found.runner),
             rejected=None if found is None else found.rejected_beside(self._journal.node),
             former=self._former,
             settle=0.0 if self._former is None else self._options.settle,

@@ -158,15 +158,21 @@ def test_ensure_leaves_alone_what_a_living_run_holds(real: Real) -> None:
 
 
 def test_g3_a_run_that_was_killed_is_followed_by_the_next(real: Real) -> None:
-    """G3: its nodes live on, and the next `run` takes them, or restarts what runs otherwise than is asked now."""
-    begun = begin(real, "a", "b", "--restart=always", *FAST)
-    before = up(real, "a", "b")
+    """G3: its nodes live on, and the next `run` takes them, or restarts what runs otherwise than is asked now.
+
+    It takes what another command has restarted meanwhile, too.
+    """
+    begun = begin(real, "a", "b", "c", "--restart=always", *FAST)
+    before = up(real, "a", "b", "c")
     begun.process.kill()
     begun.process.wait(20)
-    again = begin(real, "a", "b", "--restart=always", "--env:b=NEW=1", *FAST)
+    real.multi("restart", "c").ok()
+    restarted = up(real, "c", but=before)
+    again = begin(real, "a", "b", "c", "--restart=always", "--env:b=NEW=1", *FAST)
     until(lambda: real.record("a")["runner_pid"] == again.process.pid, "it is taken")
-    after = up(real, "a", "b", but={"b": before["b"]})
-    assert after["a"] == before["a"]
+    until(lambda: real.record("c")["runner_pid"] == again.process.pid, "it is taken")
+    after = up(real, "a", "b", "c", but={"b": before["b"]})
+    assert (after["a"], after["c"]) == (before["a"], restarted["c"])
     assert not alive(before["b"])
     os.kill(after["a"], signal.SIGKILL)
     up(real, "a", but=after)
