@@ -464,8 +464,9 @@ class Real:
             env = environ_of(pid)
             if env.get("MULTI_INSTANCE") in recorded or self._descends(pid):
                 continue
-            found = stat(pid)
-            wrong.append(f"pid {pid} ({found.ppid if found else '?'} is its parent): {shlex.join(words_of(pid))}")
+            found, words = stat(pid), words_of(pid)
+            if words:  # what has none any more has given its memory back, and is about to be gone
+                wrong.append(f"pid {pid} ({found.ppid if found else '?'} is its parent): {shlex.join(words)}")
         wrong += [f"pid {pid}, a child of the tests: a launcher" for pid in self.launchers()]
         self.reap()
         return wrong

@@ -119,14 +119,15 @@ class RunStorm(Storm):
 
     def begin(self) -> None:
         """A `run` of all nodes, whatever the last one has left."""
-        self.resident = subprocess.Popen(
-            [sys.executable, "-m", "multi", "run"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(self.real.base / "run.err").open("ab"),
-            env=self.real.env,
-            cwd=self.real.base,
-        )
+        with (self.real.base / "run.err").open("ab") as err:
+            self.resident = subprocess.Popen(
+                [sys.executable, "-m", "multi", "run"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=err,
+                env=self.real.env,
+                cwd=self.real.base,
+            )
         self.real.known.append(self.resident)
         self.runs += 1
 
