@@ -286,7 +286,7 @@ class Waiting:
 
     node: str
     pid: int
-    what: str  # "end", "ready", "lock" or "need"
+    what: str  # as in `multi.act.waits.Wait`
     since: float
     next_signum: int | None = None
     next_in: float | None = None
