@@ -86,7 +86,8 @@ class Launch:
 
     `env` is added to the caller's environment, None takes a variable away. The child itself adds `INSTANCE_PID`.
     Where `logfile` is a standard stream, that of the process `output` is meant rather than ours, as long as that one
-    lives and the node's user may open it.
+    lives and the node's user may open it. The child makes the directory `cgroup` and moves itself there, before it
+    becomes the node's user; where it cannot, it stays in ours.
     """
 
     argv: tuple[str, ...]
@@ -99,6 +100,7 @@ class Launch:
     nice: int | None = None
     rlimits: tuple[tuple[str, int, int], ...] = ()
     output: Proc | None = None
+    cgroup: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ This code runs in a single thread, raises nothing out, and ends in `os._exit`.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import marshal
@@ -42,8 +43,8 @@ GO = b"g"
 _STDERR = 2
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK
 _MOST_LINKS = 40  # as many as the kernel follows, path_resolution(7)
-# As marshal reads it back: argv, env, logfile, workdir, (uid, gid, groups) or None, umask, nice, rlimits, and pid and
-# start id of the process whose standard streams are meant, or None.
+# As marshal reads it back: argv, env, logfile, workdir, (uid, gid, groups) or None, umask, nice, rlimits, pid and
+# start id of the process whose standard streams are meant, or None, and the directory of a cgroup, or "".
 Request = tuple[
     "list[bytes]",
     "dict[bytes, bytes]",
@@ -54,6 +55,7 @@ Request = tuple[
     "int | None",
     "list[tuple[int, int, int]]",
     "tuple[int, str] | None",
+    str,
 ]
 
 
@@ -232,8 +234,10 @@ def _set_up_and_run(request: Request, gate: int) -> None:
 
 
 def _prepare(request: Request) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
-    argv, env, logfile, workdir, identity, umask, nice, rlimits, output = request
+    argv, env, logfile, workdir, identity, umask, nice, rlimits, output, cgroup = request
     os.setpgid(0, 0)
+    if cgroup:
+        _enter(cgroup)
     for number, *limit in rlimits:
         import resource
 
@@ -263,6 +267,23 @@ def _prepare(request: Request) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
     # What says whose it is comes first: whoever looks at it need not read all of a large environment.
     marks = {name: value for name, value in env.items() if name.startswith(INSTANCE.encode())}
     return program, argv, {**marks, **env}
+
+
+def _enter(cgroup: str) -> None:
+    """Make the cgroup and move there (cgroups(7)); whoever launched us sees in /proc whether that worked.
+
+    Another `multi` removes what is empty, so it may have to be made once more.
+    """
+    for _ in range(3):
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(cgroup, 0o755)
+            with open(f"{cgroup}/cgroup.procs", "wb", buffering=0) as procs:
+                procs.write(b"0")
+        except OSError as error:
+            if error.errno in {errno.ENOENT, errno.ENODEV}:
+                continue
+        return
 
 
 def _open_output(path: str, pid: int, start_id: str) -> int | None:

@@ -283,6 +283,7 @@ def _request(launch: Launch, users: Users, output: Proc | None) -> bytes:
         launch.nice,
         [limits.number(*limit) for limit in launch.rlimits],
         None if output is None else (output.pid, output.start_id),
+        launch.cgroup,
     )
     data = marshal.dumps(request)
     return forked.LENGTH.pack(len(data)) + data
