@@ -14,6 +14,7 @@ from multi.value import dataclass
 
 if TYPE_CHECKING:
     from multi.model.caller import Caller
+    from multi.model.usage import Holdings
 
 INSTANCE = "MULTI_INSTANCE"
 INSTANCE_PID = "MULTI_INSTANCE_PID"
@@ -361,6 +362,8 @@ class Machine(LocalHost, Protocol):
 
     def exists(self, pid: int) -> bool: ...  # even one that the process table does not show; EPERM is a yes
     def cmdline(self, pid: int) -> tuple[str, ...]: ...  # empty when it cannot be read
+
+    def holdings(self, proc: Proc, *, pss: bool = False) -> Holdings | None: ...  # None when it is gone; `pss` is dear
 
     def executed(self, pid: int) -> tuple[str, ...]:
         """The words it was executed with; empty when it shows something else by now, as a title, or they are hidden."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from multi.machine import Machine
     from multi.model.health import Health
-    from multi.model.process import ProcessTable
+    from multi.model.process import ProcessInfo, ProcessTable
     from multi.model.work import Heartbeat, Pulse, Work
     from multi.observe import Observation
 
@@ -32,7 +32,9 @@ class View:
     dead printed last. Of one that stops, `work` is what it has in hand, and `next_signum` comes in `next_in` seconds.
     `draining` is since how many seconds it takes no new task, `pulse` what its heartbeat means.
     `health` is what was learnt of its liveness when it was asked last, `asked_ago` seconds ago, and `unhealthy` why it
-    has to be restarted. `found` says where a node was found that nobody asked about, and what to add to ask for it.
+    has to be restarted. `active` is how many tasks it had under way when its heartbeat was written, and `processes` is
+    its tree, the main process first. `found` says where a node was found that nobody asked about, and what to add to
+    ask for it.
     """
 
     node: Node
@@ -53,6 +55,8 @@ class View:
     unhealthy: str = ""
     draining: float | None = None
     pulse: Pulse | None = None
+    active: int | None = None
+    processes: tuple[ProcessInfo, ...] = ()
 
 
 def look(nodes: Sequence[Node], processes: ProcessTable, machine: Machine) -> tuple[View, ...]:
@@ -142,6 +146,8 @@ def _view(node: Node, observation: Observation, machine: Machine) -> View:
         unhealthy=_unhealthy(node, health, now),
         draining=max(0.0, machine.wall() - record.draining) if own and record is not None and record.draining else None,
         pulse=None if beat is None else _pulse(beat, machine.now()),
+        active=None if beat is None else beat.active,
+        processes=(main, *others),
     )
 
 

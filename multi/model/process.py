@@ -52,7 +52,8 @@ class ProcessInfo:
     `age` is seconds since the process started, on the machine's own clock. `gone` is true of a zombie: it has exited,
     and its parent has not waited for it yet. A `suspended` process was stopped by SIGSTOP or the like: until CONT it
     does nothing, and only KILL ends it. `status` is the exit code of a zombie, or minus the signal's
-    number, where that may be known. `cpu` is seconds of processor time, reaped children included; `rss` is bytes.
+    number, where that may be known. `cpu` is seconds of processor time, reaped children included; `rss` is bytes;
+    `threads` is how many it has.
     """
 
     proc: Proc
@@ -66,6 +67,7 @@ class ProcessInfo:
     instance: Instance | None = None
     cpu: float = 0.0
     rss: int = 0
+    threads: int = 1
     status: int | None = None
 
 

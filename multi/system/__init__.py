@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from multi.machine import FileWrite, Launch, MachineError
     from multi.model.caller import Caller
     from multi.model.process import Proc, ProcessTable
+    from multi.model.usage import Holdings
     from multi.system.changes import Changes
     from multi.system.hooks import Hooks
     from multi.system.kernel import KernelLog
@@ -257,6 +258,13 @@ class System(Local):
 
     def reaching(self, processes: ProcessTable, proc: Proc | None) -> ProcessTable:
         return self.looker.reaching(processes, proc)
+
+    def holdings(self, proc: Proc, *, pss: bool = False) -> Holdings | None:
+        from multi.system import holdings
+
+        found = holdings.of(proc, pss=pss, procfs=self.looker.procfs)
+        info = self.looker.look(proc.pid)  # afterwards: what was read was its own if it is still there
+        return found if info is not None and info.proc == proc and not info.gone else None
 
     def may_launch(self, launch: Launch) -> None:
         if os.geteuid() != 0:

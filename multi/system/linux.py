@@ -83,6 +83,7 @@ def _info(pid: int, fields: list[bytes], boottime: float) -> ProcessInfo:
         suspended=fields[0] == b"T",
         cpu=(int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) / _TICKS,
         rss=int(fields[21]) * _PAGE,
+        threads=int(fields[17]),
         # to all others it is zero
         status=_exit_status(int(fields[_EXIT_CODE])) if gone and os.geteuid() in {0, uid} else None,
     )

@@ -50,7 +50,8 @@ def _info(process: psutil.Process) -> ProcessInfo:
         )
         try:
             times = process.cpu_times()
-            return replace(info, cpu=times.user + times.system, rss=int(process.memory_info().rss))
+            rss, threads = int(process.memory_info().rss), process.num_threads()
+            return replace(info, cpu=times.user + times.system, rss=rss, threads=threads)
         except psutil.Error:
             return info
 

@@ -63,6 +63,7 @@ from multi.model.caller import Caller, typed
 from multi.model.node import Known, Node, Ready
 from multi.model.process import Instance, Proc, ProcessInfo, ProcessTable
 from multi.model.schedule import parse as schedule
+from multi.model.usage import UNTOLD, Holdings
 
 KILL = int(signal.SIGKILL)
 # By default, signal(7). What one that stands still had begun goes on: only what signals do to it is told.
@@ -189,6 +190,8 @@ class Body:
     ran: bool = False  # it executed the program of a node, or came of one that did
     launch: Launch | None = None  # what it is the main process of
     rss: int = 4096
+    cpu: float = 0.0
+    holdings: Holdings = UNTOLD
 
     @property
     def pid(self) -> int:
@@ -707,8 +710,16 @@ class Fake:
             suspended=body.suspended and not body.gone,
             instance=body.instance,
             rss=body.rss,
+            cpu=body.cpu,
             status=body.status,
         )
+
+    def holdings(self, proc: Proc, *, pss: bool = False) -> Holdings | None:
+        """What a process holds."""
+        body = self.world.bodies.get(proc.pid)
+        if body is None or body.proc != proc or body.gone:
+            return None
+        return body.holdings if pss else value.replace(body.holdings, pss=None)
 
     def kernel_says(self, pid: int, since: float) -> str:  # noqa: ARG002 -- no pid is given twice
         """What the kernel's log says of the end of a process."""

@@ -668,6 +668,20 @@ def test_zombie(bench: Bench) -> None:
     assert hear(machine, Ended) == Ended("another key", found, None)
 
 
+def test_holdings(bench: Bench) -> None:
+    """What a process holds is told of that very process, its proportional memory only when asked for."""
+    machine = bench.machine
+    proc = running(bench, "lives")
+    held, all_of_it = machine.holdings(proc), machine.holdings(proc, pss=True)
+    assert held is not None
+    assert held.pss is None
+    assert all_of_it is not None
+    assert machine.holdings(Proc(proc.pid, f"{proc.start_id}0")) is None
+    machine.signal(proc, KILL)
+    hear(machine, Ended)
+    assert machine.holdings(proc, pss=True) is None
+
+
 def test_what_does_not_exist(bench: Bench) -> None:
     """A pid that nobody has, and numbers that can be none, do not exist and have no words."""
     for pid in (0, -1, 2**22 + 1, 2**31 - 1, 10**9):

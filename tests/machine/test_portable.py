@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -16,12 +17,13 @@ from multi.act import walk
 from multi.machine import MachineError
 from multi.model.event import Cleared, Event, Gone, Readied, Skipped
 from multi.model.node import Node
-from multi.model.process import ProcessInfo
+from multi.model.process import Proc, ProcessInfo
 from multi.model.request import Request, RunOptions, Task
-from multi.system import System, linux, portable
+from multi.model.usage import UNTOLD
+from multi.system import System, holdings, linux, portable
 from multi.system.processes import Processes
 from multi.value import replace
-from real import PATIENCE, Real, until
+from real import NOBODY, PATIENCE, Real, descriptors, until
 from world import node_of
 
 TERM = int(signal.SIGTERM)
@@ -60,6 +62,39 @@ def test_psutil_sees_what_linux_sees(real: Real) -> None:
         assert others_see.start_id(nobody) is None
         assert portable.cmdline(nobody) == ()
         assert portable.executed(nobody) == ()
+
+
+def test_psutil_says_what_linux_says_of_holdings(real: Real) -> None:
+    """Open files, bytes read and written and proportional memory are the same in both."""
+    touched = real.base / "touched"
+    reads = f"import time; x = bytearray(1 << 24); f = open({str(touched)!r}, 'w'); time.sleep(600)"
+    process = real.popen(sys.executable, "-c", reads)
+    until(touched.exists, "it has its memory and its file")
+    proc = Proc(process.pid, "")
+    both = [holdings.of(proc, pss=True, procfs=procfs) for procfs in (True, False)]
+    assert both[0].files == both[1].files == len(descriptors(process.pid))
+    assert (both[0].read, both[0].written) == (both[1].read, both[1].written)
+    assert both[0].pss is not None
+    assert both[1].pss is not None
+    assert abs(both[0].pss - both[1].pss) < 1 << 22
+    assert both[0].pss >= 1 << 24
+    assert [holdings.of(Proc(2**22 + 1, ""), pss=True, procfs=procfs) for procfs in (True, False)] == [UNTOLD] * 2
+
+
+@pytest.mark.root
+def test_what_another_user_hides_is_unknown(real: Real) -> None:
+    """Of root's process nobody else is told what it reads and writes, nor its proportional memory."""
+    foreign, own = real.popen("sleep", "600"), real.popen("sleep", "600", user=NOBODY)
+    for procfs in (True, False):
+        os.setegid(NOBODY)
+        os.seteuid(NOBODY)
+        try:
+            hidden, told = (holdings.of(Proc(each.pid, ""), pss=True, procfs=procfs) for each in (foreign, own))
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+        assert (hidden.read, hidden.written, hidden.pss) == (None, None, None)
+        assert None not in {told.files, told.read, told.written, told.pss}
 
 
 def test_births_are_stable(real: Real) -> None:

@@ -1,0 +1,103 @@
+"""What the processes of a node use: at one moment, and over an interval. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from multi.value import dataclass, field
+
+if TYPE_CHECKING:
+    from multi.model.process import Proc, ProcessInfo
+
+_JOINED = 1.0  # seconds that a process may be older than an interval, and still count as begun in it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """What one process holds, beside what the process table tells of it; None is what nobody may tell us.
+
+    `files` are open descriptors, `read` and `written` bytes from and to storage so far, those of reaped children
+    included. `pss` is the proportional set size in bytes: of memory that several processes share, each has its share.
+    """
+
+    files: int | None = None
+    read: int | None = None
+    written: int | None = None
+    pss: int | None = None
+
+
+UNTOLD = Holdings()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The processes of a tree at one moment, `at` the machine's `now`; of those without `holdings` none were asked for.
+
+    One that has ended and that nobody has waited for is among them: until then its parent does not have its counters.
+    """
+
+    at: float
+    infos: tuple[ProcessInfo, ...]
+    holdings: Mapping[Proc, Holdings] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a tree uses; None is unknown.
+
+    `cpu_percent` (of one core), `read_rate` and `write_rate` (bytes a second) are those of the last `seconds`; at the
+    first look there are none. `memory` is the resident set and `proportional` the proportional one, in bytes.
+    """
+
+    seconds: float | None = None
+    cpu_percent: float | None = None
+    memory: int | None = None
+    proportional: int | None = None
+    threads: int | None = None
+    files: int | None = None
+    read_rate: float | None = None
+    write_rate: float | None = None
+
+
+def usage(now: Snapshot, baseline: Snapshot | None = None) -> Usage:
+    """What a tree uses now, and has used since the `baseline`. What one of its processes hides is unknown."""
+    infos = [info for info in now.infos if not info.gone]
+    held = [now.holdings.get(info.proc, UNTOLD) for info in infos]
+    seconds = None if baseline is None or now.at <= baseline.at else now.at - baseline.at
+    cpu = read = written = None
+    if seconds is not None and baseline is not None:
+        cpu = _spent(now, baseline, lambda _, info: info.cpu)
+        read = _spent(now, baseline, lambda snapshot, info: snapshot.holdings.get(info.proc, UNTOLD).read)
+        written = _spent(now, baseline, lambda snapshot, info: snapshot.holdings.get(info.proc, UNTOLD).written)
+    return Usage(
+        seconds=seconds,
+        cpu_percent=None if cpu is None or seconds is None else 100 * cpu / seconds,
+        memory=sum(info.rss for info in infos),
+        proportional=_sum([each.pss for each in held]),
+        threads=sum(info.threads for info in infos),
+        files=_sum([each.files for each in held]),
+        read_rate=None if read is None or seconds is None else read / seconds,
+        write_rate=None if written is None or seconds is None else written / seconds,
+    )
+
+
+def _spent(now: Snapshot, baseline: Snapshot, counter: Callable[[Snapshot, ProcessInfo], float | None]) -> float | None:
+    """By how much a counter of a tree has grown. A parent that waits for a child takes over the child's counters."""
+    left = {info.proc: info for info in baseline.infos}
+    total, seconds = 0.0, now.at - baseline.at
+    for info in now.infos:
+        count, earlier = counter(now, info), left.pop(info.proc, None)
+        begun = 0.0 if info.age <= seconds + _JOINED else count
+        was = begun if earlier is None else counter(baseline, earlier)
+        if count is None or was is None:
+            return None
+        total += count - was
+    parents = {info.proc.pid for info in now.infos}
+    total -= sum(counter(baseline, info) or 0.0 for info in left.values() if info.ppid in parents)
+    return max(0.0, total)
+
+
+def _sum(counts: list[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known and len(known) == len(counts) else None
