@@ -358,18 +358,18 @@ def export_mode(form: str, selection: Selection) -> int:
 def save(files: Mapping[str, str], directory: str, mode: int) -> Iterator[str]:
     """Write files into a directory, which is made; yields their paths.
 
-    Raises `UsageError` for one that is there, before any is written, and `MachineError` for what cannot be written.
+    Raises `UsageError` for one that is there and differs, before any is written, and `MachineError` for what cannot be.
     """
     from multi.machine import MachineError
 
     local = _local()
-    paths = {f"{directory.rstrip('/')}/{name}": text for name, text in files.items()}
-    for path in paths:
-        if local.kind(path):
+    paths = {f"{directory.rstrip('/')}/{name}": text.encode("utf-8", "surrogateescape") for name, text in files.items()}
+    for path, data in paths.items():
+        if local.kind(path) and not local.says(path, data):
             raise _is_there(path)
-    for path, text in paths.items():
+    for path, data in paths.items():
         try:
-            made = local.create(path, text.encode("utf-8", "surrogateescape"), mode)
+            made = local.create(path, data, mode)
         except OSError as error:
             why = error.strerror or str(error)
             raise MachineError(f"cannot write {path}", why, "give another --output", error.errno or 0) from error

@@ -4,80 +4,235 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
-from multi.export import form
+from multi.export import form, sandbox
 from multi.export.form import Form, Order
 from multi.model.node import Node
 from multi.model.schedule import FOREVER, signal_name
+from multi.settings.table import SETTINGS
 from multi.text import printable, seconds_text
+from multi.value import dataclass
+
+TARGET = "multi.target"
+_TARGET_TEXT = """\
+# All nodes of multi that are enabled: systemctl start, stop and restart multi.target
+
+[Unit]
+Description=Nodes of multi
+
+[Install]
+WantedBy={wanted_by}
+"""
+_WANTED_BY = {False: "multi-user.target", True: "default.target"}  # of the machine's manager, of a user's
 
 
-def _systemd(order: Order) -> Mapping[str, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """What the units of one export share. `units` are their names by node, `logs` what `LogsDirectory` can make."""
+
+    order: Order
+    units: Mapping[str, str]
+    logs: Mapping[str, str]
+    user_manager: bool
+
+    @property
+    def targets(self) -> Sequence[str]:
+        own = [TARGET] if len(self.units) > 1 else []
+        return [_WANTED_BY[self.user_manager], *own]
+
+
+def _systemd(order: Order, *, user_manager: bool = False) -> Mapping[str, str]:
+    """A unit a node, and a target for all where there are several. The target is the same whatever the nodes are."""
     named = list(form.named(order))
     units = {node.name: f"multi-{name}.service" for name, node in named}
-    after = {node.name: [units[name] for name in node.after if name in units] for _, node in named}
-    return {units[node.name]: _unit(order, node, after[node.name]) for _, node in named}
+    logs = {} if user_manager else _log_directories(order.nodes)
+    group = _Group(order=order, units=units, logs=logs, user_manager=user_manager)
+    files = {units[node.name]: _unit(group, node) for _, node in named}
+    if len(files) > 1:
+        files[TARGET] = _TARGET_TEXT.format(wanted_by=_WANTED_BY[user_manager])
+    return files
 
 
-def _unit(order: Order, node: Node, after: Sequence[str]) -> str:
+def _unit(group: _Group, node: Node) -> str:
     notify = node.ready.sign == "word"
-    remarks = form.comments(order, node, proof=notify, killed=False, ordered=True)
-    lines = [
+    after = [group.units[name] for name in node.after if name in group.units]
+    first = [*([] if group.user_manager else ["network.target"]), *after]
+    text = [
         "[Unit]",
         f"Description={printable(node.name).replace('%', '%%')}",
-        f"After={' '.join(('network.target', *after))}",
-        "StartLimitIntervalSec=0",
+        *([f"After={' '.join(first)}"] if first else []),
+        *([f"Wants={' '.join(after)}"] if after else []),
+        *([f"ConditionUser={_text(node, node.uid)}"] if group.user_manager and node.uid else []),
+        *([f"PartOf={TARGET}"] if TARGET in group.targets else []),
+        *_start_limit(node),
         "",
         "[Service]",
-        *(f"# {remark}" for remark in remarks),
+        *(f"# {remark}" for remark in _remarks(group, node, notify=notify)),
         f"Type={'notify' if notify else 'exec'}",
-        *(["NotifyAccess=all", f"TimeoutStartSec={seconds_text(max(node.ready_timeout, 1))}"] if notify else []),
-        "ExecStart=" + " ".join(_word(word, command=True) for word in _command(node)),
+        *(["NotifyAccess=all"] if notify else []),
+        *_start_seconds(node, notify=notify),
+        "ExecStart=" + " ".join(_word(word, command=True) for word in _command(group, node)),
+        *_lives(node, notify=notify),
         *([f"WorkingDirectory={_text(node, node.workdir)}"] if node.workdir else []),
-        *([f"User={_text(node, node.uid)}"] if node.uid else []),
-        *([f"Group={_text(node, node.gid)}"] if node.gid else []),
+        *_user(group, node),
         *([f"UMask={node.umask:04o}"] if node.umask is not None else []),
         *([f"Nice={node.nice}"] if node.nice is not None else []),
         *(f"Limit{name.upper()}={_limit(soft)}:{_limit(hard)}" for name, soft, hard in node.rlimits),
         *(f"Environment={_variable(node, name, value)}" for name, value in form.set_env(node).items()),
         *(_TELL if notify else ()),
         *(f"UnsetEnvironment={name}" for name in form.unset_env(node)),
-        *_log(node),
+        *_log(group, node),
         f"KillSignal=SIG{signal_name(node.stop.first)}",
         f"KillMode={node.kill_mode}",
         *_stop_seconds(node),
         *([f"ExecReload=/bin/kill -{signal_name(node.reload_signal)} $MAINPID"] if node.reload_signal else []),
-        "Restart=on-failure",
-        "RestartSec=10",
+        *_restart(node),
         "OOMPolicy=continue",
+        *_sandbox(group, node),
         "",
         "[Install]",
-        "WantedBy=multi-user.target",
+        f"WantedBy={' '.join(group.targets)}",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(text) + "\n"
+
+
+def _remarks(group: _Group, node: Node, *, notify: bool) -> list[str]:
+    missing = [
+        *(["gid"] if group.user_manager else []),
+        *(["alive"] if node.alive is not None else []),
+        *(["hooks"] if node.hooks else []),
+        # MemoryMax= would kill a worker in the middle of its task, and MemoryHigh= would slow it down for ever.
+        *(["max_memory"] if node.max_memory is not None else []),
+    ]
+    return form.comments(group.order, node, *missing, proof=notify, killed=False, ordered=True)
+
+
+def _user(group: _Group, node: Node) -> list[str]:
+    """A service manager of a user runs everything as that user: there it is a condition, in the first section."""
+    if group.user_manager:
+        return []
+    user = [f"User={_text(node, node.uid)}"] if node.uid else []
+    return [*user, *([f"Group={_text(node, node.gid)}"] if node.gid else [])]
+
+
+# --- when it is started ----------------------------------------------------------------------------------
+
+
+def _start_seconds(node: Node, *, notify: bool) -> list[str]:
+    lives = _lived(node, notify=notify)
+    if notify:
+        return [f"TimeoutStartSec={seconds_text(max(node.ready_timeout, 1) + lives)}"]
+    return [f"TimeoutStartSec={seconds_text(lives + _PATIENCE)}"] if lives > _PATIENCE else []
+
+
+def _lived(node: Node, *, notify: bool) -> float:
+    """Seconds that it must live before its start has succeeded: behind READY=1 only where somebody said so."""
+    return node.startsecs if node.startsecs_asked or not notify else 0.0
+
+
+def _lives(node: Node, *, notify: bool) -> list[str]:
+    seconds = _lived(node, notify=notify)
+    return [f"ExecStartPost=/bin/sleep {seconds_text(seconds)}"] if seconds else []
+
+
+_PATIENCE = 60.0  # seconds; systemd's own limit of a start is 90
+_PAUSE = 10.0  # seconds; systemd's pause does not grow with each failure, so it is longer than that of `multi` at first
+
+
+def _start_limit(node: Node) -> list[str]:
+    """`multi` counts starts again, systemd counts starts."""
+    count, seconds = node.restart_limit or (0, 0.0)
+    if not count:
+        return ["StartLimitIntervalSec=0"]
+    return [f"StartLimitIntervalSec={seconds_text(seconds)}", f"StartLimitBurst={count + 1}"]
+
+
+def _restart(node: Node) -> list[str]:
+    """Its end by itself is the supervisor's business, so `no` is what it is to `multi ensure`: on failure."""
+    pause = node.restart_delay
+    if pause == SETTINGS["restart_delay"].default:
+        count, seconds = node.restart_limit or (0, 0.0)
+        pause = min(_PAUSE, max(pause, seconds / (2 * count))) if count else _PAUSE  # else no limit would be reached
+    statuses = [str(status) for status in node.exit_ok if status]
+    again = 0 not in node.exit_ok
+    return [
+        f"Restart={'always' if node.restart == 'always' else 'on-failure'}",
+        f"RestartSec={seconds_text(pause)}",
+        *([f"SuccessExitStatus={' '.join(statuses)}"] if statuses else []),
+        *(["RestartForceExitStatus=0"] if again else []),
+        *_age(node),
+    ]
+
+
+def _age(node: Node) -> list[str]:
+    if node.max_age is None:
+        return []
+    return [
+        f"RuntimeMaxSec={seconds_text(node.max_age)}",
+        f"RuntimeRandomizedExtraSec={seconds_text(max(1, round(node.max_age / 10)))}",
+    ]
+
+
+def _sandbox(group: _Group, node: Node) -> list[str]:
+    writes = [path for path in (node.workdir, _directory(node.logfile)) if path and sandbox.is_read_only(path)]
+    writable = [f"ReadWritePaths={' '.join(_word(f'-{path}') for path in dict.fromkeys(writes))}"] if writes else []
+    root = node.uid in {None, "0", "root"}
+    return [*sandbox.lines(root=root, user_manager=group.user_manager), *([] if group.user_manager else writable)]
 
 
 _TELL = ("# a plug-in of multi in the worker says READY=1 only where this is set", "Environment=MULTI_INSTANCE=systemd")
 
 
-def _command(node: Node) -> Sequence[str]:
+def _command(group: _Group, node: Node) -> Sequence[str]:
     """A program with quotes, backslashes or signs of systemd's own in its name is for a shell: systemd takes none."""
     argv = node.words
     for word in filter(form.undecodable, argv):
         raise form.refusal(node, word, "systemctl cannot show what is not UTF-8")
+    if node.name in group.logs and not form.logs_itself(node):
+        return ("/bin/sh", "-c", _APPEND, node.logfile, *argv)
     plain = argv[0].isprintable() and not set(argv[0]) & set("\"'\\$") and argv[0][:1] not in "-@:+!|"
     return argv if plain else ("/bin/sh", "-c", 'exec "$0" "$@"', *argv)
 
 
-def _log(node: Node) -> list[str]:
+# systemd opens a log before it makes the directory, as root, and follows links of whoever owns the directory. So the
+# worker's own user opens it; a log that is not the user's to open is left alone.
+_APPEND = 'true >>"$0" && exec "$@" >>"$0" 2>&1; exec "$@"'
+_LOGS = "/var/log/"
+
+
+def _directory(path: str) -> str:
+    return path.rpartition("/")[0] or "/"
+
+
+def _log_directories(nodes: Sequence[Node]) -> Mapping[str, str]:
+    """The directories below /var/log that systemd can make, by node.
+
+    systemd hands such a directory to the unit's user with all that is in it, so none that another node's user has.
+    """
+    users: dict[str, set[tuple[str | None, str | None]]] = {}
+    found = {}
+    for node in nodes:
+        directory = _directory(node.logfile)
+        users.setdefault(directory, set()).add((node.uid, node.gid))
+        if node.uid and directory.startswith(_LOGS) and directory.isprintable() and ".." not in directory.split("/"):
+            found[node.name] = directory
+    return {name: path.removeprefix(_LOGS) for name, path in found.items() if len(users[path]) == 1}
+
+
+def _log(group: _Group, node: Node) -> list[str]:
     if node.logfile == "/dev/null":
         return ["StandardOutput=null", "StandardError=inherit"]
     if not node.logs_to_file:
         return []
-    directory = f"# this directory has to be there: {printable(node.logfile.rpartition('/')[0] or '/')}"
-    if form.logs_itself(node):
-        # systemd opens it as root, and a worker of another user could not open it any more.
-        return [directory, "# the worker opens its log itself; what it prints besides is in the journal"]
+    itself = form.logs_itself(node)
+    # systemd would open it as root, and a worker of another user could not open it any more.
+    besides = ["# the worker opens its log itself; what it prints besides is in the journal"] if itself else []
+    if node.name in group.logs:
+        return [*besides, f"LogsDirectory={_word(group.logs[node.name])}"]
+    directory = f"# this directory has to be there: {printable(_directory(node.logfile))}"
+    if itself:
+        return [directory, *besides]
     return [directory, f"StandardOutput=append:{_text(node, node.logfile)}", "StandardError=inherit"]
 
 
@@ -121,4 +276,7 @@ def _character(char: str) -> str:
     return char if char.isprintable() else "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8"))
 
 
-FORMS = {"systemd": Form(files=_systemd, foreground=True, here=True)}
+FORMS = {
+    "systemd": Form(files=_systemd, foreground=True, here=True),
+    "systemd-user": Form(files=partial(_systemd, user_manager=True), foreground=True, here=True),
+}

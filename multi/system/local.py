@@ -88,15 +88,22 @@ class Local:
         return glob(pattern)
 
     def create(self, path: str, data: bytes, mode: int) -> bool:
-        """Write a new file, its directory made; False when something is there already. Raises `OSError`."""
+        """Write a new file, its directory made; False when something else is there already. Raises `OSError`."""
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
             with open(fd, "wb") as file:
                 file.write(data)
         except FileExistsError:
-            return False
+            return self.says(path, data)
         return True
+
+    def says(self, path: str, data: bytes) -> bool:
+        """Whether a regular file is there with this content."""
+        try:
+            return self.peek(path) == data
+        except OSError:
+            return False
 
     def kind(self, path: str) -> str:
         try:

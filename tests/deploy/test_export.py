@@ -686,9 +686,137 @@ def test_systemd_keeps_the_order() -> None:
     said = ("b", "--preset=exec", "--cmd=sleep 600", "--after=a,x", "--needs=tcp:redis:6379")
     units = exported("systemd", "a", *said)
     assert "\nAfter=network.target\n" in units["multi-a.service"]
-    assert "\nAfter=network.target multi-a.service\n" in units["multi-b.service"]
+    assert "\nAfter=network.target multi-a.service\nWants=multi-a.service\n" in units["multi-b.service"]
+    assert "Requires=" not in units["multi-b.service"]  # it would restart b with a, and give b up when a fails once
     assert "# does not wait here for tcp:redis:6379\n" in units["multi-b.service"]
     assert "does not wait here for a, x and tcp:redis:6379\n" in exported("compose", "a", *said)["compose.yaml"]
+
+
+def test_systemd_has_a_target_for_all() -> None:
+    """Of several nodes a target is exported that names none of them, so another export can add its own nodes."""
+    said = ("--preset=exec", "--cmd=sleep 600")
+    first, second = exported("systemd", "a", "b", *said), exported("systemd", "c", "d", *said)
+    assert list(first) == ["multi-a.service", "multi-b.service", "multi.target"]
+    assert first["multi.target"] == second["multi.target"]
+    for unit in (first["multi-a.service"], second["multi-d.service"]):
+        assert "\nPartOf=multi.target\n" in unit
+        assert unit.endswith("\n[Install]\nWantedBy=multi-user.target multi.target\n")
+    assert "multi.target" not in only("systemd", "a", *said)
+
+
+def test_two_exports_share_a_target(real: Real) -> None:
+    """A file that is there already and says the same is no file that was changed by hand."""
+    said = ("--preset=exec", "--cmd=sleep 600")
+    save(real, "systemd", "a", "b", *said)
+    assert [path.name for path in save(real, "systemd", "c", "d", *said)] == [
+        *("multi-c.service", "multi-d.service", "multi.target")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "lines"),
+    [
+        ("", "StartLimitIntervalSec=0 Restart=on-failure RestartSec=10"),
+        ("--restart=no", "Restart=on-failure"),  # as `multi ensure` takes it
+        ("--restart=always --restart-delay=0.5", "Restart=always RestartSec=0.5"),
+        ("--restart-limit=none", "StartLimitIntervalSec=0"),
+        ("--restart-limit=5/60s", "StartLimitIntervalSec=60 StartLimitBurst=6 RestartSec=6"),  # starts, not restarts
+        ("--restart-limit=5/60s --restart-delay=2", "StartLimitBurst=6 RestartSec=2"),
+        ("--restart-limit=10/1h", "StartLimitIntervalSec=3600 StartLimitBurst=11 RestartSec=10"),
+        ("--exit-ok=0,3,143", "SuccessExitStatus=3\\ 143"),
+        ("--exit-ok=3", "SuccessExitStatus=3 RestartForceExitStatus=0"),
+        ("--max-age=1h", "RuntimeMaxSec=3600 RuntimeRandomizedExtraSec=360"),
+        ("--startsecs=0", "-ExecStartPost"),
+        ("", "ExecStartPost=/bin/sleep\\ 1 -TimeoutStartSec"),
+        ("--startsecs=120", "ExecStartPost=/bin/sleep\\ 120 TimeoutStartSec=180"),
+        ("--ready=notify", "-ExecStartPost TimeoutStartSec=60"),
+        ("--ready=notify --startsecs=5", "ExecStartPost=/bin/sleep\\ 5 TimeoutStartSec=65"),
+    ],
+)
+def test_systemd_restarts_and_waits_as_the_settings_say(said: str, lines: str) -> None:
+    """Policy, pause, limit, what is no failure, age and the time to live have the words that systemd has for them."""
+    text = only("systemd", "a", "--preset=exec", "--cmd=sleep 600", *said.split()).splitlines()
+    for line in shlex.split(lines):
+        if line.startswith("-"):
+            assert not [each for each in text if each.startswith(line[1:])]
+        else:
+            assert line in text
+
+
+def test_systemd_says_which_limits_it_has_no_word_for() -> None:
+    """`MemoryMax=` would kill a worker with its tasks, so a node that recycles itself is said not to."""
+    said = ("--max-memory=512M", "--alive=tcp:8000", "--hook=failed=true")
+    text = only("systemd", "a", "--preset=exec", "--cmd=sleep 600", *said)
+    assert "# not exported, because there is no word for it here: alive, hooks, max_memory\n" in text
+    assert "Memory" not in text
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (("a", "--uid=nobody", "--logfile=/var/log/x/%n.log"), "LogsDirectory=x"),
+        (("a", "b", "--uid=nobody", "--logfile=/var/log/x/y/%n.log"), "LogsDirectory=x/y"),
+        (("a", "b", "--uid=nobody", "--uid:b=daemon", "--logfile=/var/log/x/%n.log"), ""),  # whose would it be
+        (("a", "--logfile=/var/log/x/%n.log"), ""),  # it may be somebody's
+        (("a", "--uid=nobody", "--logfile=/var/log/%n.log"), ""),
+        (("a", "--uid=nobody", "--logfile=/srv/x/%n.log"), ""),
+        (("a", "--uid=nobody", "--logfile=/var/log/../../etc/%n.log"), ""),
+    ],
+)
+def test_g8_systemd_makes_a_log_directory_where_nobody_loses_it(said: tuple[str, ...], line: str) -> None:
+    """G8: systemd hands such a directory over with all that is in it, and follows links when it opens a log as root."""
+    text = exported("systemd", *said, "--preset=exec", "--cmd=sleep 600")["multi-a.service"]
+    assert [each for each in text.splitlines() if each.startswith("LogsDirectory=")] == ([line] if line else [])
+    assert ("StandardOutput=append:" in text) == (not line)
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (("--workdir=/srv",), ""),
+        (("--workdir=/usr/local/my app",), 'ReadWritePaths="-/usr/local/my app"'),
+        (("--workdir=/etc", "--logfile=/usr/x.log"), "ReadWritePaths=-/etc -/usr"),
+        (("--workdir=/usrlocal",), ""),
+    ],
+)
+def test_systemd_leaves_a_worker_its_own_directories(said: tuple[str, ...], line: str) -> None:
+    """A unit takes /usr and /etc away, but not where the node itself is told to work or to log."""
+    text = only("systemd", "a", "--preset=exec", "--cmd=sleep 600", *said)
+    assert "\nProtectSystem=full\n" in text
+    assert [each for each in text.splitlines() if each.startswith("ReadWritePaths=")] == ([line] if line else [])
+
+
+def test_systemd_user_units_are_for_one_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service manager of a user takes no `User=`, knows no multi-user.target and has no privileges to give up."""
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    text = only("systemd-user", "a", "--preset=exec", "--cmd=sleep 600")
+    assert "\nConditionUser=nobody\n" in text
+    assert text.endswith("\nWantedBy=default.target\n")
+    assert not re.search(r"^(User|Group|Protect\w+|CapabilityBoundingSet|LogsDirectory)=", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("said", "most"),
+    [
+        (("--uid=daemon",), 5.0),
+        (("--uid=daemon", "--ready=notify"), 5.0),
+        (("--uid=daemon", "--logfile=/var/log/x/%n.log", "--workdir=/usr"), 5.0),
+        ((), 7.0),  # root keeps what it was made root for
+    ],
+)
+def test_systemd_finds_no_fault_in_a_unit(said: tuple[str, ...], most: float, tmp_path: Path) -> None:
+    """The tools of systemd verify what is exported, and rate how much of the machine a worker is exposed to."""
+    need("systemd-analyze", root=False)
+    for name, text in exported("systemd", "a", "b", "--preset=exec", "--cmd=sleep 600", "--after:b=a", *said).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    units = [str(tmp_path / name) for name in ("multi-a.service", "multi-b.service", "multi.target")]
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    words = ["systemd-analyze", "security", "--offline=true", f"--threshold={most * 10:.0f}", "--no-pager", units[0]]
+    rated = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert rated.returncode == 0, rated.stdout
 
 
 def test_kubernetes_asks_a_page() -> None:
