@@ -91,8 +91,25 @@ class Watches:
             self._ended(key, proc)
 
     def _ended(self, key: str, proc: Proc) -> None:
+        status = None
+        if os.getpid() == 1:  # it may be our child by now, and nobody else is told how it has ended
+            from multi.system import reap
+
+            status = reap.status_of(proc.pid)
+        if status is None:
+            self._tell(key, proc, None)
+        else:
+            self.reaped(proc.pid, status)
+
+    def reaped(self, pid: int, status: int) -> None:
+        """Report that end to all who watch the process: it was our child, and the kernel forgets its status now."""
+        for key, watched in list(self._watched.items()):
+            for proc in [proc for proc in watched if proc.pid == pid]:
+                self._tell(key, proc, status)
+
+    def _tell(self, key: str, proc: Proc, status: int | None) -> None:
         self._let_go(key, proc, self._watched.get(key, {}).pop(proc, -1))
-        self._poller.queue.append(Ended(key, proc, None))
+        self._poller.queue.append(Ended(key, proc, status))
 
     def _let_go(self, key: str, proc: Proc, pidfd: int) -> None:
         if pidfd < 0:
