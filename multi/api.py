@@ -50,6 +50,7 @@ __all__ = [
     "look",
     "plan",
     "presets",
+    "publish",
     "run",
     "save",
     "select",
@@ -360,28 +361,16 @@ def save(files: Mapping[str, str], directory: str, mode: int) -> Iterator[str]:
 
     Raises `UsageError` for one that is there and differs, before any is written, and `MachineError` for what cannot be.
     """
-    from multi.machine import MachineError
+    from multi.saving import save as write
 
-    local = _local()
-    paths = {f"{directory.rstrip('/')}/{name}": text.encode("utf-8", "surrogateescape") for name, text in files.items()}
-    for path, data in paths.items():
-        if local.kind(path) and not local.says(path, data):
-            raise _is_there(path)
-    for path, data in paths.items():
-        try:
-            made = local.create(path, data, mode)
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise MachineError(f"cannot write {path}", why, "give another --output", error.errno or 0) from error
-        if not made:  # it was put there meanwhile, or is a link that leads nowhere
-            raise _is_there(path)
-        yield path
+    return write(files, directory, mode, _local())
 
 
-def _is_there(path: str) -> UsageError:
-    return UsageError(
-        path, "is there already, and may have been changed by hand", "remove it, or give another --output"
-    )
+def publish(path: str, text: str) -> None:
+    """Replace a file that other programs read at any moment, atomically; all may read it. Raises `MachineError`."""
+    from multi.saving import publish as write
+
+    write(path, text, _local())
 
 
 def run(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from multi.machine import Machine
     from multi.model.health import Health
     from multi.model.process import ProcessInfo, ProcessTable
+    from multi.model.record import Record
     from multi.model.work import Heartbeat, Pulse, Work
     from multi.observe import Observation
 
@@ -35,6 +36,8 @@ class View:
     has to be restarted. `active` is how many tasks it had under way when its heartbeat was written, and `processes` is
     its tree, the main process first. `found` says where a node was found that nobody asked about, and what to add to
     ask for it.
+    `started` is the wall clock's second at which its process began, `cpu_seconds` are those of the tree, `record` is
+    what is on record, and `beat` what the heartbeat says.
     """
 
     node: Node
@@ -57,6 +60,10 @@ class View:
     pulse: Pulse | None = None
     active: int | None = None
     processes: tuple[ProcessInfo, ...] = ()
+    started: float | None = None
+    cpu_seconds: float | None = None
+    record: Record | None = None
+    beat: Heartbeat | None = None
 
 
 def look(nodes: Sequence[Node], processes: ProcessTable, machine: Machine) -> tuple[View, ...]:
@@ -114,7 +121,14 @@ def _view(node: Node, observation: Observation, machine: Machine) -> View:
     proc = proc_of(observation.state)
     if proc is None:
         last = _last_lines(node, observation.state, machine)
-        return View(node=node, state=observation.state, restarts=restarts, status_text=said, last_lines=last)
+        return View(
+            node=node,
+            state=observation.state,
+            restarts=restarts,
+            status_text=said,
+            last_lines=last,
+            record=record,
+        )
     processes = observation.processes
     main = processes.by_pid[proc.pid]
     token = record.token if record is not None else observe.adopted_token(proc, processes)
@@ -148,6 +162,10 @@ def _view(node: Node, observation: Observation, machine: Machine) -> View:
         pulse=None if beat is None else _pulse(beat, machine.now()),
         active=None if beat is None else beat.active,
         processes=(main, *others),
+        started=record.started if own and record is not None and record.started else round(machine.wall() - age),
+        cpu_seconds=cpu,
+        record=record,
+        beat=beat,
     )
 
 

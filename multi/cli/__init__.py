@@ -69,7 +69,12 @@ def serve(
         why, code = _refusal(error)
         if not why:  # a bug, and its traceback is for us
             raise
-        screen.remark(why)
+        if _tells_states(words):
+            from multi.cli import monitor
+
+            code = monitor.unable(words, why, screen)
+        else:
+            screen.remark(why)
     if screen.error is not None:
         screen.remark(f"standard output: {screen.error.strerror}; what it was to show is lost")
         code = code or EXIT_FAILED
@@ -124,6 +129,13 @@ def _is_command(word: str) -> bool:
     from multi.cli.commands import BY_NAME
 
     return word in BY_NAME
+
+
+def _tells_states(words: Sequence[str]) -> bool:
+    from multi.model.request import traits
+
+    command = split(words, _is_command)[1]
+    return command is not None and traits(command).tells_states
 
 
 def _without_command(given: Mapping[str, str | None], screen: Screen) -> int:

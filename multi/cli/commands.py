@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from multi import api
 from multi.cli.order import (
     ALL,
+    CRITICAL,
     DOWN,
     DRY_RUN,
     DUMP,
     FOLLOW,
+    FORMAT,
     GLOBAL,
     HEALTH,
     JSON,
@@ -25,6 +27,7 @@ from multi.cli.order import (
     LOCK_HELD,
     ONE_ENDS_ALL,
     OUTPUT,
+    OUTPUT_FILE,
     QUIET,
     ROLLOUT,
     SINCE,
@@ -33,6 +36,7 @@ from multi.cli.order import (
     UP,
     VERBOSE,
     VERSION,
+    WARNING,
     WHEN_IDLE,
     WIDE,
     Command,
@@ -105,14 +109,14 @@ def wait(order: Order) -> int:
     return _act(order, "down" if order.has(DOWN) else "up", _select(order))
 
 
-@_command(ALL, WIDE, HEALTH)
+@_command(ALL, WIDE, HEALTH, FORMAT, OUTPUT_FILE, WARNING, CRITICAL)
 def status(order: Order) -> int:
-    """A line a node: those asked about, whose states make the exit code, then those that were found beside them."""
+    """The nodes: those asked about, whose states make the exit code, then those that were found beside them."""
     from multi.cli import glance
 
     if order.has(HEALTH):
         return glance.health(order, _some(order, "health"))
-    return glance.status(order, _select(order))
+    return glance.status(order, lambda: _select(order))
 
 
 @_command()

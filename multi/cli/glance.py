@@ -1,52 +1,87 @@
-"""``status``, ``status --health`` and ``tasks``: what can be seen of the nodes, and what their workers tell."""
+"""``status``, ``status --health`` and ``tasks``: what can be seen of the nodes, and what their workers tell.
+
+The formats of ``status`` for the programs that watch machines are `multi.cli.monitor`'s.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from multi import api
-from multi.cli.order import ALL, JSON, QUIET, WIDE, no_nodes
+from multi.cli.order import ALL, CRITICAL, FORMAT, JSON, OUTPUT_FILE, QUIET, WARNING, WIDE, no_nodes
 from multi.errors import EXIT_FAILED, UsageError
+from multi.text import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from multi.cli.order import Order
 
+_FORMATS = ("text", "json", "openmetrics", "nagios")
+_ONLY = {OUTPUT_FILE.name: "openmetrics", WARNING.name: "nagios", CRITICAL.name: "nagios"}  # option -> its format
 _NO_PLUGIN = "cannot tell, because no plug-in of multi runs in the worker; 'multi help tasks' says where there is one"
 
 
-def status(order: Order, selection: api.Selection) -> int:
-    """A line a node: those asked about, whose states make the exit code, then those that were found beside them."""
-    from multi import report
-    from multi.machine import MachineError
-    from multi.report.table import status_table
+def status(order: Order, select: Callable[[], api.Selection]) -> int:
+    """The nodes in the format that is asked for, and its exit code."""
+    form = _format(order)
+    if form in {"openmetrics", "nagios"}:
+        from multi.cli import monitor
 
-    screen, everywhere = order.screen, order.has(ALL)
+        return monitor.nagios(order, select) if form == "nagios" else monitor.openmetrics(order, select())
+    return table(order, select(), as_json=form == "json")
+
+
+def _format(order: Order) -> str:
+    """How the nodes are shown. Raises `UsageError`."""
+    form = order.given.get(FORMAT.name) or ("json" if order.has(JSON) else "text")
+    if form not in _FORMATS:
+        raise UsageError(f"{FORMAT.name}={form}", "is no format of status", nearest(form, _FORMATS))
+    if order.has(JSON) and form != "json":
+        raise UsageError(f"{JSON.name} {FORMAT.name}={form}", "contradict each other", "give one of them")
+    for option, takes in _ONLY.items():
+        if option in order.given and form != takes:
+            raise UsageError(option, f"belongs to {FORMAT.name}={takes}", f"add {FORMAT.name}={takes}, or leave it out")
+    return form
+
+
+def look(order: Order, selection: api.Selection) -> Sequence[api.View]:
+    """The nodes that are asked about, then those that are found beside them."""
+    everywhere = order.has(ALL)
     if everywhere and selection.spec.names:
         why = "shows all nodes, whatever they are called"
         raise UsageError(f"--all {' '.join(selection.spec.names)}", why, "leave out --all, or the names")
     others = selection.rundirs is not None and not order.has(QUIET)
-    views: Sequence[api.View] = ()
-    try:
-        if selection.nodes or others or everywhere:
-            views = api.look(selection, others=others, everywhere=everywhere, machine=order.machine)
-    except MachineError as error:
-        screen.remark(str(error))
-        return report.STATUS_UNKNOWN
-    asked = [view for view in views if everywhere or not view.found]
-    if order.has(JSON):
+    if not (selection.nodes or others or everywhere):
+        return ()
+    return api.look(selection, others=others, everywhere=everywhere, machine=order.machine)
+
+
+def asked(order: Order, views: Sequence[api.View]) -> Sequence[api.View]:
+    """Those that the exit code is about."""
+    return [view for view in views if order.has(ALL) or not view.found]
+
+
+def table(order: Order, selection: api.Selection, *, as_json: bool) -> int:
+    """A line a node, or one array; those asked about make the exit code."""
+    from multi import report
+    from multi.report.table import status_table
+
+    screen = order.screen
+    views = look(order, selection)
+    counting = asked(order, views)
+    if as_json:
         from multi.report.json import to_json
 
         screen.say(to_json(views))
     else:
-        if not asked:
+        if not counting:
             screen.remark(str(no_nodes(order, selection)))
         shown = [view for view in views if not order.has(QUIET) or report.status_code(view.state)]
         # A full line would wrap on some terminals.
         width = screen.width - 1 if screen.out_is_terminal and not order.has(WIDE) else None
         screen.say(*(status_table(shown, report.Style(screen.colour), width, selection.groups) if shown else ()))
-    return report.status_exit_code(asked)
+    return report.status_exit_code(counting)
 
 
 def tasks(order: Order, selection: api.Selection) -> int:

@@ -91,6 +91,10 @@ WIDE = Option(("--wide",))
 HEALTH = Option(("--health",))
 
 OUTPUT = Option(("--output",), metavar="DIR")
+OUTPUT_FILE = Option(("--output",), metavar="FILE")
+FORMAT = Option(("--format",), metavar="FORMAT")
+WARNING = Option(("--warning",), metavar="RANGE")
+CRITICAL = Option(("--critical",), metavar="RANGE")
 
 # Words of the node grammar that are nobody's setting; the pipeline reads them, help and completion show them.
 STRICT = Option(("--strict",))

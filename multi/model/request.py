@@ -38,6 +38,7 @@ class Traits:
     disturbs: bool = False  # it signals or stops what runs
     shows_logs: bool = False  # it reads logs
     shows_others: bool = False  # it shows nodes that nobody asked about, too
+    tells_states: bool = False  # its exit code is about states, so one of its own errors means that they are unknown
     unattended: bool = False  # for cron: it does not warn, does not wait for what waits, and counts failures
     stays: bool = False  # it runs in the foreground as long as its nodes
     spawns: bool = False  # a node runs afterwards
@@ -104,7 +105,7 @@ TRAITS = {
     "kill": Traits(takes_signal=True, only_signal=KILL, disturbs=True, ends=True),
     "forget": Traits(forgets=True),
     "remove": Traits(typed=False, disturbs=True, ends=True, resumes=True, forgets=True),
-    "status": Traits(shows_others=True),
+    "status": Traits(shows_others=True, tells_states=True),
     "health": Traits(typed=False, glances=True),
     "tasks": Traits(glances=True),
     "ensure": Traits(repeats=True, spawns=True, unattended=True, locks_rundirs=True),

@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from multi.errors import NotPermittedError
@@ -104,6 +105,32 @@ class Local:
             return self.peek(path) == data
         except OSError:
             return False
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Put a file that all may read in the place of another, for a program that reads it at any moment.
+
+        Nothing is flushed, because it is soon written again. Root goes nowhere that another user could have bent, and
+        what is there must be a file: a device stays. Raises `OSError`.
+        """
+        from multi.machine import FileWrite
+        from multi.system import files
+
+        directory, base = os.path.split(path)
+        with trusted_path.open_directory(directory, ()) as at:
+            try:
+                there = os.stat(at.name(base), dir_fd=at.fd, follow_symlinks=False)
+            except FileNotFoundError:
+                there = None
+            if there is not None and not stat.S_ISREG(there.st_mode):
+                raise trusted_path.UnsafeError("it is there and is no regular file", "give another --output")
+            mine = f"{base}.{os.getpid()}"  # several may write at once
+            try:
+                os.close(files.write_temporary(at, mine, FileWrite(path, data, None, None), None))
+                os.rename(at.name(files.temporary(mine)), at.name(base), src_dir_fd=at.fd, dst_dir_fd=at.fd)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(at.name(files.temporary(mine)), dir_fd=at.fd)
+                raise
 
     def kind(self, path: str) -> str:
         try:
