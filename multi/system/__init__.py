@@ -10,7 +10,6 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from multi.machine import Me
 from multi.system import files
 from multi.system.local import Local
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from multi.machine import FileWrite, Launch, MachineError
-    from multi.model.caller import Caller
     from multi.model.process import Proc, ProcessTable
     from multi.model.usage import Holdings
     from multi.system.changes import Changes
@@ -235,17 +233,6 @@ class System(Local):
     ask = _By(lambda system: system.sockets.ask)
     hook = _By(lambda system: system.hooks.begin)
     probe_says = _By(lambda system: system.probes.last_line)
-
-    def me(self) -> Me:
-        return Me(uid=os.geteuid(), pid=os.getpid())
-
-    def caller(self) -> Caller:
-        from multi.system import caller
-
-        return caller.caller()
-
-    def token(self) -> str:
-        return os.urandom(16).hex()
 
     def make_directory(self, path: str, user: str | None, group: str | None) -> None:
         files.make_directory(path, self.users.owner(user, group))

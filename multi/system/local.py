@@ -1,4 +1,4 @@
-"""Where we are: environment, host, home, and the files that the user's words come from.
+"""Who and where we are: environment, host, home, and the files that the user's words come from.
 
 All that the commands need which never look at a process; importing it costs next to nothing.
 """
@@ -13,11 +13,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from multi.errors import NotPermittedError
-from multi.machine import Surroundings
+from multi.machine import Me, Surroundings
 from multi.system import trusted_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from multi.model.caller import Caller
 
 
 def _home_of(user: str) -> str | None:
@@ -44,6 +46,17 @@ class Local:
             uid=os.geteuid(),
             home_of=_home_of,
         )
+
+    def me(self) -> Me:
+        return Me(uid=os.geteuid(), pid=os.getpid())
+
+    def caller(self) -> Caller:
+        from multi.system import caller
+
+        return caller.caller()
+
+    def token(self) -> str:
+        return os.urandom(16).hex()
 
     user_name = staticmethod(trusted_path.user_name)
 

@@ -44,6 +44,9 @@ def plain(lines: list[str]) -> list[str]:
         text = re.sub(r"(?<=tasks\.)(\w+) +[0-9a-f]{4,8}\b", r"\1 ID", text)
         text = re.sub(r"(?<![\w/])\d+(\.\d+)?(?=[smhMG%)]?(\W|$))", "N", text)
         text = re.sub(r"(?<=last line of its log: ).*", "...", text)
+        text = re.sub(
+            r": it was killed by signal N \(KILL\)", "", text
+        )  # known as long as its zombie waits for its parent
         out.append(" ".join(text.split()))
     return sorted(out)
 

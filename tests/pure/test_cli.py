@@ -290,7 +290,7 @@ def test_unknown_command_that_is_near_to_none() -> None:
 def test_export_prints_its_files() -> None:
     """One file is printed as it is; several are told apart by a line with their names."""
     assert "# ---- " not in run("export", "procfile", "w1").out
-    assert run("export", "systemd", "w1", "w2").out.count("# ---- ") == 2
+    assert run("export", "systemd", "w1", "w2").out.count("# ---- ") == 3  # and a target
 
 
 def test_export_writes_its_files_where_it_is_told(tmp_path: Path) -> None:
@@ -1250,7 +1250,7 @@ def complete(*words: str, world: World | None = None) -> list[str]:
         (("get", "image", "im"), ["image"]),
         (("expand", ""), []),
         (("expand", "%n", "im"), ["image"]),
-        (("export", "s"), ["supervisord", "systemd", "sysv"]),
+        (("export", "s"), ["supervisord", "systemd", "systemd-user", "sysv"]),
         (("export", "systemd", "im"), ["image"]),
         (("start", "--preset", "celery"), ["celery", "celery-beat"]),
         (("--preset", "exe"), ["exec"]),
