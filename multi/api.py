@@ -13,10 +13,10 @@ Every function takes the machine as an argument; without one it uses the real on
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from multi.errors import UsageError
-from multi.model.node import Known, Node
+from multi.model.node import Node
 from multi.model.request import Difference, Fallback, Held, Request, RunOptions, Task, canonical, traits
 from multi.value import replace
 from multi.views import View
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from multi.check import Obstacle
+    from multi.install import Asked, Plan, Step
     from multi.logs import LogLine, Unseen
     from multi.machine import LocalHost, Machine
     from multi.model.event import Event
@@ -46,6 +47,8 @@ __all__ = [
     "export_mode",
     "glance",
     "history",
+    "installation",
+    "installed",
     "logs",
     "look",
     "plan",
@@ -310,50 +313,26 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
     here and now: it starts them as root, in /, with a PATH of its own.
     """
     from multi import export as forms
-    from multi.selection.fallbacks import missing_plugin
 
     local = _local()
-    here = local.surroundings()
     chosen = forms.find(form)
-    without = [node.short for node in selection.nodes if node.workdir is None]
-    if chosen.here and without and not here.cwd:
-        why = "have no workdir, and the current directory has been removed"
-        raise UsageError(" ".join(without[:10]), why, "change to a directory that exists, or give --workdir")
     nodes = [_with_values(node, local) for node in selection.nodes]
     fallbacks: Mapping[str, Fallback] = {}
     if chosen.here:
+        from multi.selection.fallbacks import as_from_here, missing_plugin
+
         with _opened(None) as machine:
             fallbacks = missing_plugin(selection, machine)
-        me = None if here.uid == 0 else local.user_name(here.uid)
-        path = here.environ.get("PATH", "")
-        nodes = [
-            replace(
-                fallbacks[node.name].instead(node) if node.name in fallbacks else node,
-                command=Known((local.program(node.words[0], dict(node.env).get("PATH") or path), *node.words[1:])),
-                workdir=node.workdir or here.cwd,
-                uid=node.uid or me,
-            )
-            for node in nodes
-        ]
+        nodes = as_from_here(nodes, fallbacks, local, local.program)
     remarks = {name: each.note for name, each in fallbacks.items()}
-    return chosen.files(forms.Order(nodes=nodes, program=(here.python, "-m", "multi"), remarks=remarks))
+    return chosen.files(forms.Order(nodes=nodes, program=(local.surroundings().python, "-m", "multi"), remarks=remarks))
 
 
 def export_mode(form: str, selection: Selection) -> int:
     """The permissions of files that `export` makes: what a preset sets may be read by all, what a user sets may not."""
     from multi import export as forms
-    from multi.words.merge import nobody_said
 
-    shipped = {
-        name: cast("tuple[object, ...]", selection.settings[name]["env"])
-        for name, sources in selection.sources.items()
-        if nobody_said("env", sources)
-    }
-    made = forms.find(form)
-    secret = any(
-        variable not in shipped.get(node.name, ()) for node in selection.nodes for variable in made.values(node)
-    )
-    return made.mode & (0o700 if secret else 0o777)
+    return forms.mode(form, selection)
 
 
 def save(files: Mapping[str, str], directory: str, mode: int) -> Iterator[str]:
@@ -371,6 +350,27 @@ def publish(path: str, text: str) -> None:
     from multi.saving import publish as write
 
     write(path, text, _local())
+
+
+def installation(command: str, selection: Selection, asked: Asked, *, machine: Machine | None = None) -> Plan:
+    """What ``install`` or ``uninstall`` would write and run. Reads only. Raises `MultiError`."""
+    from multi import install
+
+    with _opened(machine) as opened:
+        return install.plan(traits(command), selection, asked, opened)
+
+
+def installed(command: str, selection: Selection, asked: Asked, *, machine: Machine | None = None) -> Iterator[Step]:
+    """Do it, all or nothing, with the lock of the run directories; yields what is done. Raises also `MachineError`."""
+    from multi import act, install
+
+    with _opened(machine) as opened:
+
+        def walk(_: bool) -> Iterator[Step]:  # noqa: FBT001 -- a callback with one fact
+            return install.carry_out(install.plan(traits(command), selection, asked, opened), opened)
+
+        steps = act.hold_rundirs(selection.nodes, walk, traits(command), RunOptions(), opened)
+        yield from (step for step in steps if isinstance(step, install.STEPS))
 
 
 def run(

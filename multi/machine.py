@@ -43,10 +43,20 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True)
+class Ran:
+    """A program that has ended: its exit status, minus the signal's number, and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True, slots=True)
 class FileWrite:
     """A file to write and who shall own it; None is whoever we are.
 
-    Others may not read a `private` file. One that is `ours` too keeps its owner: that user's group may read it.
+    Others may not read a `private` file. One that is `ours` too keeps its owner: that user's group may read it. A
+    `mode` says the permissions by itself.
     """
 
     path: str
@@ -55,6 +65,7 @@ class FileWrite:
     group: str | None
     private: bool = False
     ours: bool = False
+    mode: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,6 +305,7 @@ class Machine(LocalHost, Protocol):
     def caller(self) -> Caller: ...  # who asks for all this: a command asks it once
     def uid_of(self, user: str) -> int: ...
     def gid_of(self, group: str) -> int: ...
+    def login_group(self, user: str) -> str: ...  # its name, or else its number
 
     # Files, read with suspicion and replaced atomically
 
@@ -424,6 +436,12 @@ class Machine(LocalHost, Protocol):
     def taken(self, what: str) -> bool: ...  # whether somebody listens at HOST:PORT here, as far as can be told at once
 
     def ask(self, key: str, question: Question) -> None: ...  # `Answered` follows
+
+    # Programs of the system, which tell it what we have done
+
+    def ourselves(self) -> tuple[str, ...]: ...  # the words that run this `multi` from anywhere
+    def which(self, name: str) -> str: ...  # where a program is on PATH, or where administrators' are; or empty
+    def run(self, words: tuple[str, ...], data: str | None = None) -> Ran: ...  # to its end; `data` is its input
 
     # Whoever started us
 

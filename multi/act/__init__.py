@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from multi.act.walk import walk
 
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 __all__ = ["ensure", "foreseen", "hold_rundirs", "hooked", "stay", "walk"]
 
+T = TypeVar("T")
+
 
 def hold_rundirs(
     nodes: Sequence[Node],
-    walk: Callable[[bool], Iterator[Event]],
+    walk: Callable[[bool], Iterator[T]],
     traits: Traits,
     options: RunOptions,
     machine: Machine,
-) -> Iterator[Event]:
+) -> Iterator[Event | T]:
     """Hold the lock of each run directory of the nodes during the walk; see `rundir_lock`."""
     from multi.act import rundir_lock
 

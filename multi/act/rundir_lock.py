@@ -7,7 +7,7 @@ node never has two processes, so where this one cannot be had for want of a dire
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from multi.errors import BusyError
 from multi.machine import Interruption, Locked, MachineError
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     from multi.model.request import RunOptions, Traits
 
 LOCKFILE = ".multi.lock"
+T = TypeVar("T")
 
 
 def hold_rundirs(
     nodes: Sequence[Node],
-    walk: Callable[[bool], Iterator[Event]],
+    walk: Callable[[bool], Iterator[T]],
     traits: Traits,
     options: RunOptions,
     machine: Machine,
-) -> Iterator[Event]:
+) -> Iterator[Event | T]:
     """Hold the lock of each run directory of the nodes during the walk, which is told whether it was waited for.
 
     What runs unattended does not wait, and does nothing where somebody else holds one. The locks are taken in the order

@@ -13,6 +13,7 @@ from multi import api
 from multi.cli.order import (
     ALL,
     CRITICAL,
+    CRON,
     DOWN,
     DRY_RUN,
     DUMP,
@@ -25,6 +26,7 @@ from multi.cli.order import (
     KEEP_UNREADY,
     LINES,
     LOCK_HELD,
+    NOW,
     ONE_ENDS_ALL,
     OUTPUT,
     OUTPUT_FILE,
@@ -32,8 +34,11 @@ from multi.cli.order import (
     ROLLOUT,
     SINCE,
     STRICT,
+    SYSTEMD,
+    SYSV,
     TIMEOUT,
     UP,
+    USER,
     VERBOSE,
     VERSION,
     WARNING,
@@ -275,6 +280,22 @@ def export(order: Order) -> int:
         return 0
     heads = {path: f"# ---- {path}\n" if len(files) > 1 else "" for path in files}
     return _say(order, [dict(files)], (heads[path] + text.rstrip("\n") for path, text in files.items()))
+
+
+@_command(SYSTEMD, CRON, SYSV, USER, NOW, DRY_RUN)
+def install(order: Order) -> int:
+    """The nodes start at every boot."""
+    from multi.cli import install as installing
+
+    return installing.install(order, _some(order))
+
+
+@_command(NOW, DRY_RUN)
+def uninstall(order: Order) -> int:
+    """They do so no more."""
+    from multi.cli import install as installing
+
+    return installing.uninstall(order, _select(order))
 
 
 def _first_word(order: Order) -> str:

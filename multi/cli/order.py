@@ -96,6 +96,12 @@ FORMAT = Option(("--format",), metavar="FORMAT")
 WARNING = Option(("--warning",), metavar="RANGE")
 CRITICAL = Option(("--critical",), metavar="RANGE")
 
+SYSTEMD = Option(("--systemd",))
+CRON = Option(("--cron",))
+SYSV = Option(("--sysv",))
+USER = Option(("--user",))
+NOW = Option(("--now",))
+
 # Words of the node grammar that are nobody's setting; the pipeline reads them, help and completion show them.
 STRICT = Option(("--strict",))
 CONFIG = Option(("--multi-config",), metavar="FILE")

@@ -9,12 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import TYPE_CHECKING, cast
 
 from multi.errors import UsageError
-from multi.export.form import Form, Order
+from multi.export.form import Form, Order, ascii_name
+from multi.export.sysv import settings, words
 from multi.text import nearest
 
-__all__ = ["FORMS", "Form", "Order", "find"]
+if TYPE_CHECKING:
+    from multi.words.spec import Selection
+
+__all__ = ["FORMS", "Form", "Order", "ascii_name", "find", "mode", "settings", "words"]
 
 
 def _forms() -> Mapping[str, Form]:
@@ -31,3 +36,19 @@ def find(form: str) -> Form:
     if form not in FORMS:
         raise UsageError(form or "''", "is not a form that nodes can be exported to", nearest(form, FORMS))
     return FORMS[form]
+
+
+def mode(form: str, selection: Selection) -> int:
+    """The permissions of the files: what a preset sets may be read by all, what a user sets may not."""
+    from multi.words.merge import nobody_said
+
+    shipped = {
+        name: cast("tuple[object, ...]", selection.settings[name]["env"])
+        for name, sources in selection.sources.items()
+        if nobody_said("env", sources)
+    }
+    made = find(form)
+    secret = any(
+        variable not in shipped.get(node.name, ()) for node in selection.nodes for variable in made.values(node)
+    )
+    return made.mode & (0o700 if secret else 0o777)

@@ -16,11 +16,25 @@ _LONG = 86_400  # seconds: stands for ``forever`` where a number is needed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is exported. `program` runs `multi`, for forms that go on using it; `remarks` are sentences by full name."""
+    """What is exported. `program` runs `multi`, for forms that go on using it; `remarks` are sentences by full name.
+
+    `told` are words that tell `multi` of the nodes, in place of all that is set for them. Forms that use `multi` call
+    their file `title`. It runs in `directory`, as `user` (None: in a crontab without that column), whom root becomes by
+    the words of `become`, after the line of shell `prepare`; and with `path` for PATH. With `keeps` the command of a
+    node is `multi run`, which tells for itself when its node is ready.
+    """
 
     nodes: Sequence[Node]
     program: tuple[str, ...]
     remarks: Mapping[str, str] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
+    title: str = "multi-nodes"
+    directory: str = "/"
+    user: str | None = "root"
+    become: tuple[str, ...] = ()
+    prepare: str = ""
+    path: str = ""
+    keeps: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

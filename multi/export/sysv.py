@@ -77,19 +77,19 @@ def settings(node: Node) -> _Flags:
 def _sysv(order: Order) -> Mapping[str, str]:
     names = printable(" ".join(node.name for node in order.nodes))
     remarks = "".join(f"# {printable(f'{name}: {remark}')}\n" for name, remark in order.remarks.items())
-    program = shlex.join(order.program)
+    program = shlex.join((*order.become, *order.program))
     deaf = " ".join(node.name for node in order.nodes if node.reload_signal is None)
     hearing = [node for node in order.nodes if node.reload_signal is not None]
     reload = 'echo "$0: these nodes have no reload signal; use restart" >&2; exit 3'
     if hearing:
-        reload = _sysv_command(program, "reload", words(hearing, _whereabouts))
+        reload = _sysv_command(program, "reload", order.told or words(hearing, _whereabouts))
     if hearing and deaf:
         skipped = shlex.quote(f"left as it is, because it has no reload signal: {deaf}")
         reload = f"echo {skipped} >&2\n    {reload}"
     return {
-        "multi-nodes": f"""#!/bin/sh
+        order.title: f"""#!/bin/sh
 ### BEGIN INIT INFO
-# Provides:          multi-nodes
+# Provides:          {order.title}
 # Required-Start:    $remote_fs $network
 # Required-Stop:     $remote_fs $network
 # Default-Start:     2 3 4 5
@@ -97,14 +97,14 @@ def _sysv(order: Order) -> Mapping[str, str]:
 # Short-Description: {names}
 ### END INIT INFO
 {remarks}
-cd / || exit 1 # python -m looks into the current directory first
+cd {shlex.quote(order.directory)} || exit 1{_WHY_ROOT if order.directory == "/" else ""}{_sysv_settings(order)}
 
-up() {{
-    {_sysv_command(program, '"$1"', words(order.nodes, settings))}
+up() {{{f"{chr(10)}    {order.prepare} || exit 1" if order.prepare else ""}
+    {_sysv_command(program, '"$1"', order.told or words(order.nodes, settings))}
 }}
 
 known() {{
-    {_sysv_command(program, '"$@"', words(order.nodes, _with_log))}
+    {_sysv_command(program, '"$@"', order.told or words(order.nodes, _with_log))}
 }}
 
 reload() {{
@@ -131,6 +131,21 @@ esac
     }
 
 
+_WHY_ROOT = " # python -m looks into the current directory first"
+
+
+def _sysv_settings(order: Order) -> str:
+    """What reads the file with the administrator's own variables, where there may be one."""
+    if not order.told:
+        return ""
+    file = f"/etc/default/{order.title}"
+    return f"""
+set -a # every MULTI_* variable is a setting of the nodes
+# shellcheck source=/dev/null # the administrator's
+[ ! -r {file} ] || . {file}
+set +a"""
+
+
 def _sysv_command(program: str, command: str, told: Sequence[str]) -> str:
     """A command of sh, a word a line."""
     return " \\\n        ".join([f"{program} {command}", *(shlex.quote(word) for word in told)])
@@ -138,25 +153,41 @@ def _sysv_command(program: str, command: str, told: Sequence[str]) -> str:
 
 def _cron(order: Order) -> Mapping[str, str]:
     lines = [f"# {printable(f'{name}: {remark}')}" for name, remark in order.remarks.items()]
-    lines += [
-        "# m h dom mon dow user command",
-        "SHELL=/bin/sh",
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    ]
+    if order.user is not None:
+        lines += ["# m h dom mon dow user command", "SHELL=/bin/sh", f"PATH={order.path or _CRON_PATH}"]
     # multi itself becomes the node's user, so that the directories can be made.
-    lines += [f"@reboot root {line}" for line in _cron_lines(order, ("--quiet", "start"), settings)]
-    lines += [f"* * * * * root {line}" for line in _cron_lines(order, ("ensure",), _whereabouts)]
-    return {"multi-nodes": "\n".join(lines) + "\n"}
+    starter = "root" if order.prepare else order.user
+    first = f"{order.prepare} && " if order.prepare else ""
+    become = order.become if order.prepare else ()
+    for line in _cron_lines(order, (*become, *order.program), ("--quiet", "start"), settings):
+        lines.append(f"@reboot {_column(starter)}{first}{line}")
+    for line in _cron_lines(order, order.program, ("ensure",), _whereabouts):
+        lines.append(f"* * * * * {_column(order.user)}{line}")
+    return {order.title: "\n".join(lines) + "\n"}
 
 
-def _cron_lines(order: Order, command: tuple[str, ...], flags_of: Callable[[Node], _Flags]) -> list[str]:
+_CRON_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def _column(user: str | None) -> str:
+    return "" if user is None else f"{user} "
+
+
+def _cron_lines(
+    order: Order, program: tuple[str, ...], command: tuple[str, ...], flags_of: Callable[[Node], _Flags]
+) -> list[str]:
     """One command for all nodes, or where that is too long for cron one for each."""
-    together = _cron_command((*order.program, *command, *words(order.nodes, flags_of)))
+    where = "" if order.directory == "/" else f"cd {_cron_command((order.directory,))} && exec "
+    if order.user is None and order.path:
+        program = ("env", f"PATH={order.path}", *program)
+    if order.told:
+        return [where + _cron_command((*program, *command, *order.told))]
+    together = where + _cron_command((*program, *command, *words(order.nodes, flags_of)))
     if len(together) <= _CRON_LINE and "\n" not in together:
         return [together]
     lines: list[str] = []
     for node in order.nodes:
-        line = _cron_command((*order.program, *command, *words([node], flags_of)))
+        line = where + _cron_command((*program, *command, *words([node], flags_of)))
         if "\n" in line:
             raise refusal(node, "\n", "a line of a crontab cannot hold it")
         if len(line.encode("utf-8", "surrogateescape")) > _CRON_LINE:

@@ -141,6 +141,14 @@ TRAITS = {
     "export": Traits(
         nodes_from="words or records", first_word="form", example="try 'multi export systemd w1 w2 -A proj'"
     ),
+    "install": Traits(
+        default_command=True,
+        repeats=True,
+        makes_directories=True,
+        locks_rundirs=True,
+        example="try 'multi install w1 -A proj'",
+    ),
+    "uninstall": Traits(locks_rundirs=True),
     "completion": Traits(nodes_from="nothing", first_word="shell"),
     "help": Traits(nodes_from="nothing", first_word="command"),
 }

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multi.errors import UsageError
 from multi.machine import MachineError, Probed
 from multi.model.node import Known
+from multi.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from multi.machine import Machine
+    from multi.machine import LocalHost, Machine
+    from multi.model.node import Node
     from multi.model.request import Fallback
     from multi.words.spec import Selection
 
@@ -30,3 +33,29 @@ def missing_plugin(selection: Selection, machine: Machine) -> Mapping[str, Fallb
             if isinstance(happening, Probed):
                 able[happening.key] = happening.ok
     return {name: each for name, each in fallbacks.items() if not able.get(name, False)}
+
+
+def as_from_here(
+    nodes: Iterable[Node], fallbacks: Mapping[str, Fallback], local: LocalHost, program: Callable[[str, str], str]
+) -> list[Node]:
+    """The nodes with the user, directory and program that they would have if they were started here and now.
+
+    `program` finds a program by a PATH. Raises `UsageError`.
+    """
+    here = local.surroundings()
+    nodes = list(nodes)
+    without = [node.short for node in nodes if node.workdir is None]
+    if without and not here.cwd:
+        why = "have no workdir, and the current directory has been removed"
+        raise UsageError(" ".join(without[:10]), why, "change to a directory that exists, or give --workdir")
+    me = None if here.uid == 0 else local.user_name(here.uid)
+    path = here.environ.get("PATH", "")
+    return [
+        replace(
+            fallbacks[node.name].instead(node) if node.name in fallbacks else node,
+            command=Known((program(node.words[0], dict(node.env).get("PATH") or path), *node.words[1:])),
+            workdir=node.workdir or here.cwd,
+            uid=node.uid or me,
+        )
+        for node in nodes
+    ]

@@ -16,7 +16,7 @@ from multi.system.local import Local
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from multi.machine import FileWrite, Launch, MachineError
+    from multi.machine import FileWrite, Launch, MachineError, Ran
     from multi.model.process import Proc, ProcessTable
     from multi.model.usage import Holdings
     from multi.system.changes import Changes
@@ -260,6 +260,24 @@ class System(Local):
         found = holdings.of(proc, pss=pss, procfs=self.looker.procfs)
         info = self.looker.look(proc.pid)  # afterwards: what was read was its own if it is still there
         return found if info is not None and info.proc == proc and not info.gone else None
+
+    def login_group(self, user: str) -> str:
+        return self.users.login_group(user)
+
+    def ourselves(self) -> tuple[str, ...]:
+        from multi.system import command
+
+        return command.ourselves()
+
+    def which(self, name: str) -> str:
+        from multi.system import command
+
+        return command.find(name)
+
+    def run(self, words: tuple[str, ...], data: str | None = None) -> Ran:
+        from multi.system import command
+
+        return command.run(words, data)
 
     def may_launch(self, launch: Launch) -> None:
         if os.geteuid() != 0:

@@ -222,7 +222,8 @@ def write_temporary(at: trusted_path.Directory, base: str, write: FileWrite, own
         if owner is not None:
             os.fchown(fd, -1 if write.ours else owner.uid, owner.gid)
         shared = write.ours and owner is not None
-        os.fchmod(fd, _FILE_MODE if not write.private else 0o640 if shared else 0o600)
+        mode = _FILE_MODE if not write.private else 0o640 if shared else 0o600
+        os.fchmod(fd, mode if write.mode is None else write.mode)
     except OSError:
         os.close(fd)
         raise

@@ -24,6 +24,15 @@ class Users:
     def gid_of(self, group: str) -> int:
         return self.identity(None, group)[1]
 
+    def login_group(self, user: str) -> str:
+        import grp
+
+        gid = self.identity(user, None)[1]
+        try:
+            return grp.getgrgid(gid).gr_name
+        except KeyError:
+            return str(gid)
+
     def owner(self, user: str | None, group: str | None) -> Owner | None:
         """Who shall own what is made for that user; None where it is whoever we are. Raises `MachineError`."""
         if os.geteuid() != 0 or (user is None and group is None):

@@ -56,6 +56,7 @@ from multi.machine import (
     Prepared,
     Probed,
     Question,
+    Ran,
     Surroundings,
     Unreadable,
 )
@@ -80,6 +81,7 @@ EFFECTS = frozenset(
         "amend",
         "append",
         "remove",
+        "run",
         "lock",
         "unlock",
         "launch",
@@ -92,7 +94,7 @@ EFFECTS = frozenset(
     }
 )
 REFUSABLE = frozenset(
-    {"make_directory", "write", "append", "remove", "lock", "signal", "watch"}
+    {"make_directory", "write", "append", "remove", "run", "lock", "signal", "watch"}
 )  # may raise `MachineError`
 
 
@@ -258,6 +260,7 @@ class World:
         self.kernel: dict[int, str] = {}  # what its log says of processes that it ended
         self.where = ""  # each `multi` is asked from, as `Caller` says it
         self.words: tuple[str, ...] = ()  # that are typed after `multi`
+        self.programs: dict[str, Callable[[tuple[str, ...], str | None], Ran]] = {}  # by name, what `run` can run
         self.celery_notifies = False
         self.listener = "yes"  # whose the ports are that accept, see `Machine.listens`
         self.taken = False  # whether somebody listens on them before a node is started
@@ -654,6 +657,26 @@ class Fake:
             raise MachineError(why, "there is none", "check --uid and --gid", errno.ENOENT)
         return self.world.users[group]
 
+    def login_group(self, user: str) -> str:
+        """Each user has a group of that name."""
+        return self.user_name(self.uid_of(user))
+
+    def ourselves(self) -> tuple[str, ...]:
+        """Who we are on a command line."""
+        return ("/usr/bin/multi",)
+
+    def which(self, name: str) -> str:
+        """Where a program is."""
+        return f"/usr/bin/{name}" if name in self.world.programs else ""
+
+    def run(self, words: tuple[str, ...], data: str | None = None) -> Ran:
+        """Run a program of this world."""
+        self._call("run", *words)
+        name = words[0].rpartition("/")[2]
+        if name not in self.world.programs:
+            raise MachineError(f"cannot run {words[0]}", "No such file or directory", "", errno.ENOENT)
+        return self.world.programs[name](words[1:], data)
+
     def read(self, path: str, limit: int) -> File | Unreadable | None:
         """A file."""
         self._call("read", path)
@@ -815,7 +838,7 @@ class Fake:
             return error
         owner = self.uid if write.ours else self._owner(write.user)
         shared = write.ours and write.user is not None  # here a user's group is the user alone
-        mode = 0o600 if write.private and not shared else 0o644
+        mode = write.mode or (0o600 if write.private and not shared else 0o644)
         self.world.files[write.path] = Entry(write.data, owner, mode, self.world.wall)
         self.world.changed(write.path)
         return None

@@ -1,0 +1,220 @@
+"""Put nodes into the hands of what starts a machine, and take them back: plans, and carrying them out.
+
+A plan is made of what the machine has and of what was installed before, and says each file and each program. Files are
+those of `multi.export`, each with a mark (`multi.install.mark`): one that was changed by hand, or that somebody else
+wrote, is never written over or removed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multi.install import mark, orders, ways
+from multi.install.carry import carry_out
+from multi.install.plan import (
+    Asked,
+    Keep,
+    NotInstalledError,
+    Plan,
+    Remove,
+    Run,
+    Step,
+    Undo,
+    Way,
+    Write,
+    changed_by_hand,
+    of_others,
+)
+from multi.install.survey import Found, crontab, found, previous, readable, survey
+from multi.text import listed, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from multi.install.plan import Site, Wanted
+    from multi.machine import Machine
+    from multi.model.request import Traits
+    from multi.words.spec import Selection
+
+__all__ = [
+    "STEPS",
+    "Asked",
+    "Keep",
+    "Plan",
+    "Remove",
+    "Run",
+    "Step",
+    "Undo",
+    "Way",
+    "Write",
+    "carry_out",
+    "plan",
+]
+
+STEPS = (Keep, Remove, Run, Undo, Write)
+_SHARED = "multi.target"  # a unit that is the same for every configuration
+
+
+def plan(of: Traits, selection: Selection, asked: Asked, machine: Machine) -> Plan:
+    """What the command with these traits does: the one that makes nodes of words, or the one that takes back."""
+    return install(selection, asked, machine) if of.default_command else uninstall(selection, asked, machine)
+
+
+def install(selection: Selection, asked: Asked, machine: Machine) -> Plan:
+    """What is written and run so that the nodes start at boot. Reads only. Raises `MultiError`, and nothing is done."""
+    orders.refuse_unsaid(selection)
+    site = survey(selection, machine)
+    asked = ways.choose(asked, site)
+    readable(selection, site, machine)
+    wanted = ways.wanted(asked, selection, site)
+    steps: list[Step] = [Undo(wanted.undo)] if wanted.undo is not None else []
+    for path, (text, mode) in wanted.files.items():
+        kept = path in wanted.own and machine.kind(path)
+        steps.append(Keep(path, "is yours") if kept else _put(path, text, mode, site, machine))
+    if not asked.names:
+        steps += _stale(asked, wanted, site, machine)
+    fresh = {step.path.rpartition("/")[2] for step in steps if isinstance(step, Write) and step.old is None}
+    steps += [_as_it_was(run, fresh, site, machine) for run in wanted.runs]
+    return Plan(steps=steps, says=wanted.says)
+
+
+def _put(path: str, text: str, mode: int, site: Site, machine: Machine) -> Write | Keep:
+    old = previous(path, machine)
+    made = mark.marked(text, "all configurations" if path.endswith(f"/{_SHARED}") else site.origin)
+    if old is None:
+        why, code = machine.cannot_create(path)
+        if why:
+            from multi.errors import NotPermittedError
+
+            raise (NotPermittedError if code in {1, 13} else NotInstalledError)(
+                path, why, "run it as root" if site.uid else ""
+            )
+        return Write(path, made, mode)
+    if not old.mark.intact:
+        raise changed_by_hand(path)
+    if not path.endswith(f"/{_SHARED}") and old.mark.origin != printable(site.origin):
+        raise of_others(path, old.mark.origin)
+    if old.text == made and old.mode == mode:
+        return Keep(path, "is as it is to be")
+    return Write(path, made, mode, (old.text, old.mode))
+
+
+def _stale(asked: Asked, wanted: Wanted, site: Site, machine: Machine) -> list[Step]:
+    """Units and files of nodes that this configuration has no more."""
+    kind = _kind_of(next(iter(wanted.files), ""))
+    old = [
+        each
+        for each in found(site, machine)
+        if each.mark.origin == printable(site.origin) and each.path not in wanted.files and _kind_of(each.path) == kind
+    ]
+    return _taken(old, asked, site)
+
+
+def _kind_of(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _as_it_was(run: Run, fresh: set[str], site: Site, machine: Machine) -> Run:
+    """What undoes a program leaves alone what was so before: units that were enabled, and the crontab."""
+    if run.words[-1:] == ("-",) and run.data is not None:
+        table = crontab(site, machine)
+        part = mark.in_table(table, site.origin)
+        if part is not None and not part.intact:
+            raise NotInstalledError(
+                "crontab",
+                f"the part for {site.origin} was changed by hand",
+                "move your lines out of it with 'crontab -e', then do this again",
+            )
+        undo = Run(run.words, table)
+        return Run(run.words, mark.with_part(table, run.data, site.origin), undo)
+    if run.undo is None:
+        return run
+    units = tuple(word for word in run.undo.words if "." not in word or word in fresh)
+    changed = any("." in word for word in units)
+    if any("." in word for word in run.undo.words) and not changed:
+        return Run(run.words, run.data)
+    return Run(run.words, run.data, Run(units) if changed else run.undo)
+
+
+def uninstall(selection: Selection, asked: Asked, machine: Machine) -> Plan:
+    """What takes back all that was installed for the nodes, in whichever way. Reads only. Raises `MultiError`."""
+    site = survey(selection, machine)
+    every = found(site, machine)
+    mine = [each for each in every if _is_meant(each, asked, selection, site)]
+    others_units = any(each.path.endswith(".service") for each in every if each not in mine)
+    if mine and not others_units:
+        mine += [each for each in every if each.path.endswith(f"/{_SHARED}")]
+    for each in mine:
+        if not each.mark.intact and not each.path.startswith(ways.DEFAULTS):
+            raise changed_by_hand(each.path)
+    steps = _taken(mine, asked, site)
+    if not asked.names and site.uid and "crontab" in site.tools:
+        steps += _untabled(site, machine)
+    if steps:
+        return Plan(steps=steps)
+    others = sorted({each.mark.origin for each in every if each.mark.origin != "all configurations"})
+    more = (
+        f"; there is something of {listed(others)}: name its nodes, or the file with --multi-config" if others else ""
+    )
+    return Plan(steps=(), says=(f"nothing of {site.origin} is installed{more}",))
+
+
+def _is_meant(each: Found, asked: Asked, selection: Selection, site: Site) -> bool:
+    if asked.names:
+        base = each.path.rpartition("/")[2]
+        whose = selection.config is None or each.mark.origin == printable(site.origin)
+        return whose and base in {f"multi-{name}.service" for name in asked.names}
+    return each.mark.origin == printable(site.origin)
+
+
+def _untabled(site: Site, machine: Machine) -> list[Step]:
+    table = crontab(site, machine)
+    part = mark.in_table(table, site.origin)
+    if part is None:
+        return []
+    if not part.intact:
+        raise NotInstalledError(
+            "crontab", f"the part for {site.origin} was changed by hand", "remove it with 'crontab -e'"
+        )
+    rest = mark.with_part(table, "", site.origin)
+    program = site.tools["crontab"]
+    return [Run((program, "-") if rest else (program, "-r"), rest or None, undo=Run((program, "-"), table))]
+
+
+def _taken(gone: Iterable[Found], asked: Asked, site: Site) -> list[Step]:
+    """The steps that take files away, with what they made the system do before."""
+    gone = list(gone)
+    user = ways.units_directory(site, user=True)
+    steps: list[Step] = []
+    for directory, own in ((ways.UNITS, False), (user, True)):
+        units = sorted(each.path.rpartition("/")[2] for each in gone if each.path.rpartition("/")[0] == directory)
+        if not units:
+            continue
+        reload = Run(ways.systemctl(site, "daemon-reload", user=own))
+        services = [unit for unit in units if unit.endswith(".service")]
+        if asked.now and services and site.systemd:
+            steps.append(Run(ways.systemctl(site, "stop", *services, user=own)))
+        disable, enable = (ways.systemctl(site, word, *units, user=own) for word in ("disable", "enable"))
+        steps += [
+            *([Undo(reload)] if site.systemd else []),
+            *([Run(disable, undo=Run(enable))] if "systemctl" in site.tools else []),
+            *_removed(each for each in gone if each.path.rpartition("/")[0] == directory),
+            *([reload] if site.systemd else []),
+        ]
+    for each in gone:
+        directory, _, base = each.path.rpartition("/")
+        if directory == ways.SCRIPTS:
+            if asked.now:
+                steps.append(Run((each.path, "stop")))
+            steps += ways.unlinked(site, base)
+    steps += _removed(each for each in gone if each.path.rpartition("/")[0] not in {ways.UNITS, user})
+    return steps
+
+
+def _removed(gone: Iterable[Found]) -> Sequence[Step]:
+    return [
+        Remove(each.path, (each.text, each.mode))
+        if each.mark.intact
+        else Keep(each.path, "was changed by hand, and stays")
+        for each in gone
+    ]

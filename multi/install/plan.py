@@ -1,0 +1,145 @@
+"""What is to be put into place, taken away and run, in order; and what there is. Values, and the rules about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
+
+from multi.errors import MultiError
+from multi.value import dataclass, field
+
+Way: TypeAlias = Literal["systemd", "cron", "sysv"]
+WAYS: tuple[Way, ...] = ("systemd", "cron", "sysv")
+RECORD = "nodes on record"  # the origin of nodes that no configuration has
+LIMIT = 1 << 20  # bytes that a file of ours has at most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """How nodes are installed: by a `way`, None for what this machine has; for systemd's manager of this `user`.
+
+    With `now` they are also started, or stopped. `names` are those that the user named, none for all.
+    """
+
+    way: Way | None = None
+    user: bool = False
+    now: bool = False
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """The machine and whoever asks, as far as it matters for what is installed.
+
+    `origin` is the configuration's path, or `RECORD`; `name` is what files for all its nodes are called. `program` runs
+    `multi`, in `directory`, with `path` for PATH (empty: the system's own). `tools` are the programs that were found.
+    `lingers` is whether the user's manager starts at boot, `groups` are login groups by user, `logrotate` is the text
+    that is shipped for it, empty where there is no logrotate.
+    """
+
+    origin: str
+    name: str
+    program: tuple[str, ...]
+    directory: str
+    path: str
+    host: str
+    uid: int
+    user: str
+    home: str
+    tools: Mapping[str, str] = field(default_factory=dict)
+    systemd: bool = False
+    manager: str = ""  # the runtime directory of the user's manager, empty when it does not run
+    lingers: bool = False
+    logrotate: str = ""
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A program to run, and what undoes it. What fails `late` undoes nothing: all is in place by then."""
+
+    words: tuple[str, ...]
+    data: str | None = None
+    undo: Run | None = None
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A file to write, its text with the mark. `old` is what was there: text and mode."""
+
+    path: str
+    text: str
+    mode: int
+    old: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """A file to remove; `old` is what it was."""
+
+    path: str
+    old: tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """A file that stays as it is, and why."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """Nothing to do; what is run last where all is undone."""
+
+    run: Run
+
+
+Step: TypeAlias = Run | Write | Remove | Keep | Undo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What one way needs: texts and modes by path, without marks; what runs afterwards, and what only undoes.
+
+    `own` are files that belong to the administrator once they are there. `says` are lines for people.
+    """
+
+    files: Mapping[str, tuple[str, int]]
+    runs: Sequence[Run] = ()
+    undo: Run | None = None
+    own: frozenset[str] = frozenset()
+    says: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that is done, in order, and what is said at the end."""
+
+    steps: Sequence[Step]
+    says: tuple[str, ...] = ()
+
+
+class NotInstalledError(MultiError):
+    """Something stands in the way; nothing was changed (exit 2)."""
+
+
+def changed_by_hand(path: str) -> NotInstalledError:
+    """The refusal of a file that is not as `multi` wrote it."""
+    hint = "move it away, or remove it, and do this again"
+    if path.endswith(".service"):
+        hint = f"put your changes into 'systemctl edit {path.rpartition('/')[2]}', remove the file, and do this again"
+    return NotInstalledError(path, "was changed by hand since multi wrote it", hint)
+
+
+def not_ours(path: str) -> NotInstalledError:
+    """The refusal of a file that `multi` did not write."""
+    return NotInstalledError(path, "is there, and multi did not write it", "move it away, or remove it")
+
+
+def of_others(path: str, origin: str) -> NotInstalledError:
+    """The refusal of a file of another configuration."""
+    hint = f"rename the node, or 'multi uninstall' what is of {origin}"
+    return NotInstalledError(path, f"is there already, for {origin}", hint)

@@ -1,0 +1,146 @@
+"""What this machine has that matters for installing, and what was installed before. Reads only."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from typing import TYPE_CHECKING
+
+from multi.export import ascii_name
+from multi.install import mark, ways
+from multi.install.plan import LIMIT, RECORD, NotInstalledError, Site, not_ours
+from multi.machine import File, MachineError, Unreadable
+from multi.settings.presets import read_file
+from multi.value import dataclass
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from multi.install.mark import Mark
+    from multi.machine import Machine
+    from multi.words.spec import Selection
+
+SHIPPED = os.path.join(os.path.dirname(__file__), "..", "shipped")  # noqa: PTH118, PTH120 -- as in multi.settings.presets
+_TOOLS = ("systemctl", "loginctl", "systemd-tmpfiles", "crontab", "runuser", "update-rc.d", "chkconfig", "insserv")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of cron jobs and services, more or less
+_ETC = "/etc/multi"
+
+
+def survey(selection: Selection, machine: Machine) -> Site:
+    """What matters of this machine and of whoever asks."""
+    here = machine.surroundings()
+    user = machine.user_name(here.uid) if here.uid else ""
+    config = posixpath.normpath(posixpath.join(here.cwd, selection.config)) if selection.config else ""
+    in_place = not config or posixpath.dirname(config) == here.cwd
+    runtime = here.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{here.uid}"
+    runs = machine.kind(f"{runtime}/systemd/private") or machine.kind(f"{runtime}/systemd/notify")
+    path = _carried(here.environ.get("PATH", ""))
+    return Site(
+        origin=config or RECORD,
+        name=_name(config),
+        program=machine.ourselves(),
+        directory=here.cwd or "/" if in_place else here.home if here.uid else "/",
+        path=path if path != _PATH else "",
+        host=here.hostname,
+        uid=here.uid,
+        user=user,
+        home=here.home,
+        tools={tool: found for tool in _TOOLS if (found := machine.which(tool))},
+        systemd=machine.kind("/run/systemd/system") == "directory",
+        manager=runtime if runs else "",
+        lingers=bool(machine.kind(f"/var/lib/systemd/linger/{user}")) if user else True,
+        logrotate=_logrotate(machine) if here.uid == 0 else "",
+        groups={node.uid: machine.login_group(node.uid) for node in selection.nodes if node.uid},
+    )
+
+
+def _logrotate(machine: Machine) -> str:
+    if machine.kind(ways.LOGROTATE) != "directory":
+        return ""
+    return read_file(f"{SHIPPED}/logrotate.d/multi").decode("utf-8")
+
+
+def _carried(path: str) -> str:
+    """The PATH of whoever asks, without what means another directory at boot; nodes find their programs by it."""
+    return ":".join(dict.fromkeys(part for part in path.split(":") if part.startswith("/")))
+
+
+def _name(config: str) -> str:
+    """What files for all nodes of a configuration are called; cron takes letters, digits and dashes alone."""
+    directory, _, file = config.rpartition("/")
+    if not config:
+        return "multi-nodes"
+    where = "" if directory == _ETC else directory
+    stem = "" if file in {"multi.toml", "pyproject.toml"} else file.rpartition(".")[0] or file
+    return "-".join(("multi", *ascii_name(f"{where}/{stem}", "-").strip("-").split("-"))).rstrip("-")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file of ours that is there, with its text and permissions."""
+
+    path: str
+    mark: Mark
+    text: str
+    mode: int
+
+
+def found(site: Site, machine: Machine, *, everyone: bool = False) -> Sequence[Found]:
+    """All files of ours that are where this user's are; for an ordinary user with `everyone` the machine's, too."""
+    machines = (ways.UNITS, ways.CRONTABS, ways.SCRIPTS, ways.DEFAULTS, ways.TMPFILES, ways.LOGROTATE)
+    own = ways.units_directory(site, user=True)
+    places = (*(machines if site.uid == 0 or everyone else ()), own)
+    paths = (path for place in places for path in machine.listing(place, ""))
+    seen = (there(path, machine) for path in paths if path.rpartition("/")[2].startswith("multi"))
+    return tuple(each for each in seen if each is not None)
+
+
+def there(path: str, machine: Machine) -> Found | None:
+    """What is at a path, if it is of ours; None where there is nothing, or something else."""
+    file = machine.read(path, LIMIT)
+    if not isinstance(file, File):
+        return None
+    text = file.data.decode("utf-8", "surrogateescape")
+    marked = mark.read(text)
+    return None if marked is None else Found(path, marked, text, file.mode)
+
+
+def previous(path: str, machine: Machine) -> Found | None:
+    """The same; raises `NotInstalledError` for what is somebody else's."""
+    file = machine.read(path, LIMIT)
+    if isinstance(file, Unreadable):
+        raise NotInstalledError(path, file.why, file.hint)
+    known = there(path, machine)
+    if file is not None and known is None:
+        raise not_ours(path)
+    return known
+
+
+def crontab(site: Site, machine: Machine) -> str:
+    """The user's crontab, empty where there is none. Raises `MultiError`."""
+    done = machine.run((site.tools["crontab"], "-l"))
+    if done.status == 0:
+        return done.out
+    said = " ".join(done.err.split())
+    if "no crontab" in said:
+        return ""
+    if "not allowed" in said or "denied" in said:
+        from multi.errors import NotPermittedError
+
+        raise NotPermittedError("--cron", said or "crontab is refused", "let root allow it, see crontab(1)")
+    raise MachineError("cannot read the crontab", said or f"crontab -l exits {done.status}", "see crontab(1)")
+
+
+def readable(selection: Selection, site: Site, machine: Machine) -> None:
+    """Raise `NotInstalledError` where the nodes' user could not read the configuration, or run `multi`."""
+    needed: Mapping[str, str] = {
+        site.program[0]: "install multi where that user can run it, as in /opt",
+        **({site.origin: f"chmod o+r it, or move it to {_ETC}"} if site.origin != RECORD else {}),
+    }
+    for user in dict.fromkeys(node.uid for node in selection.nodes if node.uid):
+        for path, hint in needed.items():
+            try:
+                machine.load_as(path, machine.uid_of(user))
+            except OSError as error:  # noqa: PERF203 -- a user or two
+                why = f"{user}, who is to run multi, cannot read it: {error.strerror or error}"
+                raise NotInstalledError(path, why, hint) from error

@@ -1,0 +1,293 @@
+"""What each way needs to start the nodes at boot: files, and programs that tell the system of them. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, TypeAlias
+
+from multi import export
+from multi.errors import UsageError
+from multi.install import orders
+from multi.install.plan import Asked, NotInstalledError, Run, Wanted
+from multi.text import listed
+from multi.value import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from multi.export import Order
+    from multi.install.plan import Site, Way
+    from multi.model.node import Node
+    from multi.words.spec import Selection
+
+_Files: TypeAlias = "dict[str, tuple[str, int]]"
+
+UNITS = "/etc/systemd/system"
+TMPFILES, LOGROTATE = "/etc/tmpfiles.d", "/etc/logrotate.d"
+CRONTABS, SCRIPTS, DEFAULTS = "/etc/cron.d", "/etc/init.d", "/etc/default"
+USER_UNITS = ".config/systemd/user"  # below the home
+_CHOICES = "--systemd, --cron or --sysv"
+
+
+def choose(asked: Asked, site: Site) -> Asked:
+    """The way that is asked for, or the one that this machine goes. Raises `MultiError` for one that is not there."""
+    if asked.way is None and not asked.user:
+        if site.systemd and (site.uid == 0 or site.manager):
+            return replace(asked, way="systemd", user=site.uid != 0)
+        why = "systemd does not run this machine" if not site.systemd else f"{site.user} has no running systemd manager"
+        raise NotInstalledError("", f"{why}, so say what starts the nodes at boot", f"give {_CHOICES}")
+    if asked.user and asked.way not in {None, "systemd"}:
+        raise UsageError(f"--user --{asked.way}", "contradict each other", "--user is systemd's manager of this user")
+    asked = replace(asked, way=asked.way or "systemd")
+    needs: Mapping[Way, Callable[[], None]] = {
+        "systemd": lambda: _need_systemd(asked, site),
+        "cron": lambda: _need_cron(site),
+        "sysv": lambda: _need_sysv(site),
+    }
+    if asked.way is not None:
+        needs[asked.way]()
+    return asked
+
+
+def _need_systemd(asked: Asked, site: Site) -> None:
+    if not site.systemd:
+        raise NotInstalledError("--systemd", "systemd does not run this machine", "give --cron or --sysv")
+    if asked.user and not site.manager:
+        hint = "log in (su is no login), or let root say 'loginctl enable-linger'; then do it again"
+        raise NotInstalledError("--user", f"{site.user or 'root'} has no running systemd manager", hint)
+    if not asked.user:
+        _need_root(site, "--systemd", "run it as root, or add --user for a manager of your own")
+
+
+def _need_cron(site: Site) -> None:
+    if site.uid and "crontab" not in site.tools:
+        raise NotInstalledError("--cron", "there is no crontab(1) on PATH", "install cron, or give --systemd or --sysv")
+
+
+def _need_sysv(site: Site) -> None:
+    _need_root(site, "--sysv", "run it as root, or give --cron")
+    if not any(tool in site.tools for tool in _LINKERS):
+        hint = "give --systemd or --cron; 'multi export sysv' prints a script"
+        raise NotInstalledError("--sysv", f"there is none of {', '.join(_LINKERS)} on PATH", hint)
+
+
+def _need_root(site: Site, word: str, hint: str) -> None:
+    if site.uid:
+        from multi.errors import NotPermittedError
+
+        raise NotPermittedError(word, "changes what belongs to root", hint)
+
+
+def wanted(asked: Asked, selection: Selection, site: Site) -> Wanted:
+    """The files and programs of the way that is asked for."""
+    if site.uid == 0 and asked.way != "systemd" and "runuser" not in site.tools:
+        for node in selection.nodes:
+            if node.uid:
+                raise NotInstalledError(
+                    "runuser", f"is not on PATH, and {node.name} runs as {node.uid}", "install util-linux"
+                )
+    ways: Mapping[Way | None, Callable[[Asked, Selection, Site], Wanted]] = {
+        "systemd": _systemd,
+        "cron": _cron if site.uid == 0 else _own_crontab,
+        "sysv": _sysv,
+    }
+    return ways[asked.way](asked, selection, site)
+
+
+# --- systemd ----------------------------------------------------------------------------------------------
+
+
+def systemctl(site: Site, *words: str, user: bool) -> tuple[str, ...]:
+    """A call of systemctl."""
+    return (*_bus(site, user=user), site.tools.get("systemctl", "systemctl"), *(("--user",) if user else ()), *words)
+
+
+def _bus(site: Site, *, user: bool) -> tuple[str, ...]:
+    """The user's manager is found by a variable that only a login sets."""
+    return ("env", f"XDG_RUNTIME_DIR={site.manager}") if user and site.manager else ()
+
+
+def units_directory(site: Site, *, user: bool) -> str:
+    """Where units of the administrator, or of a user, are."""
+    return f"{site.home}/{USER_UNITS}" if user else UNITS
+
+
+def _systemd(asked: Asked, selection: Selection, site: Site) -> Wanted:
+    order = orders.kept(selection, site)
+    user = asked.user
+    if user:
+        order = replace(order, nodes=[replace(node, uid=None, gid=None) for node in order.nodes])
+    made = export.find("systemd-user" if user else "systemd").files(order)
+    mode = 0o600 if any(node.env and not orders.is_configured(selection) for node in selection.nodes) else 0o644
+    directory = units_directory(site, user=user)
+    files = {f"{directory}/{name}": (text, mode) for name, text in made.items()}
+    enabled = sorted(name for name, text in made.items() if "\n[Install]\n" in text)
+    reload = Run(systemctl(site, "daemon-reload", user=user))
+    runs = [
+        reload,
+        Run(systemctl(site, "enable", *enabled, user=user), undo=Run(systemctl(site, "disable", *enabled, user=user))),
+    ]
+    if not user:
+        logging = [node for node in selection.nodes if not orders.nobody_said_log(node, selection)]
+        places, create = _tmpfiles(selection, logging, site)
+        files |= {**places, **_rotation(logging, site)}
+        runs = [*create, *runs]
+    elif site.uid and not site.lingers:
+        runs.append(Run((*_bus(site, user=True), site.tools.get("loginctl", "loginctl"), "enable-linger")))
+    services = sorted(name for name in made if name.endswith(".service"))
+    start = systemctl(site, "start", *services, user=user)
+    if asked.now:
+        runs.append(Run(start, late=True))
+    shown = " ".join(("systemctl", *(("--user",) if user else ()), "start", *services))
+    return Wanted(files=files, runs=runs, undo=reload, says=_says(asked, selection, shown))
+
+
+def _says(asked: Asked, selection: Selection, start: str) -> tuple[str, ...]:
+    names = listed([node.short for node in selection.nodes])
+    return (f"{names}: at every boot" + ("" if asked.now else f"; now: {start}"),)
+
+
+def _tmpfiles(selection: Selection, logging: Sequence[Node], site: Site) -> tuple[_Files, list[Run]]:
+    """What systemd-tmpfiles makes at boot: the directories that the nodes' user cannot make."""
+    lines: dict[str, None] = {}
+    for (user, group), nodes in orders.by_user(selection.nodes).items():
+        logs = [node for node in nodes if node in logging]
+        for place in (*orders.directories(nodes, logs=False), *orders.directories(logs, logs=True)) if user else ():
+            lines[f"d {place} 0755 {user} {group or site.groups.get(user, user)} -\n"] = None
+    if not lines:
+        return {}, []
+    path = f"{TMPFILES}/{site.name}.conf"
+    create = Run((site.tools.get("systemd-tmpfiles", "systemd-tmpfiles"), "--create", path))
+    return {path: ("".join(lines), 0o644)}, [create]
+
+
+def _rotation(logging: Sequence[Node], site: Site) -> _Files:
+    """How the logs are rotated: the shipped file, with a block for those of each user; only root has logrotate."""
+    text = _logrotate(logging, site) if site.logrotate else ""
+    return {f"{LOGROTATE}/{site.name}": (text, 0o644)} if text else {}
+
+
+def _logrotate(logging: Sequence[Node], site: Site) -> str:
+    head, brace, rest = site.logrotate.partition("{\n")
+    comment = "".join(
+        line for line in head.splitlines(keepends=True) if line.startswith("#") and "Install as" not in line
+    )
+    blocks = []
+    for (user, group), nodes in orders.by_user(logging).items():
+        paths = dict.fromkeys(_log_pattern(node.logfile) for node in nodes if node.logs_to_file)
+        if not paths:
+            continue
+        own = f"    su {user} {group or site.groups.get(user, user)}\n" if user else ""
+        body = re.sub(r"^ *su .*\n", own, rest, flags=re.MULTILINE)
+        blocks.append("".join(f"{path}\n" for path in paths) + brace + body)
+    return comment + "\n".join(blocks) if blocks else ""
+
+
+def _log_pattern(path: str) -> str:
+    """The logs of a worker and of its pool, which has one more for each process."""
+    stem, dot, suffix = path.rpartition(".")
+    pattern = f"{stem}*{dot}{suffix}" if dot and "/" not in suffix else path
+    return f'"{pattern}"' if re.search(r"[\s{}]", pattern) else pattern
+
+
+# --- cron -------------------------------------------------------------------------------------------------
+
+
+def _cron(asked: Asked, selection: Selection, site: Site) -> Wanted:
+    made = orders.detached(selection, site, become=False)
+    text = _joined([next(iter(export.find("cron").files(order).values())) for _, order in made])
+    secret = any(node.env for node in selection.nodes) and not orders.is_configured(selection)
+    files = {f"{CRONTABS}/{site.name}": (text, 0o600 if secret else 0o644)}
+    starts = [_start(order) for _, order in made]
+    runs = [Run(("/bin/sh", "-c", start), late=True) for start in starts] if asked.now else []
+    return Wanted(
+        files={**files, **_rotation(selection.nodes, site)}, runs=runs, says=_says(asked, selection, _again(asked))
+    )
+
+
+def _again(asked: Asked) -> str:
+    return f"'multi install --{asked.way} --now', or 'multi start'"
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """Tables of several users, with their variables said once."""
+    first, *others = texts
+    lines = set(first.splitlines())
+    return first + "".join(f"{line}\n" for text in others for line in text.splitlines() if line not in lines)
+
+
+def _start(order: Order) -> str:
+    """What a boot does, as a line of sh."""
+    (text,) = export.find("cron").files(replace(order, user=None)).values()
+    line = next(line for line in text.splitlines() if line.startswith("@reboot "))
+    return line.removeprefix("@reboot ").replace("\\%", "%")
+
+
+def _own_crontab(asked: Asked, selection: Selection, site: Site) -> Wanted:
+    order = _mine(selection, site)
+    (text,) = export.find("cron").files(replace(order, user=None)).values()
+    runs = [Run((site.tools["crontab"], "-"), data=text)]
+    if asked.now:
+        runs.append(Run(("/bin/sh", "-c", _start(order)), late=True))
+    return Wanted(files={}, runs=runs, says=_says(asked, selection, _again(asked)))
+
+
+def _mine(selection: Selection, site: Site) -> Order:
+    made = orders.detached(
+        replace(selection, nodes=tuple(replace(node, uid=None, gid=None) for node in selection.nodes)),
+        site,
+        become=False,
+    )
+    return made[0][1]
+
+
+# --- init scripts -----------------------------------------------------------------------------------------
+
+_LINKERS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "update-rc.d": (("{name}", "defaults"), ("-f", "{name}", "remove")),
+    "chkconfig": (("--add", "{name}"), ("--del", "{name}")),
+    "insserv": (("{name}",), ("-r", "{name}")),
+}
+
+
+def _linked(site: Site, name: str) -> Run:
+    """The program that makes the links of the run levels."""
+    tool = next(tool for tool in _LINKERS if tool in site.tools)
+    add = (word.format(name=name) for word in _LINKERS[tool][0])
+    (undo,) = unlinked(site, name)
+    return Run((site.tools[tool], *add), undo=undo)
+
+
+def unlinked(site: Site, name: str) -> list[Run]:
+    """What takes the links away; nothing where there is no such program any more."""
+    tools = [tool for tool in _LINKERS if tool in site.tools]
+    return [Run((site.tools[tool], *(word.format(name=name) for word in _LINKERS[tool][1]))) for tool in tools[:1]]
+
+
+def _sysv(asked: Asked, selection: Selection, site: Site) -> Wanted:
+    files: _Files = {}
+    runs: list[Run] = []
+    own: set[str] = set()
+    secret = any(node.env for node in selection.nodes) and not orders.is_configured(selection)
+    made = orders.detached(selection, site, become=True)
+    for _, order in made:
+        for name, text in export.find("sysv").files(order).items():
+            files[f"{SCRIPTS}/{name}"] = text, 0o700 if secret else 0o755
+            files[f"{DEFAULTS}/{name}"] = (
+                _DEFAULTS_TEXT.format(name=name, path=site.path or "/usr/local/bin:/usr/bin:/bin"),
+                0o644,
+            )
+            own.add(f"{DEFAULTS}/{name}")
+            runs.append(_linked(site, name))
+    scripts = [f"{SCRIPTS}/{order.title}" for _, order in made]
+    if asked.now:
+        runs += [Run((script, "start"), late=True) for script in scripts]
+    says = _says(asked, selection, ", ".join(f"{script} start" for script in scripts))
+    return Wanted(files={**files, **_rotation(selection.nodes, site)}, runs=runs, own=frozenset(own), says=says)
+
+
+_DEFAULTS_TEXT = """\
+# What /etc/init.d/{name} adds to the environment of multi and of the nodes; it is shell, and yours to change.
+# Each MULTI_* variable is a setting: MULTI_STOP_SCHEDULE=TERM/600/KILL/5
+PATH={path}
+"""
