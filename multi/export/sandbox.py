@@ -37,12 +37,21 @@ _KERNEL = (
 _READ_ONLY = ("/usr", "/boot", "/efi", "/etc")  # what ProtectSystem=full makes read-only
 
 
-def lines(*, root: bool, user_manager: bool) -> Sequence[str]:
-    """The lines for a worker of root or of another user, under the machine's service manager or under a user's."""
+# Below systemd-nspawn these show another boot id, and then `multi` elsewhere takes the node's process for another. Whose
+# user is not root may write neither, but for the control groups that were delegated to the unit.
+_NOT_FOR_MULTI = frozenset({"ProtectKernelTunables=yes", "ProtectControlGroups=yes"})
+
+
+def lines(*, root: bool, user_manager: bool, keeps: bool = False) -> Sequence[str]:
+    """The lines for a worker of root or of another user, under the machine's service manager or under a user's.
+
+    With `keeps` it is `multi` itself.
+    """
     if user_manager:
         return _FILTERS
     kept = f"~{' '.join(f'CAP_{name}' for name in _KERNEL)}" if root else ""
-    return (f"CapabilityBoundingSet={kept}", *_FILTERS, *_MOUNTS)
+    mounts = (line for line in _MOUNTS if not (keeps and line in _NOT_FOR_MULTI))
+    return (f"CapabilityBoundingSet={kept}", *_FILTERS, *mounts)
 
 
 def is_read_only(path: str) -> bool:

@@ -178,7 +178,8 @@ def _sandbox(group: _Group, node: Node) -> list[str]:
     writes = [path for path in (node.workdir, _directory(node.logfile)) if path and sandbox.is_read_only(path)]
     writable = [f"ReadWritePaths={' '.join(_word(f'-{path}') for path in dict.fromkeys(writes))}"] if writes else []
     root = node.uid in {None, "0", "root"}
-    return [*sandbox.lines(root=root, user_manager=group.user_manager), *([] if group.user_manager else writable)]
+    lines = sandbox.lines(root=root, user_manager=group.user_manager, keeps=group.order.keeps)
+    return [*lines, *([] if group.user_manager else writable)]
 
 
 _TELL = ("# a plug-in of multi in the worker says READY=1 only where this is set", "Environment=MULTI_INSTANCE=systemd")

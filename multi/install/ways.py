@@ -153,7 +153,8 @@ def _tmpfiles(selection: Selection, logging: Sequence[Node], site: Site) -> tupl
     for (user, group), nodes in orders.by_user(selection.nodes).items():
         logs = [node for node in nodes if node in logging]
         for place in (*orders.directories(nodes, logs=False), *orders.directories(logs, logs=True)) if user else ():
-            lines[f"d {place} 0755 {user} {group or site.groups.get(user, user)} -\n"] = None
+            at = place.removeprefix("/var") if place.startswith("/var/run/") else place  # as systemd calls it
+            lines[f"d {at} 0755 {user} {group or site.groups.get(user, user)} -\n"] = None
     if not lines:
         return {}, []
     path = f"{TMPFILES}/{site.name}.conf"
