@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 _INTERRUPTED = 130  # as `multi.errors` has it, which may be what could not be imported any more
@@ -12,6 +13,8 @@ _OBJECTS = 100_000  # made before the collector looks for cycles; a usual comman
 def main() -> int:
     """Run the command line of this process; its exit code. `multi.cli.main` is the same for callers from Python."""
     gc.set_threshold(_OBJECTS)
+    if os.getpid() == 1:
+        _keep_signals()
     try:
         from multi.cli import main as run
     except KeyboardInterrupt:  # Ctrl-C this early is no bug, and there was no time for anything yet
@@ -21,6 +24,13 @@ def main() -> int:
     code = run()
     gc.freeze()  # or else the interpreter looks through all objects once more before it ends
     return code
+
+
+def _keep_signals() -> None:
+    """To process 1 the kernel sends only what it handles or blocks: a TERM while we import would be lost."""
+    import signal
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT))
 
 
 if __name__ == "__main__":

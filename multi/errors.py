@@ -12,6 +12,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_BUSY = 75  # EX_TEMPFAIL, sysexits.h
 EXIT_PERMISSION = 77  # EX_NOPERM, sysexits.h
+EXIT_KILLED = 137  # 128 + SIGKILL, as container engines report it
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 
 

@@ -15,6 +15,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from multi import observe
+from multi.act.forced import forced
 from multi.act.keep import Keeper, Keeping
 from multi.act.loop import drive
 from multi.act.needs import WAITS
@@ -41,7 +42,7 @@ def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Genera
     foreground = _Foreground(nodes, options, machine)
     yield from foreground.run()
     machine.tell("STOPPING=1\nSTATUS=stopping the nodes")
-    yield from _stop(foreground.nodes, foreground.request, options, machine)
+    yield from forced(_stop(foreground.nodes, foreground.request, options, machine))
 
 
 def _self(machine: Machine) -> Proc | None:
@@ -58,7 +59,9 @@ def _request(signum: int) -> Request:
     return Request("stopwait", signal.SIGQUIT if signum == signal.SIGQUIT else None)
 
 
-def _stop(nodes: Sequence[Node], request: Request, options: RunOptions, machine: Machine) -> Iterator[Event]:
+def _stop(
+    nodes: Sequence[Node], request: Request, options: RunOptions, machine: Machine
+) -> Generator[Event, None, None]:
     """Stop by the schedule; a further signal kills."""
     enough = False
     for event in walk([Task(node, request) for node in nodes], options, machine):

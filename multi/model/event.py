@@ -83,11 +83,15 @@ class CutOff:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The whole tree is gone, `after` seconds after the first signal."""
+    """The whole tree is gone, `after` seconds after the first signal.
+
+    `exit_code` is not 0 where it had to be killed, and the command exits with that.
+    """
 
     node: str
     pid: int
     after: float
+    exit_code: int = 0
 
 
 @dataclass(frozen=True, slots=True)

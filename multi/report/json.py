@@ -37,7 +37,7 @@ from multi.report.work import pulse_json, task_json, work_json
 
 _NAMES: dict[type, str] = {Readied: "ready", RolledBack: "rolled_back", CutOff: "cut_off", GaveUp: "gave_up"}
 _FATES = ("new", "untouched", "rolled_back", "down")
-_HIDDEN = frozenset({(Survived, "killed"), (Signal, "stop"), (Stop, "again"), (Clear, "keep")})
+_HIDDEN = frozenset({(Survived, "killed"), (Gone, "exit_code"), (Signal, "stop"), (Stop, "again"), (Clear, "keep")})
 
 
 def to_json(value: object) -> str:

@@ -151,8 +151,11 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915 -- one case an event i
             if others:
                 text += f" and {plural(others, 'other process')} of its tree"
             return (_line(node, text + (f" after {duration(after)}" if after >= 1 else ""), style),)
-        case Gone(node, pid, after):
+        case Gone(node, pid, after, 0):
             return (_line(node, f"stopped, pid {pid} gone after {duration(after)}", style, "green"),)
+        case Gone(node, pid, after, code):
+            text = f"killed, pid {pid} gone after {duration(after)}; the exit code is {code}"
+            return (_line(node, text, style, "red"),)
         case Survived(node, _, after, pids, killed):
             schedule = "although KILL was sent" if killed else "the whole stop schedule"
             text = f"failed: {_pids(pids)} still there after {duration(after)}, {schedule}"

@@ -8,7 +8,7 @@ from multi.api import View
 from multi.decide import proc_of
 from multi.decide.restart import Again, GivenUp, verdict
 from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED
-from multi.model.event import Event, Failed, GaveUp, Halted, Interrupted, Refused, Skipped, Survived
+from multi.model.event import Event, Failed, GaveUp, Gone, Halted, Interrupted, Refused, Skipped, Survived
 from multi.model.request import Turn
 from multi.model.state import SUSPENDED, Dead, Down, End, Lost, State, Stopping, Unsure, Up
 from multi.model.step import Refuse, Route, Skip
@@ -104,7 +104,7 @@ def status_exit_code(views: Iterable[View]) -> int:
 def event_code(event: Event) -> int:
     """The exit code that `event` stands for; 0 when it is no failure."""
     match event:
-        case Failed(exit_code=code) | Refused(exit_code=code) | GaveUp(exit_code=code):
+        case Failed(exit_code=code) | Refused(exit_code=code) | GaveUp(exit_code=code) | Gone(exit_code=code):
             return code
         case Survived() | Skipped(met=False):
             return EXIT_FAILED
@@ -123,8 +123,8 @@ def worst_code(codes: Iterable[int]) -> int:
     """The exit code of a command, of those of its events.
 
     An interrupted command says so (130), whatever else it did. A plain failure (1) hides a busy node (75) or a lack of
-    permission (77), so that a caller who tries again on 75 alone never overlooks a node that is broken. With neither,
-    the highest code.
+    permission (77), so that a caller who tries again on 75 alone never overlooks a node that is broken. It hides a node
+    that had to be killed (137), too. With neither, the highest code.
     """
     found = set(codes)
     return next((code for code in (EXIT_INTERRUPTED, EXIT_FAILED) if code in found), max(found, default=0))

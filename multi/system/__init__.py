@@ -107,16 +107,10 @@ class System(Local):
         poller = Poller()
         self._at_end.append(poller.close)
         if os.getpid() == 1:
-            poller.on_wake.append(self._reap)
+            from multi.system import reap
+
+            poller.on_wake.append(reap.Reaper(poller, self.looker, lambda: self.watches, lambda: self.probes).reap)
         return poller
-
-    def _reap(self) -> None:
-        """Wait for orphans: as PID 1 nobody else does. Of a process that is watched, this tells the exit status."""
-        from multi.system import reap
-
-        own = {self.looker.launcher, *(self.probes.pids() if "probes" in vars(self) else ())}
-        if reap.reap(own, self.watches.reaped, self.looker.children):
-            self.poller.at("orphans", self.now(), self._reap)
 
     @cached_property
     def open_files(self) -> OpenFiles:

@@ -6,39 +6,57 @@ The kernel names one child that has ended, so an end costs the same however many
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from multi.system.poll import Poller
+    from multi.system.probes import Probes
+    from multi.system.processes import Processes
+    from multi.system.watch import Watches
 
 _AT_ONCE = 1000  # ends, until somebody else may do something: a fork bomb ends for long
 
 
-def reap(own: Collection[int], told: Callable[[int, int], None], others: Callable[[], Iterable[int]]) -> bool:
-    """Wait for all that have ended but our `own`, whose owner waits for them; True where more may have ended.
+class Reaper:
+    """Waits for all that have ended but our own children, whose owners wait for them.
 
-    `told` hears pid and exit status (minus the signal's number) of each. Where one of our own comes first, the kernel
-    names no other: then each of the `others`, our children, is asked about.
+    Of a process that is watched, `Watches` hears the exit status.
     """
-    for _ in range(_AT_ONCE):
-        try:
-            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return False
-        if found is None:
-            return False
-        if found.si_pid in own:
-            break
-        _wait_for(found.si_pid, told)
-    else:
-        return True
-    for pid in others():
-        if pid not in own:
-            _wait_for(pid, told)
-    return False
 
+    def __init__(
+        self, poller: Poller, looker: Processes, watches: Callable[[], Watches], probes: Callable[[], Probes]
+    ) -> None:
+        self._poller = poller
+        self._looker = looker
+        self._watches = watches
+        self._probes = probes
 
-def _wait_for(pid: int, told: Callable[[int, int], None]) -> None:
-    status = status_of(pid)
-    if status is not None:
-        told(pid, status)
+    def reap(self) -> None:
+        own = {self._looker.launcher, *self._probes().pids()}
+        for _ in range(_AT_ONCE):
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None:
+                return
+            if found.si_pid in own:
+                break
+            self._wait_for(found.si_pid)
+        else:
+            self._poller.at(self, time.monotonic(), self.reap)
+            return
+        for pid in self._looker.children():  # one of our own comes first, and the kernel names no other
+            if pid not in own:
+                self._wait_for(pid)
+
+    def _wait_for(self, pid: int) -> None:
+        status = status_of(pid)
+        if status is not None:
+            self._watches().reaped(pid, status)
 
 
 def status_of(pid: int) -> int | None:

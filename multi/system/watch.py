@@ -145,6 +145,8 @@ class Signals:
             if signal.getsignal(signum) is not signal.SIG_IGN:  # who ignores it, as nohup does, wants it ignored
                 self._old_handlers[signum] = signal.signal(signum, interrupted)
         signal.set_wakeup_fd(poller.wake_fd(), warn_on_full_buffer=False)
+        if os.getpid() == 1:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)  # those that came while we were imported arrive now
 
     def terminal_gone(self) -> bool:
         return self._on_terminal and not _has_terminal()

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,19 @@ import pytest
 from private_machine import need
 from real import Real, stat, until
 
+# Runs multi, and waits in the middle of its imports.
+_SLOW = """
+import os, runpy, sys, time
+def heard(event, args):
+    if event == "import" and args[0] == "multi.cli":
+        open(sys.argv[0], "w").close()
+        while not os.path.exists(sys.argv[0] + ".go"):
+            time.sleep(0.01)
+sys.addaudithook(heard)
+marker, sys.argv[:] = sys.argv[1], ["multi", *sys.argv[2:]]
+sys.argv[0] = marker
+runpy.run_module("multi", run_name="__main__", alter_sys=False)
+"""
 # Runs multi and notes each file and directory of /proc that it opens as process 1.
 _COUNTING = """
 import os, runpy, sys
@@ -76,10 +89,11 @@ class Container:
 
 
 @contextlib.contextmanager
-def container(real: Real, *words: str, counts: Path | None = None, ready: bool = True) -> Iterator[Container]:
+def container(
+    real: Real, *words: str, entry: Sequence[str] = ("-m", "multi"), ready: bool = True
+) -> Iterator[Container]:
     """A container with ``multi run WORDS``."""
     need("unshare", "nsenter")
-    entry = ["-m", "multi"] if counts is None else ["-c", _COUNTING, str(counts)]
     run = ["run", f"--pidfile={real.run}/%n.pid", "--preset=exec", "--startsecs=0", *words]
     output = real.base / "output"
     with output.open("ab") as file:
@@ -119,7 +133,7 @@ def _cmd(real: Real, code: str, *words: str) -> str:
 def test_g12_an_orphan_costs_no_look_at_the_process_table(real: Real) -> None:
     """G12: 2,000 orphans end, are waited for at once, and process 1 opens nothing of /proc for them."""
     counts = real.base / "counts"
-    with container(real, _cmd(real, _MAKES_ORPHANS, "2000"), "a", counts=counts) as made:
+    with container(real, _cmd(real, _MAKES_ORPHANS, "2000"), "a", entry=("-c", _COUNTING, str(counts))) as made:
         until((real.base / "is-up").exists, "the node is set up")
         before = counts.stat().st_size
         (worker,) = [pid for pid in _grandchildren(made.first) if _is_parent_of_orphans(pid)]
@@ -167,3 +181,76 @@ def test_the_exit_status_of_an_adopted_node_is_known(real: Real) -> None:
         os.kill(adopted[0], signal.SIGUSR1)
         assert made.outer.wait(60) == 7, made.said()
         assert "exited with status 7" in made.said()
+
+
+# --- the exit code ------------------------------------------------------------------------------------------------
+
+_DEAF = "import signal, sys, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nopen('is-up', 'w')\ntime.sleep(600)\n"
+
+
+@contextlib.contextmanager
+def deaf(real: Real, *words: str, also: str = "") -> Iterator[Container]:
+    """A container whose node does not hear TERM."""
+    with container(real, _cmd(real, also + _DEAF), *words, "a") as made:
+        until((real.base / "is-up").exists, "the node is set up")
+        yield made
+
+
+@pytest.mark.root
+def test_term_and_a_node_that_ends_in_time_are_exit_0(real: Real) -> None:
+    """What a container engine asked for is done: 0, as from a program that handles TERM."""
+    touch = real.base / "is-up"
+    with container(real, f"--cmd={real.worker('--finish', '0.3', '--touch', str(touch))}", "a") as made:
+        until(touch.exists, "the node is set up")
+        assert made.ends(signal.SIGTERM) == 0
+        assert "a@" in made.said()
+        assert "stopped, pid" in made.said()
+
+
+@pytest.mark.root
+def test_a_schedule_that_ends_in_kill_is_exit_137(real: Real) -> None:
+    """G6: a node that had to be killed at the end of its schedule is told from one that finished."""
+    with deaf(real, "--stop-schedule=TERM/0.3/KILL/10") as made:
+        assert made.ends(signal.SIGTERM) == 137
+        assert "killed, pid" in made.said()
+        assert "the exit code is 137" in made.said()
+
+
+@pytest.mark.root
+def test_a_second_term_kills_and_is_exit_137(real: Real) -> None:
+    """Whoever asks twice does not want to wait."""
+    with deaf(real, "--stop-schedule=TERM/60/KILL/10") as made:
+        os.kill(made.first, signal.SIGTERM)
+        until(lambda: "sent TERM" in made.said(), "the first one is heard")
+        assert made.ends(signal.SIGTERM) == 137
+
+
+@pytest.mark.root
+def test_a_child_that_had_to_be_killed_is_no_forced_stop(real: Real) -> None:
+    """The main process ended in time, so nothing of its work is lost: what it left running is only swept up."""
+    code = "import os, signal, sys, time\nif os.fork():\n    time.sleep(600)\n"
+    with deaf(real, "--stop-schedule=TERM/60/KILL/10", also=code) as made:
+        assert made.ends(signal.SIGTERM) == 0
+        assert "sent KILL" in made.said()
+
+
+@pytest.mark.root
+def test_the_kill_of_an_engine_that_waits_no_longer_leaves_nothing(real: Real) -> None:
+    """A grace period shorter than the schedule: KILL for process 1 ends all that it started, and the engine says so."""
+    with deaf(real, "--stop-schedule=TERM/60/KILL/10") as made:
+        os.kill(made.first, signal.SIGTERM)
+        until(lambda: "sent TERM" in made.said(), "it is heard")
+        assert made.ends(signal.SIGKILL) != 0
+        until(lambda: not real.family(), "the kernel ends the namespace")
+
+
+@pytest.mark.root
+def test_a_term_during_its_imports_is_not_lost(real: Real) -> None:
+    """The kernel drops what process 1 has no handler for: TERM is kept until there is one, and nothing stays."""
+    marker = real.base / "importing"
+    words = ("-c", _SLOW, str(marker))
+    with container(real, "--cmd=sleep 600", "a", entry=words, ready=False) as made:
+        until(marker.exists, "it imports")
+        os.kill(made.first, signal.SIGTERM)
+        Path(f"{marker}.go").touch()
+        assert made.outer.wait(60) == 0
