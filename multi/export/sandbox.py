@@ -37,8 +37,8 @@ _KERNEL = (
 _READ_ONLY = ("/usr", "/boot", "/efi", "/etc")  # what ProtectSystem=full makes read-only
 
 
-# Below systemd-nspawn these show another boot id, and then `multi` elsewhere takes the node's process for another. Whose
-# user is not root may write neither, but for the control groups that were delegated to the unit.
+# Below systemd-nspawn these show another boot id, and then `multi` elsewhere takes the node's process for another.
+# A user who is not root may write neither, but for the control groups that were delegated to the unit.
 _NOT_FOR_MULTI = frozenset({"ProtectKernelTunables=yes", "ProtectControlGroups=yes"})
 
 

@@ -1,17 +1,14 @@
-"""The one door to the machine: `System` keeps the contract of `multi.machine.Machine`. It decides nothing.
-
-Each trade is a part in a module of its own, made and imported when a command first needs it.
-"""
+"""The one door to the machine: `System` keeps the contract of `multi.machine.Machine`. It decides nothing."""
 
 from __future__ import annotations
 
 import os
 import time
-from functools import cached_property
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from multi.system import files
 from multi.system.local import Local
+from multi.system.parts import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,26 +16,6 @@ if TYPE_CHECKING:
     from multi.machine import FileWrite, Launch, MachineError, Ran
     from multi.model.process import Proc, ProcessTable
     from multi.model.usage import Holdings
-    from multi.system.changes import Changes
-    from multi.system.hooks import Hooks
-    from multi.system.kernel import KernelLog
-    from multi.system.launcher import Launcher
-    from multi.system.limits import OpenFiles
-    from multi.system.locks import Locks
-    from multi.system.logs import Logs
-    from multi.system.notify import Notifications
-    from multi.system.plugin_socket import PluginSockets
-    from multi.system.poll import Poller
-    from multi.system.probes import Probes
-    from multi.system.watch import Signals, Watches
-
-    class Part(Protocol):
-        """What holds something for each key."""
-
-        def release(self, key: str) -> None: ...
-        def close(self) -> None: ...
-
-    H = TypeVar("H", bound=Part)
 
 F = TypeVar("F")
 
@@ -53,138 +30,14 @@ class _By(Generic[F]):
         return self._find(system)
 
 
-class System(Local):
-    """The real machine.
-
-    `pidfd` False does without pidfds, `procfs` False without Linux's /proc, although the kernel could do better; the
-    tests run them all.
-    `signals` arrive as `Interruption` instead of ending us. As PID 1 it also reaps what the kernel hands to PID 1.
-    Close it, or use it as a context manager: then the launcher is gone when the block is left.
-    """
-
-    def __init__(self, *, pidfd: bool = True, procfs: bool = True, signals: Sequence[int] = ()) -> None:
-        from multi.system.processes import Processes
-        from multi.system.users import Users
-
-        self._pidfd = pidfd
-        self._parts: list[Part] = []
-        self._at_end: list[Callable[[], None]] = []
-        self.users = Users()
-        self.looker = Processes(procfs=procfs)
-        self._signals: Signals | None = None
-        if signals:
-            from multi.system.watch import Signals
-
-            self._signals = Signals(signals, self.poller)
-            self._at_end.append(self._signals.close)
-
-    def _part(self, part: H) -> H:
-        self._parts.append(part)
-        self._at_end.append(part.close)
-        return part
+class System(Parts, Local):
+    """The real machine: what `Parts` do, as methods."""
 
     def __enter__(self) -> System:  # noqa: PYI034 -- typing.Self is Python 3.11
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def close(self) -> None:
-        """Give everything back. The nodes live on; the launcher does not."""
-        for close in reversed(self._at_end):
-            close()
-
-    def release(self, key: str) -> None:
-        for part in self._parts:
-            part.release(key)
-
-    # The parts
-
-    @cached_property
-    def poller(self) -> Poller:
-        from multi.system.poll import Poller
-
-        poller = Poller()
-        self._at_end.append(poller.close)
-        if os.getpid() == 1:
-            from multi.system import reap
-
-            poller.on_wake.append(reap.Reaper(poller, self.looker, lambda: self.watches, lambda: self.probes).reap)
-        return poller
-
-    @cached_property
-    def open_files(self) -> OpenFiles:
-        from multi.system.limits import OpenFiles
-
-        opened = OpenFiles()
-        self._at_end.append(opened.close)
-        return opened
-
-    @cached_property
-    def watches(self) -> Watches:
-        from multi.system.watch import Watches
-
-        return self._part(Watches(self.poller, self.looker, pidfd=self._pidfd))
-
-    @cached_property
-    def locks(self) -> Locks:
-        from multi.system.locks import Locks
-
-        return self._part(Locks(self.poller, self.poller.queue, self.users, self.looker))
-
-    @cached_property
-    def launcher(self) -> Launcher:
-        from multi.system.launcher import Launcher
-
-        return self._part(Launcher(self.poller, self.users, self.looker, self.watches, self.open_files))
-
-    @cached_property
-    def notifications(self) -> Notifications:
-        from multi.system.notify import Notifications
-
-        return self._part(Notifications(self.poller, self.looker, self.watches, self.launcher))
-
-    @cached_property
-    def probes(self) -> Probes:
-        from multi.system.probes import Probes
-
-        return self._part(Probes(self.poller, self.poller.queue, self.users, pidfd=self.watches.pidfd))
-
-    @cached_property
-    def sockets(self) -> PluginSockets:
-        from multi.system.plugin_socket import PluginSockets
-
-        return self._part(PluginSockets(self.poller))
-
-    @cached_property
-    def hooks(self) -> Hooks:
-        from multi.system.hooks import Hooks
-
-        hooks = Hooks(self.poller, self.users)
-        self._at_end.append(hooks.close)
-        return hooks
-
-    @cached_property
-    def logs(self) -> Logs:
-        from multi.system.logs import Logs
-
-        return self._part(Logs())
-
-    @cached_property
-    def changes(self) -> Changes:
-        from multi.system.changes import Changes
-
-        return self._part(Changes(self.poller))
-
-    @cached_property
-    def kernel(self) -> KernelLog:
-        from multi.system.kernel import KernelLog
-
-        log = KernelLog()
-        self._at_end.append(log.close)
-        return log
-
-    # What they do
 
     wait = _By(lambda system: system.poller.wait)
     now = staticmethod(time.monotonic)
