@@ -400,6 +400,9 @@ class Machine(LocalHost, Protocol):
 
     # Processes that we start
 
+    def expect_launches(
+        self,
+    ) -> None: ...  # soon: what that needs may come up meanwhile
     def may_launch(self, launch: Launch) -> None: ...  # raises for what only root could grant; nothing is done
     def launch(self, key: str, launch: Launch) -> None: ...  # `Prepared` or `LaunchFailed` follows, `Ended` in the end
     def open_gate(self, key: str) -> None: ...  # `Executed`, `LaunchFailed` or `Ended` follows

@@ -77,6 +77,9 @@ class _Loop:
     def __init__(self, walks: Walks, options: RunOptions, machine: Machine, *, resident: bool) -> None:
         self._tasks = list(walks)
         self._rollout = Rollout([task for task, _ in self._tasks], options)
+        wanted = [task.request.traits for task, _ in self._tasks]
+        if any(each.spawns and not each.unattended for each in wanted):  # those mostly find that all run
+            machine.expect_launches()
         # If the machine cannot hold all at once, a node begins when another has come to its end.
         room = machine.make_room(min(len(self._tasks), options.width or len(self._tasks)))
         self._at_once = len(self._tasks) if resident else room

@@ -49,7 +49,6 @@ def of_records(
             selection = replace(selection, beside=beside(line, Finder(line, machine), selection))
         if not line.traits.shows_others or line.spec.names:
             return selection
-        from multi.selection.finder import Finder
         from multi.selection.found import rundirs
 
         return replace(selection, rundirs=rundirs(line, Finder(line, machine)))

@@ -70,6 +70,7 @@ class System(Parts, Local):
     unlock = _By(lambda system: system.locks.release)
 
     make_room = _By(lambda system: system.open_files.make_room)
+    expect_launches = _By(lambda system: system.launcher.expect)
     launch = _By(lambda system: system.launcher.launch)
     open_gate = _By(lambda system: system.launcher.open_gate)
     shut_gate = _By(lambda system: system.launcher.shut_gate)

@@ -1,4 +1,4 @@
-"""What runs in forked copies of `multi`: the launcher, and each node until it executes its program.
+"""The launcher, and each node until it executes its program. It runs in an interpreter of its own.
 
 The launcher leads a session of its own, forks the nodes and reaps them. A process can leave its controlling terminal
 for good only by being a member, not the leader, of a session without one (setsid(2), credentials(7)). The launcher is
@@ -10,32 +10,36 @@ says so, and waits. Only after `multi` has written pidfile and record does it ge
 When `multi` is killed in between, the node reads end-of-file and leaves. So nothing of the user's ever runs that is not
 on record.
 
-This code runs in a single thread, raises nothing out, and ends in `os._exit`.
+Each node is a fork, and what an interpreter has imported makes its forks dearer. So this module imports no more than a
+few modules in C, and of `multi` only what does the same. It runs in a single thread, raises nothing out, and ends in
+`os._exit`.
 """
 
 from __future__ import annotations
 
-import contextlib
+import _socket
 import errno
 import gc
 import marshal
 import os
 import select
-import signal
-import socket
 import stat
-import struct
-from collections.abc import Callable, Iterator
 from itertools import count
-from typing import NoReturn
 
-from multi.machine import INSTANCE, INSTANCE_PID, MachineError
 from multi.system import trusted_path
-from multi.system.local import candidates, which
+from multi.system.program import SetUpError, failed, find_program
+
+TYPE_CHECKING = False  # a type checker takes it for that of `typing`, whose import would cost more than all others
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Iterator
+    from typing import NoReturn
+else:
+    import _signal as signal  # without the names that `signal` gives to numbers
 
 LAUNCH = b"l"  # what is sent with each gate; the request follows through the gate
-LENGTH = struct.Struct("=I")  # of the request
-ENDED = struct.Struct("=cIi")  # kind, number of the launch, status or errno
+LENGTH = 4  # bytes that tell that of the request
+ENDING = 9  # bytes of a message of the launcher
 KIND_ENDED, KIND_FORK_FAILED, KIND_GIVEN_UP = b"x", b"f", b"g"
 ELSEWHERE = -1  # in the place of an errno: what we fork is born into another pid namespace than multi's
 _EXIT_NOT_EXECUTED = 127  # as a shell reports a command it could not run
@@ -43,55 +47,76 @@ GO = b"g"
 _STDERR = 2
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK
 _MOST_LINKS = 40  # as many as the kernel follows, path_resolution(7)
-# As marshal reads it back: argv, env, logfile, workdir, (uid, gid, groups) or None, umask, nice, rlimits, pid and
-# start id of the process whose standard streams are meant, or None, and the directory of a cgroup, or "".
+_GATES = 64  # that are taken at once
+_INT = 4  # bytes of a descriptor in a message, cmsg(3)
+# As marshal reads it back: argv, env, the variable that gets the pid, logfile, workdir, (uid, gid, groups) or None,
+# umask, nice, rlimits, pid and ticks of the process whose standard streams are meant, or None, and the directory of a
+# cgroup, or "". Paths are text in UTF-8, whatever the locale of `multi` is.
 Request = tuple[
     "list[bytes]",
     "dict[bytes, bytes]",
+    bytes,
     str,
     "str | None",
     "tuple[int, int, list[int]] | None",
     "int | None",
     "int | None",
     "list[tuple[int, int, int]]",
-    "tuple[int, str] | None",
+    "tuple[int, int] | None",
     str,
 ]
 
 
-def serve(control: socket.socket, limits: tuple[int, int] | None, first: int) -> NoReturn:
-    """Be the launcher until `control` reads end-of-file. Never returns, never raises.
+def ending(kind: bytes, number: int, status: int) -> bytes:
+    """What the launcher says: of which launch, and a status or errno(3)."""
+    return kind + number.to_bytes(4, "little") + status.to_bytes(4, "little", signed=True)
 
-    `limits` of open files, soft and hard, are the nodes' to have, where ours were raised. Launches are numbered in the
-    order in which they are asked for, from `first` on.
+
+def endings(data: bytes) -> list[tuple[bytes, int, int]]:
+    """The same, back from what may be several of them."""
+    parts = [data[at : at + ENDING] for at in range(0, len(data), ENDING)]
+    return [
+        (part[:1], int.from_bytes(part[1:5], "little"), int.from_bytes(part[5:], "little", signed=True))
+        for part in parts
+    ]
+
+
+def serve(fd: int, first: int, *limits: int) -> NoReturn:
+    """Be the launcher until the socket `fd` reads end-of-file. Never returns, never raises.
+
+    Launches are numbered in the order in which they are asked for, from `first` on. `limits` of open files, soft and
+    hard, are the nodes' to have, where those of `multi` were raised.
     """
+    while (null := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass  # what our caller has closed is nothing else's number
+    os.close(null)
+    control = _socket.socket(fileno=fd)
     try:
-        _serve(control, limits, count(first))
+        _serve(control, count(first), limits)
     except OSError as error:
         try:
-            control.sendall(ENDED.pack(KIND_GIVEN_UP, 0, error.errno or 0))
+            control.sendall(ending(KIND_GIVEN_UP, 0, error.errno or 0))
         except OSError:
             pass  # multi is gone: that is why we go, too
-    except BaseException:  # noqa: BLE001, S110 -- a forked copy of the caller must not run the caller's code
-        pass
     os._exit(0)
 
 
 def _serve(  # noqa: C901 -- what is set up once, and one branch a source
-    control: socket.socket, limits: tuple[int, int] | None, numbers: Iterator[int]
+    control: _socket.socket, numbers: Iterator[int], limits: tuple[int, ...]
 ) -> None:
     os.setsid()
     if os.getppid() == 0:
         # As after 'unshare --pid' without --fork (pid_namespaces(7)). A node would say a pid that to multi is that of
         # some other process, and would end with us.
-        control.sendall(ENDED.pack(KIND_GIVEN_UP, 0, ELSEWHERE))
-        control.shutdown(socket.SHUT_WR)
+        control.sendall(ending(KIND_GIVEN_UP, 0, ELSEWHERE))
+        control.shutdown(_socket.SHUT_WR)
         while control.recv(1 << 16):
             pass  # until multi has heard of it, which it does not where its requests are refused
         return
     # The nodes inherit the launcher's signals, so they are put in order once, here.
     for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
         try:
+            signal.signal(signum, signal.SIG_IGN)  # what came while we were in the session of multi was not for us
             signal.signal(signum, signal.SIG_DFL)
         except (OSError, ValueError):
             continue  # the C library keeps a few real-time signals for itself
@@ -101,14 +126,15 @@ def _serve(  # noqa: C901 -- what is set up once, and one branch a source
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     close_all_but({0, 1, 2, control.fileno(), wake_read, wake_write})
-    if limits is not None:
+    if limits:
         import resource
 
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        soft, hard = limits
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     poll = select.poll()
     poll.register(control, select.POLLIN)
     poll.register(wake_read, select.POLLIN)
-    # A collection would write to every object that multi has made, and so copy all memory that is shared with it.
+    # A collection in a node would write to every object, and so copy all memory that it shares with the launcher.
     gc.disable()
     gc.freeze()
     children: dict[int, int] = {}
@@ -118,8 +144,9 @@ def _serve(  # noqa: C901 -- what is set up once, and one branch a source
             os.read(wake_read, 4096)
             _reap(control, children)
         if control.fileno() in ready:
-            data, gates, flags, _ = socket.recv_fds(control, 64, 64)
-            if flags & socket.MSG_CTRUNC:
+            data, rights, flags, _ = control.recvmsg(_GATES, _socket.CMSG_LEN(_GATES * _INT))
+            gates = [gate for *_, fds in rights for gate in memoryview(fds).cast("i")]
+            if flags & _socket.MSG_CTRUNC:
                 raise OSError(errno.EMFILE, "no descriptor was left for a gate")
             if not data:
                 return
@@ -132,13 +159,13 @@ def _serve(  # noqa: C901 -- what is set up once, and one branch a source
                 _fork(control, next(numbers), gate, children, (control.fileno(), wake_read, wake_write, *gates))
 
 
-def _fork(control: socket.socket, number: int, gate: int, children: dict[int, int], ours: tuple[int, ...]) -> None:
+def _fork(control: _socket.socket, number: int, gate: int, children: dict[int, int], ours: tuple[int, ...]) -> None:
     """Fork one node, without the descriptors that are `ours`."""
     try:
         pid = os.fork()
     except OSError as error:
         os.close(gate)
-        control.sendall(ENDED.pack(KIND_FORK_FAILED, number, error.errno or 0))
+        control.sendall(ending(KIND_FORK_FAILED, number, error.errno or 0))
         return
     if pid == 0:
         try:
@@ -152,7 +179,7 @@ def _fork(control: socket.socket, number: int, gate: int, children: dict[int, in
     children[pid] = number
 
 
-def _reap(control: socket.socket, children: dict[int, int]) -> None:
+def _reap(control: _socket.socket, children: dict[int, int]) -> None:
     while children:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -162,7 +189,7 @@ def _reap(control: socket.socket, children: dict[int, int]) -> None:
             return
         number = children.pop(pid, None)
         if number is not None:
-            control.sendall(ENDED.pack(KIND_ENDED, number, os.waitstatus_to_exitcode(status)))
+            control.sendall(ending(KIND_ENDED, number, os.waitstatus_to_exitcode(status)))
 
 
 def close_all_but(keep: set[int]) -> None:
@@ -186,27 +213,21 @@ def close_all_but(keep: set[int]) -> None:
     os.closerange(low, os.sysconf("SC_OPEN_MAX"))
 
 
-def _failed(what: str, error: Exception, hint: str) -> MachineError:
-    """One step of setting up a node."""
-    code = getattr(error, "errno", errno.EINVAL) or 0
-    return MachineError(what, getattr(error, "strerror", None) or str(error), hint, code)
-
-
 def become(gate: int) -> None:
     """Child: read the request from the gate, set up, wait at the gate, execute. Returns only on failure.
 
     The gate is a bare descriptor: what Python touches here for the first time the kernel copies for each node.
     """
     try:
-        length = _received(gate, LENGTH.size)
-        _set_up_and_run(marshal.loads(_received(gate, *LENGTH.unpack(length))), gate)  # noqa: S302 -- written by multi
+        length = int.from_bytes(_received(gate, LENGTH), "little")
+        _set_up_and_run(marshal.loads(_received(gate, length)), gate)  # noqa: S302 -- written by multi
     except EOFError:
         return  # multi is gone, or has changed its mind
     except Exception as error:  # noqa: BLE001 -- whatever it is, it must be told, and must not run the caller's code
         name = getattr(error, "filename", None)
         what = f"cannot set the process up ({os.fsdecode(name)})" if name else "cannot set the process up"
-        failed = error if isinstance(error, MachineError) else _failed(what, error, "")
-        os.write(gate, marshal.dumps((f"{failed.what}: {failed.why}", failed.hint, failed.errno)))
+        told = error if isinstance(error, SetUpError) else failed(what, error, "")
+        os.write(gate, marshal.dumps((f"{told.what}: {told.why}", told.hint, told.errno)))
 
 
 def _received(gate: int, length: int) -> bytes:
@@ -230,11 +251,11 @@ def _set_up_and_run(request: Request, gate: int) -> None:
     except OSError as error:
         shown = os.fsdecode(path)
         hint = "a script needs a first line such as #!/bin/sh" if error.errno == errno.ENOEXEC else "check --cmd"
-        raise _failed(f"cannot execute {shown}", error, hint) from error
+        raise failed(f"cannot execute {shown}", error, hint) from error
 
 
 def _prepare(request: Request) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
-    argv, env, logfile, workdir, identity, umask, nice, rlimits, output, cgroup = request
+    argv, env, pid_variable, logfile, workdir, identity, umask, nice, rlimits, output, cgroup = request
     os.setpgid(0, 0)
     if cgroup:
         _enter(cgroup)
@@ -263,10 +284,8 @@ def _prepare(request: Request) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
     os.dup2(log, _STDERR)
     for fd in {null, log} - {0, 1, _STDERR}:
         os.close(fd)
-    env[INSTANCE_PID.encode()] = b"%d" % os.getpid()
-    # What says whose it is comes first: whoever looks at it need not read all of a large environment.
-    marks = {name: value for name, value in env.items() if name.startswith(INSTANCE.encode())}
-    return program, argv, {**marks, **env}
+    env[pid_variable] = b"%d" % os.getpid()
+    return program, argv, env
 
 
 def _enter(cgroup: str) -> None:
@@ -276,23 +295,21 @@ def _enter(cgroup: str) -> None:
     """
     for _ in range(3):
         try:
-            with contextlib.suppress(FileExistsError):
+            if not os.path.isdir(cgroup):
                 os.mkdir(cgroup, 0o755)
             with open(f"{cgroup}/cgroup.procs", "wb", buffering=0) as procs:
                 procs.write(b"0")
         except OSError as error:
-            if error.errno in {errno.ENOENT, errno.ENODEV}:
+            if error.errno in {errno.ENOENT, errno.ENODEV, errno.EEXIST}:
                 continue
         return
 
 
-def _open_output(path: str, pid: int, start_id: str) -> int | None:
+def _open_output(path: str, pid: int, start: int) -> int | None:
     """The standard stream of a living process that `path` means; None where it means none, or it cannot be opened.
 
     As the user that we are by now, so the kernel decides what that one may have (G8). A socket cannot be opened anew.
     """
-    from multi.system import linux
-
     own = own_descriptor(path)
     if own not in {1, _STDERR}:
         return None
@@ -303,8 +320,9 @@ def _open_output(path: str, pid: int, start_id: str) -> int | None:
     except OSError:
         return None
     try:
-        found = linux.look(pid)  # opened first, verified after: until here the pid was that process's
-        if found is not None and found.proc.start_id == start_id:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # opened first, verified after: until here the pid was its own
+            found = int(file.read().rpartition(b")")[2].split()[19])
+        if found == start:
             os.set_blocking(fd, True)
             return fd
     except OSError:
@@ -326,9 +344,9 @@ def _step(what: str, hint: str, act: Callable[..., object], *args: object) -> No
     try:
         act(*args)
     except OSError as error:
-        raise _failed(what, error, hint) from error
+        raise failed(what, error, hint) from error
     except ValueError as error:  # the module resource makes one of the EPERM of setrlimit(2)
-        raise _failed(what, OSError(errno.EPERM, str(error)), hint) from error
+        raise failed(what, OSError(errno.EPERM, str(error)), hint) from error
 
 
 def _drop_privileges(uid: int, gid: int, groups: list[int]) -> None:
@@ -362,7 +380,7 @@ def own_descriptor(path: str) -> int | None:
 
 
 def open_log(path: str, links: int = 0) -> int:
-    """Open a log for appending; raises `MachineError`.
+    """Open a log for appending; raises `SetUpError`.
 
     A link is followed only when root or the user we are made it. A FIFO without a reader is an error
     rather than a hang. One of our own descriptors is duplicated, since a socket, as under systemd,
@@ -377,11 +395,11 @@ def open_log(path: str, links: int = 0) -> int:
             return os.dup(own)
         fd = _open_as_root(path, links) if os.geteuid() == 0 else _open_as_user(path)
     except trusted_path.UnsafeError as error:
-        raise _failed(f"cannot log to {path}", error, error.hint) from error
+        raise failed(f"cannot log to {path}", error, error.hint) from error
     except OSError as error:
         if error.errno == errno.ENXIO:
             error = OSError(errno.ENXIO, "it is a socket, or a FIFO that nobody reads")
-        raise _failed(f"cannot open the log {path}", error, hint) from error
+        raise failed(f"cannot open the log {path}", error, hint) from error
     os.set_blocking(fd, True)
     return fd
 
@@ -418,32 +436,3 @@ def _open_as_root(path: str, links: int) -> int:
             hint = "remove it, or give --logfile elsewhere"
             raise trusted_path.UnsafeError("another user could have put it there", hint)
         return fd
-
-
-def find_program(word: bytes, env: dict[bytes, bytes]) -> bytes:
-    """The file that `word` means, with the node's own PATH. Raises `MachineError` naming what was looked for."""
-    name, path = os.fsdecode(word), os.fsdecode(env.get(b"PATH", os.fsencode(os.defpath)))
-    found = which(name, path)
-    if found is not None:
-        return os.fsencode(found)
-    files = [file for file in candidates(name, path) if os.path.isfile(file)]
-    hint = "check --cmd and --executable"
-    if files:
-        hint = f"chmod +x {files[0]}, or check --uid"
-        raise _failed(f"cannot execute {files[0]}", OSError(errno.EACCES, "it is not executable for this user"), hint)
-    if "/" in name and os.path.isdir(name):
-        raise _failed(f"cannot execute {name}", OSError(errno.EISDIR, "it is a directory"), hint)
-    closed = next(filter(None, map(_closed, candidates(name, path))), "")
-    if closed and "/" in name:
-        error = OSError(errno.EACCES, f"this user may not enter {closed}")
-        raise _failed(f"cannot execute {name}", error, f"chmod o+x {closed}, or check --uid")
-    what = f"cannot find the program {name!r}" + ("" if "/" in name else f" in PATH={path}")
-    what += f" (this user may not enter {closed})" if closed else ""
-    raise _failed(what, OSError(errno.ENOENT, "no such file"), f"{hint}, or give a full path")
-
-
-def _closed(path: str) -> str:
-    """The first directory on the way to a file that we may not enter, links followed; "" when there is none."""
-    parts = os.path.realpath(path).split("/")[1:-1]
-    ways = ("/" + "/".join(parts[:length]) for length in range(1, len(parts) + 1))
-    return next((way for way in ways if os.path.isdir(way) and not os.access(way, os.X_OK)), "")

@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import errno
 import marshal
 import os
 import select
+import signal
 import socket
 import sys
 from collections import deque
 from functools import partial
 
-from multi.machine import Ended, Executed, Launch, LaunchFailed, MachineError, Prepared
+from multi.machine import INSTANCE, INSTANCE_PID, Ended, Executed, Launch, LaunchFailed, MachineError, Prepared
 from multi.model.process import Proc
 from multi.system import child as forked
 from multi.system import limits
@@ -42,7 +44,7 @@ class _Child:
 
 
 class Launcher:
-    """The launcher, forked when it is first needed, and its children with their gates and ends."""
+    """The launcher, executed when it is first needed, and its children with their gates and ends."""
 
     def __init__(
         self, poller: Poller, users: Users, processes: Processes, watches: Watches, files: limits.OpenFiles
@@ -64,14 +66,24 @@ class Launcher:
         child = self._current.get(key)
         return set() if child is None or child.proc is None else {child.proc.pid}
 
+    def expect(self) -> None:
+        """Execute it already: it starts up while we do other things. What that is refused is said where it matters."""
+        try:
+            self._be_there()
+        except OSError:
+            return
+
+    def _be_there(self) -> None:
+        if self._socket is None:
+            self._processes.launcher, self._socket = _spawn(self._files.callers, self._launched)
+            self._poller.add(self._socket.fileno(), partial(self._hear, self._socket))
+
     def launch(self, key: str, launch: Launch) -> None:
         """Ask the launcher for a process. It forks while we go on: nobody waits here until it takes the request."""
         try:
             # How a start id is told depends on the system, and only Linux opens the descriptors of others.
             request = _request(launch, self._users, launch.output if self._processes.procfs else None)
-            if self._socket is None:
-                self._processes.launcher, self._socket = _fork(self._files.callers, self._launched)
-                self._poller.add(self._socket.fileno(), partial(self._hear, self._socket))
+            self._be_there()
             gate, theirs = socket.socketpair()
         except (MachineError, OSError) as error:
             failed = limits.cannot("cannot start a process", error) if isinstance(error, OSError) else error
@@ -189,7 +201,7 @@ class Launcher:
     def _hear(self, control: socket.socket) -> None:
         """Hear what the launcher has to say, and hand over what it can take."""
         try:
-            data = control.recv(forked.ENDED.size << 10)  # it is sent whole, so only what is read could be cut
+            data = control.recv(forked.ENDING << 10)  # it is sent whole, so only what is read could be cut
         except BlockingIOError:
             self._hand_over_gates()
             return
@@ -198,7 +210,7 @@ class Launcher:
         if not data:
             self._died()
             return
-        for kind, number, status in forked.ENDED.iter_unpack(data):
+        for kind, number, status in forked.endings(data):
             if kind == forked.KIND_GIVEN_UP:
                 self._given_up = status
             elif number in self._children:
@@ -273,39 +285,67 @@ class Launcher:
 def _request(launch: Launch, users: Users, output: Proc | None) -> bytes:
     """What `forked.become` reads. Raises `MachineError`."""
     env, identity = users.setting(launch)
+    # What says whose it is comes first: whoever looks at it need not read all of a large environment.
+    pid_variable = os.fsencode(INSTANCE_PID)
+    marks = {name: value for name, value in env.items() if name.startswith(os.fsencode(INSTANCE))}
     request: forked.Request = (
         [os.fsencode(word) for word in launch.argv],
-        env,
-        launch.logfile,
-        launch.workdir,
+        {pid_variable: b"", **marks, **env},
+        pid_variable,
+        _in_utf8(launch.logfile),
+        None if launch.workdir is None else _in_utf8(launch.workdir),
         identity,
         launch.umask,
         launch.nice,
         [limits.number(*limit) for limit in launch.rlimits],
-        None if output is None else (output.pid, output.start_id),
-        launch.cgroup,
+        None if output is None else (output.pid, output.ticks),
+        _in_utf8(launch.cgroup),
     )
     data = marshal.dumps(request)
-    return forked.LENGTH.pack(len(data)) + data
+    return len(data).to_bytes(forked.LENGTH, "little") + data
 
 
-def _fork(callers_limits: tuple[int, int] | None, first: int) -> tuple[int, socket.socket]:
+def _in_utf8(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
+_PACKAGE = os.path.dirname(os.path.dirname(__file__))
+# In the launcher the packages are not what their __init__ makes of them, whose imports it does without.
+CODE = """\
+import sys
+for name, path in (("multi", sys.argv[1]), ("multi.system", sys.argv[1] + "/system")):
+    sys.modules[name] = type(sys)(name)
+    sys.modules[name].__path__ = [path]
+from multi.system import child
+child.serve(*map(int, sys.argv[2:]))
+"""
+
+
+def _spawn(callers_limits: tuple[int, int] | None, first: int) -> tuple[int, socket.socket]:
     """The launcher's pid and the socket to it; `first` is the number of the next launch. Raises `OSError`."""
-    import warnings
-
+    if not sys.executable:
+        raise OSError(errno.ENOENT, "sys.executable does not say where Python is")
+    # Nothing of the user's is to run in the launcher: no site, no PYTHON* but what a moved Python needs to find itself.
+    options = ["-S", "-X", "utf8"]
+    environ = {name: value for name, value in os.environb.items() if name and not name.startswith(b"PYTHON")}
+    if "PYTHONHOME" in os.environ:
+        environ[b"PYTHONHOME"] = os.environb[b"PYTHONHOME"]
+    else:
+        options += ["-I", "-E"]
+    if sys.pycache_prefix:
+        options += ["-X", f"pycache_prefix={sys.pycache_prefix}"]
+    if sys.dont_write_bytecode:
+        options.append("-B")
     ours, theirs = socket.socketpair()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with theirs, warnings.catch_warnings():
-        # Python 3.12 warns when an embedding program has threads; the launcher touches no lock of theirs.
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with theirs:
+        theirs.set_inheritable(True)
+        numbers = map(str, (theirs.fileno(), first, *(callers_limits or ())))
+        words = [sys.executable, *options, "-c", CODE, _PACKAGE, *numbers]
         try:
-            pid = os.fork()
+            # It lets the signals through when it leads a session of its own; until then Ctrl-C is not for it.
+            pid = os.posix_spawn(sys.executable, words, environ, setsigmask=signal.valid_signals())
         except OSError:
             ours.close()
             raise
-        if pid == 0:
-            ours.close()
-            forked.serve(theirs, callers_limits, first)
     ours.setblocking(False)  # noqa: FBT003 -- the standard library's own signature
     return pid, ours

@@ -10,7 +10,7 @@ from functools import cache
 
 from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PID, INSTANCE_PIDFILE, INSTANCE_PROBE, MachineError
 from multi.model.process import Instance, Outline, Proc, ProcessInfo
-from multi.system.local import candidates
+from multi.system.program import candidates
 from multi.value import replace
 
 _TICKS = os.sysconf("SC_CLK_TCK")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from multi.errors import NotPermittedError
 from multi.machine import Me, Surroundings
 from multi.system import trusted_path
+from multi.system.program import which
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -170,13 +171,3 @@ class Local:
         if at == path:
             return f"cannot be written: {os.strerror(code)}", code
         return f"cannot be made in {at}: {os.strerror(code)}", code
-
-
-def candidates(word: str, path: str, base: str = "") -> list[str]:
-    """The files that the name of a program may mean, in the order of PATH; `base` is where its process is."""
-    return [os.path.join(base, directory, word) for directory in ([""] if "/" in word else path.split(":"))]
-
-
-def which(word: str, path: str) -> str | None:
-    """The file that execvp(3) would execute."""
-    return next((file for file in candidates(word, path) if os.access(file, os.X_OK) and os.path.isfile(file)), None)

@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 
 from multi.system import files
-from multi.system.local import which
+from multi.system.program import which
 
 _GROUP = "[celery.commands]"
 _OURS = "multi.celery_plugin"

@@ -20,8 +20,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple, final
 
+from multi.value import dataclass
+
+TYPE_CHECKING = False  # as in `child`
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -34,7 +36,8 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _MOST_KEPT = 4  # directories that stay open
 
 
-class Owner(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Owner:
     """Who shall own what is made."""
 
     uid: int
@@ -49,7 +52,6 @@ class UnsafeError(OSError):
         self.hint = hint
 
 
-@final
 class Directory:
     """An open directory, to be used as `dir_fd`, and closed.
 
@@ -73,7 +75,7 @@ class Directory:
         self._is: tuple[int, ...] = ()  # where we are, as it was when it was judged
         self._kept: _Kept | None = None  # whose the descriptor is
 
-    def __enter__(self) -> Directory:
+    def __enter__(self) -> Directory:  # noqa: PYI034 -- typing.Self is Python 3.11
         return self
 
     def __exit__(self, *_: object) -> None:

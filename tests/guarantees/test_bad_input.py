@@ -287,11 +287,11 @@ def test_g9_a_proc_that_does_not_show_us(real: Real, how: tuple[str, ...], why: 
 def test_g9_no_process_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the user's processes are used up before the launcher is there, that is what is said."""
 
-    def refused() -> int:
+    def refused(*_: object, **__: object) -> int:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     with System() as system:
-        monkeypatch.setattr(os, "fork", refused)
+        monkeypatch.setattr(os, "posix_spawn", refused)
         system.launch("a", Launch(argv=("true",), env=(), logfile="/dev/null"))
         (failed,) = system.wait(time.monotonic())
         assert isinstance(failed, LaunchFailed)

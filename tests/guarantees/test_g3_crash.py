@@ -32,10 +32,9 @@ def reaped() -> Iterator[None]:
 
 
 def forked() -> list[int]:
-    """Our descendants that were forked by a command and never executed anything: a launcher, or a node at its gate."""
-    mine = words_of(os.getpid())
+    """Our descendants that are a launcher, or a node at its gate, which is a fork of one."""
     below = psutil.Process().children(recursive=True)
-    return [one.pid for one in below if words_of(one.pid) == mine and "MULTI_INSTANCE" not in environ_of(one.pid)]
+    return [one.pid for one in below if "child.serve" in "".join(words_of(one.pid))]
 
 
 def settled(before: frozenset[int]) -> None:
@@ -285,7 +284,7 @@ REFUSALS = {
     "broken disk": (errno.EIO, frozenset({"write", "fsync", "rename"}), "Input/output error"),
     "read-only": (errno.EROFS, DIRECTORY, "Read-only file system"),
     "vanished": (errno.ENOENT, frozenset({"rename"}), "No such file or directory"),
-    "no more processes": (errno.EAGAIN, frozenset({"fork"}), "Resource temporarily unavailable"),
+    "no more processes": (errno.EAGAIN, frozenset({"posix_spawn"}), "Resource temporarily unavailable"),
     "denied": (errno.EACCES, DIRECTORY, "Permission denied"),
 }
 

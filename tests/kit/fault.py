@@ -25,7 +25,7 @@ from typing import Any
 _OWNERS: dict[object, tuple[str, ...]] = {
     os: (
         "chmod", "chown", "fchmod", "fchown", "fork", "fsync", "ftruncate", "kill", "killpg", "link", "mkdir",
-        "pwrite", "rename", "rmdir", "symlink", "unlink", "utime", "write",
+        "posix_spawn", "pwrite", "rename", "rmdir", "symlink", "unlink", "utime", "write",
     ),
     signal: ("pidfd_send_signal",),
     fcntl: ("flock",),

@@ -958,6 +958,9 @@ class Fake:
             why = "only root can start a node as another user"
             raise MachineError(f"cannot start as {launch.uid}", why, hint, errno.EPERM)
 
+    def expect_launches(self) -> None:
+        """Nothing has to come up here."""
+
     def launch(self, key: str, launch: Launch) -> None:
         """Fork a process that sets itself up and comes to the gate."""
         self._call("launch", key)
