@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from multi.model.step import Route
     from multi.system.local import Local
     from multi.tasks import Glance
+    from multi.watch import Frame
 
 __all__ = [
     "Difference",
@@ -59,6 +60,7 @@ __all__ = [
     "select",
     "tasks",
     "unreadable_logs",
+    "watch",
 ]
 
 
@@ -129,6 +131,25 @@ def look(
     number = len(selection.nodes)
     found = (each.shown(view) for each, view in zip(beside, seen[number:], strict=True))
     return (*seen[:number], *(view for view in found if view is not None))
+
+
+def watch(
+    select: Callable[[], Selection],
+    *,
+    others: bool = True,
+    everywhere: bool = False,
+    wide: bool = False,
+    machine: Machine | None = None,
+) -> Generator[Frame, bool | None, None]:
+    """Observe the nodes each time that a frame is asked for, with what they used meanwhile; reads only.
+
+    `select` is asked again when the configuration or the records are others. With `wide`, which can be sent later, too,
+    the frames tell what the processes hold.
+    """
+    from multi.watch import Watch
+
+    with _opened(machine) as opened:
+        yield from Watch(select, opened, others=others, everywhere=everywhere).frames(wide=wide)
 
 
 def _tasks(command: str, selection: Selection, options: RunOptions, machine: Machine) -> Sequence[Task]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from multi.machine import Machine
     from multi.model.health import Health
-    from multi.model.process import ProcessInfo, ProcessTable
+    from multi.model.process import Proc, ProcessInfo, ProcessTable
     from multi.model.record import Record
     from multi.model.work import Heartbeat, Pulse, Work
     from multi.observe import Observation
@@ -67,7 +67,13 @@ class View:
 
 
 def look(nodes: Sequence[Node], processes: ProcessTable, machine: Machine) -> tuple[View, ...]:
-    """Observe without a lock: a node that is odd, because another command may change its files, is looked at again."""
+    """Observe without a lock."""
+    found = observations(nodes, processes, machine)
+    return tuple(view_of(node, seen, machine) for node, seen in zip(nodes, found, strict=True))
+
+
+def observations(nodes: Sequence[Node], processes: ProcessTable, machine: Machine) -> list[Observation]:
+    """What is true of each; one that is odd, because another command may change its files, is looked at again."""
     from multi.decide import is_odd
 
     found = [observed(node, processes, machine) for node in nodes]
@@ -82,7 +88,7 @@ def look(nodes: Sequence[Node], processes: ProcessTable, machine: Machine) -> tu
         doubtful = [
             index for index in doubtful if is_odd(now := found[index].state) and _words(now) != _words(before[index])
         ]
-    return tuple(_view(node, seen, machine) for node, seen in zip(nodes, found, strict=True))
+    return found
 
 
 def _words(state: State) -> tuple[type, str]:
@@ -110,8 +116,8 @@ def _last_lines(node: Node, state: State, machine: Machine) -> tuple[str, ...]:
     return last_lines(node, _LAST_LINES, machine)
 
 
-def _view(node: Node, observation: Observation, machine: Machine) -> View:
-    """The node with the vital signs of its tree."""
+def view_of(node: Node, observation: Observation, machine: Machine, infos: Sequence[ProcessInfo] | None = None) -> View:
+    """The node with the vital signs of its tree: of these processes, the main one first, or else of the table's."""
     from multi import observe
     from multi.decide import proc_of
 
@@ -129,12 +135,8 @@ def _view(node: Node, observation: Observation, machine: Machine) -> View:
             last_lines=last,
             record=record,
         )
-    processes = observation.processes
-    main = processes.by_pid[proc.pid]
-    token = record.token if record is not None else observe.adopted_token(proc, processes)
-    others = [info for info in observe.tree(proc, token, processes, machine.me()) if not observe.is_probe(info)]
-    cpu = main.cpu + sum(info.cpu for info in others)
-    age = main.age
+    infos = infos or tree_of(observation, proc, machine)
+    cpu, age = sum(info.cpu for info in infos), infos[0].age
     own = record is not None and record.proc == proc  # else an earlier one's words
     work, next_signum, next_in = _stopping(record.extra, machine.wall()) if own and record is not None else _NOTHING
     health, now = _health(node, observation, machine), machine.now()
@@ -148,8 +150,8 @@ def _view(node: Node, observation: Observation, machine: Machine) -> View:
         state=observation.state,
         uptime=age,
         cpu_percent=round(100 * cpu / age, 1) if age > 0 else 0.0,
-        memory=main.rss + sum(info.rss for info in others),
-        children=len(others),
+        memory=sum(info.rss for info in infos),
+        children=len(infos) - 1,
         restarts=restarts,
         status_text=said if own else "",
         work=work,
@@ -161,12 +163,22 @@ def _view(node: Node, observation: Observation, machine: Machine) -> View:
         draining=max(0.0, machine.wall() - record.draining) if own and record is not None and record.draining else None,
         pulse=None if beat is None else _pulse(beat, machine.now()),
         active=None if beat is None else beat.active,
-        processes=(main, *others),
+        processes=tuple(infos),
         started=record.started if own and record is not None and record.started else round(machine.wall() - age),
         cpu_seconds=cpu,
         record=record,
         beat=beat,
     )
+
+
+def tree_of(observation: Observation, proc: Proc, machine: Machine) -> tuple[ProcessInfo, ...]:
+    """Its main process and the others, without what only asks for its health."""
+    from multi import observe
+
+    processes, record = observation.processes, observation.record
+    token = record.token if record is not None else observe.adopted_token(proc, processes)
+    others = observe.tree(proc, token, processes, machine.me())
+    return processes.by_pid[proc.pid], *(info for info in others if not observe.is_probe(info))
 
 
 def _pulse(beat: Heartbeat, now: float) -> Pulse:

@@ -33,6 +33,7 @@ from multi.cli.order import (
     QUIET,
     ROLLOUT,
     SINCE,
+    SORT,
     STRICT,
     SYSTEMD,
     SYSV,
@@ -42,6 +43,7 @@ from multi.cli.order import (
     VERBOSE,
     VERSION,
     WARNING,
+    WATCH,
     WHEN_IDLE,
     WIDE,
     Command,
@@ -114,11 +116,15 @@ def wait(order: Order) -> int:
     return _act(order, "down" if order.has(DOWN) else "up", _select(order))
 
 
-@_command(ALL, WIDE, HEALTH, FORMAT, OUTPUT_FILE, WARNING, CRITICAL)
+@_command(ALL, WIDE, HEALTH, WATCH, SORT, FORMAT, OUTPUT_FILE, WARNING, CRITICAL)
 def status(order: Order) -> int:
     """The nodes: those asked about, whose states make the exit code, then those that were found beside them."""
     from multi.cli import glance
 
+    if order.has(WATCH):
+        from multi.cli import watch
+
+        return watch.status(order, lambda: _chosen(order), _select(order))
     if order.has(HEALTH):
         return glance.health(order, _some(order, "health"))
     return glance.status(order, lambda: _select(order))
@@ -309,12 +315,18 @@ def _select(
     order: Order, words: Sequence[str] | None = None, *, foreground: bool = False, request: str = ""
 ) -> api.Selection:
     """Words -> nodes, and the warnings that come with them. `request` is asked of the nodes if not the command."""
-    grammar = (*order.leading, *(order.words if words is None else words))
-    name = request or order.command.name
-    selection = api.select(name, grammar, foreground=foreground, flags=flags(), machine=order.machine)
+    selection = _chosen(order, words, foreground=foreground, request=request)
     if not order.has(QUIET):
         order.screen.remark(*(f"warning: {warning}" for warning in selection.warnings))
     return selection
+
+
+def _chosen(
+    order: Order, words: Sequence[str] | None = None, *, foreground: bool = False, request: str = ""
+) -> api.Selection:
+    grammar = (*order.leading, *(order.words if words is None else words))
+    name = request or order.command.name
+    return api.select(name, grammar, foreground=foreground, flags=flags(), machine=order.machine)
 
 
 def _known(order: Order, selection: api.Selection) -> tuple[Node, ...]:

@@ -88,6 +88,8 @@ SINCE = Option(("--since",), metavar="WHEN")
 
 ALL = Option(("--all",))
 WIDE = Option(("--wide",))
+WATCH = Option(("--watch",), metavar="SECONDS", optional=True)
+SORT = Option(("--sort",), metavar="KEY")
 HEALTH = Option(("--health",))
 
 OUTPUT = Option(("--output",), metavar="DIR")

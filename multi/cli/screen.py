@@ -89,14 +89,25 @@ class Screen:
         self._out = self._write(self._out, _ERASE + text)
         self._drawn = text
 
+    def put(self, text: str) -> None:
+        """Something that is drawn on stdout, as it is."""
+        self._out = self._write(self._out, text)
+
     @property
     def width(self) -> int:
         """Columns of the terminal that stdout is; 80 where it does not tell."""
+        return self._size()[0] or 80
+
+    @property
+    def height(self) -> int:
+        """Its rows; 24 where it does not tell."""
+        return self._size()[1] or 24
+
+    def _size(self) -> tuple[int, int]:
         try:
-            columns = os.get_terminal_size(self._out.fileno()).columns if self._out is not None else 0
+            return (0, 0) if self._out is None else os.get_terminal_size(self._out.fileno())
         except (OSError, ValueError):
-            columns = 0
-        return columns or 80
+            return 0, 0
 
     def _write(self, stream: TextIO | None, text: str) -> TextIO | None:
         """Write `text`; the stream to use from now on."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from multi.value import dataclass, field
+from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:
     from multi.model.process import Proc, ProcessInfo
@@ -34,12 +34,13 @@ UNTOLD = Holdings()
 class Snapshot:
     """The processes of a tree at one moment, `at` the machine's `now`; of those without `holdings` none were asked for.
 
-    One that has ended and that nobody has waited for is among them: until then its parent does not have its counters.
+    Those that have ended are among them until their parent has their counters; of the `ended` it was not seen yet.
     """
 
     at: float
     infos: tuple[ProcessInfo, ...]
     holdings: Mapping[Proc, Holdings] = field(default_factory=dict)
+    ended: frozenset[Proc] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,30 @@ class Usage:
     files: int | None = None
     read_rate: float | None = None
     write_rate: float | None = None
+
+
+def snapshot(
+    at: float,
+    infos: Sequence[ProcessInfo],
+    holdings: Mapping[Proc, Holdings] | None = None,
+    baseline: Snapshot | None = None,
+) -> Snapshot:
+    """What was read one after the other, parents first, as of one moment.
+
+    A parent may have been read before it waited for a child that was not there any more. It has the child's counters in
+    the next snapshot, so the child counts as it was until then.
+    """
+    known = {} if baseline is None else {info.proc.pid: info for info in baseline.infos}
+    ended: list[ProcessInfo] = []
+    there = {info.proc for info in infos}
+    parents = {info.proc.pid: info for info in infos}
+    for info in known.values():
+        parent, earlier = parents.get(info.ppid), known.get(info.ppid)
+        if info.proc in there or parent is None or earlier is None or parent.proc != earlier.proc:
+            continue
+        if baseline is not None and info.proc not in baseline.ended and parent.cpu - earlier.cpu < info.cpu:
+            ended.append(replace(info, gone=True))
+    return Snapshot(at, (*infos, *ended), holdings or {}, frozenset(info.proc for info in ended))
 
 
 def usage(now: Snapshot, baseline: Snapshot | None = None) -> Usage:

@@ -1,4 +1,4 @@
-"""The table of `status`: aligned, and no wider than the terminal that shows it. Pure."""
+"""The table of `status`, and what other tables are laid out with: no wider than the terminal that shows them. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,30 @@ from multi.model.state import Dead
 from multi.report.lines import PLAIN, Style
 from multi.report.status import STATES, reason, shown_pid, state_word
 from multi.text import duration, printable, size
+from multi.value import dataclass, field
 
-_COLUMNS = ("NODE", "STATE", "PID", "UPTIME", "CPU", "MEMORY", "CHILDREN", "RESTARTS", "LOG", "NOTE")
-_TO_THE_RIGHT = {"PID", "UPTIME", "CPU", "MEMORY", "CHILDREN", "RESTARTS"}
-_LEFT_OUT = ("LOG", "RESTARTS", "CHILDREN", "CPU", "MEMORY", "UPTIME")  # in this order, where the terminal is narrow
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """The columns of a table; those without `left` begin at the right. NODE, STATE, PID and NOTE are among them.
+
+    Where it is too wide, columns go as in `left_out`, the first one first. Of a note `note` columns are shown before
+    another one goes, of a name all or `name` columns. `least` is how wide a column is in any case.
+    """
+
+    columns: tuple[str, ...]
+    left_out: tuple[str, ...]
+    left: frozenset[str] = frozenset({"NODE", "STATE", "LOG", "NOTE"})
+    note: int = 30  # a reason begins with the fact
+    name: int | None = None
+    least: Mapping[str, int] = field(default_factory=dict)
+
+
+_STATUS = Layout(
+    columns=("NODE", "STATE", "PID", "UPTIME", "CPU", "MEMORY", "CHILDREN", "RESTARTS", "LOG", "NOTE"),
+    left_out=("LOG", "RESTARTS", "CHILDREN", "CPU", "MEMORY", "UPTIME"),
+)
 _GAP, _INDENT = "  ", "  "
-_NOTE_COLUMNS = 30  # of a note, before another column makes room for more of it; a reason begins with the fact
 _LEAST_NAME, _LEAST_NOTE = 20, 12  # columns, before the pid makes room
 _LEAST_HOST = 4  # columns: @...
 _MORE = "some of it is cut; --wide shows all"
@@ -38,36 +56,67 @@ def status_table(
         below.setdefault(view.found or (groups or {}).get(view.node.name, ""), []).append(view)
     indent = _INDENT if len(below) > 1 else ""
     rows = [_row(view, indent if heading else "") for heading, some in below.items() for view in some]
-    shown, widths, is_cut = _fitting(rows, width)
-    lines = [style.paint("bold", _line(_COLUMNS, shown, widths))]
+    fit = fitted(rows, width, _STATUS)
+    lines = [style.paint("bold", fit.line(_STATUS.columns))]
     left = iter(rows)
     for heading, some in below.items():
         if heading:
             text = printable(heading) + ":"
             lines += [style.paint("bold", line) for line in ([text] if width is None else folded(text, width))]
         for _, row in zip(some, left, strict=False):  # it takes no row more than there are views
-            lines.append(_line(row, shown, widths, style))
-    if is_cut and width is not None and len(_MORE) <= width:
+            lines.append(fit.line(row, style))
+    if fit.is_cut and width is not None and len(_MORE) <= width:
         lines.append(style.paint("dim", _MORE))
     return tuple(lines)
 
 
-def _fitting(rows: Sequence[Sequence[str]], width: int | None) -> tuple[list[int], dict[int, int], bool]:
-    """The columns that are shown, how wide each is, and whether something in them is cut."""
-    widths = {column: max(width_of(row[column]) for row in (_COLUMNS, *rows)) for column in range(len(_COLUMNS))}
-    name, state, pid, note = map(_COLUMNS.index, ("NODE", "STATE", "PID", "NOTE"))
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The columns of a layout that are shown, how wide each is, and whether something in them is cut."""
+
+    layout: Layout
+    shown: Sequence[int]
+    widths: Mapping[int, int]
+    is_cut: bool = False
+
+    def line(self, row: Sequence[str], style: Style = PLAIN) -> str:
+        """A row of the table."""
+        cells = []
+        for column in self.shown:
+            heading, width = self.layout.columns[column], self.widths[column]
+            text = (_cut_name if heading == "NODE" else cut)(row[column], width)
+            blanks = " " * (width - width_of(text))
+            cell = text + blanks if heading in self.layout.left else blanks + text
+            cells.append(style.paint(STATES[text][0], cell) if heading == "STATE" and text in STATES else cell)
+        return _GAP.join(cells).rstrip()
+
+
+def _widths(rows: Sequence[Sequence[str]], layout: Layout) -> dict[int, int]:
+    """What each column takes."""
+    return {
+        column: max(layout.least.get(heading, 0), *(width_of(row[column]) for row in (layout.columns, *rows)))
+        for column, heading in enumerate(layout.columns)
+    }
+
+
+def fitted(rows: Sequence[Sequence[str]], width: int | None, layout: Layout) -> Fit:
+    """How these rows are shown in that many columns; None is as many as they take."""
+    columns = layout.columns
+    widths = _widths(rows, layout)
+    name, state, pid, note = map(columns.index, ("NODE", "STATE", "PID", "NOTE"))
     shown = [column for column in widths if column != note or any(row[note] for row in rows)]
     if width is None:
-        return shown, widths, False
+        return Fit(layout, shown, widths)
     wanted = dict(widths)
-    widths[note] = min(widths[note], _NOTE_COLUMNS)
+    widths[note] = min(widths[note], layout.note)
+    widths[name] = min(widths[name], layout.name or widths[name])
 
     def spare() -> int:
         return width - sum(widths[column] for column in shown) - len(_GAP) * (len(shown) - 1)
 
-    for heading in _LEFT_OUT:
-        if spare() < 0:
-            shown.remove(_COLUMNS.index(heading))
+    for heading in layout.left_out:
+        if spare() < 0 and (column := columns.index(heading)) in shown:
+            shown.remove(column)
     for column, least in ((name, _LEAST_NAME), (note, _LEAST_NOTE)):
         if column in shown and spare() < 0:
             widths[column] = max(min(least, widths[column]), widths[column] + spare())
@@ -77,18 +126,9 @@ def _fitting(rows: Sequence[Sequence[str]], width: int | None) -> tuple[list[int
     widths[name] = min(wanted[name], max(1, widths[name] + spare()))
     if note in shown:
         widths[note] = min(wanted[note], max(1, widths[note] + spare()))
-    return shown, widths, any(widths[column] < wanted[column] for column in (name, note) if column in shown)
-
-
-def _line(row: Sequence[str], shown: Sequence[int], widths: Mapping[int, int], style: Style = PLAIN) -> str:
-    cells = []
-    for column in shown:
-        heading, width = _COLUMNS[column], widths[column]
-        text = (_cut_name if heading == "NODE" else cut)(row[column], width)
-        blanks = " " * (width - width_of(text))
-        cell = blanks + text if heading in _TO_THE_RIGHT else text + blanks
-        cells.append(style.paint(STATES[text][0], cell) if heading == "STATE" and text in STATES else cell)
-    return _GAP.join(cells).rstrip()
+    return Fit(
+        layout, shown, widths, any(widths[column] < wanted[column] for column in (name, note) if column in shown)
+    )
 
 
 def _cut_name(name: str, width: int) -> str:
@@ -113,11 +153,11 @@ def _row(view: View, indent: str) -> tuple[str, ...]:
         "-" if view.children is None else str(view.children),
         "-" if view.restarts is None else str(view.restarts),
         printable(view.node.logfile) or "-",
-        printable(_note(view)),
+        printable(note_of(view)),
     )
 
 
-def _note(view: View) -> str:
+def note_of(view: View) -> str:
     """Why the node is in its state, and what it says of itself; a dead node said it last."""
     why, said = reason(view.state) or _sick(view), view.status_text
     if view.work is not None:

@@ -33,8 +33,13 @@ def work_text(work: Work, signum: int | None = None, left: float | None = None, 
     parts = [text]
     parts += [f"{number} {what}" for number, what in ((work.reserved, "reserved"), (work.eta, "ETA")) if number]
     if left is not None:
-        parts.append(f"{'giving up' if signum is None else signal_name(signum)} in {max(0, round(left))}s")
+        parts.append(next_text(signum, left))
     return "; ".join(parts)
+
+
+def next_text(signum: int | None, left: float) -> str:
+    """``QUIT in 49s``."""
+    return f"{'giving up' if signum is None else signal_name(signum)} in {max(0, round(left))}s"
 
 
 def work_texts(waits: Iterable[Waiting]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A terminal of any width: what a command prints on it, and how many columns that takes."""
+"""A terminal of any size: what a command prints and draws on it, what is typed there, and how many columns text takes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import fcntl
 import os
 import pty
 import re
+import select
 import struct
 import subprocess
 import termios
+import time
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import pyte
 
 _SECONDS = 60
 
@@ -38,6 +42,96 @@ def on_terminal(
             os.close(descriptor)
     text = re.sub(r"\x1b\[[0-9;]*m", "", said.decode())
     return code, text.replace("\r\n", "\n").splitlines()
+
+
+class Emulator:
+    """A terminal with a process on it, which it controls (job control too): the pty is real, the screen is pyte's.
+
+    `said` is all that was written on it.
+    """
+
+    def __init__(
+        self, words: Sequence[str], env: Mapping[str, str], columns: int, rows: int = 24, *, cwd: str | None = None
+    ) -> None:
+        """Start the process."""
+        self._ours, theirs = pty.openpty()
+        self._screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self._screen)
+        self.said = b""
+        self._modes = termios.tcgetattr(theirs)
+        self.resize(columns, rows)
+        environ = {**env, "TERM": "xterm"}
+        self.process = subprocess.Popen(
+            words, stdin=theirs, stdout=theirs, stderr=theirs, env=environ, cwd=cwd, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),  # noqa: PLW1509 -- one thread
+        )  # fmt: skip
+        self._theirs = theirs
+
+    def __enter__(self) -> Emulator:
+        """Nothing is done."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """KILL what is left of it."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(_SECONDS)
+        os.close(self._ours)
+        os.close(self._theirs)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Give it another size; the kernel tells who runs in its foreground."""
+        self._screen.resize(rows, columns)
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, text: str) -> None:
+        """Type on it."""
+        os.write(self._ours, text.encode())
+
+    @property
+    def lines(self) -> list[str]:
+        """What is on the screen."""
+        return [line.rstrip() for line in self._screen.display]
+
+    @property
+    def shows_cursor(self) -> bool:
+        """Whether it can be seen."""
+        return not self._screen.cursor.hidden
+
+    @property
+    def is_cooked(self) -> bool:
+        """Whether the modes are as they were at first: lines are edited, and what is typed is seen."""
+        return termios.tcgetattr(self._theirs) == self._modes
+
+    def read(self, seconds: float = 0.0) -> bool:
+        """Take what was written on it; whether there was anything within the seconds."""
+        if not select.select([self._ours], [], [], seconds)[0]:
+            return False
+        try:
+            more = os.read(self._ours, 1 << 16)
+        except OSError:  # EIO: nobody has the other end any more, pty(7)
+            return False
+        self.said += more
+        self._stream.feed(more)
+        return bool(more)
+
+    def until(self, condition: Callable[[str], object], what: str) -> str:
+        """Wait until that is true of what is on the screen."""
+        deadline = time.monotonic() + _SECONDS
+        while not condition(text := "\n".join(self.lines)):
+            assert time.monotonic() < deadline, f"never: {what}\n{text}"
+            self.read(0.1)
+        return text
+
+    def end(self) -> int:
+        """Wait for the process, and take all that it wrote; its exit code."""
+        deadline = time.monotonic() + _SECONDS
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, "it does not end:\n" + "\n".join(self.lines)
+            self.read(0.05)
+        while self.read(0.05):
+            pass
+        return self.process.returncode
 
 
 def columns_of(line: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from multi.model.process import Proc, ProcessInfo
-from multi.model.usage import UNTOLD, Holdings, Snapshot, Usage, usage
+from multi.model.usage import UNTOLD, Holdings, Snapshot, Usage, snapshot, usage
 from multi.value import replace
 
 
@@ -36,6 +36,25 @@ CPU = [
 def test_cpu_of_the_interval(infos: tuple[ProcessInfo, ...], percent: float) -> None:
     """Two seconds later, the tree has used that much of one core, and never less than nothing."""
     assert usage(Snapshot(102.0, infos), BEFORE).cpu_percent == pytest.approx(percent)
+
+
+def test_counters_on_their_way_to_a_parent() -> None:
+    """A parent that is read before it waits for a child that has ended is not taken to have used all that in a moment."""
+    one = snapshot(102.0, (info(10, 5.0),), baseline=BEFORE)
+    assert usage(one, BEFORE).cpu_percent == 0
+    assert usage(one).memory == 1000
+    two = snapshot(104.0, (info(10, 5.0 + 3.4),), baseline=one)
+    assert usage(two, one).cpu_percent == pytest.approx(20)
+    assert usage(snapshot(106.0, (info(10, 8.6),), baseline=two), two).cpu_percent == pytest.approx(10)
+
+
+def test_counters_that_never_come() -> None:
+    """A parent that need not wait for its children (it ignores CHLD) has never their counters: two looks, then as it is."""
+    one = snapshot(102.0, (info(10, 5.5),), baseline=BEFORE)
+    two = snapshot(104.0, (info(10, 6.0),), baseline=one)
+    three = snapshot(106.0, (info(10, 6.5),), baseline=two)
+    shown = [usage(now, then).cpu_percent for now, then in ((one, BEFORE), (two, one), (three, two))]
+    assert shown == [pytest.approx(25), 0.0, pytest.approx(25)]
 
 
 def test_orphan() -> None:
