@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from multi import views
 from multi.errors import MultiError
-from multi.model.state import Dead, Down, State, Stopping, proc_of
+from multi.model.state import aged, is_stopping, proc_of
 from multi.model.usage import Holdings, Snapshot, Usage, snapshot, usage
 from multi.selection import found_by
 from multi.value import dataclass, replace
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from multi.model.node import Node
     from multi.model.process import Proc, ProcessInfo, ProcessTable
     from multi.observe import Observation
-    from multi.selection.found import Found
+    from multi.selection import Found
     from multi.views import View
     from multi.words.spec import Selection
 
@@ -164,7 +164,7 @@ class Watch:
                 continue
             view = self._refreshed(known, found)
             self._known[index] = replace(known, view=view, at=self._machine.now())
-            if view.pulse is not None and view.pulse.word == "stopping" and not isinstance(view.state, Stopping):
+            if view.pulse is not None and view.pulse.word == "stopping" and not is_stopping(view.state):
                 again.append(index)
         if again:
             processes = self._machine.sketch()
@@ -201,7 +201,7 @@ class Watch:
     def _refreshed(self, known: _Known, infos: Sequence[ProcessInfo]) -> View:
         machine = self._machine
         if not infos:
-            return replace(known.view, state=_aged(known.view.state, machine.now() - known.at))
+            return replace(known.view, state=aged(known.view.state, machine.now() - known.at))
         living = [info for info in infos if not info.gone]
         view = views.view_of(known.node, known.observation, machine, living)
         return view if known.found is None else known.found.shown(view) or view
@@ -240,15 +240,3 @@ class Watch:
                 break
         self._shares = shares
         return {proc: replace(held, pss=shares.get(proc)) for proc, held in found.items()}
-
-
-def _aged(state: State, seconds: float) -> State:
-    """The state of a node that does not run, so many seconds later."""
-    match state:
-        case Down(since=float(since)):
-            return replace(state, since=since + seconds)
-        case Dead(end=end, since=since):
-            end = None if end is None else replace(end, wall=end.wall + seconds)
-            return replace(state, end=end, since=None if since is None else since + seconds)
-        case _:
-            return state

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from multi.machine import LocalHost, Machine
     from multi.model.process import ProcessTable
-    from multi.selection.found import Found
+    from multi.selection.found import Found as Found
     from multi.words.near import Flags
     from multi.words.spec import Selection
 
@@ -42,16 +42,7 @@ def of_records(
 
     def select(line: Words) -> Selection:
         selection = _passing_over(line, _spelt(command, line, flags, Records(line, machine).select))
-        if line.traits.spawns and not line.traits.unattended and any(node.after for node in selection.nodes):
-            from multi.selection.beside import beside
-            from multi.selection.finder import Finder
-
-            selection = replace(selection, beside=beside(line, Finder(line, machine), selection))
-        if not line.traits.shows_others or line.spec.names:
-            return selection
-        from multi.selection.found import rundirs
-
-        return replace(selection, rundirs=rundirs(line, Finder(line, machine)))
+        return _with_others(line, selection, machine)
 
     if not traits(command).goes_by_records:
         return select(read())
@@ -114,3 +105,23 @@ def found_by(
     from multi.selection import found
 
     return found.others(selection, processes, machine, everywhere=everywhere)
+
+
+def _with_others(line: Words, selection: Selection, machine: Machine) -> Selection:
+    """The selection, with those beside it that its order is about, and with where else to look."""
+    ordered = line.traits.spawns and not line.traits.unattended and any(node.after for node in selection.nodes)
+    others = line.traits.shows_others and not line.spec.names
+    if not (ordered or others):
+        return selection
+    from multi.selection.finder import Finder
+
+    finder = Finder(line, machine)
+    if ordered:
+        from multi.selection.beside import beside
+
+        selection = replace(selection, beside=beside(line, finder, selection))
+    if others:
+        from multi.selection.found import rundirs
+
+        selection = replace(selection, rundirs=rundirs(line, finder))
+    return selection

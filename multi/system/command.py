@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from multi.machine import MachineError, Ran
-from multi.system.local import which
+from multi.system.program import which
 
 _SECONDS = 300.0  # systemctl start waits for the nodes; a deadline, not a wait
 _MOST = 4000  # characters of what it says on standard error that matter

