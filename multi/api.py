@@ -20,7 +20,7 @@ from multi.model.node import Node
 from multi.model.request import Difference, Fallback, Held, Request, RunOptions, Task, canonical, traits
 from multi.value import replace
 from multi.views import View
-from multi.words.spec import Selection
+from multi.words.spec import Collect, Selection
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -81,27 +81,27 @@ def _local() -> Local:
     return Local()
 
 
-def select(
+def select(  # noqa: PLR0913 -- what a command line is read with
     command: str,
     words: Sequence[str],
     *,
     foreground: bool = False,
+    collect: Collect = "never",
     flags: Mapping[str, Sequence[str]] | None = None,
     machine: Machine | None = None,
 ) -> Selection:
     """Words -> nodes. Raises `MultiError` for what the user must put right.
 
-    Commands that act or look at nodes which were started before take what their records say: a node is stopped by
-    the schedule it was started with, and `restart` without worker options starts the recorded command again. With
-    `foreground`, as for `run`, a log that nobody named is where our own output goes. `flags` are those of the command
-    line around the words, each with the commands that take it: a near miss of one of them is a mistake, too.
+    Commands about nodes that were started before take what their records say: the schedule to stop by, the command to
+    start again. In the `foreground` a log that nobody named is where our own output goes, or a file that `run` shows if
+    it is to `collect`. Of `flags`, those of the command line with the commands that take them, no word may be a miss.
     """
     from multi import selection
 
     if traits(command).nodes_from == "words":
         return selection.of_words(command, words, machine or _local(), foreground=foreground, flags=flags or {})
     with _opened(machine) as opened:
-        return selection.of_records(command, words, opened, foreground=foreground, flags=flags or {})
+        return selection.of_records(command, words, opened, foreground=foreground, collect=collect, flags=flags or {})
 
 
 def presets(*, machine: Machine | None = None) -> tuple[str, ...]:

@@ -205,6 +205,14 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True)
+class Printed:
+    """Lines that were added to the log that is followed for this key; bytes that are no UTF-8 are surrogates."""
+
+    key: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Interruption:
     """We were asked to stop by `signum`. It concerns every key."""
 
@@ -232,6 +240,7 @@ Happening: TypeAlias = (
     | Answered
     | Changed
     | HookDone
+    | Printed
     | Interruption
 )
 
@@ -360,6 +369,16 @@ class Machine(LocalHost, Protocol):
         A log that was moved away is read on until the one that took its name holds something; one that was truncated
         is read from its beginning. A line that was not finished before either ends there.
         """
+
+    def follow(self, key: str, path: str, offset: int, *, bounded: bool) -> None:
+        """Report as `Printed`, from now on and in whole lines, what is added to a log behind `offset`.
+
+        As with `log_more` also when it is moved away or truncated. A line without its end is told after half a second,
+        one that is very long in pieces. Of a `bounded` log, which is ours, the disk keeps the last megabyte or two of
+        what was told. `release` does not end it. Raises as `log_begin`.
+        """
+
+    def printed(self, key: str) -> tuple[str, ...]: ...  # what was added and is not told yet, unfinished lines too
 
     # Processes, whoever started them
 

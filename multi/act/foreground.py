@@ -21,7 +21,7 @@ from multi.act.loop import drive
 from multi.act.needs import WAITS
 from multi.act.walk import walk
 from multi.machine import MachineError
-from multi.model.event import Awaits, Event, Failed, Interrupted, Refused, Skipped
+from multi.model.event import Awaits, Ending, Event, Failed, Interrupted, Refused, Skipped
 from multi.model.request import Request, RunOptions, Task
 from multi.text import plural
 from multi.value import replace
@@ -29,6 +29,7 @@ from multi.value import replace
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
+    from multi.act.output import Shown
     from multi.machine import Machine
     from multi.model.node import Node
     from multi.model.process import Proc
@@ -40,6 +41,11 @@ def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Genera
     options = replace(options, deaf_to=(signal.SIGHUP,), runner=_self(machine))
     machine.answer_watchdog()
     foreground = _Foreground(nodes, options, machine)
+    events = _whole(foreground, options, machine)
+    yield from events if foreground.shown is None else foreground.shown.told(events)
+
+
+def _whole(foreground: _Foreground, options: RunOptions, machine: Machine) -> Generator[Event, None, None]:
     yield from foreground.run()
     machine.tell("STOPPING=1\nSTATUS=stopping the nodes")
     yield from forced(_stop(foreground.nodes, foreground.request, options, machine))
@@ -66,7 +72,8 @@ def _stop(
     enough = False
     for event in walk([Task(node, request) for node in nodes], options, machine):
         match event:
-            case Interrupted():
+            case Interrupted(signum):
+                yield _ending(signum, nodes, kills=True)
                 enough = True  # the walk ends by itself now, and gives its locks back
             case Skipped(_, None):
                 continue  # it did not get so far as to run
@@ -74,6 +81,12 @@ def _stop(
                 yield event
     if enough:
         yield from walk([Task(node, Request("kill")) for node in nodes], options, machine)
+
+
+def _ending(signum: int, nodes: Sequence[Node], *, kills: bool = False) -> Ending:
+    schedules = {str(node.stop) for node in nodes}
+    common = schedules.pop() if len(schedules) == 1 and signum != signal.SIGQUIT else ""
+    return Ending(signum, tuple(node.name for node in nodes), common, kills)
 
 
 class _Foreground:
@@ -84,6 +97,10 @@ class _Foreground:
         self._nodes = nodes
         self._shared = Keeping(options, machine, len(nodes) == 1, {node.name: node for node in nodes})
         self._shared.watched = any(node.watched for node in nodes)
+        if options.shown:
+            from multi.act.output import Shown
+
+            self._shared.shown = Shown(nodes, self._shared.held, machine)
         self._asked = False  # whether it is over because somebody asked for it
         self._told = False  # whether whoever started us knows that all are ready
         self.request = Request("stopwait")
@@ -91,6 +108,10 @@ class _Foreground:
     @property
     def nodes(self) -> Sequence[Node]:
         return tuple(self._shared.held.values())
+
+    @property
+    def shown(self) -> Shown | None:
+        return self._shared.shown
 
     def run(self) -> Iterator[Event]:
         """Until no node is left to stay with, one has ended that is to end all, or a signal asks for the end."""
@@ -115,7 +136,7 @@ class _Foreground:
                     shared.failed[name] = event
                     continue
                 case Interrupted():
-                    self._interrupted(event)
+                    yield self._interrupted(event)
                     continue
                 case Skipped(name, None, why, False) if not shared.over:
                     shared.late[name] = why
@@ -151,7 +172,7 @@ class _Foreground:
         try:
             for event in events:
                 if isinstance(event, Interrupted):
-                    self._interrupted(event)
+                    yield self._interrupted(event)
                     continue
                 yield event
                 self._tell_ready()
@@ -160,6 +181,8 @@ class _Foreground:
         finally:
             events.close()
 
-    def _interrupted(self, event: Interrupted) -> None:
+    def _interrupted(self, event: Interrupted) -> Event:
         self.request = Request("kill") if self._asked else _request(event.signum)
+        ending = _ending(event.signum, self.nodes, kills=self._asked)
         self._shared.over = self._asked = True
+        return ending

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Writing = Generator[WriteWait, Answer, None]
 
 # What lies beside the pidfile and goes with the record. The lock is not among it, and a log lies elsewhere.
-_FORGOTTEN = (".notify", ".heartbeat", ".health", ".sock", ".history")
+_FORGOTTEN = (".notify", ".heartbeat", ".health", ".sock", ".history", ".output")
 _NOTE_EVERY = 1.0  # seconds between two statuses of a stopping node that are put on record
 
 

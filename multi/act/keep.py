@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from multi.act.liveness import Care, Limits
+    from multi.act.output import Shown
     from multi.act.waits import Answer, Walk, Want
     from multi.machine import Machine
     from multi.model.event import Event
@@ -78,6 +79,7 @@ class Keeping:
     over: bool = False
     watched: bool = False  # whether any node proves its liveness, or has a limit
     limits: Limits | None = None
+    shown: Shown | None = None
 
     def forget(self, name: str) -> None:
         """The process of that node has ended, or is about to."""
@@ -148,6 +150,8 @@ class Keeper:
             self.node = record.node
             if self._name in self._shared.held:
                 self._shared.held[self._name] = self.node
+            if self._shared.shown is not None:
+                self._shared.shown.follow(self.node)
 
     # -- while it runs ---------------------------------------------------------------------------
 

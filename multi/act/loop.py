@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from multi.act.waits import InterruptedWalk, TableWait, Wait, WriteWait
 from multi.decide.rollout import Rollout
-from multi.machine import HookDone, Interruption
-from multi.model.event import Hooked, Interrupted, Skipped
+from multi.machine import HookDone, Interruption, Printed
+from multi.model.event import Hooked, Interrupted, Output, Skipped
 from multi.value import dataclass
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class _Loop:
             yield from self._drain()
             if not self._active:
                 break
-            happenings = self._machine.wait(self._next_deadline())
+            happenings = self._outputs(self._machine.wait(self._next_deadline()))
             for happening in happenings:
                 if isinstance(happening, Interruption):
                     if self._overhears(happening):
@@ -123,6 +123,14 @@ class _Loop:
             yield Skipped(name, None, why, met=False)
         if self._rollout.failed:
             yield from self._sum_up()
+
+    def _outputs(self, happenings: Sequence[Happening]) -> Sequence[Happening]:
+        """Tell what nodes have printed, which comes before what else has happened; the rest is returned."""
+        rest = [one for one in happenings if not isinstance(one, Printed)]
+        if len(rest) < len(happenings):
+            at = self._machine.wall()
+            self._events.extend(Output(one.key, one.lines, at) for one in happenings if isinstance(one, Printed))
+        return rest
 
     def _last_words(self) -> Iterator[Event]:
         """Let each walk say what it takes back; it may wait for nothing any more."""

@@ -18,6 +18,7 @@ from multi.machine import (
     INSTANCE_NODE,
     INSTANCE_PIDFILE,
     INSTANCE_PROBE,
+    FileWrite,
     Launch,
     LaunchFailed,
     MachineError,
@@ -51,6 +52,8 @@ _GIVEN_UP = "its last start was given up"  # by the user; nothing is wrong with 
 _ASK_SECONDS = 60.0  # for a machine that does not answer; it gives up a Python itself, before that
 _TAIL_BYTES = 16384
 _TAIL_LINES = 10
+_UNBUFFERED = (("PYTHONUNBUFFERED", "1"),)  # a log is no terminal: Python would keep lines back
+_MOST_OUTPUT = 1 << 20  # bytes of what earlier processes have printed on a terminal
 
 
 class Start:
@@ -311,13 +314,24 @@ def _make_directories(node: Node, machine: Machine) -> None:
     # One that is there may be reached through links of the node's user, who opens the log as well.
     if node.logs_to_file and machine.kind(logs) != "directory":
         machine.make_directory(logs, node.uid, node.gid)
+    if node.logfile == node.outputfile:
+        _renew(node, machine)
+
+
+def _renew(node: Node, machine: Machine) -> None:
+    """Make the log that `run` shows: whoever makes it owns it, and one that has grown begins anew."""
+    if not machine.kind(node.outputfile) or machine.size(node.outputfile) > _MOST_OUTPUT:
+        for error in machine.write([FileWrite(node.outputfile, b"", node.uid, node.gid, private=True)]):
+            if error is not None:
+                raise error
 
 
 def _launch_of(journal: Journal, env: tuple[tuple[str, str | None], ...], options: RunOptions) -> Launch:
     node = journal.node
+    shown = options.shown or node.logfile == node.outputfile
     return Launch(
         argv=node.words,
-        env=env,
+        env=(*_UNBUFFERED, *env) if shown else env,
         logfile=node.logfile,
         workdir=node.workdir,
         uid=node.uid,

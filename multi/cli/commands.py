@@ -26,6 +26,7 @@ from multi.cli.order import (
     KEEP_UNREADY,
     LINES,
     LOCK_HELD,
+    NO_PREFIX,
     NOW,
     ONE_ENDS_ALL,
     OUTPUT,
@@ -38,6 +39,7 @@ from multi.cli.order import (
     SYSTEMD,
     SYSV,
     TIMEOUT,
+    TIMESTAMPS,
     UP,
     USER,
     VERBOSE,
@@ -59,6 +61,7 @@ from multi.text import listed, nearest
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
     from multi.cli.screen import Screen
     from multi.model.node import Node
+    from multi.words.spec import Collect
 
 _LAST_LINES = 10
 _MOST_NAMES = 20  # as many as still help in one line
@@ -326,7 +329,12 @@ def _chosen(
 ) -> api.Selection:
     grammar = (*order.leading, *(order.words if words is None else words))
     name = request or order.command.name
-    return api.select(name, grammar, foreground=foreground, flags=flags(), machine=order.machine)
+    collect: Collect = "never"
+    if order.command.traits.stays:
+        from multi.cli.foreground import collects
+
+        collect = collects(order)
+    return api.select(name, grammar, foreground=foreground, collect=collect, flags=flags(), machine=order.machine)
 
 
 def _known(order: Order, selection: api.Selection) -> tuple[Node, ...]:
@@ -402,7 +410,7 @@ def _act(order: Order, request: str, selection: api.Selection) -> int:
         _say(order, routes, (report.route_line(route, style) for route in routes))
         return report.plan_exit_code(routes)
     events = api.run(request, selection, options=options, again=lambda: _select(order), machine=order.machine)
-    return follow(order, events)
+    return follow(order, events, selection.nodes)
 
 
 def _row(name: str, of: Traits) -> Command:
@@ -412,7 +420,7 @@ def _row(name: str, of: Traits) -> Command:
         *([WHEN_IDLE, KEEP_DRAINED] if of.drains else ()),
         *([KEEP_UNREADY] if of.spawns and not of.unattended else ()),
         *([LOCK_HELD] if of.locks_rundirs else ()),
-        *([ONE_ENDS_ALL] if of.stays else ()),
+        *([ONE_ENDS_ALL, NO_PREFIX, TIMESTAMPS] if of.stays else ()),
     )
     if name in _FUNCTIONS:
         options = _FUNCTIONS[name][1]

@@ -59,7 +59,14 @@ def run_options(order: Order) -> api.RunOptions:
         keep_drained=order.has(KEEP_DRAINED),
         lock_held=order.has(LOCK_HELD),
         one_ends_all=order.has(ONE_ENDS_ALL),
+        shown=order.command.traits.stays and _shows(order),
     )
+
+
+def _shows(order: Order) -> bool:
+    from multi.cli.foreground import collects
+
+    return collects(order) != "never"
 
 
 def _count(order: Order, option: Option) -> int:

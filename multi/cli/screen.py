@@ -38,11 +38,11 @@ class Screen:
         self._drawn = ""  # the redrawn line that can be seen now
         self._drawn_at = float("-inf")
         smart = environ.get("TERM", "") not in {"", "dumb"}
-        self.out_is_terminal = _is_terminal(out)
+        self.out_is_terminal, self.err_is_terminal = _is_terminal(out), _is_terminal(err)
         self.redraws = self.out_is_terminal and smart  # whether a line can be drawn again in its place
         colour = smart and not environ.get("NO_COLOR")  # https://no-color.org
         self.colour = colour and self.out_is_terminal
-        self.error_colour = colour and _is_terminal(err)
+        self.error_colour = colour and self.err_is_terminal
         self.error: OSError | None = None  # why results could not be printed, other than a reader that went away
 
     @property

@@ -281,6 +281,32 @@ class Hooked:
 
 
 @dataclass(frozen=True, slots=True)
+class Output:
+    """Lines that the node has printed, told `at` that second of the epoch; `node` has commas where nodes share a log.
+
+    Bytes that are no UTF-8 are surrogates in `lines`.
+    """
+
+    node: str
+    lines: tuple[str, ...]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """`run` was asked to end by `signum`, and stops its `nodes` by `schedule`, empty where theirs differ.
+
+    With `kills` it was asked again, and KILLs them. `node` is empty: it is about all of them.
+    """
+
+    signum: int
+    nodes: tuple[str, ...]
+    schedule: str = ""
+    kills: bool = False
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """Progress, not a fact: who is waited for. On a terminal this becomes the redrawn line.
 
@@ -347,6 +373,8 @@ Event: TypeAlias = (
     | Recovered
     | Recycling
     | Hooked
+    | Output
+    | Ending
     | Waiting
     | Interrupted
     | Halted

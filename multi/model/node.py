@@ -186,6 +186,11 @@ class Node:
         return self.stem + ".history"
 
     @property
+    def outputfile(self) -> str:
+        """Path of the log that `run` gives it while it shows what all print, where nobody named another one."""
+        return self.stem + ".output"
+
+    @property
     def logs_to_file(self) -> bool:
         """Whether the log is a file that can be read again; a terminal, a pipe or the journal is none."""
         in_memory = self.logfile.startswith("/dev/shm/")  # noqa: S108 -- a file system like any other

@@ -279,7 +279,7 @@ class RunOptions:
     main thread of a program may ask for that. `runner` is our own process where it stays with the nodes it starts.
     `when_idle` waits for a worker's last task before it is stopped; interrupted, the worker consumes again, or stays
     drained with `keep_drained`. With `lock_held` the caller holds the lock of the run directories. With
-    `one_ends_all`, `run` ends when it gives one of its nodes up.
+    `one_ends_all`, `run` ends when it gives one of its nodes up. With `shown` it tells what they print, see `Output`.
     """
 
     width: int | None = None
@@ -299,6 +299,7 @@ class RunOptions:
     keep_drained: bool = False
     lock_held: bool = False
     one_ends_all: bool = False
+    shown: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from multi.model.event import (
     Cleared,
     CutOff,
     Drained,
+    Ending,
     Event,
     Exited,
     Failed,
@@ -23,6 +24,7 @@ from multi.model.event import (
     Halted,
     Hooked,
     Interrupted,
+    Output,
     Readied,
     Recovered,
     Recycling,
@@ -197,8 +199,12 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915 -- one case an event i
             from multi.report.failures import upkeep_lines
 
             return upkeep_lines(event, style, verbose=verbose)
-        case Waiting():
+        case Waiting() | Output():  # who shows them, knows how
             return ()
+        case Ending():
+            from multi.report.output import ending_line
+
+            return (ending_line(event, style),)
         case Interrupted(signum):
             text = f"multi: interrupted by {signal_name(signum)}: nothing more is done; 'multi status' tells what runs"
             return (style.paint("red", text),)
@@ -368,7 +374,7 @@ class Progress:
                 waits[node] = Waiting(node, pid, "ready", 0.0)
             case Awaits(node, what, _, True):
                 waits[node] = Waiting(node, 0, "need", 0.0, note=what)
-            case Interrupted() | Halted():
+            case Interrupted() | Halted() | Output() | Ending():
                 pass
             case _:
                 waits.pop(event.node, None)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from multi.model.process import ProcessTable
     from multi.selection.found import Found as Found
     from multi.words.near import Flags
-    from multi.words.spec import Selection
+    from multi.words.spec import Collect, Selection
 
 
 _NO_FLAGS: Flags = {}
@@ -31,14 +31,20 @@ def of_words(
     return _spelt(command, line, flags, line.pure)
 
 
-def of_records(
-    command: str, words: Sequence[str], machine: Machine, *, foreground: bool = False, flags: Flags = _NO_FLAGS
+def of_records(  # noqa: PLR0913 -- what a command line is read with
+    command: str,
+    words: Sequence[str],
+    machine: Machine,
+    *,
+    foreground: bool = False,
+    collect: Collect = "never",
+    flags: Flags = _NO_FLAGS,
 ) -> Selection:
     """The nodes of a command that looks at what is on record too."""
     from multi.selection.records import Records
 
     def read(broken: MultiError | None = None) -> Words:
-        return Words(command, words, machine, foreground=foreground, broken=broken)
+        return Words(command, words, machine, foreground=foreground, collect=collect, broken=broken)
 
     def select(line: Words) -> Selection:
         selection = _passing_over(line, _spelt(command, line, flags, Records(line, machine).select))

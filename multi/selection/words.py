@@ -15,8 +15,8 @@ from multi.settings import config, presets
 from multi.settings.config import Layer
 from multi.value import replace
 from multi.words import expand, grammar
-from multi.words.merge import COMMAND_LINE, preset_of
-from multi.words.spec import Selection, Spec
+from multi.words.merge import COMMAND_LINE, nobody_said, preset_of
+from multi.words.spec import Collect, Selection, Spec
 
 if TYPE_CHECKING:
     from multi.machine import LocalHost
@@ -31,13 +31,14 @@ MOST_TYPED = 10  # names
 class Words:
     """One command line, with the configuration and the presets that it is read with."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what a command line is read with
         self,
         command: str,
         words: Sequence[str],
         local: LocalHost,
         *,
         foreground: bool = False,
+        collect: Collect = "never",
         broken: MultiError | None = None,
     ) -> None:
         """Read the words, and the configuration and the preset that they name; no configuration that is `broken`."""
@@ -48,6 +49,7 @@ class Words:
         self.command = canonical(command)
         self.traits = traits(command)
         self.foreground = foreground or self.traits.stays
+        self.collect = collect
         self.local = local
         self.config: Config = config.EMPTY
         source = None
@@ -117,7 +119,7 @@ class Words:
 
         `traits` are those of another command, for which less has to be said.
         """
-        return expand.expand(
+        expansion = expand.expand(
             spec,
             self.config,
             self.here,
@@ -129,6 +131,14 @@ class Words:
             foreground=self.foreground,
             recorded=recorded,
         )
+        several = len(expansion.nodes) > 1
+        if self.collect == "never" or (self.collect == "several" and not several):
+            return expansion
+        shown = (
+            replace(node, logfile=node.outputfile) if nobody_said("logfile", expansion.sources[node.name]) else node
+            for node in expansion.nodes
+        )
+        return replace(expansion, nodes=tuple(shown))
 
     def selection(self, expansion: Selection, nodes: tuple[Node, ...] | None = None) -> Selection:
         """The expanded nodes, or `nodes` in their place, with what is known of where they come from."""

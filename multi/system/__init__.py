@@ -55,6 +55,8 @@ class System(Parts, Local):
     watch_file = _By(lambda system: system.changes.watch)
     log_begin = _By(lambda system: system.logs.begin)
     log_more = _By(lambda system: system.logs.more)
+    follow = _By(lambda system: system.output.follow)
+    printed = _By(lambda system: system.output.rest)
 
     look = _By(lambda system: system.looker.look)
     exists = _By(lambda system: system.looker.exists)

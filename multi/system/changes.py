@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import struct
 from functools import partial
 
 from multi.machine import Changed
 from multi.system.files import fingerprint
-from multi.system.poll import LINUX, Poller
+from multi.system.inotify import DELETED, DELETED_SELF, IGNORED, MOVED_SELF, MOVED_TO, ONLY_DIRECTORIES, Inotify
+from multi.system.poll import Poller
 
-# Moved there, deleted, and the same of the directory itself. Not written to, which a log in it may be all the time.
-_MASK = 0x80 | 0x200 | 0x400 | 0x800
-_ONLY_DIRECTORIES = 0x01000000
-_EVENT = struct.Struct("iIII")
+# Not written to, which a log in it may be all the time.
+_MASK = MOVED_TO | DELETED | DELETED_SELF | MOVED_SELF | ONLY_DIRECTORIES
 _LOOK_EVERY = 0.5  # seconds, where the kernel cannot tell
 
 
@@ -24,7 +22,7 @@ class Changes:
         self._poller = poller
         self._paths: dict[str, str] = {}
         self._directories: dict[int, str] = {}  # by watch descriptor
-        self._fd: int | None = None
+        self._inotify = Inotify(poller, self._read)
 
     def watch(self, key: str, path: str) -> None:
         """Report `Changed` whenever another file takes this path, or the one that is there is removed."""
@@ -34,21 +32,10 @@ class Changes:
             self._poller.look((key, "changes"), partial(self._look, key, [fingerprint(path)]), _LOOK_EVERY)
 
     def _add(self, directory: str) -> bool:
-        if not LINUX:
-            return False
-        import ctypes
-
-        libc = ctypes.CDLL(None, use_errno=True)
-        if self._fd is None:
-            fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-            if fd < 0:
-                return False
-            self._fd = fd
-            self._poller.add(fd, self._read)
-        number = libc.inotify_add_watch(self._fd, os.fsencode(directory), _MASK | _ONLY_DIRECTORIES)
+        number = self._inotify.add(directory, _MASK)
         if number >= 0:
             self._directories[number] = directory
-        return bool(number >= 0)
+        return number >= 0
 
     def _look(self, key: str, last: list[str]) -> None:
         seen = fingerprint(self._paths[key])
@@ -57,20 +44,12 @@ class Changes:
             self._poller.queue.append(Changed(key))
 
     def _read(self) -> None:
-        assert self._fd is not None  # noqa: S101 -- it is what has become readable
         changed: set[str] = set()
-        try:
-            data = os.read(self._fd, 1 << 16)
-        except BlockingIOError:
-            return
-        while data:
-            number, mask, _, length = _EVENT.unpack_from(data)
-            name = os.fsdecode(data[_EVENT.size : _EVENT.size + length].rstrip(b"\0"))
-            data = data[_EVENT.size + length :]
+        for number, mask, name in self._inotify.read():
             directory = self._directories.get(number, "")
             whole = not name or not directory  # it is gone, or more has happened than the kernel could keep
             changed |= {key for key, path in self._paths.items() if whole or path == f"{directory.rstrip('/')}/{name}"}
-            if mask & 0x8000:  # IN_IGNORED: nothing more will be told of it
+            if mask & IGNORED:  # nothing more will be told of it
                 self._directories.pop(number, None)
         self._poller.queue.extend(map(Changed, sorted(changed)))
 
@@ -81,8 +60,5 @@ class Changes:
             self.close()
 
     def close(self) -> None:
-        if self._fd is not None:
-            self._poller.drop(self._fd)
-            os.close(self._fd)
-            self._fd = None
+        self._inotify.close()
         self._directories.clear()

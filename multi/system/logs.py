@@ -40,8 +40,12 @@ class Log:
     def __init__(self, path: str) -> None:
         self._path = path
         self._fd = -1
-        self._at = 0
+        self.at = 0
         self._cut = False  # what was read last is a line without its end
+
+    @property
+    def opened(self) -> bool:
+        return self._fd >= 0
 
     def begin(self, limit: int, offset: int) -> bytes:
         try:
@@ -49,8 +53,8 @@ class Log:
                 return b""
             size = os.fstat(self._fd).st_size
             # One that is shorter by now was truncated or replaced, so all of it is new.
-            self._at = max(offset if offset <= size else 0, size - limit)
-            return self._read(size - self._at)
+            self.at = max(offset if offset <= size else 0, size - limit)
+            return self._read(size - self.at)
         except OSError as error:
             why = "it is a socket" if error.errno == errno.ENXIO else error.strerror or str(error)
             raise MachineError(
@@ -68,8 +72,8 @@ class Log:
                 return b""
             here = os.fstat(self._fd)
             # Shorter than before: truncated, as by logrotate's copytruncate.
-            if here.st_size < self._at or (here.st_size == self._at and self._replaced(here) and self._open()):
-                self._at = 0
+            if here.st_size < self.at or (here.st_size == self.at and self._replaced(here) and self._open()):
+                self.at = 0
                 end = b"\n" if self._cut else b""
                 self._cut = False
                 return end + self._read(limit - len(end))
@@ -78,8 +82,8 @@ class Log:
             return b""  # it may not be read just now; a later look tells
 
     def _read(self, limit: int) -> bytes:
-        data = os.pread(self._fd, limit, self._at)
-        self._at += len(data)
+        data = os.pread(self._fd, limit, self.at)
+        self.at += len(data)
         self._cut = not data.endswith(b"\n") if data else self._cut
         return data
 
@@ -106,5 +110,5 @@ class Log:
             os.close(fd)
             raise OSError(errno.EINVAL, "it is no regular file")
         self.close()
-        self._fd, self._at = fd, 0
+        self._fd, self.at = fd, 0
         return True

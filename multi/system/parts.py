@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from multi.system.locks import Locks
     from multi.system.logs import Logs
     from multi.system.notify import Notifications
+    from multi.system.output import Output
     from multi.system.plugin_socket import PluginSockets
     from multi.system.poll import Poller
     from multi.system.probes import Probes
@@ -122,7 +123,8 @@ class Parts:
 
     @cached_property
     def sockets(self) -> PluginSockets:
-        from multi.system.plugin_socket import PluginSockets
+        from multi.system.output import Output
+    from multi.system.plugin_socket import PluginSockets
 
         return self._part(PluginSockets(self.poller))
 
@@ -139,6 +141,12 @@ class Parts:
         from multi.system.logs import Logs
 
         return self._part(Logs())
+
+    @cached_property
+    def output(self) -> Output:
+        from multi.system.output import Output
+
+        return self._part(Output(self.poller))
 
     @cached_property
     def changes(self) -> Changes:

@@ -15,6 +15,7 @@ from multi.model.event import (
     Cleared,
     CutOff,
     Drained,
+    Ending,
     Event,
     Exited,
     Failed,
@@ -24,6 +25,7 @@ from multi.model.event import (
     Halted,
     Hooked,
     Interrupted,
+    Output,
     Readied,
     Recovered,
     Recycling,
@@ -72,6 +74,7 @@ EVENTS: tuple[Event, ...] = (
     Recovered("w1@h", 1, "why"),
     Recycling("w1@h", 1, "why"),
     Hooked("w1@h", "failed", "why"),
+    Ending(2, ("w1@h",)),
     Updated("w1@h", 1),
     Skipped("w1@h", 1, "why"),
     Failed("w1@h", 1, "why"),
@@ -82,8 +85,8 @@ EVENTS: tuple[Event, ...] = (
 
 
 def test_all_events_are_here() -> None:
-    """The list above has each event but `Waiting`, which is no fact."""
-    assert {type(event) for event in EVENTS} | {Waiting} == set(Event.__args__)
+    """The list above has each event but `Waiting`, which is no fact, and `Output`, which is an object a line."""
+    assert {type(event) for event in EVENTS} | {Waiting, Output} == set(Event.__args__)
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)

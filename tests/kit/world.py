@@ -54,6 +54,7 @@ from multi.machine import (
     Me,
     Notified,
     Prepared,
+    Printed,
     Probed,
     Question,
     Ran,
@@ -393,6 +394,8 @@ class World:
     def _print(self, body: Body, data: bytes) -> None:
         if not body.gone and body.launch is not None:
             self.files.setdefault(body.launch.logfile, Entry(uid=body.uid)).data += data
+            for fake in self.fakes:
+                fake.grown(body.launch.logfile)
 
     def _make(self, body: Body, path: str) -> None:
         if not body.gone:
@@ -508,6 +511,7 @@ class Fake:
         self._probes: dict[str, tuple[object, str]] = {}  # by key: which one it is, and what it asks for
         self._read: dict[str, tuple[str, int]] = {}  # key -> log, and bytes that were read of it
         self._files: dict[str, str] = {}  # key -> path whose changes it hears of
+        self._followed: dict[str, tuple[str, int]] = {}  # path and how far it was told, by key
 
     def effects(self, *names: str) -> list[tuple[str, ...]]:
         """The calls so far that changed something, or only those with these names."""
@@ -791,6 +795,31 @@ class Fake:
         data = entry.data[at : at + limit]
         self._read[key] = path, at + len(data)
         return data
+
+    def follow(self, key: str, path: str, offset: int, *, bounded: bool) -> None:  # noqa: ARG002 -- of the disk
+        """Tell what is added to a log."""
+        self._call("follow", path)
+        self._followed.setdefault(key, (path, offset))
+
+    def printed(self, key: str) -> tuple[str, ...]:
+        """What was added, unfinished lines too."""
+        self._call("printed", key)
+        return tuple(self._lines(key, "").splitlines())
+
+    def _lines(self, key: str, end: str) -> str:
+        """What was added up to the last such end."""
+        path, at = self._followed[key]
+        data = self.world.files.get(path, Entry()).data[at:].decode()
+        text = data[: data.rindex(end) + len(end)] if end in data else ""
+        self._followed[key] = path, at + len(text.encode())
+        return text
+
+    def grown(self, path: str) -> None:
+        """From the world: somebody has printed."""
+        for key in [key for key, (followed, _) in self._followed.items() if followed == path]:
+            lines = tuple(self._lines(key, "\n").splitlines())
+            if lines:
+                self.heard.append(Printed(key, lines))
 
     def ask(self, key: str, question: Question) -> None:
         """Ask a worker."""

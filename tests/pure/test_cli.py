@@ -545,10 +545,9 @@ def test_events_as_text() -> None:
     """Results go to stdout, failures to stderr, the exit code is that of the ledger."""
     assert run(*STORY, world=half_done()) == Result(
         1,
-        "w1@host: already running, pid 1003\n"
-        "waiting for 1 node to be ready: w2 | 30s\n"
-        "w2@host: started, pid 1006, ready after 32s\n",
-        "w3@host: failed: it exited with status 1 (pid 1007)\n    | boom\n    log: /log/w3.log\n",
+        "w1@host: already running, pid 1003\nw2@host: started, pid 1006, ready after 32s\n",
+        "w3@host: failed: it exited with status 1 (pid 1007)\n    | boom\n    log: /log/w3.log\n"
+        "waiting for 1 node to be ready: w2 | 30s\n",
     )
 
 
@@ -729,16 +728,16 @@ def test_redraws_are_rare() -> None:
 
 
 def test_progress_in_a_log_is_plain_lines() -> None:
-    """In a log file the wait is plain lines now and then, without a control character."""
+    """In a log file the wait is plain lines on stderr now and then, without a control character."""
     world = place()
     world.nature = Nature(ends={signal.SIGTERM: (65.0, 0)})
     run("start", "w1", world=world)
-    assert run("stopwait", "--stop-schedule=TERM/90/KILL/5", world=world).out == (
-        "w1@host: sent TERM to pid 1003\n"
+    done = run("stopwait", "--stop-schedule=TERM/90/KILL/5", world=world)
+    assert done.err == (
         "waiting for 1 node to end: w1 | 30s | next: KILL in 60s\n"
         "waiting for 1 node to end: w1 | 60s | next: KILL in 30s\n"
-        "w1@host: stopped, pid 1003 gone after 65s\n"
     )
+    assert done.out == "w1@host: sent TERM to pid 1003\nw1@host: stopped, pid 1003 gone after 65s\n"
 
 
 # -- looking -------------------------------------------------------------------------------------------------------

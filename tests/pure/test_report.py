@@ -21,6 +21,7 @@ from multi.model.event import (
     Cleared,
     CutOff,
     Drained,
+    Ending,
     Event,
     Exited,
     Failed,
@@ -30,6 +31,7 @@ from multi.model.event import (
     Halted,
     Hooked,
     Interrupted,
+    Output,
     Readied,
     Recovered,
     Recycling,
@@ -450,7 +452,7 @@ def test_a_rollback_says_of_each_node_what_it_is() -> None:
 
 def test_every_event_is_in_the_table() -> None:
     """A new kind of event cannot go without a line, a JSON object and their test."""
-    tested = {type(event) for event, *_ in EVENTS} | {Interrupted, Halted}
+    tested = {type(event) for event, *_ in EVENTS} | {Interrupted, Halted, Output, Ending}  # the last: test_output
     assert tested == set(get_args(Event))
 
 

@@ -1,0 +1,134 @@
+"""Logs that are told of as they grow: whole lines, woken by the kernel."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from multi.machine import Printed
+from multi.system import System
+
+_SECONDS = 20.0
+
+
+@contextmanager
+def following(log: Path, offset: int = 0, *, bounded: bool = False) -> Iterator[System]:
+    """A machine that follows the log."""
+    with System() as machine:
+        machine.follow("w", str(log), offset, bounded=bounded)
+        yield machine
+
+
+def add(log: Path, data: bytes) -> None:
+    """Print it."""
+    with log.open("ab") as file:
+        file.write(data)
+
+
+def told(machine: System, lines: int) -> list[str]:
+    """The next so many lines."""
+    end = time.monotonic() + _SECONDS
+    found: list[str] = []
+    while len(found) < lines and time.monotonic() < end:
+        for one in machine.wait(end):
+            assert isinstance(one, Printed)
+            found += one.lines
+    assert len(found) == lines, found
+    return found
+
+
+def test_only_what_is_new_is_told(tmp_path: Path) -> None:
+    """A log with a history begins where it ended, and lines that were added before we came are not missed."""
+    log = tmp_path / "w.log"
+    add(log, b"old\nnew\n")
+    with following(log, 4) as machine:
+        assert told(machine, 1) == ["new"]
+        add(log, b"newer\n")
+        assert told(machine, 1) == ["newer"]
+
+
+def test_a_log_that_is_not_there_yet(tmp_path: Path) -> None:
+    """It is told of from its first line, also when its directory comes later."""
+    log = tmp_path / "logs" / "w.log"
+    with following(log) as machine:
+        log.parent.mkdir()
+        add(log, b"first\n")
+        machine.follow("w", str(log), 0, bounded=False)
+        assert told(machine, 1) == ["first"]
+
+
+def test_a_line_without_its_end_waits_a_while(tmp_path: Path) -> None:
+    """Then it is told as it is, and its end, once it comes, is no line of its own."""
+    log = tmp_path / "w.log"
+    with following(log) as machine:
+        began = time.monotonic()
+        add(log, b"Password: ")
+        assert told(machine, 1) == ["Password: "]
+        assert time.monotonic() - began > 0.4
+        add(log, b"\nok\n")
+        assert told(machine, 1) == ["ok"]
+        add(log, b"rest")
+        assert machine.printed("w") == ("rest",)
+        assert machine.printed("w") == ()
+
+
+def test_bytes_and_long_lines(tmp_path: Path) -> None:
+    """No character is cut in two, no byte is lost, and a line of a megabyte comes in pieces."""
+    log = tmp_path / "w.log"
+    with following(log) as machine:
+        add(log, b"\xff\x00x\xe2\x82")
+        assert told(machine, 1) == ["\udcff\x00x"]
+        add(log, b"\xac\n")
+        assert told(machine, 1) == ["€"]
+        add(log, ("€" * 350_000 + "\n").encode())
+        assert "".join(told(machine, 17)) == "€" * 350_000
+
+
+def test_rotation_and_truncation(tmp_path: Path) -> None:
+    """The log that was moved away is read to its end before the one that took its name; a truncated one begins anew."""
+    log = tmp_path / "w.log"
+    add(log, b"")
+    with following(log) as machine:
+        log.rename(tmp_path / "w.log.1")
+        add(tmp_path / "w.log.1", b"late\n")
+        assert told(machine, 1) == ["late"]
+        add(log, b"one\n")
+        assert told(machine, 1) == ["one"]
+        add(log, b"two\n")
+        assert told(machine, 1) == ["two"]
+        os.truncate(log, 0)
+        add(log, b"three\n")
+        assert told(machine, 1) == ["three"]
+
+
+def test_nobody_is_woken_while_nothing_is_written(tmp_path: Path) -> None:
+    """What others write beside the log is no reason to wake up."""
+    log = tmp_path / "w.log"
+    add(log, b"")
+    with following(log) as machine:
+        before = time.process_time()
+        assert list(machine.wait(time.monotonic() + 1.0)) == []
+        assert time.process_time() - before < 0.05
+        add(tmp_path / "other.log", b"x\n")
+        assert list(machine.wait(time.monotonic() + 0.2)) == []
+
+
+def test_a_bounded_log_gives_its_room_back(tmp_path: Path) -> None:
+    """What was told is no longer on the disk, but for the last megabytes; the size stays, and nothing is missed."""
+    log = tmp_path / "w.output"
+    with following(log, bounded=True) as machine:
+        for _ in range(10):
+            add(log, (b"y" * 1023 + b"\n") * 1024)
+            told(machine, 1024)
+        found = log.stat()
+        assert found.st_size == 10 << 20
+        if found.st_blocks * 512 >= found.st_size:
+            pytest.skip("this file system has no holes")
+        assert found.st_blocks * 512 < 4 << 20
+        add(log, b"last\n")
+        assert told(machine, 1) == ["last"]
