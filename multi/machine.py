@@ -470,3 +470,4 @@ class Machine(LocalHost, Protocol):
     def terminal_gone(self) -> bool: ...  # whether the terminal that we had when we were made was hung up
     def tell(self, text: str) -> None: ...  # to NOTIFY_SOCKET as in sd_notify(3); nothing happens without one
     def answer_watchdog(self) -> None: ...  # from now on, by `wait`: whoever asks is told that we live, sd_notify(3)
+    def extend_timeout(self) -> None: ...  # from now on, by `wait`: who waits for us is to wait on, sd_notify(3)

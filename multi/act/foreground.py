@@ -15,13 +15,14 @@ import signal
 from typing import TYPE_CHECKING
 
 from multi import observe
+from multi.act import service
 from multi.act.forced import forced
 from multi.act.keep import Keeper, Keeping
 from multi.act.loop import drive
 from multi.act.needs import WAITS
 from multi.act.walk import walk
 from multi.machine import MachineError
-from multi.model.event import Awaits, Ending, Event, Failed, Interrupted, Refused, Skipped
+from multi.model.event import Awaits, Ending, Event, Failed, Interrupted, Overheard, Refused, Skipped
 from multi.model.request import Request, RunOptions, Task
 from multi.text import plural
 from multi.value import replace
@@ -47,7 +48,7 @@ def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Genera
 
 def _whole(foreground: _Foreground, options: RunOptions, machine: Machine) -> Generator[Event, None, None]:
     yield from foreground.run()
-    machine.tell("STOPPING=1\nSTATUS=stopping the nodes")
+    service.stopping(machine)
     yield from forced(_stop(foreground.nodes, foreground.request, options, machine))
 
 
@@ -171,6 +172,10 @@ class _Foreground:
         events = drive(lives, replace(shared.options, progress=None), self._machine, resident=True)
         try:
             for event in events:
+                if isinstance(event, Overheard):
+                    if self._told:
+                        service.reloaded(self._machine)
+                    continue
                 if isinstance(event, Interrupted):
                     yield self._interrupted(event)
                     continue

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from multi.act.waits import InterruptedWalk, TableWait, Wait, WriteWait
 from multi.decide.rollout import Rollout
 from multi.machine import HookDone, Interruption, Printed
-from multi.model.event import Hooked, Interrupted, Output, Skipped
+from multi.model.event import Hooked, Interrupted, Output, Overheard, Skipped
 from multi.value import dataclass
 
 if TYPE_CHECKING:
@@ -148,6 +148,8 @@ class _Loop:
         for active in list(self._active.values()):
             if isinstance(active.want, Wait) and active.want.hears:
                 self._advance(active, interruption)
+        if self._resident:
+            self._events.append(Overheard(interruption.signum))
         return True
 
     def _more(self, happenings: Sequence[Happening], first: Interruption) -> Iterator[Event]:

@@ -15,6 +15,7 @@ from typing import TextIO
 from multi.text import printable
 
 _REDRAW_EVERY = 0.1  # seconds; more often only costs time
+_ERROR, _WARNING = 3, 4  # syslog(3)
 _ERASE = "\r\x1b[K"  # to the line's beginning, then erase to its end: ECMA-48 CR and EL
 
 
@@ -43,6 +44,7 @@ class Screen:
         colour = smart and not environ.get("NO_COLOR")  # https://no-color.org
         self.colour = colour and self.out_is_terminal
         self.error_colour = colour and self.err_is_terminal
+        self._to_journal = _is_journal(err, environ.get("JOURNAL_STREAM", ""))
         self.error: OSError | None = None  # why results could not be printed, other than a reader that went away
 
     @property
@@ -56,9 +58,11 @@ class Screen:
             text = "".join(line + "\n" for line in lines)
             self._out = self._write(self._out, _ERASE + text + self._drawn if self._drawn else text)
 
-    def complain(self, *lines: str) -> None:
-        """Errors and failures: whole lines on stderr, out at once."""
+    def complain(self, *lines: str, priority: int = _ERROR) -> None:
+        """Errors and failures: whole lines on stderr, out at once; in the journal each with its priority."""
         if lines:
+            if self._to_journal:
+                lines = tuple(f"<{priority}>{line}" for text in lines for line in text.split("\n"))
             if self._drawn:
                 self._out = self._write(self._out, _ERASE)
             self._err = self._write(self._err, "".join(line + "\n" for line in lines))
@@ -67,7 +71,8 @@ class Screen:
 
     def remark(self, *texts: str) -> None:
         """Complain in a sentence each, with who says it: other programs print on stderr too."""
-        self.complain(*(f"multi: {printable(text)}" for text in texts))
+        for text in texts:
+            self.complain(f"multi: {printable(text)}", priority=_WARNING if text.startswith("warning: ") else _ERROR)
 
     def wants_redraw(self) -> bool:
         """Whether the redrawn line may be drawn now; asked before the text of it is made."""
@@ -169,3 +174,14 @@ def _is_terminal(stream: TextIO | None) -> bool:
         return stream is not None and stream.isatty()
     except ValueError:  # closed
         return False
+
+
+def _is_journal(stream: TextIO | None, told: str) -> bool:
+    """Whether the stream is the one that systemd made for the journal, which reads priorities there (sd-daemon(3))."""
+    if stream is None or not told:
+        return False
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # closed, or it only lives in memory
+        return False
+    return told == f"{found.st_dev}:{found.st_ino}"

@@ -331,6 +331,12 @@ class Interrupted:
     signum: int
 
 
+class Overheard(Interrupted):
+    """The nodes of `run` have heard of a signal that is no reason to end. Only `run` itself sees it."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Halted:
     """A rolling command ended early. Full names: `new` got ready, `failed` did not, `unfinished` were interrupted.

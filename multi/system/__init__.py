@@ -84,6 +84,10 @@ class System(Parts, Local):
     hook = _By(lambda system: system.hooks.begin)
     probe_says = _By(lambda system: system.probes.last_line)
 
+    tell = _By(lambda system: system.service.tell)
+    answer_watchdog = _By(lambda system: system.service.answer_watchdog)
+    extend_timeout = _By(lambda system: system.service.extend_timeout)
+
     def make_directory(self, path: str, user: str | None, group: str | None) -> None:
         files.make_directory(path, self.users.owner(user, group))
 
@@ -156,13 +160,3 @@ class System(Parts, Local):
 
     def terminal_gone(self) -> bool:
         return self._signals is not None and self._signals.terminal_gone()
-
-    def tell(self, text: str) -> None:
-        from multi.system import notify
-
-        notify.tell(text)
-
-    def answer_watchdog(self) -> None:
-        from multi.system import notify
-
-        notify.answer_watchdog(self.poller)

@@ -1,11 +1,10 @@
-"""sd_notify(3) both ways: what nodes tell us, and what we tell whoever started us."""
+"""What nodes tell us by sd_notify(3)."""
 
 from __future__ import annotations
 
 import os
 import socket
 import struct
-import time
 from functools import partial
 
 from multi.machine import Notified
@@ -17,7 +16,6 @@ from multi.system.processes import Processes
 from multi.system.watch import Watches
 
 _MOST_PARENTS = 8  # between the sender of a message and the node's main process, a fork server is one
-_USEC_DIGITS = 15  # thirty years, which a float counts exactly
 
 
 class Notifications:
@@ -119,32 +117,3 @@ def _close_received(ancillary: list[tuple[int, int, bytes]]) -> None:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             for fd in memoryview(data[: len(data) // 4 * 4]).cast("i"):
                 os.close(fd)
-
-
-def tell(text: str) -> None:
-    """sd_notify(3), without a library. What cannot be told is not worth an error."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address.startswith(("/", "@")):
-        return
-    if address[0] == "@":
-        address = "\0" + address[1:]
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.sendto(text.encode(), socket.MSG_DONTWAIT, address)
-    except OSError:
-        return
-
-
-def answer_watchdog(poller: Poller) -> None:
-    """From now on tell that we live, twice as often as is asked for, as sd_watchdog_enabled(3) has it."""
-    asked, whose = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
-    if not (asked.isascii() and asked.isdigit() and len(asked) <= _USEC_DIGITS and whose in {"", str(os.getpid())}):
-        return
-    interval = int(asked) / 2e6
-
-    def show_life() -> None:
-        tell("WATCHDOG=1")
-        poller.at(answer_watchdog, time.monotonic() + interval, show_life)
-
-    if interval:
-        poller.at(answer_watchdog, 0.0, show_life)

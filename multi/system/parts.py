@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from multi.system.plugin_socket import PluginSockets
     from multi.system.poll import Poller
     from multi.system.probes import Probes
+    from multi.system.service import Service
     from multi.system.watch import Signals, Watches
 
     class Part(Protocol):
@@ -116,6 +117,12 @@ class Parts:
         return self._part(Notifications(self.poller, self.looker, self.watches, self.launcher))
 
     @cached_property
+    def service(self) -> Service:
+        from multi.system.service import Service
+
+        return Service(self.poller)
+
+    @cached_property
     def probes(self) -> Probes:
         from multi.system.probes import Probes
 
@@ -123,8 +130,7 @@ class Parts:
 
     @cached_property
     def sockets(self) -> PluginSockets:
-        from multi.system.output import Output
-    from multi.system.plugin_socket import PluginSockets
+        from multi.system.plugin_socket import PluginSockets
 
         return self._part(PluginSockets(self.poller))
 

@@ -172,6 +172,43 @@ def test_systemd_hears_ready_and_stopping(real: Real) -> None:
         begun.done().ok()
 
 
+def test_systemd_hears_that_it_reloads(real: Real) -> None:
+    """HUP: RELOADING=1 with the time, then READY=1, also where no node has anything to reload; not before it is up."""
+    with listener(real) as heard:
+        heard.settimeout(20)
+        go = real.base / "go"
+        begun = begin(real, "a", f"--ready=file:{go}", cmd="sleep 600", NOTIFY_SOCKET=str(real.base / "notify"))
+        until(lambda: real.processes("a"), "it starts")
+        begun.process.send_signal(signal.SIGHUP)
+        stays(lambda: real.processes("a"), "it is left alone", 0.3)
+        go.touch()
+        assert heard.recv(1000) == b"READY=1\nSTATUS=1 node running"
+        asked = time.monotonic()
+        begun.process.send_signal(signal.SIGHUP)
+        first, second = heard.recv(1000).decode().split("\n")
+        name, _, moment = second.partition("=")
+        assert (first, name) == ("RELOADING=1", "MONOTONIC_USEC")
+        assert asked * 1e6 <= int(moment) <= time.monotonic() * 1e6
+        assert heard.recv(1000) == b"READY=1"
+        begun.process.send_signal(signal.SIGTERM)
+        begun.done().ok()
+
+
+def test_systemd_is_asked_to_wait_while_a_schedule_runs(real: Real) -> None:
+    """From the stop on, and never before, EXTEND_TIMEOUT_USEC says that it takes longer."""
+    with listener(real) as heard:
+        heard.settimeout(20)
+        worker = real.worker("--finish", "600", "--touch", f"{real.base}/a.up")
+        begun = begin(real, "a", cmd=worker, NOTIFY_SOCKET=str(real.base / "notify"))
+        assert heard.recv(1000).startswith(b"READY=1")
+        until((real.base / "a.up").exists, "it is set up")
+        begun.process.send_signal(signal.SIGTERM)
+        assert heard.recv(1000).startswith(b"STOPPING=1")
+        assert heard.recv(1000) == b"EXTEND_TIMEOUT_USEC=60000000"
+        begun.process.send_signal(signal.SIGTERM)
+        begun.done()
+
+
 def test_systemd_does_not_hear_ready_of_a_failed_start(real: Real) -> None:
     """One that fails takes the others with it: exit 1, and never READY=1."""
     with listener(real) as heard:

@@ -1181,6 +1181,9 @@ class Fake:
     def answer_watchdog(self) -> None:
         """Nobody here has one."""
 
+    def extend_timeout(self) -> None:
+        """Nobody here waits."""
+
     def interrupt(self, signum: int) -> None:
         """From the world: somebody wants this command to stop."""
         self.heard.append(Interruption(signum))

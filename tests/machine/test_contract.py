@@ -839,6 +839,7 @@ def test_room_and_words_for_whoever_started_us(bench: Bench) -> None:
     assert bench.machine.make_room(1) == 1
     assert 1 <= bench.machine.make_room(5) <= 5
     bench.machine.tell("READY=1")
+    bench.machine.extend_timeout()
     nothing(bench.machine)
 
 

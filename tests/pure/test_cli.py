@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import re
 import shlex
 import signal
@@ -288,7 +289,7 @@ def test_unknown_command_that_is_near_to_none() -> None:
 
 
 def test_export_prints_its_files() -> None:
-    """One file is printed as it is; several are told apart by a line with their names."""
+    """One file is printed as it is; several, as units and their target, are told apart by a line with their names."""
     assert "# ---- " not in run("export", "procfile", "w1").out
     assert run("export", "systemd", "w1", "w2").out.count("# ---- ") == 3  # and a target
 
@@ -702,6 +703,19 @@ def test_progress_is_redrawn_on_a_terminal() -> None:
         f"{erase}{last}"
         f"{erase}w2@host: stopped, pid 1004 gone after 2.5s\n"
     )
+
+
+def test_the_journal_gets_priorities(tmp_path: Path) -> None:
+    """sd-daemon(3): where stderr is the stream that systemd made for the journal, each line says how bad it is."""
+    path = tmp_path / "stream"
+    with path.open("w", encoding="utf-8") as stream:
+        found = os.fstat(stream.fileno())
+        for told in (f"{found.st_dev}:{found.st_ino}", f"{found.st_dev}:1", "", "no:stream"):
+            screen = Screen(io.StringIO(), stream, {"JOURNAL_STREAM": told})
+            screen.remark("w1: no", "warning: w2")
+            screen.complain("w3: failed\n  its last line")
+    bad = ["<3>multi: w1: no", "<4>multi: warning: w2", "<3>w3: failed", "<3>  its last line"]
+    assert path.read_text(encoding="utf-8").splitlines() == bad + [line[3:] for line in bad] * 3
 
 
 def test_failures_do_not_tear_the_redrawn_line() -> None:
