@@ -295,7 +295,7 @@ def test_a_dead_node_is_started_again_by_the_timer(booted: Booted) -> None:
         host.write(f"/opt/evil/{name}", evil, mode=0o755, owner=USER_ID)
     host.run("systemctl", "enable", "multi-ensure.timer").ok()
     host.run("systemctl", "start", "multi").ok()
-    assert show(host, "multi-ensure.timer", "ActiveState") == "active"
+    until(lambda: show(host, "multi-ensure.timer", "ActiveState") == "active", "the timer runs, after multi.service")
     first = {name: pid_of(host, name) for name in ("w1", "w2")}
     said = journal(host)
     until(lambda: show(host, "multi-ensure", "ExecMainExitTimestampMonotonic") != "0", "the timer has called it once")
@@ -309,7 +309,7 @@ def test_a_dead_node_is_started_again_by_the_timer(booted: Booted) -> None:
     assert again not in members(host, "multi-ensure"), "where it would end with the command"
     assert not host.exists("/opt/evil/run-by-root")
     host.run("systemctl", "stop", "multi").ok()
-    assert show(host, "multi-ensure.timer", "ActiveState") == "inactive"
+    until(lambda: show(host, "multi-ensure.timer", "ActiveState") == "inactive", "the timer is stopped, too")
     stays(lambda: host.processes() == [], "what was stopped on purpose stays down", seconds=2)
 
 
@@ -423,6 +423,39 @@ def test_a_watchdog_of_systemd_s_is_answered(booted: Booted) -> None:
     assert "Watchdog timeout" in journal(host)
     host.run("systemctl", "kill", "-s", "CONT", "watched")
     host.run("systemctl", "stop", "watched")
+
+
+def test_what_multi_run_tells_systemd(booted: Booted) -> None:
+    """A reload is told, a stop may take longer than TimeoutStopSec, and failures have the priority of errors."""
+    host = booted.host
+    version = int(host.run("systemctl", "--version").ok().out.split()[1].partition(".")[0])
+    reload = "Type=notify-reload" if version >= 253 else "Type=notify\nExecReload=/bin/kill -HUP $MAINPID"
+    worker = shlex.join([sys.executable, "-I", "-S", WORKER, "--finish", "5", "--touch", "/run/celery/up"])
+    said = f"run a --preset=exec --pidfile=/run/celery/%%n.pid --ready=file:/run/celery/up --cmd='{worker}'"
+    unit = f"[Service]\n{reload}\nUser={USER}\nExecStart={BIN}/multi {said}\nTimeoutStopSec=2\nKillMode=mixed\n"
+    host.write("/etc/systemd/system/slow.service", unit)
+    host.run("systemctl", "daemon-reload").ok()
+    host.run("systemctl", "start", "slow").ok()
+    assert "started" in host.run("journalctl", "--unit=slow", "--priority=info..info").ok().out
+    host.run("systemctl", "reload", "slow").ok()
+    assert "no reload signal" in journal(host)
+    assert show(host, "slow", "ActiveState") == "active"
+    main = show(host, "slow", "MainPID")
+    host.run("systemctl", "kill", "--kill-whom=main", "--signal=HUP", "slow").ok()
+    until(lambda: journal(host).count("no reload signal") == 2, "it has reloaded")
+    assert show(host, "slow", "MainPID") == main
+    host.run("systemctl", "stop", "slow").ok()
+    assert show(host, "slow", "Result") == "success"
+    assert "stopped, pid" in journal(host)
+    assert not RACES.findall(journal(host))
+
+    host.write("/etc/systemd/system/slow.service", unit.replace(worker, "false"))
+    host.run("systemctl", "daemon-reload").ok()
+    assert host.run("systemctl", "start", "slow").code != 0
+    until(lambda: "exited with status 1" in journal(host), "the journal has it")
+    errors = host.run("journalctl", "--unit=slow", "--priority=err", "--output=cat").ok().out
+    assert "exited with status 1" in errors
+    assert "started" not in errors
 
 
 def test_an_exported_unit(booted: Booted) -> None:
