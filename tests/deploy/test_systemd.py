@@ -430,32 +430,34 @@ def test_what_multi_run_tells_systemd(booted: Booted) -> None:
     host = booted.host
     version = int(host.run("systemctl", "--version").ok().out.split()[1].partition(".")[0])
     reload = "Type=notify-reload" if version >= 253 else "Type=notify\nExecReload=/bin/kill -HUP $MAINPID"
-    worker = shlex.join([sys.executable, "-I", "-S", WORKER, "--finish", "5", "--touch", "/run/celery/up"])
+    worker = shlex.join([sys.executable, "-I", "-S", WORKER, "--finish", "4", "--touch", "/run/celery/up"])
     said = f"run a --preset=exec --pidfile=/run/celery/%%n.pid --ready=file:/run/celery/up --cmd='{worker}'"
     unit = f"[Service]\n{reload}\nUser={USER}\nExecStart={BIN}/multi {said}\nTimeoutStopSec=2\nKillMode=mixed\n"
     host.write("/etc/systemd/system/slow.service", unit)
     host.run("systemctl", "daemon-reload").ok()
     host.run("systemctl", "start", "slow").ok()
-    assert "started" in host.run("journalctl", "--unit=slow", "--priority=info..info").ok().out
+
+    def logged(*priority: str) -> str:
+        return host.run("journalctl", "--unit=slow", "--output=cat", *priority).ok().out
+
+    until(lambda: ": started," in logged("--priority=info..info"), "the journal has what it said")
     host.run("systemctl", "reload", "slow").ok()
-    assert "no reload signal" in journal(host)
+    until(lambda: "no reload signal" in logged(), "it has reloaded")
     assert show(host, "slow", "ActiveState") == "active"
     main = show(host, "slow", "MainPID")
     host.run("systemctl", "kill", "--kill-whom=main", "--signal=HUP", "slow").ok()
-    until(lambda: journal(host).count("no reload signal") == 2, "it has reloaded")
+    until(lambda: logged().count("no reload signal") == 2, "it has reloaded again")
     assert show(host, "slow", "MainPID") == main
     host.run("systemctl", "stop", "slow").ok()
     assert show(host, "slow", "Result") == "success"
-    assert "stopped, pid" in journal(host)
+    until(lambda: "stopped, pid" in logged(), "it had the time to say so")
     assert not RACES.findall(journal(host))
 
     host.write("/etc/systemd/system/slow.service", unit.replace(worker, "false"))
     host.run("systemctl", "daemon-reload").ok()
     assert host.run("systemctl", "start", "slow").code != 0
-    until(lambda: "exited with status 1" in journal(host), "the journal has it")
-    errors = host.run("journalctl", "--unit=slow", "--priority=err", "--output=cat").ok().out
-    assert "exited with status 1" in errors
-    assert "started" not in errors
+    until(lambda: "exited with status 1" in logged("--priority=err"), "its failure is an error")
+    assert "started" not in logged("--priority=err")
 
 
 def test_an_exported_unit(booted: Booted) -> None:
