@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from multi.errors import MultiError
 from multi.model.node import Command, Known, Node, Ready, Unknown
 from multi.model.process import Proc
-from multi.model.record import DESIRED, PHASES, RECORD_LIMIT, DamagedError, Record, Rejected
+from multi.model.record import DESIRED, PHASES, RECORD_LIMIT, Cgroup, DamagedError, Record, Rejected
 from multi.settings.scalars import is_word
 from multi.settings.table import BY_FIELD, SETTINGS, Setting
 from multi.settings.values import from_toml, to_toml
@@ -45,6 +45,7 @@ def encode(record: Record) -> bytes:
         "extra": dict(record.extra),
         "rejected": {name: getattr(rejected, name) for name in _REJECTED} if rejected else {},
         "former": _node_json(record.former) if record.former else {},
+        "cgroup": {"path": record.cgroup.path, "inode": record.cgroup.inode} if record.cgroup else {},
         "signalled": int(record.signalled),
         "ends": record.ends,
         "exit_status": record.exit_status,
@@ -116,6 +117,7 @@ def _record(raw: _Raw) -> Record:
         runner=_proc(raw, "runner_", least=1),
         signalled=_get(raw, "signalled", _WHOLE) == 1,
         rejected=_rejected(raw),
+        cgroup=_cgroup(raw),
         ends=tuple(_get(raw, "ends", _MOMENTS)),
         exit_status=None if raw.get("exit_status") is None else _get(raw, "exit_status", _STATUS),
         **{name: _get(raw, name, rule) for name, rule in _RECORD.items()},
@@ -155,6 +157,11 @@ def _proc(raw: _Raw, prefix: str, least: int) -> Proc | None:
 def _rejected(raw: _Raw) -> Rejected | None:
     said = _get(raw, "rejected", _Rule(dict))
     return Rejected(**{name: _get(said, name, rule) for name, rule in _REJECTED.items()}) if said else None
+
+
+def _cgroup(raw: _Raw) -> Cgroup | None:
+    said = _get(raw, "cgroup", _Rule(dict))
+    return Cgroup(_get(said, "path", _PATH), _get(said, "inode", _WHOLE)) if said else None
 
 
 def _setting(raw: _Raw, setting: Setting, key: str) -> Any:  # noqa: ANN401 -- of the type of the node's field

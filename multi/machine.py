@@ -14,6 +14,7 @@ from multi.value import dataclass
 
 if TYPE_CHECKING:
     from multi.model.caller import Caller
+    from multi.model.cgroup import Cgroups
     from multi.model.usage import Holdings
 
 INSTANCE = "MULTI_INSTANCE"
@@ -213,6 +214,13 @@ class Printed:
 
 
 @dataclass(frozen=True, slots=True)
+class Emptied:
+    """The cgroup that is watched for this key holds no process any more."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Interruption:
     """We were asked to stop by `signum`. It concerns every key."""
 
@@ -239,6 +247,7 @@ Happening: TypeAlias = (
     | Probed
     | Answered
     | Changed
+    | Emptied
     | HookDone
     | Printed
     | Interruption
@@ -416,6 +425,9 @@ class Machine(LocalHost, Protocol):
     def holder(self, key: str) -> Holder: ...  # of the lock that is waited for; empty when no `multi` can be seen
     def unlock(self, key: str) -> None: ...  # or give the wait for it up
     def holds(self, key: str) -> bool: ...  # whether it is ours and excludes others: its file may have been replaced
+
+    @property
+    def cgroups(self) -> Cgroups: ...  # those of the nodes, where one is delegated to us
 
     # Processes that we start
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from multi.machine import Machine
+    from multi.model.cgroup import Counted
     from multi.model.health import Health
     from multi.model.process import Proc, ProcessInfo, ProcessTable
     from multi.model.record import Record
@@ -27,7 +28,8 @@ _LOOKS_AGAIN = 3  # each takes a few milliseconds, and no command changes the fi
 class View:
     """A node, what was observed of it, and its vital signs; None is unknown.
 
-    `uptime` is seconds, `cpu_percent` of one core over the life of the tree, `memory` the tree's resident bytes,
+    `uptime` is seconds, `cpu_percent` of one core over the life of the tree, `memory` the tree's resident bytes, or,
+    where the kernel counts them for the node's cgroup, what `cgroup` says, which is None for a node without a cgroup,
     `children` how many processes the tree has beside the main one, `restarts` how often it was started again
     without anybody asking for it. `status_text` is what the node last said of itself, `last_lines` are what one that is
     dead printed last. Of one that stops, `work` is what it has in hand, and `next_signum` comes in `next_in` seconds.
@@ -64,6 +66,7 @@ class View:
     cpu_seconds: float | None = None
     record: Record | None = None
     beat: Heartbeat | None = None
+    cgroup: Counted | None = None
 
 
 def look(nodes: Sequence[Node], processes: ProcessTable, machine: Machine) -> tuple[View, ...]:
@@ -136,8 +139,10 @@ def view_of(node: Node, observation: Observation, machine: Machine, infos: Seque
             record=record,
         )
     infos = infos or tree_of(observation, proc, machine)
-    cpu, age = sum(info.cpu for info in infos), infos[0].age
     own = record is not None and record.proc == proc  # else an earlier one's words
+    age, cgroup = infos[0].age, observe.counted(record, machine) if own else None
+    cpu = sum(info.cpu for info in infos) if cgroup is None or cgroup.cpu is None else cgroup.cpu
+    memory = None if cgroup is None else cgroup.memory
     work, next_signum, next_in = _stopping(record.extra, machine.wall()) if own and record is not None else _NOTHING
     health, now = _health(node, observation, machine), machine.now()
     beat = (
@@ -150,7 +155,7 @@ def view_of(node: Node, observation: Observation, machine: Machine, infos: Seque
         state=observation.state,
         uptime=age,
         cpu_percent=round(100 * cpu / age, 1) if age > 0 else 0.0,
-        memory=sum(info.rss for info in infos),
+        memory=sum(info.rss for info in infos) if memory is None else memory,
         children=len(infos) - 1,
         restarts=restarts,
         status_text=said if own else "",
@@ -168,6 +173,7 @@ def view_of(node: Node, observation: Observation, machine: Machine, infos: Seque
         cpu_seconds=cpu,
         record=record,
         beat=beat,
+        cgroup=cgroup,
     )
 
 
@@ -177,7 +183,8 @@ def tree_of(observation: Observation, proc: Proc, machine: Machine) -> tuple[Pro
 
     processes, record = observation.processes, observation.record
     token = record.token if record is not None else observe.adopted_token(proc, processes)
-    others = observe.tree(proc, token, processes, machine.me())
+    inside, _ = observe.members(record if record is not None and record.proc == proc else None, processes, machine)
+    others = observe.tree(proc, token, processes, machine.me(), [info.proc for info in inside])
     return processes.by_pid[proc.pid], *(info for info in others if not observe.is_probe(info))
 
 

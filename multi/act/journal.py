@@ -13,6 +13,7 @@ from multi.machine import File, FileWrite, MachineError
 from multi.model import record as records
 from multi.model.event import Adopted, Exited, GaveUp, Retrying, Skipped
 from multi.model.node import Known
+from multi.model.process import Proc
 from multi.model.record import Record
 from multi.model.schedule import FOREVER
 from multi.model.step import Finish, GiveUp, PutOff, Take
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from multi.act.waits import Answer, Wait, Walk
     from multi.machine import Machine
     from multi.model.node import Node
-    from multi.model.process import Proc, ProcessTable
+    from multi.model.process import ProcessTable
+    from multi.model.record import Cgroup
     from multi.model.request import Request
     from multi.model.state import State
     from multi.model.step import Adopt
@@ -157,9 +159,10 @@ class Journal:
 
     def failed(self, why: str, status: int | None) -> Writing:
         """Put a start that failed, or an end that nobody asked for, on record, and remove the pidfile."""
-        if self.record is not None:
-            yield from self.save(restart.counted(self.record, self._machine.wall(), why, status))
-        self.clear()
+        ended = self.record
+        if ended is not None:
+            yield from self.save(restart.counted(ended, self._machine.wall(), why, status))
+        self.clear(ended)
 
     def reject(self, former: Node, why: str) -> Writing:
         """Put on record that the node is to be as it was, `former`, and that its settings of now are rejected.
@@ -205,10 +208,16 @@ class Journal:
             found = restart.counted(before, self._machine.wall(), why)
         self.save_at_once(found)
 
-    def clear(self) -> bool:
-        """Remove all files but the record; False if they are about another process by now."""
+    def clear(self, ended: Record | None = None) -> bool:
+        """Remove all files but the record; False if they are about another process by now.
+
+        The cgroup goes, too: that of the record, or of one that has `ended` and says so no more.
+        """
         if self.taken_over():
             return False
+        cgroup = observe.cgroup_of(ended or self.record, self._machine)
+        if cgroup is not None:
+            self._machine.cgroups.remove(cgroup.path, cgroup)
         self._machine.remove(self.node.pidfile)
         self._machine.remove(self.node.notifyfile)
         self.remove_words()
@@ -250,6 +259,12 @@ class Journal:
         if self.record is not None and self.record.proc == proc:
             return self.record.token
         return observe.adopted_token(proc, processes)
+
+    def record_of(self, main: Proc, token: str) -> Record | None:
+        """The record, if it is about this main process; one that is gone has no start id here."""
+        record = self.record
+        same = record is not None and record.proc is not None and record.proc.pid == main.pid and record.token == token
+        return record if same and record is not None and main in {record.proc, Proc(main.pid, "")} else None
 
     def taken_over(self) -> bool:
         """Whether the files are about another process by now.
@@ -307,6 +322,7 @@ def adopt(step: Adopt, request: Request, processes: ProcessTable, journal: Journ
         restarts=0 if old is None else old.restarts,
         owner=None if old is None else old.owner,
         runner=None if old is None else old.runner,
+        cgroup=_cgroup(proc, observe.adopted_token(proc, processes), node.name, machine),
         rejected=None if old is None else old.rejected,
     )
     try:
@@ -320,6 +336,14 @@ def adopt(step: Adopt, request: Request, processes: ProcessTable, journal: Journ
         return True
     yield Adopted(node.name, proc.pid, step.why)
     return True
+
+
+def _cgroup(proc: Proc, token: str, name: str, machine: Machine) -> Cgroup | None:
+    """The cgroup that was made for this very start, found by where the process is."""
+    from multi.model.cgroup import name_of
+
+    cgroup = machine.cgroups.of(proc) if token else None
+    return cgroup if cgroup is not None and cgroup.path.endswith(f"/{name_of(name, token)}") else None
 
 
 def _status(text: str) -> dict[str, str]:

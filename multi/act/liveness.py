@@ -95,8 +95,10 @@ class Limits:
         if care is None or info is None or info.proc != care.proc or not works:
             return Member(name, group, works=works)
         token = care.record.token
+        counted = observe.counted(care.record, self._machine)
         tree = observe.tree(care.proc, token, processes, self._machine.me())
         memory = info.rss + sum(one.rss for one in tree if not observe.is_probe(one))
+        memory = memory if counted is None or counted.memory is None else counted.memory
         why = rules.over(care.node, token, info.age, memory)
         if not why:
             return Member(name, group, works=True)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from multi import observe
-from multi.act import ready
+from multi.act import cgroups, ready
 from multi.act.stop import Stop, listen
 from multi.act.waits import Wait, process_table
 from multi.decide import restart
@@ -122,7 +122,11 @@ class Start:
         began = machine.now()
         token = machine.token()
         _make_directories(node, machine)
-        machine.launch(node.name, _launch_of(self._journal, self._environment(token), self._options))
+        env = _environment(self._journal, self._tried, token, self._options, machine)
+        launch = _launch_of(
+            self._journal, env, self._options, cgroups.path_for(node, token, self._journal.record, machine)
+        )
+        machine.launch(node.name, launch)
         outcome: Answer = None
         opened = False
         try:
@@ -137,6 +141,7 @@ class Start:
             there = ready.baseline(self._tried, machine)
             phase = records.UP if self._tried.ready.sign == "life" and not self._tried.startsecs else records.STARTING
             record = replace(self._history(), proc=outcome.proc, token=token, phase=phase, extra=there.encoded())
+            record = cgroups.entered(record, launch.cgroup, machine)
             yield from self._journal.save(record, outcome.proc.pid)
             self._journal.remove_words()  # of an earlier start, which nobody has cleared
             if not machine.holds(node.name):
@@ -145,7 +150,7 @@ class Start:
             opened = True
         finally:
             if not opened:
-                self._send_away(outcome)
+                self._send_away(outcome, launch.cgroup)
         machine.open_gate(node.name)
         yield Spawned(node.name, outcome.proc.pid, node.words, source)
         return (yield from self._await_proof(outcome.proc, token, began, there, executed=False))
@@ -166,9 +171,11 @@ class Start:
             there = replace(there, word=observe.word(node, record, machine))
         return (yield from self._await_proof(proc, token, began, there, executed=True))
 
-    def _send_away(self, outcome: Answer) -> None:
+    def _send_away(self, outcome: Answer, cgroup: str) -> None:
         """The start was given up before it was on record, so the process at the gate must not execute."""
         self._machine.shut_gate(self._name)
+        if cgroup:
+            self._machine.cgroups.remove(cgroup)
         try:
             if isinstance(outcome, LaunchFailed):
                 self._undo(outcome.why, self._history())
@@ -220,23 +227,6 @@ class Start:
         counted = restart.counted(found, wall, "", self._request.status) if new else found
         return replace(record, failures=counted.failures, failed=counted.failed, ends=counted.ends)
 
-    def _environment(self, token: str) -> tuple[tuple[str, str | None], ...]:
-        watchdog = _watchdog(self._tried)
-        keep = watchdog is not None and self._options.runner is not None  # it is to be heard as long as we stay
-        # A NOTIFY_SOCKET of our own caller is not the node's: its READY would be taken for ours.
-        speaks = watchdog is not None or self._tried.ready.sign == "word"
-        notify = self._machine.notify_address(self._name, token, keep=keep) if speaks else None
-        return (
-            ("WATCHDOG_USEC", watchdog),  # our caller's is for us to answer
-            ("WATCHDOG_PID", None),
-            *self._tried.env,  # before the rest, so that nothing of it can stand for what says which node this is
-            (INSTANCE, token),
-            (INSTANCE_NODE, self._name),
-            (INSTANCE_PIDFILE, self._journal.node.pidfile),
-            (INSTANCE_PROBE, None),
-            ("NOTIFY_SOCKET", notify),
-        )
-
     def _await_proof(self, proc: Proc, token: str, began: float, there: ready.Baseline, *, executed: bool) -> Walk:
         """Wait until it is ready, and put on record what came of it."""
         machine = self._machine
@@ -280,6 +270,7 @@ class Start:
     def _unready(self, proc: Proc, token: str, verdict: ready.Disproof, offset: int) -> Walk:
         """The start failed: stop what is left of it, keep on record why, show what it printed."""
         node, machine, journal = self._journal.node, self._machine, self._journal
+        verdict = replace(verdict, why=cgroups.explained(verdict.why, journal.record, machine, ended=verdict.ended))
         self.failure = verdict.why
         failed = Failed(node.name, proc.pid, _joined(verdict.why, verdict.hint), verdict.status)
         if verdict.launched:  # what never ran has said nothing
@@ -308,6 +299,26 @@ class Start:
         return False
 
 
+def _environment(
+    journal: Journal, tried: Node, token: str, options: RunOptions, machine: Machine
+) -> tuple[tuple[str, str | None], ...]:
+    name, watchdog = journal.node.name, _watchdog(tried)
+    keep = watchdog is not None and options.runner is not None  # it is to be heard as long as we stay
+    # A NOTIFY_SOCKET of our own caller is not the node's: its READY would be taken for ours.
+    speaks = watchdog is not None or tried.ready.sign == "word"
+    notify = machine.notify_address(name, token, keep=keep) if speaks else None
+    return (
+        ("WATCHDOG_USEC", watchdog),  # our caller's is for us to answer
+        ("WATCHDOG_PID", None),
+        *tried.env,  # before the rest, so that nothing of it can stand for what says which node this is
+        (INSTANCE, token),
+        (INSTANCE_NODE, name),
+        (INSTANCE_PIDFILE, journal.node.pidfile),
+        (INSTANCE_PROBE, None),
+        ("NOTIFY_SOCKET", notify),
+    )
+
+
 def _make_directories(node: Node, machine: Machine) -> None:
     machine.make_directory(node.rundir, node.uid, node.gid)
     logs = node.logfile.rpartition("/")[0] or "/"
@@ -326,7 +337,9 @@ def _renew(node: Node, machine: Machine) -> None:
                 raise error
 
 
-def _launch_of(journal: Journal, env: tuple[tuple[str, str | None], ...], options: RunOptions) -> Launch:
+def _launch_of(
+    journal: Journal, env: tuple[tuple[str, str | None], ...], options: RunOptions, cgroup: str = ""
+) -> Launch:
     node = journal.node
     shown = options.shown or node.logfile == node.outputfile
     return Launch(
@@ -340,6 +353,7 @@ def _launch_of(journal: Journal, env: tuple[tuple[str, str | None], ...], option
         nice=node.nice,
         rlimits=node.rlimits,
         output=None if options.runner else journal.runner,
+        cgroup=cgroup,
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from multi import observe
 from multi.act.waits import Wait, process_table
 from multi.errors import EXIT_PERMISSION
-from multi.machine import Answered, Ended, MachineError, Notified, Question
+from multi.machine import Answered, Emptied, Ended, MachineError, Notified, Question
 from multi.model import record as records
 from multi.model.event import Cleared, CutOff, Failed, Gone, Refused, Signalled, Survived
 from multi.model.schedule import FOREVER, Schedule, Stage, signal_name
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from multi.act.waits import Answer, Walk, Want
     from multi.machine import Machine
     from multi.model.process import Proc, ProcessTable
+    from multi.model.record import Cgroup
     from multi.model.work import Work
     from multi.observe import Leftover, Observation
 
@@ -38,7 +39,8 @@ class Stop:
     """One stop of the tree of `main`, the main process; with `probes` of the tree of the node's probes alone.
 
     `known` are all that were ever seen in it. It is `settled` when none can have been missing from the last look.
-    `work` is what the node said at `work_at` that it has in hand.
+    `work` is what the node said at `work_at` that it has in hand. `cgroup` is the tree's cgroup where the last look
+    found nobody else in it.
     """
 
     main: Proc
@@ -50,6 +52,7 @@ class Stop:
     settled: bool = True
     work: Work | None = None
     work_at: float = 0.0
+    cgroup: Cgroup | None = None
 
     def by(self, schedule: Schedule, *, first_sent: bool, whole: bool = False) -> Walk:
         """Walk the schedule until the tree is gone. `whole` sends every signal to the whole tree."""
@@ -157,7 +160,7 @@ class Stop:
             left = yield from self._suspend()
             doubts = 0 if left or self.settled else doubts + 1
             if not left and doubts in {0, _MOST_DOUBTS}:
-                return ()
+                return (yield from self._emptied(began, machine.now() + grace if deadline is None else deadline))
             if not left:
                 continue
             now = machine.now()
@@ -166,6 +169,7 @@ class Stop:
                 return tuple(sorted(one.pid for one in left))
             hit = {one for one in left if machine.signal(one, _KILL) == "sent"} - killed
             killed |= hit
+            self._kill_cgroup()
             if hit:
                 yield Signalled(name, min(one.pid for one in hit), _KILL, now - began, len(hit) - 1)
             for one in left:
@@ -177,6 +181,24 @@ class Stop:
                     break
                 if isinstance(happening, Ended):
                     pending.discard(happening.proc)
+
+    def _kill_cgroup(self) -> None:
+        """After each of them was sent KILL, in an order that resumes none: what was born meanwhile, or is hidden."""
+        if self.cgroup is not None:
+            self.machine.cgroups.kill(self.cgroup)
+
+    def _emptied(self, began: float, deadline: float) -> Generator[Want, Answer, tuple[int, ...]]:
+        """No process of the tree can be seen. Wait until the kernel says of its cgroup, too, that nobody is in it."""
+        machine, name, cgroup = self.machine, self.journal.node.name, self.cgroup
+        if cgroup is None or not machine.cgroups.watch(name, cgroup):
+            return ()
+        self._kill_cgroup()
+        while True:
+            match (yield Wait(deadline, "end", self.main.pid, began)):
+                case Emptied():
+                    return ()
+                case None:
+                    return tuple(sorted(machine.cgroups.pids(cgroup) or ())) or (self.main.pid,)
 
     def _send(self, signum: int, suspended: tuple[Proc, ...]) -> tuple[str, int]:
         """Signal the main process, and before it the suspended others; how many of those it reached.
@@ -191,6 +213,8 @@ class Stop:
             if found == "sent":
                 hit = sum([machine.signal(one, signum) == "sent" for one in others])
                 found = machine.signal(main, signum)
+                if suspended and found == "sent":
+                    self._kill_cgroup()
             answer = found
         finally:
             if answer == "denied":
@@ -202,7 +226,10 @@ class Stop:
     def _look(self) -> Generator[Want, Answer, tuple[Proc, ...]]:
         """Look who is in the tree now, the main process excluded, and remember them; in the order of their KILL."""
         processes = yield from process_table()
-        infos = observe.tree(self.main, self.token, processes, self.machine.me(), self.known, probes=self.probes)
+        record = None if self.probes else self.journal.record_of(self.main, self.token)
+        inside, self.cgroup = observe.members(record, processes, self.machine)
+        known = {*self.known, *(info.proc for info in inside)}
+        infos = observe.tree(self.main, self.token, processes, self.machine.me(), known, probes=self.probes)
         there = observe.kill_order(infos, processes)
         self.known.update(there)
         self.settled = processes.settled
@@ -302,7 +329,8 @@ def resume(proc: Proc, token: str, processes: ProcessTable, journal: Journal, ma
     """Resume the main process and its tree. One that has ended meanwhile is for the next step to find."""
     others: set[Proc] = set()
     if journal.node.kill_mode == "mixed":  # in the other mode `multi` neither stops nor resumes children
-        infos = observe.tree(proc, token, processes, machine.me())
+        inside, _ = observe.members(journal.record_of(proc, token), processes, machine)
+        infos = observe.tree(proc, token, processes, machine.me(), [info.proc for info in inside])
         others = {info.proc for info in infos if info.suspended}
     resumed = _resume_all(others, machine)
     match machine.signal(proc, _CONT):

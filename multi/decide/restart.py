@@ -57,6 +57,7 @@ def counted(record: Record, wall: float, why: str, status: int | None = None) ->
     return replace(
         record,
         proc=None,
+        cgroup=None,
         desired=WANTED_UP,
         failures=1 if steady else record.failures + 1,
         failed=wall,

@@ -46,6 +46,14 @@ class Rejected:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Cgroup:
+    """The cgroup of one start, known by its directory and the inode number of that; see `multi.model.cgroup`."""
+
+    path: str
+    inode: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """What is kept of a node between two commands.
@@ -59,7 +67,8 @@ class Record:
     started again until somebody asks for that. `runner` is the `multi run` that holds the node, as long as that one
     lives: what it prints to, the node prints to. `rejected` are the settings that it was to have in place of these,
     `former` what it goes back to if the start that this record is about fails, or does not last for `settle` seconds.
-    `draining` is since when it takes no new task, 0 while it consumes.
+    `draining` is since when it takes no new task, 0 while it consumes. `cgroup` is that of `proc`, None where the node
+    has none of its own.
     `owner` is the uid of the file that it was read from, None for a new one; no bytes hold it.
     """
 
@@ -85,6 +94,7 @@ class Record:
     rejected: Rejected | None = None
     former: Node | None = None
     settle: float = 0.0
+    cgroup: Cgroup | None = None
     owner: int | None = field(default=None, compare=False)
 
     @property
@@ -108,7 +118,7 @@ class Record:
         phase, failure = (self.phase, self.failure) if proc == self.proc else (UP, "")
         at, by = (at, by) if desired == WANTED_STOPPED else (0.0, "")
         asked = replace(self, proc=proc, phase=phase, failure=failure, desired=desired, signalled=False)
-        return replace(asked, stopped_at=at, stopped_by=by)
+        return replace(asked, stopped_at=at, stopped_by=by, cgroup=self.cgroup if proc == self.proc else None)
 
     def ended(self, at: float, by: str) -> Record:
         """The node is stopped, as `by` asked unless somebody did so before: what is kept of it."""
@@ -129,6 +139,7 @@ class Record:
             stopped_by=self.stopped_by or by,
             extra={},
             draining=0.0,
+            cgroup=None,
         )
 
 

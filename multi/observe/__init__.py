@@ -1,14 +1,31 @@
 """What is true of each node now: its files and the process table are read, then judged."""
 
 from multi.observe.judge import Observation
-from multi.observe.look import command_of, glance, health, heartbeat, look_at, recall, record_at, survey, uid_of, word
+from multi.observe.look import (
+    cgroup_of,
+    command_of,
+    counted,
+    glance,
+    health,
+    heartbeat,
+    look_at,
+    members,
+    oom,
+    recall,
+    record_at,
+    survey,
+    uid_of,
+    word,
+)
 from multi.observe.tree import Leftover, adopted_token, is_probe, kill_order, main_token_holders, tree
 
 __all__ = [
     "Leftover",
     "Observation",
     "adopted_token",
+    "cgroup_of",
     "command_of",
+    "counted",
     "glance",
     "health",
     "heartbeat",
@@ -16,6 +33,8 @@ __all__ = [
     "kill_order",
     "look_at",
     "main_token_holders",
+    "members",
+    "oom",
     "recall",
     "record_at",
     "survey",

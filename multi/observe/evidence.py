@@ -41,6 +41,7 @@ class Evidence:
     `heartbeat` is of the very process that is on record.
     `cmdline` is that of the process that the pidfile names. `hidden` are those pids, of pidfile and record, that exist
     while the process table lacks them. `uid` is the user of the node, `users` the names of other owners of its files.
+    `cgroup` are the pids in the cgroup of the process that is on record.
     """
 
     pidfile: File | Unreadable | None
@@ -51,6 +52,7 @@ class Evidence:
     cmdline: tuple[str, ...] = ()
     hidden: frozenset[int] = frozenset()
     users: Mapping[int, str] = field(default_factory=dict)
+    cgroup: frozenset[int] = frozenset()
 
 
 def pid_in(file: File | Unreadable | None) -> int | str | None:

@@ -58,7 +58,9 @@ def judge(node: Node, evidence: Evidence, processes: ProcessTable, me: Me) -> Ob
     info = case.running(record)
     state = case.unrecorded() if record is None or info is None else case.recorded(record, info)
     left: tuple[Leftover, ...] = ()
-    if isinstance(state, (Dead, Down)) and (left := leftovers(node, record, processes, evidence.uid, me)):
+    if isinstance(state, (Dead, Down)) and (
+        left := leftovers(node, record, processes, evidence.uid, me, pids=evidence.cgroup)
+    ):
         dead = state if isinstance(state, Dead) else Dead("its main process is gone", state.on_record)
         number = sum(len(leftover.processes) for leftover in left)
         running = "process of its tree still runs" if number == 1 else "processes of its tree still run"

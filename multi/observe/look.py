@@ -9,15 +9,17 @@ from multi.machine import File, Machine, MachineError, Unreadable
 from multi.model import record as records
 from multi.model.node import Command, Known, Node, Unknown
 from multi.model.process import ProcessInfo, ProcessTable
-from multi.model.record import DamagedError, Record, Word
+from multi.model.record import Cgroup, DamagedError, Record, Word
 from multi.model.state import Dead
 from multi.observe.evidence import OTHERS_WRITE, Evidence, believed_word, decoded, distrust, pid_in
 from multi.observe.judge import Observation, judge
-from multi.observe.tree import running_probes
+from multi.observe.tree import in_cgroup, running_probes
+from multi.text import plural
 from multi.value import replace
 from multi.words.names import is_full_name
 
 if TYPE_CHECKING:
+    from multi.model.cgroup import Counted
     from multi.model.health import Health
     from multi.model.work import Heartbeat
 
@@ -42,6 +44,10 @@ def look_at(node: Node, processes: ProcessTable, machine: Machine) -> Observatio
     uid = uid_of(node, machine)
     beats = record is not None and record.proc is not None and record.node.ready.sign == "word"
     owners = {file.uid for file in (pidfile, found.file) if isinstance(file, File)} - {0, me.uid, uid}
+    cgroup = cgroup_of(record, machine)
+    pids = frozenset() if cgroup is None else machine.cgroups.pids(cgroup) or frozenset()
+    if pids & processes.older.keys():
+        processes = machine.reaching(processes, None)
     evidence = Evidence(
         pidfile=pidfile,
         record=found,
@@ -51,6 +57,7 @@ def look_at(node: Node, processes: ProcessTable, machine: Machine) -> Observatio
         hidden=frozenset(one for one in named + main if processes.find(one) is None and machine.exists(one)),
         uid=uid,
         users={owner: machine.user_name(owner) for owner in owners},
+        cgroup=pids,
     )
     observed = _explained(judge(node, evidence, processes, me), machine)
     return replace(observed, probes=running_probes(node, processes, uid, me), processes=processes)
@@ -98,8 +105,45 @@ def _explained(observed: Observation, machine: Machine) -> Observation:
     state, record = observed.state, observed.record
     if not isinstance(state, Dead) or state.on_purpose or record is None or record.proc is None:
         return observed
-    said = machine.kernel_says(record.proc.pid, record.started)
+    said = machine.kernel_says(record.proc.pid, record.started) or oom(record, machine)
     return replace(observed, state=replace(state, why=f"{state.why} ({said})")) if said else observed
+
+
+def cgroup_of(record: Record | None, machine: Machine) -> Cgroup | None:
+    """The cgroup of the process that is on record, as far as the owner of the record may name one.
+
+    What a user put on record makes root kill nothing that this user could not kill: the cgroup has to be that user's.
+    """
+    cgroup = None if record is None else record.cgroup
+    if record is None or cgroup is None:
+        return None
+    owner = machine.cgroups.owner(cgroup)
+    return cgroup if owner is not None and record.owner in {None, 0, machine.me().uid, owner} else None
+
+
+def members(
+    record: Record | None, processes: ProcessTable, machine: Machine
+) -> tuple[tuple[ProcessInfo, ...], Cgroup | None]:
+    """Of the tree of the process on record: who is in its cgroup, and that cgroup, where it is the tree's alone."""
+    cgroup = cgroup_of(record, machine)
+    pids = None if cgroup is None else machine.cgroups.pids(cgroup)
+    if record is None or cgroup is None or pids is None:
+        return (), None
+    infos, alone = in_cgroup(pids, record.token, processes, machine.me())
+    return infos, cgroup if alone else None
+
+
+def counted(record: Record | None, machine: Machine) -> Counted | None:
+    """What the kernel has counted for the cgroup of the process that is on record; None where it has none."""
+    cgroup = cgroup_of(record, machine)
+    return None if cgroup is None else machine.cgroups.counted(cgroup)
+
+
+def oom(record: Record | None, machine: Machine) -> str:
+    """What the kernel did to that cgroup for want of memory; empty where that is nothing, or not known."""
+    found = counted(record, machine)
+    kills = None if found is None else found.oom_kills
+    return f"the kernel, short of memory, killed {plural(kills, 'process')} of it" if kills else ""
 
 
 def uid_of(node: Node, machine: Machine) -> int:

@@ -78,13 +78,29 @@ def tree(  # noqa: PLR0913 -- what decides who belongs to it
     return tuple(infos[pid] for pid in sorted(members) if not infos[pid].gone and pid > 1 and infos[pid].proc != main)
 
 
+def in_cgroup(pids: Iterable[int], token: str, processes: ProcessTable, me: Me) -> tuple[tuple[ProcessInfo, ...], bool]:
+    """The processes of the node's cgroup that belong to its tree, and whether the cgroup is the tree's alone.
+
+    A node may run multi on itself: that one with its launcher is in the cgroup, and other nodes may be that it started.
+    """
+    found = [processes.by_pid[pid] for pid in sorted(pids) if pid in processes.by_pid]
+    own = [
+        info
+        for info in found
+        if me.pid not in {info.proc.pid, info.ppid} and (info.instance is None or info.instance.token == token)
+    ]
+    return tuple(info for info in own if not info.gone), len(own) == len(found) and me.pid not in pids
+
+
 def is_probe(info: ProcessInfo) -> bool:
     """Whether it is a command that asks for a node's health, or came of one."""
     return info.instance is not None and info.instance.probe
 
 
-def leftovers(node: Node, record: Record | None, processes: ProcessTable, uid: int, me: Me) -> tuple[Leftover, ...]:
-    """What a node whose main process is gone has left running: children that outlived it.
+def leftovers(  # noqa: PLR0913 -- what decides what is left
+    node: Node, record: Record | None, processes: ProcessTable, uid: int, me: Me, *, pids: Iterable[int] = ()
+) -> tuple[Leftover, ...]:
+    """What a node whose main process is gone has left running: children that outlived it. `pids` are in its cgroup.
 
     With `kill_mode` ``process`` children are meant to outlive it, so none is a leftover. Token holders are found also
     when the record is gone; only those of the node's user count, so nobody can make another user's processes look like
@@ -97,7 +113,10 @@ def leftovers(node: Node, record: Record | None, processes: ProcessTable, uid: i
         mains.add((record.proc.pid, record.token))
     found: list[Leftover] = []
     for pid, token in sorted(mains):
-        infos = tree(Proc(pid, ""), token, processes, me, [info.proc for info in processes.by_token.get(token, ())])
+        known = [info.proc for info in processes.by_token.get(token, ())]
+        if record is not None and record.token == token:
+            known += [info.proc for info in in_cgroup(pids, token, processes, me)[0]]
+        infos = tree(Proc(pid, ""), token, processes, me, known)
         if infos:
             found.append(Leftover(Proc(pid, ""), token, infos))
     return tuple(found)

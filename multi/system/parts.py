@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from multi.system.cgroup import Cgroups
     from multi.system.changes import Changes
     from multi.system.hooks import Hooks
     from multi.system.kernel import KernelLog
@@ -159,6 +160,12 @@ class Parts:
         from multi.system.changes import Changes
 
         return self._part(Changes(self.poller))
+
+    @cached_property
+    def cgroups(self) -> Cgroups:
+        from multi.system.cgroup import Cgroups
+
+        return self._part(Cgroups(self.poller, self.looker))
 
     @cached_property
     def kernel(self) -> KernelLog:

@@ -58,13 +58,13 @@ LOOKING = WORDS | {
 SHOWING = LOOKING - {"logs", "model.event"}
 LOOKING |= {"report", "report.lines", "report.status"}
 ACTING_NAMES = """
-    act act.journal act.loop act.ready act.start act.stop act.waits act.walk
+    act act.cgroups act.journal act.loop act.ready act.start act.stop act.waits act.walk
     decide decide.rollout decide.table decide.turns
 """
 ACTING = LOOKING | {"cli.follow", "cli.options"} | frozenset(ACTING_NAMES.split())
 ACTING |= {"system.limits", "system.locks", "system.poll", "system.watch"}
 REMEMBERING = {"history", "model.caller", "model.past", "system.append", "system.caller"}  # where anything was done
-STARTING = ACTING | {"system.child", "system.launcher"}
+STARTING = ACTING | {"system.child", "system.launcher", "system.cgroup", "model.cgroup", "decide.delegation"}
 STANDARD = frozenset({"tomllib" if sys.version_info >= (3, 11) else "tomli", "shlex", "signal"})
 
 SCRIPT = """

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from multi.model.cgroup import PREFIX
 from real import PATIENCE, until
 
 DELEGATE = "user.delegate"  # the mark that systemd sets with Delegate=yes
@@ -40,6 +41,16 @@ def delegated() -> Iterator[Path]:
         with contextlib.suppress(OSError):
             (folder / "cgroup.kill").write_bytes(b"1")
         until(lambda: not folder.exists() or _removed(folder), f"{folder} is empty", seconds=PATIENCE)
+
+
+def entered(folder: Path, *words: str) -> tuple[str, ...]:
+    """The words of a program that moves into the cgroup first, as systemd starts a service."""
+    return ("sh", "-c", 'echo 0 >"$0/cgroup.procs" && exec "$@"', str(folder), *words)
+
+
+def nodes_in(folder: Path) -> list[Path]:
+    """The cgroups of nodes."""
+    return sorted(folder.glob(f"{PREFIX}*/"))
 
 
 def members(folder: Path) -> set[int]:

@@ -14,8 +14,9 @@
     --exit STATUS         with this status instead of 0; alone: at once
     --child KIND          have a child; may be repeated. KIND is ``plain`` (same group and session), ``group`` (its own
                           group), ``session`` (its own session), ``orphan`` (its own session, its parent gone: the
-                          classic double fork), ``bare`` (an empty environment), ``zombie`` (exited, never waited for)
-                          or ``forker`` (again and again a new child in a new session, then it ends itself)
+                          classic double fork), ``bare`` (an empty environment), ``lost`` (both: nothing but a cgroup
+                          still says whose it is), ``zombie`` (exited, never waited for) or ``forker`` (again and again
+                          a new child in a new session, then it ends itself)
     --mark WORD           means nothing; the tests find the process by it
 
 All children but the zombie ignore TERM, so that only KILL ends them, and end by themselves after ten minutes.
@@ -135,7 +136,7 @@ def have_child(kind: str, mark: str) -> None:
         os.close(tell)
         os.read(done, 1)  # end-of-file when the last of the family has closed it
         os.close(done)
-        if kind == "orphan":
+        if kind in {"orphan", "lost"}:
             os.waitpid(pid, 0)
         return
     os.close(done)
@@ -144,11 +145,11 @@ def have_child(kind: str, mark: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if kind == "group":
         os.setpgid(0, 0)
-    if kind in {"session", "orphan"}:
+    if kind in {"session", "orphan", "lost"}:
         os.setsid()
-    if kind == "orphan" and os.fork():
+    if kind in {"orphan", "lost"} and os.fork():
         os._exit(0)
-    if kind == "bare":
+    if kind in {"bare", "lost"}:
         os.set_inheritable(tell, False)  # noqa: FBT003 -- its own signature
         words = [sys.executable, "-I", "-S", __file__, "--ignore", "TERM", "--mark", mark]
         os.execve(sys.executable, words, {})  # noqa: S606 -- a real process is the point

@@ -37,6 +37,7 @@ from multi.machine import (
     NO_SOCKET,
     Answered,
     Changed,
+    Emptied,
     Ended,
     Executed,
     File,
@@ -62,8 +63,10 @@ from multi.machine import (
     Unreadable,
 )
 from multi.model.caller import Caller, typed
+from multi.model.cgroup import Counted, Folder
 from multi.model.node import Known, Node, Ready
 from multi.model.process import Instance, Proc, ProcessInfo, ProcessTable
+from multi.model.record import Cgroup
 from multi.model.schedule import parse as schedule
 from multi.model.usage import UNTOLD, Holdings
 
@@ -92,6 +95,9 @@ EFFECTS = frozenset(
         "watch",
         "notify_address",
         "probe",
+        "cgroup_take",
+        "cgroup_kill",
+        "cgroup_remove",
     }
 )
 REFUSABLE = frozenset(
@@ -195,6 +201,7 @@ class Body:
     rss: int = 4096
     cpu: float = 0.0
     holdings: Holdings = UNTOLD
+    cgroup: str = ""
 
     @property
     def pid(self) -> int:
@@ -270,6 +277,11 @@ class World:
         self.next_pid = 1000
         self.room = 10_000  # how many nodes one `multi` can hold at once
         self.crowd: Crowd | None = None
+        self.folder: Folder | None = None  # the cgroup in which each `multi` is
+        self.folders: dict[str, Folder] = {}  # others
+        self.cgroups: dict[str, int] = {}  # those of nodes: the inode of each
+        self.counted: dict[str, Counted] = {}  # what was counted for them
+        self.cgroup_uid = 0  # whose they are
         self.fakes: list[Fake] = []
         self.tokens = 0
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
@@ -331,6 +343,7 @@ class World:
         age: float = 0.0,
         nature: Nature | None = None,
         instance: Instance | None = None,
+        cgroup: str = "",
     ) -> Body:
         """Put a process into the world; `age` is seconds since it started. A pid that is given must be free."""
         if pid is None:
@@ -350,6 +363,7 @@ class World:
             nature=nature or Nature(),
             argv=argv,
             instance=instance,
+            cgroup=cgroup,
         )
         return body
 
@@ -388,6 +402,7 @@ class World:
                 session=None if child.session else mother.session,
                 nature=child.nature,
                 instance=None if child.bare else mother.instance,
+                cgroup=mother.cgroup,
             )
         )
 
@@ -444,7 +459,7 @@ class World:
                 other.ppid = INIT
         if body.nature.heirs:
             heir = Nature(heirs=body.nature.heirs - 1)
-            self.run(self.add(argv=body.argv, uid=body.uid, nature=heir, instance=body.instance))
+            self.run(self.add(argv=body.argv, uid=body.uid, nature=heir, instance=body.instance, cgroup=body.cgroup))
         body.instance = None
         if not body.nature.unreaped and (body.ppid != INIT or self.init_reaps):
             del self.bodies[body.pid]
@@ -490,6 +505,80 @@ class Launched:
     watched: bool = False  # by somebody beside who started it
 
 
+class FakeCgroups:
+    """What one `multi` does with cgroups."""
+
+    def __init__(self, fake: Fake) -> None:
+        """Nothing is decided yet."""
+        self.home: str | None = None
+        self.watched: dict[str, Cgroup] = {}
+        self._fake = fake
+
+    def _inside(self, path: str) -> list[Body]:
+        return [body for body in self._fake.world.bodies.values() if body.cgroup == path and not body.gone]
+
+    def here(self) -> tuple[Folder | None, Folder | None]:
+        """The one that the test has put us into."""
+        return self._fake.world.folder, None
+
+    def folder(self, path: str) -> Folder | None:
+        """That one, or another one that is ours."""
+        own = self._fake.world.folder
+        return own if own is not None and own.path == path else self._fake.world.folders.get(path)
+
+    def take(self, home: str) -> None:
+        """Remove what is empty."""
+        self.home = home
+        if home:
+            self._fake._call("cgroup_take", home)  # noqa: SLF001 -- a part of it
+            for path in [path for path in self._fake.world.cgroups if not self._inside(path)]:
+                del self._fake.world.cgroups[path]
+
+    def of(self, proc: Proc) -> Cgroup | None:
+        """Where a process is."""
+        body = self._fake.world.bodies.get(proc.pid)
+        return Cgroup(body.cgroup, self._fake.world.cgroups[body.cgroup]) if body is not None and body.cgroup else None
+
+    def owner(self, cgroup: Cgroup) -> int | None:
+        """Whose it is."""
+        return self._fake.world.cgroup_uid if self._fake.world.cgroups.get(cgroup.path) == cgroup.inode else None
+
+    def pids(self, cgroup: Cgroup) -> frozenset[int] | None:
+        """Who is in it, hidden or not."""
+        there = self.owner(cgroup) is not None
+        return frozenset(body.pid for body in self._inside(cgroup.path)) if there else None
+
+    def counted(self, cgroup: Cgroup) -> Counted:
+        """What was counted, if the test has said so."""
+        there = self.owner(cgroup) is not None
+        return self._fake.world.counted.get(cgroup.path, Counted()) if there else Counted()
+
+    def kill(self, cgroup: Cgroup) -> None:
+        """End all in it."""
+        self._fake._call("cgroup_kill", cgroup.path)  # noqa: SLF001 -- a part of it
+        for body in self._inside(cgroup.path) if self.owner(cgroup) is not None else ():
+            self._fake.world.signal(body, KILL)
+
+    def watch(self, key: str, cgroup: Cgroup) -> bool:
+        """Hear of the end of the last one in it."""
+        if not self.pids(cgroup):
+            return False
+        self.watched[key] = cgroup
+        return True
+
+    def ended(self) -> None:
+        """From the world: a process has ended."""
+        for key in [key for key, cgroup in self.watched.items() if not self.pids(cgroup)]:
+            del self.watched[key]
+            self._fake.heard.append(Emptied(key))
+
+    def remove(self, path: str, cgroup: Cgroup | None = None) -> None:
+        """Remove it where nobody is in it."""
+        self._fake._call("cgroup_remove", path)  # noqa: SLF001 -- a part of it
+        if not self._inside(path) and (cgroup is None or self.owner(cgroup) is not None):
+            self._fake.world.cgroups.pop(path, None)
+
+
 class Fake:
     """One `multi` on a made-up machine: keeps the contract of `multi.machine.Machine`."""
 
@@ -512,6 +601,7 @@ class Fake:
         self._read: dict[str, tuple[str, int]] = {}  # key -> log, and bytes that were read of it
         self._files: dict[str, str] = {}  # key -> path whose changes it hears of
         self._followed: dict[str, tuple[str, int]] = {}  # path and how far it was told, by key
+        self.cgroups = FakeCgroups(self)
 
     def effects(self, *names: str) -> list[tuple[str, ...]]:
         """The calls so far that changed something, or only those with these names."""
@@ -1019,6 +1109,9 @@ class Fake:
             if launched.launch.logfile.startswith("/") and not launched.launch.logfile.startswith(("/dev/", "/proc/")):
                 world.files.setdefault(launched.launch.logfile, Entry(uid=body.uid, mode=0o640))
             launched.prepared = True
+            if launched.launch.cgroup:
+                body.cgroup = launched.launch.cgroup
+                world.cgroups.setdefault(body.cgroup, len(world.cgroups) + 2)
             body.nature = nature
             self.heard.append(Prepared(launched.key, body.proc))
 
@@ -1100,6 +1193,7 @@ class Fake:
 
     def ended(self, proc: Proc, status: int) -> None:
         """From the world: a process has ended."""
+        self.cgroups.ended()
         for launched in self._launched:
             if launched.body.proc == proc and launched.prepared:
                 launched.status = status
@@ -1208,6 +1302,7 @@ class Fake:
         self._probes.pop(key, None)
         self._read.pop(key, None)
         self._files.pop(key, None)
+        self.cgroups.watched.pop(key, None)
 
     def wait(self, until: float | None) -> Sequence[Happening]:
         """Let the world go on until something happens, or it is `until`."""

@@ -15,7 +15,7 @@ from multi.codec import decode, encode
 from multi.model import record as records
 from multi.model.node import Known, Node, Ready, Unknown
 from multi.model.process import Proc
-from multi.model.record import DamagedError, Record, Rejected, decode_pid, encode_pid
+from multi.model.record import Cgroup, DamagedError, Record, Rejected, decode_pid, encode_pid
 from multi.model.schedule import FOREVER, Schedule, Stage
 from multi.settings.table import BY_FIELD, EVENTS_WITH_HOOKS
 from multi.value import replace
@@ -174,6 +174,7 @@ RECORD = st.builds(
     rejected=st.none() | st.builds(Rejected, WORD, SECONDS, WORD),
     former=st.none() | NODE,
     settle=SECONDS,
+    cgroup=st.none() | st.builds(Cgroup, PATH, NUMBER),
 )
 
 

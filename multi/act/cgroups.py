@@ -1,0 +1,51 @@
+"""The cgroup that a start of a node gets, where one is delegated to us, and what the kernel says of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multi import observe
+from multi.value import replace
+
+if TYPE_CHECKING:
+    from multi.machine import Machine
+    from multi.model.node import Node
+    from multi.model.record import Record
+
+
+def path_for(node: Node, token: str, record: Record | None, machine: Machine) -> str:
+    """The cgroup that this start of the node is to be in, where one is delegated to us; else it is empty.
+
+    The node of the `record` that is started again stays where it was, whoever asks for that from elsewhere.
+    """
+    cgroups = machine.cgroups
+    if cgroups.home is None:
+        from multi.decide import delegation
+
+        said = machine.surroundings().environ.get(delegation.VARIABLE, "")
+        cgroups.take(delegation.home(*cgroups.here(), said))
+    home = cgroups.home
+    if not home and record is not None and record.cgroup is not None:
+        from multi.decide import delegation
+
+        said = machine.surroundings().environ.get(delegation.VARIABLE, "")
+        ours = record.owner in {None, 0, machine.me().uid}
+        folder = cgroups.folder(record.cgroup.path.rpartition("/")[0]) if ours else None
+        home = delegation.former_home(folder, said)
+    if not home:
+        return ""
+    from multi.model.cgroup import name_of
+
+    return f"{home}/{name_of(node.name, token)}"
+
+
+def entered(record: Record, cgroup: str, machine: Machine) -> Record:
+    """The record with the cgroup that its process is in, if that is the one it was to make."""
+    found = machine.cgroups.of(record.proc) if cgroup and record.proc is not None else None
+    return record if found is None or found.path != cgroup else replace(record, cgroup=found)
+
+
+def explained(why: str, record: Record | None, machine: Machine, *, ended: bool) -> str:
+    """Why a start has failed; of a process that `ended`, with what the kernel did to it for want of memory."""
+    killed = observe.oom(record, machine) if ended else ""
+    return f"{why} ({killed})" if killed else why
