@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from multi.errors import EXIT_FAILED, EXIT_PERMISSION
-from multi.machine import Interruption, MachineError
+from multi.machine import MachineError
 from multi.value import dataclass
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def read(nodes: Sequence[Node], count: int, machine: Machine, *, follow: bool) -
 
     A rotated log is read to its end before the new one is begun; a truncated log is read from its beginning.
     """
+    from multi.model.happening import Interruption
+
     alike = Counter(node.short for node in nodes)
     names: dict[str, list[str]] = {}
     for node in nodes:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from multi import observe
 from multi.act.waits import InterruptedWalk, Wait
-from multi.machine import NO_SOCKET, Answered, Ended, MachineError, Question
+from multi.machine import NO_SOCKET, MachineError, Question
 from multi.model.event import Drained, Failed, Resumed
+from multi.model.happening import Answered, Ended
 from multi.model.step import Consume, Drain
 from multi.model.work import Work, work_of
 from multi.value import replace

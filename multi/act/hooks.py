@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from multi import observe
 from multi.act.surroundings import setting
 from multi.errors import EXIT_FAILED
-from multi.machine import Hook, HookDone, Interruption, MachineError
+from multi.machine import Hook, MachineError
 from multi.model.event import Cleared, Failed, GaveUp, Hooked, Interrupted, Readied, Recovered, Retrying, Unhealthy
+from multi.model.happening import HookDone, Interruption
 from multi.value import dataclass
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from multi.act.waits import Wait, process_table
 from multi.act.walk import walk_of
 from multi.decide import restart
 from multi.decide.stay import NOT_OURS, stay
-from multi.machine import Changed, Ended, Interruption, Locked, MachineError
+from multi.machine import MachineError
 from multi.model import record as records
 from multi.model.event import (
     Adopted,
@@ -34,6 +34,7 @@ from multi.model.event import (
     Skipped,
     Spawned,
 )
+from multi.model.happening import Changed, Ended, Interruption, Locked
 from multi.model.request import Request, RunOptions, Task, Turn
 from multi.model.schedule import end_text, signal_name
 from multi.model.step import AwaitDown, PutOff, Refuse, Skip, Spawn

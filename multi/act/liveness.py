@@ -22,9 +22,10 @@ from multi.act.walk import walk
 from multi.decide import health as rules
 from multi.decide import restart
 from multi.decide.health import Answer, Member
-from multi.machine import MachineError, Notified, Probed
+from multi.machine import MachineError
 from multi.model import health as files
 from multi.model.event import Interrupted, Recovered, Recycling, Unhealthy
+from multi.model.happening import Notified, Probed
 from multi.model.request import Due
 from multi.value import dataclass, replace
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from multi.act.waits import InterruptedWalk, TableWait, Wait, WriteWait
 from multi.decide.rollout import Rollout
-from multi.machine import HookDone, Interruption, Printed
 from multi.model.event import Hooked, Interrupted, Output, Overheard, Skipped
+from multi.model.happening import HookDone, Interruption, Printed
 from multi.value import dataclass
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from multi.act.waits import Answer, Walk
-    from multi.machine import Happening, Machine, MachineError
+    from multi.machine import Machine, MachineError
     from multi.model.event import Event
+    from multi.model.happening import Happening
     from multi.model.process import ProcessTable
     from multi.model.request import RunOptions, Task, Turn
 

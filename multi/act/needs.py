@@ -13,8 +13,8 @@ from multi.act import surroundings
 from multi.act.waits import Wait, process_table
 from multi.decide.order import is_starting, ready, runs
 from multi.decide.turns import begins
-from multi.machine import Probed
 from multi.model.event import Awaits, Failed, Refused, Skipped
+from multi.model.happening import Probed
 from multi.model.process import Proc
 from multi.model.record import Record
 from multi.model.step import Stop

@@ -11,19 +11,8 @@ from math import inf
 from typing import TYPE_CHECKING, TypeAlias
 
 from multi.act.waits import Wait
-from multi.machine import (
-    INSTANCE,
-    INSTANCE_NODE,
-    INSTANCE_PID,
-    INSTANCE_PIDFILE,
-    INSTANCE_PROBE,
-    Ended,
-    Executed,
-    Launch,
-    LaunchFailed,
-    Notified,
-    Probed,
-)
+from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PID, INSTANCE_PIDFILE, INSTANCE_PROBE, Launch
+from multi.model.happening import Ended, Executed, LaunchFailed, Notified, Probed
 from multi.model.node import Ready
 from multi.model.proof import KINDS
 from multi.model.record import NOTIFY_WAITS
@@ -33,7 +22,8 @@ from multi.value import dataclass, replace
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from multi.machine import Happening, Machine
+    from multi.machine import Machine
+    from multi.model.happening import Happening
     from multi.model.node import Node
     from multi.model.process import Proc
     from multi.model.record import Word

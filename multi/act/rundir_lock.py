@@ -10,8 +10,9 @@ import errno
 from typing import TYPE_CHECKING, TypeVar
 
 from multi.errors import BusyError
-from multi.machine import Interruption, Locked, MachineError
+from multi.machine import MachineError
 from multi.model.event import Interrupted, Waiting
+from multi.model.happening import Interruption, Locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

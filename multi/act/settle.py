@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from multi import observe
 from multi.act.ready import Disproof
 from multi.act.waits import Wait
-from multi.machine import Ended, Notified
+from multi.model.happening import Ended, Notified
 from multi.model.schedule import end_text
 from multi.text import duration
 

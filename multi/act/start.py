@@ -13,20 +13,10 @@ from multi.act.waits import Wait, process_table
 from multi.decide import restart
 from multi.decide import table as decide
 from multi.errors import EXIT_FAILED, EXIT_PERMISSION, MultiError
-from multi.machine import (
-    INSTANCE,
-    INSTANCE_NODE,
-    INSTANCE_PIDFILE,
-    INSTANCE_PROBE,
-    FileWrite,
-    Launch,
-    LaunchFailed,
-    MachineError,
-    Prepared,
-    Probed,
-)
+from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PIDFILE, INSTANCE_PROBE, FileWrite, Launch, MachineError
 from multi.model import record as records
 from multi.model.event import Failed, Readied, Settled, Skipped, Spawned
+from multi.model.happening import LaunchFailed, Prepared, Probed
 from multi.model.node import Known
 from multi.model.process import ProcessTable
 from multi.model.record import Record
@@ -40,8 +30,9 @@ if TYPE_CHECKING:
     from multi.act.journal import Journal
     from multi.act.waits import Answer, Walk, Want
     from multi.check import Obstacle
-    from multi.machine import Happening, Machine
+    from multi.machine import Machine
     from multi.model.event import GaveUp, Retrying
+    from multi.model.happening import Happening
     from multi.model.node import Node
     from multi.model.process import Proc
     from multi.model.request import Request, RunOptions

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from multi import observe
 from multi.act.waits import Wait, process_table
 from multi.errors import EXIT_PERMISSION
-from multi.machine import Answered, Emptied, Ended, MachineError, Notified, Question
+from multi.machine import MachineError, Question
 from multi.model import record as records
 from multi.model.event import Cleared, CutOff, Failed, Gone, Refused, Signalled, Survived
+from multi.model.happening import Answered, Emptied, Ended, Notified
 from multi.model.schedule import FOREVER, Schedule, Stage, signal_name
 from multi.value import dataclass, field, replace
 

@@ -12,8 +12,9 @@ from multi.value import dataclass
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from multi.machine import FileWrite, Happening
+    from multi.machine import FileWrite
     from multi.model.event import Event
+    from multi.model.happening import Happening
     from multi.model.work import Work
 
 

@@ -14,10 +14,11 @@ from multi.act.stop import AT_ONCE, Stop, clear, end_left, ended, resume, send
 from multi.act.waits import Wait, process_table
 from multi.decide.turns import begins, held_up, ordered, out_of_order
 from multi.errors import EXIT_BUSY, EXIT_FAILED, EXIT_PERMISSION
-from multi.machine import Locked, MachineError
+from multi.machine import MachineError
 from multi.model import record as records
 from multi.model import step as steps
 from multi.model.event import Failed, Forgotten, Gone, Refused, RolledBack, Skipped, Updated
+from multi.model.happening import Locked
 from multi.model.process import ProcessTable
 from multi.model.request import Turn
 from multi.model.state import HELD

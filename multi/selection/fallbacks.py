@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multi.errors import UsageError
-from multi.machine import MachineError, Probed
+from multi.machine import MachineError
+from multi.model.happening import Probed
 from multi.model.node import Known
 from multi.value import replace
 

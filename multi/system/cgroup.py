@@ -12,7 +12,6 @@ from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from multi.machine import Emptied
 from multi.model.cgroup import (
     PREFIX,
     SUPERVISOR,
@@ -24,6 +23,7 @@ from multi.model.cgroup import (
     numbers_in,
     path_in,
 )
+from multi.model.happening import Emptied
 from multi.model.record import Cgroup
 
 if TYPE_CHECKING:

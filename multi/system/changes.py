@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from multi.machine import Changed
+from multi.model.happening import Changed
 from multi.system.files import fingerprint
 from multi.system.inotify import DELETED, DELETED_SELF, IGNORED, MOVED_SELF, MOVED_TO, ONLY_DIRECTORIES, Inotify
 from multi.system.poll import Poller

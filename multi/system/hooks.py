@@ -18,7 +18,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from multi.machine import HookDone, MachineError
+from multi.machine import MachineError
+from multi.model.happening import HookDone
 from multi.model.schedule import end_text
 from multi.system import child
 from multi.text import printable

@@ -15,7 +15,8 @@ import sys
 from collections import deque
 from functools import partial
 
-from multi.machine import INSTANCE, INSTANCE_PID, Ended, Executed, Launch, LaunchFailed, MachineError, Prepared
+from multi.machine import INSTANCE, INSTANCE_PID, Launch, MachineError
+from multi.model.happening import Ended, Executed, LaunchFailed, Prepared
 from multi.model.process import Proc
 from multi.system import child as forked
 from multi.system import limits

@@ -10,7 +10,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from multi.machine import Happening, Holder, Locked, MachineError
+from multi.machine import Holder, MachineError
+from multi.model.happening import Happening, Locked
 from multi.system import files, trusted_path
 from multi.system.limits import HINTS
 from multi.value import dataclass

@@ -7,7 +7,7 @@ import socket
 import struct
 from functools import partial
 
-from multi.machine import Notified
+from multi.model.happening import Notified
 from multi.system import files
 from multi.system.launcher import Launcher
 from multi.system.limits import cannot

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from functools import partial
 
-from multi.machine import Printed
+from multi.model.happening import Printed
 from multi.system import trusted_path
 from multi.system.inotify import CREATED, IGNORED, MODIFY, MOVED_TO, ONLY_DIRECTORIES, Inotify
 from multi.system.logs import Log

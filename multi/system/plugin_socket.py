@@ -17,7 +17,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from multi.machine import NO_SOCKET, Answered
+from multi.machine import NO_SOCKET
+from multi.model.happening import Answered
 from multi.system import trusted_path
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from multi.machine import Ended, Interruption, MachineError
+from multi.machine import MachineError
+from multi.model.happening import Ended, Interruption
 from multi.model.process import Proc
 from multi.system.limits import cannot
 from multi.system.poll import Poller

@@ -18,7 +18,8 @@ import pytest
 from multi import api as pipeline
 from multi.check import obstacles
 from multi.errors import UsageError
-from multi.machine import Launch, LaunchFailed
+from multi.machine import Launch
+from multi.model.happening import LaunchFailed
 from multi.system import System
 from multi.system.local import Local
 from private_machine import need

@@ -230,7 +230,8 @@ def test_g2_a_node_may_run_multi_itself(real: Real) -> None:
 def test_g2_what_stands_at_our_gate_is_no_part_of_the_node_that_we_run_in(real: Real) -> None:
     """G2: a worker may restart itself and others; what is being started is not killed with the worker's old tree."""
     code = """
-from multi.machine import Launch, Prepared
+from multi.machine import Launch
+from multi.model.happening import Prepared
 from multi.system import System
 with System() as system:
     system.launch("w", Launch(argv=("sleep", "600"), env=(), logfile="/dev/null"))

@@ -62,7 +62,7 @@ ACTING_NAMES = """
     decide decide.rollout decide.table decide.turns
 """
 ACTING = LOOKING | {"cli.follow", "cli.options"} | frozenset(ACTING_NAMES.split())
-ACTING |= {"system.limits", "system.locks", "system.poll", "system.watch"}
+ACTING |= {"model.happening", "system.limits", "system.locks", "system.poll", "system.watch"}
 REMEMBERING = {"history", "model.caller", "model.past", "system.append", "system.caller"}  # where anything was done
 STARTING = ACTING | {"system.child", "system.launcher", "system.cgroup", "model.cgroup", "decide.delegation"}
 STANDARD = frozenset({"tomllib" if sys.version_info >= (3, 11) else "tomli", "shlex", "signal"})

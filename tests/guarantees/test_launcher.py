@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from multi.machine import Launch, Prepared
+from multi.machine import Launch
+from multi.model.happening import Prepared
 from multi.system import System, launcher
 from real import Real, run, words_of
 

@@ -12,8 +12,8 @@ import pytest
 from multi import api
 from multi.act import walk
 from multi.codec import decode
-from multi.machine import Interruption
 from multi.model.event import Drained, Event, Failed, Gone, Interrupted, Readied, Refused, Resumed, Skipped, Waiting
+from multi.model.happening import Interruption
 from multi.model.record import Record
 from multi.model.request import Request, RunOptions, Task
 from multi.model.work import ActiveTask, Work, encode_work

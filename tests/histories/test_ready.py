@@ -14,8 +14,8 @@ import pytest
 from multi import observe
 from multi.act import walk
 from multi.codec import decode
-from multi.machine import Notified
 from multi.model.event import Cleared, Event, Failed, Readied, Skipped, Spawned
+from multi.model.happening import Notified
 from multi.model.node import Node, Ready
 from multi.model.request import Fallback, Request, RunOptions, Task
 from multi.model.schedule import end_text

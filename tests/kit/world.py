@@ -35,28 +35,14 @@ from multi.machine import (
     INSTANCE_NODE,
     INSTANCE_PIDFILE,
     NO_SOCKET,
-    Answered,
-    Changed,
-    Emptied,
-    Ended,
-    Executed,
     File,
     FileWrite,
-    Happening,
     Holder,
     Hook,
-    HookDone,
-    Interruption,
     Launch,
-    LaunchFailed,
-    Locked,
     Machine,
     MachineError,
     Me,
-    Notified,
-    Prepared,
-    Printed,
-    Probed,
     Question,
     Ran,
     Surroundings,
@@ -64,6 +50,22 @@ from multi.machine import (
 )
 from multi.model.caller import Caller, typed
 from multi.model.cgroup import Counted, Folder
+from multi.model.happening import (
+    Answered,
+    Changed,
+    Emptied,
+    Ended,
+    Executed,
+    Happening,
+    HookDone,
+    Interruption,
+    LaunchFailed,
+    Locked,
+    Notified,
+    Prepared,
+    Printed,
+    Probed,
+)
 from multi.model.node import Known, Node, Ready
 from multi.model.process import Instance, Proc, ProcessInfo, ProcessTable
 from multi.model.record import Cgroup

@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 
-from multi.machine import Probed
+from multi.model.happening import Probed
 from multi.system import System
 from real import PATIENCE, Real, until, words_of
 from systems import SYSTEMS

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from multi.machine import Printed
+from multi.model.happening import Printed
 from multi.system import System
 
 _SECONDS = 20.0

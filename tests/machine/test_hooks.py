@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from multi.machine import Hook, HookDone, Launch
+from multi.machine import Hook, Launch
+from multi.model.happening import HookDone
 from multi.system import System
 from real import PATIENCE, alive, until
 from systems import SYSTEMS

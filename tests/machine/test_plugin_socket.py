@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from multi.machine import Answered, Question
+from multi.machine import Question
+from multi.model.happening import Answered
 from multi.model.process import Proc
 from multi.system import System
 

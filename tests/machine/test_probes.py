@@ -14,7 +14,8 @@ from unittest import mock
 
 import pytest
 
-from multi.machine import Launch, Probed
+from multi.machine import Launch
+from multi.model.happening import Probed
 from multi.model.process import Proc
 from multi.system import System
 from real import PATIENCE, Real, alive, until

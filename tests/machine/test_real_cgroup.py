@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cgroups import delegated, members
-from multi.machine import Launch, Prepared
+from multi.machine import Launch
+from multi.model.happening import Prepared
 from multi.system import System
 from multi.value import replace
 

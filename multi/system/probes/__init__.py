@@ -11,7 +11,8 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, TypeAlias
 
-from multi.machine import Happening, Launch, Probed
+from multi.machine import Launch
+from multi.model.happening import Happening, Probed
 from multi.value import dataclass, field
 
 if TYPE_CHECKING:
