@@ -26,7 +26,6 @@ def path_for(node: Node, token: str, record: Record | None, machine: Machine) ->
         cgroups.take(delegation.home(*cgroups.here(), said))
     home = cgroups.home
     if not home and record is not None and record.cgroup is not None:
-        from multi.decide import delegation
 
         said = machine.surroundings().environ.get(delegation.VARIABLE, "")
         ours = record.owner in {None, 0, machine.me().uid}
@@ -46,6 +45,6 @@ def entered(record: Record, cgroup: str, machine: Machine) -> Record:
 
 
 def explained(why: str, record: Record | None, machine: Machine, *, ended: bool) -> str:
-    """Why a start has failed; of a process that `ended`, with what the kernel did to it for want of memory."""
-    killed = observe.oom(record, machine) if ended else ""
-    return f"{why} ({killed})" if killed else why
+    """Why a start has failed; of a process that `ended`, with what the kernel did to it."""
+    cause = observe.cause(record, machine) if ended and record is not None else ""
+    return f"{why} ({cause})" if cause else why

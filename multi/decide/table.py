@@ -298,7 +298,7 @@ def _after_end(request: Request, state: Dead, node: Node, by: restart.By) -> Ste
         return _start(request, state, node)
     status = end.status if request.status is None else request.status
     pid = None if end.record.proc is None else end.record.proc.pid
-    how = state.why if status is None else end_text(status)
+    how = state.why if status is None else end_text(status, state.cause)
     match restart.verdict(end.record, status, end.wall, by):
         case restart.Again(after) if after <= 0:
             return _start(request, state, node)

@@ -66,7 +66,7 @@ class Cgroups(Protocol):
     def counted(self, cgroup: Cgroup) -> Counted: ...
     def kill(self, cgroup: Cgroup) -> None: ...  # all in it at once, also what forks meanwhile
     def watch(self, key: str, cgroup: Cgroup) -> bool: ...  # whether anybody is in it: then `Emptied` follows
-    def remove(self, path: str, cgroup: Cgroup | None = None) -> None: ...  # now, or as soon as it is empty
+    def remove(self, path: str, cgroup: Cgroup | None = None) -> None: ...  # now, or when another one is, or at the end
 
 
 def name_of(node: str, token: str) -> str:

@@ -81,13 +81,14 @@ def signal_name(signum: int) -> str:
         return str(signum)
 
 
-def end_text(status: int | None) -> str:
-    """How a process ended, for people."""
+def end_text(status: int | None, cause: str = "") -> str:
+    """How a process ended, for people, and what the kernel did to it."""
+    why = f" ({cause})" if cause else ""
     if status is None:
-        return "it has ended, with an exit status that is not known"
+        return f"it has ended, with an exit status that is not known{why}"
     if status < 0:
-        return f"it was killed by signal {-status} ({signal_name(-status)})"
-    return f"it exited with status {status}"
+        return f"it was killed by signal {-status} ({signal_name(-status)}){why}"
+    return f"it exited with status {status}{why}"
 
 
 def parse_signal(word: str) -> int:

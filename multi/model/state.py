@@ -79,7 +79,8 @@ class Dead:
 
     `on_purpose` when the last thing asked of the node was to stop: its state is then ``stopped``, with `since` and `by`
     as for `Down`; `asked` when that was not asked of `multi`, but of the process itself, which has told. `end` is
-    for the rule of restarts, None where nothing is on record.
+    for the rule of restarts, None where nothing is on record. `cause` is what the kernel did to the process, as far as
+    that is known.
     """
 
     why: str
@@ -88,6 +89,7 @@ class Dead:
     since: float | None = field(default=None, compare=False)
     by: str = field(default="", compare=False)
     asked: bool = False
+    cause: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

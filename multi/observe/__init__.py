@@ -2,6 +2,7 @@
 
 from multi.observe.judge import Observation
 from multi.observe.look import (
+    cause,
     cgroup_of,
     command_of,
     counted,
@@ -10,7 +11,6 @@ from multi.observe.look import (
     heartbeat,
     look_at,
     members,
-    oom,
     recall,
     record_at,
     survey,
@@ -23,6 +23,7 @@ __all__ = [
     "Leftover",
     "Observation",
     "adopted_token",
+    "cause",
     "cgroup_of",
     "command_of",
     "counted",
@@ -34,7 +35,6 @@ __all__ = [
     "look_at",
     "main_token_holders",
     "members",
-    "oom",
     "recall",
     "record_at",
     "survey",

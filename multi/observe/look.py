@@ -105,8 +105,8 @@ def _explained(observed: Observation, machine: Machine) -> Observation:
     state, record = observed.state, observed.record
     if not isinstance(state, Dead) or state.on_purpose or record is None or record.proc is None:
         return observed
-    said = machine.kernel_says(record.proc.pid, record.started) or oom(record, machine)
-    return replace(observed, state=replace(state, why=f"{state.why} ({said})")) if said else observed
+    said = cause(record, machine)
+    return replace(observed, state=replace(state, why=f"{state.why} ({said})", cause=said)) if said else observed
 
 
 def cgroup_of(record: Record | None, machine: Machine) -> Cgroup | None:
@@ -139,11 +139,15 @@ def counted(record: Record | None, machine: Machine) -> Counted | None:
     return None if cgroup is None else machine.cgroups.counted(cgroup)
 
 
-def oom(record: Record | None, machine: Machine) -> str:
-    """What the kernel did to that cgroup for want of memory; empty where that is nothing, or not known."""
-    found = counted(record, machine)
+def cause(record: Record, machine: Machine) -> str:
+    """What the kernel did to the process that is on record and gone; empty where that is nothing, or not known.
+
+    Its log tells of the very process, where it may be read. A cgroup tells of all that were in it.
+    """
+    said = "" if record.proc is None else machine.kernel_says(record.proc.pid, record.started)
+    found = None if said else counted(record, machine)
     kills = None if found is None else found.oom_kills
-    return f"the kernel, short of memory, killed {plural(kills, 'process')} of it" if kills else ""
+    return f"the kernel, short of memory, killed {plural(kills, 'process')} of it" if kills else said
 
 
 def uid_of(node: Node, machine: Machine) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from math import isfinite
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from multi.api import Difference, Selection, View
 from multi.check import Obstacle
@@ -34,6 +34,10 @@ from multi.model.work import Work, fate
 from multi.report.lines import settings_of, shown_changes
 from multi.report.status import event_code, reason, shown_pid, state_word
 from multi.report.work import pulse_json, task_json, work_json
+
+if TYPE_CHECKING:
+    from multi.model.cgroup import Counted
+    from multi.model.record import Record
 
 _NAMES: dict[type, str] = {Readied: "ready", RolledBack: "rolled_back", CutOff: "cut_off", GaveUp: "gave_up"}
 _FATES = ("new", "untouched", "rolled_back", "down")
@@ -203,6 +207,18 @@ def view_json(view: View) -> dict[str, object]:
         "logfile": node.logfile or None,
         "command": list(node.words) if isinstance(node.command, Known) else None,
         "found": view.found or None,
+        "cgroup": None if view.cgroup is None else _cgroup_json(view.cgroup, view.record),
+    }
+
+
+def _cgroup_json(counted: Counted, record: Record | None) -> dict[str, object]:
+    """What the kernel has counted for the node's cgroup."""
+    return {
+        "path": None if record is None or record.cgroup is None else record.cgroup.path,
+        "memory": counted.memory,
+        "memory_peak": counted.peak,
+        "cpu_seconds": counted.cpu,
+        "oom_kills": counted.oom_kills,
     }
 
 

@@ -514,6 +514,7 @@ class FakeCgroups:
         """Nothing is decided yet."""
         self.home: str | None = None
         self.watched: dict[str, Cgroup] = {}
+        self._left: set[str] = set()
         self._fake = fake
 
     def _inside(self, path: str) -> list[Body]:
@@ -577,7 +578,14 @@ class FakeCgroups:
     def remove(self, path: str, cgroup: Cgroup | None = None) -> None:
         """Remove it where nobody is in it."""
         self._fake._call("cgroup_remove", path)  # noqa: SLF001 -- a part of it
-        if not self._inside(path) and (cgroup is None or self.owner(cgroup) is not None):
+        if cgroup is None or self.owner(cgroup) is not None:
+            self._left.add(path)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove what has become empty."""
+        for path in [path for path in self._left if not self._inside(path)]:
+            self._left.discard(path)
             self._fake.world.cgroups.pop(path, None)
 
 
@@ -644,6 +652,7 @@ class Fake:
     def close(self) -> None:
         """The command is over. The nodes live on; the launcher does not."""
         if not self.dead:
+            self.cgroups.tidy()
             self._leave()
 
     def _leave(self) -> None:

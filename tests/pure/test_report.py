@@ -914,6 +914,7 @@ def test_status_json_keys() -> None:
         "logfile": "/log/w1.log",
         "command": ["python", "-m", "celery", "worker", "-n", "w1@host", "-l", "two words"],
         "found": None,
+        "cgroup": None,
     }
     known = View(
         node=node(),
