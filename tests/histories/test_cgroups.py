@@ -87,7 +87,7 @@ def test_g5_without_a_cgroup_it_is_as_it_was() -> None:
 
 
 def test_g5_what_no_look_shows_is_waited_for() -> None:
-    """One that the process table hides is killed with its cgroup, and the stop ends when the kernel says it is empty."""
+    """One that the process table hides is killed with its cgroup, and the stop ends when the kernel says so."""
     world = world_of()
     run(world, "start")
     _, child = world.offspring()
