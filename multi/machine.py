@@ -70,11 +70,21 @@ class FileWrite:
     mode: int | None = None
 
 
+def _usable(_path: str) -> str:
+    return ""
+
+
+def _none_needed() -> tuple[str, str]:
+    return "", ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What parsing and expanding need to know of where they happen. `cwd` is empty when it has been removed.
 
-    `home_of` gives another user's home directory, None when there is no such user.
+    `home_of` gives another user's home directory, None when there is no such user. `unusable` says why no directory can
+    be at a path, or written to; then `spare` gives the private directory that takes its place (empty where there is
+    none) and why others were passed over. `spares` are those that are there already.
     """
 
     environ: Mapping[str, str]
@@ -84,6 +94,9 @@ class Surroundings:
     python: str
     uid: int
     home_of: Callable[[str], str | None]
+    unusable: Callable[[str], str] = _usable
+    spare: Callable[[], tuple[str, str]] = _none_needed
+    spares: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

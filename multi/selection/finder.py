@@ -12,7 +12,7 @@ from multi.machine import MachineError
 from multi.settings.presets import dirnames
 from multi.text import near_misses
 from multi.value import replace
-from multi.words.expand import default_directory, unnamed
+from multi.words.expand import default_directories, unnamed
 from multi.words.merge import nobody_said
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class Finder:
         """The run directories of all presets, as they are when nobody says another."""
         words = self._words
         names = dirnames(words.directories, words.local.load) if words.here.uid == 0 else ("",)
-        return tuple(default_directory(words.here, "pidfile", name) for name in names)
+        found = (default_directories(words.here, "pidfile", name) for name in names)
+        return tuple(dict.fromkeys(path for paths in found for path in paths))
 
     def recall(self, node: Node) -> Record | None:
         """What is on record of a node; nothing of one whose user is unknown, which the command itself tells."""

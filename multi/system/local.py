@@ -10,11 +10,12 @@ import os
 import stat
 import sys
 from contextlib import suppress
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from multi.errors import NotPermittedError
 from multi.machine import Me, Surroundings
-from multi.system import trusted_path
+from multi.system import spare, trusted_path
 from multi.system.program import which
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class Local:
             python=sys.executable,
             uid=os.geteuid(),
             home_of=_home_of,
+            unusable=cache(spare.unusable),
+            spare=partial(spare.choice, os.geteuid()),
+            spares=spare.made(os.geteuid()),
         )
 
     def me(self) -> Me:

@@ -168,7 +168,7 @@ class Directory:
         if self.group_root and found.st_gid == 0:
             writers &= ~stat.S_IWGRP
         movers = 0 if found.st_mode & stat.S_ISVTX else writers
-        roots = _is_roots(found)
+        roots = is_roots(found)
         if self._users is not None:
             if not roots and found.st_uid not in self._users:
                 raise UnsafeError(
@@ -248,6 +248,9 @@ def open_directory(
 
 def make_directory(directory: str, owner: Owner | None) -> None:
     """Go to a directory as `open_directory` does, and make what is missing, for `owner`. Raises `OSError`."""
+    from multi.system import spare
+
+    spare.secure(directory)
     if os.geteuid() != 0:
         _make_plain(directory)
         return
@@ -270,7 +273,7 @@ def _make_plain(directory: str) -> None:
 
 def distrust(path: str, found: os.stat_result) -> str:
     """Why root must not believe what `path` says, whose file is `found`; empty when nobody else has a hand in it."""
-    if not _is_roots(found):
+    if not is_roots(found):
         return f"belongs to uid {found.st_uid}, so root must not act on what it says"
     if found.st_mode & _OTHERS_WRITE:
         return f"can be written by others (mode {stat.S_IMODE(found.st_mode):04o})"
@@ -289,7 +292,8 @@ def distrust(path: str, found: os.stat_result) -> str:
     return ""
 
 
-def _is_roots(found: os.stat_result) -> bool:
+def is_roots(found: os.stat_result) -> bool:
+    """Whether it belongs to root, or to the root outside our user namespace."""
     return found.st_uid == 0 or _is_outside(found.st_uid)
 
 

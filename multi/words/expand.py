@@ -71,7 +71,7 @@ def expand(  # noqa: PLR0913 -- the stage's inputs, each a value of its own
         maker = _Maker(here, name.full, plan)
         says = spec.says_command or name.configured or not traits.repeats  # else a record may say the command
         node = maker.node(spec.passthrough, traits, says=says, foreground=foreground)
-        warnings |= dict.fromkeys(maker.warnings)
+        warnings |= dict.fromkeys((*maker.warnings, *(maker.remarks if traits.spawns else ())))
         if node.env_files:
             from multi.settings.envfile import with_digests
 
@@ -156,19 +156,46 @@ def unnamed(
     return Unnamed(one, plan.settings["pidfile"] is not None, cast("str | None", plan.settings["uid"]))
 
 
-def default_directory(here: Surroundings, setting: str, dirname: str) -> str:
-    """Where pidfiles or logs lie when nobody says it; `dirname` is the preset's, for root."""
+def default_directories(here: Surroundings, setting: str, dirname: str) -> tuple[str, ...]:
+    """Where pidfiles or logs lie when nobody says it; `dirname` is the preset's, for root.
+
+    The first one is for nodes that are started now. The others may be those of nodes that were started when the usual
+    directory could not be used, or could be.
+    """
     kind, _ = _DEFAULT_PLACES[setting]
+    spares = (f"{each}/{kind}" for each in here.spares)
+    return tuple(dict.fromkeys((_default(here, setting, dirname)[0], _usual(here, kind, dirname)[0], *spares)))
+
+
+def _default(here: Surroundings, setting: str, dirname: str) -> tuple[str, str]:
+    """The directory for nodes that are started now, and what there is to say of it, once."""
+    kind, _ = _DEFAULT_PLACES[setting]
+    usual, said = _usual(here, kind, dirname)
+    why = "" if said else here.unusable(usual)
+    if not (why and here.unusable(f"/var/{kind}" if here.uid == 0 else here.home)):
+        return usual, ""  # in a home that can be written, it is for the user to put that right
+    spare, passed_over = here.spare()
+    shown = usual if here.uid == 0 else usual.removesuffix(f"/{kind}")
+    if not spare:
+        return usual, f"{shown} {why}, and there is no private place instead: {passed_over}"
+    more = f"; {passed_over}" if passed_over else ""
+    return f"{spare}/{kind}", "" if spare in here.spares else f"{shown} {why}, so {spare} takes its place{more}"
+
+
+def _usual(here: Surroundings, kind: str, dirname: str) -> tuple[str, bool]:
+    """The directory for this user, and whether the user has said so."""
     if here.uid == 0:
-        return f"/var/{kind}/{dirname}"
+        return f"/var/{kind}/{dirname}", False
     state = here.environ.get("XDG_STATE_HOME", "")
-    return f"{state if state.startswith('/') else here.home + '/.local/state'}/multi/{kind}"
+    if state.startswith("/"):
+        return f"{state}/multi/{kind}", True
+    return f"{here.home.rstrip('/')}/.local/state/multi/{kind}", False
 
 
 class _Maker:
     """The name of a node and what was said for it -> a `Node`."""
 
-    __slots__ = ("_base", "_here", "_name", "_plan", "warnings")
+    __slots__ = ("_base", "_here", "_name", "_plan", "remarks", "warnings")
 
     def __init__(self, here: Surroundings, name: str, plan: Plan) -> None:
         self._here = here
@@ -176,6 +203,7 @@ class _Maker:
         self._plan = plan
         self._base = here.cwd  # of relative paths; empty when it has been removed
         self.warnings: list[str] = []
+        self.remarks: list[str] = []  # for a command that starts nodes
         workdir = cast("str | None", plan.settings["workdir"])
         if workdir is not None:
             self._base = self._opened(workdir, "--workdir")
@@ -229,7 +257,9 @@ class _Maker:
         said = cast("str | None", self._plan.settings[setting])
         if said is not None:
             return said
-        directory = default_directory(self._here, setting, self._plan.preset.dirname)
+        directory, remark = _default(self._here, setting, self._plan.preset.dirname)
+        if remark:
+            self.remarks.append(remark)
         return f"{template.literal_path(directory)}/{_DEFAULT_PLACES[setting][1]}"
 
     def _opened(self, text: str, where: str) -> str:

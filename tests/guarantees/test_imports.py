@@ -32,7 +32,8 @@ PARSING_NAMES = """
 """
 COSTLY = frozenset(COSTLY_NAMES.split())
 COMMAND_LINE = frozenset({"cli", "cli.order", "cli.screen", "errors", "text", "value"})
-DOOR = frozenset({"system", "system.files", "system.local", "system.parts", "system.program", "system.trusted_path"})
+DOOR_NAMES = "system system.files system.local system.parts system.program system.spare system.trusted_path"
+DOOR = frozenset(DOOR_NAMES.split())
 WORDS = COMMAND_LINE | DOOR | frozenset({"cli.commands", *PARSING_NAMES.split()})
 LOOKING = WORDS | {
     "codec",
