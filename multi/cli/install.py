@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from multi.cli.order import Order
-    from multi.install import Plan, Step, Way
+    from multi.install import Plan, Starter, Step
 
-_WAYS: dict[str, Way] = {SYSTEMD.name: "systemd", CRON.name: "cron", SYSV.name: "sysv"}
+_STARTERS: dict[str, Starter] = {SYSTEMD.name: "systemd", CRON.name: "cron", SYSV.name: "sysv"}
 
 
 def install(order: Order, selection: api.Selection) -> int:
     """Put the nodes into the hands of what starts this machine."""
-    said = [flag for flag in _WAYS if flag in order.given]
+    said = [flag for flag in _STARTERS if flag in order.given]
     if len(said) > 1:
         raise UsageError(
             " ".join(said), "contradict each other", "give one of them: with two, each starts what the other stopped"
@@ -29,7 +29,7 @@ def install(order: Order, selection: api.Selection) -> int:
     obstacles = api.check(selection, machine=order.machine)
     if not order.has(QUIET):
         order.screen.remark(*(f"warning: {each}" for each in obstacles))
-    return _carry_out(order, selection, _asked(order, selection, _WAYS[said[0]] if said else None))
+    return _carry_out(order, selection, _asked(order, selection, _STARTERS[said[0]] if said else None))
 
 
 def uninstall(order: Order, selection: api.Selection) -> int:
@@ -37,9 +37,9 @@ def uninstall(order: Order, selection: api.Selection) -> int:
     return _carry_out(order, selection, _asked(order, selection, None))
 
 
-def _asked(order: Order, selection: api.Selection, way: Way | None) -> Asked:
+def _asked(order: Order, selection: api.Selection, starter: Starter | None) -> Asked:
     names = tuple(node.short for node in selection.nodes) if selection.spec.names else ()
-    return Asked(way=way, user=order.has(USER), now=order.has(NOW), names=names)
+    return Asked(starter=starter, user=order.has(USER), now=order.has(NOW), names=names)
 
 
 def _carry_out(order: Order, selection: api.Selection, asked: Asked) -> int:

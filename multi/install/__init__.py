@@ -1,7 +1,7 @@
 """Put nodes into the hands of what starts a machine, and take them back: plans, and carrying them out.
 
 A plan is made of what the machine has and of what was installed before, and says each file and each program. Files are
-those of `multi.export`, each with a mark (`multi.install.mark`): one that was changed by hand, or that somebody else
+those of `multi.export`, each with a stamp (`multi.install.stamp`): one that was changed by hand, or that somebody else
 wrote, is never written over or removed.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from multi.install import mark, orders, ways
+from multi.install import orders, stamp, starters
 from multi.install.carry import carry_out
 from multi.install.plan import (
     Asked,
@@ -18,9 +18,9 @@ from multi.install.plan import (
     Plan,
     Remove,
     Run,
+    Starter,
     Step,
     Undo,
-    Way,
     Write,
     changed_by_hand,
     of_others,
@@ -43,9 +43,9 @@ __all__ = [
     "Plan",
     "Remove",
     "Run",
+    "Starter",
     "Step",
     "Undo",
-    "Way",
     "Write",
     "carry_out",
     "plan",
@@ -64,9 +64,9 @@ def install(selection: Selection, asked: Asked, machine: Machine) -> Plan:
     """What is written and run so that the nodes start at boot. Reads only. Raises `MultiError`, and nothing is done."""
     orders.refuse_unsaid(selection)
     site = survey(selection, machine)
-    asked = ways.choose(asked, site)
+    asked = starters.choose(asked, site)
     readable(selection, site, machine)
-    wanted = ways.wanted(asked, selection, site)
+    wanted = starters.wanted(asked, selection, site)
     steps: list[Step] = [Undo(wanted.undo)] if wanted.undo is not None else []
     for path, (text, mode) in wanted.files.items():
         kept = path in wanted.own and machine.kind(path)
@@ -80,7 +80,7 @@ def install(selection: Selection, asked: Asked, machine: Machine) -> Plan:
 
 def _put(path: str, text: str, mode: int, site: Site, machine: Machine) -> Write | Keep:
     old = previous(path, machine)
-    made = mark.marked(text, "all configurations" if path.endswith(f"/{_SHARED}") else site.origin)
+    made = stamp.stamped(text, "all configurations" if path.endswith(f"/{_SHARED}") else site.origin)
     if old is None:
         why, code = machine.cannot_create(path)
         if why:
@@ -90,12 +90,12 @@ def _put(path: str, text: str, mode: int, site: Site, machine: Machine) -> Write
                 path, why, "run it as root" if site.uid else ""
             )
         return Write(path, made, mode)
-    if not old.mark.intact:
+    if not old.stamp.intact:
         raise changed_by_hand(path)
-    if not path.endswith(f"/{_SHARED}") and old.mark.origin != printable(site.origin):
-        raise of_others(path, old.mark.origin)
+    if not path.endswith(f"/{_SHARED}") and old.stamp.origin != printable(site.origin):
+        raise of_others(path, old.stamp.origin)
     if old.text == made and old.mode == mode:
-        return Keep(path, "is as it is to be")
+        return Keep(path, "is so already")
     return Write(path, made, mode, (old.text, old.mode))
 
 
@@ -105,7 +105,7 @@ def _stale(asked: Asked, wanted: Wanted, site: Site, machine: Machine) -> list[S
     old = [
         each
         for each in found(site, machine)
-        if each.mark.origin == printable(site.origin) and each.path not in wanted.files and _kind_of(each.path) == kind
+        if each.stamp.origin == printable(site.origin) and each.path not in wanted.files and _kind_of(each.path) == kind
     ]
     return _taken(old, asked, site)
 
@@ -118,7 +118,7 @@ def _as_it_was(run: Run, fresh: set[str], site: Site, machine: Machine) -> Run:
     """What undoes a program leaves alone what was so before: units that were enabled, and the crontab."""
     if run.words[-1:] == ("-",) and run.data is not None:
         table = crontab(site, machine)
-        part = mark.in_table(table, site.origin)
+        part = stamp.in_table(table, site.origin)
         if part is not None and not part.intact:
             raise NotInstalledError(
                 "crontab",
@@ -126,7 +126,7 @@ def _as_it_was(run: Run, fresh: set[str], site: Site, machine: Machine) -> Run:
                 "move your lines out of it with 'crontab -e', then do this again",
             )
         undo = Run(run.words, table)
-        return Run(run.words, mark.with_part(table, run.data, site.origin), undo)
+        return Run(run.words, stamp.with_part(table, run.data, site.origin), undo)
     if run.undo is None:
         return run
     units = tuple(word for word in run.undo.words if "." not in word or word in fresh)
@@ -137,7 +137,7 @@ def _as_it_was(run: Run, fresh: set[str], site: Site, machine: Machine) -> Run:
 
 
 def uninstall(selection: Selection, asked: Asked, machine: Machine) -> Plan:
-    """What takes back all that was installed for the nodes, in whichever way. Reads only. Raises `MultiError`."""
+    """What takes back all that was installed for the nodes, in whichever starter. Reads only. Raises `MultiError`."""
     site = survey(selection, machine)
     every = found(site, machine)
     mine = [each for each in every if _is_meant(each, asked, selection, site)]
@@ -145,14 +145,14 @@ def uninstall(selection: Selection, asked: Asked, machine: Machine) -> Plan:
     if mine and not others_units:
         mine += [each for each in every if each.path.endswith(f"/{_SHARED}")]
     for each in mine:
-        if not each.mark.intact and not each.path.startswith(ways.DEFAULTS):
+        if not each.stamp.intact and not each.path.startswith(starters.DEFAULTS):
             raise changed_by_hand(each.path)
     steps = _taken(mine, asked, site)
     if not asked.names and site.uid and "crontab" in site.tools:
         steps += _untabled(site, machine)
     if steps:
         return Plan(steps=steps)
-    others = sorted({each.mark.origin for each in every if each.mark.origin != "all configurations"})
+    others = sorted({each.stamp.origin for each in every if each.stamp.origin != "all configurations"})
     more = (
         f"; there is something of {listed(others)}: name its nodes, or the file with --multi-config" if others else ""
     )
@@ -162,21 +162,21 @@ def uninstall(selection: Selection, asked: Asked, machine: Machine) -> Plan:
 def _is_meant(each: Found, asked: Asked, selection: Selection, site: Site) -> bool:
     if asked.names:
         base = each.path.rpartition("/")[2]
-        whose = selection.config is None or each.mark.origin == printable(site.origin)
+        whose = selection.config is None or each.stamp.origin == printable(site.origin)
         return whose and base in {f"multi-{name}.service" for name in asked.names}
-    return each.mark.origin == printable(site.origin)
+    return each.stamp.origin == printable(site.origin)
 
 
 def _untabled(site: Site, machine: Machine) -> list[Step]:
     table = crontab(site, machine)
-    part = mark.in_table(table, site.origin)
+    part = stamp.in_table(table, site.origin)
     if part is None:
         return []
     if not part.intact:
         raise NotInstalledError(
             "crontab", f"the part for {site.origin} was changed by hand", "remove it with 'crontab -e'"
         )
-    rest = mark.with_part(table, "", site.origin)
+    rest = stamp.with_part(table, "", site.origin)
     program = site.tools["crontab"]
     return [Run((program, "-") if rest else (program, "-r"), rest or None, undo=Run((program, "-"), table))]
 
@@ -184,17 +184,17 @@ def _untabled(site: Site, machine: Machine) -> list[Step]:
 def _taken(gone: Iterable[Found], asked: Asked, site: Site) -> list[Step]:
     """The steps that take files away, with what they made the system do before."""
     gone = list(gone)
-    user = ways.units_directory(site, user=True)
+    user = starters.units_directory(site, user=True)
     steps: list[Step] = []
-    for directory, own in ((ways.UNITS, False), (user, True)):
+    for directory, own in ((starters.UNITS, False), (user, True)):
         units = sorted(each.path.rpartition("/")[2] for each in gone if each.path.rpartition("/")[0] == directory)
         if not units:
             continue
-        reload = Run(ways.systemctl(site, "daemon-reload", user=own))
+        reload = Run(starters.systemctl(site, "daemon-reload", user=own))
         services = [unit for unit in units if unit.endswith(".service")]
         if asked.now and services and site.systemd:
-            steps.append(Run(ways.systemctl(site, "stop", *services, user=own)))
-        disable, enable = (ways.systemctl(site, word, *units, user=own) for word in ("disable", "enable"))
+            steps.append(Run(starters.systemctl(site, "stop", *services, user=own)))
+        disable, enable = (starters.systemctl(site, word, *units, user=own) for word in ("disable", "enable"))
         steps += [
             *([Undo(reload)] if site.systemd else []),
             *([Run(disable, undo=Run(enable))] if "systemctl" in site.tools else []),
@@ -203,18 +203,18 @@ def _taken(gone: Iterable[Found], asked: Asked, site: Site) -> list[Step]:
         ]
     for each in gone:
         directory, _, base = each.path.rpartition("/")
-        if directory == ways.SCRIPTS:
+        if directory == starters.SCRIPTS:
             if asked.now:
                 steps.append(Run((each.path, "stop")))
-            steps += ways.unlinked(site, base)
-    steps += _removed(each for each in gone if each.path.rpartition("/")[0] not in {ways.UNITS, user})
+            steps += starters.unlinked(site, base)
+    steps += _removed(each for each in gone if each.path.rpartition("/")[0] not in {starters.UNITS, user})
     return steps
 
 
 def _removed(gone: Iterable[Found]) -> Sequence[Step]:
     return [
         Remove(each.path, (each.text, each.mode))
-        if each.mark.intact
+        if each.stamp.intact
         else Keep(each.path, "was changed by hand, and stays")
         for each in gone
     ]

@@ -21,7 +21,7 @@ def carry_out(plan: Plan, machine: Machine) -> Iterator[Step]:
         for step in plan.steps:
             if isinstance(step, Run) and step.late:
                 break
-            done.append(step)  # undone also where it fails half way
+            done.append(step)  # undone also where it fails half starter
             _do(step, machine)
             yield step
     except GeneratorExit:

@@ -61,11 +61,11 @@ def told(selection: Selection, nodes: Sequence[Node], site: Site, *, named: bool
     if not is_configured(selection):
         return words(nodes, lambda node: _whole(node, selection, kept=kept))
     names = tuple(node.name if node.host != site.host else node.short for node in nodes)
-    places: dict[str, list[str]] = {}
+    pins: dict[str, list[str]] = {}
     for name, node in zip(names, nodes, strict=True):
-        for place in _places(node, selection, kept=kept):
-            places.setdefault(place, []).append(name)
-    pinned = (_scoped(place, () if len(those) == len(names) else those) for place, those in places.items())
+        for pin in _files_of(node, selection, kept=kept):
+            pins.setdefault(pin, []).append(name)
+    pinned = (_scoped(pin, () if len(those) == len(names) else those) for pin, those in pins.items())
     return (*(names if named else ()), f"--multi-config={site.origin}", *pinned)
 
 
@@ -93,7 +93,7 @@ def _nobody_said(node: Node, name: str, selection: Selection) -> bool:
     return node.name not in selection.recorded and nobody_said(name, selection.sources[node.name])
 
 
-def _places(node: Node, selection: Selection, *, kept: bool) -> list[str]:
+def _files_of(node: Node, selection: Selection, *, kept: bool) -> list[str]:
     """Where its files are if nobody says it: that goes by the user and by variables, which are others at boot."""
     said: list[str] = []
     if _nobody_said(node, "pidfile", selection):
@@ -177,10 +177,10 @@ def detached(selection: Selection, site: Site, *, become: bool) -> list[tuple[st
     made: list[tuple[str, Order]] = []
     for (user, group), nodes in groups.items():
         named = len(groups) > 1 or bool(selection.spec.names)
-        places = directories(nodes, logs=True) if user else ()
+        paths = directories(nodes, logs=True) if user else ()
         owner = f"{user}:{group}"
         prepare = " && ".join(
-            f"mkdir -p -m 755 {_quote(place)} && chown -h {_quote(owner)} {_quote(place)}" for place in places
+            f"mkdir -p -m 755 {_quote(path)} && chown -h {_quote(owner)} {_quote(path)}" for path in paths
         )
         runuser = (site.tools["runuser"], "-u", user, *(("-g", group) if group else ()), "--") if user else ()
         order = Order(

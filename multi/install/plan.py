@@ -8,20 +8,20 @@ from typing import Literal, TypeAlias
 from multi.errors import MultiError
 from multi.value import dataclass, field
 
-Way: TypeAlias = Literal["systemd", "cron", "sysv"]
-WAYS: tuple[Way, ...] = ("systemd", "cron", "sysv")
+Starter: TypeAlias = Literal["systemd", "cron", "sysv"]
+STARTERS: tuple[Starter, ...] = ("systemd", "cron", "sysv")
 RECORD = "nodes on record"  # the origin of nodes that no configuration has
 LIMIT = 1 << 20  # bytes that a file of ours has at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """How nodes are installed: by a `way`, None for what this machine has; for systemd's manager of this `user`.
+    """How nodes are installed: by a `starter`, None for what this machine has; for systemd's manager of this `user`.
 
     With `now` they are also started, or stopped. `names` are those that the user named, none for all.
     """
 
-    way: Way | None = None
+    starter: Starter | None = None
     user: bool = False
     now: bool = False
     names: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A file to write, its text with the mark. `old` is what was there: text and mode."""
+    """A file to write, its text with the stamp. `old` is what was there: text and mode."""
 
     path: str
     text: str
@@ -102,7 +102,7 @@ Step: TypeAlias = Run | Write | Remove | Keep | Undo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What one way needs: texts and modes by path, without marks; what runs afterwards, and what only undoes.
+    """What one starter needs: texts and modes by path, without stamps; what runs afterwards, and what only undoes.
 
     `own` are files that belong to the administrator once they are there. `says` are lines for people.
     """
@@ -123,7 +123,7 @@ class Plan:
 
 
 class NotInstalledError(MultiError):
-    """Something stands in the way; nothing was changed (exit 2)."""
+    """Something stands in the starter; nothing was changed (exit 2)."""
 
 
 def changed_by_hand(path: str) -> NotInstalledError:

@@ -7,7 +7,7 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from multi.export import ascii_name
-from multi.install import mark, ways
+from multi.install import stamp, starters
 from multi.install.plan import LIMIT, RECORD, NotInstalledError, Site, not_ours
 from multi.machine import File, MachineError, Unreadable
 from multi.settings.presets import read_file
@@ -16,7 +16,7 @@ from multi.value import dataclass
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from multi.install.mark import Mark
+    from multi.install.stamp import Stamp
     from multi.machine import Machine
     from multi.words.spec import Selection
 
@@ -31,7 +31,7 @@ def survey(selection: Selection, machine: Machine) -> Site:
     here = machine.surroundings()
     user = machine.user_name(here.uid) if here.uid else ""
     config = posixpath.normpath(posixpath.join(here.cwd, selection.config)) if selection.config else ""
-    in_place = not config or posixpath.dirname(config) == here.cwd
+    beside = not config or posixpath.dirname(config) == here.cwd
     runtime = here.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{here.uid}"
     runs = machine.kind(f"{runtime}/systemd/private") or machine.kind(f"{runtime}/systemd/notify")
     path = _carried(here.environ.get("PATH", ""))
@@ -39,7 +39,7 @@ def survey(selection: Selection, machine: Machine) -> Site:
         origin=config or RECORD,
         name=_name(config),
         program=machine.ourselves(),
-        directory=here.cwd or "/" if in_place else here.home if here.uid else "/",
+        directory=here.cwd or "/" if beside else here.home if here.uid else "/",
         path=path if path != _PATH else "",
         host=here.hostname,
         uid=here.uid,
@@ -55,7 +55,7 @@ def survey(selection: Selection, machine: Machine) -> Site:
 
 
 def _logrotate(machine: Machine) -> str:
-    if machine.kind(ways.LOGROTATE) != "directory":
+    if machine.kind(starters.LOGROTATE) != "directory":
         return ""
     return read_file(f"{SHIPPED}/logrotate.d/multi").decode("utf-8")
 
@@ -80,17 +80,24 @@ class Found:
     """A file of ours that is there, with its text and permissions."""
 
     path: str
-    mark: Mark
+    stamp: Stamp
     text: str
     mode: int
 
 
 def found(site: Site, machine: Machine, *, everyone: bool = False) -> Sequence[Found]:
     """All files of ours that are where this user's are; for an ordinary user with `everyone` the machine's, too."""
-    machines = (ways.UNITS, ways.CRONTABS, ways.SCRIPTS, ways.DEFAULTS, ways.TMPFILES, ways.LOGROTATE)
-    own = ways.units_directory(site, user=True)
-    places = (*(machines if site.uid == 0 or everyone else ()), own)
-    paths = (path for place in places for path in machine.listing(place, ""))
+    machines = (
+        starters.UNITS,
+        starters.CRONTABS,
+        starters.SCRIPTS,
+        starters.DEFAULTS,
+        starters.TMPFILES,
+        starters.LOGROTATE,
+    )
+    own = starters.units_directory(site, user=True)
+    directories = (*(machines if site.uid == 0 or everyone else ()), own)
+    paths = (path for directory in directories for path in machine.listing(directory, ""))
     seen = (there(path, machine) for path in paths if path.rpartition("/")[2].startswith("multi"))
     return tuple(each for each in seen if each is not None)
 
@@ -101,8 +108,8 @@ def there(path: str, machine: Machine) -> Found | None:
     if not isinstance(file, File):
         return None
     text = file.data.decode("utf-8", "surrogateescape")
-    marked = mark.read(text)
-    return None if marked is None else Found(path, marked, text, file.mode)
+    stamped = stamp.read(text)
+    return None if stamped is None else Found(path, stamped, text, file.mode)
 
 
 def previous(path: str, machine: Machine) -> Found | None:

@@ -802,7 +802,7 @@ class Fake:
             sorted(
                 path
                 for path in self.world.files
-                if path.rpartition("/")[0] == directory and path.endswith(suffix) and "/." not in path
+                if path.rpartition("/")[0] == directory and path.endswith(suffix) and "/." not in path[len(directory) :]
             )
         )
 

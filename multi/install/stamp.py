@@ -18,43 +18,43 @@ _BEGIN = re.compile(r"# BEGIN multi install for (?P<origin>.*); leave it to mult
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """For whom a file was written (see `Site.origin`), whether it still is as it was written, and all but its mark."""
+class Stamp:
+    """For whom a file was written (see `Site.origin`), whether it still is as it was written, and all but its stamp."""
 
     origin: str
     intact: bool
     rest: str
 
 
-def marked(text: str, origin: str) -> str:
-    """The text with its mark."""
+def stamped(text: str, origin: str) -> str:
+    """The text with its stamp."""
     head, rest = _split(text)
-    said = f"# Written by 'multi install' for {printable(origin)}; leave it to multi (sha256 {_digest(text, origin)})\n"
-    return head + said + rest
+    digest = _digest(head + rest, origin)
+    return f"{head}# Written by 'multi install' for {printable(origin)}; leave it to multi (sha256 {digest})\n{rest}"
 
 
-def read(text: str) -> Mark | None:
-    """The mark of a file; None for one that is not of ours."""
+def read(text: str) -> Stamp | None:
+    """The stamp of a file; None for one that is not of ours."""
     head, rest = _split(text)
     line, _, rest = rest.partition("\n")
     found = _LINE.fullmatch(line)
     if found is None:
         return None
-    return Mark(found["origin"], found["digest"] == _digest(head + rest, found["origin"]), head + rest)
+    return Stamp(found["origin"], found["digest"] == _digest(head + rest, found["origin"]), head + rest)
 
 
 def _split(text: str) -> tuple[str, str]:
     if not text.startswith("#!"):
         return "", text
-    head, newline, rest = text.partition("\n")
-    return head + newline, rest
+    head, _, rest = text.partition("\n")
+    return head + "\n", rest
 
 
 def _digest(text: str, origin: str) -> str:
     return sha256(f"{printable(origin)}\n{text}".encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def in_table(table: str, origin: str) -> Mark | None:
+def in_table(table: str, origin: str) -> Stamp | None:
     """The part of a crontab that is ours; its `rest` are the lines of it. One without its end was changed by hand."""
     lines = table.splitlines(keepends=True)
     for at, line in enumerate(lines):
@@ -64,8 +64,8 @@ def in_table(table: str, origin: str) -> Mark | None:
         for end in range(at + 1, len(lines)):
             if lines[end].rstrip("\n") == _end(origin):
                 body = "".join(lines[at + 1 : end])
-                return Mark(found["origin"], found["digest"] == _digest(body, origin), body)
-        return Mark(found["origin"], intact=False, rest="")
+                return Stamp(found["origin"], found["digest"] == _digest(body, origin), body)
+        return Stamp(found["origin"], intact=False, rest="")
     return None
 
 

@@ -1,4 +1,4 @@
-"""What each way needs to start the nodes at boot: files, and programs that tell the system of them. Pure."""
+"""What each starter needs to start the nodes at boot: files, and programs that tell the system of them. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from multi.export import Order
-    from multi.install.plan import Site, Way
+    from multi.install.plan import Site, Starter
     from multi.model.node import Node
     from multi.words.spec import Selection
 
@@ -30,22 +30,24 @@ _CHOICES = "--systemd, --cron or --sysv"
 
 
 def choose(asked: Asked, site: Site) -> Asked:
-    """The way that is asked for, or the one that this machine goes. Raises `MultiError` for one that is not there."""
-    if asked.way is None and not asked.user:
+    """The starter that is asked for, or the one that this machine has. Raises `MultiError` where there is none."""
+    if asked.starter is None and not asked.user:
         if site.systemd and (site.uid == 0 or site.manager):
-            return replace(asked, way="systemd", user=site.uid != 0)
+            return replace(asked, starter="systemd", user=site.uid != 0)
         why = "systemd does not run this machine" if not site.systemd else f"{site.user} has no running systemd manager"
         raise NotInstalledError("", f"{why}, so say what starts the nodes at boot", f"give {_CHOICES}")
-    if asked.user and asked.way not in {None, "systemd"}:
-        raise UsageError(f"--user --{asked.way}", "contradict each other", "--user is systemd's manager of this user")
-    asked = replace(asked, way=asked.way or "systemd")
-    needs: Mapping[Way, Callable[[], None]] = {
+    if asked.user and asked.starter not in {None, "systemd"}:
+        raise UsageError(
+            f"--user --{asked.starter}", "contradict each other", "--user is systemd's manager of this user"
+        )
+    asked = replace(asked, starter=asked.starter or "systemd")
+    needs: Mapping[Starter, Callable[[], None]] = {
         "systemd": lambda: _need_systemd(asked, site),
         "cron": lambda: _need_cron(site),
         "sysv": lambda: _need_sysv(site),
     }
-    if asked.way is not None:
-        needs[asked.way]()
+    if asked.starter is not None:
+        needs[asked.starter]()
     return asked
 
 
@@ -79,19 +81,19 @@ def _need_root(site: Site, word: str, hint: str) -> None:
 
 
 def wanted(asked: Asked, selection: Selection, site: Site) -> Wanted:
-    """The files and programs of the way that is asked for."""
-    if site.uid == 0 and asked.way != "systemd" and "runuser" not in site.tools:
+    """The files and programs of the starter that is asked for."""
+    if site.uid == 0 and asked.starter != "systemd" and "runuser" not in site.tools:
         for node in selection.nodes:
             if node.uid:
                 raise NotInstalledError(
                     "runuser", f"is not on PATH, and {node.name} runs as {node.uid}", "install util-linux"
                 )
-    ways: Mapping[Way | None, Callable[[Asked, Selection, Site], Wanted]] = {
+    starters: Mapping[Starter | None, Callable[[Asked, Selection, Site], Wanted]] = {
         "systemd": _systemd,
         "cron": _cron if site.uid == 0 else _own_crontab,
         "sysv": _sysv,
     }
-    return ways[asked.way](asked, selection, site)
+    return starters[asked.starter](asked, selection, site)
 
 
 # --- systemd ----------------------------------------------------------------------------------------------
@@ -129,8 +131,8 @@ def _systemd(asked: Asked, selection: Selection, site: Site) -> Wanted:
     ]
     if not user:
         logging = [node for node in selection.nodes if not orders.nobody_said_log(node, selection)]
-        places, create = _tmpfiles(selection, logging, site)
-        files |= {**places, **_rotation(logging, site)}
+        tmpfiles, create = _tmpfiles(selection, logging, site)
+        files |= {**tmpfiles, **_rotation(logging, site)}
         runs = [*create, *runs]
     elif site.uid and not site.lingers:
         runs.append(Run((*_bus(site, user=True), site.tools.get("loginctl", "loginctl"), "enable-linger")))
@@ -144,7 +146,8 @@ def _systemd(asked: Asked, selection: Selection, site: Site) -> Wanted:
 
 def _says(asked: Asked, selection: Selection, start: str) -> tuple[str, ...]:
     names = listed([node.short for node in selection.nodes])
-    return (f"{names}: at every boot" + ("" if asked.now else f"; now: {start}"),)
+    verb, them = ("starts", "it") if len(selection.nodes) == 1 else ("start", "them")
+    return (f"{names} {verb} at every boot" + ("" if asked.now else f"; to start {them} now: {start}"),)
 
 
 def _tmpfiles(selection: Selection, logging: Sequence[Node], site: Site) -> tuple[_Files, list[Run]]:
@@ -152,14 +155,14 @@ def _tmpfiles(selection: Selection, logging: Sequence[Node], site: Site) -> tupl
     lines: dict[str, None] = {}
     for (user, group), nodes in orders.by_user(selection.nodes).items():
         logs = [node for node in nodes if node in logging]
-        for place in (*orders.directories(nodes, logs=False), *orders.directories(logs, logs=True)) if user else ():
-            at = place.removeprefix("/var") if place.startswith("/var/run/") else place  # as systemd calls it
+        for path in (*orders.directories(nodes, logs=False), *orders.directories(logs, logs=True)) if user else ():
+            at = path.removeprefix("/var") if path.startswith("/var/run/") else path  # as systemd calls it
             lines[f"d {at} 0755 {user} {group or site.groups.get(user, user)} -\n"] = None
     if not lines:
         return {}, []
-    path = f"{TMPFILES}/{site.name}.conf"
-    create = Run((site.tools.get("systemd-tmpfiles", "systemd-tmpfiles"), "--create", path))
-    return {path: ("".join(lines), 0o644)}, [create]
+    file = f"{TMPFILES}/{site.name}.conf"
+    create = Run((site.tools.get("systemd-tmpfiles", "systemd-tmpfiles"), "--create", file))
+    return {file: ("".join(lines), 0o644)}, [create]
 
 
 def _rotation(logging: Sequence[Node], site: Site) -> _Files:
@@ -207,7 +210,7 @@ def _cron(asked: Asked, selection: Selection, site: Site) -> Wanted:
 
 
 def _again(asked: Asked) -> str:
-    return f"'multi install --{asked.way} --now', or 'multi start'"
+    return f"'multi install --{asked.starter} --now', or 'multi start'"
 
 
 def _joined(texts: Sequence[str]) -> str:
