@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multi.errors import MultiError
 from multi.install import orders, stamp, starters
 from multi.install.carry import carry_out
 from multi.install.plan import (
@@ -26,6 +27,7 @@ from multi.install.plan import (
     of_others,
 )
 from multi.install.survey import Found, crontab, found, previous, readable, survey
+from multi.machine import MachineError
 from multi.text import listed, printable
 
 if TYPE_CHECKING:
@@ -168,7 +170,10 @@ def _is_meant(each: Found, asked: Asked, selection: Selection, site: Site) -> bo
 
 
 def _untabled(site: Site, machine: Machine) -> list[Step]:
-    table = crontab(site, machine)
+    try:
+        table = crontab(site, machine)
+    except (MultiError, MachineError):
+        return []  # where it cannot be read nothing was written
     part = stamp.in_table(table, site.origin)
     if part is None:
         return []
