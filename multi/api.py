@@ -13,11 +13,11 @@ Every function takes the machine as an argument; without one it uses the real on
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from multi.errors import UsageError
 from multi.model.node import Node
 from multi.model.request import Difference, Fallback, Held, Request, RunOptions, Task, canonical, traits
+from multi.typed import TYPE_CHECKING
 from multi.value import replace
 from multi.views import View
 from multi.words.spec import Collect, Selection

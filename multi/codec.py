@@ -7,7 +7,6 @@ with suspicion: whatever is not exactly what `encode` writes is `DamagedError`.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
 from multi.errors import MultiError
 from multi.model.node import Command, Known, Node, Ready, Unknown
@@ -16,6 +15,7 @@ from multi.model.record import DESIRED, PHASES, RECORD_LIMIT, Cgroup, DamagedErr
 from multi.settings.scalars import is_word
 from multi.settings.table import BY_FIELD, SETTINGS, Setting
 from multi.settings.values import from_toml, to_toml
+from multi.typed import TYPE_CHECKING, Any
 from multi.value import dataclass
 
 if TYPE_CHECKING:

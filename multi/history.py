@@ -6,7 +6,6 @@ No step knows of it, and nothing that goes wrong with it is told: it delays no c
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from multi.machine import File, MachineError, Unreadable
 from multi.model.caller import Caller
@@ -38,6 +37,7 @@ from multi.model.event import (
 from multi.model.past import Past
 from multi.model.schedule import end_text, signal_name
 from multi.text import plural, printable
+from multi.typed import TYPE_CHECKING
 from multi.value import replace
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from multi.errors import EXIT_FAILED, EXIT_PERMISSION
 from multi.machine import MachineError
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass
 
 if TYPE_CHECKING:

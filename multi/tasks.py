@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi import decide, observe
 from multi.machine import NO_SOCKET, MachineError, Question
 from multi.model.happening import Answered
 from multi.model.work import NO_PULSE, Pulse, Work, pulse, work_of
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, replace
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ is the same, and a test holds the two against each other.
 
 from __future__ import annotations
 
+from multi.typed import TYPE_CHECKING
+
 __all__ = ["dataclass", "field", "replace"]
 
-TYPE_CHECKING = False  # `typing` would be most of what this module costs
 if TYPE_CHECKING:  # to a type checker these are the standard library's own
     from collections.abc import Callable, Mapping
     from dataclasses import dataclass, field, replace

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi.machine import MachineError
 from multi.model.node import Node
 from multi.model.state import State, Unsure
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass
 
 if TYPE_CHECKING:

@@ -7,13 +7,12 @@ gone or suspended. Between two of them the known processes are asked how they ar
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi import views
 from multi.errors import MultiError
 from multi.model.state import aged, is_stopping, proc_of
 from multi.model.usage import Holdings, Snapshot, Usage, snapshot, usage
 from multi.selection import found_by
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, replace
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 from multi import observe
 from multi.act.waits import InterruptedWalk, Wait
@@ -12,6 +11,7 @@ from multi.model.event import Drained, Failed, Resumed
 from multi.model.happening import Answered, Ended
 from multi.model.step import Consume, Drain
 from multi.model.work import Work, work_of
+from multi.typed import TYPE_CHECKING
 from multi.value import replace
 
 if TYPE_CHECKING:

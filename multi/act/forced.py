@@ -8,10 +8,10 @@ for KILL, so work may be lost, whoever sent it: the stop schedule, a second sign
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
 
 from multi.errors import EXIT_KILLED
 from multi.model.event import Gone, Signalled
+from multi.typed import TYPE_CHECKING
 from multi.value import replace
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ again.
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
 
 from multi import observe
 from multi.act import service
@@ -25,6 +24,7 @@ from multi.machine import MachineError
 from multi.model.event import Awaits, Ending, Event, Failed, Interrupted, Overheard, Refused, Skipped
 from multi.model.request import Request, RunOptions, Task
 from multi.text import plural
+from multi.typed import TYPE_CHECKING
 from multi.value import replace
 
 if TYPE_CHECKING:

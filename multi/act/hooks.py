@@ -8,7 +8,6 @@ can tell what came of them; those that take longer go on without it.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from multi import observe
 from multi.act.surroundings import setting
@@ -16,6 +15,7 @@ from multi.errors import EXIT_FAILED
 from multi.machine import Hook, MachineError
 from multi.model.event import Cleared, Failed, GaveUp, Hooked, Interrupted, Readied, Recovered, Retrying, Unhealthy
 from multi.model.happening import HookDone, Interruption
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from multi import decide, observe
 from multi.act.waits import WriteWait
@@ -17,6 +16,7 @@ from multi.model.process import Proc
 from multi.model.record import Record
 from multi.model.schedule import FOREVER
 from multi.model.step import Finish, GiveUp, PutOff, Take
+from multi.typed import TYPE_CHECKING
 from multi.value import replace
 
 if TYPE_CHECKING:

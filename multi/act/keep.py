@@ -7,7 +7,6 @@ is what the nodes of one `run` have in common. Between two happenings nothing wa
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
 
 from multi import codec, observe
 from multi.act.needs import begin_late
@@ -38,11 +37,11 @@ from multi.model.happening import Changed, Ended, Interruption, Locked
 from multi.model.request import Request, RunOptions, Task, Turn
 from multi.model.schedule import end_text, signal_name
 from multi.model.step import AwaitDown, PutOff, Refuse, Skip, Spawn
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from typing import TypeVar
 
     from multi.act.liveness import Care, Limits
     from multi.act.output import Shown
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
     from multi.model.process import Proc
     from multi.model.request import Due
     from multi.observe import Observation
+    from multi.typed import TypeVar
 
     Doing = Generator[Want, Answer, None]
     E = TypeVar("E", Failed, Retrying, GaveUp)

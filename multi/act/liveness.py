@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING
 
 from multi import decide, observe
 from multi.act.loop import drive
@@ -27,6 +26,7 @@ from multi.model import health as files
 from multi.model.event import Interrupted, Recovered, Recycling, Unhealthy
 from multi.model.happening import Notified, Probed
 from multi.model.request import Due
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, replace
 
 if TYPE_CHECKING:

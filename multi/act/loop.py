@@ -12,17 +12,16 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from multi.act.waits import InterruptedWalk, TableWait, Wait, WriteWait
 from multi.decide.rollout import Rollout
 from multi.model.event import Hooked, Interrupted, Output, Overheard, Skipped
 from multi.model.happening import HookDone, Interruption, Printed
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-    from typing import TypeAlias
 
     from multi.act.waits import Answer, Walk
     from multi.machine import Machine, MachineError
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from multi.model.happening import Happening
     from multi.model.process import ProcessTable
     from multi.model.request import RunOptions, Task, Turn
+    from multi.typed import TypeAlias
 
     Walks: TypeAlias = Iterable[tuple[Task, Callable[[Turn], Walk]]]
 

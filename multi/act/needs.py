@@ -6,8 +6,6 @@ comes after, and that nobody asks for or starts, is named and not waited for, as
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi import observe
 from multi.act import surroundings
 from multi.act.waits import Wait, process_table
@@ -18,11 +16,11 @@ from multi.model.happening import Probed
 from multi.model.process import Proc
 from multi.model.record import Record
 from multi.model.step import Stop
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
-    from typing import TypeAlias
 
     from multi.act.journal import Journal
     from multi.act.waits import Answer, Want
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from multi.model.node import Node, Ready
     from multi.model.request import Request
     from multi.model.step import Steps
+    from multi.typed import TypeAlias
 
     Decided: TypeAlias = Generator[Want, Answer, Steps | None]  # the steps of a node; None where that ended its walk
 

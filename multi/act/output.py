@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from multi.machine import MachineError
 from multi.model.event import Adopted, Exited, Failed, GaveUp, Gone, Output, Retrying, Spawned, Survived
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping

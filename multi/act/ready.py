@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from math import inf
-from typing import TYPE_CHECKING, TypeAlias
 
 from multi.act.waits import Wait
 from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PID, INSTANCE_PIDFILE, INSTANCE_PROBE, Launch
@@ -17,6 +16,7 @@ from multi.model.node import Ready
 from multi.model.proof import KINDS
 from multi.model.record import NOTIFY_WAITS
 from multi.model.schedule import end_text
+from multi.typed import TYPE_CHECKING, TypeAlias
 from multi.value import dataclass, replace
 
 if TYPE_CHECKING:

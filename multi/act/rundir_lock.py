@@ -7,12 +7,12 @@ node never has two processes, so where this one cannot be had for want of a dire
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, TypeVar
 
 from multi.errors import BusyError
 from multi.machine import MachineError
 from multi.model.event import Interrupted, Waiting
 from multi.model.happening import Interruption, Locked
+from multi.typed import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi import observe
 from multi.act.ready import Disproof
 from multi.act.waits import Wait
 from multi.model.happening import Ended, Notified
 from multi.model.schedule import end_text
 from multi.text import duration
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from multi import observe
 from multi.act import cgroups, ready
@@ -21,11 +20,11 @@ from multi.model.node import Known
 from multi.model.process import ProcessTable
 from multi.model.record import Record
 from multi.text import printable
+from multi.typed import TYPE_CHECKING
 from multi.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from typing import TypeVar
 
     from multi.act.journal import Journal
     from multi.act.waits import Answer, Walk, Want
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from multi.model.node import Node
     from multi.model.process import Proc
     from multi.model.request import Request, RunOptions
+    from multi.typed import TypeVar
 
     E = TypeVar("E", Failed, Retrying, GaveUp)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from multi import observe
 from multi.act.waits import Wait, process_table
@@ -14,6 +13,7 @@ from multi.model import record as records
 from multi.model.event import Cleared, CutOff, Failed, Gone, Refused, Signalled, Survived
 from multi.model.happening import Answered, Emptied, Ended, Notified
 from multi.model.schedule import FOREVER, Schedule, Stage, signal_name
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from multi import observe
 from multi.errors import MultiError
@@ -16,6 +15,7 @@ from multi.machine import (
     Launch,
     MachineError,
 )
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from multi.machine import Machine

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
-
 from multi.model.event import Waiting
 from multi.model.process import ProcessTable
 from multi.model.schedule import FOREVER
+from multi.typed import TYPE_CHECKING, TypeAlias
 from multi.value import dataclass
 
 if TYPE_CHECKING:

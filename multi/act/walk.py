@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from functools import cache
-from typing import TYPE_CHECKING
 
 from multi import decide, observe
 from multi.act.journal import Journal, adopt, put_on_record
@@ -22,6 +21,7 @@ from multi.model.happening import Locked
 from multi.model.process import ProcessTable
 from multi.model.request import Turn
 from multi.model.state import HELD
+from multi.typed import TYPE_CHECKING
 from multi.value import replace
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from multi import __version__
 from multi.cli.order import (
@@ -30,6 +29,7 @@ from multi.cli.order import (
 )
 from multi.cli.screen import Screen, complete_streams
 from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PERMISSION, EXIT_USAGE, MultiError
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from multi.machine import Machine

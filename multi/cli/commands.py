@@ -7,7 +7,6 @@ it takes an `Order` and returns an exit code.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from multi import api
 from multi.cli.order import (
@@ -57,6 +56,7 @@ from multi.errors import EXIT_FAILED, EXIT_USAGE, UsageError
 from multi.model.node import Known, Unknown
 from multi.model.request import ALIASES, TRAITS, Traits, traits
 from multi.text import listed, nearest
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
     from multi.cli.screen import Screen

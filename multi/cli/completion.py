@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from signal import Signals
-from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem as Candidate
@@ -21,6 +20,7 @@ from multi.cli.prose import prose
 from multi.cli.screen import Screen
 from multi.errors import EXIT_FAILED, MultiError, UsageError
 from multi.settings.table import BY_FLAG, SETTINGS
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from multi.machine import Machine

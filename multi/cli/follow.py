@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from multi import report
 from multi.cli.order import JSON, QUIET, VERBOSE, Order
 from multi.model.event import Failed, GaveUp, Output, Retrying, Skipped, Waiting
+from multi.typed import TYPE_CHECKING
 from multi.value import replace
 
 if TYPE_CHECKING:

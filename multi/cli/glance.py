@@ -5,12 +5,11 @@ The formats of ``status`` for the programs that watch machines are `multi.cli.mo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi import api
 from multi.cli.order import ALL, CRITICAL, FORMAT, JSON, OUTPUT_FILE, QUIET, WARNING, WIDE, no_nodes
 from multi.errors import EXIT_FAILED, UsageError
 from multi.text import nearest
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -14,6 +13,7 @@ from multi.cli.prose import prose
 from multi.errors import UsageError
 from multi.settings.presets import available, load
 from multi.settings.table import BY_FLAG, SETTINGS, Setting
+from multi.typed import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from multi.machine import Machine

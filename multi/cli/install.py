@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
 
 from multi import api
 from multi.cli.order import CRON, DRY_RUN, JSON, NOW, QUIET, SYSTEMD, SYSV, USER
 from multi.errors import UsageError
 from multi.install import Asked, Keep, Remove, Run, Undo, Write
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

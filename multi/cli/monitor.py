@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi import api
 from multi.cli import glance
 from multi.cli.order import CRITICAL, FORMAT, OUTPUT_FILE, WARNING, no_nodes, split
 from multi.errors import MultiError
 from multi.machine import MachineError
 from multi.report import STATUS_UNKNOWN
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

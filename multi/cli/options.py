@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi import api
 from multi.cli.order import (
     AGAIN,
@@ -22,6 +20,7 @@ from multi.cli.order import (
 )
 from multi.errors import UsageError
 from multi.text import seconds_in
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from multi.cli.order import Option, Order

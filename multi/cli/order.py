@@ -7,10 +7,10 @@ a ``-q``. Nothing here knows what a node is.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from multi.cli.screen import Screen
 from multi.errors import UsageError
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass
 
 if TYPE_CHECKING:

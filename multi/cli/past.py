@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from multi import api, report
 from multi.cli.order import JSON, SINCE
 from multi.errors import EXIT_FAILED, UsageError
 from multi.report.past import past_json, past_lines, why_json, why_lines
 from multi.text import seconds_in
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from multi.cli.order import Order

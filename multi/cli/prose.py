@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from typing import Any
 
 from multi.settings import toml
 from multi.settings.presets import read_file
+from multi.typed import Any
 
 PROSE = os.path.join(os.path.dirname(__file__), "help.toml")  # noqa: PTH118, PTH120 -- pathlib costs 10 ms to import
 

@@ -10,9 +10,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import TextIO
 
 from multi.text import printable
+from multi.typed import TextIO
 
 _REDRAW_EVERY = 0.1  # seconds; more often only costs time
 _ERROR, _WARNING = 3, 4  # syslog(3)

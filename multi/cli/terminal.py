@@ -9,7 +9,8 @@ import signal
 import termios
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+
+from multi.typed import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
 
 from multi import api
 from multi.cli.order import ALL, HEALTH, JSON, QUIET, SORT, WATCH, WIDE
@@ -13,6 +12,7 @@ from multi.errors import UsageError
 from multi.report import STATUS_UNKNOWN, Style
 from multi.report.live import SORTS, Shown, chosen, frame_json, page, screen, table, typed
 from multi.text import nearest
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

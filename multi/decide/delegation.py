@@ -7,9 +7,8 @@ delegated, it must belong to our user, and nobody but us may be in it, or else s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi.model.cgroup import SUPERVISOR
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from multi.model.cgroup import Folder

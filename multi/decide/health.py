@@ -11,12 +11,12 @@ recycled at a time, and only while the others run.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
 
 from multi.model.health import Health
 from multi.model.state import State, Up
 from multi.model.work import pulse
 from multi.text import duration, plural, size
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, replace
 
 if TYPE_CHECKING:

@@ -7,11 +7,10 @@ come after it until they are gone. A restart goes the way of a start: the others
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi.model.order import without_cycles
 from multi.model.state import Lost, State, Stopping, Up
 from multi.model.step import Spawn, Stop
+from multi.typed import TYPE_CHECKING
 from multi.value import replace
 
 if TYPE_CHECKING:

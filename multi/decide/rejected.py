@@ -6,14 +6,13 @@ that node changes. Until then no node that the command is about gets new setting
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi.decide.resolve import needs_restart
 from multi.model.node import Known, Node
 from multi.model.request import Held
 from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.model.step import Clear, Refuse, Skip, Spawn, Step, Stop
 from multi.text import duration
+from multi.typed import TYPE_CHECKING
 from multi.value import replace
 
 if TYPE_CHECKING:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from multi.model.node import Command, Known, Node, Ready
 from multi.model.request import Request, Traits
 from multi.settings.table import BY_FIELD
 from multi.settings.values import merge
+from multi.typed import Any
 from multi.value import dataclass, replace
 
 

@@ -7,12 +7,12 @@ ends on the record, so it makes no difference which of them was there.
 from __future__ import annotations
 
 from binascii import crc32
-from typing import Literal, TypeAlias
 
 from multi.model.node import Node
 from multi.model.record import RESTARTING, UP, WANTED_UP, Record
 from multi.model.schedule import end_text
 from multi.text import seconds_text
+from multi.typed import Literal, TypeAlias
 from multi.value import dataclass, replace
 
 LIMIT_OF_RUN = (5, 60.0)  # where nobody says one; `ensure` then has none, since cron spaces its starts

@@ -6,12 +6,11 @@ are started are the canaries, and the others begin when all of those have passed
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi.decide.turns import Turns
 from multi.model.event import Cleared, Failed, Gone, Halted, Readied, RolledBack, Signalled, Spawned, Survived
 from multi.model.request import Turn
 from multi.model.step import Spawn
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi.decide import restart
 from multi.decide.table import STOPPED_ON_PURPOSE, given_up
 from multi.model import record as records
 from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.model.step import AwaitDown, PutOff, Refuse, Skip, Spawn, Step
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from multi.model.process import Proc

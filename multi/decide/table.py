@@ -58,7 +58,6 @@ so only after a stop was asked for, and otherwise reports the node as suspended:
 from __future__ import annotations
 
 from signal import SIGHUP
-from typing import TYPE_CHECKING, TypeAlias
 
 from multi.decide import restart
 from multi.decide.resolve import needs_restart
@@ -92,6 +91,7 @@ from multi.model.step import (
     Stop,
     Take,
 )
+from multi.typed import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from multi.model.node import Node

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import heapq
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from multi.model.step import Skip, Spawn
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, cast
 
 from multi.errors import UsageError
 from multi.export.form import Form, Order, ascii_name
 from multi.export.sysv import settings, words
 from multi.text import nearest
+from multi.typed import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from multi.words.spec import Selection

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
 
 from multi.errors import UsageError
 from multi.export.form import Form, Order, refusal
@@ -13,6 +12,7 @@ from multi.model.node import Node
 from multi.settings.table import BY_FIELD
 from multi.settings.values import to_toml
 from multi.text import flag_values, printable
+from multi.typed import TypeAlias
 from multi.words.template import literal, literal_path
 
 _Flags: TypeAlias = dict[str, tuple[str, ...]]  # each flag with its values, in the order of the command line

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multi.errors import MultiError
-from multi.install import orders, stamp, starters
+from multi.install import mark, orders, stamp, starters, ways
 from multi.install.carry import carry_out
 from multi.install.plan import (
     Asked,

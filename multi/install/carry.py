@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi.install.plan import Keep, Remove, Run, Step, Undo, Write
 from multi.machine import FileWrite, MachineError
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,12 +7,12 @@ or by a variable, is told whole.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from multi.errors import UsageError
 from multi.export import Order, settings, words
 from multi.model.node import Known, Node, Ready
 from multi.model.schedule import FOREVER, parse
+from multi.typed import TYPE_CHECKING
 from multi.words.merge import COMMAND_LINE, nobody_said
 from multi.words.template import literal_path
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias
 
 from multi.errors import MultiError
+from multi.typed import Literal, TypeAlias
 from multi.value import dataclass, field
 
 Starter: TypeAlias = Literal["systemd", "cron", "sysv"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeAlias
 
 from multi import export
 from multi.errors import UsageError
 from multi.install import orders
 from multi.install.plan import Asked, NotInstalledError, Run, Wanted
 from multi.text import listed
+from multi.typed import TYPE_CHECKING, TypeAlias
 from multi.value import replace
 
 if TYPE_CHECKING:

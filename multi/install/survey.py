@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import posixpath
-from typing import TYPE_CHECKING
 
 from multi.export import ascii_name
 from multi.install import stamp, starters
 from multi.install.plan import LIMIT, RECORD, NotInstalledError, Site, not_ours
 from multi.machine import File, MachineError, Unreadable
 from multi.settings.presets import read_file
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass
 
 if TYPE_CHECKING:

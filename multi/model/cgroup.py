@@ -7,8 +7,8 @@ its own. Its name tells node and token, so it is never used twice.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
 
+from multi.typed import TYPE_CHECKING, Protocol
 from multi.value import dataclass
 
 if TYPE_CHECKING:

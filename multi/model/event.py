@@ -5,8 +5,7 @@ Every event names its node and, where there is one, the pid of its main process.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
-
+from multi.typed import TYPE_CHECKING, TypeAlias
 from multi.value import dataclass
 
 if TYPE_CHECKING:

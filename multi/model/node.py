@@ -6,10 +6,9 @@ fields that hold a setting are named by the rows of `multi.settings.table`.
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 from multi.model.proof import KINDS
 from multi.model.schedule import Schedule
+from multi.typed import TypeAlias
 from multi.value import dataclass
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+
+from multi.typed import TypeVar
 
 T = TypeVar("T")
 

@@ -5,10 +5,9 @@ No other module names them. A kind whose sign is an answer is asked by the modul
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
 from multi.errors import UsageError
 from multi.text import quoted, seconds_in, seconds_text
+from multi.typed import TYPE_CHECKING, Literal
 from multi.value import dataclass
 
 if TYPE_CHECKING:

@@ -6,10 +6,9 @@ bytes of it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi.model.node import Node
 from multi.model.process import Proc
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ the table in `decide`, and its help. `help` lists the commands in the order of t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from multi.model.node import Node, Ready
 from multi.model.process import Proc
 from multi.model.schedule import KILL
+from multi.typed import Literal
 from multi.value import dataclass, field, replace
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
-
 from multi.model.process import Proc
+from multi.typed import TYPE_CHECKING, TypeAlias
 from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:

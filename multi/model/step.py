@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 from multi.model.node import Node
 from multi.model.process import Proc
 from multi.model.request import Turn
 from multi.model.schedule import Schedule
+from multi.typed import TypeAlias
 from multi.value import dataclass
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:

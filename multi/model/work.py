@@ -7,11 +7,11 @@ Who does not cut is the reader of the file or socket, which has a limit of its o
 from __future__ import annotations
 
 from math import isfinite
-from typing import TYPE_CHECKING
 
 from multi.model.record import MOST_DIGITS, said
 from multi.model.schedule import signal_name
 from multi.text import duration, plural, printable, seconds_in, seconds_text
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, replace
 
 if TYPE_CHECKING:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from multi.codec import decode
 from multi.machine import File, Me, Unreadable
 from multi.model import record as records
 from multi.model.node import Node
 from multi.model.record import DamagedError, Record, Word
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, field, replace
 from multi.words.names import is_full_name
 

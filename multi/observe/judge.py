@@ -6,7 +6,6 @@ The rule is to fail closed: what cannot be proved to be the node is `Unsure`, an
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from multi.machine import File, Me, Unreadable
 from multi.model import record as records
@@ -17,6 +16,7 @@ from multi.model.schedule import end_text
 from multi.model.state import Dead, Down, End, Lost, State, Stopping, Unsure, Up
 from multi.observe.evidence import Evidence, believed_word, distrust, pid_in
 from multi.observe.tree import Leftover, leftovers, token_holders
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi.codec import decode
 from multi.machine import File, Machine, MachineError, Unreadable
 from multi.model import record as records
@@ -15,6 +13,7 @@ from multi.observe.evidence import OTHERS_WRITE, Evidence, believed_word, decode
 from multi.observe.judge import Observation, judge
 from multi.observe.tree import in_cgroup, running_probes
 from multi.text import plural
+from multi.typed import TYPE_CHECKING
 from multi.value import replace
 from multi.words.names import is_full_name
 

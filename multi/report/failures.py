@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from multi.model.event import (
     Awaits,
@@ -22,6 +21,7 @@ from multi.model.event import (
 )
 from multi.model.schedule import KILL, end_text
 from multi.text import duration, plural, printable
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from multi.report.lines import Style

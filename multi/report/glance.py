@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi.model.state import Lost, Stopping, Up
 from multi.model.work import len_id, seconds_so_far
 from multi.report.lines import PLAIN, Style
 from multi.report.status import reason, state_word
 from multi.report.work import pulse_json, pulse_text, work_json
 from multi.text import duration, plural, printable, seconds_text
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from multi.model.work import Work

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from multi.report.json import view_json
 from multi.report.lines import PLAIN, Style
@@ -13,6 +12,7 @@ from multi.report.status import STATES, shown_pid, state_word, status_code
 from multi.report.table import Fit, Layout, cut, fitted, folded, note_of
 from multi.report.work import next_text
 from multi.text import duration, plural, printable, quoted, size
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, replace
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from multi.model.schedule import signal_name
 from multi.text import plural, printable
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass
 
 if TYPE_CHECKING:

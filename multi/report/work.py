@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import TYPE_CHECKING
 
 from multi.model.event import CutOff, Drained, Resumed
 from multi.model.schedule import signal_name
 from multi.model.work import cut_text, len_id, task_text
 from multi.text import duration, plural, printable
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from multi.errors import ConfigError, MultiError
 from multi.model.request import traits
 from multi.selection.words import Words
+from multi.typed import TYPE_CHECKING
 from multi.value import replace
 
 if TYPE_CHECKING:

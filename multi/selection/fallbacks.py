@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi.errors import UsageError
 from multi.machine import MachineError
 from multi.model.happening import Probed
 from multi.model.node import Known
+from multi.typed import TYPE_CHECKING
 from multi.value import replace
 
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from multi import observe
 from multi.errors import MultiError, UsageError
 from multi.machine import MachineError
 from multi.settings.presets import dirnames
 from multi.text import near_misses
+from multi.typed import TYPE_CHECKING
 from multi.value import replace
 from multi.words.expand import default_directories, unnamed
 from multi.words.merge import nobody_said

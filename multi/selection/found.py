@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from multi import observe
 from multi.errors import UsageError
 from multi.model.node import Node, Unknown
 from multi.model.schedule import parse
 from multi.model.state import State, Unsure, is_nothing
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, replace
 from multi.views import View
 from multi.words.names import is_full_name

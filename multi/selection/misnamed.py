@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING
 
 from multi.errors import MultiError, UsageError
 from multi.text import near_misses, plural
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Protocol
 
     from multi.machine import LocalHost
     from multi.model.node import Node
     from multi.selection.words import Words
+    from multi.typed import Protocol
     from multi.words.spec import Selection
 
     class Traces(Protocol):

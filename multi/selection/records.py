@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from multi import observe
 from multi.decide.resolve import Said, half_said, resolve, says_anew, with_explicit
@@ -13,6 +12,7 @@ from multi.model.node import Known, Ready, Unknown
 from multi.model.request import Fallback
 from multi.selection.finder import Finder, either
 from multi.settings.table import BY_FIELD
+from multi.typed import TYPE_CHECKING
 from multi.value import replace
 from multi.words.expand import no_command
 from multi.words.merge import nobody_said

@@ -5,7 +5,6 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
 
 from multi.errors import ConfigError, MultiError, UsageError
 from multi.model.node import Node
@@ -13,6 +12,7 @@ from multi.model.request import Traits, canonical, traits
 from multi.model.schedule import signal_name
 from multi.settings import config, presets
 from multi.settings.config import Layer
+from multi.typed import TYPE_CHECKING
 from multi.value import replace
 from multi.words import expand, grammar
 from multi.words.merge import COMMAND_LINE, nobody_said, preset_of

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 from multi.errors import ConfigError, MultiError
 from multi.model.node import Ready
@@ -19,6 +18,7 @@ from multi.settings.table import SETTINGS
 from multi.settings.toml import Document
 from multi.settings.values import from_document, merge
 from multi.text import nearest, quoted
+from multi.typed import Any
 from multi.value import dataclass, replace
 
 SHIPPED = os.path.join(os.path.dirname(__file__), "..", "presets")  # noqa: PTH118, PTH120 -- pathlib costs 10 ms to import

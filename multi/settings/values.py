@@ -7,7 +7,6 @@ Nothing after this module sees an unchecked value. What a kind of setting accept
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
 
 from multi.errors import ConfigError, MultiError, UsageError
 from multi.model import proof, schedule
@@ -16,6 +15,7 @@ from multi.settings import scalars
 from multi.settings.scalars import BadValueError, as_text, checked, is_word, shown, typename, whole
 from multi.settings.table import Setting
 from multi.text import nearest, quoted
+from multi.typed import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from multi.settings.toml import Document

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Generic, TypeVar
 
 from multi.system import files
 from multi.system.local import Local
 from multi.system.parts import Parts
+from multi.typed import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from typing import TYPE_CHECKING
 
 from multi.machine import FileWrite
 from multi.system import files, trusted_path
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from multi.system.trusted_path import Directory, Owner

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 from threading import Thread
-from typing import TYPE_CHECKING, TypeVar
+
+from multi.typed import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,6 @@ import os
 import select
 from contextlib import suppress
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
 
 from multi.model.cgroup import (
     PREFIX,
@@ -25,6 +24,7 @@ from multi.model.cgroup import (
 )
 from multi.model.happening import Emptied
 from multi.model.record import Cgroup
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from multi.model.process import Proc

@@ -28,12 +28,13 @@ from itertools import count
 
 from multi.system import trusted_path
 from multi.system.program import SetUpError, failed, find_program
+from multi.typed import TYPE_CHECKING
 
-TYPE_CHECKING = False  # a type checker takes it for that of `typing`, whose import would cost more than all others
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Iterator
-    from typing import NoReturn
+
+    from multi.typed import NoReturn
 else:
     import _signal as signal  # without the names that `signal` gives to numbers
 

@@ -7,10 +7,10 @@ import errno
 import os
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from multi.machine import File, FileWrite, MachineError, Unreadable
 from multi.system import trusted_path
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

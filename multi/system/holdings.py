@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from multi.model.usage import UNTOLD, Holdings
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from multi.model.process import Proc

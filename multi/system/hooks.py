@@ -16,13 +16,13 @@ import subprocess
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
 
 from multi.machine import MachineError
 from multi.model.happening import HookDone
 from multi.model.schedule import end_text
 from multi.system import child
 from multi.text import printable
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from multi.machine import Hook

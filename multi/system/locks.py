@@ -8,12 +8,12 @@ import os
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING
 
 from multi.machine import Holder, MachineError
 from multi.model.happening import Happening, Locked
 from multi.system import files, trusted_path
 from multi.system.limits import HINTS
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ import stat
 import struct
 import time
 from functools import partial
-from typing import TYPE_CHECKING
 
 from multi.machine import NO_SOCKET
 from multi.model.happening import Answered
 from multi.system import trusted_path
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable

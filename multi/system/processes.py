@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
 
 from multi.model.process import Outline, Proc, ProcessInfo, ProcessTable
+from multi.typed import TYPE_CHECKING, Protocol
 from multi.value import replace
 
 if TYPE_CHECKING:

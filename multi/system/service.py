@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from typing import TYPE_CHECKING
+
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from multi.system.poll import Poller

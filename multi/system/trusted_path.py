@@ -21,9 +21,9 @@ import errno
 import os
 import stat
 
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass
 
-TYPE_CHECKING = False  # as in `child`
 if TYPE_CHECKING:
     from collections.abc import Collection
 

@@ -7,11 +7,11 @@ differs. `multi.words.merge` says which value counts.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
 
 from multi.errors import UsageError
 from multi.model.node import Command, Known, Node, Ready, Unknown
 from multi.settings.table import BY_FIELD
+from multi.typed import TYPE_CHECKING, Any, cast
 from multi.value import dataclass, replace
 from multi.words import names, template
 from multi.words.grammar import subcommand_of

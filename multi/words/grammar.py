@@ -8,11 +8,10 @@ it has two, as ``celery multi`` does it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi.errors import ConfigError, MultiError, UsageError
 from multi.model import schedule
 from multi.settings.table import BY_FLAG
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass
 from multi.words.spec import Given, Spec
 

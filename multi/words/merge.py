@@ -7,12 +7,11 @@ scope for a node wins, and repeated options of one scope are kept in order.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
 from multi.settings.config import Layer
 from multi.settings.presets import NoPresetError
 from multi.settings.table import BY_FLAG, SETTINGS
 from multi.settings.values import from_text, merge
+from multi.typed import TYPE_CHECKING, cast
 from multi.value import dataclass
 from multi.words.grammar import Grammar, parse_options
 

@@ -9,10 +9,9 @@ exactly that name overrides an index or a range.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi.errors import ConfigError, UsageError
 from multi.settings.config import MOST_NODES
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, replace
 
 if TYPE_CHECKING:

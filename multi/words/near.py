@@ -8,18 +8,18 @@ hand the worker's options to ``stop``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from multi.errors import UsageError
 from multi.settings.table import BY_FLAG
 from multi.text import near_misses
+from multi.typed import TYPE_CHECKING
 from multi.words.grammar import NAMING, READ_BEFORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import TypeAlias
 
     from multi.model.request import Traits
+    from multi.typed import TypeAlias
     from multi.words.spec import Given, Spec
 
     # The flags of the command line that are no words of the node grammar, each with the commands that take it.

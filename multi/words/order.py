@@ -5,11 +5,10 @@ A word is a node or a group. A node that inherits from a group or from the defau
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
 from multi.errors import ConfigError, UsageError
 from multi.model.order import cycle
 from multi.text import nearest, quoted
+from multi.typed import TYPE_CHECKING, cast
 from multi.value import replace
 from multi.words.merge import COMMAND_LINE
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
 
 from multi.model.node import Node
 from multi.model.request import Fallback
+from multi.typed import Literal, TypeAlias
 from multi.value import dataclass, field
 
 # Whose output `run` collects to show it in whole lines: of several nodes, or also of one.

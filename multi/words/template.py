@@ -6,9 +6,8 @@ they are kept in what it gets, and filled in as for its main process in a path t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi.errors import UsageError
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

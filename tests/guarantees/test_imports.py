@@ -139,13 +139,13 @@ def test_commands_that_act(real: Real) -> None:
 
 
 def test_the_launcher_imports_next_to_nothing() -> None:
-    """Each node is a fork of it, so what it imports is paid by each: of multi four modules, and of Python no typing."""
+    """Each node is a fork of it, so what it imports is paid by each: of multi five modules, of Python no `typing`."""
     code = launcher.CODE.replace("child.serve(*map(int, sys.argv[2:]))", "print(*sys.modules)")
     assert code != launcher.CODE
     command = [sys.executable, "-I", "-S", "-E", "-c", code, str(ROOT / "multi")]
     modules = set(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=60).stdout.split())
     ours = {name.removeprefix("multi.") for name in modules if name.startswith("multi.")}
-    assert ours == {"system", "system.child", "system.program", "system.trusted_path", "value"}
+    assert ours == {"system", "system.child", "system.program", "system.trusted_path", "typed", "value"}
     assert modules & COSTLY == {"select"}
     assert not modules & {"collections", "enum", "functools", "re", "types", "typing"}
 

@@ -9,10 +9,10 @@ import os
 import time
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, TypeAlias
 
 from multi.machine import Launch
 from multi.model.happening import Happening, Probed
+from multi.typed import TYPE_CHECKING, TypeAlias
 from multi.value import dataclass, field
 
 if TYPE_CHECKING:

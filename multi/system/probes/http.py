@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING
 
 from multi.system.probes import tcp
 from multi.text import printable
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import socket

@@ -7,10 +7,10 @@ import os
 import select
 import socket
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
 
 from multi.model.proof import address
 from multi.system import probes
+from multi.typed import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
