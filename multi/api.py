@@ -128,28 +128,18 @@ def look(
         processes = opened.processes() if others or everywhere else opened.sketch()
         beside = found_by(selection, processes, opened, everywhere=everywhere) if others or everywhere else ()
         seen = views.look((*selection.nodes, *(each.node for each in beside)), processes, opened)
-    number = len(selection.nodes)
-    found = (each.shown(view) for each, view in zip(beside, seen[number:], strict=True))
-    return (*seen[:number], *(view for view in found if view is not None))
+    found = (each.shown(view) for each, view in zip(beside, seen[len(selection.nodes) :], strict=True))
+    return (*seen[: len(selection.nodes)], *(view for view in found if view is not None))
 
 
 def watch(
-    select: Callable[[], Selection],
-    *,
-    others: bool = True,
-    everywhere: bool = False,
-    wide: bool = False,
-    machine: Machine | None = None,
+    select: Callable[[], Selection], beside: str = "others", *, wide: bool = False, machine: Machine | None = None
 ) -> Generator[Frame, bool | None, None]:
-    """Observe the nodes each time that a frame is asked for, with what they used meanwhile; reads only.
-
-    `select` is asked again when the configuration or the records are others. With `wide`, which can be sent later, too,
-    the frames tell what the processes hold.
-    """
+    """Observe, with what is used meanwhile, each time that a frame is asked for, see `multi.watch`; reads only."""
     from multi.watch import Watch
 
     with _opened(machine) as opened:
-        yield from Watch(select, opened, others=others, everywhere=everywhere).frames(wide=wide)
+        yield from Watch(select, opened, beside).frames(wide=wide)
 
 
 def _tasks(command: str, selection: Selection, options: RunOptions, machine: Machine) -> Sequence[Task]:

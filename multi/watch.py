@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from multi import views
 from multi.errors import MultiError
-from multi.model.state import aged, is_stopping, proc_of
+from multi.model.state import aged, has_news, is_starting, is_suspended, proc_of
 from multi.model.usage import Holdings, Snapshot, Usage, snapshot, usage
 from multi.selection import found_by
 from multi.typed import TYPE_CHECKING
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from multi.views import View
     from multi.words.spec import Selection
 
-_SHARE = 300  # of the time that a whole look takes, until the next one
+_SHARE = 500  # times that a whole look takes, until the next one
 _LONGEST = 15.0  # seconds until the next whole look
 _AT_FIRST, _MORE = 0.05, 0.002  # seconds that proportional memory may take, at the first look and at each other
 
@@ -65,15 +65,16 @@ class _Known:
 
 
 class Watch:
-    """Looks at the nodes that `select` gives. `everywhere` and `others` are as in `api.look`."""
+    """Looks at the nodes that `select` gives; it is asked again when the configuration or the records are others.
 
-    def __init__(
-        self, select: Callable[[], Selection], machine: Machine, *, everywhere: bool = False, others: bool = True
-    ) -> None:
+    What is shown beside them is ``others``, ``everywhere``, as in `api.look`, or nothing.
+    """
+
+    def __init__(self, select: Callable[[], Selection], machine: Machine, beside: str = "") -> None:
         """Look at nothing yet."""
         self._select = select
         self._machine = machine
-        self._everywhere, self._others = everywhere, others
+        self._beside = beside
         self._selection = select()
         self._trouble = ""
         self._chosen_by = self._choice()
@@ -129,27 +130,31 @@ class Watch:
     def _whole(self) -> list[_Known]:
         """Look at everything, as `status` does."""
         machine, selection = self._machine, self._selection
-        beside = self._others or self._everywhere
+        beside, everywhere = bool(self._beside), self._beside == "everywhere"
         processes = machine.processes() if beside else machine.sketch()
-        found = found_by(selection, processes, machine, everywhere=self._everywhere) if beside else ()
+        found = found_by(selection, processes, machine, everywhere=everywhere) if beside else ()
         nodes: list[tuple[Node, Found | None]] = [(node, None) for node in selection.nodes]
         return self._observed([*nodes, *((each.node, each) for each in found)], processes)
 
     def _observed(self, nodes: Sequence[tuple[Node, Found | None]], processes: ProcessTable) -> list[_Known]:
         machine = self._machine
-        files = [self._files(node) for node, _ in nodes]
+        before = [self._files(node) for node, _ in nodes]
         at, seen = machine.now(), views.observations([node for node, _ in nodes], processes, machine)
         known: list[_Known] = []
-        for (node, found), observation, prints in zip(nodes, seen, files, strict=True):
+        for (node, found), observation, prints in zip(nodes, seen, before, strict=True):
             view: View | None = views.view_of(node, observation, machine)
             if found is not None and view is not None:
                 view = found.shown(view)
             if view is not None:
-                known.append(_Known(node, observation, view, prints, at, found))
+                files = prints if is_starting(view.state) else (*prints[:2], "")
+                known.append(_Known(node, observation, view, files, at, found))
         return known
 
-    def _files(self, node: Node) -> tuple[str, ...]:
-        return tuple(map(self._machine.fingerprint, (node.pidfile, node.recordfile, node.notifyfile)))
+    def _files(self, node: Node, *, starts: bool = True) -> tuple[str, ...]:
+        """The files that say in which state it is; one that has proved ready says no more."""
+        fingerprint = self._machine.fingerprint
+        said = fingerprint(node.notifyfile) if starts else ""
+        return fingerprint(node.pidfile), fingerprint(node.recordfile), said
 
     def _quick(self) -> list[Sequence[ProcessInfo]]:
         """Ask the known processes how they are; look again at nodes of which that does not tell enough."""
@@ -158,12 +163,12 @@ class Watch:
         for index, known in enumerate(self._known):
             found = self._asked(known)
             infos.append(found or ())
-            if found is None or self._files(known.node) != known.files:
+            if found is None or self._files(known.node, starts=bool(known.files[2])) != known.files:
                 again.append(index)
                 continue
             view = self._refreshed(known, found)
             self._known[index] = replace(known, view=view, at=self._machine.now())
-            if view.pulse is not None and view.pulse.word == "stopping" and not is_stopping(view.state):
+            if view.pulse is not None and has_news(view.state, view.pulse.word):
                 again.append(index)
         if again:
             processes = self._machine.sketch()
@@ -191,11 +196,11 @@ class Watch:
             return []
         look = self._machine.look
         before = self._snapshots.get(known.node.pidfile)
-        procs = {info.proc: info for info in (*known.view.processes, *(before.infos if before else ()))}
-        found = [info for each in procs if (info := look(each.pid)) is not None and info.proc == each]
-        if not found or found[0].proc != proc or found[0].gone:
+        ids = {info.proc.pid: info.proc.start_id for info in (before.infos if before else known.view.processes)}
+        found = [info for pid, ident in ids.items() if (info := look(pid)) is not None and info.proc.start_id == ident]
+        if not found or found[0].proc.pid != proc.pid or found[0].gone:
             return None
-        return found if found[0].suspended == getattr(known.view.state, "suspended", False) else None
+        return found if found[0].suspended == is_suspended(known.view.state) else None
 
     def _refreshed(self, known: _Known, infos: Sequence[ProcessInfo]) -> View:
         machine = self._machine
@@ -219,7 +224,7 @@ class Watch:
                 watched.append(Watched(known.view, Usage()))
                 continue
             key = known.node.pidfile
-            holdings = {info.proc: held[info.proc] for info in each if info.proc in held}
+            holdings = {info.proc.pid: held[info.proc] for info in each if info.proc in held} if held else None
             taken = snapshot(now, each, holdings, earlier.get(key))
             watched.append(Watched(known.view, usage(taken, earlier.get(key))))
             self._snapshots[key] = taken

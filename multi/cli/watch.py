@@ -31,9 +31,9 @@ def status(order: Order, select: Callable[[], api.Selection], selection: api.Sel
     from multi.machine import MachineError
 
     every, how = _seconds(order), _shown(order, selection)
-    others = selection.rundirs is not None and not order.has(QUIET)
+    others = "" if selection.rundirs is None or order.has(QUIET) else "others"
     wide = how.wide or order.has(JSON)
-    frames = api.watch(select, others=others, everywhere=order.has(ALL), wide=wide, machine=order.machine)
+    frames = api.watch(select, "everywhere" if order.has(ALL) else others, wide=wide, machine=order.machine)
     draws = order.screen.redraws and not order.has(JSON)
     try:
         with Terminal(order.screen, _keyboard(), draws=draws) as terminal:

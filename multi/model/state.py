@@ -131,6 +131,33 @@ def died(state: State) -> bool:
     return isinstance(state, Dead) and not state.on_purpose
 
 
+def is_starting(state: State) -> bool:
+    """Whether nobody has seen it ready yet."""
+    return isinstance(state, Up) and not state.ready
+
+
+def is_suspended(state: State) -> bool:
+    """Whether its process does nothing until it is resumed."""
+    return isinstance(state, (Up, Stopping, Lost)) and state.suspended
+
+
+def has_news(state: State, heartbeat: str) -> bool:
+    """Whether its heartbeat says of a stop what was not seen yet."""
+    return heartbeat == "stopping" and not isinstance(state, Stopping)
+
+
+def aged(state: State, seconds: float) -> State:
+    """The same so many seconds later, if nothing has happened."""
+    match state:
+        case Down(since=float(since)):
+            return replace(state, since=since + seconds)
+        case Dead(end=end, since=since):
+            end = None if end is None else replace(end, wall=end.wall + seconds)
+            return replace(state, end=end, since=None if since is None else since + seconds)
+        case _:
+            return state
+
+
 def is_odd(state: State) -> bool:
     """Whether a state may only seem so, because another command changes the files of the node meanwhile."""
     return isinstance(state, (Dead, Lost, Unsure))

@@ -32,14 +32,14 @@ UNTOLD = Holdings()
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The processes of a tree at one moment, `at` the machine's `now`; of those without `holdings` none were asked for.
+    """The processes of a tree at one moment, `at` the machine's `now`, with the `holdings` of those asked, by pid.
 
     Those that have ended are among them until their parent has their counters; of the `ended` it was not seen yet.
     """
 
     at: float
     infos: tuple[ProcessInfo, ...]
-    holdings: Mapping[Proc, Holdings] = field(default_factory=dict)
+    holdings: Mapping[int, Holdings] = field(default_factory=dict)
     ended: frozenset[Proc] = frozenset()
 
 
@@ -64,62 +64,86 @@ class Usage:
 def snapshot(
     at: float,
     infos: Sequence[ProcessInfo],
-    holdings: Mapping[Proc, Holdings] | None = None,
+    holdings: Mapping[int, Holdings] | None = None,
     baseline: Snapshot | None = None,
 ) -> Snapshot:
-    """What was read one after the other, parents first, as of one moment.
+    """What was read one after the other, parents first, as of one moment; `holdings` by pid.
 
     A parent may have been read before it waited for a child that was not there any more. It has the child's counters in
     the next snapshot, so the child counts as it was until then.
     """
-    known = {} if baseline is None else {info.proc.pid: info for info in baseline.infos}
+    held = dict(holdings or {})
+    if baseline is None:
+        return Snapshot(at, tuple(infos), held)
+    there = {info.proc.pid: info for info in infos}
+    known = {info.proc.pid: info for info in baseline.infos}
     ended: list[ProcessInfo] = []
-    there = {info.proc for info in infos}
-    parents = {info.proc.pid: info for info in infos}
-    for info in known.values():
-        parent, earlier = parents.get(info.ppid), known.get(info.ppid)
-        if info.proc in there or parent is None or earlier is None or parent.proc != earlier.proc:
+    for pid, info in known.items():
+        if pid in there and there[pid].proc == info.proc:
             continue
-        if baseline is not None and info.proc not in baseline.ended and parent.cpu - earlier.cpu < info.cpu:
+        parent, earlier = there.get(info.ppid), known.get(info.ppid)
+        took = None if parent is None or earlier is None or parent.proc != earlier.proc else parent.cpu - earlier.cpu
+        if took is not None and took < info.cpu and info.proc not in baseline.ended and pid not in there:
             ended.append(replace(info, gone=True))
-    return Snapshot(at, (*infos, *ended), holdings or {}, frozenset(info.proc for info in ended))
+    for info in (*infos, *ended):
+        if info.gone and holdings and info.proc.pid in baseline.holdings:
+            held[info.proc.pid] = baseline.holdings[info.proc.pid]
+    return Snapshot(at, (*infos, *ended), held, frozenset(info.proc for info in ended))
 
 
 def usage(now: Snapshot, baseline: Snapshot | None = None) -> Usage:
     """What a tree uses now, and has used since the `baseline`. What one of its processes hides is unknown."""
     infos = [info for info in now.infos if not info.gone]
-    held = [now.holdings.get(info.proc, UNTOLD) for info in infos]
-    seconds = None if baseline is None or now.at <= baseline.at else now.at - baseline.at
-    cpu = read = written = None
-    if seconds is not None and baseline is not None:
-        cpu = _spent(now, baseline, lambda _, info: info.cpu)
-        read = _spent(now, baseline, lambda snapshot, info: snapshot.holdings.get(info.proc, UNTOLD).read)
-        written = _spent(now, baseline, lambda snapshot, info: snapshot.holdings.get(info.proc, UNTOLD).written)
-    return Usage(
-        seconds=seconds,
-        cpu_percent=None if cpu is None or seconds is None else 100 * cpu / seconds,
-        memory=sum(info.rss for info in infos),
+    held = [now.holdings.get(info.proc.pid, UNTOLD) for info in infos] if now.holdings else []
+    found = Usage(
+        memory=sum([info.rss for info in infos]),
         proportional=_sum([each.pss for each in held]),
-        threads=sum(info.threads for info in infos),
+        threads=sum([info.threads for info in infos]),
         files=_sum([each.files for each in held]),
-        read_rate=None if read is None or seconds is None else read / seconds,
-        write_rate=None if written is None or seconds is None else written / seconds,
     )
+    if baseline is None or now.at <= baseline.at:
+        return found
+    seconds = now.at - baseline.at
+    cpu = _spent(now, baseline, _cpu)
+    read = _spent(now, baseline, _read) if held and baseline.holdings else None
+    written = _spent(now, baseline, _written) if held and baseline.holdings else None
+    return replace(
+        found,
+        seconds=seconds,
+        cpu_percent=None if cpu is None else 100 * cpu / seconds,
+        read_rate=None if read is None else read / seconds,
+        write_rate=None if written is None else written / seconds,
+    )
+
+
+def _cpu(_: Snapshot, info: ProcessInfo) -> float | None:
+    return info.cpu
+
+
+def _read(of: Snapshot, info: ProcessInfo) -> float | None:
+    return of.holdings.get(info.proc.pid, UNTOLD).read
+
+
+def _written(of: Snapshot, info: ProcessInfo) -> float | None:
+    return of.holdings.get(info.proc.pid, UNTOLD).written
 
 
 def _spent(now: Snapshot, baseline: Snapshot, counter: Callable[[Snapshot, ProcessInfo], float | None]) -> float | None:
     """By how much a counter of a tree has grown. A parent that waits for a child takes over the child's counters."""
-    left = {info.proc: info for info in baseline.infos}
+    left = {info.proc.pid: info for info in baseline.infos}
+    parents = {info.proc.pid for info in now.infos}
     total, seconds = 0.0, now.at - baseline.at
     for info in now.infos:
-        count, earlier = counter(now, info), left.pop(info.proc, None)
-        begun = 0.0 if info.age <= seconds + _JOINED else count
-        was = begun if earlier is None else counter(baseline, earlier)
+        count, earlier = counter(now, info), left.get(info.proc.pid)
+        if earlier is not None and earlier.proc == info.proc:
+            del left[info.proc.pid]
+            was = counter(baseline, earlier)
+        else:
+            was = 0.0 if info.age <= seconds + _JOINED else count
         if count is None or was is None:
             return None
         total += count - was
-    parents = {info.proc.pid for info in now.infos}
-    total -= sum(counter(baseline, info) or 0.0 for info in left.values() if info.ppid in parents)
+    total -= sum([counter(baseline, info) or 0.0 for info in left.values() if info.ppid in parents])
     return max(0.0, total)
 
 

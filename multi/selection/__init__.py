@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from multi.words.near import Flags
     from multi.words.spec import Collect, Selection
 
-
 _NO_FLAGS: Flags = {}
 
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from multi.machine import FileWrite, Launch, MachineError, Ran
     from multi.model.process import Proc, ProcessTable
-    from multi.model.usage import Holdings
 
 F = TypeVar("F")
 
@@ -59,6 +58,7 @@ class System(Parts, Local):
     printed = _By(lambda system: system.output.rest)
 
     look = _By(lambda system: system.looker.look)
+    holdings = _By(lambda system: system.looker.holdings)
     exists = _By(lambda system: system.looker.exists)
     cmdline = _By(lambda system: system.looker.platform.cmdline)
     executed = _By(lambda system: system.looker.platform.executed)
@@ -99,22 +99,6 @@ class System(Parts, Local):
 
         append.append(path, lines, limit, self.users.owner(user, group))
 
-    def processes(self) -> ProcessTable:
-        return self.looker.table()
-
-    def sketch(self) -> ProcessTable:
-        return self.looker.sketch()
-
-    def reaching(self, processes: ProcessTable, proc: Proc | None) -> ProcessTable:
-        return self.looker.reaching(processes, proc)
-
-    def holdings(self, proc: Proc, *, pss: bool = False) -> Holdings | None:
-        from multi.system import holdings
-
-        found = holdings.of(proc, pss=pss, procfs=self.looker.procfs)
-        info = self.looker.look(proc.pid)  # afterwards: what was read was its own if it is still there
-        return found if info is not None and info.proc == proc and not info.gone else None
-
     def login_group(self, user: str) -> str:
         return self.users.login_group(user)
 
@@ -132,6 +116,15 @@ class System(Parts, Local):
         from multi.system import command
 
         return command.run(words, data)
+
+    def processes(self) -> ProcessTable:
+        return self.looker.table()
+
+    def sketch(self) -> ProcessTable:
+        return self.looker.sketch()
+
+    def reaching(self, processes: ProcessTable, proc: Proc | None) -> ProcessTable:
+        return self.looker.reaching(processes, proc)
 
     def may_launch(self, launch: Launch) -> None:
         if os.geteuid() != 0:

@@ -14,6 +14,7 @@ from multi.typed import TYPE_CHECKING, Protocol
 from multi.value import replace
 
 if TYPE_CHECKING:
+    from multi.model.usage import Holdings
     from multi.system.linux import Known
 
 _NONE_ASKED = 1 << 62  # ticks: later than any process starts
@@ -100,6 +101,13 @@ class Processes:
             return self.platform.look(pid)
         except OSError:
             return None
+
+    def holdings(self, proc: Proc, *, pss: bool = False) -> Holdings | None:
+        from multi.system import holdings
+
+        found = holdings.of(proc, pss=pss, procfs=self.procfs)
+        info = self.look(proc.pid)  # afterwards: what was read was its own if it is still there
+        return found if info is not None and info.proc == proc and not info.gone else None
 
     def start_id(self, pid: int) -> str | None:
         """None when the process is gone. Raises `MachineError` where that cannot be told just now."""

@@ -39,7 +39,7 @@ def test_cpu_of_the_interval(infos: tuple[ProcessInfo, ...], percent: float) -> 
 
 
 def test_counters_on_their_way_to_a_parent() -> None:
-    """A parent that is read before it waits for a child that has ended has not used all that in a moment."""
+    """A parent that is read before it waits for a child that has ended has not used all that at once."""
     one = snapshot(102.0, (info(10, 5.0),), baseline=BEFORE)
     assert usage(one, BEFORE).cpu_percent == 0
     assert usage(one).memory == 1000
@@ -49,7 +49,7 @@ def test_counters_on_their_way_to_a_parent() -> None:
 
 
 def test_counters_that_never_come() -> None:
-    """A parent that ignores CHLD never has the counters of its children: two looks, then it is so."""
+    """A parent that need not wait for its children never has their counters."""
     one = snapshot(102.0, (info(10, 5.5),), baseline=BEFORE)
     two = snapshot(104.0, (info(10, 6.0),), baseline=one)
     three = snapshot(106.0, (info(10, 6.5),), baseline=two)
@@ -73,10 +73,10 @@ def test_first_look() -> None:
 def test_what_one_process_hides_is_unknown_of_the_tree() -> None:
     """A sum without one of its parts would be wrong, so it is unknown; each figure for itself."""
     one, other = Holdings(files=3, read=100, written=0, pss=700), Holdings(files=4, read=50, written=10, pss=300)
-    before = replace(BEFORE, holdings={MAIN.proc: one, CHILD.proc: other})
-    later = replace(before, at=102.0, holdings={MAIN.proc: replace(one, read=300), CHILD.proc: other})
+    before = replace(BEFORE, holdings={10: one, 11: other})
+    later = replace(before, at=102.0, holdings={10: replace(one, read=300), 11: other})
     whole = usage(later, before)
     assert (whole.files, whole.read_rate, whole.write_rate, whole.proportional) == (7, 100.0, 0.0, 1000)
-    partly = usage(replace(later, holdings={MAIN.proc: one, CHILD.proc: replace(other, read=None, pss=None)}), before)
+    partly = usage(replace(later, holdings={10: one, 11: replace(other, read=None, pss=None)}), before)
     assert (partly.files, partly.read_rate, partly.write_rate, partly.proportional) == (7, None, 0.0, None)
-    assert usage(replace(later, holdings={MAIN.proc: one, CHILD.proc: UNTOLD}), before).files is None
+    assert usage(replace(later, holdings={10: one, 11: UNTOLD}), before).files is None
