@@ -7,9 +7,9 @@ slow or go wrong is said here in the types.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
 
 from multi.model.process import Proc, ProcessInfo, ProcessTable
+from multi.typed import TYPE_CHECKING, Protocol
 from multi.value import dataclass
 
 if TYPE_CHECKING:

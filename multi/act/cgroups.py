@@ -17,15 +17,15 @@ def path_for(node: Node, token: str, record: Record | None, machine: Machine) ->
 
     The node of the `record` that is started again stays where it was, whoever asks for that from elsewhere.
     """
+    from multi.decide import delegation
+
     cgroups = machine.cgroups
     if cgroups.home is None:
-        from multi.decide import delegation
-
         said = machine.surroundings().environ.get(delegation.VARIABLE, "")
         cgroups.take(delegation.home(*cgroups.here(), said))
     home = cgroups.home
     if not home and record is not None and record.cgroup is not None:
-
+        said = machine.surroundings().environ.get(delegation.VARIABLE, "")
         said = machine.surroundings().environ.get(delegation.VARIABLE, "")
         ours = record.owner in {None, 0, machine.me().uid}
         folder = cgroups.folder(record.cgroup.path.rpartition("/")[0]) if ours else None

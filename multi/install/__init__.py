@@ -7,10 +7,8 @@ wrote, is never written over or removed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi.errors import MultiError
-from multi.install import mark, orders, stamp, starters, ways
+from multi.install import orders, stamp, starters
 from multi.install.carry import carry_out
 from multi.install.plan import (
     Asked,
@@ -29,6 +27,7 @@ from multi.install.plan import (
 from multi.install.survey import Found, crontab, found, previous, readable, survey
 from multi.machine import MachineError
 from multi.text import listed, printable
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

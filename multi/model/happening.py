@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
 
 from multi.model.process import Proc
+from multi.typed import TypeAlias
 from multi.value import dataclass
 
 

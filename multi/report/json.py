@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING, cast
 
 from multi.api import Difference, Selection, View
 from multi.check import Obstacle
@@ -34,6 +33,7 @@ from multi.model.work import Work, fate
 from multi.report.lines import settings_of, shown_changes
 from multi.report.status import event_code, reason, shown_pid, state_word
 from multi.report.work import pulse_json, task_json, work_json
+from multi.typed import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from multi.model.cgroup import Counted

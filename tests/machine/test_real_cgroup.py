@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from cgroups import delegated, members
-from multi.machine import Emptied, Ended, Launch, Machine
+from multi.machine import Launch, Machine
 from multi.model.cgroup import Counted, Folder
-from multi.model.happening import Prepared
+from multi.model.happening import Emptied, Ended, Prepared
 from multi.model.process import Proc
 from multi.model.record import Cgroup
 from multi.system import System
