@@ -161,20 +161,3 @@ def aged(state: State, seconds: float) -> State:
 def is_odd(state: State) -> bool:
     """Whether a state may only seem so, because another command changes the files of the node meanwhile."""
     return isinstance(state, (Dead, Lost, Unsure))
-
-
-def is_stopping(state: State) -> bool:
-    """Whether it was asked to stop, and still runs."""
-    return isinstance(state, Stopping)
-
-
-def aged(state: State, seconds: float) -> State:
-    """The state of a node that does not run, so many seconds later."""
-    match state:
-        case Down(since=float(since)):
-            return replace(state, since=since + seconds)
-        case Dead(end=end, since=since):
-            end = None if end is None else replace(end, wall=end.wall + seconds)
-            return replace(state, end=end, since=None if since is None else since + seconds)
-        case _:
-            return state

@@ -123,6 +123,10 @@ class Emulator:
             self.read(0.1)
         return text
 
+    def heard(self, data: bytes, count: int = 1) -> None:
+        """Wait until that was written on it, so many times."""
+        self.until(lambda _: self.said.count(data) >= count, f"{data!r} {count} times")
+
     def end(self) -> int:
         """Wait for the process, and take all that it wrote; its exit code."""
         deadline = time.monotonic() + _SECONDS
@@ -139,3 +143,77 @@ def columns_of(line: str) -> int:
     return sum(
         0 if unicodedata.category(c) == "Mn" else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line
     )
+
+
+class Session:
+    """A command under way on a terminal of its own: what it has said so far, and a keyboard.
+
+    It is a context manager: at its end the terminal hangs up, which ends the command.
+    """
+
+    def __init__(self, words: Sequence[str], env: Mapping[str, str], columns: int, *, cwd: str) -> None:
+        """Begin it."""
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+        self.said = b""
+        self.process = subprocess.Popen(
+            words,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**env, "TERM": "xterm"},
+            cwd=cwd,
+            preexec_fn=_take_terminal,  # noqa: PLW1509 -- no test has threads when it begins one
+        )
+        os.close(theirs)
+
+    def __enter__(self) -> Session:  # noqa: D105, PYI034 -- a context manager; typing.Self is Python 3.11
+        return self
+
+    def __exit__(self, *_: object) -> None:  # noqa: D105 -- as above
+        os.close(self._ours)
+        self.process.wait(_SECONDS)
+
+    @property
+    def text(self) -> str:
+        """All that it has said, colours included."""
+        return self.said.decode("utf-8", "backslashreplace").replace("\r\n", "\n")
+
+    @property
+    def lines(self) -> list[str]:
+        """Its lines without colours and redrawn lines."""
+        return re.sub(r"\x1b\[[0-9;]*[mK]", "", re.sub(r"\r[^\n]*\r", "\r", self.text)).splitlines()
+
+    def type(self, keys: bytes) -> None:
+        """Press keys; the third control character is Ctrl-C."""
+        os.write(self._ours, keys)
+
+    def sees(self, text: str, *, count: int = 1) -> None:
+        """Wait until it has said that, so many times."""
+        self._read(lambda: self.text.count(text) >= count, f"{text!r} is said {count} times")
+
+    def ends(self) -> int:
+        """Wait for its end; its exit code."""
+        self._read(lambda: False, "")
+        return self.process.wait(_SECONDS)
+
+    def _read(self, enough: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + _SECONDS
+        while not enough():
+            left = deadline - time.monotonic()
+            assert left > 0, f"not within {_SECONDS} s: {what}; it said:\n{self.text}"
+            if not select.select([self._ours], [], [], left)[0]:
+                continue
+            try:
+                more = os.read(self._ours, 1 << 16)
+            except OSError:  # EIO: nobody has the other end any more, pty(7)
+                more = b""
+            self.said += more
+            if not more:
+                assert not what, f"it ended before: {what}; it said:\n{self.text}"
+                return
+
+
+def _take_terminal() -> None:
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
