@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from multi.following import Following
 from multi.model.process import Proc, ProcessInfo, ProcessTable
 from multi.typed import TYPE_CHECKING, Protocol
 from multi.value import dataclass
@@ -195,7 +196,7 @@ class LocalHost(Protocol):
         """``directory``, ``program`` (a file that we may execute), ``file``, ``other``; empty when nothing is there."""
 
 
-class Machine(LocalHost, Protocol):
+class Machine(LocalHost, Following, Protocol):
     """The one door. No method decides anything; every wait ends. What cannot be done raises `MachineError`."""
 
     def token(self) -> str: ...  # a fresh random word, 128 bits
@@ -252,32 +253,6 @@ class Machine(LocalHost, Protocol):
 
         Of one that would become longer than `limit` bytes the older half goes. It is neither flushed nor waited for.
         """
-
-    # Logs that others write, one for each key
-
-    def log_begin(self, key: str, path: str, limit: int, offset: int = 0) -> bytes:
-        """Begin to read a log for this key: the last `limit` bytes behind `offset`. One that is not there is empty.
-
-        One that ends before `offset` was truncated or replaced, so all of it stands behind. Raises `MachineError` for
-        one that is there and cannot be read.
-        """
-
-    def log_more(self, key: str, limit: int) -> bytes:
-        """What was added since, at most `limit` bytes; empty when nothing was, or the log was not begun.
-
-        A log that was moved away is read on until the one that took its name holds something; one that was truncated
-        is read from its beginning. A line that was not finished before either ends there.
-        """
-
-    def follow(self, key: str, path: str, offset: int, *, bounded: bool) -> None:
-        """Report as `Printed`, from now on and in whole lines, what is added to a log behind `offset`.
-
-        As with `log_more` also when it is moved away or truncated. A line without its end is told after half a second,
-        one that is very long in pieces. Of a `bounded` log, which is ours, the disk keeps the last megabyte or two of
-        what was told. `release` does not end it. Raises as `log_begin`.
-        """
-
-    def printed(self, key: str) -> tuple[str, ...]: ...  # what was added and is not told yet, unfinished lines too
 
     # Processes, whoever started them
 

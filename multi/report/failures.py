@@ -8,6 +8,7 @@ from itertools import islice
 
 from multi.model.event import (
     Awaits,
+    Ending,
     Event,
     Exited,
     Failed,
@@ -92,11 +93,15 @@ def _hint(event: Failed) -> str:
     return ""
 
 
-def halted_lines(event: Halted, style: Style, typed: str = "") -> tuple[str, ...]:
+def halted_lines(event: Halted | Ending, style: Style, typed: str = "") -> tuple[str, ...]:
     """Which nodes run the old and which the new: ``stopped at the first failure; new: w1; as before: w3 w4``.
 
-    `typed` is what to type again.
+    `typed` is what to type again. Of `run`, that it ends.
     """
+    if isinstance(event, Ending):
+        from multi.report.output import ending_line
+
+        return (ending_line(event, style),)
     apart = {*event.rolled_back, *event.down, *event.untouched}
     groups = (
         ("new", event.new),

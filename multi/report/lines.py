@@ -201,14 +201,10 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915 -- one case an event i
             return upkeep_lines(event, style, verbose=verbose)
         case Waiting() | Output():  # who shows them, knows how
             return ()
-        case Ending():
-            from multi.report.output import ending_line
-
-            return (ending_line(event, style),)
         case Interrupted(signum):
             text = f"multi: interrupted by {signal_name(signum)}: nothing more is done; 'multi status' tells what runs"
             return (style.paint("red", text),)
-        case Halted():
+        case Halted() | Ending():
             from multi.report.failures import halted_lines
 
             return halted_lines(event, style, typed)

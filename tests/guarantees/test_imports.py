@@ -26,8 +26,8 @@ COSTLY_NAMES = """
     uuid xml zipfile
 """
 PARSING_NAMES = """
-    api errors machine model model.node model.process model.proof model.request model.schedule model.state selection
-    selection.words settings settings.config settings.presets settings.scalars settings.table settings.toml
+    api errors following machine model model.node model.process model.proof model.request model.schedule model.state
+    selection selection.words settings settings.config settings.presets settings.scalars settings.table settings.toml
     settings.values text value views words words.expand words.grammar words.merge words.names words.spec words.template
 """
 COSTLY = frozenset(COSTLY_NAMES.split())
