@@ -22,7 +22,7 @@ class Following(Protocol):
         """
 
     def follow(self, key: str, path: str, offset: int, *, bounded: bool) -> None:
-        """Report as `multi.model.happening.Printed`, from now on and in whole lines, what is added to a log behind `offset`.
+        """Report as `Printed`, from now on and in whole lines, what is added to a log behind `offset`.
 
         Also when it is moved away or truncated. A line without its end is told after half a second, one that is very
         long in pieces. Of a `bounded` log, which is ours, the disk keeps the last megabyte or two of what was told. To
