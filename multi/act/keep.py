@@ -101,8 +101,7 @@ class Keeper:
 
     def __init__(self, node: Node, shared: Keeping) -> None:
         """Know nothing of its process yet."""
-        self.node = node
-        self._name = node.name
+        self.node, self._name = node, node.name
         self._shared = shared
         self._machine = shared.machine
         self._failed = shared.failed.get(node.name)  # a start that is not told of yet
@@ -121,8 +120,8 @@ class Keeper:
 
     def _turn(self) -> Doing:
         if self._name in self._shared.late:
-            late = begin_late(self.node, self._shared.held, self._shared.late, self._first_start, self._machine)
-            return (yield from late)
+            shared = self._shared
+            return (yield from begin_late(self.node, shared.held, shared.late, self._first_start, self._machine))
         processes = yield from process_table()
         observed = observe.look_at(self.node, processes, self._machine)
         self._follow()

@@ -31,7 +31,7 @@ PARSING_NAMES = """
     settings.values text value views words words.expand words.grammar words.merge words.names words.spec words.template
 """
 COSTLY = frozenset(COSTLY_NAMES.split())
-COMMAND_LINE = frozenset({"cli", "cli.order", "cli.screen", "errors", "text", "value"})
+COMMAND_LINE = frozenset({"cli", "cli.order", "cli.screen", "errors", "text", "typed", "value"})
 DOOR_NAMES = "system system.files system.local system.parts system.program system.spare system.trusted_path"
 DOOR = frozenset(DOOR_NAMES.split())
 WORDS = COMMAND_LINE | DOOR | frozenset({"cli.commands", *PARSING_NAMES.split()})
