@@ -20,16 +20,13 @@ def path_for(node: Node, token: str, record: Record | None, machine: Machine) ->
     from multi.decide import delegation
 
     cgroups = machine.cgroups
+    said = machine.surroundings().environ.get(delegation.VARIABLE, "")
     if cgroups.home is None:
-        said = machine.surroundings().environ.get(delegation.VARIABLE, "")
         cgroups.take(delegation.home(*cgroups.here(), said))
     home = cgroups.home
     if not home and record is not None and record.cgroup is not None:
-        said = machine.surroundings().environ.get(delegation.VARIABLE, "")
-        said = machine.surroundings().environ.get(delegation.VARIABLE, "")
-        ours = record.owner in {None, 0, machine.me().uid}
-        folder = cgroups.folder(record.cgroup.path.rpartition("/")[0]) if ours else None
-        home = delegation.former_home(folder, said)
+        folder = cgroups.folder(record.cgroup.path.rpartition("/")[0])
+        home = delegation.former_home(folder, record.owner, machine.me().uid, said)
     if not home:
         return ""
     from multi.model.cgroup import name_of

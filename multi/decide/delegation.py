@@ -35,6 +35,13 @@ def home(own: Folder | None, above: Folder | None, said: str) -> str:
     return ""
 
 
-def former_home(folder: Folder | None, said: str) -> str:
-    """Where a node goes that is started again from elsewhere, as a login shell: where it was, if that is still ours."""
-    return folder.path if folder is not None and folder.ours and folder.taken and said != NONE else ""
+def former_home(folder: Folder | None, owner: int | None, uid: int, said: str) -> str:
+    """Where a node goes that we, `uid`, start again from elsewhere, as a login shell: where it was.
+
+    A `multi` must have marked it. A record of another user, the `owner`, makes root put nothing into a cgroup but that
+    user's.
+    """
+    if folder is None or not folder.taken or said == NONE:
+        return ""
+    believed = folder.ours if owner in {None, 0, uid} else uid == 0 and folder.uid == owner
+    return folder.path if believed else ""

@@ -27,10 +27,12 @@ class Folder:
     """A cgroup that may be ours to use: its directory, and what says so.
 
     `marked` is the mark of systemd (``user.delegate``), `taken` that of a `multi` that has used it before; with `ours`
-    it belongs to our user, who may write there. `others` is how many processes are in it beside us.
+    it belongs to our user, who may write there; `uid` is whose it is. `others` is how many processes are in it beside
+    us.
     """
 
     path: str
+    uid: int = 0
     marked: bool = False
     taken: bool = False
     ours: bool = False

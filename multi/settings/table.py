@@ -129,8 +129,8 @@ SETTINGS: Mapping[str, Setting] = _table(
     Setting("alive_failures", ("--alive-failures",), "count", "NUMBER", "3", default=3, field="alive_failures",
             help="how many proofs in a row must fail before the node counts as unhealthy"),
     Setting("max_memory", ("--max-memory",), "size", "SIZE", '"512M"', field="max_memory",
-            help="recycle the node when its tree has more resident memory than this: bytes, or a size like `512M`; no "
-                 "limit when not given"),
+            help="recycle the node when its tree has more resident memory than this, or its cgroup more without the "
+                 "page cache: bytes, or a size like `512M`; no limit when not given"),
     Setting("max_age", ("--max-age",), "age", "TIME", '"12h"', field="max_age",
             help="recycle the node when it has run for this long, spread by a tenth: seconds, or like `90m`, `12h`, "
                  "`7d`; no limit when not given"),

@@ -75,6 +75,7 @@ class Cgroups:
         us = {os.getpid(), self._processes.launcher}
         return Folder(
             path=path,
+            uid=found.st_uid,
             marked=bool(marks),
             taken=taken,
             ours=found.st_uid == os.geteuid() and os.access(path, os.W_OK),

@@ -292,12 +292,17 @@ def _prepare(request: Request) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
 def _enter(cgroup: str) -> None:
     """Make the cgroup and move there (cgroups(7)); whoever launched us sees in /proc whether that worked.
 
-    Another `multi` removes what is empty, so it may have to be made once more.
+    Another `multi` removes what is empty, so it may have to be made once more. What root makes in the cgroup of a user
+    is that user's.
     """
     for _ in range(3):
         try:
             if not os.path.isdir(cgroup):
                 os.mkdir(cgroup, 0o755)
+                above = os.stat(os.path.dirname(cgroup))
+                if above.st_uid != os.geteuid():
+                    for name in ("", *os.listdir(cgroup)):
+                        os.chown(f"{cgroup}/{name}", above.st_uid, above.st_gid)
             with open(f"{cgroup}/cgroup.procs", "wb", buffering=0) as procs:
                 procs.write(b"0")
         except OSError as error:

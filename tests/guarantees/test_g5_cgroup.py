@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -140,3 +141,20 @@ def test_g3_a_killed_multi_leaves_no_cgroup(real: Real, folder: Path) -> None:
     assert members(cgroup) == {real.pid("c")}
     real.multi("kill", "c").ok()
     assert nodes_in(folder) == []
+
+
+def test_what_the_kernel_counts(real: Real, folder: Path) -> None:
+    """Processor time is always counted; memory where there is such a controller, and else it is unknown."""
+    within(real, folder, *real.start_words("a", cmd=real.worker("--child", "lost"))).ok()
+    (view,) = json.loads(real.multi("status", "a", "--json").ok().out)
+    counted = view["cgroup"]
+    assert (counted["path"], view["children"]) == (str(nodes_in(folder)[0]), 1)
+    assert counted["cpu_seconds"] > 0
+    if "memory" in (folder / "cgroup.controllers").read_text().split():
+        assert view["memory"] == pytest.approx(counted["memory"], rel=0.5)
+        assert counted["memory_peak"] >= counted["memory"] > 0
+        assert counted["oom_kills"] == 0
+    else:
+        assert [counted[name] for name in ("memory", "memory_peak", "oom_kills")] == [None] * 3
+        assert view["memory"] > 0
+    real.multi("kill", "a").ok()

@@ -137,19 +137,24 @@ def test_whose_cgroup_is_ours(own: Folder | None, above: Folder | None, said: st
 
 
 @pytest.mark.parametrize(
-    ("folder", "said", "where"),
+    ("folder", "owner", "uid", "said", "where"),
     [
-        (None, "", ""),
-        (OWN, "", ""),
-        (replace(OWN, taken=True), "", OWN.path),
-        (replace(OWN, taken=True, others=3), "", OWN.path),
-        (replace(OWN, taken=True), NONE, ""),
-        (replace(OWN, taken=True, ours=False), "", ""),
+        (None, None, 0, "", ""),
+        (OWN, None, 0, "", ""),  # no multi has taken it
+        (replace(OWN, taken=True), None, 0, "", OWN.path),
+        (replace(OWN, taken=True, others=3), 0, 0, "", OWN.path),
+        (replace(OWN, taken=True), None, 0, NONE, ""),
+        (replace(OWN, taken=True, ours=False), 0, 0, "", ""),
+        (replace(OWN, taken=True, uid=1000), 1000, 1000, "", OWN.path),
+        (replace(OWN, taken=True, uid=1000, ours=False), 1000, 0, "", OWN.path),  # root, for that user
+        (replace(OWN, taken=True), 1000, 0, "", ""),  # a user's record names a cgroup of root
+        (replace(OWN, taken=True, uid=1001, ours=False), 1000, 0, "", ""),
+        (replace(OWN, taken=True, ours=False), 0, 1000, "", ""),
     ],
 )
-def test_where_a_node_was(folder: Folder | None, said: str, where: str) -> None:
-    """A restart from elsewhere leaves a node where a multi has put it, if that one is still ours."""
-    assert former_home(folder, said) == where
+def test_where_a_node_was(folder: Folder | None, owner: int | None, uid: int, said: str, where: str) -> None:
+    """A restart from elsewhere leaves a node where a multi has put it, if the word of the record is enough for that."""
+    assert former_home(folder, owner, uid, said) == where
 
 
 def info(pid: int, token: str = "", *, ppid: int = 1, gone: bool = False) -> ProcessInfo:
