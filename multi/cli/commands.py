@@ -17,6 +17,7 @@ from multi.cli.order import (
     DRY_RUN,
     DUMP,
     FOLLOW,
+    FOREGROUND,
     FORMAT,
     GLOBAL,
     HEALTH,
@@ -25,9 +26,7 @@ from multi.cli.order import (
     KEEP_UNREADY,
     LINES,
     LOCK_HELD,
-    NO_PREFIX,
     NOW,
-    ONE_ENDS_ALL,
     OUTPUT,
     OUTPUT_FILE,
     QUIET,
@@ -38,7 +37,6 @@ from multi.cli.order import (
     SYSTEMD,
     SYSV,
     TIMEOUT,
-    TIMESTAMPS,
     UP,
     USER,
     VERBOSE,
@@ -331,9 +329,9 @@ def _chosen(
     name = request or order.command.name
     collect: Collect = "never"
     if order.command.traits.stays:
-        from multi.cli.foreground import collects
+        from multi.cli import foreground as ours
 
-        collect = collects(order)
+        collect, grammar = ours.collects(order), (*ours.procfile(order), *grammar)
     return api.select(name, grammar, foreground=foreground, collect=collect, flags=flags(), machine=order.machine)
 
 
@@ -420,7 +418,7 @@ def _row(name: str, of: Traits) -> Command:
         *([WHEN_IDLE, KEEP_DRAINED] if of.drains else ()),
         *([KEEP_UNREADY] if of.spawns and not of.unattended else ()),
         *([LOCK_HELD] if of.locks_rundirs else ()),
-        *([ONE_ENDS_ALL, NO_PREFIX, TIMESTAMPS] if of.stays else ()),
+        *(FOREGROUND if of.stays else ()),
     )
     if name in _FUNCTIONS:
         options = _FUNCTIONS[name][1]

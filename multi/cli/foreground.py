@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from multi.cli.order import JSON, NO_PREFIX, TIMESTAMPS
-from multi.typed import TYPE_CHECKING
+from typing import TYPE_CHECKING
+
+from multi.cli.order import CONFIG, FORMATION, JSON, NO_PREFIX, PROCFILE, TIMESTAMPS
+from multi.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +24,24 @@ def collects(order: Order) -> Collect:
     """
     if order.has(JSON) or order.has(TIMESTAMPS):
         return "always"
+    if order.has(PROCFILE):  # as foreman and honcho, also in a pipe
+        return "several"
     return "several" if order.screen.out_is_terminal and order.screen.err_is_terminal else "never"
+
+
+def procfile(order: Order) -> tuple[str, ...]:
+    """The words that name the Procfile in the place of a configuration."""
+    if not order.has(PROCFILE):
+        if order.has(FORMATION):
+            raise UsageError(FORMATION.name, "says how many nodes the lines of a Procfile have", f"add {PROCFILE.name}")
+        return ()
+    words = (*order.leading, *order.words)
+    if any(word.partition("=")[0] == CONFIG.name for word in words[: words.index("--") if "--" in words else None]):
+        why = "contradict each other: each says which nodes there are"
+        raise UsageError(f"{PROCFILE.name} {CONFIG.name}", why, "give one of them")
+    from multi.settings.procfile import word_of
+
+    return (f"{CONFIG.name}={word_of(order.given[PROCFILE.name] or '', order.given.get(FORMATION.name) or '')}",)
 
 
 def frame_of(order: Order, nodes: Sequence[Node]) -> Frame:

@@ -54,8 +54,9 @@ class Words:
         self.config: Config = config.EMPTY
         source = None
         named = opening.multi_config
+        procfile = self._procfile(here.environ.get("MULTI_CONFIG") if named is None else named)
         try:
-            if (here.environ.get("MULTI_CONFIG") if named is None else named) != config.NO_FILE:
+            if procfile is None and (here.environ.get("MULTI_CONFIG") if named is None else named) != config.NO_FILE:
                 source = config.locate(named, here.environ, here.cwd, here.home, local.load, local.peek)
         except ConfigError as error:
             if broken is None:
@@ -65,7 +66,7 @@ class Words:
             if error.word.startswith("MULTI_CONFIG "):
                 self._path = posixpath.join(here.cwd, here.environ["MULTI_CONFIG"])
         else:
-            self._path = "" if source is None else source.path
+            self._path = procfile or ("" if source is None else source.path)
         self.found = "" if source is None or broken is not None else source.why
         if source is not None and broken is None:
             self.config = config.parse_config(source.text, source.path, here.environ, local.load, local.find)
@@ -81,6 +82,20 @@ class Words:
             signal = signal_name(self.spec.signum or 0)
             why = "is not what kill sends: it sends KILL, to the whole tree"
             raise UsageError(f"-{signal}", why, f"try 'multi stopwait -{signal}', or 'multi signal {signal}'")
+
+    def _procfile(self, named: str | None) -> str | None:
+        """Read a Procfile, if one is named in the place of a configuration; its path."""
+        if named is None or not named.startswith("procfile") or self.broken is not None:
+            return None
+        from multi.settings import procfile
+
+        given = procfile.named(named)
+        if given is None:
+            return None
+        here = self.here
+        rundir = expand.default_directory(here, "pidfile", "multi")
+        path, self.config = procfile.read(given, here.cwd, here.environ, self.local.load, rundir)
+        return path
 
     @property
     def origin(self) -> str:
