@@ -57,13 +57,11 @@ so only after a stop was asked for, and otherwise reports the node as suspended:
 
 from __future__ import annotations
 
-from signal import SIGHUP
-
 from multi.decide import restart
 from multi.decide.resolve import needs_restart
 from multi.model.node import Unknown
 from multi.model.request import Request
-from multi.model.schedule import end_text
+from multi.model.schedule import HUP, end_text
 from multi.model.state import STOPPED_BY, SUSPENDED, Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.model.step import (
     Adopt,
@@ -354,7 +352,7 @@ def _signal(request: Request, state: Sure, node: Node) -> Steps:
             return (Refuse(NOT_RUNNING),)
         case Dead(why):
             return (Refuse(f"{NOT_RUNNING}: {why}"),)
-        case Up(ends_on_hup=True) if request.command == "reload" and signum == SIGHUP:
+        case Up(ends_on_hup=True) if request.command == "reload" and signum == HUP:
             return (Refuse(ENDS_ON_HUP),)
         case Up(proc) | Stopping(proc) | Lost(proc):
             return *_adopt(state), Signal(proc, signum)

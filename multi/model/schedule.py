@@ -7,15 +7,24 @@ by ``/``. A lone number ``N`` is short for ``TERM/N/KILL/N``. ``forever`` as the
 from __future__ import annotations
 
 import math
-import signal
 from functools import lru_cache
 
 from multi.errors import UsageError
 from multi.text import near_misses, seconds_in, seconds_text
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass
 
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal  # the same numbers; to make an enumeration of them takes each command a millisecond
+
 FOREVER = math.inf
-KILL = int(signal.SIGKILL)
+HUP, KILL, TERM = int(signal.SIGHUP), int(signal.SIGKILL), int(signal.SIGTERM)
+_NUMBERS: dict[str, int] = {
+    name: number for name, number in sorted(vars(signal).items()) if name.startswith("SIG") and name[3:4] != "_"
+}
+_NAMES = {number: name.removeprefix("SIG") for name, number in reversed(_NUMBERS.items())}  # of several the first
 _EXAMPLE = "write it like TERM/90/QUIT/10/KILL/5, or TERM/forever"
 
 
@@ -72,13 +81,12 @@ class Schedule:
 
 def signal_name(signum: int) -> str:
     """Name of a signal without ``SIG``: 15 -> ``TERM``; real-time signals as ``RTMIN+n``."""
-    try:
-        return signal.Signals(signum).name.removeprefix("SIG")
-    except ValueError:
-        rtmin = getattr(signal, "SIGRTMIN", None)
-        if rtmin is not None and rtmin < signum < signal.SIGRTMAX:
-            return f"RTMIN+{signum - rtmin}"
-        return str(signum)
+    if signum in _NAMES:
+        return _NAMES[signum]
+    rtmin = _NUMBERS.get("SIGRTMIN")
+    if rtmin is not None and rtmin < signum < signal.SIGRTMAX:
+        return f"RTMIN+{signum - rtmin}"
+    return str(signum)
 
 
 def end_text(status: int | None, cause: str = "") -> str:
@@ -101,7 +109,7 @@ def parse_signal(word: str) -> int:
 
 def _hint(word: str) -> str:
     plain = word.upper().lstrip("-").removeprefix("SIG")
-    names = (name.removeprefix("SIG") for name in signal.Signals.__members__)
+    names = (name.removeprefix("SIG") for name in _NUMBERS)
     near = near_misses(plain, (name for name in names if not plain.startswith(name.rstrip("0123456789"))))
     if not near:
         return "try -TERM, -SIGTERM, -term or -15; 'kill -l' lists them"
@@ -117,9 +125,8 @@ def find_signal(word: str) -> int | None:
     upper = text.upper()
     if not upper.startswith("SIG"):
         upper = "SIG" + upper
-    found = signal.Signals.__members__.get(upper)
-    if found is not None:
-        return int(found)
+    if upper in _NUMBERS:
+        return _NUMBERS[upper]
     if upper.startswith("SIGRTMIN+") and hasattr(signal, "SIGRTMIN"):
         offset = upper.removeprefix("SIGRTMIN+")
         if offset.isascii() and offset.isdigit() and len(offset) < 3:  # noqa: PLR2004 -- at most 64 signals
@@ -138,7 +145,7 @@ def parse(text: str) -> Schedule:
     words = [word.strip() for word in text.split("/")]
     seconds = seconds_in(words[0])
     if len(words) == 1 and seconds is not None:
-        return Schedule((Stage(signal.SIGTERM, seconds), Stage(signal.SIGKILL, seconds)))
+        return Schedule((Stage(TERM, seconds), Stage(KILL, seconds)))
     if len(words) % 2:
         raise UsageError(text, "is not a stop schedule: every signal needs a number of seconds after it", _EXAMPLE)
     stages: list[Stage] = []

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from multi.errors import ConfigError, MultiError
 from multi.model.node import Ready
 from multi.settings import toml
+from multi.settings.shipped import VALUES
 from multi.settings.table import SETTINGS
 from multi.settings.toml import Document
 from multi.settings.values import from_document, merge
@@ -88,17 +89,12 @@ def _names(directory: str) -> list[str]:
 
 def available(directories: Sequence[str] = ()) -> tuple[str, ...]:
     """Names of the presets in `directories` and of those that come with `multi`, sorted."""
-    return tuple(sorted({name for directory in (*directories, SHIPPED) for name in _names(directory)}))
+    return tuple(sorted({*VALUES, *(name for directory in directories for name in _names(directory))}))
 
 
 def dirnames(directories: Sequence[str] = (), read: Callable[[str], bytes] = read_file) -> tuple[str, ...]:
     """Every `dirname`: those of the presets that come with `multi`, and of those in `directories`. See `load`."""
-    found: dict[str, None] = {}
-    for name in _names(SHIPPED):
-        # The key stands before the first table. Reading all options of all presets would cost 3 ms.
-        head = read_file(f"{SHIPPED}/{name}.toml").partition(b"\n[")[0]
-        said = toml.read(head, name).values if b"dirname" in head else {}
-        found[str(said.get("dirname", _DIRNAME))] = None
+    found: dict[str, None] = {str(said.get("dirname", _DIRNAME)): None for said in VALUES.values()}
     for name in (name for directory in directories for name in _names(directory)):
         try:
             found[load(name, directories, read).dirname] = None
@@ -126,14 +122,12 @@ def load(
                 around = True
                 continue
             try:
-                # The presets that come with multi are as trustworthy as the code beside them.
-                text = read_file(path) if directory == SHIPPED else read(path)
+                doc = _shipped(name, path) if directory == SHIPPED else toml.read(read(path), path)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except (OSError, UnicodeEncodeError) as error:
                 why = f"cannot be read: {getattr(error, 'strerror', None) or 'its name is not text'}"
                 raise ConfigError(path, why, "make it readable, or move it away") from None
-            doc = toml.read(text, path)
             parent = Preset(name=name, defaults={})
             if "extends" in doc.values:
                 try:
@@ -148,6 +142,13 @@ def load(
     everything = f"there are {', '.join(known)}"
     hint = f"{hint} {everything}" if hint.startswith("did") else everything
     raise NoPresetError(f"preset {quoted(name)}", "does not exist", hint)
+
+
+def _shipped(name: str, path: str) -> Document:
+    """What a file that comes with `multi` says. Raises `FileNotFoundError`."""
+    if name not in VALUES:
+        raise FileNotFoundError
+    return Document(path, "", VALUES[name])
 
 
 def _read(doc: Document, name: str, parent: Preset) -> Preset:

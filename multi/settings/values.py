@@ -81,8 +81,13 @@ def merge(setting: Setting, lower: object, higher: object) -> object:
     return tuple(named.values())
 
 
+_QUOTING = frozenset("'\"\\")
+
+
 def split(text: str) -> tuple[str, ...]:
     """Shell-quoted words -> words. Raises `ValueError` for a quote that is not closed."""
+    if text.isascii() and text.isprintable() and not _QUOTING & {*text}:  # nothing is quoted, mostly
+        return tuple(text.split())
     import shlex
 
     return tuple(shlex.split(text))

@@ -19,16 +19,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Of the standard library and of what we depend on, whatever takes more than half a millisecond, or brings such a one.
 COSTLY_NAMES = """
-    argparse asyncio celery click concurrent contextvars copy csv ctypes dataclasses difflib email filelock fractions
-    getopt getpass glob gzip hashlib heapq html http importlib.metadata importlib.resources inspect json locale logging
-    multiprocessing optparse pathlib pickle platform pprint psutil queue random resource select selectors shlex shutil
-    signal socket sqlite3 ssl statistics subprocess tempfile textwrap threading tomli tomllib traceback unittest urllib
-    uuid xml zipfile
+    argparse asyncio celery click concurrent contextvars copy csv ctypes dataclasses datetime difflib email enum
+    filelock fractions getopt getpass glob gzip hashlib heapq html http importlib.metadata importlib.resources
+    inspect json locale logging multiprocessing optparse pathlib pickle platform pprint psutil queue random re
+    resource select selectors shlex shutil signal socket sqlite3 ssl statistics subprocess tempfile textwrap
+    threading tomli tomllib traceback typing unittest urllib uuid xml zipfile
 """
 PARSING_NAMES = """
     api errors following machine model model.node model.process model.proof model.request model.schedule model.state
-    selection selection.words settings settings.config settings.presets settings.scalars settings.table settings.toml
-    settings.values text value views words words.expand words.grammar words.merge words.names words.spec words.template
+    selection selection.words settings settings.config settings.presets settings.scalars settings.shipped
+    settings.table settings.toml settings.values text value views words words.expand words.grammar words.merge
+    words.names words.spec words.template
 """
 COSTLY = frozenset(COSTLY_NAMES.split())
 COMMAND_LINE = frozenset({"cli", "cli.order", "cli.screen", "errors", "text", "typed", "value"})
@@ -66,7 +67,8 @@ ACTING = LOOKING | {"cli.follow", "cli.options"} | frozenset(ACTING_NAMES.split(
 ACTING |= {"model.happening", "system.limits", "system.locks", "system.poll", "system.watch"}
 REMEMBERING = {"history", "model.caller", "model.past", "system.append", "system.caller"}  # where anything was done
 STARTING = ACTING | {"system.child", "system.launcher", "system.cgroup", "model.cgroup", "decide.delegation"}
-STANDARD = frozenset({"tomllib" if sys.version_info >= (3, 11) else "tomli", "shlex", "signal"})
+QUOTING = frozenset({"enum", "re", "shlex"})
+READING = QUOTING | {"json"}  # of records
 
 SCRIPT = """
 import sys
@@ -104,10 +106,10 @@ def imported(real: Real, *words: str) -> tuple[frozenset[str], frozenset[str]]:
 NAMES = ("n1", "n2")
 PURE = [
     (("--version",), COMMAND_LINE, frozenset[str]()),
-    (("names", "10"), WORDS, STANDARD),
-    (("expand", "%n", *NAMES), WORDS, STANDARD),
-    (("get", "n1", *NAMES), SHOWING, STANDARD),
-    (("show", *NAMES), SHOWING, STANDARD),
+    (("names", "10"), WORDS, frozenset[str]()),
+    (("expand", "%n", *NAMES), WORDS, frozenset[str]()),
+    (("get", "n1", *NAMES), SHOWING, QUOTING),
+    (("show", *NAMES), SHOWING, QUOTING),
 ]
 
 
@@ -123,7 +125,7 @@ def test_commands_that_look(real: Real) -> None:
     """A status imports what reads /proc and records beside that, but nothing that acts."""
     real.start(*NAMES).ok()
     look = ("status", f"--pidfile={real.run}/%n.pid", *NAMES)
-    assert imported(real, *look) == (LOOKING | {"cli.glance", "report.table"}, STANDARD | {"json"})
+    assert imported(real, *look) == (LOOKING | {"cli.glance", "report.table"}, READING)
 
 
 def test_commands_that_act(real: Real) -> None:
@@ -131,11 +133,11 @@ def test_commands_that_act(real: Real) -> None:
     ours, others = imported(real, *real.start_words(*NAMES))
     assert (ours - REMEMBERING, others) == (
         STARTING,
-        STANDARD | {"heapq", "json", "resource", "select", "selectors", "socket"},
+        READING | {"heapq", "json", "resource", "select", "selectors", "signal", "socket"},
     )
     for command in ("stop", "stopwait"):
         ours, others = imported(real, command, f"--pidfile={real.run}/%n.pid", *NAMES)
-        assert (ours - REMEMBERING, others) == (ACTING, STANDARD | {"heapq", "json", "resource", "select"})
+        assert (ours - REMEMBERING, others) == (ACTING, READING | {"heapq", "json", "resource", "select", "signal"})
 
 
 def test_the_launcher_imports_next_to_nothing() -> None:

@@ -164,3 +164,14 @@ def test_signal_names() -> None:
     """Every signal of this system has a name that leads back to it."""
     for signum in signal.valid_signals():
         assert find_signal(signal_name(signum)) == signum
+
+
+def test_signals_are_those_of_the_standard_library() -> None:
+    """Each number and each name mean what they mean in `signal`, whose import is not paid."""
+    for number in map(int, signal.valid_signals()):
+        known = number in {int(each) for each in signal.Signals}
+        expected = signal.Signals(number).name if known else f"SIGRTMIN+{number - signal.SIGRTMIN}"
+        assert signal_name(number) == expected.removeprefix("SIG")
+        assert find_signal(expected) == number
+    for name, each in signal.Signals.__members__.items():
+        assert find_signal(name) == int(each)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import signal
 
 import pytest
@@ -467,3 +468,15 @@ def test_a_readiness_reads_back_from_its_own_notation(text: str) -> None:
         return
     assert isinstance(typed, Ready)
     assert from_text(SETTINGS["ready"], str(typed), "--ready") == typed
+
+
+@given(st.text(alphabet="ab -'\"\\#\t\n\x1f;$é\u00a0", max_size=12))
+def test_split_is_that_of_the_standard_library(text: str) -> None:
+    """What quotes nothing comes apart without `shlex`, and in the same way."""
+    try:
+        expected = tuple(shlex.split(text))
+    except ValueError:
+        with pytest.raises(ValueError, match="No"):
+            split(text)
+    else:
+        assert split(text) == expected
