@@ -11,12 +11,12 @@ import stat
 import sys
 from contextlib import suppress
 from functools import cache, partial
-from typing import TYPE_CHECKING
 
 from multi.errors import NotPermittedError
 from multi.machine import Me, Surroundings
 from multi.system import spare, trusted_path
 from multi.system.program import which
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
