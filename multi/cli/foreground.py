@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multi.cli.order import CONFIG, FORMATION, JSON, NO_PREFIX, PROCFILE, TIMESTAMPS
 from multi.errors import UsageError
+from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -93,7 +93,7 @@ class Words:
         if given is None:
             return None
         here = self.here
-        rundir = expand.default_directory(here, "pidfile", "multi")
+        rundir = expand.default_directories(here, "pidfile", "multi")[0]
         path, self.config = procfile.read(given, here.cwd, here.environ, self.local.load, rundir)
         return path
 
