@@ -27,6 +27,7 @@ _MOUNTS = (
     "ProtectKernelModules=yes",
     "ProtectKernelLogs=yes",
     "ProtectHostname=yes",
+    "PrivateMounts=yes",
     "ProtectControlGroups=yes",
 )
 # A worker that runs as root was meant to: it loses what changes the kernel, and nothing else.

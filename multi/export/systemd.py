@@ -43,15 +43,20 @@ class _Group:
 
 
 def _systemd(order: Order, *, user_manager: bool = False) -> Mapping[str, str]:
-    """A unit a node, and a target for all where there are several. The target is the same whatever the nodes are."""
+    """A unit a node, and a target for all where there are several."""
     named = list(form.named(order))
     units = {node.name: f"multi-{name}.service" for name, node in named}
     logs = {} if user_manager else _log_directories(order.nodes)
     group = _Group(order=order, units=units, logs=logs, user_manager=user_manager)
     files = {units[node.name]: _unit(group, node) for _, node in named}
     if len(files) > 1:
-        files[TARGET] = _TARGET_TEXT.format(wanted_by=_WANTED_BY[user_manager])
+        files[TARGET] = target(user_manager=user_manager)
     return files
+
+
+def target(*, user_manager: bool) -> str:
+    """What starts and stops all nodes. It names none of them: each names it, so several exports have one."""
+    return _TARGET_TEXT.format(wanted_by=_WANTED_BY[user_manager])
 
 
 def _unit(group: _Group, node: Node) -> str:

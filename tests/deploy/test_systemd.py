@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from awkward import KNOTS, UNICODE, VALUES, exact
+from multi.export import sandbox
+from multi.export.systemd import target
 from private_machine import BIN, CHECKOUT, NO_LIMITS, STRANGER, STRANGER_ID, USER, USER_ID, Host, need
 from real import WORKER, as_argv, stays, until
 from system_machine import Booted, machine
@@ -22,7 +24,7 @@ pytestmark = pytest.mark.engine  # boots machines
 UNITS = CHECKOUT / "config/systemd"
 SERVICES = (
     *("multi.service", "multi@.service", "multi-run@.service", "multi-beat.service"),
-    *("multi-ensure.service", "multi-ensure.timer"),
+    *("multi-ensure.service", "multi-ensure.timer", "multi.target"),
 )
 PROJECT = "/opt/celery"
 # Workers that notice a stop within seconds: with this broker, a prefork pool takes longer to end than to start.
@@ -62,8 +64,30 @@ def test_units_are_clean(unit: str, tmp_path: Path) -> None:
     done = verify()
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     bad = tmp_path / unit
-    bad.write_text(bad.read_text(encoding="utf-8").replace("Type=", "Tpye=").replace("OnCalendar=m", "OnCalendar=x"))
+    swaps = {"Type=": "Tpye=", "OnCalendar=m": "OnCalendar=x", "WantedBy=multi-": "WantdBy=multi-"}
+    text = bad.read_text(encoding="utf-8")
+    for good, wrong in swaps.items():
+        text = text.replace(good, wrong)
+    bad.write_text(text, encoding="utf-8")
     assert unit.partition(".")[0] in verify().stderr
+
+
+@pytest.mark.parametrize("unit", [name for name in SERVICES if name.endswith(".service")])
+def test_units_take_away_what_workers_do_without(unit: str, tmp_path: Path) -> None:
+    """The exposure of a shipped unit is below 5, and nodes that the timer starts have no more rights than others."""
+    need("systemd-analyze", root=False)
+    path = tmp_path / unit
+    path.write_text((UNITS / unit).read_text(encoding="utf-8"), encoding="utf-8")
+    words = ["systemd-analyze", "security", "--offline=true", "--threshold=50", "--no-pager", str(path)]
+    rated = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert rated.returncode == 0, rated.stdout
+    lines = sandbox.lines(root=False, user_manager=False, keeps=True)[1:]
+    assert set(lines) <= set(path.read_text(encoding="utf-8").splitlines())
+
+
+def test_the_shipped_target_is_the_exported_one() -> None:
+    """Shipped and exported units are started and stopped together."""
+    assert (UNITS / "multi.target").read_text(encoding="utf-8") == target(user_manager=False)
 
 
 # --- on a machine -----------------------------------------------------------------------------------------
@@ -138,6 +162,7 @@ def test_directories(booted: Booted) -> None:
 def test_one_node_a_unit(booted: Booted) -> None:
     """multi@: systemd knows the worker as the main process, through start, reload, restart, a crash and stop."""
     host = booted.host
+    host.shell("rm -r /run/celery /var/log/celery").ok()  # the units make them
     host.run("systemctl", "start", "multi@w1", "multi@w2").ok()
     first = pid_of(host, "w1")
     assert show(host, "multi@w1", "MainPID") == str(first)
@@ -165,9 +190,13 @@ def test_one_node_a_unit(booted: Booted) -> None:
 
     host.run("systemctl", "restart", "multi@w1").ok()
     assert pid_of(host, "w1") != third
-    host.run("systemctl", "stop", "multi@w1", "multi@w2").ok()
-    assert host.processes() == []
+    host.run("systemctl", "stop", "multi@w1").ok()
+    assert runs(host, "w2"), "its files stay when another unit stops"
+    host.run("systemctl", "stop", "multi.target").ok()  # which does not wait for its units
+    until(lambda: host.processes() == [], "all are stopped")
+    until(lambda: show(host, "multi@w2", "ActiveState") == "inactive", "multi has cleared its files")
     assert not host.exists("/run/celery/w1.pid")
+    assert host.exists("/run/celery/w1.json"), "it stays on record"
     assert show(host, "multi@w1", "Result") == "success"
     assert show(host, "multi@w1", "ActiveState") == "inactive"
     assert "Warm shutdown" in host.read("/var/log/celery/w1.log")
@@ -299,7 +328,8 @@ def test_a_dead_node_is_started_again_by_the_timer(booted: Booted) -> None:
     first = {name: pid_of(host, name) for name in ("w1", "w2")}
     said = journal(host)
     until(lambda: show(host, "multi-ensure", "ExecMainExitTimestampMonotonic") != "0", "the timer has called it once")
-    stays(lambda: journal(host) == said, "nothing is logged of what there was not to do", seconds=2)
+    ours = ("journalctl", "--unit=multi-ensure", "--output=cat", "--quiet")
+    stays(lambda: host.run(*ours).ok().out == "", "nothing is logged of what there was not to do", seconds=2)
     kill(host, first["w1"])
     until(lambda: runs(host, "w1", first["w1"]), "w1 lives again")
     again = pid_of(host, "w1")
@@ -476,6 +506,35 @@ def test_an_exported_unit(booted: Booted) -> None:
         assert host.path("/var/log/celery/w1.log").stat().st_uid == USER_ID
         host.run("systemctl", "stop", "exported").ok()
         assert host.processes() == []
+
+
+def test_exported_units_share_a_target(booted: Booted) -> None:
+    """multi.target starts nodes in their order, each after those before it lived for `startsecs`, and stops them all.
+
+    Their user owns log and directory; a log that an earlier unit had opened as root stops no worker.
+    """
+    host = booted.host
+    host.shell("rm -r /run/celery /var/log/celery").ok()
+    said = ("a", "b", "--after:a=b", "--preset=exec", "--cmd=sh -c 'echo up; exec sleep 600'", "--startsecs=0.5")
+    where = (f"--uid={USER}", "--workdir=/", "--logfile=/var/log/celery/%n.log")
+    host.run(str(BIN / "multi"), "export", "systemd", *said, *where, "--output=/etc/systemd/system").ok()
+    host.run("systemctl", "daemon-reload").ok()
+    host.run("systemctl", "enable", "multi-a", "multi-b").ok()
+    host.run("systemctl", "start", "multi.target").ok()
+    began = {name: int(show(host, f"multi-{name}", "ActiveEnterTimestampMonotonic")) for name in ("a", "b")}
+    assert began["a"] - began["b"] > 500_000
+    for path in ("/var/log/celery", "/var/log/celery/a.log"):
+        assert host.path(path).stat().st_uid == USER_ID
+    assert host.read("/var/log/celery/a.log") == "up\n"
+    host.run("systemctl", "stop", "multi.target").ok()  # which does not wait for its units
+    until(lambda: host.processes() == [], "all are stopped")
+
+    host.shell("chown root: /var/log/celery/a.log").ok()
+    host.run("systemctl", "start", "multi-a").ok()
+    assert host.read("/var/log/celery/a.log") == "up\n"
+    until(lambda: "Permission denied" in journal(host), "the journal says why it has the output")
+    host.run("systemctl", "stop", "multi.target").ok()  # which does not wait for its units
+    until(lambda: host.processes() == [], "all are stopped")
 
 
 def test_g3_an_exported_unit_is_never_given_up(booted: Booted) -> None:
