@@ -105,7 +105,7 @@ class Keeper:
         self._shared = shared
         self._machine = shared.machine
         self._failed = shared.failed.get(node.name)  # a start that is not told of yet
-        self._ended: tuple[Proc, int | None, str] | None = None  # the same of an end, and what the kernel did
+        self._ended: tuple[Proc, int | None, str] | None = None  # the same of an end, and how it ended
         self._refusals = 0  # starts in a row that this machine refused
         self._armed = False  # whether changes of the record are told
         self._offset = 0  # of its log, before the start under way
@@ -183,23 +183,23 @@ class Keeper:
             self._shared.held.pop(self._name, None)
             yield Gone(self._name, proc.pid, 0.0)
         elif record.desired == records.WANTED_UP and record.proc == proc:
-            self._ended = proc, status, observe.cause(record, self._machine)
+            how = end_text(status, observe.cause(record, self._machine))
+            self._ended = proc, status, how
             match restart.verdict(record, status, self._machine.wall(), "run"):
                 case restart.Leave(well) if self.node.restart == "no":
-                    yield from self._end_all(proc, status, well=well)
+                    yield from self._end_all(proc, status, how, well=well)
                 case _:
                     yield from self._revive(status)
         else:
             yield from _lock(self.node, self._machine)
 
-    def _end_all(self, proc: Proc, status: int | None, *, well: bool) -> Doing:
+    def _end_all(self, proc: Proc, status: int | None, how: str, *, well: bool) -> Doing:
         """Without a policy the end of one node is the end of all."""
         self._shared.over = True
         if well and self._shared.single:
             yield Exited(self._name, proc.pid, status or 0)
             return
-        why = end_text(status, "" if self._ended is None else self._ended[2])
-        failed = Failed(self._name, proc.pid, why, status, exit_code=self._shared.code(status))
+        failed = Failed(self._name, proc.pid, how, status, exit_code=self._shared.code(status))
         yield _with_tail(self.node, self._shared, failed)
 
     # -- while it does not -----------------------------------------------------------------------
@@ -336,9 +336,8 @@ class Keeper:
         """What is said of an end where the next start begins at once."""
         if self._ended is None:
             return ()
-        (proc, status, cause), self._ended = self._ended, None
-        retrying = Retrying(self._name, proc.pid, end_text(status, cause), 0.0, status)
-        return (_with_tail(self.node, self._shared, retrying),)
+        (proc, status, how), self._ended = self._ended, None
+        return (_with_tail(self.node, self._shared, Retrying(self._name, proc.pid, how, 0.0, status)),)
 
     def _given_up(self, *, well: bool = False) -> None:
         self._failed = self._ended = None
