@@ -39,7 +39,11 @@ def uninstall(order: Order, selection: api.Selection) -> int:
 
 def _asked(order: Order, selection: api.Selection, starter: Starter | None) -> Asked:
     names = tuple(node.short for node in selection.nodes) if selection.spec.names else ()
-    return Asked(starter=starter, user=order.has(USER), now=order.has(NOW), names=names)
+    views = api.look(selection, machine=order.machine)
+    # What a `multi run` holds may well be the unit that is there already.
+    held = {view.node.name for view in views if view.record is not None and view.record.runner is not None}
+    running = tuple(view.node.short for view in views if view.uptime is not None and view.node.name not in held)
+    return Asked(starter=starter, user=order.has(USER), now=order.has(NOW), names=names, running=running)
 
 
 def _carry_out(order: Order, selection: api.Selection, asked: Asked) -> int:

@@ -94,6 +94,7 @@ def _unit(group: _Group, node: Node) -> str:
         *([f"ExecReload=/bin/kill -{signal_name(node.reload_signal)} $MAINPID"] if node.reload_signal else []),
         *_restart(node),
         "OOMPolicy=continue",
+        *(["Delegate=yes"] if group.order.keeps else []),
         *_sandbox(group, node),
         "",
         "[Install]",

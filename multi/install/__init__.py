@@ -102,11 +102,13 @@ def _put(path: str, text: str, mode: int, site: Site, machine: Machine) -> Write
 
 def _stale(asked: Asked, wanted: Wanted, site: Site, machine: Machine) -> list[Step]:
     """Units and files of nodes that this configuration has no more."""
-    kind = _kind_of(next(iter(wanted.files), ""))
+    kinds = {_kind_of(path) for path in wanted.files} | {starters.TMPFILES, starters.LOGROTATE}
     old = [
         each
         for each in found(site, machine)
-        if each.stamp.origin == printable(site.origin) and each.path not in wanted.files and _kind_of(each.path) == kind
+        if each.stamp.origin == printable(site.origin)
+        and each.path not in wanted.files
+        and _kind_of(each.path) in kinds
     ]
     return _taken(old, asked, site)
 
@@ -142,9 +144,12 @@ def uninstall(selection: Selection, asked: Asked, machine: Machine) -> Plan:
     site = survey(selection, machine)
     every = found(site, machine)
     mine = [each for each in every if _is_meant(each, asked, selection, site)]
-    others_units = any(each.path.endswith(".service") for each in every if each not in mine)
-    if mine and not others_units:
+    units = [each for each in every if each.path.endswith(".service") and each not in mine]
+    if mine and not units:
         mine += [each for each in every if each.path.endswith(f"/{_SHARED}")]
+    if mine and not any(each.stamp.origin == mine[0].stamp.origin for each in units):  # these were the last of them
+        rest = [each for each in every if each.stamp.origin == mine[0].stamp.origin and each not in mine]
+        mine += [each for each in rest if _kind_of(each.path) in {starters.TMPFILES, starters.LOGROTATE}]
     for each in mine:
         if not each.stamp.intact and not each.path.startswith(starters.DEFAULTS):
             raise changed_by_hand(each.path)
@@ -162,9 +167,10 @@ def uninstall(selection: Selection, asked: Asked, machine: Machine) -> Plan:
 
 def _is_meant(each: Found, asked: Asked, selection: Selection, site: Site) -> bool:
     if asked.names:
-        base = each.path.rpartition("/")[2]
+        base = each.path.rpartition("/")[2].removesuffix(".conf")
         whose = selection.config is None or each.stamp.origin == printable(site.origin)
-        return whose and base in {f"multi-{name}.service" for name in asked.names}
+        called = {form for name in asked.names for form in (f"multi-{name}.service", f"{site.name}-{name}")}
+        return whose and base in called
     return each.stamp.origin == printable(site.origin)
 
 

@@ -18,13 +18,15 @@ LIMIT = 1 << 20  # bytes that a file of ours has at most
 class Asked:
     """How nodes are installed: by a `starter`, None for what this machine has; for systemd's manager of this `user`.
 
-    With `now` they are also started, or stopped. `names` are those that the user named, none for all.
+    With `now` they are also started, or stopped. `names` are those that the user named, none for all. `running` are
+    those that run, and that no `multi run` holds.
     """
 
     starter: Starter | None = None
     user: bool = False
     now: bool = False
     names: tuple[str, ...] = ()
+    running: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ class Site:
     `origin` is the configuration's path, or `RECORD`; `name` is what files for all its nodes are called. `program` runs
     `multi`, in `directory`, with `path` for PATH (empty: the system's own). `tools` are the programs that were found.
     `lingers` is whether the user's manager starts at boot, `groups` are login groups by user, `logrotate` is the text
-    that is shipped for it, empty where there is no logrotate.
+    that is shipped for it, empty where there is no logrotate. `whole` are the directories with a file of that `name`.
     """
 
     origin: str
@@ -51,6 +53,7 @@ class Site:
     manager: str = ""  # the runtime directory of the user's manager, empty when it does not run
     lingers: bool = False
     logrotate: str = ""
+    whole: frozenset[str] = frozenset()
     groups: Mapping[str, str] = field(default_factory=dict)
 
 

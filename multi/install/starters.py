@@ -131,44 +131,66 @@ def _systemd(asked: Asked, selection: Selection, site: Site) -> Wanted:
     ]
     if not user:
         logging = [node for node in selection.nodes if not orders.nobody_said_log(node, selection)]
-        tmpfiles, create = _tmpfiles(selection, logging, site)
-        files |= {**tmpfiles, **_rotation(logging, site)}
+        tmpfiles, create = _tmpfiles(selection.nodes, logging, asked, site)
+        files |= {**tmpfiles, **_rotation(logging, asked, site)}
         runs = [*create, *runs]
     elif site.uid and not site.lingers:
         runs.append(Run((*_bus(site, user=True), site.tools.get("loginctl", "loginctl"), "enable-linger")))
-    services = sorted(name for name in made if name.endswith(".service"))
+    here = {f"multi-{export.ascii_name(name)}.service" for name in asked.running}
+    services = sorted(name for name in made if name.endswith(".service") and name not in here)
     start = systemctl(site, "start", *services, user=user)
-    if asked.now:
+    if asked.now and services:
         runs.append(Run(start, late=True))
-    shown = " ".join(("systemctl", *(("--user",) if user else ()), "start", *services))
-    return Wanted(files=files, runs=runs, undo=reload, says=_says(asked, selection, shown))
+    shown = " ".join(("systemctl", *(("--user",) if user else ()), "start"))
+    says = _says(asked, selection, " ".join((shown, *services))) if services else _says(asked, selection, "")
+    if here:
+        over = f"multi stopwait {' '.join(asked.running)} && {shown} {' '.join(sorted(here))}"
+        says += (
+            f"{listed(asked.running)}: running, and not under systemd until the next boot; to hand over now: {over}",
+        )
+    return Wanted(files=files, runs=runs, undo=reload, says=says)
 
 
 def _says(asked: Asked, selection: Selection, start: str) -> tuple[str, ...]:
     names = listed([node.short for node in selection.nodes])
     verb, them = ("starts", "it") if len(selection.nodes) == 1 else ("start", "them")
-    return (f"{names} {verb} at every boot" + ("" if asked.now else f"; to start {them} now: {start}"),)
+    return (f"{names} {verb} at every boot" + ("" if asked.now or not start else f"; to start {them} now: {start}"),)
 
 
-def _tmpfiles(selection: Selection, logging: Sequence[Node], site: Site) -> tuple[_Files, list[Run]]:
+def _per_file(nodes: Sequence[Node], asked: Asked, site: Site, directory: str) -> list[tuple[str, Sequence[Node]]]:
+    """The files for nodes that need one, by name: one for all, or for nodes that are named one each.
+
+    A file for all that is there already has them, too.
+    """
+    if not asked.names:
+        return [(site.name, nodes)]
+    if directory in site.whole:
+        return []
+    return [(f"{site.name}-{export.ascii_name(node.short)}", (node,)) for node in nodes]
+
+
+def _tmpfiles(nodes: Sequence[Node], logging: Sequence[Node], asked: Asked, site: Site) -> tuple[_Files, list[Run]]:
     """What systemd-tmpfiles makes at boot: the directories that the nodes' user cannot make."""
-    lines: dict[str, None] = {}
-    for (user, group), nodes in orders.by_user(selection.nodes).items():
-        logs = [node for node in nodes if node in logging]
-        for path in (*orders.directories(nodes, logs=False), *orders.directories(logs, logs=True)) if user else ():
-            at = path.removeprefix("/var") if path.startswith("/var/run/") else path  # as systemd calls it
-            lines[f"d {at} 0755 {user} {group or site.groups.get(user, user)} -\n"] = None
-    if not lines:
-        return {}, []
-    file = f"{TMPFILES}/{site.name}.conf"
-    create = Run((site.tools.get("systemd-tmpfiles", "systemd-tmpfiles"), "--create", file))
-    return {file: ("".join(lines), 0o644)}, [create]
+    files: _Files = {}
+    for name, those in _per_file(nodes, asked, site, TMPFILES):
+        lines: dict[str, None] = {}
+        for (user, group), theirs in orders.by_user(those).items():
+            logs = [node for node in theirs if node in logging]
+            for path in (*orders.directories(theirs, logs=False), *orders.directories(logs, logs=True)) if user else ():
+                at = path.removeprefix("/var") if path.startswith("/var/run/") else path  # as systemd calls it
+                lines[f"d {at} 0755 {user} {group or site.groups.get(user, user)} -\n"] = None
+        if lines:
+            files[f"{TMPFILES}/{name}.conf"] = "".join(lines), 0o644
+    tool = site.tools.get("systemd-tmpfiles", "systemd-tmpfiles")
+    return files, [Run((tool, "--create", *files))] if files else []
 
 
-def _rotation(logging: Sequence[Node], site: Site) -> _Files:
+def _rotation(logging: Sequence[Node], asked: Asked, site: Site) -> _Files:
     """How the logs are rotated: the shipped file, with a block for those of each user; only root has logrotate."""
-    text = _logrotate(logging, site) if site.logrotate else ""
-    return {f"{LOGROTATE}/{site.name}": (text, 0o644)} if text else {}
+    if not site.logrotate:
+        return {}
+    texts = {name: _logrotate(nodes, site) for name, nodes in _per_file(logging, asked, site, LOGROTATE)}
+    return {f"{LOGROTATE}/{name}": (text, 0o644) for name, text in texts.items() if text}
 
 
 def _logrotate(logging: Sequence[Node], site: Site) -> str:
@@ -178,7 +200,7 @@ def _logrotate(logging: Sequence[Node], site: Site) -> str:
     )
     blocks = []
     for (user, group), nodes in orders.by_user(logging).items():
-        paths = dict.fromkeys(_log_pattern(node.logfile) for node in nodes if node.logs_to_file)
+        paths = dict.fromkeys(path for node in nodes if node.logs_to_file for path in _log_patterns(node))
         if not paths:
             continue
         own = f"    su {user} {group or site.groups.get(user, user)}\n" if user else ""
@@ -187,11 +209,11 @@ def _logrotate(logging: Sequence[Node], site: Site) -> str:
     return comment + "\n".join(blocks) if blocks else ""
 
 
-def _log_pattern(path: str) -> str:
-    """The logs of a worker and of its pool, which has one more for each process."""
-    stem, dot, suffix = path.rpartition(".")
-    pattern = f"{stem}*{dot}{suffix}" if dot and "/" not in suffix else path
-    return f'"{pattern}"' if re.search(r"[\s{}]", pattern) else pattern
+def _log_patterns(node: Node) -> list[str]:
+    """The logs of a worker, and of its pool, which may have one more for each process (``%I``)."""
+    stem, dot, suffix = node.logfile.rpartition(".")
+    pool = [f"{stem}-*{dot}{suffix}"] if dot and any("%I" in word for word in node.words) else []
+    return [f'"{path}"' if re.search(r"[\s{}]", path) else path for path in (node.logfile, *pool)]
 
 
 # --- cron -------------------------------------------------------------------------------------------------
@@ -205,7 +227,9 @@ def _cron(asked: Asked, selection: Selection, site: Site) -> Wanted:
     starts = [_start(order) for _, order in made]
     runs = [Run(("/bin/sh", "-c", start), late=True) for start in starts] if asked.now else []
     return Wanted(
-        files={**files, **_rotation(selection.nodes, site)}, runs=runs, says=_says(asked, selection, _again(asked))
+        files={**files, **_rotation(selection.nodes, replace(asked, names=()), site)},
+        runs=runs,
+        says=_says(asked, selection, _again(asked)),
     )
 
 
@@ -287,7 +311,12 @@ def _sysv(asked: Asked, selection: Selection, site: Site) -> Wanted:
     if asked.now:
         runs += [Run((script, "start"), late=True) for script in scripts]
     says = _says(asked, selection, ", ".join(f"{script} start" for script in scripts))
-    return Wanted(files={**files, **_rotation(selection.nodes, site)}, runs=runs, own=frozenset(own), says=says)
+    return Wanted(
+        files={**files, **_rotation(selection.nodes, replace(asked, names=()), site)},
+        runs=runs,
+        own=frozenset(own),
+        says=says,
+    )
 
 
 _DEFAULTS_TEXT = """\

@@ -35,9 +35,11 @@ def survey(selection: Selection, machine: Machine) -> Site:
     runtime = here.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{here.uid}"
     runs = machine.kind(f"{runtime}/systemd/private") or machine.kind(f"{runtime}/systemd/notify")
     path = _carried(here.environ.get("PATH", ""))
+    name = _name(config)
+    extras = {starters.TMPFILES: f"{starters.TMPFILES}/{name}.conf", starters.LOGROTATE: f"{starters.LOGROTATE}/{name}"}
     return Site(
         origin=config or RECORD,
-        name=_name(config),
+        name=name,
         program=machine.ourselves(),
         directory=here.cwd or "/" if beside else here.home if here.uid else "/",
         path=path if path != _PATH else "",
@@ -50,6 +52,7 @@ def survey(selection: Selection, machine: Machine) -> Site:
         manager=runtime if runs else "",
         lingers=bool(machine.kind(f"/var/lib/systemd/linger/{user}")) if user else True,
         logrotate=_logrotate(machine) if here.uid == 0 else "",
+        whole=frozenset(directory for directory, file in extras.items() if machine.kind(file)),
         groups={node.uid: machine.login_group(node.uid) for node in selection.nodes if node.uid},
     )
 

@@ -74,7 +74,7 @@ class Traits:
     @property
     def goes_by_records(self) -> bool:
         """Whether a configuration that is broken is passed over: what is on record says what to stop or look at."""
-        return self.nodes_from == "records" and not self.spawns
+        return self.nodes_from == "records" and not (self.spawns or self.makes_directories)
 
     @property
     def done_without_nodes(self) -> bool:

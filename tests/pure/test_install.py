@@ -149,7 +149,7 @@ def test_a_user_of_the_node_runs_multi(box: Box) -> None:
     assert made == ["d /run/multi 0755 worker worker -", "d /var/log/proj 0755 worker worker -"]
     assert box.ran[0] == ("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/multi.conf")
     rotated = box.text("/etc/logrotate.d/multi")
-    assert "/var/log/proj/a*.log\n/var/log/proj/b*.log\n{\n    su worker worker\n" in rotated
+    assert "/var/log/proj/a.log\n/var/log/proj/b.log\n{\n    su worker worker\n" in rotated
 
 
 def test_cron(box: Box) -> None:
@@ -283,6 +283,31 @@ def test_named_nodes_alone(box: Box) -> None:
     assert f"{UNITS}/multi-b.service" in box.files()
 
 
+def test_named_nodes_have_directories_of_their_own(box: Box) -> None:
+    """A named node does not take the others out of the file for all; without one it has its own, which goes with it."""
+    text = CONFIG.replace("[nodes.a]", 'uid = "worker"\n[nodes.a]')
+    box.config(text)
+    ok(box.multi("install", "a"))
+    assert [path for path in box.files() if "tmpfiles" in path] == ["/etc/tmpfiles.d/multi-a.conf"]
+    ok(box.multi("install"))
+    assert [path for path in box.files() if "tmpfiles" in path] == ["/etc/tmpfiles.d/multi.conf"]
+    before = box.files()
+    ok(box.multi("install", "a"))
+    assert box.files() == before
+    ok(box.multi("uninstall", "a"))
+    assert "/etc/tmpfiles.d/multi.conf" in box.files()
+    ok(box.multi("uninstall", "b"))
+    assert box.files() == {}, "it was the last"
+
+
+def test_a_node_that_runs_is_not_started_a_second_time(box: Box) -> None:
+    """With `--now` a node that was started from a shell is left alone, and how to hand it over is said."""
+    ok(box.multi("start", "a"))
+    said = ok(box.multi("install", "--now"))
+    assert box.ran[-1] == ("systemctl", "start", "multi-b.service")
+    assert "multi stopwait a && systemctl start multi-a.service" in said
+
+
 def test_two_configurations(box: Box) -> None:
     """Each has files of its own; a unit of the same name is refused, and what is of the other one is named."""
     ok(box.multi("install"))
@@ -356,6 +381,12 @@ def closed_config(box: Box) -> None:
     box.world.files["/multi.toml"].mode = 0o600
 
 
+def broken_config(box: Box) -> None:
+    """The configuration is no TOML, and there is a node on record."""
+    ok(box.multi("start", "a"))
+    box.config("[nodes")
+
+
 def nothing_special(box: Box) -> None:
     """Nothing is done."""
 
@@ -382,6 +413,7 @@ REFUSED = [
     (of_another, 0, ("install",), 2, "multi-b.service: is there, and multi did not write it"),
     (table_by_hand, 1000, ("install", "--cron"), 2, "crontab: the part for /multi.toml was changed by hand"),
     (table_by_hand, 1000, ("uninstall",), 2, "crontab: the part for /multi.toml was changed by hand"),
+    (broken_config, 0, ("install",), 2, "/multi.toml:1: is not TOML"),
     (closed_config, 0, ("install",), 2, "/multi.toml: worker, who is to run multi, cannot read it: Permission denied"),
 ]
 
