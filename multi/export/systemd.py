@@ -38,7 +38,7 @@ class _Group:
 
     @property
     def targets(self) -> Sequence[str]:
-        own = [TARGET] if len(self.units) > 1 else []
+        own = [TARGET] if len(self.units) > 1 or self.order.keeps else []
         return [_WANTED_BY[self.user_manager], *own]
 
 
@@ -49,7 +49,7 @@ def _systemd(order: Order, *, user_manager: bool = False) -> Mapping[str, str]:
     logs = {} if user_manager else _log_directories(order.nodes)
     group = _Group(order=order, units=units, logs=logs, user_manager=user_manager)
     files = {units[node.name]: _unit(group, node) for _, node in named}
-    if len(files) > 1:
+    if TARGET in group.targets:
         files[TARGET] = target(user_manager=user_manager)
     return files
 
