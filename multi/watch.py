@@ -76,7 +76,7 @@ class Watch:
         self._machine = machine
         self._beside = beside
         self._selection = select()
-        self._trouble = ""
+        self._trouble, self._warned = "", self._selection.warnings
         self._chosen_by = self._choice()
         self._known: list[_Known] = []
         self._due = machine.now()  # the next whole look
@@ -121,7 +121,8 @@ class Watch:
         if now == self._chosen_by:
             return False
         try:
-            self._selection, self._trouble = self._select(), ""
+            self._selection = self._select()
+            self._trouble = "; ".join(text for text in self._selection.warnings if text not in self._warned)
         except MultiError as error:
             self._trouble = str(error)
         self._chosen_by = self._choice()

@@ -6,7 +6,7 @@ The formats of ``status`` for the programs that watch machines are `multi.cli.mo
 from __future__ import annotations
 
 from multi import api
-from multi.cli.order import ALL, CRITICAL, FORMAT, JSON, OUTPUT_FILE, QUIET, WARNING, WIDE, no_nodes
+from multi.cli.order import ALL, CRITICAL, FORMAT, JSON, OUTPUT_FILE, QUIET, SORT, WARNING, WATCH, WIDE, no_nodes
 from multi.errors import EXIT_FAILED, UsageError
 from multi.text import nearest
 from multi.typed import TYPE_CHECKING
@@ -23,7 +23,9 @@ _NO_PLUGIN = "cannot tell, because no plug-in of multi runs in the worker; 'mult
 
 def status(order: Order, select: Callable[[], api.Selection]) -> int:
     """The nodes in the format that is asked for, and its exit code."""
-    form = _format(order)
+    form = format_of(order)
+    if order.has(SORT):
+        raise UsageError(SORT.name, f"belongs to {WATCH.name}", f"add {WATCH.name}, or leave it out")
     if form in {"openmetrics", "nagios"}:
         from multi.cli import monitor
 
@@ -31,7 +33,7 @@ def status(order: Order, select: Callable[[], api.Selection]) -> int:
     return table(order, select(), as_json=form == "json")
 
 
-def _format(order: Order) -> str:
+def format_of(order: Order) -> str:
     """How the nodes are shown. Raises `UsageError`."""
     form = order.given.get(FORMAT.name) or ("json" if order.has(JSON) else "text")
     if form not in _FORMATS:

@@ -6,7 +6,8 @@ import sys
 import time
 
 from multi import api
-from multi.cli.order import ALL, HEALTH, JSON, QUIET, SORT, WATCH, WIDE
+from multi.cli.glance import format_of
+from multi.cli.order import ALL, FORMAT, HEALTH, QUIET, SORT, WATCH, WIDE
 from multi.cli.terminal import QUIT, Terminal
 from multi.errors import UsageError
 from multi.report import STATUS_UNKNOWN, Style
@@ -32,9 +33,10 @@ def status(order: Order, select: Callable[[], api.Selection], selection: api.Sel
 
     every, how = _seconds(order), _shown(order, selection)
     others = "" if selection.rundirs is None or order.has(QUIET) else "others"
-    wide = how.wide or order.has(JSON)
+    as_json = format_of(order) == "json"
+    wide = how.wide or as_json
     frames = api.watch(select, "everywhere" if order.has(ALL) else others, wide=wide, machine=order.machine)
-    draws = order.screen.redraws and not order.has(JSON)
+    draws = order.screen.redraws and not as_json
     try:
         with Terminal(order.screen, _keyboard(), draws=draws) as terminal:
             (_draw if draws else _print)(order, frames, how, every, terminal)
@@ -58,8 +60,10 @@ def _seconds(order: Order) -> float:
 
 
 def _shown(order: Order, selection: api.Selection) -> Shown:
-    if order.has(HEALTH):
-        raise UsageError(f"{WATCH.name} {HEALTH.name}", "contradict each other: a probe looks once", "give one of them")
+    form = format_of(order)
+    if order.has(HEALTH) or form not in {"text", "json"}:
+        other = HEALTH.name if order.has(HEALTH) else f"{FORMAT.name}={form}"
+        raise UsageError(f"{WATCH.name} {other}", "contradict each other: a probe looks once", "give one of them")
     if order.has(ALL) and selection.spec.names:
         why = "shows all nodes, whatever they are called"
         raise UsageError(f"--all {' '.join(selection.spec.names)}", why, "leave out --all, or the names")
@@ -82,7 +86,7 @@ def _print(order: Order, frames: Frames, how: Shown, every: float, terminal: Ter
 
     out, due = order.screen, time.monotonic()
     for frame in frames:
-        if order.has(JSON):
+        if format_of(order) == "json":
             out.say(to_json(frame_json(frame, how)))
         else:
             width = out.width if out.out_is_terminal and not how.wide else None

@@ -154,6 +154,7 @@ def test_what_happens_is_seen(real: Real) -> None:
     config.write_text(f"{head}[nodes.calm]\ncmd = 'sleep 600'\n", encoding="utf-8")
     real.raw("start", f"--multi-config={config}").ok()
     command = [sys.executable, "-m", "multi", "status", "--watch=0.2", f"--multi-config={config}"]
+    command.append(f"--pidfile={real.run}/%n.pid")  # said so, it shows no nodes of other tests
     with Emulator(command, real.env, 100, 20) as terminal:
         terminal.until(lambda text: "calm@" in text and second_look(text), "one node")
         config.write_text(
@@ -207,7 +208,7 @@ def test_words_that_contradict(real: Real) -> None:
     """What makes no sense with --watch is refused, and nothing is drawn."""
     for more, said in (
         (("--health",), "contradict each other"),
-        (("--format=nagios",), "contradict each other"),
+        (("--format=openmetrics",), "contradict each other"),
         (("--sort=nothing",), "is nothing to sort by"),
         (("--watch=0.01",), "is too often"),
         (("--watch=soon",), "is not a number of seconds"),
