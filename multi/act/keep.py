@@ -87,6 +87,13 @@ class Keeping:
         if self.limits is not None:
             self.limits.end(name)
 
+    def renew(self, node: Node) -> None:
+        """What is known of that node has changed."""
+        if node.name in self.held:
+            self.held[node.name] = node
+        if self.shown is not None:
+            self.shown.follow(node)
+
     def code(self, status: int | None) -> int:
         """The exit code of `run` after a node ended by itself: of a single one its own."""
         return restart.exit_code(status) if self.single and status is not None else 1
@@ -148,10 +155,7 @@ class Keeper:
         record = observe.recall(self.node, self._machine)
         if record is not None and record.node != self.node and record.node.name == self._name:
             self.node = record.node
-            if self._name in self._shared.held:
-                self._shared.held[self._name] = self.node
-            if self._shared.shown is not None:
-                self._shared.shown.follow(self.node)
+            self._shared.renew(self.node)
 
     # -- while it runs ---------------------------------------------------------------------------
 

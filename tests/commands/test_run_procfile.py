@@ -41,9 +41,9 @@ def test_a_procfile_on_a_terminal(real: Real, columns: int) -> None:
 
 def test_a_stop_reaches_what_the_shell_runs(real: Real) -> None:
     """A command behind `&&` gets the TERM too, has its time, and its exit status is the node's."""
-    worker = real.worker("--finish", "0.3", "--touch", f"{real.base}/up", "--print", "here")
+    worker = real.worker("--finish", "0.3", "--touch", f"{real.base}/set", "--print", "here")
     begun = real.begin(*place(real, f"a: cd {real.base} && {worker}\nb: sleep 1000\n"))
-    until((real.base / "up").exists, "it is set up")
+    until((real.base / "set").exists, "it is set up")
     until(lambda: set(real.state("a", "b").values()) == {"running"}, "both run")
     real.settle()
     begun.process.send_signal(signal.SIGTERM)
