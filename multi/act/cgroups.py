@@ -36,8 +36,13 @@ def path_for(node: Node, token: str, record: Record | None, machine: Machine) ->
 
 def entered(record: Record, cgroup: str, machine: Machine) -> Record:
     """The record with the cgroup that its process is in, if that is the one it was to make."""
-    found = machine.cgroups.of(record.proc) if cgroup and record.proc is not None else None
-    return record if found is None or found.path != cgroup else replace(record, cgroup=found)
+    if not cgroup or record.proc is None:
+        return record
+    found = machine.cgroups.of(record.proc)
+    if found is not None and found.path == cgroup:
+        return replace(record, cgroup=found)
+    machine.cgroups.remove(cgroup)  # it could be made, and not entered
+    return record
 
 
 def explained(why: str, record: Record | None, machine: Machine, *, ended: bool) -> str:

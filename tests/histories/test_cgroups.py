@@ -123,6 +123,19 @@ def test_g5_another_node_in_it_is_spared(command: str) -> None:
     assert len([body for body in world.offspring() if body.cgroup == first.cgroup]) == 1  # the lost one is gone
 
 
+def test_g5_a_node_that_lost_its_files() -> None:
+    """Its cgroup is found by where it is and by its token, so what hides in it is found, too."""
+    world = world_of()
+    run(world, "start")
+    cgroup = record_of(world).cgroup
+    for path in ("/run/w1.json", "/run/w1.pid"):
+        del world.files[path]
+    run(world, "ensure")
+    assert record_of(world).cgroup == cgroup
+    run(world, "stopwait")
+    assert not world.offspring()
+
+
 def test_kill_mode_process_leaves_its_children() -> None:
     """With it, KILL is for the main process alone."""
     world = world_of()
