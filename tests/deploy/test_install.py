@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -36,13 +37,27 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(CHECKOUT / name, base / name)
-    for name in ("multi", "config", "scripts/init.d"):
+    for name in ("multi", "config", "scripts"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(CHECKOUT / name, base / name, symlinks=True, ignore=ignored)
     words = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", f"--wheel-dir={base}/dist", str(base)]
     subprocess.run(words, check=True, capture_output=True)
     (made,) = (base / "dist").iterdir()
     return made
+
+
+def test_what_the_wheel_carries(wheel: Path) -> None:
+    """All of config is in the package; manual pages and completions are where man and the shells find them."""
+    with zipfile.ZipFile(wheel) as opened:
+        names = set(opened.namelist())
+    config = [path.relative_to(CHECKOUT / "config") for path in (CHECKOUT / "config").rglob("*") if path.is_file()]
+    assert {f"multi/shipped/{path}" for path in config if path.parts[0] != "man"} <= names
+    assert {"multi/shipped/init.d/multid", "multi/shipped/init.d/multibeat"} <= names
+    shared = {name.partition(".data/data/share/")[2] for name in names if ".data/" in name}
+    assert shared == {
+        *("man/man1/multi.1", "man/man5/multi.toml.5", "bash-completion/completions/multi"),
+        *("zsh/site-functions/_multi", "fish/vendor_completions.d/multi.fish"),
+    }
 
 
 def install(host: Host, wheel: Path) -> None:

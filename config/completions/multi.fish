@@ -1,0 +1,2 @@
+# Completion of multi for fish.
+multi completion fish | source

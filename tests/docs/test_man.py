@@ -1,0 +1,41 @@
+"""The manual pages, which the build makes from the tables of help."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from multi.cli.commands import COMMANDS
+from multi.settings.table import SETTINGS
+from private_machine import need
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a directory with the pages."""
+    folder = tmp_path_factory.mktemp("man")
+    subprocess.run([sys.executable, ROOT / "scripts/man", folder], check=True, timeout=60)
+    return folder
+
+
+def test_every_command_and_setting_has_its_place(pages: Path) -> None:
+    """multi(1) has a section for each command, multi.toml(5) a paragraph for each setting."""
+    first = (pages / "multi.1").read_text(encoding="utf-8")
+    assert {row.name for row in COMMANDS if f"\n.SS {row.name}" not in first} == set()
+    fifth = (pages / "multi.toml.5").read_text(encoding="utf-8")
+    assert {name for name in SETTINGS if f"\n\\fB{name}\\fR = " not in fifth} == set()
+
+
+@pytest.mark.parametrize("name", ["multi.1", "multi.toml.5"])
+def test_groff_has_nothing_to_say_against_them(pages: Path, name: str) -> None:
+    """The pages hold no macro that groff does not know, and no line that it cannot set."""
+    need("groff", root=False)
+    done = subprocess.run(
+        ["groff", "-man", "-Tutf8", "-ww", "-z", pages / name], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stderr == ""
