@@ -11,6 +11,7 @@ from multi.errors import MultiError
 from multi.install import orders, stamp, starters
 from multi.install.carry import carry_out
 from multi.install.plan import (
+    LIMIT,
     Asked,
     Keep,
     NotInstalledError,
@@ -80,6 +81,12 @@ def install(selection: Selection, asked: Asked, machine: Machine) -> Plan:
 
 
 def _put(path: str, text: str, mode: int, site: Site, machine: Machine) -> Write | Keep:
+    if (
+        path.endswith(f"/{_SHARED}")
+        and (file := machine.read(path, LIMIT))
+        and getattr(file, "data", b"") == text.encode()
+    ):
+        return Keep(path, "is so already")  # put there by hand
     old = previous(path, machine)
     made = stamp.stamped(text, "all configurations" if path.endswith(f"/{_SHARED}") else site.origin)
     if old is None:

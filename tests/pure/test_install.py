@@ -300,6 +300,18 @@ def test_named_nodes_have_directories_of_their_own(box: Box) -> None:
     assert box.files() == {}, "it was the last"
 
 
+def test_a_target_that_was_put_there_by_hand_stays(box: Box) -> None:
+    """The shipped multi.target is the one that `install` would write; it is neither refused nor removed."""
+    ok(box.multi("install"))
+    path = f"{UNITS}/multi.target"
+    text = box.text(path).partition("\n")[2]
+    ok(box.multi("uninstall"))
+    box.world.files[path] = Entry(text.encode())
+    ok(box.multi("install"))
+    ok(box.multi("uninstall"))
+    assert box.text(path) == text
+
+
 def test_a_node_that_runs_is_not_started_a_second_time(box: Box) -> None:
     """With `--now` a node that was started from a shell is left alone, and how to hand it over is said."""
     ok(box.multi("start", "a"))
