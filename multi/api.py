@@ -14,20 +14,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
-from multi.errors import UsageError
+from multi.asked import tasks_of
 from multi.model.node import Node
-from multi.model.request import Difference, Fallback, Held, Request, RunOptions, Task, canonical, traits
+from multi.model.request import Difference, Fallback, RunOptions, Task, traits
 from multi.typed import TYPE_CHECKING
 from multi.value import replace
-from multi.views import View
+from multi.views import View, log_moments
 from multi.words.spec import Collect, Selection
 
 if TYPE_CHECKING:
+    import re
     from contextlib import AbstractContextManager
 
     from multi.check import Obstacle
     from multi.install import Asked, Plan, Step
-    from multi.logs import LogLine, Unseen
+    from multi.logs import LogLine, Query, Unseen
     from multi.machine import LocalHost, Machine
     from multi.model.event import Event
     from multi.model.past import Past
@@ -42,6 +43,7 @@ __all__ = [
     "RunOptions",
     "Selection",
     "View",
+    "await_line",
     "check",
     "diff",
     "export",
@@ -73,6 +75,12 @@ def _opened(machine: Machine | None, signals: tuple[int, ...] = ()) -> AbstractC
     from multi.system import System
 
     return System(signals=signals)
+
+
+def _interrupting() -> tuple[int, ...]:
+    import signal
+
+    return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 def _local() -> Local:
@@ -142,55 +150,6 @@ def watch(
         yield from Watch(select, opened, beside).frames(wide=wide)
 
 
-def _tasks(command: str, selection: Selection, options: RunOptions, machine: Machine) -> Sequence[Task]:
-    """Each node with what is asked of it, in order."""
-    from multi.decide.turns import ordered
-
-    return ordered(_requests(command, selection, options, machine), selection.beside)
-
-
-def _requests(command: str, selection: Selection, options: RunOptions, machine: Machine) -> list[Task]:
-    from multi import decide
-
-    command = canonical(command)
-    if traits(command).reconciles:
-        from multi.decide import reconcile
-
-        wanted, held = _held(selection.nodes, options, machine)
-        return reconcile.tasks(wanted, selection.removed, held)
-    if command not in decide.COMMANDS:
-        from multi.text import nearest
-
-        raise UsageError(command, "is nothing that is done to nodes", nearest(command, decide.COMMANDS))
-    known = selection.recorded if traits(command).repeats else {}
-    signum, named, idle = selection.spec.signum, bool(selection.spec.names), options.when_idle
-    tasks = [
-        Task(node, Request(command, signum, known.get(node.name), node.name not in selection.unsaid, named, idle))
-        for node in selection.nodes
-    ]
-    if not (selection.configured and traits(command).repeats) or selection.spec.says_command:
-        return tasks
-    configured = (node for node in selection.nodes if node.name in selection.configured)
-    recorded, held = _held(configured, options, machine)
-    if not held:
-        return tasks
-    from multi.decide.rejected import as_on_record
-
-    return as_on_record(tasks, recorded, held)
-
-
-def _held(
-    nodes: Iterable[Node], options: RunOptions, machine: Machine
-) -> tuple[list[tuple[Node, Node | None]], Mapping[str, Held]]:
-    """Each node with what is on record of it, and those that are to stay what that is."""
-    from multi import observe
-    from multi.decide.rejected import held
-
-    records = [(node, observe.recall(node, machine)) for node in nodes]
-    known = [(node, None if record is None else record.node) for node, record in records]
-    return known, {} if options.again else held(records, machine.wall())
-
-
 def _states(tasks: Sequence[Task], machine: Machine) -> list[State]:
     from multi import views
 
@@ -206,7 +165,7 @@ def plan(
 
     options = options or RunOptions()
     with _opened(machine) as opened:
-        tasks = _tasks(command, selection, options, opened)
+        tasks = tasks_of(command, selection, options, opened)
         if traits(command).unattended:
             from multi import act
 
@@ -240,7 +199,7 @@ def diff(
 
     options = options or RunOptions()
     with _opened(machine) as opened:
-        tasks = _tasks("diff", selection, options, opened)
+        tasks = tasks_of("diff", selection, options, opened)
         return reconcile.differences(tasks, _states(tasks, opened), options)
 
 
@@ -280,18 +239,40 @@ def glance(selection: Selection, *, machine: Machine | None = None) -> tuple[Gla
 
 
 def logs(
-    selection: Selection, *, lines: int = 10, follow: bool = False, machine: Machine | None = None
-) -> Iterator[LogLine]:
-    """The last lines of the nodes' logs, merged; with `follow` what is added, until SIGINT or SIGTERM. Reads only."""
-    from multi.logs import read
+    selection: Selection,
+    *,
+    lines: int | None = 10,
+    follow: bool = False,
+    query: Query | None = None,
+    machine: Machine | None = None,
+) -> Iterator[LogLine | Unseen]:
+    """The last lines of the nodes' logs, merged; with `follow` what is added, until SIGINT or SIGTERM. Reads only.
 
-    caught: tuple[int, ...] = ()
-    if follow:
-        import signal
+    A `query` says more of which lines, and both of these; what it cannot be asked of comes as `Unseen`.
+    """
+    from multi.logs import Query, read
 
-        caught = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-    with _opened(machine, caught) as opened:
-        yield from read(selection.nodes, lines, opened, follow=follow)
+    query = query or Query(lines=lines, follow=follow)
+    with _opened(machine, _interrupting() if query.follow else ()) as opened:
+        moments, unknown = log_moments(selection.nodes, query, opened)
+        yield from unknown
+        yield from read(selection.nodes, query, opened, moments)
+
+
+def await_line(
+    selection: Selection,
+    pattern: re.Pattern[str],
+    *,
+    timeout: float | None = None,
+    since_start: bool = False,
+    machine: Machine | None = None,
+) -> Iterator[LogLine | Unseen]:
+    """Wait until each node has printed a line in which the pattern is found; see `multi.logs.wait`. Reads only."""
+    from multi.logs import Query, wait
+
+    with _opened(machine, _interrupting()) as opened:
+        moments, _ = log_moments(selection.nodes, Query(since_start=since_start), opened)
+        yield from wait.wait(selection.nodes, pattern, opened, timeout, moments)
 
 
 def history(
@@ -404,10 +385,9 @@ def run(
     options = replace(options or RunOptions(), fallbacks=selection.fallbacks, groups=selection.groups)
     caught: tuple[int, ...] = ()
     if options.signals:
-        import signal
+        from signal import SIGQUIT
 
-        quits = (signal.SIGQUIT,) if traits(command).stays else ()
-        caught = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, *quits
+        caught = (*_interrupting(), SIGQUIT) if traits(command).stays else _interrupting()
     with _opened(machine, caught) as opened:
         if traits(command).stays:
             yield from _kept(command, act.stay(selection.nodes, options, opened), selection.nodes, opened)
@@ -415,7 +395,7 @@ def run(
 
         def walk(waited: bool) -> Iterator[Event]:  # noqa: FBT001 -- a callback with one fact
             chosen = again() if waited and again is not None else selection
-            tasks = _tasks(command, chosen, options, opened)
+            tasks = tasks_of(command, chosen, options, opened)
             how = replace(options, fallbacks=chosen.fallbacks)
             if traits(command).unattended:
                 events = act.ensure(tasks, chosen.groups, how, opened)

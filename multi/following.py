@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
-from multi.typed import Protocol
+from multi.typed import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class LogFile(Protocol):
+    """A file of a log, as it was when it was opened; its places count no holes. `packed` is read from its beginning."""
+
+    size: int  # without holes; `length` with them
+    length: int
+    written: float  # the wall clock's second of its last change
+    identity: str  # of the file, whatever it is called
+    packed: bool
+
+    def position(self, offset: int) -> int:
+        """Where a byte of the file is when its holes are left out."""
+
+    def read(self, at: int, limit: int) -> bytes:
+        """What stands there. Raises `MachineError`."""
 
 
 class Following(Protocol):
@@ -31,3 +50,9 @@ class Following(Protocol):
 
     def printed(self, key: str) -> tuple[str, ...]:
         """What was added and is not told yet, an unfinished line too; told by this."""
+
+    def log_files(self, key: str, path: str, *, rotated: bool = False) -> Sequence[LogFile]:
+        """The log itself, or what was moved away from it, the newest first; open until the key is released."""
+
+    def within(self, seconds: float, call: Callable[[], object]) -> object:
+        """What the call returns. Raises `TimeoutError` after so many seconds of it; on the main thread only."""

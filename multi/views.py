@@ -11,6 +11,8 @@ from multi.value import dataclass
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from multi.logs import Query, Unseen
+    from multi.logs.since import Moment
     from multi.machine import Machine
     from multi.model.cgroup import Counted
     from multi.model.health import Health
@@ -228,3 +230,28 @@ def _unhealthy(node: Node, health: Health | None, now: float) -> str:
     from multi.decide.health import unhealthy
 
     return unhealthy(node, health, now)
+
+
+def log_moments(
+    nodes: Sequence[Node], query: Query, machine: Machine
+) -> tuple[Mapping[str, Moment] | None, Sequence[Unseen]]:
+    """Since when the lines of each node's log are wanted, by full name, and the nodes whose start is not known.
+
+    None where nobody asked for that.
+    """
+    if not query.begins:
+        return None, ()
+    from multi import observe
+    from multi.logs import Unseen
+    from multi.logs.since import Moment
+    from multi.model.record import log_began
+
+    if not query.since_start:
+        first = query.since or 0.0 if query.age is None else machine.wall() - query.age
+        return {node.name: Moment(first) for node in nodes}, ()
+    records = {node.name: observe.recall(node, machine) for node in nodes}
+    known = {
+        name: Moment(record.started, log_began(record)) for name, record in records.items() if record and record.started
+    }
+    why = "is not on record as started, so --since-start means nothing for it"
+    return known, [Unseen(node, why) for node in nodes if node.name not in known]

@@ -111,7 +111,8 @@ class Journal:
     def ready(self, record: Record, note: str, *, settled: bool) -> Writing:
         """The start of this record has succeeded. Once it is `settled`, too, there is no way back."""
         former, seconds = (None, 0.0) if settled else (record.former, record.settle)
-        yield from self.save(replace(record, phase=records.UP, extra=_status(note), former=former, settle=seconds))
+        extra = {**_began(record), **_status(note)}
+        yield from self.save(replace(record, phase=records.UP, extra=extra, former=former, settle=seconds))
 
     def settled(self) -> Writing:
         """The node was well for as long as it was to be watched, so it never goes back to what it was before."""
@@ -136,7 +137,9 @@ class Journal:
             return
         self._noted = now
         try:
-            yield from self.save(replace(record, extra={**_status(wait.note), **self._work(wait, now)}))
+            yield from self.save(
+                replace(record, extra={**_began(record), **_status(wait.note), **self._work(wait, now)})
+            )
         except MachineError:
             return  # the status is an extra; the stop goes on
 
@@ -344,6 +347,12 @@ def _cgroup(proc: Proc, token: str, name: str, machine: Machine) -> Cgroup | Non
 
     cgroup = machine.cgroups.of(proc) if token else None
     return cgroup if cgroup is not None and cgroup.path.endswith(f"/{name_of(name, token)}") else None
+
+
+def _began(record: Record) -> dict[str, str]:
+    """Where its log began, for as long as it runs."""
+    began = record.extra.get(records.LOG_BEGAN)
+    return {} if began is None else {records.LOG_BEGAN: began}
 
 
 def _status(text: str) -> dict[str, str]:

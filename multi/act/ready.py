@@ -14,7 +14,7 @@ from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PID, INSTANCE_PIDFIL
 from multi.model.happening import Ended, Executed, LaunchFailed, Notified, Probed
 from multi.model.node import Ready
 from multi.model.proof import KINDS
-from multi.model.record import NOTIFY_WAITS
+from multi.model.record import LOG_BEGAN, NOTIFY_WAITS
 from multi.model.schedule import end_text
 from multi.typed import TYPE_CHECKING, TypeAlias
 from multi.value import dataclass, replace
@@ -67,7 +67,8 @@ Verdict: TypeAlias = Proof | Disproof
 class Baseline:
     """What proves nothing because it was there before the node ran.
 
-    `offset` is where its log began for this start, `log` what it has printed since, `fingerprint` that of the path it
+    `offset` is where its log began for this start, in the file `logfile` (device and inode), `log` what it has printed
+    since, `fingerprint` that of the path it
     is to make, `taken` whether a process listened on its port. `word` is what the node has left on disk while no
     `multi` listened.
     """
@@ -75,12 +76,14 @@ class Baseline:
     offset: int = 0
     fingerprint: str = ""
     log: bytes = b""
+    logfile: str = ""
     word: Word | None = None
     taken: bool = False
 
     def encoded(self) -> Mapping[str, str]:
         """The words for a record: when the start is cut off, another command goes on with them."""
-        return {"offset": str(self.offset), "mark": self.fingerprint, **({"taken": "1"} if self.taken else {})}
+        log = {LOG_BEGAN: f"{self.logfile} {self.offset}"} if self.logfile else {}
+        return {"offset": str(self.offset), "mark": self.fingerprint, **log, **({"taken": "1"} if self.taken else {})}
 
     @staticmethod
     def decoded(extra: Mapping[str, str]) -> Baseline:
@@ -94,7 +97,9 @@ def baseline(node: Node, machine: Machine) -> Baseline:
     if ready.sign == "line":
         machine.log_begin(node.name, node.logfile, 0)
     fingerprint = machine.fingerprint(ready.path) if ready.path else ""
-    return Baseline(machine.size(node.logfile), fingerprint, taken=bool(ready.port) and machine.taken(ready.port))
+    logfile = machine.fingerprint(node.logfile).rpartition(":")[0] if node.logs_to_file else ""
+    taken = bool(ready.port) and machine.taken(ready.port)
+    return Baseline(machine.size(node.logfile), fingerprint, logfile=logfile, taken=taken)
 
 
 def recalled(node: Node, extra: Mapping[str, str], machine: Machine) -> Baseline:

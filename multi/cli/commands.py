@@ -20,23 +20,27 @@ from multi.cli.order import (
     FOREGROUND,
     FORMAT,
     GLOBAL,
+    GREP,
     HEALTH,
     JSON,
     KEEP_DRAINED,
     KEEP_UNREADY,
     LINES,
     LOCK_HELD,
+    LOG,
     NOW,
     OUTPUT,
     OUTPUT_FILE,
     QUIET,
     ROLLOUT,
     SINCE,
+    SINCE_START,
     SORT,
     STRICT,
     SYSTEMD,
     SYSV,
     TIMEOUT,
+    TIMESTAMPS,
     UP,
     USER,
     VERBOSE,
@@ -61,7 +65,6 @@ if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it d
     from multi.model.node import Node
     from multi.words.spec import Collect
 
-_LAST_LINES = 10
 _MOST_NAMES = 20  # as many as still help in one line
 
 _Function = Callable[[Order], int]
@@ -109,9 +112,13 @@ def signal(order: Order) -> int:
     return _act(order, order.command.name, _select(order, words))
 
 
-@_command(UP, DOWN, TIMEOUT)
+@_command(UP, DOWN, TIMEOUT, LOG, SINCE_START)
 def wait(order: Order) -> int:
-    """``wait``: until every node is up, or down."""
+    """``wait``: until every node is up, or down, or has printed a line."""
+    if order.has(LOG) or order.has(SINCE_START):
+        from multi.cli import logs as shown
+
+        return shown.wait(order, lambda: _some(order, "logs"))
     if order.has(UP) and order.has(DOWN):
         raise UsageError("--up --down", "contradict each other", "give one of them")
     return _act(order, "down" if order.has(DOWN) else "up", _select(order))
@@ -218,26 +225,12 @@ def check(order: Order) -> int:
     return EXIT_USAGE if obstacles else 0
 
 
-@_command(FOLLOW, LINES)
+@_command(FOLLOW, LINES, SINCE, SINCE_START, GREP, TIMESTAMPS)
 def logs(order: Order) -> int:
     """The nodes' logs, merged; exit 1 when one of them cannot be read, 77 when that is only not permitted."""
-    from multi import report
+    from multi.cli import logs as shown
 
-    count = _lines(order, _LAST_LINES) or 0
-    selection = _select(order)
-    screen = order.screen
-    if not selection.nodes:
-        raise no_nodes(order, selection)
-    unseen = api.unreadable_logs(selection, machine=order.machine)
-    screen.remark(*(f"{each.node.name}: {each.why}" for each in unseen))
-    style = report.Style(screen.colour)
-    colours: dict[str, int] = {}
-    for line in api.logs(selection, lines=count, follow=order.has(FOLLOW), machine=order.machine):
-        colour = colours.setdefault(line.names, len(colours))
-        _say(order, [{"nodes": line.names.split(","), "text": line.text}], [report.log_line(line, colour, style)])
-        if screen.deaf:
-            break
-    return report.worst_code(each.exit_code for each in unseen)
+    return shown.logs(order, lambda: _some(order))
 
 
 @_command(SINCE, LINES)

@@ -15,6 +15,7 @@ from multi.cli.order import (
     ROLLBACK,
     ROLLING,
     SETTLE,
+    SINCE,
     TIMEOUT,
     WHEN_IDLE,
 )
@@ -23,8 +24,11 @@ from multi.text import seconds_in
 from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import re
+
     from multi.cli.order import Option, Order
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _REDRAW_SECONDS = 1.0  # the redrawn line counts seconds
 
 
@@ -84,3 +88,37 @@ def number(order: Order, option: Option, of: str, *, least: int = 0, fraction: b
     raise UsageError(
         f"{option.name}={text}", f"is not a number of {of}", f"write it like {option.name}={0.5 if fraction else 2}"
     )
+
+
+def moment(text: str) -> tuple[float, float | None]:
+    """``2h``, ``90s``, ``2026-11-21`` or ``2026-11-21T14:00``: seconds of the epoch, or else before now."""
+    number = seconds_in(text[:-1]) if text[-1:] in _UNITS else None
+    if number is not None:
+        return 0.0, number * _UNITS[text[-1]]
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(text).timestamp(), None
+    except (ValueError, OverflowError):
+        why = "is no time and no age"
+        raise UsageError(f"{SINCE.name}={text}", why, f"write it like {SINCE.name}=2h or 2026-11-21T14:00") from None
+
+
+def pattern(order: Order, option: Option) -> re.Pattern[str] | None:
+    """The regular expression that an option says; None where it is not given. Raises `UsageError`."""
+    if not order.has(option):
+        return None
+    import re
+    import warnings
+
+    text = order.given[option.name] or ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a pattern that a later Python may read in another way is valid today
+            return re.compile(text)
+    except re.error as error:
+        where = "" if error.pos is None else f" at character {error.pos + 1}"
+        why = f"is not a regular expression: {error.msg}{where}"
+    except (OverflowError, RecursionError):
+        why = "is a regular expression that is too large"
+    raise UsageError(f"{option.name}={text}", why, "put a backslash before a special character")

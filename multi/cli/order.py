@@ -90,6 +90,9 @@ TIMEOUT = Option(("--timeout",), metavar="SECONDS")
 FOLLOW = Option(("--follow", "-f"))  # as tail(1) has them; before the command, -f is --logfile
 LINES = Option(("--lines", "-n"), metavar="N")
 SINCE = Option(("--since",), metavar="WHEN")
+SINCE_START = Option(("--since-start",))
+GREP = Option(("--grep",), metavar="RE")
+LOG = Option(("--log",), metavar="RE")
 
 ALL = Option(("--all",))
 WIDE = Option(("--wide",))

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from multi import api, report
+from multi.cli.options import moment
 from multi.cli.order import JSON, SINCE
-from multi.errors import EXIT_FAILED, UsageError
+from multi.errors import EXIT_FAILED
 from multi.report.past import past_json, past_lines, why_json, why_lines
-from multi.text import seconds_in
 from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from multi.cli.order import Order
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-
 
 def history(order: Order, selection: api.Selection, lines: int | None) -> int:
     """Every event, the last `lines` of all; exit 1 when no node has a history."""
     given = order.given.get(SINCE.name)
-    since, age = (0.0, None) if given is None else _since(given)
+    since, age = (0.0, None) if given is None else moment(given)
     found = api.history(selection, since=since, age=age, machine=order.machine)
     events = sorted(((name, one) for name, past in found.items() for one in past), key=lambda each: each[1].at)
     shown = events if lines is None else events[max(0, len(events) - lines) :]
@@ -50,15 +46,3 @@ def why(order: Order, selection: api.Selection) -> int:
         else:
             order.screen.say(*why_lines(view, past, report.Style(order.screen.colour)))
     return 0
-
-
-def _since(text: str) -> tuple[float, float | None]:
-    """``2h``, ``90s``, ``2026-11-21`` or ``2026-11-21T14:00``: seconds of the epoch, or else before now."""
-    number = seconds_in(text[:-1]) if text[-1:] in _UNITS else None
-    if number is not None:
-        return 0.0, number * _UNITS[text[-1]]
-    try:
-        return datetime.fromisoformat(text).timestamp(), None
-    except (ValueError, OverflowError):
-        why = "is no time and no age"
-        raise UsageError(f"{SINCE.name}={text}", why, f"write it like {SINCE.name}=2h or 2026-11-21T14:00") from None

@@ -23,6 +23,7 @@ RECORD_LIMIT = 1 << 20  # bytes: far above what argv and settings of one node ta
 _PID_DIGITS = 10
 MOST_DIGITS = 18  # of a time that somebody else wrote
 
+LOG_BEGAN = "log"  # of `extra`: the file that this start logs to (device and inode), and where it began there
 STARTING, UP = "starting", "up"  # phase
 WANTED_UP, WANTED_STOPPED, RESTARTING = "up", "stopped", "restarting"  # desired
 # The bytes of a record before and after the signal of a stop was sent: one digit, changed where it stands. Quotes
@@ -140,6 +141,12 @@ class Record:
             draining=0.0,
             cgroup=None,
         )
+
+
+def log_began(record: Record) -> tuple[str, int] | None:
+    """The file that the start on record logs to, and where it began there."""
+    file, _, offset = record.extra.get(LOG_BEGAN, "").partition(" ")
+    return (file, int(offset)) if offset.isascii() and offset.isdigit() and len(offset) <= MOST_DIGITS else None
 
 
 def encode_pid(pid: int) -> bytes:

@@ -13,7 +13,6 @@ from multi.report.lines import (
     check_lines,
     difference_lines,
     event_lines,
-    log_line,
     route_line,
 )
 from multi.report.status import (
@@ -39,7 +38,6 @@ __all__ = [
     "event_lines",
     "exit_code",
     "is_failure",
-    "log_line",
     "plan_exit_code",
     "route_line",
     "state_word",

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 
 from multi.api import Difference, Selection
-from multi.logs import LogLine
 from multi.model.event import (
     Adopted,
     Awaits,
@@ -76,7 +75,6 @@ from multi.value import dataclass, field, replace
 from multi.words.merge import nobody_said
 
 _SGR = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36}
-_LOG_COLOURS = ("cyan", "yellow", "green", "magenta", "blue")
 _VERB_COLOUR = {
     "start": "green",
     "restart": "yellow",
@@ -339,13 +337,6 @@ def _setting_text(name: str, value: object) -> str:
             return f"not known: {why}"
     texts = flag_values(to_toml(SETTINGS[name], value) if name in SETTINGS else value)
     return shlex.join(texts) if isinstance(value, tuple) else texts[0]
-
-
-def log_line(line: LogLine, colour: int, style: Style = PLAIN) -> str:
-    """One line of a log behind the names of its nodes; `colour` counts the logs. Tabs stay, for who cuts at them."""
-    names = style.paint(_LOG_COLOURS[colour % len(_LOG_COLOURS)], f"{printable(line.names)} |")
-    text = "\t".join(printable(part) for part in line.text.split("\t"))
-    return f"{names} {text}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,8 @@ class System(Parts, Local):
     log_more = _By(lambda system: system.logs.more)
     follow = _By(lambda system: system.output.follow)
     printed = _By(lambda system: system.output.rest)
+    log_files = _By(lambda system: system.logs.files)
+    within = _By(lambda system: system.logs.within)
 
     look = _By(lambda system: system.looker.look)
     holdings = _By(lambda system: system.looker.holdings)

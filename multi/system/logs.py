@@ -5,15 +5,40 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from functools import cached_property
 
 from multi.machine import MachineError
+from multi.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from multi.following import LogFile
+    from multi.system.log_files import LogFiles
 
 
 class Logs:
-    """The logs that are followed, one for each key."""
+    """The logs that are followed, one for each key, and those that are searched."""
 
     def __init__(self) -> None:
         self._logs: dict[str, Log] = {}
+
+    @cached_property
+    def _searched(self) -> LogFiles:
+        from multi.system.log_files import LogFiles
+
+        return LogFiles()
+
+    def files(self, key: str, path: str, *, rotated: bool = False) -> Sequence[LogFile]:
+        """See `Machine.log_files`."""
+        return self._searched.find(key, path, rotated=rotated)
+
+    @staticmethod
+    def within(seconds: float, call: Callable[[], object]) -> object:
+        """See `Machine.within`."""
+        from multi.system import alarm
+
+        return alarm.within(seconds, call)
 
     def begin(self, key: str, path: str, limit: int, offset: int = 0) -> bytes:
         """See `Machine.log_begin`."""
@@ -28,10 +53,14 @@ class Logs:
         log = self._logs.pop(key, None)
         if log is not None:
             log.close()
+        if "_searched" in vars(self):
+            self._searched.release(key)
 
     def close(self) -> None:
         for key in list(self._logs):
             self.release(key)
+        if "_searched" in vars(self):
+            self._searched.close()
 
 
 class Log:

@@ -5,46 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 
+from following import Following, add, multi_words
 from real import NOBODY, Real, until
-
-
-def _multi(*words: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "multi", *words)
-
-
-class Following:
-    """``multi logs --follow`` in the background, what it prints in a file."""
-
-    def __init__(self, real: Real, *words: str) -> None:
-        """Start it."""
-        self.out = real.base / "out"
-        command = _multi("logs", f"--pidfile={real.run}/%n.pid", "--follow", *words)
-        self.process = real.popen("sh", "-c", f'exec "$@" > {self.out} 2>&1', "sh", *command)
-
-    def lines(self) -> list[str]:
-        """What it has printed."""
-        return self.out.read_text(encoding="utf-8").splitlines() if self.out.exists() else []
-
-    def shows(self, *lines: str) -> None:
-        """Wait until it has printed exactly these."""
-        until(lambda: len(self.lines()) >= len(lines), f"{lines} are shown, not {self.lines()}")
-        assert self.lines() == list(lines)
-
-    def ends(self) -> None:
-        """Ctrl-C."""
-        self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(20) == 0
-
-
-def add(path: Path, text: str) -> None:
-    """Append, as a worker does."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(text)
 
 
 def test_last_lines_behind_their_node(real: Real) -> None:
@@ -74,7 +40,7 @@ def test_following_survives_rotation_and_truncation(real: Real) -> None:
     log.write_text("old\n")
     out = real.base / "out"
     follow = real.popen(
-        "sh", "-c", f'exec "$@" > {out}', "sh", *_multi("logs", "a", "--follow", f"--pidfile={real.run}/%n.pid")
+        "sh", "-c", f'exec "$@" > {out}', "sh", *multi_words("logs", "a", "--follow", f"--pidfile={real.run}/%n.pid")
     )
 
     def shown() -> str:
@@ -101,7 +67,7 @@ def test_a_log_that_comes_later(real: Real) -> None:
     real.start("a").ok()
     real.logfile("a").unlink()
     out = real.base / "out"
-    words = _multi("logs", "a", "--follow", f"--pidfile={real.run}/%n.pid")
+    words = multi_words("logs", "a", "--follow", f"--pidfile={real.run}/%n.pid")
     follow = real.popen("sh", "-c", f'exec "$@" > {out}', "sh", *words)
     real.logfile("a").write_text("here I am\n")
     until(lambda: out.exists() and "a | here I am\n" in out.read_text(), "the log is found")
@@ -231,7 +197,7 @@ def test_a_flood_keeps_nobody_waiting(real: Real) -> None:
     """One log that grows without end hides neither another one nor the signal that ends it."""
     flood = "import sys\nwhile True: sys.stdout.write('flood\\n' * 1000)"
     real.start("a", "b", "--rlimit:a=FSIZE=300000000", f"--cmd:a={real.shell_words(flood)}").ok()
-    command = _multi("logs", f"--pidfile={real.run}/%n.pid", "--follow", "--lines=0", "a", "b")
+    command = multi_words("logs", f"--pidfile={real.run}/%n.pid", "--follow", "--lines=0", "a", "b")
     found = real.base / "found"
     shell = f'"$@" | grep -m 1 "^b" > {found}'
     watching = real.popen("sh", "-c", shell, "sh", *command)

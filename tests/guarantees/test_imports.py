@@ -26,10 +26,10 @@ COSTLY_NAMES = """
     threading tomli tomllib traceback typing unittest urllib uuid xml zipfile
 """
 PARSING_NAMES = """
-    api errors following machine model model.node model.process model.proof model.request model.schedule model.state
-    selection selection.words settings settings.config settings.presets settings.scalars settings.shipped
-    settings.table settings.toml settings.values text value views words words.expand words.grammar words.merge
-    words.names words.spec words.template
+    api asked errors following machine model model.node model.process model.proof model.request model.schedule
+    model.state selection selection.words settings settings.config settings.presets settings.scalars
+    settings.shipped settings.table settings.toml settings.values text value views words words.expand words.grammar
+    words.merge words.names words.spec words.template
 """
 COSTLY = frozenset(COSTLY_NAMES.split())
 COMMAND_LINE = frozenset({"cli", "cli.order", "cli.screen", "errors", "text", "typed", "value"})
@@ -42,7 +42,6 @@ LOOKING = WORDS | {
     "decide.restart",
     "decide.resolve",
     "decide.table",
-    "logs",
     "model.event",
     "model.record",
     "model.step",
@@ -57,7 +56,7 @@ LOOKING = WORDS | {
     "system.processes",
     "system.users",
 }
-SHOWING = LOOKING - {"logs", "model.event"}
+SHOWING = LOOKING - {"model.event"}
 LOOKING |= {"report", "report.lines", "report.status"}
 ACTING_NAMES = """
     act act.cgroups act.journal act.loop act.ready act.start act.stop act.waits act.walk

@@ -589,6 +589,27 @@ class FakeCgroups:
             self._fake.world.cgroups.pop(path, None)
 
 
+class MadeUpLog:
+    """A file of a log."""
+
+    packed = False
+
+    def __init__(self, path: str, entry: Entry) -> None:
+        """As it is now."""
+        self.path, self._data = path, entry.data
+        self.size = self.length = len(entry.data)
+        self.written, self.identity = entry.mtime, str(entry.inode)
+
+    @staticmethod
+    def position(offset: int) -> int:
+        """It has no holes."""
+        return offset
+
+    def read(self, at: int, limit: int) -> bytes:
+        """What stands there."""
+        return self._data[at : at + limit]
+
+
 class Fake:
     """One `multi` on a made-up machine: keeps the contract of `multi.machine.Machine`."""
 
@@ -921,6 +942,17 @@ class Fake:
             lines = tuple(self._lines(key, "\n").splitlines())
             if lines:
                 self.heard.append(Printed(key, lines))
+
+    def log_files(self, key: str, path: str, *, rotated: bool = False) -> list[MadeUpLog]:  # noqa: ARG002 -- nothing is open
+        """The log, or what was moved away from it."""
+        names = [name for name in self.world.files if name.startswith(f"{path}.")] if rotated else [path]
+        found = [MadeUpLog(name, self.world.files[name]) for name in names if name in self.world.files]
+        return sorted(found, key=lambda file: -file.written)
+
+    @staticmethod
+    def within(seconds: float, call: Callable[[], object]) -> object:  # noqa: ARG004 -- nothing takes time here
+        """What the call returns."""
+        return call()
 
     def ask(self, key: str, question: Question) -> None:
         """Ask a worker."""

@@ -1,4 +1,4 @@
-"""The nodes' logs as one stream of lines, in the order in which they arrive. Reads only."""
+"""The nodes' logs as one stream of lines, in the order in which they arrive or were written. Reads only."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from collections import Counter
 
 from multi.errors import EXIT_FAILED, EXIT_PERMISSION
 from multi.machine import MachineError
+from multi.model.happening import Interruption
 from multi.typed import TYPE_CHECKING
 from multi.value import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    import re
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from multi.logs.search import Search
+    from multi.logs.since import Moment
     from multi.machine import Machine
     from multi.model.node import Node
 
@@ -26,10 +30,14 @@ _LONGEST = 1 << 16  # bytes; a longer line is shown before its end has come
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line of one log. `names` are the nodes that share the log, by their short names where those differ."""
+    """One line of one log. `names` are the nodes that share the log, by their short names where those differ.
+
+    `at` is when it was written, as far as that was asked for and is known, in seconds of the epoch.
+    """
 
     names: str
     text: str
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +49,43 @@ class Unseen:
     exit_code: int = EXIT_FAILED
 
 
-@dataclass(slots=True)
-class _Source:
-    names: str
-    path: str
-    rest: bytes = b""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Which lines: the last `lines` that `pattern` is found in, None for all, and then, with `follow`, the next.
+
+    Only those of the last `age` seconds, or written `since` a second of the epoch, or, with `since_start`, by this
+    start of the node. With `timed` it is asked when each was written.
+    """
+
+    lines: int | None = 10
+    follow: bool = False
+    age: float | None = None
+    since: float | None = None
+    since_start: bool = False
+    pattern: re.Pattern[str] | None = None
+    timed: bool = False
+
+    @property
+    def begins(self) -> bool:
+        """Whether somebody has said since when."""
+        return self.since_start or self.age is not None or self.since is not None
+
+    @property
+    def searches(self) -> bool:
+        """Whether more is asked for than the last lines."""
+        return self.begins or self.pattern is not None or self.timed
+
+
+class Source:
+    """One log, and the nodes that write to it."""
+
+    def __init__(self, path: str) -> None:
+        """Nothing is read yet."""
+        self.path = path
+        self.names = ""
+        self.nodes: list[Node] = []
+        self.rest = b""
+        self.read_to: int | None = None  # how far it was read, where it was searched
 
     def lines(self, data: bytes, *, last: bool = False) -> Iterator[LogLine]:
         """Cut the data into lines; an unfinished line is kept for the next call, unless these are the `last` data."""
@@ -54,28 +94,51 @@ class _Source:
             done.append(self.rest)
             self.rest = b""
         for line in done:
-            yield LogLine(self.names, line.decode("utf-8", "replace").removesuffix("\r"))
+            yield LogLine(self.names, as_text(line))
 
 
-def read(nodes: Sequence[Node], count: int, machine: Machine, *, follow: bool) -> Iterator[LogLine]:
-    """The last `count` lines of each log, then, with `follow`, what is added until a signal interrupts `multi`.
+def as_text(line: bytes) -> str:
+    """A line as it is shown."""
+    return line.decode("utf-8", "replace").removesuffix("\r")
 
+
+def read(
+    nodes: Sequence[Node], query: Query, machine: Machine, moments: Mapping[str, Moment] | None = None
+) -> Iterator[LogLine | Unseen]:
+    """What is asked of each log, then, where it is followed, what is added until a signal interrupts `multi`.
+
+    `moments` are those since when, by the full names of the nodes; the query says only how they are made.
     A rotated log is read to its end before the new one is begun; a truncated log is read from its beginning.
     """
-    from multi.model.happening import Interruption
-
     alike = Counter(node.short for node in nodes)
-    names: dict[str, list[str]] = {}
+    sources: dict[str, Source] = {}
     for node in nodes:
         if node.logs_to_file:
-            names.setdefault(node.logfile, []).append(node.short if alike[node.short] == 1 else node.name)
-    sources = [_Source(",".join(some), path) for path, some in names.items()]
-    for source in sources:
-        yield from source.lines(_tail(source.path, count, machine), last=not follow)
+            source = sources.setdefault(node.logfile, Source(node.logfile))
+            source.nodes.append(node)
+    for source in sources.values():
+        source.names = ",".join(node.short if alike[node.short] == 1 else node.name for node in source.nodes)
+    search: Search | None = None
+    if query.searches:
+        from multi.logs.search import Search
+
+        search = Search(query, moments, machine)
+        yield from search.found(sources.values())
+    else:
+        for source in sources.values():
+            yield from source.lines(_tail(source.path, query.lines or 0, machine), last=not query.follow)
+    if query.follow:
+        followed = _followed([*sources.values()], machine)
+        yield from followed if search is None else search.added(followed)
+
+
+def _followed(sources: Sequence[Source], machine: Machine) -> Iterator[LogLine]:
+    """What is added."""
     delay = _FIRST_LOOK
-    while follow:
+    while True:
         quiet, rest = True, False
         for source in sources:
+            yield from source.lines(b"")
             for _ in range(_TURN):
                 data = machine.log_more(source.path, _CHUNK)
                 if not data:

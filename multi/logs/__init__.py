@@ -1,0 +1,10 @@
+"""The nodes' logs: read, followed, and searched. Reads only.
+
+What searches is `multi.logs.search`; who only shows last lines does not pay for it.
+"""
+
+from __future__ import annotations
+
+from multi.logs.read import LogLine, Query, Unseen, last_lines, read, unreadable
+
+__all__ = ["LogLine", "Query", "Unseen", "last_lines", "read", "unreadable"]
