@@ -19,6 +19,7 @@ ALLOWED = {
     "celery_plugin/thread.py": "as its package",
     "celery_plugin/control.py": "as its package",
     "system/plugin.py": "whether the plug-in is installed in the worker's Python",
+    "settings/shipped.py": "made of the presets that come with multi, which are data",
     "settings/table.py": "the default preset, and its rows for the reference",
     "words/names.py": "the default prefix of counted nodes",
     "plugins/dramatiq.py": "the hooks that run in Dramatiq's workers",
