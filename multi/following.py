@@ -5,7 +5,7 @@ from __future__ import annotations
 from multi.typed import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class LogFile(Protocol):
@@ -25,7 +25,10 @@ class LogFile(Protocol):
 
 
 class Following(Protocol):
-    """Logs that others write, one for each key. Raises `MachineError` for one that is there and cannot be read."""
+    """Files that others write. Raises `MachineError` for a log that is there and cannot be read."""
+
+    def watch_sources(self, roots: Mapping[str, Sequence[str]]) -> None:
+        """Report `Edited` from now on for each key below whose roots a file changes. Needs the package watchfiles."""
 
     def log_begin(self, key: str, path: str, limit: int, offset: int = 0) -> bytes:
         """Begin to read a log for this key: the last `limit` bytes behind `offset`. One that is not there is empty.

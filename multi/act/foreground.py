@@ -116,6 +116,10 @@ class _Foreground:
 
     def run(self) -> Iterator[Event]:
         """Until no node is left to stay with, one has ended that is to end all, or a signal asks for the end."""
+        if self._shared.options.edits is not None:
+            from multi.act.edits import Edits
+
+            self._shared.edits = Edits(self._nodes, self._shared.options.edits, self._machine)
         yield from self._start()
         if self._shared.over or self._machine.terminal_gone():
             return
@@ -167,6 +171,8 @@ class _Foreground:
 
     def _keep(self) -> Iterator[Event]:
         shared = self._shared
+        if shared.edits is not None:
+            shared.edits.begin()
         keepers = [Keeper(node, shared) for node in shared.held.values()]
         lives = [(Task(keeper.node, Request("run")), keeper.life) for keeper in keepers]
         events = drive(lives, replace(shared.options, progress=None), self._machine, resident=True)

@@ -33,7 +33,7 @@ from multi.model.event import (
     Skipped,
     Spawned,
 )
-from multi.model.happening import Changed, Ended, Interruption, Locked
+from multi.model.happening import Changed, Edited, Ended, Interruption, Locked
 from multi.model.request import Request, RunOptions, Task, Turn
 from multi.model.schedule import end_text, signal_name
 from multi.model.step import AwaitDown, PutOff, Refuse, Skip, Spawn
@@ -41,8 +41,9 @@ from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
+    from multi.act.edits import Edits
     from multi.act.liveness import Care, Limits
     from multi.act.output import Shown
     from multi.act.waits import Answer, Walk, Want
@@ -81,6 +82,7 @@ class Keeping:
     watched: bool = False  # whether any node proves its liveness, or has a limit
     limits: Limits | None = None
     shown: Shown | None = None
+    edits: Edits | None = None
 
     def forget(self, name: str) -> None:
         """The process of that node has ended, or is about to."""
@@ -163,7 +165,8 @@ class Keeper:
         """Until the process ends, or is due to be restarted."""
         self._machine.watch(self._name, proc)
         care = _care(self.node, observed, self._shared)
-        while care is None or care.due is None:
+        edited: Due | None = None
+        while (due := edited or (None if care is None else care.due)) is None:
             until = None if care is None else care.next()
             happening = yield Wait(until, "stay", proc.pid, self._machine.now(), hears=True)
             match happening:
@@ -172,12 +175,14 @@ class Keeper:
                     return (yield from self._after(proc, status))
                 case Interruption():
                     yield _reload(self.node, proc, self._machine)
+                case Edited() if self._shared.edits is not None:
+                    edited = yield from self._shared.edits.due(self.node, proc, happening)
                 case _ if care is not None:
                     yield from care.hear(happening)
         self._shared.forget(self._name)
-        if care.due.planned:
-            yield Recycling(self._name, proc.pid, care.due.why)
-        yield from self._revive(None, care.due)
+        if due.planned:
+            yield Recycling(self._name, proc.pid, due.why)
+        yield from self._revive(None, due)
 
     def _after(self, proc: Proc, status: int | None) -> Doing:
         """The process has ended: whether anybody asked for that, and what the rule says if not."""
@@ -198,7 +203,9 @@ class Keeper:
             yield from _lock(self.node, self._machine)
 
     def _end_all(self, proc: Proc, status: int | None, how: str, *, well: bool) -> Doing:
-        """Without a policy the end of one node is the end of all."""
+        """Without a policy the end of one node is the end of all, unless its files are watched."""
+        if self._shared.edits is not None:
+            return (yield from self._edited(how))
         self._shared.over = True
         if well and self._shared.single:
             yield Exited(self._name, proc.pid, status or 0)
@@ -211,8 +218,16 @@ class Keeper:
     def _put_off(self, after: float) -> Doing:
         """Wait for its turn, or until somebody changes its record."""
         yield from self._failure_told(after)
-        if self._arm():
-            yield from _change(self._machine.now() + after, self._machine)
+        if self._arm() and (yield from _change(self._machine.now() + after, self._machine)):
+            yield from self._revive(None, command="run")
+
+    def _edited(self, why: str) -> Doing:
+        """It does not run, and is started again when its files are edited."""
+        assert self._shared.edits is not None  # noqa: S101 -- who asks for it has them
+        self._failed = self._ended = None
+        self._arm()
+        if (yield from self._shared.edits.awaited(self.node, why)):
+            yield from self._revive(None, command="run")
 
     def _failure_told(self, after: float) -> Doing:
         """A start that failed is tried again `after` so many seconds."""
@@ -252,6 +267,8 @@ class Keeper:
     def _refuse(self, why: str) -> Doing:
         """What runs, if anything does, cannot be told, or the record says that its start has failed."""
         if self.node.restart == "no":
+            if self._shared.edits is not None:
+                return (yield from self._edited(why))
             self._shared.over = True
             yield _with_tail(self.node, self._shared, Failed(self._name, None, why))
         elif self._name in self._shared.held:
@@ -270,7 +287,9 @@ class Keeper:
         before = observe.recall(self.node, machine)
         self._offset = machine.size(self.node.logfile)
         task = Task(self.node, Request(command, recorded=self.node, status=status, due=due))
-        well = yield from self._told(walk_of(task, shared.options, machine, cache(lambda: machine.caller().text)))
+        well = yield from _told(
+            walk_of(task, shared.options, machine, cache(lambda: machine.caller().text)), self._news
+        )
         self._release()
         codec.forget()
         self._follow()
@@ -287,25 +306,6 @@ class Keeper:
         now, after = self._machine.now(), min(_LONGEST_REFUSAL, 2.0 ** min(self._refusals - 1, 16))
         yield Retrying(self._name, None, why, after)
         yield Wait(now + after, "change", 0, now)
-
-    def _told(self, walk: Walk) -> Walk:
-        """The walk with what it says, as far as it is news."""
-        sent: Answer = None
-        try:
-            want = next(walk)
-            while True:
-                try:
-                    sent = None
-                    for one in self._news(want):
-                        sent = yield one
-                except (MachineError, OSError) as error:  # noqa: PERF203 -- the walk goes on with it
-                    want = walk.throw(error)
-                else:
-                    want = walk.send(sent)
-        except StopIteration as stop:
-            return bool(stop.value)
-        finally:
-            walk.close()
 
     def _news(self, want: Want) -> tuple[Want, ...]:  # noqa: PLR0911 -- one return a case
         match want:
@@ -351,6 +351,26 @@ class Keeper:
             self._shared.gave_up()
 
 
+def _told(walk: Walk, news: Callable[[Want], tuple[Want, ...]]) -> Walk:
+    """The walk with what it says, as far as it is news."""
+    sent: Answer = None
+    try:
+        want = next(walk)
+        while True:
+            try:
+                sent = None
+                for one in news(want):
+                    sent = yield one
+            except (MachineError, OSError) as error:  # noqa: PERF203 -- the walk goes on with it
+                want = walk.throw(error)
+            else:
+                want = walk.send(sent)
+    except StopIteration as stop:
+        return bool(stop.value)
+    finally:
+        walk.close()
+
+
 def _care(node: Node, observed: Observation, shared: Keeping) -> Care | None:
     """What is to be asked of the process, where anything is asked of any node."""
     if not (shared.watched or node.watched):
@@ -362,12 +382,14 @@ def _care(node: Node, observed: Observation, shared: Keeping) -> Care | None:
     return care_of(node, observed, shared.limits, shared.machine, stays=True)
 
 
-def _change(until: float | None, machine: Machine) -> Doing:
-    """Wait until somebody changes its record."""
+def _change(until: float | None, machine: Machine) -> Generator[Want, Answer, bool]:
+    """Wait until somebody changes its record, or its files: whether it was those."""
     while True:
-        match (yield Wait(until, "change", 0, machine.now())):
+        match (yield Wait(until, "change", 0, machine.now(), hears=True)):
             case Changed() | None:
-                return
+                return False
+            case Edited():
+                return True
 
 
 def _with_tail(node: Node, shared: Keeping, event: E) -> E:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from multi.act.waits import InterruptedWalk, TableWait, Wait, WriteWait
 from multi.decide.rollout import Rollout
 from multi.model.event import Hooked, Interrupted, Output, Overheard, Skipped
-from multi.model.happening import HookDone, Interruption, Printed
+from multi.model.happening import Edited, HookDone, Interruption, Printed
 from multi.typed import TYPE_CHECKING
 from multi.value import dataclass
 
@@ -93,6 +93,7 @@ class _Loop:
         self._looks = _Batch(_DOUBLE_SWEEP)
         self._writes = _Batch(_SOME_WRITES)
         self._events: deque[Event] = deque()
+        self._edited: dict[str, Edited] = {}
         self._next_progress = machine.now() + options.progress if options.progress is not None else None
 
     def run(self) -> Iterator[Event]:
@@ -112,6 +113,9 @@ class _Loop:
                     yield Interrupted(happening.signum)
                     yield from self._more(happenings, happening)
                     return
+                if isinstance(happening, Edited):
+                    self._edits(happening)
+                    continue
                 if isinstance(happening, HookDone):
                     self._events.append(Hooked(happening.node, happening.event, happening.why, happening.tail))
                 else:
@@ -132,6 +136,15 @@ class _Loop:
             at = self._machine.wall()
             self._events.extend(Output(one.key, one.lines, at) for one in happenings if isinstance(one, Printed))
         return rest
+
+    def _edits(self, told: Edited) -> None:
+        """Keep it for a walk that has no time for it: one that starts or stops its node."""
+        before = self._edited.get(told.key)
+        paths = told.paths if before is None else tuple(dict.fromkeys((*before.paths, *told.paths)))
+        self._edited[told.key] = Edited(told.key, paths, told.why)
+        active = self._active.get(told.key)
+        if active is not None and isinstance(active.want, Wait) and active.want.hears:
+            self._advance(active, self._edited.pop(told.key))
 
     def _last_words(self) -> Iterator[Event]:
         """Let each walk say what it takes back; it may wait for nothing any more."""
@@ -202,6 +215,8 @@ class _Loop:
             match want:
                 case Wait() if active.inbox:
                     sent = active.inbox.popleft()
+                case Wait(hears=True) if active.name in self._edited:
+                    sent = self._edited.pop(active.name)
                 case Wait() | TableWait() | WriteWait():
                     active.want = want
                     self._register(active.name, want)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from multi.cli.order import CONFIG, FORMATION, JSON, NO_PREFIX, PROCFILE, TIMESTAMPS
+from multi.cli.order import CONFIG, FORMATION, JSON, NO_PREFIX, PROCFILE, RESTART_ON_CHANGE, TIMESTAMPS
 from multi.errors import UsageError
 from multi.typed import TYPE_CHECKING
 
@@ -41,6 +41,22 @@ def procfile(order: Order) -> tuple[str, ...]:
     from multi.settings.procfile import word_of
 
     return (f"{CONFIG.name}={word_of(order.given[PROCFILE.name] or '', order.given.get(FORMATION.name) or '')}",)
+
+
+def edits(order: Order) -> tuple[str, ...]:
+    """The paths whose changes restart nodes; none are all sources of each. Raises `UsageError`."""
+    import sys
+    from importlib.util import find_spec
+
+    name = RESTART_ON_CHANGE.name
+    if find_spec("watchfiles") is None:
+        install = f"{sys.executable} -m pip install 'multi-supervisor[watch]'"
+        raise UsageError(name, "needs the package watchfiles, which is not installed here", install)
+    said = order.given[name]
+    paths = tuple(path for path in (said or "").split(",") if path)
+    if said is not None and not paths:
+        raise UsageError(f"{name}=", "names no path", f"write {name}=src,templates, or {name} alone for all sources")
+    return paths
 
 
 def frame_of(order: Order, nodes: Sequence[Node]) -> Frame:

@@ -12,6 +12,7 @@ from multi.cli.order import (
     LOCK_HELD,
     ONE_ENDS_ALL,
     QUIET,
+    RESTART_ON_CHANGE,
     ROLLBACK,
     ROLLING,
     SETTLE,
@@ -62,8 +63,17 @@ def run_options(order: Order) -> api.RunOptions:
         keep_drained=order.has(KEEP_DRAINED),
         lock_held=order.has(LOCK_HELD),
         one_ends_all=order.has(ONE_ENDS_ALL),
+        edits=_edits(order),
         shown=order.command.traits.stays and _shows(order),
     )
+
+
+def _edits(order: Order) -> tuple[str, ...] | None:
+    if not order.has(RESTART_ON_CHANGE):
+        return None
+    from multi.cli.foreground import edits
+
+    return edits(order)
 
 
 def _shows(order: Order) -> bool:

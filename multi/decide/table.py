@@ -280,7 +280,8 @@ def _ensure(request: Request, state: Sure, node: Node) -> Steps:  # noqa: PLR091
 def _revive(request: Request, state: Sure, node: Node) -> Steps:
     match state:
         case Up(proc, suspended=False) if request.due is not None and request.due.proc == proc:
-            return Stop(proc, node.stop, again=True, why=request.due.why), Clear(keep=True), Spawn()
+            stop = node.stop if request.due.first is None else node.stop.within(request.due.first)
+            return Stop(proc, stop, again=True, why=request.due.why), Clear(keep=True), Spawn()
         case Up() | Stopping() | Lost():
             return (Skip(ALREADY_RUNNING),)
         case Dead(on_purpose=False):

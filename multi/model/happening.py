@@ -85,6 +85,15 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True)
+class Edited:
+    """These files of that key were made, written or removed, and are at rest by now; `why` they are watched no more."""
+
+    key: str
+    paths: tuple[str, ...]
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Printed:
     """Lines that were added to the log that is followed for this key; bytes that are no UTF-8 are surrogates."""
 
@@ -129,5 +138,6 @@ Happening: TypeAlias = (
     | Emptied
     | HookDone
     | Printed
+    | Edited
     | Interruption
 )

@@ -175,11 +175,15 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Why this very process is to be restarted. `planned` when it reached a limit of its own, which is no failure."""
+    """Why this very process is to be restarted. `planned` when it is no failure, as with a limit of its own.
+
+    `first` is how many seconds the first stage of its stop takes at most.
+    """
 
     proc: Proc
     why: str
     planned: bool = False
+    first: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +283,8 @@ class RunOptions:
     main thread of a program may ask for that. `runner` is our own process where it stays with the nodes it starts.
     `when_idle` waits for a worker's last task before it is stopped; interrupted, the worker consumes again, or stays
     drained with `keep_drained`. With `lock_held` the caller holds the lock of the run directories. With
-    `one_ends_all`, `run` ends when it gives one of its nodes up. With `shown` it tells what they print, see `Output`.
+    `one_ends_all`, `run` ends when it gives one of its nodes up. With `shown` it tells what they print, see `Output`;
+    with `edits` it restarts them when these files of theirs change, or with none of these any source.
     """
 
     width: int | None = None
@@ -300,6 +305,7 @@ class RunOptions:
     lock_held: bool = False
     one_ends_all: bool = False
     shown: bool = False
+    edits: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,11 @@ class Schedule:
         """The same schedule with another first signal, as ``-SIG`` asks for."""
         return Schedule((Stage(signum, self.stages[0].seconds), *self.stages[1:]))
 
+    def within(self, first: float) -> Schedule:
+        """The same schedule with a first stage that is no longer than that."""
+        stage = self.stages[0]
+        return Schedule((Stage(stage.signum, min(stage.seconds, first)), *self.stages[1:]))
+
     def __str__(self) -> str:
         """The notation that `parse` reads."""
         return "/".join(f"{signal_name(stage.signum)}/{seconds_text(stage.seconds)}" for stage in self.stages)

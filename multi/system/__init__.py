@@ -58,6 +58,7 @@ class System(Parts, Local):
     printed = _By(lambda system: system.output.rest)
     log_files = _By(lambda system: system.logs.files)
     within = _By(lambda system: system.logs.within)
+    watch_sources = _By(lambda system: system.sources.watch)
 
     look = _By(lambda system: system.looker.look)
     holdings = _By(lambda system: system.looker.holdings)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from multi.system.poll import Poller
     from multi.system.probes import Probes
     from multi.system.service import Service
+    from multi.system.sources import Sources
     from multi.system.watch import Signals, Watches
 
     class Part(Protocol):
@@ -155,6 +156,12 @@ class Parts:
         from multi.system.output import Output
 
         return self._part(Output(self.poller))
+
+    @cached_property
+    def sources(self) -> Sources:
+        from multi.system.sources import Sources
+
+        return self._part(Sources(self.poller))
 
     @cached_property
     def changes(self) -> Changes:

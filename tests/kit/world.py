@@ -918,6 +918,10 @@ class Fake:
         self._read[key] = path, at + len(data)
         return data
 
+    def watch_sources(self, roots: Mapping[str, Sequence[str]]) -> None:
+        """Nobody edits anything here, but `edit` does."""
+        self._call("watch_sources", *roots)
+
     def follow(self, key: str, path: str, offset: int, *, bounded: bool) -> None:  # noqa: ARG002 -- of the disk
         """Tell what is added to a log."""
         self._call("follow", path)
