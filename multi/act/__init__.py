@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from multi.model.node import Node
     from multi.model.request import RunOptions, Task, Traits
 
-__all__ = ["ensure", "foreseen", "hold_rundirs", "hooked", "stay", "walk"]
+__all__ = ["attested", "ensure", "foreseen", "hold_rundirs", "hooked", "stay", "walk"]
 
 T = TypeVar("T")
 
@@ -63,6 +63,13 @@ def hooked(
     from multi.act import hooks
 
     return hooks.hooked(events, nodes, traits, note, machine)
+
+
+def attested(node: Node, path: str, machine: Machine, pid: int | None = None) -> Generator[Event, None, None]:
+    """For a node that systemd starts: what must hold before, or, of that `pid`, its proof; see `attest`."""
+    from multi.act import attest
+
+    return attest.prepare(node, path, machine) if pid is None else attest.attest(node, pid, path, machine)
 
 
 def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Generator[Event, None, None]:

@@ -148,10 +148,22 @@ def held(route: Steps, decided: Callable[[], Decided], journal: Journal, request
     return None
 
 
+def hold(node: Node, setting: Launch, machine: Machine) -> Generator[Want, Answer, str]:
+    """Wait until all that a node needs holds, `ready_timeout` at most; why that was in vain."""
+    missing = yield from _unmet(node, setting, machine, machine.now() + node.ready_timeout)
+    if missing is not None:
+        missing = yield from _await(missing, node, setting, machine)
+    return "" if missing is None else _why(missing, node)
+
+
+def _why(missing: Unmet, node: Node) -> str:
+    return f"it needs {missing.need}, which did not hold within {node.ready_timeout:g}s: {missing.why}"
+
+
 def _in_vain(missing: Unmet, route: Steps, journal: Journal, request: Request) -> Generator[Want, Answer, None]:
     """What becomes of a start that waited for nothing. `run` goes on with its node by the policy."""
     node = journal.node
-    why = f"it needs {missing.need}, which did not hold within {node.ready_timeout:g}s: {missing.why}"
+    why = _why(missing, node)
     if request.traits.stays and node.restart != "no":
         yield Skipped(node.name, None, f"{WAITS}{missing}", met=False)
     elif any(isinstance(step, Stop) for step in route):

@@ -221,25 +221,8 @@ class Start:
     def _await_proof(self, proc: Proc, token: str, began: float, there: ready.Baseline, *, executed: bool) -> Walk:
         """Wait until it is ready, and put on record what came of it."""
         machine = self._machine
-        proof = ready.prove(self._tried, proc, machine, token=token, began=began, there=there, executed=executed)
-        sent: Happening | None = None
-        verdict: ready.Verdict | None = None
-        while verdict is None:
-            try:
-                wait = proof.send(sent)
-            except StopIteration as stop:
-                verdict = stop.value
-                continue
-            answer = yield wait
-            if isinstance(answer, Probed) and answer.ok and answer.at is not None:
-                processes = yield from process_table()
-                what = self._tried.ready.what
-                answer = own_answer(
-                    answer, what, proc, token=token, processes=processes, machine=machine, taken=there.taken
-                )
-            assert not isinstance(answer, ProcessTable)  # noqa: S101 -- the loop answers a Wait with a happening
-            sent = answer
-        machine.end_probe(self._name)  # before the tree is stopped, of which it is a part
+        proof = proved(self._tried, proc, machine, token=token, began=began, there=there, executed=executed)
+        verdict = yield from proof
         if isinstance(verdict, ready.Disproof):
             return (yield from self._unready(proc, token, verdict, there.offset))
         note = verdict.note if self._fallback is None else self._fallback.note
@@ -389,6 +372,29 @@ def _unprepared(node: Node, outcome: LaunchFailed | None) -> Failed:
             why = f"could not be set up within {node.ready_timeout:g}s"
             hint = "see whether its --workdir or log lies on a file system that hangs"
             return Failed(node.name, None, _joined(why, hint))
+
+
+def proved(  # noqa: PLR0913 -- as `ready.prove`
+    node: Node, proc: Proc, machine: Machine, *, token: str, began: float, there: ready.Baseline, executed: bool
+) -> Generator[Want, Answer, ready.Verdict]:
+    """The verdict of `ready.prove`, for whose ports the node's own processes are looked for."""
+    proof = ready.prove(node, proc, machine, token=token, began=began, there=there, executed=executed)
+    sent: Happening | None = None
+    while True:
+        try:
+            wait = proof.send(sent)
+        except StopIteration as stop:
+            machine.end_probe(node.name)  # before the tree is stopped, of which it is a part
+            verdict: ready.Verdict = stop.value
+            return verdict
+        answer = yield wait
+        if isinstance(answer, Probed) and answer.ok and answer.at is not None:
+            processes = yield from process_table()
+            answer = own_answer(
+                answer, node.ready.what, proc, token=token, processes=processes, machine=machine, taken=there.taken
+            )
+        assert not isinstance(answer, ProcessTable)  # noqa: S101 -- the loop answers a Wait with a happening
+        sent = answer
 
 
 def own_answer(  # noqa: PLR0913 -- what it depends on, each by its name

@@ -12,7 +12,7 @@ from multi.model.node import Node
 from multi.model.schedule import FOREVER, signal_name
 from multi.settings.table import SETTINGS
 from multi.text import printable, seconds_text
-from multi.value import dataclass
+from multi.value import dataclass, replace
 
 TARGET = "multi.target"
 _TARGET_TEXT = """\
@@ -76,9 +76,10 @@ def _unit(group: _Group, node: Node) -> str:
         *(f"# {remark}" for remark in _remarks(group, node, notify=notify)),
         f"Type={'notify' if notify else 'exec'}",
         *([f"NotifyAccess={'main' if group.order.keeps else 'all'}"] if notify else []),
-        *_start_seconds(node, notify=notify),
-        "ExecStart=" + " ".join(_word(word, command=True) for word in _command(group, node)),
-        *_lives(node, notify=notify),
+        *_start_seconds(node),
+        *_start_pre(group, node),
+        _exec("ExecStart", *_command(group, node)),
+        *_start_post(group, node),
         *([f"WorkingDirectory={_text(node, node.workdir)}"] if node.workdir else []),
         *_user(group, node),
         *([f"UMask={node.umask:04o}"] if node.umask is not None else []),
@@ -111,7 +112,9 @@ def _remarks(group: _Group, node: Node, *, notify: bool) -> list[str]:
         # MemoryMax= would kill a worker in the middle of its task, and MemoryHigh= would slow it down for ever.
         *(["max_memory"] if node.max_memory is not None else []),
     ]
-    return form.comments(group.order, node, *missing, proof=notify, killed=False, ordered=True)
+    asked = replace(node, needs=())  # a unit asks itself
+    proved = notify or _is_proved(node)
+    return form.comments(group.order, asked, *missing, proof=proved, killed=False, ordered=True)
 
 
 def _user(group: _Group, node: Node) -> list[str]:
@@ -125,21 +128,57 @@ def _user(group: _Group, node: Node) -> list[str]:
 # --- when it is started ----------------------------------------------------------------------------------
 
 
-def _start_seconds(node: Node, *, notify: bool) -> list[str]:
-    lives = _lived(node, notify=notify)
-    if notify:
-        return [f"TimeoutStartSec={seconds_text(max(node.ready_timeout, 1) + lives)}"]
-    return [f"TimeoutStartSec={seconds_text(lives + _PATIENCE)}"] if lives > _PATIENCE else []
+def _start_seconds(node: Node) -> list[str]:
+    """Time for all that a start waits for, and some more where it is more than systemd itself allows."""
+    if node.ready.sign == "word" and not node.needs:
+        return [f"TimeoutStartSec={seconds_text(max(node.ready_timeout, 1) + _lived(node))}"]
+    waits = (node.ready_timeout if node.needs else 0.0) + (0.0 if node.ready.sign == "life" else node.ready_timeout)
+    whole = waits + _lived(node)
+    return [f"TimeoutStartSec={seconds_text(whole + _PATIENCE)}"] if whole > _PATIENCE or waits else []
 
 
-def _lived(node: Node, *, notify: bool) -> float:
-    """Seconds that it must live before its start has succeeded: behind READY=1 only where somebody said so."""
-    return node.startsecs if node.startsecs_asked or not notify else 0.0
+def _lived(node: Node) -> float:
+    """Seconds that it must live before its start has succeeded: with a proof of its own only where somebody said so."""
+    return node.startsecs if node.startsecs_asked or node.ready.sign == "life" else 0.0
 
 
-def _lives(node: Node, *, notify: bool) -> list[str]:
-    seconds = _lived(node, notify=notify)
-    return [f"ExecStartPost=/bin/sleep {seconds_text(seconds)}"] if seconds else []
+def _is_proved(node: Node) -> bool:
+    """Whether the proof is one that `multi.unit` can wait for; a log in the journal cannot be read by it."""
+    return node.ready.sign not in {"life", "word"} and (node.ready.sign != "line" or node.logs_to_file)
+
+
+def _start_pre(group: _Group, node: Node) -> list[str]:
+    """What must hold, and what proves nothing because it is there before the node."""
+    proved = _is_proved(node)
+    if not node.needs and not proved:
+        return []
+    words = [*([f"ready={node.ready}"] if proved else []), *(f"needs={need}" for need in node.needs)]
+    directory = [f"RuntimeDirectory={_own(group, node)}"] if proved else []
+    return [*directory, _beside("ExecStartPre", "before", group, node, words)]
+
+
+def _start_post(group: _Group, node: Node) -> list[str]:
+    seconds = _lived(node)
+    if not _is_proved(node):
+        return [f"ExecStartPost=/bin/sleep {seconds_text(seconds)}"] if seconds else []
+    words = [f"ready={node.ready}", *([f"startsecs={seconds_text(seconds)}"] if node.startsecs_asked else [])]
+    return [_beside("ExecStartPost", "after", group, node, words)]
+
+
+def _beside(setting: str, what: str, group: _Group, node: Node, words: Sequence[str]) -> str:
+    """`multi.unit` asks as the node, but elsewhere: Python would look for modules in the directory that it is in."""
+    common = [f"ready_timeout={seconds_text(node.ready_timeout)}", f"workdir={node.workdir or '/'}"]
+    log = [f"logfile={node.logfile}"] if node.logs_to_file else []
+    python = (group.order.program[0], "-E", "-m", "multi.unit", what, node.name)
+    return _exec(setting, "/bin/sh", "-c", 'cd / && exec "$0" "$@"', *python, *words, *common, *log)
+
+
+def _own(group: _Group, node: Node) -> str:
+    return group.units[node.name].removesuffix(".service")
+
+
+def _exec(setting: str, *words: str) -> str:
+    return f"{setting}={' '.join(_word(word, command=True) for word in words)}"
 
 
 _PATIENCE = 60.0  # seconds; systemd's own limit of a start is 90

@@ -508,6 +508,26 @@ def test_an_exported_unit(booted: Booted) -> None:
         assert host.processes() == []
 
 
+def test_g4_exported_units_wait_for_their_proofs(booted: Booted) -> None:
+    """G4: a start succeeds when the node's own port accepts and what it needs is there, else it fails and says why."""
+    host = booted.host
+    code = "import socket, time; time.sleep(0.3); s = socket.create_server(('127.0.0.1', 8000)); time.sleep(600)"
+    host.write("/opt/listen.py", code)
+    listens = f"--cmd={sys.executable} -I -S /opt/listen.py"
+    said = ("--preset=exec", f"--uid={USER}", "--workdir=/opt", "--cmd=sleep 600", "--ready-timeout=5")
+    proofs = ("--ready:own=tcp:8000", "--ready:other=tcp:8000", "--needs:later=tcp:8000", "--needs:never=tcp:8001")
+    names = ("own", "other", "later", "never")
+    each = (listens.replace("--cmd", "--cmd:own"), *proofs, "--output=/etc/systemd/system")
+    host.run(str(BIN / "multi"), "export", "systemd", *names, *said, *each).ok()
+    host.run("systemctl", "daemon-reload").ok()
+    host.run("systemctl", "start", "multi-own", "multi-later").ok()
+    assert host.run("systemctl", "start", "multi-other", "multi-never").code == 1
+    until(lambda: "somebody else listens there" in journal(host), "the journal says whose port it is not")
+    until(lambda: "it needs tcp:127.0.0.1:8001, which did not hold" in journal(host), "and what was missing")
+    host.run("systemctl", "stop", *(f"multi-{name}" for name in names)).ok()
+    assert host.processes() == []
+
+
 def test_exported_units_share_a_target(booted: Booted) -> None:
     """multi.target starts nodes in their order, each after those before it lived for `startsecs`, and stops them all.
 
