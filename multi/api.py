@@ -301,13 +301,11 @@ def unreadable_logs(selection: Selection, *, machine: Machine | None = None) -> 
 def export(form: str, selection: Selection) -> Mapping[str, str]:
     """The nodes for another supervisor: files by relative path, see `multi.export`. Raises `UsageError`.
 
-    For a supervisor of this machine they get the user, directory and program that they would have if they were started
-    here and now: it starts them as root, in /, with a PATH of its own.
+    For a supervisor of this machine they have user, directory and program as if they were started here and now.
     """
     from multi import export as forms
 
-    local = _local()
-    chosen = forms.find(form)
+    local, chosen = _local(), forms.find(form)
     nodes = [_with_values(node, local) for node in selection.nodes]
     fallbacks: Mapping[str, Fallback] = {}
     if chosen.here:
@@ -317,7 +315,9 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
             fallbacks = missing_plugin(selection, machine)
         nodes = as_from_here(nodes, fallbacks, local, local.program)
     remarks = {name: each.note for name, each in fallbacks.items()}
-    return chosen.files(forms.Order(nodes=nodes, program=(local.surroundings().python, "-m", "multi"), remarks=remarks))
+    texts = {path: local.load(path) for node in nodes for path in node.env_files}
+    program = (local.surroundings().python, "-m", "multi")
+    return chosen.files(forms.Order(nodes=nodes, program=program, remarks=remarks, env_texts=texts))
 
 
 def export_mode(form: str, selection: Selection) -> int:

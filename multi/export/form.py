@@ -21,12 +21,13 @@ class Order:
     `told` are words that tell `multi` of the nodes, in place of all that is set for them. Forms that use `multi` call
     their file `title`. It runs in `directory`, as `user` (None: in a crontab without that column), whom root becomes by
     the words of `become`, after the line of shell `prepare`; and with `path` for PATH. With `keeps` the command of a
-    node is `multi run`, which tells for itself when its node is ready.
+    node is `multi run`, which tells for itself when its node is ready. `env_texts` are the nodes' env files.
     """
 
     nodes: Sequence[Node]
     program: tuple[str, ...]
     remarks: Mapping[str, str] = field(default_factory=dict)
+    env_texts: Mapping[str, bytes] = field(default_factory=dict)
     told: tuple[str, ...] = ()
     title: str = "multi-nodes"
     directory: str = "/"

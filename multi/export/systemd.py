@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from multi.export import form, sandbox
+from multi.export import environment, form, sandbox
 from multi.export.form import Form, Order
 from multi.model.node import Node
 from multi.model.schedule import FOREVER, signal_name
@@ -85,7 +85,7 @@ def _unit(group: _Group, node: Node) -> str:
         *([f"UMask={node.umask:04o}"] if node.umask is not None else []),
         *([f"Nice={node.nice}"] if node.nice is not None else []),
         *(f"Limit{name.upper()}={_limit(soft)}:{_limit(hard)}" for name, soft, hard in node.rlimits),
-        *(f"Environment={_variable(node, name, value)}" for name, value in form.set_env(node).items()),
+        *_environment(group, node),
         *(_TELL if notify and not group.order.keeps else ()),
         *(f"UnsetEnvironment={name}" for name in form.unset_env(node)),
         *_log(group, node),
@@ -112,9 +112,23 @@ def _remarks(group: _Group, node: Node, *, notify: bool) -> list[str]:
         # MemoryMax= would kill a worker in the middle of its task, and MemoryHigh= would slow it down for ever.
         *(["max_memory"] if node.max_memory is not None else []),
     ]
-    asked = replace(node, needs=())  # a unit asks itself
+    read = () if environment.alike(node, group.order.env_texts) else node.env_read
+    asked = replace(node, needs=(), env_read=read)  # a unit asks itself, and systemd reads the files
     proved = notify or _is_proved(node)
     return form.comments(group.order, asked, *missing, proof=proved, killed=False, ordered=True)
+
+
+def _environment(group: _Group, node: Node) -> list[str]:
+    """The variables; those of env files are read by systemd itself where it understands the files as `multi` does."""
+    values = form.set_env(node)
+    files: list[str] = []
+    if environment.alike(node, group.order.env_texts):
+        values = {name: value for name, value in values.items() if name not in dict(node.env_read)}
+        files = [_ENV_FILES, *(f"EnvironmentFile={_text(node, path)}" for path in node.env_files)]
+    return [*files, *(f"Environment={_variable(node, name, value)}" for name, value in values.items())]
+
+
+_ENV_FILES = "# systemd reads it at each start by rules of its own: NAME=value, without export"
 
 
 def _user(group: _Group, node: Node) -> list[str]:

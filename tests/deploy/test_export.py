@@ -22,7 +22,7 @@ import pytest
 
 from awkward import KNOTS, UNICODE, VALUES, WORDS, exact
 from multi import api as pipeline
-from multi.errors import UsageError
+from multi.errors import MultiError, UsageError
 from multi.export import FORMS
 from multi.export.sysv import settings, words
 from multi.model.node import Node
@@ -115,8 +115,8 @@ def test_what_an_env_file_holds_is_read_again_or_said_to_be_old(form: str, tmp_p
     file = tmp_path / "secrets.env"
     file.write_text("TOKEN=hunter2\n", encoding="utf-8")
     text = only(form, "a", "--preset=exec", "--cmd=sleep 600", f"--env-file={file}")
-    if FORMS[form].delegates:
-        assert f"--env-file={file}" in text
+    if FORMS[form].delegates or form.startswith("systemd"):
+        assert f"{'EnvironmentFile' if form.startswith('systemd') else '--env-file'}={file}" in text
         assert "hunter2" not in text
     else:
         assert f"TOKEN: as {file} had it when this was made" in text
@@ -134,7 +134,8 @@ def test_g14_a_node_on_record_is_exported_as_it_runs(real: Real) -> None:
             text = real.raw("export", form, "a", pidfile, *preset).ok().out
             assert "1000" in text, form
             assert "celery" not in text.replace("multi.celery", ""), form
-            assert (f"--env-file={file}" if FORMS[form].delegates else "hunter2") in text, form
+            itself = f"EnvironmentFile={file}" if form.startswith("systemd") else "hunter2"
+            assert (f"--env-file={file}" if FORMS[form].delegates else itself) in text, form
             if form in {"sysv", "cron", "systemd"}:
                 assert "INT" in text, form
         other = real.raw("export", form, "a", pidfile, "--preset=exec", "--cmd=sleep 1001").ok().out
@@ -229,9 +230,10 @@ def test_g8_who_may_read_what_is_exported(real: Real, form: str, where: str) -> 
     finally:
         os.umask(before)
     secret = "hunter2" in path.read_text(encoding="utf-8")
-    assert secret == (where == "command line" or (where == "file" and not FORMS[form].delegates))
+    copied = where == "file" and not FORMS[form].delegates
+    assert secret == (where == "command line" or (copied and not form.startswith("systemd")))
     rights = FORMS[form].mode
-    assert stat.S_IMODE(path.stat().st_mode) == (rights & 0o700 if secret else rights)
+    assert stat.S_IMODE(path.stat().st_mode) == (rights & 0o700 if secret or copied else rights)
 
 
 @pytest.mark.parametrize("form", [form for form, made in FORMS.items() if made.here])
@@ -769,6 +771,41 @@ def test_systemd_waits_for_every_proof(said: tuple[str, ...], before: str, after
             assert set(shlex.split(wanted) if wanted.startswith("/") else _pairs(wanted)) <= set(words), words
     assert "is not waited for here" not in text
     assert ("cannot be read again" in text) == ("--logfile=/dev/stderr" in said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("TOKEN=hunter2\n", ()),
+        ("# a comment\n\nTOKEN='hunter2 $x #;'\nB=\"a $b\"\nC=\nD=a b=c;d$e%\nTOKEN=hunter2", ()),
+        ("TOKEN=hunter2\n", ("--env=B=2",)),
+        ("export TOKEN=hunter2\n", None),
+        ("TOKEN=hunter2 # why\n", None),
+        ("TOKEN=hunter2\nB=a\\\\b\n", None),
+        ("TOKEN='hunter2\n'\n", None),
+        ("TOKEN='hun'\"'\"\n", None),
+        ("\ufeffTOKEN=hunter2\n", None),
+        ("TOKEN=hunter2\r\n", None),
+        ("TOKEN =hunter2\n", None),
+        ("TOKEN=hunter2\nB=1\n", ("--env=B=2",)),  # systemd would let the file win
+        ("TOKEN=hunter2\nB=1\n", ("--env=B-",)),
+    ],
+)
+def test_g11_systemd_reads_env_files_that_it_understands(
+    text: str, said: tuple[str, ...] | None, tmp_path: Path
+) -> None:
+    """G11: where systemd would give the worker other variables than `multi`, the unit has the values of today."""
+    file = tmp_path / "vars.env"
+    file.write_bytes(text.encode())
+    try:
+        unit = only("systemd", "a", "--preset=exec", "--cmd=sleep 600", f"--env-file={file}", *(said or ()))
+    except MultiError:
+        assert said is None
+        return
+    ours = said is not None and ("B=1" not in text)
+    assert (f"\nEnvironmentFile={file}\n" in unit) == ours
+    assert ("hunter2" in unit) != ours
+    assert ("Environment=B=2" in unit) == ("--env=B=2" in (said or ()))
 
 
 def _pairs(text: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shlex
 import subprocess
@@ -13,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from awkward import KNOTS, UNICODE, VALUES, exact
-from multi.export import sandbox
+from multi.export import environment, sandbox
 from multi.export.systemd import target
+from multi.settings.envfile import parse_env_file
 from private_machine import BIN, CHECKOUT, NO_LIMITS, STRANGER, STRANGER_ID, USER, USER_ID, Host, need
 from real import WORKER, as_argv, stays, until
 from system_machine import Booted, machine
@@ -526,6 +528,25 @@ def test_g4_exported_units_wait_for_their_proofs(booted: Booted) -> None:
     until(lambda: "it needs tcp:127.0.0.1:8001, which did not hold" in journal(host), "and what was missing")
     host.run("systemctl", "stop", *(f"multi-{name}" for name in names)).ok()
     assert host.processes() == []
+
+
+def test_g11_a_unit_has_the_variables_of_its_env_file(booted: Booted) -> None:
+    """G11: of made-up lines, those that `export` leaves to systemd have the same values there as in `multi`."""
+    host, made = booted.host, random.Random(7)
+    words = ("".join(made.choices("ab1 #;$%=&'\"\\~\u00e9,:/*?{`", k=made.randint(0, 7))) for _ in range(3000))
+    lines = [f"V{number}={word}" for number, word in enumerate(words)]
+    alike = [line for line in lines if environment.LINE.fullmatch(line)]
+    assert 300 < len(alike) < len(lines)
+    host.write("/opt/vars.env", "\n".join(alike))
+    said = ("a", "--preset=exec", "--cmd=sh -c 'env -0 >/run/multi-a/out; exec sleep 600'", "--env-file=/opt/vars.env")
+    ready = ("--ready=file:/run/multi-a/out", f"--uid={USER}", "--workdir=/", "--output=/etc/systemd/system")
+    host.run(str(BIN / "multi"), "export", "systemd", *said, *ready).ok()
+    host.run("systemctl", "daemon-reload").ok()
+    host.run("systemctl", "start", "multi-a").ok()
+    pairs = (os.fsdecode(pair).partition("=") for pair in host.path("/run/multi-a/out").read_bytes().split(b"\0"))
+    found = {name: value for name, _, value in pairs if re.fullmatch(r"V\d+", name)}
+    assert found == dict(parse_env_file("\n".join(alike), "vars.env"))
+    host.run("systemctl", "stop", "multi-a").ok()
 
 
 def test_exported_units_share_a_target(booted: Booted) -> None:
