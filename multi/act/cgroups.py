@@ -7,23 +7,26 @@ from multi.typed import TYPE_CHECKING
 from multi.value import replace
 
 if TYPE_CHECKING:
+    from multi.act.journal import Journal
     from multi.machine import Machine
-    from multi.model.node import Node
     from multi.model.record import Record
+    from multi.model.request import RunOptions
 
 
-def path_for(node: Node, token: str, record: Record | None, machine: Machine) -> str:
+def path_for(journal: Journal, token: str, options: RunOptions, machine: Machine) -> str:
     """The cgroup that this start of the node is to be in, where one is delegated to us; else it is empty.
 
-    The node of the `record` that is started again stays where it was, whoever asks for that from elsewhere.
+    A node that is started again stays where it was, whoever asks for that from elsewhere. Only `run` divides the cgroup
+    with its controllers: the kernel refuses a process to one that is divided, and another command may be to join it,
+    as `ensure` is under systemd.
     """
     from multi.decide import delegation
 
     cgroups = machine.cgroups
     said = machine.surroundings().environ.get(delegation.VARIABLE, "")
     if cgroups.home is None:
-        cgroups.take(delegation.home(*cgroups.here(), said))
-    home = cgroups.home
+        cgroups.take(delegation.home(*cgroups.here(), said), divide=options.runner is not None)
+    home, record = cgroups.home, journal.record
     if not home and record is not None and record.cgroup is not None:
         folder = cgroups.folder(record.cgroup.path.rpartition("/")[0])
         home = delegation.former_home(folder, record.owner, machine.me().uid, said)
@@ -31,7 +34,7 @@ def path_for(node: Node, token: str, record: Record | None, machine: Machine) ->
         return ""
     from multi.model.cgroup import name_of
 
-    return f"{home}/{name_of(node.name, token)}"
+    return f"{home}/{name_of(journal.node.name, token)}"
 
 
 def entered(record: Record, cgroup: str, machine: Machine) -> Record:

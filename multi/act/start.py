@@ -115,7 +115,7 @@ class Start:
         _make_directories(node, machine)
         env = _environment(self._journal, self._tried, token, self._options, machine)
         launch = _launch_of(
-            self._journal, env, self._options, cgroups.path_for(node, token, self._journal.record, machine)
+            self._journal, env, self._options, cgroups.path_for(self._journal, token, self._options, machine)
         )
         machine.launch(node.name, launch)
         outcome: Answer = None

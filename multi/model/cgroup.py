@@ -61,7 +61,10 @@ class Cgroups(Protocol):
 
     def here(self) -> tuple[Folder | None, Folder | None]: ...  # our own, and the one above it
     def folder(self, path: str) -> Folder | None: ...
-    def take(self, home: str) -> None: ...  # use it from now on; what lies there empty of earlier nodes goes
+
+    def take(self, home: str, *, divide: bool) -> None:
+        """Use it from now on; what lies there empty of earlier nodes goes. To `divide` it counts memory in each."""
+
     def of(self, proc: Proc) -> Cgroup | None: ...  # that of a node in which the process is
     def owner(self, cgroup: Cgroup) -> int | None: ...  # its uid; None also when it is gone or another one
     def pids(self, cgroup: Cgroup) -> frozenset[int] | None: ...  # in it and below it

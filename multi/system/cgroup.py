@@ -82,7 +82,7 @@ class Cgroups:
             others=len(_pids(_read(f"{path}/cgroup.procs") or b"") - us),
         )
 
-    def take(self, home: str) -> None:
+    def take(self, home: str, *, divide: bool) -> None:
         self.home = home
         if not home:
             return
@@ -90,6 +90,10 @@ class Cgroups:
             for entry in entries:
                 if entry.name.startswith(PREFIX):
                     _rmdir(entry.path)
+        with suppress(OSError):
+            os.setxattr(home, _TAKEN, b"1")
+        if not divide:
+            return
         if self._directory("self") == home:
             with suppress(OSError):
                 os.makedirs(f"{home}/{SUPERVISOR}", exist_ok=True)
@@ -98,8 +102,6 @@ class Cgroups:
         if b"memory" in (_read(f"{home}/cgroup.controllers") or b"").split():
             with suppress(OSError):  # somebody else is still in it
                 _write(f"{home}/cgroup.subtree_control", b"+memory")
-        with suppress(OSError):
-            os.setxattr(home, _TAKEN, b"1")
 
     def of(self, proc: Proc) -> Cgroup | None:
         path = self._directory(proc.pid)

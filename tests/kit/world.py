@@ -529,7 +529,7 @@ class FakeCgroups:
         own = self._fake.world.folder
         return own if own is not None and own.path == path else self._fake.world.folders.get(path)
 
-    def take(self, home: str) -> None:
+    def take(self, home: str, *, divide: bool) -> None:  # noqa: ARG002 -- there are no controllers
         """Remove what is empty."""
         self.home = home
         if home:

@@ -118,7 +118,7 @@ def test_all_in_a_cgroup_are_killed_and_that_is_told(machine_at: tuple[Machine, 
 def test_a_cgroup_goes_when_it_is_empty(machine_at: tuple[Machine, str]) -> None:
     """One that holds a process stays; it goes with the next one, and a `multi` that begins removes what is empty."""
     machine, home = machine_at
-    machine.cgroups.take(home)
+    machine.cgroups.take(home, divide=True)
     first, second = f"{home}/node-w1@host-0123", f"{home}/node-w2@host-0123"
     one, two = launched(machine, first), launched(machine, second, "w2@host")
     mine, other = machine.cgroups.of(one), machine.cgroups.of(two)
@@ -129,10 +129,10 @@ def test_a_cgroup_goes_when_it_is_empty(machine_at: tuple[Machine, str]) -> None
     end(machine, one)
     machine.cgroups.remove(f"{home}/node-w3@host-0123")  # of a launch that never came so far
     assert machine.cgroups.owner(mine) is None
-    machine.cgroups.take(home)
+    machine.cgroups.take(home, divide=True)
     assert machine.cgroups.owner(other) is not None
     end(machine, two, "w2@host")
-    machine.cgroups.take(home)
+    machine.cgroups.take(home, divide=True)
     assert machine.cgroups.owner(other) is None
 
 
@@ -183,11 +183,13 @@ def test_what_is_delegated_is_divided() -> None:
     """We are in it alone, and marked: it is taken, and we leave it for the leaf, so that it can have controllers."""
     with delegated() as folder, moved_to(folder), System() as machine:
         own, above = machine.cgroups.here()
-        assert own == Folder(path=str(folder), marked=True, ours=True)
+        assert own == Folder(path=str(folder), marked=True, ours=True, uid=os.geteuid())
         assert above is not None
         assert not above.marked
-        machine.cgroups.take(str(folder))
+        machine.cgroups.take(str(folder), divide=False)
+        assert machine.cgroups.here()[0] == replace(own, taken=True)
+        machine.cgroups.take(str(folder), divide=True)
         own, above = machine.cgroups.here()
-        assert own == Folder(path=f"{folder}/supervisor", ours=True)
-        assert above == Folder(path=str(folder), marked=True, ours=True, taken=True)
+        assert own == Folder(path=f"{folder}/supervisor", ours=True, uid=os.geteuid())
+        assert above == Folder(path=str(folder), marked=True, ours=True, taken=True, uid=os.geteuid())
         assert members(folder) == set()
