@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from multi.text import plural
 from multi.typed import TYPE_CHECKING, Protocol
 from multi.value import dataclass
 
@@ -72,6 +73,12 @@ class Cgroups(Protocol):
     def kill(self, cgroup: Cgroup) -> None: ...  # all in it at once, also what forks meanwhile
     def watch(self, key: str, cgroup: Cgroup) -> bool: ...  # whether anybody is in it: then `Emptied` follows
     def remove(self, path: str, cgroup: Cgroup | None = None) -> None: ...  # now, or when another one is, or at the end
+
+
+def killed_text(counted: Counted | None) -> str:
+    """What the kernel did for want of memory; empty where that is nothing, or not known."""
+    kills = None if counted is None else counted.oom_kills
+    return f"the kernel, short of memory, killed {plural(kills, 'process')} of it" if kills else ""
 
 
 def name_of(node: str, token: str) -> str:

@@ -12,7 +12,6 @@ from multi.model.state import Dead
 from multi.observe.evidence import OTHERS_WRITE, Evidence, believed_word, decoded, distrust, pid_in
 from multi.observe.judge import Observation, judge
 from multi.observe.tree import in_cgroup, running_probes
-from multi.text import plural
 from multi.typed import TYPE_CHECKING
 from multi.value import replace
 from multi.words.names import is_full_name
@@ -145,8 +144,11 @@ def cause(record: Record, machine: Machine) -> str:
     """
     said = "" if record.proc is None else machine.kernel_says(record.proc.pid, record.started)
     found = None if said else counted(record, machine)
-    kills = None if found is None else found.oom_kills
-    return f"the kernel, short of memory, killed {plural(kills, 'process')} of it" if kills else said
+    if found is None:
+        return said
+    from multi.model.cgroup import killed_text
+
+    return killed_text(found)
 
 
 def uid_of(node: Node, machine: Machine) -> int:

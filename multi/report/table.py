@@ -173,7 +173,12 @@ def note_of(view: View) -> str:
     if isinstance(view.state, Dead) and said:
         said = "" if _LAST_WORDS in why else f"{_LAST_WORDS} {said}"
     printed = f"last line of its log: {view.last_lines[-1]}" if view.last_lines else ""
-    return "; ".join(text for text in (why, said, printed) if text)
+    killed = ""
+    if view.cgroup is not None:
+        from multi.model.cgroup import killed_text
+
+        killed = killed_text(view.cgroup)
+    return "; ".join(text for text in (why, killed, said, printed) if text)
 
 
 def _sick(view: View) -> str:

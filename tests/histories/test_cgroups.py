@@ -17,6 +17,7 @@ from multi.model.node import Node
 from multi.model.record import Record
 from multi.model.request import Request, RunOptions, Task
 from multi.model.state import Dead
+from multi.report.table import note_of
 from multi.value import replace
 from multi.views import view_of
 from world import Child, Fake, KilledError, Nature, World, node_of
@@ -185,6 +186,18 @@ def test_what_the_kernel_counts() -> None:
     assert seen() == (1000, 2.5, 1)
     world.counted[path] = Counted(cpu=2.5)
     assert seen() == (8192, 2.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("kills", "note"), [(None, ""), (0, ""), (2, "the kernel, short of memory, killed 2 processes of it")]
+)
+def test_a_child_that_the_kernel_killed(kills: int | None, note: str) -> None:
+    """The table tells of it, although the main process runs on."""
+    world = world_of()
+    run(world, "start")
+    world.counted.update({path: Counted(oom_kills=kills) for path in world.cgroups})
+    fake = world.fake()
+    assert note_of(view_of(node_of(), observe.look_at(node_of(), fake.processes(), fake), fake)) == note
 
 
 @pytest.mark.parametrize(
