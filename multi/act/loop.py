@@ -250,12 +250,21 @@ class _Loop:
 
     def _share(self, *, quiet: bool) -> None:
         """Do once for all what several walks asked for; `quiet` when nothing else happens just now."""
-        asked = self._writes.asked
-        if asked is not None and (quiet or self._machine.now() >= asked + self._writes.cost):
+        if self._is_due(self._writes):
             self._write_for_all()
-        asked = self._looks.asked
-        if asked is not None and (quiet or self._machine.now() >= asked + _LOOK_LATEST):
+        looks = self._looks  # with thousands of nodes one takes longer than the latest
+        if self._is_due(looks) and (quiet or self._machine.now() >= (looks.asked or 0) + _LOOK_LATEST):
             self._look_for_all()
+
+    def _is_due(self, batch: _Batch) -> bool:
+        due = self._due(batch)
+        return due is not None and self._machine.now() >= due
+
+    def _due(self, batch: _Batch) -> float | None:
+        """When it is done: at once if nobody waits for anything else, since then nobody else can come to ask for it."""
+        if batch.asked is None or not any(isinstance(active.want, Wait) for active in self._active.values()):
+            return batch.asked
+        return batch.asked + batch.cost
 
     def _look_for_all(self) -> None:
         began = self._machine.now()
@@ -282,12 +291,7 @@ class _Loop:
 
     def _next_deadline(self) -> float | None:
         moments = [] if self._timed_out() is None else [self._timers[0][0]]
-        busy = any(isinstance(active.want, Wait) for active in self._active.values())
-        moments.extend(
-            batch.asked + batch.cost if busy else batch.asked
-            for batch in (self._looks, self._writes)
-            if batch.asked is not None
-        )
+        moments.extend(due for due in map(self._due, (self._looks, self._writes)) if due is not None)
         if self._next_progress is not None:
             moments.append(self._next_progress)
         return min(moments, default=None)

@@ -588,6 +588,22 @@ def test_restless_looks_come_to_an_end() -> None:
     assert kinds(loop(world, "stopwait"))[-2:] == ["Gone", "Cleared"]
 
 
+def test_looks_take_half_of_the_time_at_most() -> None:
+    """While many nodes end, each after the other, a look that takes a second is not taken more often than each two."""
+    world = World()
+    nodes = [node_of(f"n{number}") for number in range(200)]
+    for number, node in enumerate(nodes):
+        world.natures[node.name] = Nature(ends={TERM: (number * 0.1, 0)})
+    loop(world, "start", *nodes)
+    fake = world.fake()
+    fake.trap = at_each("processes", lambda: world.rest(1.0))
+    began = world.time
+    events = loop(world, "stopwait", *nodes, fake=fake)
+    assert len(only(events, Cleared)) == len(nodes)
+    looks = sum(name == "processes" for name, *_ in fake.calls)
+    assert looks <= (world.time - began) / 2 + 3
+
+
 def test_a_child_that_survives() -> None:
     """A child that even KILL does not end is named, exit 1, and the files stay."""
     world = World()
