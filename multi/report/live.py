@@ -30,7 +30,7 @@ _TASKS = ("TASKS", "ALIVE", "RESTARTS")
 def _layout(columns: Sequence[str]) -> Layout:
     left = frozenset({"NODE", "STATE", "ALIVE", "NOTE"})
     out = tuple(column for column in (*_LEFT_OUT, "ALIVE", "NOTE", "TASKS", "MEMORY") if column in columns)
-    return Layout(columns=tuple(columns), left_out=out, left=left, note=24, name=16, least=_LEAST)
+    return Layout(columns=tuple(columns), left_out=out, left=left, note=16, name=16, least=_LEAST)
 
 
 _NARROW = _layout((*_FEW, *_TASKS, "NOTE"))
@@ -257,12 +257,12 @@ def _alive(view: View) -> str:
 
 
 def _note(one: Watched) -> str:
-    """Where it was found, why it is as it is, what it does, and which signal comes next."""
+    """Which signal comes next, why it is as it is, what it does, and where it was found."""
     view = one.view
-    note = note_of(view)
-    if view.next_in is not None and view.work is None:
-        note = "; ".join(filter(None, (note, next_text(view.next_signum, view.next_in))))
-    return "; ".join(filter(None, (note, view.found)))
+    if view.next_in is None:
+        return "; ".join(filter(None, (note_of(view), view.found)))
+    following = next_text(view.next_signum, view.next_in)
+    return "; ".join(filter(None, (following, note_of(replace(view, next_in=None)), view.found)))
 
 
 def frame_json(frame: Frame, how: Shown) -> list[dict[str, object]]:

@@ -66,6 +66,7 @@ def beat() -> None:
         "MONOTONIC_USEC": str(time.monotonic_ns() // 1000),
         "STATE": state["state"],
         "DRAINED": str(int(bool(state["drained"]))),
+        "ACTIVE": str(work()["count"]),
     }
     beside = Path(stem + ".heartbeat.new")
     beside.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
