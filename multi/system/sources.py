@@ -32,10 +32,10 @@ class Sources:
         self._roots = roots
         paths = sorted({root for some in roots.values() for root in some})
         self._poller.on_wake.append(self._tell)
-        signalled = self._poller.wake_fd()
-        threading.Thread(target=self._run, args=(paths, signalled), daemon=True, name="sources").start()
+        woken = self._poller.wake_fd()
+        threading.Thread(target=self._run, args=(paths, woken), daemon=True, name="sources").start()
 
-    def _run(self, paths: Sequence[str], signalled: int) -> None:
+    def _run(self, paths: Sequence[str], woken: int) -> None:
         import watchfiles
 
         try:
@@ -49,10 +49,10 @@ class Sources:
                 ignore_permission_denied=True,
             ):
                 self._told.append({path for _, path in changes})
-                os.write(signalled, b"e")
+                os.write(woken, b"e")
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is told, and ends nothing else
             self._told.append(error)
-            os.write(signalled, b"e")
+            os.write(woken, b"e")
 
     def _tell(self) -> None:
         while self._told:
