@@ -577,6 +577,15 @@ def test_exported_units_share_a_target(booted: Booted) -> None:
     host.run("systemctl", "start", "multi-a").ok()
     assert host.read("/var/log/celery/a.log") == "up\n"
     until(lambda: "Permission denied" in journal(host), "the journal says why it has the output")
+
+    page = (CHECKOUT / "docs/howto/systemd.md").read_text(encoding="utf-8")
+    given_back = re.findall(r"^    (.*)$", page.partition("This does (")[2].partition("\n## ")[0], re.MULTILINE)
+    for lines, gone in (("", "1"), ("\n".join(given_back), "0")):
+        host.write("/etc/systemd/system/multi-a.service.d/more.conf", f"{lines}\n")
+        host.run("systemctl", "daemon-reload").ok()
+        host.run("systemctl", "restart", "multi-a").ok()
+        found = host.status(int(show(host, "multi-a", "MainPID")))
+        assert (found["NoNewPrivs"], int(found["CapBnd"], 16) == 0) == (gone, gone == "1")
     host.run("systemctl", "stop", "multi.target").ok()  # which does not wait for its units
     until(lambda: host.processes() == [], "all are stopped")
 
