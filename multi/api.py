@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from multi.check import Obstacle
+    from multi.export import Wanted
     from multi.install import Asked, Plan, Step
     from multi.logs import LogLine, Query, Unseen
     from multi.machine import LocalHost, Machine
@@ -298,7 +299,7 @@ def unreadable_logs(selection: Selection, *, machine: Machine | None = None) -> 
         return unreadable(selection.nodes, opened)
 
 
-def export(form: str, selection: Selection) -> Mapping[str, str]:
+def export(form: str, selection: Selection, wanted: Wanted | None = None) -> Mapping[str, str]:
     """The nodes for another supervisor: files by relative path, see `multi.export`. Raises `UsageError`.
 
     For a supervisor of this machine they have user, directory and program as if they were started here and now.
@@ -316,8 +317,9 @@ def export(form: str, selection: Selection) -> Mapping[str, str]:
         nodes = as_from_here(nodes, fallbacks, local, local.program)
     remarks = {name: each.note for name, each in fallbacks.items()}
     texts = {path: local.load(path) for node in nodes for path in node.env_files}
-    program = (local.surroundings().python, "-m", "multi")
-    return chosen.files(forms.Order(nodes=nodes, program=program, remarks=remarks, env_texts=texts))
+    here = local.surroundings()
+    order = forms.Order(nodes=nodes, program=(here.python, "-m", "multi"), remarks=remarks, env_texts=texts)
+    return chosen.files(forms.of_containers(order, here, wanted) if chosen.containers else order)
 
 
 def export_mode(form: str, selection: Selection) -> int:

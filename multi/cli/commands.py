@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from multi import api
 from multi.cli.order import (
     ALL,
+    CONTAINERS,
     CRITICAL,
     CRON,
     DOWN,
@@ -262,14 +263,19 @@ def _some(order: Order, request: str = "") -> api.Selection:
     return selection
 
 
-@_command(OUTPUT)
+@_command(OUTPUT, *CONTAINERS)
 def export(order: Order) -> int:
     """The nodes for another supervisor, on stdout or as files in a directory."""
     form = _first_word(order)
     from multi import export as forms
 
     selection = _select(order, order.words[1:], foreground=forms.find(form).foreground)
-    files = api.export(form, selection)
+    wanted = None
+    if any(map(order.has, CONTAINERS)):
+        from multi.cli.options import wanted_of
+
+        wanted = wanted_of(order, form)
+    files = api.export(form, selection, wanted)
     if order.has(OUTPUT):
         paths = api.save(files, order.given[OUTPUT.name] or ".", api.export_mode(form, selection))
         if order.has(JSON):
@@ -325,7 +331,7 @@ def _chosen(
         from multi.cli import foreground as ours
 
         collect, grammar = ours.collects(order), (*ours.procfile(order), *grammar)
-    return api.select(name, grammar, foreground=foreground, collect=collect, flags=flags(), machine=order.machine)
+    return api.select(name, grammar, foreground=foreground, collect=collect, flags=flags(name), machine=order.machine)
 
 
 def _known(order: Order, selection: api.Selection) -> tuple[Node, ...]:
@@ -423,11 +429,15 @@ COMMANDS = tuple(_row(name, of) for name, of in TRAITS.items() if of.typed)
 BY_NAME: Mapping[str, Command] = {name: row for row in COMMANDS for name in (row.name, *row.aliases)}
 
 
-def flags() -> Mapping[str, Sequence[str]]:
-    """Every flag of the command line, each with the commands of nodes that take it."""
+def flags(command: str = "") -> Mapping[str, Sequence[str]]:
+    """Every flag of the command line, each with the commands of nodes that take it.
+
+    What `export` says of containers are words that many a worker has, so only there they are ours.
+    """
     takers: dict[str, dict[str, None]] = {flag: {} for flag in VERSION.flags}
     for row in COMMANDS:
-        for option in (*GLOBAL, STRICT, DRY_RUN, *row.options) if row.takes_nodes else ():
+        ours = [option for option in row.options if option not in CONTAINERS or row.name == command]
+        for option in (*GLOBAL, STRICT, DRY_RUN, *ours) if row.takes_nodes else ():
             for flag in option.flags:
                 takers.setdefault(flag, {})[row.name] = None
     return {flag: tuple(names) for flag, names in takers.items()}

@@ -6,12 +6,18 @@ from multi import api
 from multi.cli.order import (
     AGAIN,
     CANARY,
+    CONTAINERS,
+    CPU,
+    IMAGE,
     JSON,
     KEEP_DRAINED,
     KEEP_UNREADY,
     LOCK_HELD,
+    MEMORY,
+    NAMESPACE,
     ONE_ENDS_ALL,
     QUIET,
+    REPLICAS,
     RESTART_ON_CHANGE,
     ROLLBACK,
     ROLLING,
@@ -21,13 +27,14 @@ from multi.cli.order import (
     WHEN_IDLE,
 )
 from multi.errors import UsageError
-from multi.text import seconds_in
+from multi.text import listed, seconds_in
 from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import re
 
     from multi.cli.order import Option, Order
+    from multi.export import Wanted
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _REDRAW_SECONDS = 1.0  # the redrawn line counts seconds
@@ -87,6 +94,43 @@ def _count(order: Order, option: Option) -> int:
     if not order.has(option):
         return 0
     return 1 if order.given[option.name] is None else int(number(order, option, "nodes", least=1))
+
+
+def wanted_of(order: Order, form: str) -> Wanted:
+    """What the options say of containers. Raises `UsageError`, also for a form that has none."""
+    from multi import export as forms
+
+    if not forms.find(form).containers:
+        given = next(option.name for option in CONTAINERS if order.has(option))
+        takers = listed([name for name, each in forms.FORMS.items() if each.containers])
+        raise UsageError(given, f"is about containers, and {form} has none", f"leave it out, or export to {takers}")
+    replicas = int(number(order, REPLICAS, "replicas", least=1)) if order.has(REPLICAS) else None
+    image, namespace = (order.given.get(option.name) or "" for option in (IMAGE, NAMESPACE))
+    return forms.Wanted(image=image, namespace=namespace, replicas=replicas, cpu=_cpu(order), memory=_memory(order))
+
+
+def _cpu(order: Order) -> int | None:
+    """Thousandths of a processor: ``0.5`` or, as Kubernetes has it, ``500m``."""
+    text = order.given.get(CPU.name)
+    if text is None:
+        return None
+    number = seconds_in(text.removesuffix("m"))
+    found = 0 if number is None else round(number * (1 if text.endswith("m") else 1000))
+    if not found:
+        raise UsageError(f"{CPU.name}={text}", "is not a number of processors", f"write it like {CPU.name}=0.5")
+    return found
+
+
+def _memory(order: Order) -> int | None:
+    """Bytes: ``512M`` or, as Kubernetes has it, ``512Mi``."""
+    from multi.settings.scalars import BadValueError, size
+    from multi.settings.table import SETTINGS
+
+    text = order.given.get(MEMORY.name)
+    try:
+        return None if text is None else size(SETTINGS["max_memory"], text.removesuffix("i"))
+    except BadValueError:
+        raise UsageError(f"{MEMORY.name}={text}", "is not a size", f"write it like {MEMORY.name}=512M or 2G") from None
 
 
 def number(order: Order, option: Option, of: str, *, least: int = 0, fraction: bool = False) -> float:

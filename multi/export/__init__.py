@@ -7,19 +7,23 @@ would reach the worker as something else. To add a form, add a module with `FORM
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from pkgutil import iter_modules
 
-from multi.errors import UsageError
-from multi.export.form import Form, Order, ascii_name
+from multi.errors import ConfigError, UsageError
+from multi.export.form import Form, Order, Wanted, ascii_name
 from multi.export.sysv import settings, words
 from multi.text import nearest
 from multi.typed import TYPE_CHECKING, cast
+from multi.value import replace
 
 if TYPE_CHECKING:
+    from multi.machine import Surroundings
+    from multi.settings.presets import Preset
     from multi.words.spec import Selection
 
-__all__ = ["FORMS", "Form", "Order", "ascii_name", "find", "mode", "settings", "words"]
+__all__ = ["FORMS", "Form", "Order", "Wanted", "ascii_name", "find", "mode", "of_containers", "settings", "words"]
 
 
 def _forms() -> Mapping[str, Form]:
@@ -36,6 +40,18 @@ def find(form: str) -> Form:
     if form not in FORMS:
         raise UsageError(form or "''", "is not a form that nodes can be exported to", nearest(form, FORMS))
     return FORMS[form]
+
+
+def of_containers(order: Order, here: Surroundings, wanted: Wanted | None) -> Order:
+    """The order with what only forms for containers need."""
+    from multi.settings import config, presets
+
+    directories = config.preset_directories(here.environ, here.home)
+    known: dict[str, Preset] = {}
+    for name in {node.preset for node in order.nodes}:
+        with suppress(ConfigError):  # a node on record may have one that is gone by now
+            known[name] = presets.load(name, directories)
+    return replace(order, wanted=wanted or Wanted(), hostname=here.hostname, presets=known)
 
 
 def mode(form: str, selection: Selection) -> int:

@@ -9,9 +9,27 @@ from multi.errors import UsageError
 from multi.model.node import Node
 from multi.model.schedule import FOREVER, KILL, signal_name
 from multi.text import listed, printable
+from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, field
 
+if TYPE_CHECKING:
+    from multi.settings.presets import Preset
+
 _LONG = 86_400  # seconds: stands for ``forever`` where a number is needed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a user says of containers, for each of them: thousandths of a processor, bytes of memory.
+
+    `namespace` is a project to Compose.
+    """
+
+    image: str = ""
+    namespace: str = ""
+    replicas: int | None = None
+    cpu: int | None = None
+    memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +40,9 @@ class Order:
     their file `title`. It runs in `directory`, as `user` (None: in a crontab without that column), whom root becomes by
     the words of `become`, after the line of shell `prepare`; and with `path` for PATH. With `keeps` the command of a
     node is `multi run`, which tells for itself when its node is ready. `env_texts` are the nodes' env files.
+
+    Of containers it says what is `wanted`, which host the nodes have where nobody said another, and what their presets
+    are, by name.
     """
 
     nodes: Sequence[Node]
@@ -36,6 +57,9 @@ class Order:
     prepare: str = ""
     path: str = ""
     keeps: bool = False
+    wanted: Wanted = Wanted()
+    hostname: str = ""
+    presets: Mapping[str, Preset] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +70,14 @@ class Form:
     cannot tell apart and for words that it cannot hold. With `foreground` the supervisor runs the node itself and takes
     its output, so a log is its own business. With `here` the supervisor is one of this machine: user, directory and
     program are those that the node would have here. With `delegates` it goes on using `multi`, which reads env files
-    itself. `mode` are the permissions of the files.
+    itself. Forms of `containers` take what is wanted of them. `mode` are the permissions of the files.
     """
 
     files: Callable[[Order], Mapping[str, str]]
     foreground: bool = False
     here: bool = False
     delegates: bool = False
+    containers: bool = False
     mode: int = 0o644
 
     def values(self, node: Node) -> list[tuple[str, str]]:

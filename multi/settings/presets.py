@@ -40,9 +40,10 @@ class Preset:
     `dropped` are flags that a node must never get: they would detach it. `defaults` maps names of settings to typed
     values. `hup_ends` are words or beginnings of command lines that tell that another tool started the worker so that
     HUP ends it. `with_multi` holds the command and the defaults that go over the others where the worker's Python has
-    `multi`: a command with hooks. `dirname` is the directory of root's default pidfiles and logs. `ready_fallback` is
-    taken, with `ready_fallback_note` as the sentence for the user, when the worker's environment lacks what
-    `defaults["ready"]` needs.
+    `multi`: a command with hooks. `dirname` is the directory of root's default pidfiles and logs. Of a `single` one a
+    project has one, because two do everything twice. `container` is an option with its value for a container whose root
+    is read-only. `ready_fallback` is taken, with `ready_fallback_note` as the sentence for the user, when the worker's
+    environment lacks what `defaults["ready"]` needs.
     """
 
     name: str
@@ -61,6 +62,8 @@ class Preset:
     dump_signal: int | None = None
     hup_ends: tuple[str, ...] = ()
     dirname: str = _DIRNAME
+    single: bool = False
+    container: tuple[str, ...] = ()
     ready_fallback: Ready | None = None
     ready_fallback_note: str = ""
 
@@ -244,6 +247,8 @@ _SIMPLE: Mapping[str, Callable[[Document, str], Any]] = {
     "log_option": _string,
     "fills_codes": _yes,
     "dirname": _dirname,
+    "single": _yes,
+    "container": lambda doc, key: doc.strings((key,), doc.values[key], '["-s", "/tmp/schedule"]'),
     "dump_signal": _like("reload_signal"),
     "hup_ends": lambda doc, key: doc.strings((key,), doc.values[key], '["-m worker"]'),
     "ready_fallback": _like("ready"),

@@ -8,6 +8,8 @@ VALUES: dict[str, dict[str, object]] = {
         "cmd": "-m celery beat",
         "log_option": "--logfile",
         "dirname": "celery",
+        "single": True,
+        "container": ["-s", "/tmp/celerybeat-schedule"],
         "hup_ends": ["-m celery"],
         "ready_fallback": "alive",
         "ready_fallback_note": "multi-supervisor is not installed in beat's Python, so OK only means that the process stayed alive; install it there to be told when beat has loaded its schedule",

@@ -1,0 +1,94 @@
+"""A Compose file: a service a node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from multi.export import container, form
+from multi.export.container import HOME, PROBE_SECONDS, Service
+from multi.export.form import Form, Order
+from multi.text import seconds_text
+from multi.typed import Any
+
+
+def _compose(order: Order) -> Mapping[str, str]:
+    made = container.services(order, form.ascii_name)
+    labels = {name: service.label for service in made for name in service.nodes}
+    wanted = order.wanted
+    lines = [] if wanted.image else ["# MULTI_IMAGE is the image with the worker and multi: see examples/container."]
+    lines += [f"name: {container.scalar(made[0].node, wanted.namespace)}"] if wanted.namespace else []
+    lines.append("services:")
+    for service in made:
+        body = container.yaml(service.node, _service(order, service, labels), 4)
+        lines += [
+            f"  {container.scalar(service.node, service.label)}:",
+            *(f"    # {remark}" for remark in _remarks(order, service, labels)),
+            f"    image: {_image(order, service)}",
+            *(line.replace("$", "$$") for line in body),  # no variables
+        ]
+    return {"compose.yaml": "\n".join(lines) + "\n"}
+
+
+def _image(order: Order, service: Service) -> str:
+    image = order.wanted.image
+    return container.scalar(service.node, image) if image else "${MULTI_IMAGE:?the image with the worker and multi}"
+
+
+def _service(order: Order, service: Service, labels: Mapping[str, str]) -> dict[str, Any]:
+    node = service.node
+    container.is_single(order, service)
+    first = [labels[name] for name in node.after if name in labels and labels[name] != service.label]
+    of_preset, said = container.variables(order, node)
+    return form.present(
+        {
+            "command": service.command(without=("--rlimit",)),
+            "depends_on": {each: {"condition": "service_healthy"} for each in dict.fromkeys(first)} or None,
+            "env_file": list(node.env_files) or None,
+            "environment": {**of_preset, **said} or None,
+            "working_dir": node.workdir,
+            "user": node.uid and node.uid + (f":{node.gid}" if node.gid else ""),
+            "stop_signal": "SIGTERM",
+            "stop_grace_period": f"{service.grace}s",
+            "restart": "always" if node.restart == "always" else "on-failure",
+            "healthcheck": {
+                "test": ["CMD", *service.probe],
+                "interval": f"{seconds_text(max(1, node.alive_every))}s",
+                "timeout": f"{PROBE_SECONDS}s",
+                "retries": node.alive_failures,
+                "start_period": f"{seconds_text(max(1, node.ready_timeout))}s",
+                "start_interval": "2s",
+            },
+            "read_only": True,
+            "tmpfs": [HOME],
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges:true"],
+            "ulimits": {limit.lower(): {"soft": soft, "hard": hard} for limit, soft, hard in node.rlimits} or None,
+            "deploy": _deploy(order, service),
+        }
+    )
+
+
+def _deploy(order: Order, service: Service) -> dict[str, Any] | None:
+    wanted = order.wanted
+    limits = form.present(
+        {
+            "cpus": None if wanted.cpu is None else f"{wanted.cpu / 1000:g}",
+            "memory": None if wanted.memory is None else f"{wanted.memory}b",
+        }
+    )
+    count = wanted.replicas or len(service.nodes)
+    return (
+        form.present({"replicas": count if count > 1 else None, "resources": {"limits": limits} if limits else None})
+        or None
+    )
+
+
+def _remarks(order: Order, service: Service, labels: Mapping[str, str]) -> list[str]:
+    absent = [name.partition("@")[0] for name in service.node.after if name not in labels]
+    lost = [f"does not wait here for {' '.join(absent)}"] if absent else []
+    if service.node.env_files:
+        lost.append("Compose reads the files of env_file by rules of its own: it fills in $NAME")
+    return [each for each in container.remarks(order, service, *lost) if not each.startswith("IMAGE ")]
+
+
+FORMS = {"compose": Form(files=_compose, foreground=True, delegates=True, containers=True)}

@@ -1,0 +1,262 @@
+"""What the forms for containers share: `multi run` as the first process, and YAML.
+
+The image holds `multi` beside the worker, as in examples/container. `multi run` reaps, keeps the stop schedule and asks
+for readiness, so nearly nothing of a node is lost; the log is its standard error. Who runs it, with which variables and
+how much of the machine is the engine's to say.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from multi.errors import UsageError
+from multi.export import form
+from multi.export.form import Order
+from multi.export.sysv import settings
+from multi.model.node import Known, Node
+from multi.model.schedule import FOREVER, parse
+from multi.text import printable
+from multi.typed import cast
+from multi.value import dataclass, replace
+from multi.words.template import literal
+
+_LONG = 86_400  # seconds: stands for ``forever`` where a number is needed
+_MARGIN = 5  # seconds that `multi` has to end after its nodes, before the engine kills it
+PROBE_SECONDS = 10  # that a probe may take: where processor time is short, Python needs some to start
+HOME = "/tmp"  # noqa: S108 -- of the container: what can be written where its root cannot
+# The engine's business, or that of the place where the files are.
+_NOT_TOLD = (
+    *("--preset", "--cmd", "--pidfile", "--logfile", "--uid", "--gid", "--workdir", "--env", "--env-file"),
+    *("--restart", "--restart-delay", "--restart-limit", "--after", "--lock-timeout"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One node, or counted nodes that differ in their number alone.
+
+    `label` is what the engine calls it, `name` what `multi run` does. `nodes` are the full names that it stands for.
+    It is `logged` where it had a log of its own.
+    """
+
+    label: str
+    name: str
+    node: Node
+    nodes: tuple[str, ...]
+    logged: bool = False
+
+    @property
+    def probe(self) -> list[str]:
+        """The command that asks for its health: one look at the files of the node, no question to a broker."""
+        return ["multi", "status", self.name, "--health"]
+
+    def command(self, *, without: Sequence[str] = ()) -> list[str]:
+        """``multi run`` of the node, without the flags that the engine has words for."""
+        cmd, rest = _split(self.node)
+        said = [f"--cmd={shlex.join(cmd)}", *_flags(self.node, without)]
+        return [
+            "multi",
+            "run",
+            self.name,
+            "--multi-config=none",
+            "--preset=exec",
+            *said,
+            *(["--", *rest] if rest else []),
+        ]
+
+    @property
+    def grace(self) -> int:
+        """Seconds until the engine may kill: the whole schedule, and the time to say so."""
+        total = self.node.stop.total
+        return _LONG if total == FOREVER else math.ceil(total) + _MARGIN
+
+
+def services(order: Order, label: Callable[[str], str]) -> list[Service]:
+    """The services of the nodes; `label` makes a name that the engine takes.
+
+    Raises `UsageError` where two have one.
+    """
+    found: list[Service] = []
+    counted = _counted(order)
+    taken: dict[str, str] = {}
+    for node in order.nodes:
+        stem, names = counted.get(node.name, ("", (node.name,)))
+        if names[0] != node.name:
+            continue  # it is a replica of the first one
+        here = node.host == order.hostname
+        name = (stem or node.short) + ("" if here or stem else f"@{node.host}")
+        made = label(stem or node.short)
+        if made in taken:
+            why = f"and {taken[made]} would both be called {made}"
+            raise UsageError(node.name, why, "export one of them alone")
+        taken[made] = node.name
+        found.append(
+            Service(label=made, name=name, node=_of_a_container(order, node), nodes=names, logged=node.logs_to_file)
+        )
+    return found
+
+
+def _counted(order: Order) -> Mapping[str, tuple[str, tuple[str, ...]]]:
+    """The nodes that are counted from 1 and differ in nothing else, each with its stem and the names of all of them."""
+    stems: dict[str, list[Node]] = {}
+    for node in order.nodes:
+        match = re.fullmatch(r"(.*?[^\d-])-?[1-9]\d*", node.short)
+        if match and node.host == order.hostname:
+            stems.setdefault(match[1], []).append(node)
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for stem, nodes in stems.items():
+        numbers = [int(re.sub(r".*\D", "", node.short)) for node in nodes]
+        alike = {repr(_anonymous(node)) for node in nodes}
+        taken = any(node.short == stem for node in order.nodes)
+        if len(nodes) > 1 and numbers == list(range(1, len(nodes) + 1)) and len(alike) == 1 and not taken:
+            names = tuple(node.name for node in nodes)
+            found |= dict.fromkeys(names, (stem, names))
+    return found
+
+
+def _anonymous(node: Node) -> object:
+    """All of the node but what is its own: name and files."""
+    bare = _without_log(node)
+    words = tuple(word.replace(node.name, "%h") for word in bare.words)
+    return replace(bare, name="", short="", pidfile="", logfile="", env_read=(), command=Known(words))
+
+
+def _of_a_container(order: Order, node: Node) -> Node:
+    """The node with the interpreter of the image in the place of ours, and without its log."""
+    node = _without_log(node)
+    if node.words[:1] == order.program[:1] and node.words[1:2] == ("-m",):
+        node = replace(node, command=Known(node.words[1:]))  # the Python that runs `multi` there
+    return _with_words(order, node)
+
+
+def _without_log(node: Node) -> Node:
+    """The node without the option that says its log, which is the container's standard error."""
+    kept: list[str] = []
+    for word in node.words:
+        path = word.rpartition("=")[2]
+        if node.logs_to_file and path.replace("%I", "").replace("%i", "0") == node.logfile:
+            if path == word and kept and kept[-1].startswith("-"):
+                kept.pop()  # the option before it
+            continue
+        kept.append(word)
+    return replace(node, command=Known(tuple(kept)), logfile="/dev/stderr")
+
+
+def _split(node: Node) -> tuple[list[str], list[str]]:
+    """What is a template, up to the last word with the node's name or a code, and what goes on as it is."""
+    words = list(node.words)
+    named = [at for at, word in enumerate(words) if node.name in word]
+    first = 2 if words[:1] == ["-m"] else 1
+    length = max([first, *(at + 1 for at in named)])
+    return ["%h".join(map(literal, word.split(node.name))) for word in words[:length]], words[length:]
+
+
+def _flags(node: Node, without: Sequence[str]) -> Iterable[str]:
+    """What differs from a bare command; and the variables that it must not have."""
+    bare = Node(
+        name=node.name,
+        short=node.short,
+        host=node.host,
+        preset="exec",
+        command=node.command,
+        pidfile=node.pidfile,
+        logfile=node.logfile,
+        stop=parse("TERM/90/KILL/5"),
+    )
+    usual = settings(bare)
+    for flag, values in settings(node).items():
+        if flag not in _NOT_TOLD and flag not in without and values != usual.get(flag):
+            yield from (f"{flag}={value}" for value in values)
+    yield from (f"--env={name}-" for name in form.unset_env(node))
+
+
+def is_single(order: Order, service: Service) -> bool:
+    """Whether a project has only one of it. Raises `UsageError` where more were asked for."""
+    preset = order.presets.get(service.node.preset)
+    if preset is None or not preset.single:
+        return False
+    count = order.wanted.replicas or len(service.nodes)
+    if count > 1:
+        why = f"is one alone in a project, and {count} of it would do everything {count} times"
+        raise UsageError(service.node.name, why, "export it by itself, as one")
+    return True
+
+
+def _with_words(order: Order, node: Node) -> Node:
+    """The node with what its preset needs in a container with a read-only root, unless that option is given."""
+    words = order.presets[node.preset].container if node.preset in order.presets else ()
+    if not words:
+        return node
+    spellings = next((each for each in order.presets[node.preset].spellings if words[0] in each), words[:1])
+    if any(word.partition("=")[0] in spellings for word in node.words):
+        return node
+    return replace(node, command=Known((*node.words, *words)))
+
+
+def variables(order: Order, node: Node) -> tuple[dict[str, str], dict[str, str]]:
+    """The variables that the preset says, and those that a user says, who may not want everybody to read them."""
+    preset = order.presets.get(node.preset)
+    shipped = dict(cast("tuple[tuple[str, str], ...]", preset.defaults.get("env", ()))) if preset else {}
+    said = {name: value for name, value in form.set_env(node).items() if name not in dict(node.env_read)}
+    of_preset = {name: value for name, value in said.items() if shipped.get(name) == value}
+    return of_preset, {name: value for name, value in said.items() if name not in of_preset}
+
+
+def remarks(order: Order, service: Service, *lost: str) -> list[str]:
+    """What there is to know of it, as sentences; `lost` are others."""
+    found = [] if order.wanted.image else ["IMAGE is the image with the worker and multi: see examples/container."]
+    if len(service.nodes) > 1:
+        names = " ".join(name.partition("@")[0] for name in service.nodes)
+        found.append(f"for {names}: each replica is a node with the name of its own host")
+    if service.logged:
+        found.append("logfile: its log is what the container prints")
+    if service.node.gid is not None and not service.node.uid:
+        found.append("not exported, because there is no word for it here: gid")
+    found += [order.remarks[name] for name in service.nodes if name in order.remarks]
+    return [printable(remark) for remark in (*found, *lost)]
+
+
+# --- YAML -------------------------------------------------------------------------------------------------
+
+_PLAIN = re.compile(r"(?:--|-|/)?[A-Za-z][A-Za-z0-9_./=%-]*|[1-9][0-9]*(?:s|m|b|Ki|Mi|Gi)")
+_WORDS = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null"])  # to some readers these are no text
+
+
+def yaml(node: Node, value: object, indent: int = 0) -> list[str]:
+    """The lines of a mapping or a sequence. Raises `UsageError` for text that YAML cannot hold."""
+    space = " " * indent
+    lines: list[str] = []
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            name = scalar(node, key)
+            if isinstance(each, (Mapping, list)) and each:
+                lines += [f"{space}{name}:", *yaml(node, each, indent + 2)]
+            else:
+                lines.append(f"{space}{name}: {scalar(node, each)}")
+        return lines
+    assert isinstance(value, list)  # noqa: S101 -- nothing else has lines
+    for each in value:
+        inner = yaml(node, each, indent + 2) if isinstance(each, (Mapping, list)) and each else []
+        lines += [f"{space}- {inner[0].lstrip()}", *inner[1:]] if inner else [f"{space}- {scalar(node, each)}"]
+    return lines
+
+
+def scalar(node: Node, value: object) -> str:
+    """JSON is YAML, but for what YAML has no pairs of escapes for, and what it does not allow unescaped."""
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
+        return value
+    text = json.dumps(value, ensure_ascii=False)
+    if form.undecodable(text):
+        bad = next(char for char in text if form.undecodable(char))
+        raise form.refusal(node, bad, "YAML can hold nothing but Unicode")
+    return "".join(map(_character, text))
+
+
+def _character(char: str) -> str:
+    if char.isprintable():
+        return char
+    return f"\\u{ord(char):04x}" if ord(char) <= 0xFFFF else f"\\U{ord(char):08x}"  # noqa: PLR2004 -- four digits
