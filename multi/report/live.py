@@ -29,7 +29,7 @@ _TASKS = ("TASKS", "ALIVE", "RESTARTS")
 
 def _layout(columns: Sequence[str]) -> Layout:
     left = frozenset({"NODE", "STATE", "ALIVE", "NOTE"})
-    out = tuple(column for column in (*_LEFT_OUT, "ALIVE", "NOTE", "TASKS", "MEMORY") if column in columns)
+    out = tuple(column for column in (*_LEFT_OUT, "ALIVE", "NOTE", "TASKS", "MEMORY", "CPU") if column in columns)
     return Layout(columns=tuple(columns), left_out=out, left=left, note=16, name=16, least=_LEAST)
 
 
@@ -123,7 +123,9 @@ def screen(frame: Frame, how: Shown, columns: int, rows: int, style: Style = PLA
     """As many lines as there are `rows`, none wider than the `columns`."""
     if how.help:
         body = [line for text in _HELP for line in (folded(text, columns) if text else [""])]
-        return _filled([style.paint("bold", cut("keys of multi status --watch", columns))], body, "h, ? back", rows)
+        return _filled(
+            [style.paint("bold", cut("keys of multi status --watch", columns))], body, cut("h, ? back", columns), rows
+        )
     nodes = chosen(frame, how)
     fit, laid = _laid(nodes, columns, how)
     head = [style.paint("bold", cut(_summary(frame), columns))]

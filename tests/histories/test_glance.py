@@ -10,37 +10,12 @@ import pytest
 from multi import cli
 from multi.act import walk
 from multi.cli.screen import Screen
-from multi.model.node import Node
 from multi.model.request import Request, RunOptions, Task
 from multi.model.work import ActiveTask, Work, encode_work
-from world import Body, Entry, Nature, World, node_of
+from scene import beats, running
+from world import World, node_of
 
 WORK = Work(2, (ActiveTask("orders.export", "3f2a77aa", 41.0, 300.0), ActiveTask("mail.send", "9c01bb22", 2.0)), 3, 1)
-
-
-def running(world: World, short: str = "w1", *, ready: str = "alive", **nature: object) -> Body:
-    """A node that runs, with a plug-in that answers if it has one."""
-    node = node_of(short, ready=ready, startsecs=0.0, ready_timeout=1.0)
-    world.natures[node.name] = Nature(**nature)  # type: ignore[arg-type]  # fields by name
-    fake = world.fake()
-    list(walk([Task(node, Request("start"))], RunOptions(keep_unready=True), fake))
-    fake.close()
-    (body,) = world.mains(node.pidfile)
-    return body
-
-
-def beats(world: World, node: Node, ago: float = 0.0, written: float = 0.0, **said: str) -> None:
-    """The heartbeat file of a node."""
-    token = json.loads(world.files[node.recordfile].data)["token"]
-    lines = {
-        "MULTI_INSTANCE": token,
-        "MONOTONIC_USEC": str(int((world.time - ago) * 1e6)),
-        "WRITTEN_USEC": str(int((world.time - written) * 1e6)),
-        "STATE": "consuming",
-        "SINCE_USEC": str(int((world.time - 50) * 1e6)),
-        **said,
-    }
-    world.files[node.heartbeatfile] = Entry("".join(f"{name}={text}\n" for name, text in lines.items()).encode())
 
 
 def multi(world: World, *words: str) -> tuple[int, str, str]:
