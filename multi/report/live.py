@@ -73,7 +73,7 @@ _SEVERITY = {"dead": 0, "unsure": 1, "lost": 2, "stopping": 3, "starting": 4, "r
 # What a table can be sorted by -> the number that it goes by. The largest comes first, and what is unknown last.
 _NUMBERS: dict[str, Callable[[Watched], float | None]] = {
     "cpu": lambda one: one.usage.cpu_percent,
-    "memory": lambda one: one.usage.memory,
+    "memory": lambda one: one.view.memory,
     "tasks": lambda one: one.view.active if one.view.work is None else one.view.work.count,
     "restarts": lambda one: one.view.restarts,
     "uptime": lambda one: one.view.uptime,
@@ -200,7 +200,7 @@ def _summary(frame: Frame) -> str:
     words = [state_word(one.view.state) for one in frame.nodes]
     counts = ", ".join(f"{words.count(word)} {word}" for word in STATES if word in words)
     spent = [one.usage.cpu_percent for one in frame.nodes if one.usage.cpu_percent is not None]
-    memory = sum(one.usage.memory or 0 for one in frame.nodes)
+    memory = sum(one.view.memory or 0 for one in frame.nodes)
     cpu = f"  CPU {sum(spent):.1f}%" if spent else ""
     clock = datetime.fromtimestamp(frame.wall).strftime("%H:%M:%S")  # noqa: DTZ006 -- people read the clock on their wall
     return f"{clock}  {plural(len(words), 'node')}{f': {counts}' if counts else ''}{cpu}  memory {size(memory)}"
@@ -232,7 +232,7 @@ _CELLS: dict[str, Callable[[Watched], str]] = {
     "PID": lambda one: _count(shown_pid(one.view.state)),
     "UPTIME": lambda one: "-" if one.view.uptime is None else duration(one.view.uptime),
     "CPU": lambda one: _percent(one.usage.cpu_percent),
-    "MEMORY": lambda one: _bytes(one.usage.memory),
+    "MEMORY": lambda one: _bytes(one.view.memory),
     "PSS": lambda one: _bytes(one.usage.proportional),
     "TASKS": lambda one: _count(one.view.active if one.view.work is None else one.view.work.count),
     "ALIVE": lambda one: _alive(one.view),

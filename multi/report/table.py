@@ -178,7 +178,15 @@ def note_of(view: View) -> str:
         from multi.model.cgroup import killed_text
 
         killed = killed_text(view.cgroup)
-    return "; ".join(text for text in (why, killed, said, printed) if text)
+    return "; ".join(text for text in (why, killed, said, printed, _rejected(view)) if text)
+
+
+def _rejected(view: View) -> str:
+    """Why it is not what was asked for last."""
+    rejected = None if view.record is None else view.record.rejected
+    return (
+        "" if rejected is None else f"went back from other settings: {rejected.why}; 'multi apply --again' tries them"
+    )
 
 
 def _sick(view: View) -> str:

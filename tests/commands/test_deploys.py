@@ -85,6 +85,11 @@ def test_a_broken_release_ends_with_all_on_the_old_command(old: Real, code: str,
     assert f"n1@{host}: hold (what is configured was rejected" in shown
     assert "old.py" in shown
     assert pids(old) == after
+    noted = [
+        line for line in old.raw("status", *NAMES).ok().out.splitlines() if "went back from other settings" in line
+    ]
+    assert [line.partition("@")[0].strip() for line in noted] == ["n1"]
+    assert why in noted[0]
     old.raw("restart").ok()
     assert running(old) == ["old"] * 3
     # The configuration changes.

@@ -25,11 +25,27 @@ UP = Up(Proc(70, "b:70"))
 WORK = Work(2, (ActiveTask("orders.export", "3f2a", 41.0, 300.0), ActiveTask("mail.send", "9c01", 2.0)))
 NODES = (
     Watched(
-        View(node=node_of("w10"), state=UP, uptime=7200.0, restarts=2, active=3, pulse=Pulse("consumes", 1.0)),
+        View(
+            node=node_of("w10"),
+            state=UP,
+            uptime=7200.0,
+            memory=50 << 20,
+            restarts=2,
+            active=3,
+            pulse=Pulse("consumes", 1.0),
+        ),
         Usage(seconds=1.0, cpu_percent=12.34, memory=50 << 20, threads=4, files=9, read_rate=2048.0, write_rate=0.0),
     ),
     Watched(
-        View(node=node_of("w2"), state=Stopping(Proc(71, "b:71")), work=WORK, next_signum=3, next_in=49.0, uptime=9.0),
+        View(
+            node=node_of("w2"),
+            state=Stopping(Proc(71, "b:71")),
+            work=WORK,
+            next_signum=3,
+            next_in=49.0,
+            uptime=9.0,
+            memory=10 << 20,
+        ),
         Usage(seconds=1.0, cpu_percent=99.0, memory=10 << 20, threads=1),
     ),
     Watched(View(node=node_of("w1"), state=Dead("pid 72 is gone")), Usage()),
