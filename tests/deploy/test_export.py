@@ -114,13 +114,8 @@ def test_what_an_env_file_holds_is_read_again_or_said_to_be_old(form: str, tmp_p
     file = tmp_path / "secrets.env"
     file.write_text("TOKEN=hunter2\n", encoding="utf-8")
     text = only(form, "a", "--preset=exec", "--cmd=sleep 600", f"--env-file={file}")
-<<<<<<< HEAD
     if FORMS[form].delegates or form.startswith("systemd"):
-        assert f"{'EnvironmentFile' if form.startswith('systemd') else '--env-file'}={file}" in text
-=======
-    if FORMS[form].delegates:
         assert str(file) in text
->>>>>>> a59f035 (export kubernetes and compose as experts write them: multi run in each container, probes by name, replicas with names of their own)
         assert "hunter2" not in text
     else:
         assert f"TOKEN: as {file} had it when this was made" in text
@@ -138,12 +133,8 @@ def test_g14_a_node_on_record_is_exported_as_it_runs(real: Real) -> None:
             text = real.raw("export", form, "a", pidfile, *preset).ok().out
             assert "1000" in text, form
             assert "celery" not in text.replace("multi.celery", ""), form
-<<<<<<< HEAD
-            itself = f"EnvironmentFile={file}" if form.startswith("systemd") else "hunter2"
-            assert (f"--env-file={file}" if FORMS[form].delegates else itself) in text, form
-=======
-            assert (str(file) if FORMS[form].delegates else "hunter2") in text, form
->>>>>>> a59f035 (export kubernetes and compose as experts write them: multi run in each container, probes by name, replicas with names of their own)
+            refers = FORMS[form].delegates or form.startswith("systemd")
+            assert (str(file) if refers else "hunter2") in text, form
             if form in {"sysv", "cron", "systemd"}:
                 assert "INT" in text, form
         other = real.raw("export", form, "a", pidfile, "--preset=exec", "--cmd=sleep 1001").ok().out
@@ -237,18 +228,11 @@ def test_g8_who_may_read_what_is_exported(real: Real, form: str, where: str) -> 
         paths = save(real, form, "a", "-A", "proj", f"--executable={sys.executable}", *said)
     finally:
         os.umask(before)
-<<<<<<< HEAD
-    secret = "hunter2" in path.read_text(encoding="utf-8")
+    secret = any("hunter2" in path.read_text(encoding="utf-8") for path in paths)
     copied = where == "file" and not FORMS[form].delegates
     assert secret == (where == "command line" or (copied and not form.startswith("systemd")))
     rights = FORMS[form].mode
-    assert stat.S_IMODE(path.stat().st_mode) == (rights & 0o700 if secret or copied else rights)
-=======
-    secret = any("hunter2" in path.read_text(encoding="utf-8") for path in paths)
-    assert secret == (where == "command line" or (where == "file" and not FORMS[form].delegates))
-    rights = FORMS[form].mode
-    assert {stat.S_IMODE(path.stat().st_mode) for path in paths} == {rights & 0o700 if secret else rights}
->>>>>>> a59f035 (export kubernetes and compose as experts write them: multi run in each container, probes by name, replicas with names of their own)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in paths} == {rights & 0o700 if secret or copied else rights}
 
 
 @pytest.mark.parametrize("form", [form for form, made in FORMS.items() if made.here])
@@ -655,12 +639,7 @@ def test_systemd_keeps_the_order() -> None:
     assert "\nAfter=network.target\n" in units["multi-a.service"]
     assert "\nAfter=network.target multi-a.service\nWants=multi-a.service\n" in units["multi-b.service"]
     assert "Requires=" not in units["multi-b.service"]  # it would restart b with a, and give b up when a fails once
-<<<<<<< HEAD
     assert " needs=tcp:redis:6379 " in units["multi-b.service"]
-    assert "does not wait here for a, x and tcp:redis:6379\n" in exported("compose", "a", *said)["compose.yaml"]
-=======
-    assert "# does not wait here for tcp:redis:6379\n" in units["multi-b.service"]
->>>>>>> a59f035 (export kubernetes and compose as experts write them: multi run in each container, probes by name, replicas with names of their own)
 
 
 def test_systemd_has_a_target_for_all() -> None:
