@@ -76,6 +76,17 @@ class Log:
     def opened(self) -> bool:
         return self._fd >= 0
 
+    @property
+    def behind(self) -> int:
+        """Bytes that were not read yet of the file that is open."""
+        return os.fstat(self._fd).st_size - self.at if self._fd >= 0 else 0
+
+    def skip(self, keep: int) -> int:
+        """Go on where so many bytes are left to read, or behind the end of the line there; how many are passed over."""
+        began, self.at = self.at, self.at + self.behind - keep
+        self.at += self._read(keep).find(b"\n") + 1 - keep
+        return self.at - began
+
     def begin(self, limit: int, offset: int) -> bytes:
         try:
             if not self._open():

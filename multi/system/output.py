@@ -16,9 +16,11 @@ from multi.system import trusted_path
 from multi.system.inotify import CREATED, IGNORED, MODIFY, MOVED_TO, ONLY_DIRECTORIES, Inotify
 from multi.system.logs import Log
 from multi.system.poll import Poller
+from multi.text import size
 
-_CHUNK = 1 << 16  # bytes of one log at one look, so that one that grows without end does not keep the others waiting
-_BEHIND = 1 << 20  # bytes that are shown of what was printed before we came
+_CHUNK = 1 << 13  # bytes of one log at one look, so that one that grows without end keeps no stop waiting
+_BEHIND = 1 << 20  # bytes that are shown of what was printed before we came, and that a terminal may lag behind
+_SHOWN = 1 << 14  # bytes that it shows when it lags further behind
 _LONGEST = 1 << 16  # bytes; a longer line is told in pieces
 _PARTIAL = 0.5  # seconds that a line without its end waits for it
 _KEPT = 1 << 20  # bytes that a bounded log keeps of what was read
@@ -34,6 +36,7 @@ class _Source:
         self.real = os.path.realpath(path)  # the name in its directory, where another file may take its place
         self.log = Log(path)
         self.bounded = bounded
+        self.watched = False  # by the kernel
         self.freed = 0
         self.rest = b""
         self.cut = False  # a line was told without its end
@@ -67,15 +70,19 @@ class Output:
         self._files: dict[int, set[str]] = {}  # watch -> keys
         self._directories: dict[int, tuple[str, set[str]]] = {}
         self._inotify = Inotify(poller, self._read)
+        self._terminal = os.isatty(1)
 
     def follow(self, key: str, path: str, offset: int, *, bounded: bool) -> None:
         """See `Machine.follow`."""
         before = self._sources.get(key)
         if before is not None:
-            if before.path != path:
-                self._tell(before, [*self._drained(before), *before.unfinished()])
-            elif before.log.opened:
+            if before.path == path:
+                if not before.watched:  # its directory was not there
+                    self._poller.forget((key, "output"))
+                    self._watch(before)
+                    self._look(before)
                 return
+            self._tell(before, [*self._drained(before), *before.unfinished()])
             self._drop(before)
         source = self._sources[key] = _Source(key, path, bounded=bounded)
         self._watch(source)  # first, so that nothing is missed
@@ -86,6 +93,7 @@ class Output:
         source = self._sources.get(key)
         if source is None:
             return ()
+        self._catch_up(source, _SHOWN)
         waiting = [one for one in self._poller.queue if isinstance(one, Printed) and one.key == key]
         for one in waiting:
             self._poller.queue.remove(one)
@@ -107,6 +115,7 @@ class Output:
         if number < 0:
             self._poller.look((source.key, "output"), partial(self._look, source))
             return
+        source.watched = True
         self._directories.setdefault(number, (directory, set()))[1].add(source.key)
         self._watch_file(source)
 
@@ -137,11 +146,19 @@ class Output:
     def _look(self, source: _Source) -> None:
         if self._sources.get(source.key) is not source:
             return
+        self._catch_up(source, _BEHIND)
         data = source.log.more(_CHUNK)
         if data:
             self._tell(source, source.lines(data))
         if len(data) == _CHUNK:
             self._poller.at((source.key, "more"), time.monotonic(), partial(self._look, source))
+
+    def _catch_up(self, source: _Source, most: int) -> None:
+        """A terminal that is slower than its nodes, or was held by Ctrl-S, is to show what they print now."""
+        skipped = source.log.skip(_SHOWN) if self._terminal and source.log.behind > most else 0
+        if skipped:
+            source.rest, source.cut = b"", False
+            self._tell(source, [b"[... %s not shown ...]" % size(skipped).encode()])
 
     def _tell(self, source: _Source, lines: list[bytes]) -> None:
         if lines:
