@@ -75,7 +75,7 @@ def _unit(group: _Group, node: Node) -> str:
         "[Service]",
         *(f"# {remark}" for remark in _remarks(group, node, notify=notify)),
         f"Type={'notify' if notify else 'exec'}",
-        *([f"NotifyAccess={'main' if group.order.keeps else 'all'}"] if notify else []),
+        *_listens(group, node, notify=notify),
         *_start_seconds(node),
         *_start_pre(group, node),
         _exec("ExecStart", *_command(group, node)),
@@ -104,10 +104,19 @@ def _unit(group: _Group, node: Node) -> str:
     return "\n".join(text) + "\n"
 
 
+def _listens(group: _Group, node: Node, *, notify: bool) -> list[str]:
+    """Who may speak to systemd, and how long it may be silent: a watchdog's stop begins as the schedule says."""
+    watchdog = node.alive is not None and node.alive.sign == "watchdog"
+    access = [f"NotifyAccess={'main' if group.order.keeps else 'all'}"] if notify or watchdog else []
+    if node.alive is None or not watchdog:
+        return access
+    return [*access, f"WatchdogSec={node.alive.what}", f"WatchdogSignal=SIG{signal_name(node.stop.first)}"]
+
+
 def _remarks(group: _Group, node: Node, *, notify: bool) -> list[str]:
     missing = [
         *(["gid"] if group.user_manager else []),
-        *(["alive"] if node.alive is not None else []),
+        *(["alive"] if node.alive is not None and node.alive.sign != "watchdog" else []),
         *(["hooks"] if node.hooks else []),
         # MemoryMax= would kill a worker in the middle of its task, and MemoryHigh= would slow it down for ever.
         *(["max_memory"] if node.max_memory is not None else []),
@@ -233,11 +242,14 @@ def _age(node: Node) -> list[str]:
     ]
 
 
+def _is_root(node: Node) -> bool:
+    return node.uid in {None, "0", "root"}
+
+
 def _sandbox(group: _Group, node: Node) -> list[str]:
     writes = [path for path in (node.workdir, _directory(node.logfile)) if path and sandbox.is_read_only(path)]
     writable = [f"ReadWritePaths={' '.join(_word(f'-{path}') for path in dict.fromkeys(writes))}"] if writes else []
-    root = node.uid in {None, "0", "root"}
-    lines = sandbox.lines(root=root, user_manager=group.user_manager, keeps=group.order.keeps)
+    lines = sandbox.lines(root=_is_root(node), user_manager=group.user_manager, keeps=group.order.keeps)
     return [*lines, *([] if group.user_manager else writable)]
 
 
@@ -259,6 +271,7 @@ def _command(group: _Group, node: Node) -> Sequence[str]:
 # worker's own user opens it; a log that is not the user's to open is left alone.
 _APPEND = 'true >>"$0" && exec "$@" >>"$0" 2>&1; exec "$@"'
 _LOGS = "/var/log/"
+_OUR_LOGS = ("celery", "multi")
 
 
 def _directory(path: str) -> str:
@@ -268,14 +281,17 @@ def _directory(path: str) -> str:
 def _log_directories(nodes: Sequence[Node]) -> Mapping[str, str]:
     """The directories below /var/log that systemd can make, by node.
 
-    systemd hands such a directory to the unit's user with all that is in it, so none that another node's user has.
+    systemd hands such a directory to the unit's user with all that is in it. So it is none that another node's user
+    has, and none that may be another program's: it has a name of ours, of the user or of the node.
     """
     users: dict[str, set[tuple[str | None, str | None]]] = {}
     found = {}
     for node in nodes:
         directory = _directory(node.logfile)
         users.setdefault(directory, set()).add((node.uid, node.gid))
-        if node.uid and directory.startswith(_LOGS) and directory.isprintable() and ".." not in directory.split("/"):
+        first, *rest = directory.removeprefix(_LOGS).split("/")
+        ours = directory.startswith(_LOGS) and first in {*_OUR_LOGS, node.uid, node.short}
+        if ours and not _is_root(node) and ".." not in (first, *rest):
             found[node.name] = directory
     return {name: path.removeprefix(_LOGS) for name, path in found.items() if len(users[path]) == 1}
 

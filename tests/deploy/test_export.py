@@ -681,6 +681,8 @@ def test_two_exports_share_a_target(real: Real) -> None:
         ("--startsecs=120", "ExecStartPost=/bin/sleep\\ 120 TimeoutStartSec=180"),
         ("--ready=notify", "-ExecStartPost TimeoutStartSec=60"),
         ("--ready=notify --startsecs=5", "ExecStartPost=/bin/sleep\\ 5 TimeoutStartSec=65"),
+        ("--alive=watchdog:20", "Type=exec NotifyAccess=all WatchdogSec=20 WatchdogSignal=SIGTERM"),
+        ("--alive=tcp:80", "-Watchdog -NotifyAccess"),
     ],
 )
 def test_systemd_restarts_and_waits_as_the_settings_say(said: str, lines: str) -> None:
@@ -771,10 +773,15 @@ def test_systemd_says_which_limits_it_has_no_word_for() -> None:
 @pytest.mark.parametrize(
     ("said", "line"),
     [
-        (("a", "--uid=nobody", "--logfile=/var/log/x/%n.log"), "LogsDirectory=x"),
-        (("a", "b", "--uid=nobody", "--logfile=/var/log/x/y/%n.log"), "LogsDirectory=x/y"),
-        (("a", "b", "--uid=nobody", "--uid:b=daemon", "--logfile=/var/log/x/%n.log"), ""),  # whose would it be
-        (("a", "--logfile=/var/log/x/%n.log"), ""),  # it may be somebody's
+        (("a", "--uid=nobody", "--logfile=/var/log/multi/%n.log"), "LogsDirectory=multi"),
+        (("a", "--uid=nobody", "--logfile=/var/log/nobody/%n.log"), "LogsDirectory=nobody"),
+        (("a", "b", "--uid=nobody", "--logfile=/var/log/celery/y/%n.log"), "LogsDirectory=celery/y"),
+        (("a", "b", "--uid=nobody", "--uid:b=daemon", "--logfile=/var/log/celery/%n.log"), ""),  # whose would it be
+        (("a", "--logfile=/var/log/celery/%n.log"), ""),  # it may be that of a user
+        (("a", "--uid=root", "--logfile=/var/log/celery/%n.log"), ""),
+        (("a", "--uid=nobody", "--logfile=/var/log/nginx/%n.log"), ""),  # it may be another program's
+        (("a", "--uid=nobody", "--logfile=/srv/celery/%n.log"), ""),
+        (("a", "--uid=nobody", "--logfile=/var/log/celery/../nginx/%n.log"), ""),
         (("a", "--uid=nobody", "--logfile=/var/log/%n.log"), ""),
         (("a", "--uid=nobody", "--logfile=/srv/x/%n.log"), ""),
         (("a", "--uid=nobody", "--logfile=/var/log/../../etc/%n.log"), ""),
@@ -817,14 +824,25 @@ def test_systemd_user_units_are_for_one_user(monkeypatch: pytest.MonkeyPatch) ->
     [
         (("--uid=daemon",), 5.0),
         (("--uid=daemon", "--ready=notify"), 5.0),
-        (("--uid=daemon", "--logfile=/var/log/x/%n.log", "--workdir=/usr"), 5.0),
+        (("--uid=daemon", "--logfile=/var/log/celery/x/%n.log", "--workdir=/usr", "--alive=watchdog:20"), 5.0),
+        (("--uid=daemon", "--ready=tcp:8000", "--needs=http:80/ file:/x 'exec:test -e \"/x y\"'"), 5.0),
+        (("--uid=daemon", "--restart=always", "--restart-limit=3/1m", "--max-age=12h", "--exit-ok=3,143"), 5.0),
+        (("--uid=daemon", "--env-file=vars.env", "--env=A=1"), 5.0),
         ((), 7.0),  # root keeps what it was made root for
     ],
 )
 def test_systemd_finds_no_fault_in_a_unit(said: tuple[str, ...], most: float, tmp_path: Path) -> None:
     """The tools of systemd verify what is exported, and rate how much of the machine a worker is exposed to."""
     need("systemd-analyze", root=False)
-    for name, text in exported("systemd", "a", "b", "--preset=exec", "--cmd=sleep 600", "--after:b=a", *said).items():
+    (tmp_path / "vars.env").write_text("B=2\n", encoding="ascii")
+    nodes = ("a", "b", "--preset=exec", "--cmd=sleep 600", "--after:b=a", *said)
+    for name, text in exported("systemd-user", *nodes).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    users = ["systemd-analyze", "--user", "verify", "--man=no", str(tmp_path / "multi-b.service")]
+    env = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    done = subprocess.run(users, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    for name, text in exported("systemd", *nodes).items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     units = [str(tmp_path / name) for name in ("multi-a.service", "multi-b.service", "multi.target")]
     done = subprocess.run(
