@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from multi.machine import Me
 from multi.model.node import Node
@@ -82,14 +82,17 @@ def in_cgroup(pids: Iterable[int], token: str, processes: ProcessTable, me: Me) 
     """The processes of the node's cgroup that belong to its tree, and whether the cgroup is the tree's alone.
 
     A node may run multi on itself: that one with its launcher is in the cgroup, and other nodes may be that it started.
+    Of a multi that is not there even a child belongs to the tree: to process 1 the kernel gives all orphans.
     """
     found = [processes.by_pid[pid] for pid in sorted(pids) if pid in processes.by_pid]
+    inside = me.pid in pids
     own = [
         info
         for info in found
-        if me.pid not in {info.proc.pid, info.ppid} and (info.instance is None or info.instance.token == token)
+        if not (inside and me.pid in {info.proc.pid, info.ppid})
+        and (info.instance is None or info.instance.token == token)
     ]
-    return tuple(info for info in own if not info.gone), len(own) == len(found) and me.pid not in pids
+    return tuple(info for info in own if not info.gone), len(own) == len(found) and not inside
 
 
 def is_probe(info: ProcessInfo) -> bool:
@@ -98,7 +101,7 @@ def is_probe(info: ProcessInfo) -> bool:
 
 
 def leftovers(  # noqa: PLR0913 -- what decides what is left
-    node: Node, record: Record | None, processes: ProcessTable, uid: int, me: Me, *, pids: Iterable[int] = ()
+    node: Node, record: Record | None, processes: ProcessTable, uid: int, me: Me, *, pids: Collection[int] = ()
 ) -> tuple[Leftover, ...]:
     """What a node whose main process is gone has left running: children that outlived it. `pids` are in its cgroup.
 

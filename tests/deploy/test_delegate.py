@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
+from cgroups import DELEGATE, delegated, entered, members, nodes_in
 from multi.model.cgroup import PREFIX
 from private_machine import BIN, USER, Host, need
-from real import WORKER, until
+from real import WORKER, Real, until
 from system_machine import machine
 
-pytestmark = pytest.mark.engine  # boots a machine
+pytestmark = pytest.mark.engine  # boots a machine, and makes a container
 
 CGROUPS = "/sys/fs/cgroup/system.slice/nodes.service"
 PIDFILE = "--pidfile=/run/nodes/%n.pid"
@@ -90,3 +94,29 @@ def test_g5_each_node_has_a_cgroup(host: Host) -> None:
     host.run("systemctl", "stop", "nodes").ok()
     assert host.processes() == []
     assert not host.exists(CGROUPS)
+
+
+IN_A_CONTAINER = """
+umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$@"
+"""  # a cgroup namespace shows its own tree only where it is mounted anew
+
+
+def test_g5_in_a_container(real: Real) -> None:
+    """As PID 1 of a container whose cgroup is its own, where MULTI_CGROUP says so aloud: divided, and left empty."""
+    need("unshare")
+    with delegated() as folder:
+        os.removexattr(folder, DELEGATE)
+        touched = real.base / "touched"
+        _, *rest = real.start_words("a", cmd=real.worker("--child", "lost", "--touch", str(touched)))
+        words = (sys.executable, "-m", "multi", "run", *rest)
+        apart = ("unshare", "--cgroup", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", IN_A_CONTAINER, "sh")
+        container = real.popen(*entered(folder, *apart, *words), env={"MULTI_CGROUP": "delegated"})
+        until(touched.exists, "it runs")
+        (cgroup,) = nodes_in(folder)
+        assert len(members(cgroup)) == 2
+        (first,) = psutil.Process(container.pid).children()
+        assert first.pid in members(folder / "supervisor")
+        assert real.record("a")["cgroup"]["path"] == f"/sys/fs/cgroup/{cgroup.name}"  # type: ignore[index] # JSON
+        first.terminate()
+        assert container.wait(60) == 0
+        assert nodes_in(folder) == []

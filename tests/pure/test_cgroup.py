@@ -172,7 +172,8 @@ def info(pid: int, token: str = "", *, ppid: int = 1, gone: bool = False) -> Pro
         ({10, 11, 99}, [10, 11], True),  # born since the table was read
         ({10, 12}, [10], False),  # another node
         ({10, 50}, [10], False),  # this very multi
-        ({10, 51}, [10], False),  # and its launcher
+        ({10, 50, 51}, [10], False),  # and its launcher
+        ({10, 51}, [10, 51], True),  # an orphan that the kernel gave to us as process 1
         ({13}, [], True),  # a zombie
         (set(), [], True),
     ],
