@@ -88,6 +88,18 @@ def test_g5_what_dies_leaves_nothing(real: Real, folder: Path) -> None:
     assert [members(one) for one in nodes_in(folder)] == [{real.pid("a")}]  # where the old one was
 
 
+def test_g5_a_family_that_keeps_growing(real: Real, folder: Path) -> None:
+    """G5: one that forks again and again ends with its cgroup, also when its main process is gone already."""
+    touched = real.base / "touched"
+    cmd = real.worker("--child", "forker", "--child", "lost", "--touch", str(touched))
+    within(real, folder, *real.start_words("a", cmd=cmd)).ok()
+    until(touched.exists, "the family is there")
+    os.kill(real.pid("a"), signal.SIGKILL)
+    real.multi("stopwait", "a").ok()
+    assert nodes_in(folder) == []
+    assert not real.family()
+
+
 def test_g5_kill_mode_process_leaves_the_children(real: Real, folder: Path) -> None:
     """Children that are meant to outlive their main process do so in their cgroup, which goes when they have gone."""
     main, child = lost_family(real, folder)
