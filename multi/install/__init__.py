@@ -161,11 +161,12 @@ def uninstall(selection: Selection, asked: Asked, machine: Machine) -> Plan:
         if not each.stamp.intact and not each.path.startswith(starters.DEFAULTS):
             raise changed_by_hand(each.path)
     steps = _taken(mine, asked, site)
-    if not asked.names and site.uid and "crontab" in site.tools:
+    if not asked.names:
         steps += _untabled(site, machine)
     if steps:
         return Plan(steps=steps)
-    others = sorted({each.stamp.origin for each in every if each.stamp.origin != "all configurations"})
+    tables = stamp.origins(_table(site, machine))
+    others = sorted({*tables, *(each.stamp.origin for each in every if each.stamp.origin != "all configurations")})
     more = (
         f"; there is something of {listed(others)}: name its nodes, or the file with --multi-config" if others else ""
     )
@@ -181,11 +182,16 @@ def _is_meant(each: Found, asked: Asked, selection: Selection, site: Site) -> bo
     return each.stamp.origin == printable(site.origin)
 
 
-def _untabled(site: Site, machine: Machine) -> list[Step]:
+def _table(site: Site, machine: Machine) -> str:
+    """The user's crontab; one that cannot be read is empty, because nothing was written there."""
     try:
-        table = crontab(site, machine)
+        return crontab(site, machine) if site.uid and "crontab" in site.tools else ""
     except (MultiError, MachineError):
-        return []  # where it cannot be read nothing was written
+        return ""
+
+
+def _untabled(site: Site, machine: Machine) -> list[Step]:
+    table = _table(site, machine)
     part = stamp.in_table(table, site.origin)
     if part is None:
         return []
@@ -218,12 +224,9 @@ def _taken(gone: Iterable[Found], asked: Asked, site: Site) -> list[Step]:
             *_removed(each for each in gone if each.path.rpartition("/")[0] == directory),
             *([reload] if site.systemd else []),
         ]
-    for each in gone:
-        directory, _, base = each.path.rpartition("/")
-        if directory == starters.SCRIPTS:
-            if asked.now:
-                steps.append(Run((each.path, "stop")))
-            steps += starters.unlinked(site, base)
+    scripts = [each.path for each in gone if _kind_of(each.path) == starters.SCRIPTS]
+    steps += [Run((path, "stop")) for path in scripts if asked.now]
+    steps += [run for path in scripts for run in starters.unlinked(site, path.rpartition("/")[2])]
     steps += _removed(each for each in gone if each.path.rpartition("/")[0] not in {starters.UNITS, user})
     return steps
 

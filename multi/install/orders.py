@@ -17,7 +17,7 @@ from multi.words.merge import COMMAND_LINE, nobody_said
 from multi.words.template import literal_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from multi.install.plan import Site
     from multi.words.spec import Selection
@@ -29,11 +29,26 @@ _MADE_AT_BOOT = ("/run/", "/var/run/", "/var/log/")  # where root makes director
 
 def refuse_unsaid(selection: Selection) -> None:
     """Raise `UsageError` for a node of which nobody but a preset says what it is: a name that may be misspelt."""
-    unsaid = [node.short for node in selection.nodes if node.name in selection.unsaid]
+    unsaid = [node.short for node in selection.nodes if node.name in selection.unsaid - set(selection.recorded)]
     bare = [name for name in unsaid if not (selection.spec.options or selection.spec.passthrough)]
     if bare:
         why = "is neither configured nor on record, and no word says its command"
         raise UsageError(bare[0], why, "configure it, or give the worker's options as for 'multi start'")
+
+
+def refuse_shared(selection: Selection, *, logs: Callable[[Node], bool]) -> None:
+    """Raise `UsageError` where root would have to give one directory to nodes of several users.
+
+    `logs` says which nodes have a log in a file.
+    """
+    owners: dict[str, Node] = {}
+    for node in selection.nodes:
+        for flag, path in (("--pidfile", node.rundir), ("--logfile", log_directory(node) if logs(node) else "")):
+            other = owners.setdefault(path, node)
+            if path.startswith(_MADE_AT_BOOT) and (other.uid, other.gid) != (node.uid, node.gid):
+                users = [f"{one.uid or 'root'} for {one.short}" for one in (other, node)]
+                why = f"cannot belong to {users[0]} and to {users[1]}"
+                raise UsageError(path, why, f"give them a {flag} in directories of their own")
 
 
 def is_configured(selection: Selection) -> bool:
@@ -116,11 +131,17 @@ def by_user(nodes: Iterable[Node]) -> Mapping[tuple[str, str], list[Node]]:
     return found
 
 
-def directories(nodes: Iterable[Node], *, logs: bool) -> tuple[str, ...]:
-    """The directories that their user cannot make at boot, because they are below root's own."""
-    wanted = [
-        path for node in nodes for path in (node.rundir, log_directory(node) if logs and node.logs_to_file else "")
-    ]
+def run_directories(nodes: Iterable[Node]) -> tuple[str, ...]:
+    """The directories for pidfiles that their user cannot make, because they are below root's own."""
+    return _below_roots([node.rundir for node in nodes])
+
+
+def log_directories(nodes: Iterable[Node]) -> tuple[str, ...]:
+    """The same for logs in files."""
+    return _below_roots([log_directory(node) for node in nodes if node.logs_to_file])
+
+
+def _below_roots(wanted: Iterable[str]) -> tuple[str, ...]:
     roots = [path for path in wanted if path.startswith(_MADE_AT_BOOT) and path + "/" not in _MADE_AT_BOOT]
     # What lies below one of them is the user's to make: the user could have put a link there, and root does not go.
     tops = (path for path in roots if not any(path.startswith(f"{other}/") for other in roots))
@@ -177,10 +198,11 @@ def detached(selection: Selection, site: Site, *, become: bool) -> list[tuple[st
     made: list[tuple[str, Order]] = []
     for (user, group), nodes in groups.items():
         named = len(groups) > 1 or bool(selection.spec.names)
-        paths = directories(nodes, logs=True) if user else ()
+        paths = (*run_directories(nodes), *log_directories(nodes)) if user else ()
         owner = f"{user}:{group}"
         prepare = " && ".join(
-            f"mkdir -p -m 755 {_quote(path)} && chown -h {_quote(owner)} {_quote(path)}" for path in paths
+            f"[ -d {_quote(path)} ] || {{ mkdir -p -m 755 {_quote(path)} && chown -h {_quote(owner)} {_quote(path)}; }}"
+            for path in paths
         )
         runuser = (site.tools["runuser"], "-u", user, *(("-g", group) if group else ()), "--") if user else ()
         order = Order(

@@ -82,6 +82,12 @@ def _need_root(site: Site, word: str, hint: str) -> None:
 
 def wanted(asked: Asked, selection: Selection, site: Site) -> Wanted:
     """The files and programs of the starter that is asked for."""
+    if site.uid == 0:
+        journal = asked.starter == "systemd"
+        orders.refuse_shared(
+            selection,
+            logs=lambda node: node.logs_to_file and not (journal and orders.nobody_said_log(node, selection)),
+        )
     if site.uid == 0 and asked.starter != "systemd" and "runuser" not in site.tools:
         for node in selection.nodes:
             if node.uid:
@@ -131,9 +137,9 @@ def _systemd(asked: Asked, selection: Selection, site: Site) -> Wanted:
     ]
     if not user:
         logging = [node for node in selection.nodes if not orders.nobody_said_log(node, selection)]
-        tmpfiles, create = _tmpfiles(selection.nodes, logging, asked, site)
+        tmpfiles, create = _tmpfiles(selection.nodes, asked, site)
         files |= {**tmpfiles, **_rotation(logging, asked, site)}
-        runs = [*create, *runs]
+        runs = [*create, *_log_directories(logging, site), *runs]
     elif site.uid and not site.lingers:
         runs.append(Run((*_bus(site, user=True), site.tools.get("loginctl", "loginctl"), "enable-linger")))
     here = {f"multi-{export.ascii_name(name)}.service" for name in asked.running}
@@ -169,20 +175,30 @@ def _per_file(nodes: Sequence[Node], asked: Asked, site: Site, directory: str) -
     return [(f"{site.name}-{export.ascii_name(node.short)}", (node,)) for node in nodes]
 
 
-def _tmpfiles(nodes: Sequence[Node], logging: Sequence[Node], asked: Asked, site: Site) -> tuple[_Files, list[Run]]:
-    """What systemd-tmpfiles makes at boot: the directories that the nodes' user cannot make."""
+def _tmpfiles(nodes: Sequence[Node], asked: Asked, site: Site) -> tuple[_Files, list[Run]]:
+    """What systemd-tmpfiles makes at boot: the directories for pidfiles that the nodes' user cannot make."""
     files: _Files = {}
     for name, those in _per_file(nodes, asked, site, TMPFILES):
         lines: dict[str, None] = {}
         for (user, group), theirs in orders.by_user(those).items():
-            logs = [node for node in theirs if node in logging]
-            for path in (*orders.directories(theirs, logs=False), *orders.directories(logs, logs=True)) if user else ():
+            for path in orders.run_directories(theirs) if user else ():
                 at = path.removeprefix("/var") if path.startswith("/var/run/") else path  # as systemd calls it
                 lines[f"d {at} 0755 {user} {group or site.groups.get(user, user)} -\n"] = None
         if lines:
             files[f"{TMPFILES}/{name}.conf"] = "".join(lines), 0o644
     tool = site.tools.get("systemd-tmpfiles", "systemd-tmpfiles")
     return files, [Run((tool, "--create", *files))] if files else []
+
+
+def _log_directories(logging: Sequence[Node], site: Site) -> list[Run]:
+    """What makes the directories of logs that are not there yet; those that are stay whose they are."""
+    runs = []
+    for (user, group), nodes in orders.by_user(logging).items():
+        missing = [path for path in orders.log_directories(nodes) if path in site.missing] if user else []
+        if missing:
+            who = ("-o", user, "-g", group or site.groups.get(user, user))
+            runs.append(Run(("install", "-d", "-m", "755", *who, *missing), undo=Run(("rmdir", *missing))))
+    return runs
 
 
 def _rotation(logging: Sequence[Node], asked: Asked, site: Site) -> _Files:
@@ -281,15 +297,16 @@ _LINKERS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 def _linked(site: Site, name: str) -> Run:
     """The program that makes the links of the run levels."""
     tool = next(tool for tool in _LINKERS if tool in site.tools)
-    add = (word.format(name=name) for word in _LINKERS[tool][0])
-    (undo,) = unlinked(site, name)
-    return Run((site.tools[tool], *add), undo=undo)
+    add, take = (tuple(word.format(name=name) for word in words) for words in _LINKERS[tool])
+    return Run((site.tools[tool], *add), undo=Run((site.tools[tool], *take)))
 
 
 def unlinked(site: Site, name: str) -> list[Run]:
     """What takes the links away; nothing where there is no such program any more."""
-    tools = [tool for tool in _LINKERS if tool in site.tools]
-    return [Run((site.tools[tool], *(word.format(name=name) for word in _LINKERS[tool][1]))) for tool in tools[:1]]
+    if not any(tool in site.tools for tool in _LINKERS):
+        return []
+    there = _linked(site, name)
+    return [] if there.undo is None else [Run(there.undo.words, undo=Run(there.words))]
 
 
 def _sysv(asked: Asked, selection: Selection, site: Site) -> Wanted:

@@ -6,7 +6,7 @@ import os
 import posixpath
 
 from multi.export import ascii_name
-from multi.install import stamp, starters
+from multi.install import orders, stamp, starters
 from multi.install.plan import LIMIT, RECORD, NotInstalledError, Site, not_ours
 from multi.machine import File, MachineError, Unreadable
 from multi.settings.presets import read_file
@@ -53,6 +53,7 @@ def survey(selection: Selection, machine: Machine) -> Site:
         lingers=bool(machine.kind(f"/var/lib/systemd/linger/{user}")) if user else True,
         logrotate=_logrotate(machine) if here.uid == 0 else "",
         whole=frozenset(directory for directory, file in extras.items() if machine.kind(file)),
+        missing=frozenset(path for node in selection.nodes if not machine.kind(path := orders.log_directory(node))),
         groups={node.uid: machine.login_group(node.uid) for node in selection.nodes if node.uid},
     )
 

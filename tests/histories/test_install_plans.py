@@ -49,7 +49,7 @@ class Box:
             self.world.files[path] = Entry(kind="directory", mode=0o755)
         self.config(CONFIG)
         self.world.files["/usr/bin/multi"] = Entry(b"#!", mode=0o755)
-        for name in ("systemctl", "systemd-tmpfiles", "update-rc.d", "runuser", "loginctl"):
+        for name in ("systemctl", "systemd-tmpfiles", "update-rc.d", "runuser", "loginctl", "install"):
             self.world.programs[name] = self._program(name)
         self.world.programs["crontab"] = self._crontab
 
@@ -146,8 +146,11 @@ def test_a_user_of_the_node_runs_multi(box: Box) -> None:
     ok(box.multi("install"))
     assert "\nUser=worker\n" in box.text(f"{UNITS}/multi-a.service")
     made = box.text("/etc/tmpfiles.d/multi.conf").splitlines()[1:]
-    assert made == ["d /run/multi 0755 worker worker -", "d /var/log/proj 0755 worker worker -"]
-    assert box.ran[0] == ("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/multi.conf")
+    assert made == ["d /run/multi 0755 worker worker -"]
+    assert box.ran[:2] == [
+        ("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/multi.conf"),
+        ("install", "-d", "-m", "755", "-o", "worker", "-g", "worker", "/var/log/proj"),
+    ]
     rotated = box.text("/etc/logrotate.d/multi")
     assert "/var/log/proj/a.log\n/var/log/proj/b.log\n{\n    su worker worker\n" in rotated
 
@@ -157,7 +160,8 @@ def test_cron(box: Box) -> None:
     box.config(CONFIG.replace("[nodes.a]", 'uid = "worker"\n[nodes.a]'))
     ok(box.multi("install", "--cron"))
     boot, minute = (line for line in box.text("/etc/cron.d/multi").splitlines() if line[0] in "@*")
-    assert boot.startswith("@reboot root mkdir -p -m 755 /var/run/multi && chown -h worker: /var/run/multi && ")
+    made = "[ -d /var/run/multi ] || { mkdir -p -m 755 /var/run/multi && chown -h worker: /var/run/multi; } && "
+    assert boot.startswith(f"@reboot root {made}")
     files = r"--multi-config=/multi.toml --pidfile=/var/run/multi/\%n.pid --logfile=/var/log/multi/\%n\%I.log"
     assert boot.endswith(f" && /usr/bin/runuser -u worker -- /usr/bin/multi --quiet start {files}")
     assert minute == f"* * * * * worker /usr/bin/multi ensure {files}"
@@ -237,6 +241,17 @@ def test_nodes_on_record_are_written_down_whole(box: Box) -> None:
     assert "\nEnvironment=TOKEN=s3cret\n" in unit
     assert "s3cret" not in next(line for line in unit.splitlines() if line.startswith("ExecStart="))
     assert box.world.files[f"{UNITS}/multi-w.service"].mode == 0o600
+
+
+def test_a_node_on_record_is_installed_as_it_runs(box: Box) -> None:
+    """Without words and configuration the nodes on record are installed; a name that is nowhere is refused."""
+    del box.world.files["/multi.toml"]
+    ok(box.multi("start", "w", "--preset=exec", "--cmd=sleep 60", "--nice=3"))
+    ok(box.multi("install"))
+    assert "--nice=3" in box.text(f"{UNITS}/multi-w.service")
+    assert "for nodes on record; " in box.text(f"{UNITS}/multi-w.service")
+    code, _, err = box.multi("install", "x")
+    assert (code, "x: is neither configured nor on record" in err) == (2, True)
 
 
 # --- again, and back ---------------------------------------------------------------------------------------
@@ -399,6 +414,11 @@ def broken_config(box: Box) -> None:
     box.config("[nodes")
 
 
+def of_several_users(box: Box) -> None:
+    """Two users are to have one directory."""
+    box.config(CONFIG.replace("[nodes.b]", '[nodes.b]\nuid = "worker"'))
+
+
 def nothing_special(box: Box) -> None:
     """Nothing is done."""
 
@@ -425,6 +445,13 @@ REFUSED = [
     (of_another, 0, ("install",), 2, "multi-b.service: is there, and multi did not write it"),
     (table_by_hand, 1000, ("install", "--cron"), 2, "crontab: the part for /multi.toml was changed by hand"),
     (table_by_hand, 1000, ("uninstall",), 2, "crontab: the part for /multi.toml was changed by hand"),
+    (
+        of_several_users,
+        0,
+        ("install",),
+        2,
+        "/var/run/multi: cannot belong to root for a and to worker for b; give them",
+    ),
     (broken_config, 0, ("install",), 2, "/multi.toml:1: is not TOML"),
     (closed_config, 0, ("install",), 2, "/multi.toml: worker, who is to run multi, cannot read it: Permission denied"),
 ]
@@ -459,6 +486,17 @@ def test_a_failure_in_the_middle_is_undone(box: Box, fails: str, installed: bool
     code, _, err = box.multi("install")
     assert (code, "it cannot" in err) == (1, True)
     assert box.files() == before
+
+
+def test_what_does_not_stop_is_not_taken_away(box: Box) -> None:
+    """With `--now` an init script that cannot stop its nodes stays, with its links."""
+    ok(box.multi("install", "--sysv"))
+    before = box.files()
+    box.world.programs["multi"] = lambda words, _: Ran(1, "", f"it does not {words[0]}")  # /etc/init.d/multi
+    code, _, err = box.multi("uninstall", "--now")
+    assert (code, "it does not stop" in err) == (1, True)
+    assert box.files() == before
+    assert box.ran[-1] == ("update-rc.d", "multi", "defaults")
 
 
 def test_a_full_disk_is_undone(box: Box) -> None:
