@@ -7,7 +7,9 @@ wrote, is never written over or removed.
 
 from __future__ import annotations
 
-from multi.errors import MultiError
+import errno
+
+from multi.errors import MultiError, NotPermittedError
 from multi.install import orders, stamp, starters
 from multi.install.carry import carry_out
 from multi.install.plan import (
@@ -38,23 +40,10 @@ if TYPE_CHECKING:
     from multi.model.request import Traits
     from multi.words.spec import Selection
 
-__all__ = [
-    "STEPS",
-    "Asked",
-    "Keep",
-    "Plan",
-    "Remove",
-    "Run",
-    "Starter",
-    "Step",
-    "Undo",
-    "Write",
-    "carry_out",
-    "plan",
-]
+__all__ = ["STEPS", "Asked", "Keep", "Plan", "Remove", "Run", "Starter", "Step", "Undo", "Write", "carry_out", "plan"]
 
 STEPS = (Keep, Remove, Run, Undo, Write)
-_SHARED = "multi.target"  # a unit that is the same for every configuration
+_SHARED, _EVERYBODY = "multi.target", "all configurations"  # a unit that is the same for each, and its origin
 
 
 def plan(of: Traits, selection: Selection, asked: Asked, machine: Machine) -> Plan:
@@ -68,6 +57,7 @@ def install(selection: Selection, asked: Asked, machine: Machine) -> Plan:
     site = survey(selection, machine)
     asked = starters.choose(asked, site)
     readable(selection, site, machine)
+    _refuse_another(asked, site, machine)
     wanted = starters.wanted(asked, selection, site)
     steps: list[Step] = [Undo(wanted.undo)] if wanted.undo is not None else []
     for path, (text, mode) in wanted.files.items():
@@ -80,27 +70,42 @@ def install(selection: Selection, asked: Asked, machine: Machine) -> Plan:
     return Plan(steps=steps, says=wanted.says)
 
 
+def _refuse_another(asked: Asked, site: Site, machine: Machine) -> None:
+    """Raise `NotInstalledError` where another starter has these nodes: each would start what the other stopped."""
+    by_directory: dict[str, Starter] = {
+        starters.UNITS: "systemd",
+        starters.units_directory(site, user=True): "systemd",
+        starters.CRONTABS: "cron",
+        starters.SCRIPTS: "sysv",
+    }
+    there = {each.path: by_directory.get(_kind_of(each.path)) for each in found(site, machine) if _is_of(each, site)}
+    if stamp.in_table(_table(site, machine), site.origin) is not None:
+        there["crontab"] = "cron"
+    for path, starter in there.items():
+        if starter not in {None, asked.starter}:
+            why = f"has these nodes already, and so would {asked.starter}"
+            raise NotInstalledError(path, why, "'multi uninstall' takes it back")
+
+
+def _is_of(each: Found, site: Site) -> bool:
+    return each.stamp.origin == printable(site.origin)
+
+
 def _put(path: str, text: str, mode: int, site: Site, machine: Machine) -> Write | Keep:
-    if (
-        path.endswith(f"/{_SHARED}")
-        and (file := machine.read(path, LIMIT))
-        and getattr(file, "data", b"") == text.encode()
-    ):
+    shared = path.endswith(f"/{_SHARED}")
+    if shared and getattr(machine.read(path, LIMIT), "data", b"") == text.encode():
         return Keep(path, "is so already")  # put there by hand
     old = previous(path, machine)
-    made = stamp.stamped(text, "all configurations" if path.endswith(f"/{_SHARED}") else site.origin)
+    made = stamp.stamped(text, _EVERYBODY if shared else site.origin)
     if old is None:
         why, code = machine.cannot_create(path)
-        if why:
-            from multi.errors import NotPermittedError
-
-            raise (NotPermittedError if code in {1, 13} else NotInstalledError)(
-                path, why, "run it as root" if site.uid else ""
-            )
-        return Write(path, made, mode)
+        if not why:
+            return Write(path, made, mode)
+        kind = NotPermittedError if code in {errno.EPERM, errno.EACCES} else NotInstalledError
+        raise kind(path, why, "run it as root" if site.uid else "")
     if not old.stamp.intact:
         raise changed_by_hand(path)
-    if not path.endswith(f"/{_SHARED}") and old.stamp.origin != printable(site.origin):
+    if not shared and old.stamp.origin != printable(site.origin):
         raise of_others(path, old.stamp.origin)
     if old.text == made and old.mode == mode:
         return Keep(path, "is so already")
@@ -113,9 +118,7 @@ def _stale(asked: Asked, wanted: Wanted, site: Site, machine: Machine) -> list[S
     old = [
         each
         for each in found(site, machine)
-        if each.stamp.origin == printable(site.origin)
-        and each.path not in wanted.files
-        and _kind_of(each.path) in kinds
+        if _is_of(each, site) and each.path not in wanted.files and _kind_of(each.path) in kinds
     ]
     return _taken(old, asked, site)
 
@@ -139,11 +142,11 @@ def _as_it_was(run: Run, fresh: set[str], site: Site, machine: Machine) -> Run:
         return Run(run.words, stamp.with_part(table, run.data, site.origin), undo)
     if run.undo is None:
         return run
-    units = tuple(word for word in run.undo.words if "." not in word or word in fresh)
-    changed = any("." in word for word in units)
-    if any("." in word for word in run.undo.words) and not changed:
-        return Run(run.words, run.data)
-    return Run(run.words, run.data, Run(units) if changed else run.undo)
+    units = [word for word in run.undo.words if word.endswith((".service", ".target"))]
+    if not units:
+        return run
+    words = tuple(word for word in run.undo.words if word not in units or word in fresh)
+    return Run(run.words, run.data, Run(words) if fresh.intersection(units) else None)
 
 
 def uninstall(selection: Selection, asked: Asked, machine: Machine) -> Plan:
@@ -166,7 +169,7 @@ def uninstall(selection: Selection, asked: Asked, machine: Machine) -> Plan:
     if steps:
         return Plan(steps=steps)
     tables = stamp.origins(_table(site, machine))
-    others = sorted({*tables, *(each.stamp.origin for each in every if each.stamp.origin != "all configurations")})
+    others = sorted({*tables, *(each.stamp.origin for each in every if each.stamp.origin != _EVERYBODY)})
     more = (
         f"; there is something of {listed(others)}: name its nodes, or the file with --multi-config" if others else ""
     )
@@ -176,10 +179,10 @@ def uninstall(selection: Selection, asked: Asked, machine: Machine) -> Plan:
 def _is_meant(each: Found, asked: Asked, selection: Selection, site: Site) -> bool:
     if asked.names:
         base = each.path.rpartition("/")[2].removesuffix(".conf")
-        whose = selection.config is None or each.stamp.origin == printable(site.origin)
+        whose = selection.config is None or _is_of(each, site)
         called = {form for name in asked.names for form in (f"multi-{name}.service", f"{site.name}-{name}")}
         return whose and base in called
-    return each.stamp.origin == printable(site.origin)
+    return _is_of(each, site)
 
 
 def _table(site: Site, machine: Machine) -> str:

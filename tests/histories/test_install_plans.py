@@ -345,6 +345,7 @@ def test_two_configurations(box: Box) -> None:
     ok(box.multi("uninstall"))
     assert sorted(box.files()) == ["/etc/cron.d/multi-srv-shop", "/etc/logrotate.d/multi-srv-shop"]
     assert "there is something of /srv/shop/multi.toml" in ok(box.multi("uninstall"))
+    ok(box.multi("uninstall", "--multi-config=/srv/shop/multi.toml"))
     ok(box.multi("install"))
     box.config(CONFIG, "/srv/shop/multi.toml")
     code, _, err = box.multi("install", "--systemd", "--multi-config=/srv/shop/multi.toml")
@@ -414,6 +415,17 @@ def broken_config(box: Box) -> None:
     box.config("[nodes")
 
 
+def in_cron(box: Box) -> None:
+    """Cron has the nodes already."""
+    ok(box.multi("install", "--cron"))
+
+
+def in_a_crontab(box: Box) -> None:
+    """A user's cron has the nodes already."""
+    ok(box.multi("install", "--cron", uid=1000))
+    box.world.files["/run/user/1000/systemd/private"] = Entry(kind="file")
+
+
 def of_several_users(box: Box) -> None:
     """Two users are to have one directory."""
     box.config(CONFIG.replace("[nodes.b]", '[nodes.b]\nuid = "worker"'))
@@ -452,6 +464,14 @@ REFUSED = [
         2,
         "/var/run/multi: cannot belong to root for a and to worker for b; give them",
     ),
+    (
+        in_cron,
+        0,
+        ("install",),
+        2,
+        "/etc/cron.d/multi: has these nodes already, and so would systemd; 'multi uninstall'",
+    ),
+    (in_a_crontab, 1000, ("install",), 2, "crontab: has these nodes already, and so would systemd"),
     (broken_config, 0, ("install",), 2, "/multi.toml:1: is not TOML"),
     (closed_config, 0, ("install",), 2, "/multi.toml: worker, who is to run multi, cannot read it: Permission denied"),
 ]
