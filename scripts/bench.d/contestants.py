@@ -273,6 +273,7 @@ class S6(Daemon):
     """s6-svscan, and one s6-svc for each node."""
 
     name = "s6"
+    most = 100  # with a thousand its svscan is not up within two minutes
 
     def configure(self) -> Sequence[str]:
         """One service directory for each node, all of them down."""
@@ -307,6 +308,7 @@ class Runit(S6):
     """runsvdir and sv; the service directories are the same."""
 
     name = "runit"
+    most = 1000
 
     def configure(self) -> Sequence[str]:
         """As for s6."""
@@ -327,6 +329,76 @@ class Runit(S6):
         if self.daemon is not None:
             self.daemon.send_signal(signal.SIGHUP)
             self.daemon.wait(UP_WITHIN)
+
+
+class Dinit(Daemon):
+    """dinit and dinitctl; a service that depends on all others starts and stops them with one command."""
+
+    name = "dinit"
+
+    def configure(self) -> Sequence[str]:
+        """A file for each node, one for all of them, and the one that dinit brings up by itself."""
+        services = self.directory / "services"
+        services.mkdir()
+        for name in self.names:
+            said = f"type = process\ncommand = sleep {self.mark}\nlogfile = {self.directory}/{name}.log\n"
+            (services / name).write_text(said, encoding="ascii")
+        everything = "".join(f"depends-on: {name}\n" for name in self.names)
+        (services / "all").write_text(f"type = internal\n{everything}", encoding="ascii")
+        (services / "boot").write_text("type = internal\n", encoding="ascii")
+        return ["dinit", "--user", "--services-dir", str(services), "--socket-path", str(self.directory / "socket")]
+
+    def is_up(self) -> bool:
+        """Whether it answers."""
+        return self.asks(*self._tool, "list") is not None
+
+    @property
+    def _tool(self) -> list[str]:
+        return ["dinitctl", "--socket-path", str(self.directory / "socket")]
+
+    def commands(self, work: str) -> Commands:
+        """One command for all; there is none that restarts what a service depends on."""
+        match work:
+            case "status":
+                return [[*self._tool, "list"]]
+            case "restart":
+                return [*self.commands("stopwait"), *self.commands("start")]
+            case _:
+                return [[*self._tool, {"stopwait": "stop"}.get(work, work), "all"]]
+
+
+class Nitro(S6):
+    """nitro and nitroctl; the service directories are those of s6."""
+
+    name = "nitro"
+    most = 100  # it has room for 500
+
+    def __init__(self, directory: Path, count: int, mark: str) -> None:
+        """Have a socket of its own."""
+        super().__init__(directory, count, mark)
+        self.env = {**os.environ, "NITRO_SOCK": str(directory / "socket")}
+
+    def configure(self) -> Sequence[str]:
+        """As for s6."""
+        super().configure()
+        return ["nitro", str(self.directory / "services")]
+
+    def is_up(self) -> bool:
+        """Whether it knows all services."""
+        said = self.asks("nitroctl", "list")
+        return said is not None and len(said.splitlines()) >= self.count
+
+    def commands(self, work: str) -> Commands:
+        """Ask for each, then wait for the end of each; it counts one as up after two seconds, so not for that."""
+        match work:
+            case "status":
+                return [["nitroctl", "list"]]
+            case "start":
+                return [[*EACH, 'nitroctl up "$one"', *self.names]]
+            case "restart":
+                return [*self.commands("stopwait"), *self.commands("start")]
+            case _:
+                return [[*EACH, f'nitroctl {word} "$one"', *self.names] for word in ("down", "stop")]
 
 
 class StartStopDaemon(Contestant):
@@ -352,7 +424,13 @@ def present() -> list[type[Contestant]]:
     found: list[type[Contestant]] = [Floor, Multi]
     if os.environ.get("BENCH_PEERS"):
         found += [Supervisor, Circus]
-    needs = ((S6, "s6-svscan"), (Runit, "runsvdir"), (StartStopDaemon, "start-stop-daemon"))
+    needs = (
+        (S6, "s6-svscan"),
+        (Runit, "runsvdir"),
+        (Dinit, "dinit"),
+        (Nitro, "nitro"),
+        (StartStopDaemon, "start-stop-daemon"),
+    )
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     found += [contestant for contestant, tool in needs if shutil.which(tool, path=path)]
     return [*found, FloorOnDisk, MultiOnDisk]

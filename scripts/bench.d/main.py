@@ -64,6 +64,7 @@ def main() -> int:
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, lambda number, _: sys.exit(128 + number))  # by way of everything that clears up
     words = _words()
+    began = time.monotonic()
     print(f"bench: {words.rounds} rounds, {', '.join(map(str, words.sizes))} nodes", file=sys.stderr)
     results = Results()
     with _places() as (fast, disk):
@@ -82,12 +83,13 @@ def main() -> int:
             results.celery, invalid = celery_nodes.measure(disk, words.celery, _say, rolling=not words.quick)
             results.invalid += invalid
     summed = _summed(results)
-    text = table.markdown(summed, _machine(fast, disk))
-    print(text)
+    bars, tables = table.markdown(summed, _machine(fast, disk))
+    print(bars, tables, sep="\n\n")
     if words.json:
         words.json.write_text(json.dumps(summed, indent=1) + "\n", encoding="utf-8")
     if words.docs:
-        table.insert(words.docs, text)
+        table.insert(words.docs, bars, tables)
+    print(f"bench: took {(time.monotonic() - began) / 60:.1f} minutes", file=sys.stderr)
     missed = [bar.name for bar in table.bars(summed) if bar.met is False]
     return 1 if words.check and missed else 0
 
@@ -287,6 +289,12 @@ def _versions() -> list[str]:
         for line in done.stdout.splitlines():
             name, _, version = line.partition(" ")
             found[name] = version
+    for name in ("dinit", "nitro"):
+        if shutil.which(name):
+            found[name] = "(built, or found on PATH)"
+    if shutil.which("dinit"):
+        done = subprocess.run(["dinit", "--version"], capture_output=True, text=True, check=False)
+        found["dinit"] = next((word.rstrip(".") for word in done.stdout.split() if word[:1].isdigit()), "?")
     return [f"{name} {version}" for name, version in found.items()]
 
 
