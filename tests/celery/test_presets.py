@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -175,6 +175,62 @@ def test_options_are_exactly_those_of_the_installed_huey() -> None:
             (valued if option.takes_value() else flags).update(words)
             groups.add(frozenset(words))
     assert known(preset) == (flags, valued, groups)
+
+
+def test_options_are_exactly_those_of_the_installed_uvicorn() -> None:
+    """Every option of ``uvicorn`` is known but the one that prints and exits."""
+    wanted("uvicorn")
+    flags, valued, groups = infos(importlib.import_module("uvicorn.main").main.params)
+    assert known(presets.load("uvicorn")) == (flags - {"--version"}, valued, groups - {frozenset({"--version"})})
+
+
+class _ParserError(Exception):
+    """Carries the parser of a command that keeps it to itself."""
+
+
+def parser_of(monkeypatch: pytest.MonkeyPatch, command: Callable[[], object]) -> object:
+    """The parser that a command makes."""
+
+    def parse(self: object, *_: object, **__: object) -> None:
+        raise _ParserError(self)
+
+    monkeypatch.setattr("argparse.ArgumentParser.parse_args", parse)
+    with pytest.raises(_ParserError) as caught:
+        command()
+    return caught.value.args[0]
+
+
+def test_options_are_exactly_those_of_the_installed_hypercorn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every option of ``hypercorn`` is known."""
+    wanted("hypercorn")
+    main = importlib.import_module("hypercorn.__main__").main
+    preset = presets.load("hypercorn")
+    assert known(preset) == argparse_rows(parser_of(monkeypatch, lambda: main(["app:app"])))
+    assert preset.dropped == {"-D", "--daemon"}
+
+
+def test_options_are_exactly_those_of_the_installed_taskiq(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every option of ``taskiq worker`` is known."""
+    wanted("taskiq")
+    arguments = importlib.import_module("taskiq.cli.worker.args").WorkerArgs
+    parser = parser_of(monkeypatch, lambda: arguments.from_cli(["app:broker"]))
+    assert known(presets.load("taskiq")) == argparse_rows(parser)
+
+
+def test_options_are_exactly_those_of_the_installed_flower() -> None:
+    """Every option of ``celery flower`` and of celery itself is known; its own take a value only after ``=``."""
+    wanted("flower")
+    importlib.import_module("flower.options")
+    options = importlib.import_module("tornado.options").options
+    names = {f"--{name}" for name in options if name != "help"}
+    dashed = {name: f"--{name[2:].replace('_', '-')}" for name in names}
+    app_flags, app_valued, app_groups = infos(celery_command.params)
+    preset = presets.load("flower")
+    assert preset.leading == (app_flags - {"--version"}) | app_valued
+    assert preset.flags == (app_flags - {"--version"}) | names | set(dashed.values())
+    assert preset.valued == app_valued
+    own = {frozenset(pair) for pair in dashed.items()}
+    assert groups_of(preset) == (app_groups - {frozenset({"--version"})}) | own
 
 
 # --- the other workers, alive ---------------------------------------------------------------------------
