@@ -299,6 +299,16 @@ def unreadable_logs(selection: Selection, *, machine: Machine | None = None) -> 
         return unreadable(selection.nodes, opened)
 
 
+def import_files(paths: Sequence[str], form: str | None = None) -> str:
+    """The configurations of other supervisors as the text of one multi.toml, see `multi.importing`.
+
+    Raises `MultiError` for what cannot be read, or is in no known form.
+    """
+    from multi.importing.files import read
+
+    return read(paths, form, _local())
+
+
 def export(form: str, selection: Selection, wanted: Wanted | None = None) -> Mapping[str, str]:
     """The nodes for another supervisor: files by relative path, see `multi.export`. Raises `UsageError`.
 

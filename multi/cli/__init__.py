@@ -116,7 +116,8 @@ def _serve(
     if not row.takes_nodes:
         from importlib import import_module
 
-        code: int = import_module(f"multi.cli.{row.name}").carry_out(order)
+        module = "importing" if row.name == "import" else row.name  # that is a word of the language
+        code: int = import_module(f"multi.cli.{module}").carry_out(order)
         return code
     if order.has(NO_COLOR):
         screen.colour = screen.error_colour = False

@@ -20,6 +20,7 @@ from multi.cli.order import (
     FOLLOW,
     FOREGROUND,
     FORMAT,
+    FROM,
     GLOBAL,
     GREP,
     HEALTH,
@@ -421,6 +422,8 @@ def _row(name: str, of: Traits) -> Command:
     )
     if name in _FUNCTIONS:
         options = _FUNCTIONS[name][1]
+    if name == "import":
+        options = (FROM, OUTPUT_FILE)
     aliases = tuple(alias for alias, meant in ALIASES.items() if meant == name)
     return Command(name=name, aliases=aliases, traits=of, options=options)
 

@@ -149,6 +149,7 @@ TRAITS = {
         example="try 'multi install w1 -A proj'",
     ),
     "uninstall": Traits(locks_rundirs=True),
+    "import": Traits(nodes_from="nothing", first_word="file", example="try 'multi import supervisord.conf'"),
     "completion": Traits(nodes_from="nothing", first_word="shell"),
     "help": Traits(nodes_from="nothing", first_word="command"),
 }

@@ -132,7 +132,7 @@ def read(
         "stop_schedule": _STOP,
         "env_file": [_literal(each) for each in env_files],
     }
-    lines = dict(_lines(text, path))
+    lines = dict(command_lines(text, path))
     if not lines:
         raise ConfigError(path, "has no line NAME: COMMAND", "write one, like web: python app.py")
     counts = _counts(given.formation, lines)
@@ -145,7 +145,7 @@ def read(
             groups.append(Group(name, tuple(names), Layer(where)))
         for each, full in enumerate(names):
             port = str(base + index * _PORTS_APART + each)
-            nodes.append((full, _layer({"cmd": ["/bin/sh", "-c", _script(command)], "env": {"PORT": port}}, where)))
+            nodes.append((full, _layer({"cmd": ["/bin/sh", "-c", script(command)], "env": {"PORT": port}}, where)))
     return path, Config(path, _layer(defaults, path), tuple(groups), tuple(nodes))
 
 
@@ -164,7 +164,7 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _lines(text: str, path: str) -> Iterator[tuple[str, tuple[int, str]]]:
+def command_lines(text: str, path: str) -> Iterator[tuple[str, tuple[int, str]]]:
     """Name, number of the line and command."""
     seen: dict[str, int] = {}
     for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
@@ -192,7 +192,7 @@ def _counts(formation: str, lines: Mapping[str, object]) -> dict[str, int]:
     return {name: said.get(name, said.get("all", 1)) for name in lines}
 
 
-def _script(command: str) -> str:
+def script(command: str) -> str:
     """What the shell is told, so that a signal to the main process reaches what the command runs."""
     import shlex
 

@@ -22,6 +22,10 @@ ALLOWED = {
     "settings/shipped.py": "made of the presets that come with multi, which are data",
     "settings/table.py": "the default preset, and its rows for the reference",
     "words/names.py": "the default prefix of counted nodes",
+    "importing/__init__.py": "the names of forms that are imported, and the signs of them",
+    "importing/celery_multi.py": "the line that it reads",
+    "importing/celeryd.py": "the variables that it reads",
+    "importing/worker_command.py": "which command is which preset",
     "plugins/dramatiq.py": "the hooks that run in Dramatiq's workers",
     "plugins/huey.py": "the hooks that run in huey's consumer",
 }

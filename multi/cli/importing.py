@@ -1,0 +1,38 @@
+"""``import``: the configuration of another supervisor as a multi.toml; nothing is started or stopped."""
+
+from __future__ import annotations
+
+import posixpath
+
+from multi import api
+from multi.cli.order import FROM, JSON, OUTPUT_FILE
+from multi.errors import UsageError
+from multi.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multi.cli.order import Order
+
+
+def carry_out(order: Order) -> int:
+    """Print the text, or write it into a new file."""
+    words = [word for word in order.words if word != "--"]
+    wrong = next((word for word in words if word.startswith("-") and word != "-"), None)
+    if wrong is not None:
+        from multi.text import nearest
+
+        raise UsageError(wrong, "is no option of import", nearest(wrong, [OUTPUT_FILE.name, FROM.name]))
+    if not words:
+        raise UsageError("import", "needs a file", order.command.traits.example)
+    text = api.import_files(words, order.given.get(FROM.name))
+    path = order.given.get(OUTPUT_FILE.name)
+    if path is None:
+        order.screen.say(text.removesuffix("\n"))
+        return 0
+    (made,) = api.save({posixpath.basename(path): text}, posixpath.dirname(path) or ".", 0o644)
+    if order.has(JSON):
+        from multi.report.json import to_json
+
+        order.screen.say(to_json([made]))
+    else:
+        order.screen.say(made)
+    return 0

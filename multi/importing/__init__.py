@@ -1,0 +1,65 @@
+"""Configurations of other supervisors to a multi.toml. Pure: texts come in, a text goes out; nothing is stopped.
+
+A form is a module; who imports one form pays for no other.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+
+from multi.errors import UsageError
+from multi.importing.form import Imported, Source, Table, text_of
+from multi.text import nearest
+from multi.typed import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["FORMS", "Imported", "Source", "Table", "form_of", "toml_of"]
+
+FORMS = ("supervisord", "circus", "procfile", "pm2", "celeryd", "celery-multi")
+# The first that is found in a text says its form.
+_SIGNS = (
+    ("supervisord", re.compile(r"^\[(?:program|group|supervisord|include)[:\]]", re.MULTILINE)),
+    ("circus", re.compile(r"^\[(?:watcher:|circus\])", re.MULTILINE)),
+    ("pm2", re.compile(r"\A\s*[\[{]|^module\.exports|^export default", re.MULTILINE)),
+    ("celeryd", re.compile(r"^\s*(?:export\s+)?(?:CELERYD?_|CELERYBEAT_)\w+=", re.MULTILINE)),
+    ("celery-multi", re.compile(r"\bmulti\s+(?:start|restart)\b")),
+    ("procfile", re.compile(r"^[\w-]+:\s*\S", re.MULTILINE | re.ASCII)),
+)
+
+
+def form_of(source: Source, said: str | None = None) -> str:
+    """The form of a file, by what is in it. Raises `UsageError`."""
+    if said is not None:
+        if said not in FORMS:
+            raise UsageError(f"--from={said}", "is no form that is imported", nearest(said, FORMS))
+        return said
+    for form, sign in _SIGNS:
+        if sign.search(source.text):
+            return form
+    raise UsageError(source.path, "is in no form that is known", f"say which with --from: {', '.join(FORMS)}")
+
+
+def toml_of(sources: Sequence[Source], said: str | None = None) -> str:
+    """The text of one multi.toml for all of them. Raises `MultiError` for what cannot be read or said."""
+    files: list[Imported] = []
+    for source in sources:
+        module = import_module(f"multi.importing.{form_of(source, said).replace('-', '_')}")
+        read = cast("Callable[[Source], Imported]", module.imported)
+        files.append(read(source))
+    tables = [table for file in files for table in file.tables]
+    groups, nodes = ([each for each in tables if (each.nodes is None) == alone] for alone in (False, True))
+    for some in (groups, nodes):
+        names = [table.name for table in some]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise UsageError(twice, "is there twice", "import the files one by one, or rename it there")
+    same = all(file.defaults == files[0].defaults for file in files)
+    if not same:  # each table says it for itself
+        whose = {id(table): file.defaults for file in files for table in file.tables}
+        nodes = [Table(one.name, {**whose[id(one)], **one.settings}, one.remarks) for one in nodes]
+    remarks = tuple(remark for file in files for remark in file.remarks)
+    whole = Imported(tables=(*groups, *nodes), defaults=files[0].defaults if same else {}, remarks=remarks)
+    return text_of(whole, ", ".join(source.path for source in sources))

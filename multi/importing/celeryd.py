@@ -1,0 +1,100 @@
+"""/etc/default/celeryd and celerybeat, and /etc/conf.d/celery of the systemd units. Pure."""
+
+from __future__ import annotations
+
+import shlex
+
+from multi.errors import ConfigError
+from multi.importing.celery_multi import tables
+from multi.importing.form import Imported, Source, Table, literal
+from multi.importing.shell import Assigned, assigned
+from multi.typed import TYPE_CHECKING
+from multi.words.template import literal_path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_KNOWN_WORDS = """
+    CELERY_BIN CELERY_APP CELERYD_NODES CELERYD_OPTS CELERYD_CHDIR CELERYD_PID_FILE CELERYD_LOG_FILE
+    CELERYD_LOG_LEVEL CELERYD_USER CELERYD_GROUP CELERYD_UMASK CELERYBEAT_CHDIR CELERYBEAT_OPTS
+    CELERYBEAT_PID_FILE CELERYBEAT_LOG_FILE CELERYBEAT_LOG_LEVEL CELERYBEAT_USER CELERYBEAT_GROUP
+    CELERYBEAT_UMASK CELERY_CREATE_DIRS CELERY_CREATE_RUNDIR CELERY_CREATE_LOGDIR CELERYD_CREATE_DIRS
+    CELERYD_MULTI CELERYBEAT_MULTI
+"""
+_KNOWN = frozenset(_KNOWN_WORDS.split())
+_OLD = {"CELERYD_MULTI": "CELERY_BIN", "CELERYD": "CELERY_BIN", "CELERYBEAT": "CELERY_BIN"}
+
+
+def imported(source: Source) -> Imported:
+    """The nodes of CELERYD_NODES are a group; beat is a node of its own where the file says anything of it."""
+    found = assigned(source.text, source.path)
+    remarks = [f"not a variable, and not imported: {line}" for line in found.others]
+    env = {name: value for name, value in found.values.items() if name not in _KNOWN}
+    unexported = [name for name in env if name not in found.exported]
+    if unexported:
+        remarks.append(
+            f"not exported there, so a worker did not see it unless the shell exports all: {' '.join(unexported)}"
+        )
+        env = {name: value for name, value in env.items() if name in found.exported}
+    said: dict[str, object] = {"env": env} if env else {}
+    beat = [name for name in found.values if name.startswith("CELERYBEAT_")]
+    workers = [name for name in found.values if name.startswith("CELERYD_")] or not beat
+    some = [*(_workers(found, source, said) if workers else []), *([_beat(found, said)] if beat else [])]
+    if any(name.endswith(("CREATE_DIRS", "CREATE_RUNDIR", "CREATE_LOGDIR")) for name in found.values):
+        remarks.append("multi makes the directories of pidfile and logfile anyway")
+    return Imported(tables=tuple(some), remarks=tuple(remarks))
+
+
+def _workers(found: Assigned, source: Source, said: dict[str, object]) -> Sequence[Table]:
+    values = found.values
+    nodes = shlex.split(values.get("CELERYD_NODES") or "celery")
+    try:
+        options = shlex.split(values.get("CELERYD_OPTS", ""))
+    except ValueError as error:
+        raise ConfigError(source.path, f"CELERYD_OPTS: {error}", "close the quote") from None
+    app = ["-A", values["CELERY_APP"]] if values.get("CELERY_APP") else []
+    settings = {
+        "cmd": _program(found, "worker"),
+        **_common(found, "CELERYD", "/var/run/celery/%n.pid", "/var/log/celery/%n%I.log"),
+        **said,
+    }
+    level = [f"--loglevel={values.get('CELERYD_LOG_LEVEL') or 'INFO'}"]
+    return tables([*nodes, *app, *level, *options], settings, source.path)
+
+
+def _beat(found: Assigned, said: dict[str, object]) -> Table:
+    values = found.values
+    app = ["-A", values["CELERY_APP"]] if values.get("CELERY_APP") else []
+    level = f"--loglevel={values.get('CELERYBEAT_LOG_LEVEL') or values.get('CELERYD_LOG_LEVEL') or 'INFO'}"
+    settings = {
+        "preset": "celery-beat",
+        "cmd": _program(found, "beat"),
+        **_common(found, "CELERYBEAT", "/var/run/celery/beat.pid", "/var/log/celery/beat.log"),
+        **said,
+        "options": [*app, level, *shlex.split(values.get("CELERYBEAT_OPTS", ""))],
+    }
+    return Table("beat", settings)
+
+
+def _program(found: Assigned, subcommand: str) -> list[str]:
+    """Where the file says which celery it is."""
+    words = shlex.split(found.values.get("CELERY_BIN", ""))
+    words = words[:-1] if words[-1:] == ["multi"] else words
+    return [] if words in ([], ["celery"]) else [*map(literal, words), subcommand]
+
+
+def _common(found: Assigned, prefix: str, pidfile: str, logfile: str) -> dict[str, object]:
+    """The paths are templates there, too."""
+    values = found.values
+
+    def one(name: str) -> str | None:
+        return values.get(f"{prefix}_{name}") or values.get(f"CELERYD_{name}") or None
+
+    return {
+        "workdir": literal_path(one("CHDIR") or "") or None,
+        "pidfile": values.get(f"{prefix}_PID_FILE") or pidfile,
+        "logfile": values.get(f"{prefix}_LOG_FILE") or logfile,
+        "uid": one("USER"),
+        "gid": one("GROUP"),
+        "umask": one("UMASK"),
+    }

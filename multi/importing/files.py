@@ -1,0 +1,62 @@
+"""The files that are imported, read through the machine, and what is made of them: checked as multi.toml is read."""
+
+from __future__ import annotations
+
+import posixpath
+
+from multi.errors import ConfigError, UsageError
+from multi.importing import Source, toml_of
+from multi.settings.config import parse_config
+from multi.settings.toml import decoded
+from multi.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from multi.machine import LocalHost
+
+_LIMIT = 1 << 22  # bytes: far above what people write
+
+
+class _Any(dict[str, str]):
+    """An environment that has every variable: what they are is nobody's business here."""
+
+    def __missing__(self, key: str) -> str:
+        return "x"
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def get(self, key: str, default: object = None) -> str:  # noqa: ARG002 -- there is no default
+        return "x"
+
+
+def read(paths: Sequence[str], form: str | None, local: LocalHost) -> str:
+    """The text of one multi.toml for all of them. Raises `MultiError`."""
+    here = local.surroundings()
+    text = toml_of([_source(posixpath.join(here.cwd, path), path, local) for path in paths], form)
+    parse_config(text, "the multi.toml that is made", _Any(), local.load)
+    return text
+
+
+def _source(whole: str, path: str, local: LocalHost) -> Source:
+    def beside(name: str) -> str | None:
+        try:
+            return _text(f"{posixpath.dirname(whole)}/{name}", local.peek)
+        except FileNotFoundError:
+            return None
+
+    try:
+        text = _text(whole, local.peek)
+    except OSError as error:
+        raise UsageError(
+            path, f"cannot be read: {error.strerror or error}", "name the file of a configuration"
+        ) from None
+    return Source(path, text, posixpath.dirname(whole), beside)
+
+
+def _text(path: str, load: Callable[[str], bytes]) -> str:
+    data = load(path)
+    if len(data) > _LIMIT:
+        raise ConfigError(path, f"is {len(data)} bytes long", "name the file of a configuration")
+    return decoded(data, path)

@@ -1,0 +1,183 @@
+"""What the forms of import share: a configuration, and its text. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+from multi.errors import UsageError
+from multi.settings.toml import dotted
+from multi.text import printable
+from multi.typed import TYPE_CHECKING
+from multi.value import dataclass, field
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+HOST = "\ue002"  # in a path or a command: the host of the node
+_VARIABLE = ("\ue000", "\ue001")  # around the name of a variable that is read when multi.toml is
+_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
+# Words that mean to a shell what they mean to nobody else are in quotes, or not there.
+_PLAIN = re.compile(r"""(?:[\w@%+=:,./\\-]|[ \t]|'[^']*'|"[^"$`\\!]*")*""", re.ASCII)
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A node or a group of what is made: its name, its settings as TOML has them, and sentences for the user.
+
+    `nodes` are the members of a group; None for a node.
+    """
+
+    name: str
+    settings: Mapping[str, object]
+    remarks: tuple[str, ...] = ()
+    nodes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """A configuration that somebody is to read before it is used. `remarks` are about all of it."""
+
+    tables: tuple[Table, ...]
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is imported. `beside` gives the text of a file beside it, None where there is none; `home` is its folder."""
+
+    path: str
+    text: str
+    home: str
+    beside: Callable[[str], str | None]
+
+
+def variable(name: str) -> str:
+    """What stands for a variable of the environment in a text of what is made."""
+    return f"{_VARIABLE[0]}{name}{_VARIABLE[1]}"
+
+
+def literal(text: str) -> str:
+    """As a template of `multi`, which fills in what stands behind a percent sign."""
+    return text.replace("%", "%%")
+
+
+def name_of(text: str) -> str:
+    """A name that a node may have."""
+    return _NOT_IN_NAMES.sub("-", text).strip("-.") or "node"
+
+
+def plain_words(command: str) -> list[str] | None:
+    """The words of a command that needs no shell; None for one that does."""
+    if not _PLAIN.fullmatch(command):
+        return None
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return None
+
+
+def settings_of(words: Sequence[str]) -> dict[str, object]:
+    """The words of a command as settings: what env(1), nice(1) and an exec before it do is said by itself."""
+    env: dict[str, object] = {}
+    found: dict[str, object] = {}
+    rest = list(words)
+    while len(rest) > 1 and rest[0] in {"exec", "env", "/usr/bin/env", "nice"}:
+        tool, *after = rest
+        taken = _after_env(after, env) if tool.endswith("env") else after
+        if tool == "nice":
+            if len(after) < 3 or after[0] != "-n" or not after[1].lstrip("-").isdigit():  # noqa: PLR2004 -- -n N COMMAND
+                break
+            found["nice"], taken = int(after[1]), after[2:]
+        if not taken or taken[0].startswith("-"):
+            break
+        rest = taken
+    while len(rest) > 1 and (assigned := _ASSIGNMENT.fullmatch(rest[0])):
+        env[assigned[1]] = assigned[2]
+        rest = rest[1:]
+    return {"cmd": [literal(word) for word in rest], **found, **({"env": env} if env else {})}
+
+
+def _after_env(words: Sequence[str], env: dict[str, object]) -> list[str]:
+    """What env(1) executes; words that are not understood are left."""
+    rest = list(words)
+    while rest:
+        if rest[0] == "-u" and len(rest) > 1:
+            env[rest[1]] = False
+            rest = rest[2:]
+        elif found := _ASSIGNMENT.fullmatch(rest[0]):
+            env[found[1]] = found[2]
+            rest = rest[1:]
+        else:
+            break
+    return rest
+
+
+def schedule(signal: str, seconds: float) -> str:
+    """A signal, and KILL after so many seconds."""
+    first = signal.upper().removeprefix("SIG") or "TERM"
+    return f"KILL/{seconds:g}" if first in {"KILL", "9"} else f"{first}/{seconds:g}/KILL/5"
+
+
+def is_true(text: str) -> bool:
+    """Whether an INI file says yes."""
+    return text.strip().lower() in {"1", "true", "yes", "on", "t", "y"}
+
+
+def number(text: object, what: str) -> float:
+    """A number that a file says. Raises `UsageError`."""
+    try:
+        found = float(str(text).strip())
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < 1e9:  # noqa: PLR2004 -- thirty years
+        raise UsageError(what, f"{printable(str(text))!r} is not a number", "write a whole number")
+    return found
+
+
+def text_of(whole: Imported, origin: str) -> str:
+    """The text of multi.toml."""
+    lines = [
+        f"# Made by 'multi import' from {printable(origin)}. Nothing was started or stopped.",
+        *_remarks(whole.remarks),
+    ]
+    if whole.defaults:
+        lines += ["", "[defaults]", *_settings(whole.defaults)]
+    for table in whole.tables:
+        section = "nodes" if table.nodes is None else "groups"
+        lines += ["", f"[{dotted((section, table.name))}]", *_remarks(table.remarks)]
+        lines += [] if table.nodes is None else [f"nodes = {_value(list(table.nodes))}"]
+        lines += _settings(table.settings)
+    return "\n".join(lines) + "\n"
+
+
+def _remarks(remarks: Iterable[str]) -> list[str]:
+    return [f"# {printable(remark)}" for remark in dict.fromkeys(remarks)]
+
+
+def _settings(settings: Mapping[str, object]) -> list[str]:
+    return [f"{name} = {_value(value)}" for name, value in settings.items() if value not in (None, {}, [])]
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{dotted((str(key),))} = {_value(one)}" for key, one in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return _string(str(value))
+
+
+def _string(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(printable(text), "is not UTF-8, and TOML can hold nothing else", "write it in UTF-8") from None
+    quoted = json.dumps(text.replace("$", "$$"), ensure_ascii=False).replace("\x7f", "\\u007F")
+    return quoted.replace(_VARIABLE[0], "${").replace(_VARIABLE[1], "}").replace(HOST, "%d")

@@ -1,0 +1,85 @@
+"""Assignments of a shell file that is sourced, as /etc/default/celeryd. Pure; no shell is run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from multi.errors import ConfigError
+from multi.importing.form import variable
+from multi.typed import TYPE_CHECKING
+from multi.value import dataclass
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_LINE = re.compile(r"\s*(export\s+)?([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_REFERENCE = re.compile(r"\$(?:\{(\w+)(?::?-([^}]*))?\}|(\w+))")
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """The variables, those that are exported, and the lines that do something else."""
+
+    values: Mapping[str, str]
+    exported: frozenset[str]
+    others: tuple[str, ...]
+
+
+def logical_lines(text: str) -> Iterator[str]:
+    """Lines that end where neither a backslash nor an open quote goes on."""
+    pending = ""
+    for line in text.replace("\\\n", " ").splitlines():
+        pending = f"{pending}\n{line}" if pending else line
+        try:
+            shlex.split(pending, comments=True)
+        except ValueError:
+            continue
+        yield pending
+        pending = ""
+    if pending:
+        yield pending
+
+
+def assigned(text: str, path: str) -> Assigned:
+    """What the file sets. Raises `ConfigError` where a value is made by a command."""
+    values: dict[str, str] = {}
+    exported: set[str] = set()
+    others: list[str] = []
+    for line in logical_lines(text):
+        found = _LINE.fullmatch(line)
+        if found is None:
+            words = line.split()
+            if words[:1] == ["export"] and all(re.fullmatch(r"\w+", word) for word in words[1:]):
+                exported.update(words[1:])
+            elif words and not line.lstrip().startswith("#"):
+                others.append(line.strip())
+            continue
+        name, raw = found[2], found[3]
+        if "`" in raw or "$(" in raw:
+            raise ConfigError(
+                path, f"{name} is made by a command, which is not run here", "write its value there first"
+            )
+        values[name] = _value(raw, values)
+        if found[1]:
+            exported.add(name)
+    return Assigned(values, frozenset(exported), tuple(others))
+
+
+def _value(raw: str, values: Mapping[str, str]) -> str:
+    """A value with the variables before it; one that the file does not set is one of the environment."""
+    quoted: list[str] = []
+
+    def keep(found: re.Match[str]) -> str:
+        quoted.append(found[0])
+        return f"\ue003{len(quoted) - 1}\ue003"
+
+    def reference(found: re.Match[str]) -> str:
+        name = found[1] or found[3]
+        return values[name] if values.get(name) else found[2] if found[2] is not None else variable(name)
+
+    text = _REFERENCE.sub(reference, re.sub(r"'[^']*'(?=[^\"]*(?:\"[^\"]*\"[^\"]*)*$)", keep, raw))
+    text = re.sub("\ue003(\\d+)\ue003", lambda found: quoted[int(found[1])], text)
+    lexer = shlex.shlex(text, posix=True)
+    lexer.whitespace_split, lexer.commenters = True, "#"
+    return next(iter(lexer), "")

@@ -1,0 +1,46 @@
+"""`import`: from files to a multi.toml that starts the same nodes."""
+
+from __future__ import annotations
+
+from real import Real, everything, words_of
+
+PROCFILE = """\
+one: sleep 600
+two: echo "port $PORT" && sleep 600
+"""
+
+
+def test_from_a_procfile_to_nodes(real: Real) -> None:
+    """What is printed is a configuration, and its nodes run; importing touches nothing."""
+    (real.base / "Procfile").write_text(PROCFILE)
+    (real.base / ".env").write_text("PORT=7000\n")
+    before = everything(real.base)
+    text = real.raw("import", str(real.base / "Procfile")).ok().out
+    assert everything(real.base) == before
+    config = real.base / "made" / "multi.toml"
+    done = real.raw("import", str(real.base / "Procfile"), f"--output={config}").ok()
+    assert (done.out, config.read_text()) == (f"{config}\n", text)
+    where = f"--multi-config={config}", f"--pidfile={real.run}/%n.pid", f"--logfile={real.log}/%n.log"
+    real.raw("check", *where).ok()
+    real.raw("start", *where, "--startsecs=0").ok()
+    assert words_of(real.pid("one")) == ["sleep", "600"]
+    real.raw("wait", *where, "two", "--log=port 7100", "--since-start", "--timeout=60").ok()
+
+
+def test_g9_what_cannot_be_imported(real: Real) -> None:
+    """G9: one line and exit 2; a file that is there and differs stays."""
+    (real.base / "x.conf").write_text("[program:x]\ncommand=sleep 9\n")
+    (real.base / "there.toml").write_text("mine")
+    file = str(real.base / "x.conf")
+    for words, says in (
+        ([], "needs a file"),
+        ([str(real.base / "no")], "cannot be read: No such file"),
+        ([str(real.base)], "cannot be read"),
+        ([file, "--form=circus"], "--form=circus: is no option of import; it can be --output, --from"),
+        ([file, "--from=circs"], "did you mean 'circus'?"),
+        ([file, f"--output={real.base}/there.toml"], "is there already"),
+    ):
+        done = real.raw("import", *words).exits(2)
+        assert says in done.err
+        assert done.out == ""
+    assert (real.base / "there.toml").read_text() == "mine"

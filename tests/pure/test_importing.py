@@ -1,0 +1,389 @@
+"""`import`: configurations of other supervisors as a multi.toml, and back to the nodes that were exported."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Mapping
+from textwrap import dedent
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grammar_tools import expand_words
+from multi.errors import MultiError
+from multi.export import Order, find
+from multi.importing import FORMS, Source, form_of, toml_of
+from multi.model.node import Known, Node
+from multi.settings.config import Config, parse_config
+from multi.value import replace
+
+HOME = "/srv/proj"
+
+
+def source(text: str, path: str = "x.conf", **beside: str) -> Source:
+    """A file, and others beside it."""
+    return Source(path, dedent(text), HOME, lambda name: beside.get(name.removeprefix(".")))
+
+
+def config(text: str, environ: Mapping[str, str] | None = None) -> Config:
+    """The configuration that a text is."""
+    return parse_config(text, "multi.toml", environ or {}, lambda _: b"")
+
+
+def imported(text: str, path: str = "x.conf", **beside: str) -> dict[str, Node]:
+    """The nodes of what is made of a file, by their short names."""
+    return nodes_of(toml_of([source(text, path, **beside)]))
+
+
+def nodes_of(text: str, environ: Mapping[str, str] | None = None) -> dict[str, Node]:
+    """The nodes of a configuration."""
+    return {node.short: node for node in expand_words([], config=config(text, environ)).nodes}
+
+
+# -- what was exported comes back ----------------------------------------------------------------------------------
+
+WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=12)
+PATHS = WORDS.map(lambda text: "/srv/" + text.replace("/", "").strip()).filter(lambda path: path[-1] not in " ./")
+ENV = st.dictionaries(st.sampled_from(["A", "B_C", "PATHS"]), WORDS | st.none(), max_size=3)
+NODES = st.fixed_dictionaries(
+    {
+        "words": st.lists(WORDS, min_size=1, max_size=5),
+        "env": ENV,
+        "workdir": PATHS,
+        "uid": st.none() | st.just("worker"),
+        "umask": st.none() | st.sampled_from([0o22, 0o77, 0]),
+        "signal": st.sampled_from(["TERM", "INT", "QUIT"]),
+        "seconds": st.integers(1, 600),
+        "kill_mode": st.sampled_from(["mixed", "process"]),
+    }
+)
+
+
+def made(said: Mapping[str, object]) -> Node:
+    """A node that all forms can say."""
+    values = dict(said)
+    words = ["/bin/prog", *values["words"]]  # type: ignore[misc]
+    typed = ["--preset=exec", "w1", f"--stop-schedule={values['signal']}/{values['seconds']}/KILL/5"]
+    (node,) = expand_words([*typed, f"--kill-mode={values['kill_mode']}", "--cmd=x", "--logfile=/log/w1.log"]).nodes
+    env = tuple(values["env"].items())  # type: ignore[attr-defined]
+    command = Known(tuple(words))
+    return replace(node, command=command, env=env, workdir=values["workdir"], uid=values["uid"], umask=values["umask"])  # type: ignore[arg-type]
+
+
+def exported(form: str, node: Node) -> str | None:
+    """The node in that form; None where the form cannot hold it."""
+    try:
+        (text,) = find(form).files(Order(nodes=[node], program=("multi",))).values()
+    except MultiError:
+        return None
+    return text
+
+
+def alike(node: Node, *names: str) -> dict[str, object]:
+    """What must be the same; an environment has no order."""
+    values: dict[str, object] = {name: getattr(node, name) for name in names}
+    return {**values, "env": dict(node.env), "words": node.words, "workdir": node.workdir, "umask": node.umask}
+
+
+@settings(deadline=None, max_examples=60)
+@given(NODES)
+def test_supervisord_there_and_back(said: Mapping[str, object]) -> None:
+    """import(export(node)) is the node, in all that the form has words for."""
+    node = made(said)
+    text = exported("supervisord", node)
+    if text is not None:
+        back = imported(text)["w1"]
+        names = ("uid", "logfile", "kill_mode")
+        assert alike(back, *names) == alike(node, *names)
+        assert str(back.stop) == str(node.stop)
+        assert back.startsecs == math.ceil(node.startsecs)
+
+
+@settings(deadline=None, max_examples=60)
+@given(NODES)
+def test_a_procfile_there_and_back(said: Mapping[str, object]) -> None:
+    """The same of a Procfile, which has words for less."""
+    node = made(said)
+    text = exported("procfile", node)
+    if text is not None:
+        assert alike(imported(text, "Procfile")["w1"]) == alike(node)
+
+
+OPTIONS = """
+    -c:1=3 -c:a=4 --concurrency=5 -l=INFO --pidfile=/run/%n.pid --umask:b=027 -Q:a,b=x --time-limit:1-2=9 -O=fair -Ofair
+    --env=K=V --stop-schedule=TERM/9
+"""
+# A short option and its value are two words.
+LINES = st.lists(
+    st.sampled_from(OPTIONS.split()).map(lambda word: word.split("=", 1) if word[1] != "-" else [word]), max_size=6
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(LINES)
+def test_a_line_of_celery_multi_means_the_same(options: list[list[str]]) -> None:
+    """The nodes of the file are those of the line: commands, and what is set for them."""
+    typed = ["a", "b", *(word for words in options for word in words), "-A", "proj"]
+    line = f"celery multi start {shlex.join(typed)}"
+    there = {node.short: node for node in expand_words(typed).nodes}
+    back = nodes_of(toml_of([source(line, "start.sh")]))
+    assert back.keys() == there.keys()
+    for name, node in there.items():
+        assert sorted(back[name].words) == sorted(node.words)
+        assert replace(back[name], command=node.command, origin="", pidfile="", logfile="") == replace(
+            node, origin="", pidfile="", logfile=""
+        )
+        assert "--pidfile" not in line or back[name].pidfile == node.pidfile
+
+
+# -- forms ---------------------------------------------------------------------------------------------------------
+
+SUPERVISORD = """
+    [supervisord]
+    nodaemon=true
+    environment=LANG="C.UTF-8"
+    [program:web]
+    command=/srv/venv/bin/gunicorn -b 0.0.0.0:80%(process_num)02d proj.wsgi ; the server
+    process_name=%(program_name)s_%(process_num)02d
+    numprocs=2
+    directory=/srv/proj
+    user=www-data
+    autorestart=true
+    environment=DJANGO_SETTINGS_MODULE="proj.settings",KEY='a,b',HOME="%(ENV_HOME)s"
+    stopsignal=INT
+    stopwaitsecs=30
+    stdout_logfile=/var/log/web_%(process_num)d.log
+    stderr_logfile=/var/log/web.err
+    priority=900
+    [program:celery]
+    command=/srv/venv/bin/celery -A proj worker -l info -n w@%%h
+    stopwaitsecs = 600
+    exitcodes=0,2
+    autostart=false
+    stopasgroup=true
+    [group:all]
+    programs=web,celery
+"""
+
+
+def test_supervisord() -> None:
+    """Programs, their processes, a group; a Celery worker is one of Celery's preset."""
+    text = toml_of([source(SUPERVISORD)])
+    nodes = nodes_of(text, {"HOME": "/home/u"})
+    assert config(text, {"HOME": "/"}).groups[0].nodes == ("web_00", "web_01", "celery")
+    web = nodes["web_01"]
+    assert web.words == ("/srv/venv/bin/gunicorn", "-b", "0.0.0.0:8001", "proj.wsgi")
+    assert (web.workdir, web.uid, web.restart, web.logfile) == ("/srv/proj", "www-data", "always", "/var/log/web_1.log")
+    assert str(web.stop) == "INT/30/KILL/5"
+    assert dict(web.env) == {
+        "LANG": "C.UTF-8", "DJANGO_SETTINGS_MODULE": "proj.settings", "KEY": "a,b", "HOME": "/home/u",
+    }  # fmt: skip
+    celery = nodes["celery"]
+    assert (celery.preset, celery.exit_ok, str(celery.stop)) == ("celery", (0, 2), "TERM/600/KILL/5")
+    assert celery.words[:4] == ("/srv/venv/bin/celery", "-A", "proj", "worker")
+    assert celery.name in celery.words
+    for remark in (
+        "priority:",
+        "stderr_logfile /var/log/web.err:",
+        "autostart=false:",
+        "stopasgroup:",
+        "it was called w@%h",
+    ):
+        assert f"# {remark}" in text.replace("%%", "%")
+
+
+CIRCUS = """
+    [circus]
+    check_delay = 5
+    [watcher:app]
+    cmd = python
+    args = -u app.py --worker $(circus.wid)
+    numprocesses = 2
+    working_dir = /srv
+    stop_signal = QUIT
+    graceful_timeout = 60
+    rlimit_nofile = 1000
+    stdout_stream.class = FileStream
+    stdout_stream.filename = /var/log/app.log
+    use_sockets = True
+    [watcher:one]
+    cmd = /srv/run.sh
+    respawn = false
+    max_age = 3600
+    [env:a*]
+    HOST = $(circus.env.HOSTNAME)
+    [socket:web]
+    port = 80
+"""
+
+
+def test_circus() -> None:
+    """Watchers, their processes, the environments that are for them."""
+    text = toml_of([source(CIRCUS, "circus.ini")])
+    nodes = nodes_of(text, {"HOSTNAME": "box"})
+    assert nodes["app-2"].words == ("python", "-u", "app.py", "--worker", "2")
+    assert (nodes["app-1"].workdir, str(nodes["app-1"].stop), nodes["app-1"].restart) == (
+        "/srv",
+        "QUIT/60/KILL/5",
+        "always",
+    )
+    assert (dict(nodes["app-1"].env), dict(nodes["one"].env)) == ({"HOST": "box"}, {})
+    assert nodes["app-1"].rlimits == (("NOFILE", 1000, 1000),)
+    assert (nodes["one"].restart, nodes["one"].max_age) == ("no", 3600)
+    assert "# use_sockets:" in text
+    assert "[socket:web]" in text
+
+
+PROCFILE = """
+    web: gunicorn app:app -b 0.0.0.0:$PORT
+    worker: python worker.py --queue 'a b'
+    beat: celery -A proj beat -l info
+"""
+
+
+def test_procfile() -> None:
+    """A line is a node; a shell runs only what needs one; .env is read when a node starts."""
+    text = toml_of([source(PROCFILE, "Procfile", env="PORT=7000\nSECRET=x\n")])
+    assert "SECRET" not in text
+    parsed = config(text)
+    assert dict(parsed.defaults.values)["env_file"] == (f"{HOME}/.env",)
+    cut = re.sub("(?m)^env_file.*$", "", text)
+    nodes = nodes_of(cut)
+    assert nodes["web"].words == ("/bin/sh", "-c", "exec gunicorn app:app -b 0.0.0.0:$PORT")
+    assert nodes["worker"].words == ("python", "worker.py", "--queue", "a b")
+    assert [dict(node.env).get("PORT") for node in nodes.values()] == ["7000", "7100", "7200"]
+    assert nodes["beat"].preset == "celery-beat"
+    assert nodes["web"].workdir == HOME
+
+
+PM2 = """
+    {"apps": [
+      {"name": "api", "script": "./server.js", "instances": 2, "exec_mode": "cluster", "kill_timeout": 5000,
+       "env": {"NODE_ENV": "production", "PORT": 3000}, "env_staging": {"A": 1}, "max_memory_restart": "500M",
+       "min_uptime": "10s", "watch": true, "out_file": "logs/out.log", "node_args": "--inspect"},
+      {"script": "worker.py", "args": ["-q", "a b"], "cwd": "/srv/w", "autorestart": false}
+    ]}
+"""
+
+
+def test_pm2() -> None:
+    """Apps, their instances; milliseconds are seconds."""
+    text = toml_of([source(PM2, "ecosystem.json")])
+    nodes = nodes_of(text)
+    api = nodes["api-1"]
+    assert api.words == ("node", "--inspect", "./server.js")
+    assert (api.workdir, api.logfile, api.max_memory, api.startsecs) == (HOME, f"{HOME}/logs/out.log", 500 << 20, 10)
+    assert dict(api.env) == {"NODE_ENV": "production", "PORT": "3000", "NODE_APP_INSTANCE": "1"}
+    assert (str(api.stop), api.restart) == ("INT/5/KILL/5", "always")
+    assert (nodes["worker"].words, nodes["worker"].restart) == (("python3", "worker.py", "-q", "a b"), "no")
+    for remark in ("watch:", "env_staging:", "exec_mode = cluster:"):
+        assert f"# {remark}" in text
+
+
+CELERYD = """
+    # names
+    CELERYD_NODES="worker1 worker2"
+    CELERY_BIN=/srv/venv/bin/celery
+    CELERY_APP="proj"   # the app
+    BASE=/srv
+    CELERYD_CHDIR="$BASE/proj/"
+    CELERYD_OPTS="--time-limit=300 -c 8 -c:worker2 4 \\
+      -Ofair"
+    CELERYD_LOG_FILE="/var/log/celery/%n%I.log"
+    CELERYD_PID_FILE="/run/celery/%n.pid"
+    CELERYD_USER="celery"
+    CELERY_CREATE_DIRS=1
+    export DJANGO_SETTINGS_MODULE='proj.settings'
+    CELERYBEAT_OPTS="--schedule=${BASE}/beat.db"
+    umask 022
+"""
+
+
+def test_celeryd() -> None:
+    """The nodes of the init script, and beat."""
+    text = toml_of([source(CELERYD, "/etc/default/celeryd")])
+    nodes = nodes_of(text)
+    two, beat = nodes["worker2"], nodes["beat"]
+    assert two.words[:4] == ("/srv/venv/bin/celery", "-A", "proj", "worker")
+    assert two.words[two.words.index("-c") + 1] == "4"
+    assert {"--time-limit=300", "-Ofair", "--loglevel=INFO"} <= set(two.words)
+    assert (two.workdir, two.pidfile, two.uid) == ("/srv/proj/", "/run/celery/worker2.pid", "celery")
+    assert dict(two.env)["DJANGO_SETTINGS_MODULE"] == "proj.settings"
+    assert (beat.preset, beat.pidfile) == ("celery-beat", "/var/run/celery/beat.pid")
+    assert "--schedule=/srv/beat.db" in beat.words
+    assert "# not a variable, and not imported: umask 022" in text
+    assert "BASE" in text.split("[groups", 1)[0], "what is not exported is said"
+
+
+def test_a_script_with_celery_multi() -> None:
+    """Its variables before the line, what stands before `multi`, and nothing behind it."""
+    text = "#!/bin/sh\n# celery multi start old\ncd /srv\nA=1 exec /v/bin/celery -A p multi start 2 -l INFO && ls\n"
+    nodes = imported(text, "start.sh")
+    assert list(nodes) == ["celery1", "celery2"]
+    assert nodes["celery1"].words[:4] == ("/v/bin/celery", "-A", "p", "worker")
+    assert dict(nodes["celery1"].env)["A"] == "1"
+
+
+def test_several_files_are_one_configuration() -> None:
+    """Nodes of other forms say their preset for themselves; a name that is there twice is refused."""
+    text = toml_of([source(CELERYD, "celeryd"), source("[program:web]\ncommand=sleep 9\n")])
+    nodes = nodes_of(text)
+    assert {name: node.preset for name, node in nodes.items()} == {
+        "worker1": "celery", "worker2": "celery", "beat": "celery-beat", "web": "exec",
+    }  # fmt: skip
+    with pytest.raises(MultiError, match="web: is there twice"):
+        toml_of([source("[program:web]\ncommand=a\n"), source("[watcher:web]\ncmd=b\n")])
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "says"),
+    [
+        (
+            "module.exports = {apps: []}",
+            "ecosystem.config.js",
+            "is JavaScript, which multi does not run; make JSON of it",
+        ),
+        ("{broken", "eco.json", "is not JSON"),
+        ('{"apps": [{"name": "x"}]}', "eco.json", "has no apps with a script"),
+        ("[program:x]\ndirectory=/", "s.conf", "has no command"),
+        ("[program:x]\ncommand=a 'b", "s.conf", "No closing quotation"),
+        ("[program:x]\ncommand=%(nosuch)s", "s.conf", "%(nosuch)s is not known"),
+        ("[program:x]\ncommand=a\nstopwaitsecs=soon", "s.conf", "'soon' is not a number"),
+        ("[program:x]\ncommand=a\nenvironment=A", "s.conf", "is no list of KEY=value"),
+        ("[group:x]\nprograms=y\n[program:z]\ncommand=a", "s.conf", "'y', which is no program there"),
+        ("[watcher:x]\n", "c.ini", "has no cmd"),
+        ("celery multi start $NODES -A p", "s.sh", "has variables of the shell"),
+        ("celery multi start -A p", "s.sh", "names no node"),
+        ("CELERYD_NODES=`hostname`", "celeryd", "is made by a command"),
+        ("nothing that is known", "x", "is in no form that is known"),
+    ],
+)
+def test_g9_what_cannot_be_imported(text: str, path: str, says: str) -> None:
+    """G9: one line that says what is wrong, and what to do."""
+    with pytest.raises(MultiError) as caught:
+        toml_of([source(text, path)])
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from(FORMS), st.text(max_size=200) | st.from_regex(r"(\[\w*:?\w*\]\n(\w+ ?= ?.{0,20}\n){0,4}){1,3}"))
+def test_g9_any_text_gets_a_configuration_or_an_error(form: str, text: str) -> None:
+    """G9: whatever is in a file, and whatever form it is said to be: never another exception."""
+    try:
+        made_of = toml_of([source(text)], form)
+    except MultiError:
+        return
+    config(made_of, dict.fromkeys(re.findall(r"\$\{(\w+)\}", made_of), "x"))
+
+
+def test_a_form_is_known_by_what_is_in_it() -> None:
+    """Each example is taken for what it is; a word that is no form is refused with the nearest."""
+    texts = {"supervisord": SUPERVISORD, "circus": CIRCUS, "procfile": PROCFILE, "pm2": PM2, "celeryd": CELERYD}
+    assert {form: form_of(source(text)) for form, text in texts.items()} == {form: form for form in texts}
+    assert form_of(source("celery multi start w1 -A proj")) == "celery-multi"
+    with pytest.raises(MultiError, match="did you mean 'supervisord'"):
+        form_of(source(""), "supervisor")
