@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _HERE = "this.host.invalid"  # the host of nodes that are named without one
 _START = re.compile(r"\bmulti\s+(?:start|restart)\b")
+_UNIT = re.compile(r"^\s*Exec\w+=[-@+!:|]*")  # of systemd
 _OPERATORS = frozenset({"&&", "||", ";", "|", "&", ">", ">>", "2>&1", "2>", "<"})
 
 
@@ -39,10 +40,12 @@ def _line(line: str, source: Source) -> list[Table]:
         why = "has variables of the shell, whose values are not known here"
         raise ConfigError(source.path, why, "write the values into the line, or import the file that sets them")
     try:
-        words = shlex.split(line, comments=True)
+        words = shlex.split(_UNIT.sub("", line), comments=True)
     except ValueError as error:
         raise ConfigError(source.path, f"{line.strip()!r}: {error}", "close the quote") from None
-    at = next(index for index, word in enumerate(words) if word == "multi" and index + 1 < len(words))
+    at = next((index for index, word in enumerate(words[:-1]) if word.rpartition("/")[2] == "multi"), None)
+    if at is None:
+        raise ConfigError(source.path, f"{line.strip()!r} has no word 'multi'", "write the line by itself into a file")
     after = words[at + 2 :]
     end = next((index for index, word in enumerate(after) if word in _OPERATORS), len(after))
     env: dict[str, object] = {}

@@ -22,7 +22,6 @@ _KNOWN_WORDS = """
     CELERYD_MULTI CELERYBEAT_MULTI
 """
 _KNOWN = frozenset(_KNOWN_WORDS.split())
-_OLD = {"CELERYD_MULTI": "CELERY_BIN", "CELERYD": "CELERY_BIN", "CELERYBEAT": "CELERY_BIN"}
 
 
 def imported(source: Source) -> Imported:
@@ -36,6 +35,9 @@ def imported(source: Source) -> Imported:
             f"not exported there, so a worker did not see it unless the shell exports all: {' '.join(unexported)}"
         )
         env = {name: value for name, value in env.items() if name in found.exported}
+    called = found.values.get("CELERYD_MULTI", "multi")
+    if called.rpartition(" ")[2] != "multi":
+        remarks.append(f"CELERYD_MULTI={called}: write cmd for workers that another program starts")
     said: dict[str, object] = {"env": env} if env else {}
     beat = [name for name in found.values if name.startswith("CELERYBEAT_")]
     workers = [name for name in found.values if name.startswith("CELERYD_")] or not beat

@@ -157,7 +157,8 @@ def _of_values(values: Mapping[str, str], log: str, errors: str) -> Iterator[str
     if is_true(values.get("stopasgroup", "")):
         yield "stopasgroup: multi signals the main process alone, and kills what is left of its tree (kill_mode)"
     if "autostart" in values and not is_true(values["autostart"]):
-        yield "autostart=false: 'multi apply' starts it; 'multi stopwait' stops it until somebody starts it"
+        value = values["autostart"]
+        yield f"autostart={value}: 'multi apply' starts it; 'multi stopwait' stops it until somebody starts it"
     if errors not in {"", "AUTO", "NONE", log}:
         yield f"stderr_logfile {errors}: stdout and stderr go to one log here"
     for key in ("stdout_logfile_maxbytes", "stdout_logfile_backups"):

@@ -327,6 +327,71 @@ def test_a_script_with_celery_multi() -> None:
     assert dict(nodes["celery1"].env)["A"] == "1"
 
 
+# What files of public repositories do: words and keys in an order of their own, other programs around, old spellings.
+FOUND = [
+    (
+        """
+        [program:beat]
+        autostart=%(ENV_BEAT)s
+        command=celery beat
+                    --app=%(ENV_APP)s
+                    --pidfile=/tmp/beat.pid
+        user=%(ENV_WHO)s
+        group=root
+        stdout_logfile=/dev/fd/1
+        stdout_logfile_maxbytes=0
+        numprocs=1
+        """,
+        {"beat": ("celery", "--app=x", "beat")},
+        ("# group: multi has no word for it", "# autostart=%(ENV_BEAT)s:"),
+    ),
+    (
+        """
+        [program:q]
+        process_name=%(program_name)s_%(process_num)02d
+        command=/v/bin/celery worker --app=p -l WARNING --hostname=q%(process_num)d@%%h
+        numprocs=2
+        environment=LANG=en_US.UTF-8,LC_ALL=en_US.UTF-8
+        killasgroup=true
+        """,
+        {"q_01": ("/v/bin/celery", "--app=p", "worker", "-l", "WARNING")},
+        ("# it was called q1@%%h",),
+    ),
+    (
+        """
+        [Service]
+        Type=forking
+        ExecStart=/opt/app/bin/celery multi start w1 \\
+            -A proj --pidfile=/run/celery_%n.pid --concurrency=4
+        ExecStop=/opt/app/bin/celery multi stopwait w1
+        """,
+        {"w1": ("/opt/app/bin/celery", "-A", "proj", "worker", "--concurrency=4")},
+        (),
+    ),
+    (
+        "rm *.pid\ncelery multi start up@robo -A b.celery -l info -c:1 1 -Q:1 update 2>&1 | tee x\ncelery flower &\n",
+        {"up": ("-A", "b.celery", "worker", "-c", "1", "-Q", "update")},
+        (),
+    ),
+    (
+        'CELERYD_NODES="w1"\nCELERYD_MULTI="python /x/manage.py celeryd_multi"\nCELERY_CONFIG_MODULE="c"\n',
+        {"w1": ("worker", "--loglevel=INFO")},
+        ("# CELERYD_MULTI=python /x/manage.py celeryd_multi: write cmd", "CELERY_CONFIG_MODULE"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "words", "remarks"), FOUND)
+def test_what_people_have(text: str, words: dict[str, tuple[str, ...]], remarks: tuple[str, ...]) -> None:
+    """Each is read; the words of the command are there, and what has no equal is said."""
+    made_of = toml_of([source(text)])
+    nodes = nodes_of(made_of, {"APP": "x", "WHO": "root"})
+    for name, some in words.items():
+        assert set(some) <= set(nodes[name].words), nodes[name].words
+    for remark in remarks:
+        assert remark in made_of
+
+
 def test_several_files_are_one_configuration() -> None:
     """Nodes of other forms say their preset for themselves; a name that is there twice is refused."""
     text = toml_of([source(CELERYD, "celeryd"), source("[program:web]\ncommand=sleep 9\n")])
