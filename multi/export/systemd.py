@@ -10,6 +10,7 @@ from multi.export import environment, form, sandbox
 from multi.export.form import Form, Order
 from multi.model.node import Node
 from multi.model.schedule import FOREVER, signal_name
+from multi.settings import presets
 from multi.settings.table import SETTINGS
 from multi.text import printable, seconds_text
 from multi.value import dataclass, replace
@@ -271,7 +272,7 @@ def _command(group: _Group, node: Node) -> Sequence[str]:
 # worker's own user opens it; a log that is not the user's to open is left alone.
 _APPEND = 'true >>"$0" && exec "$@" >>"$0" 2>&1; exec "$@"'
 _LOGS = "/var/log/"
-_OUR_LOGS = ("celery", "multi")
+_OUR_LOGS = presets.dirnames()
 
 
 def _directory(path: str) -> str:
