@@ -8,7 +8,7 @@ import pytest
 
 from multi.errors import UsageError
 from multi.testing import NodeFailedError, Nodes
-from real import WORKER, alive
+from real import WORKER, alive, until
 
 SLEEP = ["sleep", "600"]
 
@@ -59,8 +59,9 @@ def test_they_are_gone_when_the_test_ends(tmp_path: Path) -> None:
 
     def fails() -> None:
         with Nodes(tmp_path / "own") as nodes:
-            (view,) = nodes.start("w", preset="exec", cmd=worker, startsecs=0.2)
-            pids.extend(info.proc.pid for info in view.processes)
+            nodes.start("w", preset="exec", cmd=worker, startsecs=0.2)
+            until(lambda: len(nodes.look("w")[0].processes) > 1, "it has its child")
+            pids.extend(info.proc.pid for info in nodes.look("w")[0].processes)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
