@@ -45,13 +45,20 @@ class Records:
             case "words or records":
                 return _with_fallbacks(self._words, self._exported(self._words.pure()))
             case "files":
-                return self._checked(self._configured())
+                return self._checked(self._beside_run(self._configured()))
             case said if self._traits.default_command and not self._words.has_nodes:
                 if self._spec.says_command or said == "words now":
                     return Selection(nodes=(), spec=self._spec)  # of which nodes, nobody says
         if self._words.has_nodes:
-            return self._checked(self._named(self._words.named(self._finder)))
+            return self._checked(self._beside_run(self._named(self._words.named(self._finder))))
         return self._checked(self._unnamed())
+
+    def _beside_run(self, selection: Selection) -> Selection:
+        if not (self._traits.restarts or self._traits.reconciles or self._traits.shows_logs):
+            return selection
+        from multi.selection.shown import with_shown_logs
+
+        return with_shown_logs(selection, self._words, self._finder)
 
     def _said(self, node: Node, expansion: Selection) -> Said:
         configured = node.name in expansion.configured

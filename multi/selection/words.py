@@ -129,10 +129,12 @@ class Words:
         """Whether the configuration names nodes."""
         return bool(self.config.nodes or any(group.nodes for group in self.config.groups))
 
-    def expand(self, spec: Spec, *, recorded: bool = False, traits: Traits | None = None) -> Selection:
+    def expand(
+        self, spec: Spec, *, recorded: bool = False, traits: Traits | None = None, foreground: bool = False
+    ) -> Selection:
         """Make the nodes. Those on record have their files apart already, and their commands.
 
-        `traits` are those of another command, for which less has to be said.
+        `traits` are those of another command, for which less has to be said. With `foreground` as `run` would.
         """
         expansion = expand.expand(
             spec,
@@ -143,7 +145,7 @@ class Words:
             traits=replace(traits or self.traits, default_command=False) if recorded else traits or self.traits,
             load=self.local.load,
             strict=self.strict or self.traits.strict,
-            foreground=self.foreground,
+            foreground=foreground or self.foreground,
             recorded=recorded,
         )
         several = len(expansion.nodes) > 1

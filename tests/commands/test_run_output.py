@@ -225,3 +225,23 @@ def test_another_command_restarts_a_node_and_its_lines_go_on(real: Real) -> None
     assert (real.run / "a.output").exists()
     real.multi("forget", "a").ok()
     assert not (real.run / "a.output").exists()
+
+
+def test_a_configured_node_keeps_the_log_that_run_shows(real: Real) -> None:
+    """Beside `run` there is nothing to apply; `restart` and `logs` take the same log, and its first line is shown."""
+    code = "import os, time; print('from', os.getpid(), flush=True); time.sleep(600)"
+    (real.base / "multi.toml").write_text(
+        f"[defaults]\npreset = 'exec'\nstartsecs = 0\npidfile = '{real.run}/%n.pid'\n"
+        f"cmd = ['{sys.executable}', '-c', \"{code}\"]\n[nodes.a]\n[nodes.b]\n",
+        encoding="utf-8",
+    )
+    with Session([sys.executable, "-m", "multi", "run"], {**real.env, "NO_COLOR": "1"}, 80, cwd=str(real.base)) as run:
+        run.sees("started", count=2)
+        run.sees(f"a | from {real.pid('a')}")
+        real.raw("diff").ok()
+        real.raw("restart", "a").ok()
+        run.sees(f"a | from {real.pid('a')}")
+        assert f"from {real.pid('a')}" in real.raw("logs", "a").ok().out
+        run.type(b"\x03")
+        assert run.ends() == 0
+    assert real.family() == []
