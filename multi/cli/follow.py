@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from multi import report
 from multi.cli.order import JSON, QUIET, VERBOSE, Order
+from multi.cli.screen import INFO
 from multi.model.event import Failed, GaveUp, Output, Retrying, Skipped, Waiting
 from multi.typed import TYPE_CHECKING
 from multi.value import replace
@@ -96,7 +97,7 @@ def _show(progress: report.Progress, screen: Screen, style: report.Style) -> rep
         # A full line would wrap on some terminals.
         screen.redraw(style.paint("cyan", progress.line(max(1, screen.width - 1))))
     elif not screen.redraws and progress.due:
-        screen.complain(progress.line())  # no result, and stdout may be what a program reads
+        screen.complain(progress.line(), priority=INFO)  # no result, and stdout may be what a program reads
         return progress.told()
     return progress
 

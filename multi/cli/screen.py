@@ -15,7 +15,7 @@ from multi.text import printable
 from multi.typed import TextIO
 
 _REDRAW_EVERY = 0.1  # seconds; more often only costs time
-_ERROR, _WARNING = 3, 4  # syslog(3)
+_ERROR, _WARNING, INFO = 3, 4, 6  # syslog(3)
 _ERASE = "\r\x1b[K"  # to the line's beginning, then erase to its end: ECMA-48 CR and EL
 
 
