@@ -10,7 +10,6 @@ from multi.export import environment, form, sandbox
 from multi.export.form import Form, Order
 from multi.model.node import Node
 from multi.model.schedule import FOREVER, signal_name
-from multi.settings import presets
 from multi.settings.table import SETTINGS
 from multi.text import printable, seconds_text
 from multi.value import dataclass, replace
@@ -272,7 +271,6 @@ def _command(group: _Group, node: Node) -> Sequence[str]:
 # worker's own user opens it; a log that is not the user's to open is left alone.
 _APPEND = 'true >>"$0" && exec "$@" >>"$0" 2>&1; exec "$@"'
 _LOGS = "/var/log/"
-_OUR_LOGS = presets.dirnames()
 
 
 def _directory(path: str) -> str:
@@ -283,7 +281,7 @@ def _log_directories(nodes: Sequence[Node]) -> Mapping[str, str]:
     """The directories below /var/log that systemd can make, by node.
 
     systemd hands such a directory to the unit's user with all that is in it. So it is none that another node's user
-    has, and none that may be another program's: it has a name of ours, of the user or of the node.
+    has, and none that may be another program's: it has the name of a default, of the user or of the node.
     """
     users: dict[str, set[tuple[str | None, str | None]]] = {}
     found = {}
@@ -291,7 +289,7 @@ def _log_directories(nodes: Sequence[Node]) -> Mapping[str, str]:
         directory = _directory(node.logfile)
         users.setdefault(directory, set()).add((node.uid, node.gid))
         first, *rest = directory.removeprefix(_LOGS).split("/")
-        ours = directory.startswith(_LOGS) and first in {*_OUR_LOGS, node.uid, node.short}
+        ours = directory.startswith(_LOGS) and first in {"multi", node.preset.partition("-")[0], node.uid, node.short}
         if ours and not _is_root(node) and ".." not in (first, *rest):
             found[node.name] = directory
     return {name: path.removeprefix(_LOGS) for name, path in found.items() if len(users[path]) == 1}
