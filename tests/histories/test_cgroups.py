@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -20,7 +20,7 @@ from multi.model.state import Dead
 from multi.report.table import note_of
 from multi.value import replace
 from multi.views import view_of
-from world import Child, Fake, KilledError, Nature, World, node_of
+from world import Child, Crowd, Fake, KilledError, Nature, World, node_of
 
 TERM, KILL = int(signal.SIGTERM), int(signal.SIGKILL)
 HOME = Folder(path="/c/multi.service", marked=True, ours=True)
@@ -267,3 +267,30 @@ def test_g3_killed_anywhere() -> None:
             run(world, "start", node_of("w3"))
             assert [path for path in world.cgroups if "w3" not in path] == [], (command, number)
         assert number > 10
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_g5_a_crowd(seed: int) -> None:
+    """G3, G5: commands at once, in every order of their calls, some of them killed: nothing that hides is left."""
+    lost = [Child(nature=DEAF, after=after, session=True, orphan=True, bare=True) for after in (0.0, 0.3)]
+    world = world_of(Nature(ends={TERM: (0.5, 0)}, children=tuple(lost)))
+    nodes = [node_of("w1", startsecs=0.2), node_of("w2", startsecs=0.0)]
+
+    def runner(command: str) -> Callable[[Fake], None]:
+        def command_of(fake: Fake) -> None:
+            run(world, command, *nodes, fake=fake)
+
+        return command_of
+
+    def check() -> None:
+        for node in nodes:
+            assert len(world.mains(node.pidfile)) <= 1
+
+    commands = [("start", "stopwait", "restart", "kill", "ensure")[(seed + 3 * number) % 5] for number in range(5)]
+    crowd = Crowd(world, seed, check, kills=seed % 4)
+    crowd.run([(world.fake(), runner(command)) for command in ("start", *commands)])
+    world.rest(0.5)
+    run(world, "stopwait", *nodes)
+    assert world.offspring() == []
+    run(world, "start", node_of("w3"))
+    assert len(world.cgroups) == 1
