@@ -52,7 +52,7 @@ class Service:
     @property
     def probe(self) -> list[str]:
         """The command that asks for its health: one look at the files of the node, no question to a broker."""
-        return ["multi", "status", self.name, "--health"]
+        return ["multi", "status", self.name, "--health", "--multi-config=none"]
 
     def command(self, *, without: Sequence[str] = ()) -> list[str]:
         """``multi run`` of the node, without the flags that the engine has words for."""

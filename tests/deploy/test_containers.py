@@ -284,12 +284,12 @@ def test_a_group_without_a_user_is_said_in_a_comment() -> None:
 def test_probes_ask_multi_by_name() -> None:
     """What cannot be asked over the network is one look at files, with the time that Python needs to start."""
     one = container(kubernetes("w1", *CELERY, "--ready-timeout=60")["w1.yaml"])
-    health = {"exec": {"command": ["multi", "status", "w1", "--health"]}, "timeoutSeconds": 10}
+    health = {"exec": {"command": ["multi", "status", "w1", "--health", "--multi-config=none"]}, "timeoutSeconds": 10}
     assert one["startupProbe"] == {**health, "periodSeconds": 5, "failureThreshold": 12}
     assert one["readinessProbe"] == health
     assert one["livenessProbe"] == {**health, "periodSeconds": 30, "failureThreshold": 3}
     check = compose("w1", *CELERY)["w1"]["healthcheck"]
-    assert check["test"] == ["CMD", "multi", "status", "w1", "--health"]
+    assert check["test"] == ["CMD", "multi", "status", "w1", "--health", "--multi-config=none"]
 
 
 def test_kubernetes_asks_a_page() -> None:
