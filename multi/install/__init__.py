@@ -162,7 +162,7 @@ def uninstall(selection: Selection, asked: Asked, machine: Machine) -> Plan:
         mine += [each for each in rest if _kind_of(each.path) in {starters.TMPFILES, starters.LOGROTATE}]
     for each in mine:
         if not each.stamp.intact and not each.path.startswith(starters.DEFAULTS):
-            raise changed_by_hand(each.path)
+            raise changed_by_hand(each.path, removes=True)
     steps = _taken(mine, asked, site)
     if not asked.names:
         steps += _untabled(site, machine)

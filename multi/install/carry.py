@@ -32,7 +32,10 @@ def carry_out(plan: Plan, machine: Machine) -> Iterator[Step]:
             raise MachineError(error.what, error.why, what, error.errno) from error
         raise
     for step in plan.steps[len(done) :]:
-        _do(step, machine)
+        try:
+            _do(step, machine)
+        except MachineError as error:
+            raise MachineError(error.what, error.why, "what was installed stays", error.errno) from error
         yield step
 
 

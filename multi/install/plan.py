@@ -131,11 +131,12 @@ class NotInstalledError(MultiError):
     """Something stands in the starter; nothing was changed (exit 2)."""
 
 
-def changed_by_hand(path: str) -> NotInstalledError:
-    """The refusal of a file that is not as `multi` wrote it."""
-    hint = "move it away, or remove it, and do this again"
-    if path.endswith(".service"):
-        hint = f"put your changes into 'systemctl edit {path.rpartition('/')[2]}', remove the file, and do this again"
+def changed_by_hand(path: str, *, removes: bool = False) -> NotInstalledError:
+    """The refusal to write over, or to remove, a file that is not as `multi` wrote it."""
+    hint, unit = "move it away, or remove it, and do this again", path.rpartition("/")[2]
+    if unit.endswith((".service", ".target")):
+        hint = f"put your changes into 'systemctl edit {unit}', remove the file, and do this again"
+        hint = f"'systemctl disable {unit}', and remove it, then do this again" if removes else hint
     return NotInstalledError(path, "was changed by hand since multi wrote it", hint)
 
 

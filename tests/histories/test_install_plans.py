@@ -137,6 +137,7 @@ def test_now_starts_them_at_once(box: Box) -> None:
     code, _, err = box.multi("install", "--now")
     assert code == 1
     assert "systemctl start" in err
+    assert err.endswith("what was installed stays\n")
     assert len(box.files()) == 3
 
 
@@ -453,7 +454,7 @@ REFUSED = [
         2,
         "was changed by hand since multi wrote it; put your changes into 'systemctl edit multi-b",
     ),
-    (by_hand, 0, ("uninstall",), 2, "multi-b.service: was changed by hand"),
+    (by_hand, 0, ("uninstall",), 2, "'systemctl disable multi-b.service', and remove it, then do this again"),
     (of_another, 0, ("install",), 2, "multi-b.service: is there, and multi did not write it"),
     (table_by_hand, 1000, ("install", "--cron"), 2, "crontab: the part for /multi.toml was changed by hand"),
     (table_by_hand, 1000, ("uninstall",), 2, "crontab: the part for /multi.toml was changed by hand"),
