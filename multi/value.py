@@ -2,7 +2,7 @@
 
 A command makes some hundred classes before it does anything, and is often over a few hundredths of a second later.
 The standard library writes and compiles six functions for each class, and imports `inspect` to be able to. Here it is
-one, the constructor, and only when the first object is made; the other five are shared. What the program does not use
+one, the constructor, and only where many objects are made; the other five are shared. What the program does not use
 is not there: all classes have slots, none inherits fields, and `dataclasses.fields` knows none of them. What is there
 is the same, and a test holds the two against each other.
 """
@@ -20,6 +20,7 @@ else:
     from operator import attrgetter
 
     _REQUIRED = object()
+    _FEW = 32  # objects of a class that are made as fast as it takes to write and compile a constructor for it
 
     class field:  # noqa: N801 -- it stands for dataclasses.field
         """How a field is not like the others."""
@@ -62,15 +63,40 @@ else:
                 space.update(__setattr__=_refuse_set, __delattr__=_refuse_delete)
             made = type(cls)(cls.__name__, cls.__bases__, space)
 
+            left = _FEW
+
             def first(self: object, *args: object, **kwargs: object) -> None:
-                """Write the constructor with the first object: no command makes objects of even half the classes."""
-                made.__init__ = _constructor(made, fields)
-                made.__init__(self, *args, **kwargs)
+                """Make a few objects without a constructor of their own: most commands make no more of most classes."""
+                nonlocal left
+                left -= 1
+                if left < 0 or not _filled(self, fields, args, kwargs):
+                    made.__init__ = _constructor(made, fields)
+                    made.__init__(self, *args, **kwargs)
 
             made.__init__ = first
             return made
 
         return make
+
+    def _filled(
+        self: object, fields: Mapping[str, field], args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> bool:
+        """Fill the object in; False where the words do not fit, which a written constructor says as a function does."""
+        made = type(self)
+        values = dict(zip(made.__match_args__, args))  # noqa: B905 -- where there are more, the words do not fit
+        if len(values) < len(args) or not kwargs.keys() <= {*made._given} - values.keys():  # noqa: SLF001 -- made here
+            return False
+        values.update(kwargs)
+        for name in made._given:  # noqa: SLF001 -- made here
+            if name not in values:
+                one = fields[name]
+                values[name] = one.default if one.default_factory is _REQUIRED else one.default_factory()
+                if values[name] is _REQUIRED:
+                    return False
+            object.__setattr__(self, name, values[name])
+        if hasattr(made, "__post_init__"):
+            self.__post_init__()
+        return True
 
     def _constructor(made: type, fields: Mapping[str, field]) -> Callable[..., None]:
         """Write `__init__` out: it runs for each process of the process table."""

@@ -154,7 +154,8 @@ def test_made_as_the_standard_library_makes_them(ours: type[Any], theirs: type[A
     assert repr(ours(**given)) == repr(theirs(**given)).replace("Standard", "")
     assert ours.__match_args__ == theirs.__match_args__
     assert ours.__slots__ == theirs.__slots__
-    ours(**given)  # which writes the constructor
+    for _ in range(40):
+        ours(**given)  # so many that the constructor is written
     words = [(each.name, each.kind) for each in inspect.signature(ours).parameters.values()]
     assert words == [(each.name, each.kind) for each in inspect.signature(theirs).parameters.values()]
 
@@ -243,3 +244,51 @@ def test_import_costs_no_import_of_the_standard_library() -> None:
     """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert ended.stdout == "[]\n"
+
+
+def made_anew() -> type[Any]:
+    """A class of which there is no object yet."""
+
+    @value.dataclass(slots=True)
+    class Fresh:
+        name: str
+        number: int = 3
+        items: list[int] = value.field(default_factory=list)
+        total: int = value.field(init=False)
+
+        def __post_init__(self) -> None:
+            self.total = self.number + len(self.items)
+
+    return Fresh
+
+
+def test_the_first_objects_are_like_all_others() -> None:
+    """The first objects of a class are made without a constructor of its own, and are like those that come later."""
+    cls = made_anew()
+    given: list[tuple[tuple[object, ...], dict[str, object]]] = [
+        (("a",), {}),
+        (("a", 4), {"items": [1]}),
+        ((), {"name": "b", "items": [1, 2]}),
+        (("c", 5, [7]), {}),
+    ]
+    made = [[cls(*args, **kwargs) for args, kwargs in given] for _ in range(32)]
+    assert all(each == made[0] for each in made)
+    assert [each.total for each in made[-1]] == [3, 5, 5, 6]
+    assert made[0][0].items is not made[1][0].items
+    assert type(made[0][0]).__init__.__qualname__.endswith("Fresh.__init__")
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"), [((), {}), (("a", 1, [], 4), {}), (("a",), {"name": "b"}), (("a",), {"other": 1})]
+)
+def test_the_first_object_refuses_what_all_others_do(args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+    """Words that do not fit are refused for the first object with what is said for any other."""
+    written = made_anew()
+    for _ in range(40):
+        written("a")
+    said = []
+    for cls in (made_anew(), written):
+        with pytest.raises(TypeError) as refused:
+            cls(*args, **kwargs)
+        said.append(str(refused.value))
+    assert said[0] == said[1]
