@@ -124,7 +124,7 @@ class Screen:
             return None
         except OSError as error:
             # A reader that went away, and a terminal that hung up (EIO), say that nobody listens any more.
-            if stream is self._out and not isinstance(error, BrokenPipeError) and not _is_terminal(stream):
+            if stream is self._out and not isinstance(error, BrokenPipeError) and not self.out_is_terminal:
                 self.error = error
             return None
         return stream

@@ -103,6 +103,20 @@ def test_signals_leave_all_as_it_was(real: Real, how: str) -> None:
         assert b"Traceback" not in terminal.said
 
 
+@pytest.mark.parametrize("keys", ["", "/abc"])
+def test_a_terminal_that_is_gone(real: Real, keys: str) -> None:
+    """It ends with 0, and complains of nothing, when the window is closed."""
+    started(real, 1)
+    errors = real.base / "errors"
+    command = shlex.join(words(real))
+    with Emulator(["sh", "-c", f"exec {command} 2>{errors}"], real.env, 80) as terminal:
+        terminal.until(second_look, "two looks")
+        terminal.type(keys)
+        terminal.hang_up()
+        assert terminal.process.wait(PATIENCE) == 0
+    assert errors.read_text(encoding="utf-8") == ""
+
+
 def test_an_exception_leaves_all_as_it_was(real: Real) -> None:
     """A bug ends it with a traceback, on a terminal that is as it was."""
     started(real, 1)

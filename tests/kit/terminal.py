@@ -88,6 +88,11 @@ class Emulator:
         """Type on it."""
         os.write(self._ours, text.encode())
 
+    def hang_up(self) -> None:
+        """Take the terminal away, as when a window is closed or a connection is lost."""
+        os.close(self._ours)
+        self._ours = os.open(os.devnull, os.O_RDWR)
+
     @property
     def lines(self) -> list[str]:
         """What is on the screen."""
