@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from real import PATIENCE, alive, stat, until, words_of
+from real import PATIENCE, alive, everything, stat, until, words_of
 from terminal import Emulator
 
 if TYPE_CHECKING:
@@ -216,6 +216,21 @@ def test_on_a_pipe(real: Real) -> None:
     assert second[0]["usage"]["seconds"] == pytest.approx(0.2, abs=5)
     assert second[0]["usage"]["files"] >= 3
     assert second[0]["state"] == "running"
+
+
+def test_g10_watching_changes_nothing(real: Real) -> None:
+    """It makes no file and no directory and touches none, wide or not, whatever state the nodes are in (G10)."""
+    started(real, 2)
+    os.kill(real.pid("n2"), signal.SIGKILL)
+    before = everything(real.base)
+    process = subprocess.Popen(words(real, "--json"), env=real.env, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    told = [json.loads(process.stdout.readline()) for _ in range(3)]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE) == 0
+    process.stdout.close()
+    assert [each["state"] for each in told[-1]] == ["running", "dead"]
+    assert everything(real.base) == before
 
 
 def test_words_that_contradict(real: Real) -> None:
