@@ -35,7 +35,7 @@ def status(order: Order, select: Callable[[], api.Selection]) -> int:
 
 def format_of(order: Order) -> str:
     """How the nodes are shown. Raises `UsageError`."""
-    form = order.given.get(FORMAT.name) or ("json" if order.has(JSON) else "text")
+    form = order.given.get(FORMAT.name, "json" if order.has(JSON) else "text") or ""
     if form not in _FORMATS:
         raise UsageError(f"{FORMAT.name}={form}", "is no format of status", nearest(form, _FORMATS))
     if order.has(JSON) and form != "json":

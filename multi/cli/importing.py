@@ -28,7 +28,8 @@ def carry_out(order: Order) -> int:
     if path is None:
         order.screen.say(text.removesuffix("\n"))
         return 0
-    (made,) = api.save({posixpath.basename(path): text}, posixpath.dirname(path) or ".", 0o644)
+    mode = 0o600 if "\nenv = " in text else 0o644  # a variable may be a secret
+    (made,) = api.save({posixpath.basename(path): text}, posixpath.dirname(path) or ".", mode)
     if order.has(JSON):
         from multi.report.json import to_json
 

@@ -9,7 +9,7 @@ import re
 from importlib import import_module
 
 from multi.errors import UsageError
-from multi.importing.form import Imported, Source, Table, text_of
+from multi.importing.form import MARKS, Imported, Source, Table, text_of
 from multi.text import nearest
 from multi.typed import TYPE_CHECKING, cast
 
@@ -26,7 +26,7 @@ _SIGNS = (
     ("pm2", re.compile(r"\A\s*(?:\{|\[\s*\{)|^module\.exports|^export default", re.MULTILINE)),
     ("celeryd", re.compile(r"^\s*(?:export\s+)?(?:CELERYD?_|CELERYBEAT_)\w+=", re.MULTILINE)),
     ("celery-multi", re.compile(r"\bmulti\s+(?:start|restart)\b")),
-    ("procfile", re.compile(r"^[\w-]+:\s*\S", re.MULTILINE | re.ASCII)),
+    ("procfile", re.compile(r"^[\w-]+:[ \t]+\S", re.MULTILINE | re.ASCII)),
 )
 
 
@@ -46,6 +46,8 @@ def toml_of(sources: Sequence[Source], said: str | None = None) -> str:
     """The text of one multi.toml for all of them. Raises `MultiError` for what cannot be read or said."""
     files: list[Imported] = []
     for source in sources:
+        if MARKS & set(source.text):
+            raise UsageError(source.path, "holds noncharacters of Unicode (U+FDD0 to U+FDD3)", "take them out")
         module = import_module(f"multi.importing.{form_of(source, said).replace('-', '_')}")
         read = cast("Callable[[Source], Imported]", module.imported)
         files.append(read(source))

@@ -15,8 +15,10 @@ from multi.value import dataclass, field
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-HOST = "\ue002"  # in a path or a command: the host of the node
-_VARIABLE = ("\ue000", "\ue001")  # around the name of a variable that is read when multi.toml is
+# No text for others holds these (Unicode calls them noncharacters), so a file that does is refused.
+MARKS = frozenset("\ufdd0\ufdd1\ufdd2\ufdd3")
+HOST = "\ufdd2"  # in a path or a command: the host of the node
+_VARIABLE = ("\ufdd0", "\ufdd1")  # around the name of a variable that is read when multi.toml is
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 # Words that mean to a shell what they mean to nobody else are in quotes, or not there.
 _PLAIN = re.compile(r"""(?:[\w@%+=:,./\\-]|[ \t]|'[^']*'|"[^"$`\\!]*")*""", re.ASCII)

@@ -31,7 +31,7 @@ def imported(source: Source) -> Imported:
         port = str(base + _PORTS_APART * index)
         env = settings.pop("env", {})
         assert isinstance(env, dict)  # noqa: S101 -- for the type checker
-        if "PORT" in command or dotenv is not None or not _says_all(settings):
+        if dotenv is not None or not _says_all(settings):
             env = {"PORT": port, **env}
         tables.append(Table(name, {**settings, "env": env}))
     if not tables:

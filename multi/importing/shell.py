@@ -72,14 +72,14 @@ def _value(raw: str, values: Mapping[str, str]) -> str:
 
     def keep(found: re.Match[str]) -> str:
         quoted.append(found[0])
-        return f"\ue003{len(quoted) - 1}\ue003"
+        return f"\ufdd3{len(quoted) - 1}\ufdd3"
 
     def reference(found: re.Match[str]) -> str:
         name = found[1] or found[3]
         return values[name] if values.get(name) else found[2] if found[2] is not None else variable(name)
 
     text = _REFERENCE.sub(reference, re.sub(r"'[^']*'(?=[^\"]*(?:\"[^\"]*\"[^\"]*)*$)", keep, raw))
-    text = re.sub("\ue003(\\d+)\ue003", lambda found: quoted[int(found[1])], text)
+    text = re.sub("\ufdd3(\\d+)\ufdd3", lambda found: quoted[int(found[1])], text)
     lexer = shlex.shlex(text, posix=True)
     lexer.whitespace_split, lexer.commenters = True, "#"
     return next(iter(lexer), "")

@@ -179,7 +179,7 @@ def _log(path: str) -> str | None:
 def _environment(text: str, source: Source) -> dict[str, object]:
     """``KEY="value",OTHER=value``, split as supervisord does."""
     lexer = shlex.shlex(text)
-    lexer.wordchars += "/.+-():\ue000\ue001"
+    lexer.wordchars += "/.+-():\ufdd0\ufdd1"
     try:
         words = list(lexer)
     except ValueError as error:

@@ -20,6 +20,7 @@ def test_from_a_procfile_to_nodes(real: Real) -> None:
     config = real.base / "made" / "multi.toml"
     done = real.raw("import", str(real.base / "Procfile"), f"--output={config}").ok()
     assert (done.out, config.read_text()) == (f"{config}\n", text)
+    assert config.stat().st_mode & 0o777 == 0o600, "PORT might be a secret"
     where = f"--multi-config={config}", f"--pidfile={real.run}/%n.pid", f"--logfile={real.log}/%n.log"
     real.raw("check", *where).ok()
     real.raw("start", *where, "--startsecs=0").ok()

@@ -137,6 +137,7 @@ def test_g13_a_format_that_is_none(real: Real) -> None:
     """G13: a near miss names the format that is meant; an option of another format is refused."""
     real.start("a").ok()
     assert "did you mean 'openmetrics'?" in real.multi("status", "--format=openmetric").exits(4).err
+    assert "is no format of status; it can be text, json" in real.multi("status", "--format=").exits(4).err
     assert "did you mean --format?" in real.multi("status", "--fromat=json").exits(4).err
     assert "--output: belongs to --format=openmetrics" in real.multi("status", "--output=x").exits(4).err
     assert "--warning: belongs to --format=nagios" in real.multi("status", "--warning=2:").exits(4).err
