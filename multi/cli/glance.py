@@ -112,8 +112,11 @@ def health(order: Order, selection: api.Selection) -> int:
     from multi.report import Style
     from multi.report.glance import health_json, health_line, is_healthy
 
+    form = format_of(order)
+    if form in {"openmetrics", "nagios"}:
+        raise UsageError(f"--health {FORMAT.name}={form}", "contradict each other", "give one of them")
     found = api.glance(selection, machine=order.machine)
-    if order.has(JSON):
+    if form == "json":
         from multi.report.json import to_json
 
         order.screen.say(to_json([health_json(each) for each in found]))

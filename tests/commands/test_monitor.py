@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from multi.cli.commands import BY_NAME
 from multi.cli.order import FORMAT, take
 from multi.report.openmetrics import _DIFFERS, _FAMILIES, _STATE
-from private_machine import find
+from private_machine import find, need
 from real import NOBODY, Real, until
 
 METRICS = "--format=openmetrics"
@@ -141,15 +141,17 @@ def test_g13_a_format_that_is_none(real: Real) -> None:
     assert "did you mean --format?" in real.multi("status", "--fromat=json").exits(4).err
     assert "--output: belongs to --format=openmetrics" in real.multi("status", "--output=x").exits(4).err
     assert "--warning: belongs to --format=nagios" in real.multi("status", "--warning=2:").exits(4).err
+    assert "contradict each other" in real.multi("status", "--health", "--format=openmetrics").exits(4).err
     assert real.multi("status", "--format=json").ok().out.startswith("[{")
+    assert real.multi("status", "--health", "--format=json").ok().out.startswith("[{")
 
 
 @pytest.mark.engine
 def test_node_exporter_takes_the_file(real: Real) -> None:
     """Debian's node_exporter reads it without an error, and shows each sample as it was written."""
+    need("prometheus-node-exporter", root=False)
     program = find("prometheus-node-exporter")
-    if program is None:
-        pytest.skip("needs prometheus-node-exporter")
+    assert program is not None
     directory = real.base / "textfile"
     directory.mkdir()
     real.start("a", "b").ok()
