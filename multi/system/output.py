@@ -123,6 +123,8 @@ class Output:
         number = self._inotify.add(source.real, MODIFY)
         if number >= 0:
             self._files.setdefault(number, set()).add(source.key)
+        elif os.path.exists(source.real):  # the kernel has no watch left for this user
+            self._poller.look((source.key, "output"), partial(self._look, source))
 
     def _read(self) -> None:
         grown: dict[str, None] = {}

@@ -12,6 +12,7 @@ import pytest
 
 from multi.model.happening import Printed
 from multi.system import System
+from multi.system.inotify import CREATED, MODIFY, MOVED_TO, ONLY_DIRECTORIES, Inotify
 
 _SECONDS = 20.0
 
@@ -143,6 +144,23 @@ def test_a_log_whose_directory_came_late_wakes_nobody_either(tmp_path: Path) -> 
         add(log, b"second\n")
         assert told(machine, 1) == ["second"]
         assert not machine.poller._timers  # noqa: SLF001 -- what would wake it
+
+
+def test_a_log_that_the_kernel_cannot_watch_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the user has no inotify instance left, or no watch: its lines are told a little later."""
+    log = tmp_path / "w.log"
+    add(log, b"")
+    for refused in (MODIFY, CREATED | MOVED_TO | ONLY_DIRECTORIES):
+        kept = Inotify.add
+
+        def refuse(self: Inotify, path: str, mask: int, refused: int = refused) -> int:
+            return -1 if mask == refused else kept(self, path, mask)  # noqa: B023 -- used in this turn alone
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Inotify, "add", refuse)
+            with following(log, log.stat().st_size) as machine:
+                add(log, b"seen\n")
+                assert told(machine, 1) == ["seen"]
 
 
 def test_a_terminal_that_lags_far_behind_shows_what_is_printed_now(
