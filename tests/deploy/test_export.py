@@ -775,23 +775,28 @@ def test_systemd_says_which_limits_it_has_no_word_for() -> None:
     [
         (("a", "--uid=nobody", "--logfile=/var/log/multi/%n.log"), "LogsDirectory=multi"),
         (("a", "--uid=nobody", "--logfile=/var/log/nobody/%n.log"), "LogsDirectory=nobody"),
-        (("a", "b", "--uid=nobody", "--logfile=/var/log/celery/y/%n.log"), "LogsDirectory=celery/y"),
-        (("a", "b", "--uid=nobody", "--uid:b=daemon", "--logfile=/var/log/celery/%n.log"), ""),  # whose would it be
-        (("a", "--logfile=/var/log/celery/%n.log"), ""),  # it may be that of a user
-        (("a", "--uid=root", "--logfile=/var/log/celery/%n.log"), ""),
+        (("a", "b", "--uid=nobody", "--logfile=/var/log/multi/y/%n.log"), "LogsDirectory=multi/y"),
+        (("a", "b", "--uid=nobody", "--uid:b=daemon", "--logfile=/var/log/multi/%n.log"), ""),  # whose would it be
+        (("a", "--logfile=/var/log/multi/%n.log"), ""),  # it may be that of a user
+        (("a", "--uid=root", "--logfile=/var/log/multi/%n.log"), ""),
         (("a", "--uid=nobody", "--logfile=/var/log/nginx/%n.log"), ""),  # it may be another program's
-        (("a", "--uid=nobody", "--logfile=/srv/celery/%n.log"), ""),
-        (("a", "--uid=nobody", "--logfile=/var/log/celery/../nginx/%n.log"), ""),
+        (("a", "--uid=nobody", "--logfile=/srv/multi/%n.log"), ""),
+        (("a", "--uid=nobody", "--logfile=/var/log/multi/../nginx/%n.log"), ""),
         (("a", "--uid=nobody", "--logfile=/var/log/%n.log"), ""),
         (("a", "--uid=nobody", "--logfile=/srv/x/%n.log"), ""),
         (("a", "--uid=nobody", "--logfile=/var/log/../../etc/%n.log"), ""),
+        (
+            ("a", "--uid=nobody", "--preset=celery", "-A", "proj", "--logfile=/var/log/celery/%n.log"),
+            "LogsDirectory=celery",
+        ),
     ],
 )
 def test_g8_systemd_makes_a_log_directory_where_nobody_loses_it(said: tuple[str, ...], line: str) -> None:
     """G8: systemd hands such a directory over with all that is in it, and follows links when it opens a log as root."""
-    text = exported("systemd", *said, "--preset=exec", "--cmd=sleep 600")["multi-a.service"]
+    command = () if "-A" in said else ("--preset=exec", "--cmd=sleep 600")
+    text = exported("systemd", *said, *command)["multi-a.service"]
     assert [each for each in text.splitlines() if each.startswith("LogsDirectory=")] == ([line] if line else [])
-    assert ("StandardOutput=append:" in text) == (not line)
+    assert ("StandardOutput=append:" in text) == (not line and "-A" not in said)
 
 
 @pytest.mark.parametrize(
