@@ -465,9 +465,9 @@ def test_what_multi_run_tells_systemd(booted: Booted) -> None:
     host = booted.host
     version = int(host.run("systemctl", "--version").ok().out.split()[1].partition(".")[0])
     reload = "Type=notify-reload" if version >= 253 else "Type=notify\nExecReload=/bin/kill -HUP $MAINPID"
-    worker = shlex.join([sys.executable, "-I", "-S", WORKER, "--finish", "4", "--touch", "/run/celery/up"])
+    worker = shlex.join([sys.executable, "-I", "-S", WORKER, "--finish", "3", "--touch", "/run/celery/up"])
     said = f"run a --preset=exec --pidfile=/run/celery/%%n.pid --ready=file:/run/celery/up --cmd='{worker}'"
-    unit = f"[Service]\n{reload}\nUser={USER}\nExecStart={BIN}/multi {said}\nTimeoutStopSec=2\nKillMode=mixed\n"
+    unit = f"[Service]\n{reload}\nUser={USER}\nExecStart={BIN}/multi {said}\nTimeoutStopSec=1\nKillMode=mixed\n"
     host.write("/etc/systemd/system/slow.service", unit)
     host.run("systemctl", "daemon-reload").ok()
     host.run("systemctl", "start", "slow").ok()
@@ -519,10 +519,11 @@ def test_g4_exported_units_wait_for_their_proofs(booted: Booted) -> None:
     code = "import socket, time; time.sleep(0.3); s = socket.create_server(('127.0.0.1', 8000)); time.sleep(600)"
     host.write("/opt/listen.py", code)
     listens = f"--cmd={sys.executable} -I -S /opt/listen.py"
-    said = ("--preset=exec", f"--uid={USER}", "--workdir=/opt", "--cmd=sleep 600", "--ready-timeout=5")
+    said = ("--preset=exec", f"--uid={USER}", "--workdir=/opt", "--cmd=sleep 600", "--ready-timeout=60")
     proofs = ("--ready:own=tcp:8000", "--ready:other=tcp:8000", "--needs:later=tcp:8000", "--needs:never=tcp:8001")
+    limits = ("--ready-timeout:other=2", "--ready-timeout:never=2")
     names = ("own", "other", "later", "never")
-    each = (listens.replace("--cmd", "--cmd:own"), *proofs, "--output=/etc/systemd/system")
+    each = (listens.replace("--cmd", "--cmd:own"), *proofs, *limits, "--output=/etc/systemd/system")
     host.run(str(BIN / "multi"), "export", "systemd", *names, *said, *each).ok()
     host.run("systemctl", "daemon-reload").ok()
     host.run("systemctl", "start", "multi-own", "multi-later").ok()
