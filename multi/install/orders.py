@@ -17,7 +17,7 @@ from multi.words.merge import COMMAND_LINE, nobody_said
 from multi.words.template import literal_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from multi.install.plan import Site
     from multi.words.spec import Selection
@@ -36,14 +36,11 @@ def refuse_unsaid(selection: Selection) -> None:
         raise UsageError(bare[0], why, "configure it, or give the worker's options as for 'multi start'")
 
 
-def refuse_shared(selection: Selection, *, logs: Callable[[Node], bool]) -> None:
-    """Raise `UsageError` where root would have to give one directory to nodes of several users.
-
-    `logs` says which nodes have a log in a file.
-    """
+def refuse_shared(selection: Selection) -> None:
+    """Raise `UsageError` where root would have to give one directory to nodes of several users."""
     owners: dict[str, Node] = {}
     for node in selection.nodes:
-        for flag, path in (("--pidfile", node.rundir), ("--logfile", log_directory(node) if logs(node) else "")):
+        for flag, path in (("--pidfile", node.rundir), ("--logfile", log_directory(node) if node.logs_to_file else "")):
             other = owners.setdefault(path, node)
             if path.startswith(_MADE_AT_BOOT) and (other.uid, other.gid) != (node.uid, node.gid):
                 users = [f"{one.uid or 'root'} for {one.short}" for one in (other, node)]
@@ -70,15 +67,15 @@ def is_configured(selection: Selection) -> bool:
 def told(selection: Selection, nodes: Sequence[Node], site: Site, *, named: bool, kept: bool) -> tuple[str, ...]:
     """The words behind a command of `multi` that come to exactly these nodes.
 
-    With `kept` they are those of `run` under systemd: variables are the unit's, and the journal has a log that nobody
-    named.
+    With `kept` they are those of `run` under systemd, whose unit has the variables and the order. Logs are where they
+    are without it, so that `multi logs` finds them, and `diff` nothing to do.
     """
     if not is_configured(selection):
-        return words(nodes, lambda node: _whole(node, selection, kept=kept))
+        return words(nodes, lambda node: _whole(node, kept=kept))
     names = tuple(node.name if node.host != site.host else node.short for node in nodes)
     pins: dict[str, list[str]] = {}
     for name, node in zip(names, nodes, strict=True):
-        for pin in _files_of(node, selection, kept=kept):
+        for pin in _files_of(node, selection):
             pins.setdefault(pin, []).append(name)
     pinned = (_scoped(pin, () if len(those) == len(names) else those) for pin, those in pins.items())
     return (*(names if named else ()), f"--multi-config={site.origin}", *pinned)
@@ -89,31 +86,24 @@ def _scoped(word: str, names: Sequence[str]) -> str:
     return "".join((flag, ":" if names else "", ",".join(names), equals, value))
 
 
-def _whole(node: Node, selection: Selection, *, kept: bool) -> dict[str, tuple[str, ...]]:
+def _whole(node: Node, *, kept: bool) -> dict[str, tuple[str, ...]]:
     flags = settings(node)
     if kept:
         flags["--env"] = tuple(said for said in flags.get("--env", ()) if said.endswith("-") and "=" not in said)
-        flags["--after"] = ()  # systemd keeps the order
-        if _nobody_said(node, "logfile", selection):
-            del flags["--logfile"]
+        flags["--after"] = ()
     return flags
-
-
-def nobody_said_log(node: Node, selection: Selection) -> bool:
-    """Whether its log is where it is if nobody says anything."""
-    return _nobody_said(node, "logfile", selection)
 
 
 def _nobody_said(node: Node, name: str, selection: Selection) -> bool:
     return node.name not in selection.recorded and nobody_said(name, selection.sources[node.name])
 
 
-def _files_of(node: Node, selection: Selection, *, kept: bool) -> list[str]:
+def _files_of(node: Node, selection: Selection) -> list[str]:
     """Where its files are if nobody says it: that goes by the user and by variables, which are others at boot."""
     said: list[str] = []
     if _nobody_said(node, "pidfile", selection):
         said.append(f"--pidfile={literal_path(node.rundir)}/%n.pid")
-    if not kept and node.logs_to_file and _nobody_said(node, "logfile", selection):
+    if node.logs_to_file and _nobody_said(node, "logfile", selection):
         said.append(f"--logfile={literal_path(log_directory(node))}/%n%I.log")
     return said
 

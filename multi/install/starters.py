@@ -83,11 +83,7 @@ def _need_root(site: Site, word: str, hint: str) -> None:
 def wanted(asked: Asked, selection: Selection, site: Site) -> Wanted:
     """The files and programs of the starter that is asked for."""
     if site.uid == 0:
-        journal = asked.starter == "systemd"
-        orders.refuse_shared(
-            selection,
-            logs=lambda node: node.logs_to_file and not (journal and orders.nobody_said_log(node, selection)),
-        )
+        orders.refuse_shared(selection)
     if site.uid == 0 and asked.starter != "systemd" and "runuser" not in site.tools:
         for node in selection.nodes:
             if node.uid:
@@ -136,10 +132,9 @@ def _systemd(asked: Asked, selection: Selection, site: Site) -> Wanted:
         Run(systemctl(site, "enable", *enabled, user=user), undo=Run(systemctl(site, "disable", *enabled, user=user))),
     ]
     if not user:
-        logging = [node for node in selection.nodes if not orders.nobody_said_log(node, selection)]
         tmpfiles, create = _tmpfiles(selection.nodes, asked, site)
-        files |= {**tmpfiles, **_rotation(logging, asked, site)}
-        runs = [*create, *_log_directories(logging, site), *runs]
+        files |= {**tmpfiles, **_rotation(selection.nodes, asked, site)}
+        runs = [*create, *_log_directories(selection.nodes, site), *runs]
     elif site.uid and not site.lingers:
         runs.append(Run((*_bus(site, user=True), site.tools.get("loginctl", "loginctl"), "enable-linger")))
     here = {f"multi-{export.ascii_name(name)}.service" for name in asked.running}

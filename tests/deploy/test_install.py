@@ -118,7 +118,7 @@ def test_systemd_from_the_wheel_to_the_next_boot(wheel: Path) -> None:
 
         booted.reboot()
         host = booted.host
-        host.shell(f"cd /srv/app && {MULTI} wait --timeout=60 && {MULTI} status").ok()
+        host.shell(f"cd /srv/app && {MULTI} wait --timeout=60 && {MULTI} status && {MULTI} diff").ok()
         assert (
             host.run("systemctl", "is-active", "multi-w1", "multi-w2", "multi.target").ok().out.split()
             == ["active"] * 3

@@ -117,9 +117,11 @@ def ok(done: tuple[int, str, str]) -> str:
 def test_systemd_is_taken_where_it_runs(box: Box) -> None:
     """Without a word there are units of `multi run`, enabled, with the configuration and multi by their full paths."""
     said = ok(box.multi("install"))
-    assert sorted(box.files()) == [f"{UNITS}/multi-a.service", f"{UNITS}/multi-b.service", f"{UNITS}/multi.target"]
+    units = [f"{UNITS}/multi-a.service", f"{UNITS}/multi-b.service", f"{UNITS}/multi.target"]
+    assert sorted(box.files()) == ["/etc/logrotate.d/multi", *units]
     unit = box.text(f"{UNITS}/multi-a.service")
-    assert "ExecStart=/usr/bin/multi run a --multi-config=/multi.toml --pidfile=/var/run/multi/%%n.pid\n" in unit
+    assert "ExecStart=/usr/bin/multi run a --multi-config=/multi.toml --pidfile=/var/run/multi/%%n.pid" in unit
+    assert " --logfile=/var/log/multi/%%n%%I.log\n" in unit, "where it is for 'multi start', so 'multi logs' finds it"
     assert "Type=notify\nNotifyAccess=main\n" in unit
     assert "TimeoutStopSec=110\n" in unit, "longer than TERM/90/KILL/5"
     assert box.ran == [
@@ -138,7 +140,7 @@ def test_now_starts_them_at_once(box: Box) -> None:
     assert code == 1
     assert "systemctl start" in err
     assert err.endswith("what was installed stays\n")
-    assert len(box.files()) == 3
+    assert len(box.files()) == 4
 
 
 def test_a_user_of_the_node_runs_multi(box: Box) -> None:
@@ -294,7 +296,7 @@ def test_named_nodes_alone(box: Box) -> None:
     """Names install and take back those nodes, and nothing else."""
     ok(box.multi("install"))
     ok(box.multi("uninstall", "a"))
-    assert sorted(box.files()) == [f"{UNITS}/multi-b.service", f"{UNITS}/multi.target"]
+    assert sorted(box.files())[1:] == [f"{UNITS}/multi-b.service", f"{UNITS}/multi.target"]
     ok(box.multi("install", "a"))
     assert f"{UNITS}/multi-b.service" in box.files()
 
@@ -365,7 +367,7 @@ def test_a_dry_run_shows_all_and_changes_nothing(box: Box) -> None:
     assert written in shown
     assert "+ /usr/bin/systemctl enable multi-a.service" in shown
     steps = [json.loads(line) for line in ok(box.multi("uninstall", "--dry-run", "--json")).splitlines()]
-    assert [each["step"] for each in steps] == ["run", "remove", "remove", "remove", "run"]
+    assert [each["step"] for each in steps] == ["run", "remove", "remove", "remove", "run", "remove"]
 
 
 # --- what is refused, with nothing done --------------------------------------------------------------------
