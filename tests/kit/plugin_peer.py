@@ -1,9 +1,9 @@
 """A tiny worker that speaks as the plug-in does: READY, a heartbeat, a socket, and at a stop what it has in hand.
 
-    python plugin_peer.py [--tasks N] [--seconds S]
+    python plugin_peer.py [--tasks N] [--seconds S] [--beats S]
 
 It has N tasks in hand for S seconds, and then takes N more unless it is drained or stops. TERM lets it finish them, and
-QUIT ends it at once.
+QUIT ends it at once. It beats once, or while it works each S seconds.
 """
 
 import argparse
@@ -20,6 +20,7 @@ options = argparse.ArgumentParser()
 options.add_argument("--tasks", type=int, default=0)
 options.add_argument("--seconds", type=float, default=600.0)
 options.add_argument("--mark", default="")
+options.add_argument("--beats", type=float, default=0.0)
 given = options.parse_args()
 stem = os.environ["MULTI_INSTANCE_PIDFILE"].removesuffix(".pid")
 state = {"state": "consuming", "drained": False, "stopping": False}
@@ -104,10 +105,13 @@ signal.signal(signal.SIGQUIT, lambda *_: os._exit(0))
 threading.Thread(target=serve, daemon=True).start()
 beat()
 say(READY="1", STATUS="consuming")
-said = 0.0
+said, beaten = 0.0, time.monotonic()
 while not (state["stopping"] and not work()["count"]):
     if state["stopping"] and time.monotonic() > said + 0.5:
         said = time.monotonic()
         say(STOPPING="1", STATUS="warm shutdown", X_MULTI_TASKS=json.dumps(work()))
+    if given.beats and not state["stopping"] and time.monotonic() > beaten + given.beats:
+        beaten = time.monotonic()
+        beat()
     time.sleep(0.02)
 sys.exit(0)
