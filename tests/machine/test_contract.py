@@ -898,6 +898,23 @@ def test_log(bench: Bench) -> None:
     machine.signal(proc, KILL)
 
 
+def test_files_of_a_log(bench: Bench) -> None:
+    """A log as it was when it was opened, read at any place, and what was moved away from it."""
+    machine = bench.machine
+    path = bench.put("a.log", "file", b"one\ntwo\n")
+    bench.put("a.log.1", "file", b"zero\n")
+    (file,) = machine.log_files(KEY, path)
+    assert (file.size, file.length, file.packed, file.position(4)) == (8, 8, False, 4)
+    bench.put("a.log", "file", b"one\ntwo\nthree\n")
+    assert (file.read(4, 100)[:4], file.read(0, 3), file.read(99, 9)) == (b"two\n", b"one", b"")
+    (older,) = machine.log_files(KEY, path, rotated=True)
+    assert older.read(0, 100) == b"zero\n"
+    assert older.identity != file.identity
+    machine.release(KEY)
+    assert list(machine.log_files(KEY, f"{bench.run}/no.log")) == []
+    assert machine.within(9.0, lambda: 7) == 7
+
+
 def test_mark(bench: Bench) -> None:
     """What is made anew at a path is another thing; what is left alone stays the same; nothing has no word."""
     machine = bench.machine
