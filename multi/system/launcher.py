@@ -87,7 +87,7 @@ class Launcher:
             self._be_there()
             gate, theirs = socket.socketpair()
         except (MachineError, OSError) as error:
-            failed = limits.cannot("cannot start a process", error) if isinstance(error, OSError) else error
+            failed = error if isinstance(error, MachineError) else _cannot_start(error)
             why = f"{failed.what}: {failed.why}"
             self._poller.queue.append(LaunchFailed(key, why, failed.hint, failed.errno))
             return
@@ -304,6 +304,11 @@ def _request(launch: Launch, users: Users, output: Proc | None) -> bytes:
     )
     data = marshal.dumps(request)
     return len(data).to_bytes(forked.LENGTH, "little") + data
+
+
+def _cannot_start(error: OSError) -> MachineError:
+    """The kernel's word, with our own Python where that is what could not be executed."""
+    return limits.cannot(f"cannot execute {error.filename}" if error.filename else "cannot start a process", error)
 
 
 def _in_utf8(path: str) -> str:

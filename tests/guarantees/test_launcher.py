@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from multi.machine import Launch
-from multi.model.happening import Prepared
+from multi.model.happening import LaunchFailed, Prepared
 from multi.system import System, launcher
 from real import Real, run, words_of
 
@@ -64,6 +64,16 @@ def test_g11_paths_are_bytes(real: Real) -> None:
     (log,) = Path(os.fsdecode(directory)).iterdir()
     assert os.fsencode(log) == directory + b"/l\xe9g"
     assert Path(f"/proc/{real.pid('a')}/cwd").readlink() == log.parent
+
+
+def test_g9_python_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """G9: where our own Python was removed meanwhile, as by an upgrade under `run`, a start says which one that was."""
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    with System() as system:
+        system.launch("a", Launch(argv=("true",), env=(), logfile="/dev/null"))
+        (failed,) = system.wait(time.monotonic())
+        assert isinstance(failed, LaunchFailed)
+        assert failed.why == "cannot execute /nonexistent/python: No such file or directory"
 
 
 def test_g3_signals_while_the_launcher_comes_up(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
