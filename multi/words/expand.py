@@ -71,7 +71,7 @@ def expand(  # noqa: PLR0913 -- the stage's inputs, each a value of its own
         maker = _Maker(here, name.full, plan)
         says = spec.says_command or name.configured or not traits.repeats  # else a record may say the command
         node = maker.node(spec.passthrough, traits, says=says, foreground=foreground)
-        warnings |= dict.fromkeys((*maker.warnings, *(maker.remarks if traits.spawns else ())))
+        warnings |= dict.fromkeys((*maker.warnings, *maker.remarks(traits)))
         if node.env_files:
             from multi.settings.envfile import with_digests
 
@@ -195,7 +195,7 @@ def _usual(here: Surroundings, kind: str, dirname: str) -> tuple[str, bool]:
 class _Maker:
     """The name of a node and what was said for it -> a `Node`."""
 
-    __slots__ = ("_base", "_here", "_name", "_plan", "remarks", "warnings")
+    __slots__ = ("_base", "_here", "_name", "_plan", "_remarks", "warnings")
 
     def __init__(self, here: Surroundings, name: str, plan: Plan) -> None:
         self._here = here
@@ -203,7 +203,7 @@ class _Maker:
         self._plan = plan
         self._base = here.cwd  # of relative paths; empty when it has been removed
         self.warnings: list[str] = []
-        self.remarks: list[str] = []  # for a command that starts nodes
+        self._remarks: list[str] = []
         workdir = cast("str | None", plan.settings["workdir"])
         if workdir is not None:
             self._base = self._opened(workdir, "--workdir")
@@ -239,6 +239,10 @@ class _Maker:
             **fields,
         )
 
+    def remarks(self, traits: Traits) -> Sequence[str]:
+        """What there is to say where nodes are started; cron would mail it each minute."""
+        return self._remarks if traits.spawns and not traits.unattended else ()
+
     def pidfile(self) -> str:
         pidfile = self._opened(self._template("pidfile"), "--pidfile")
         last = pidfile.rpartition("/")[2]
@@ -259,7 +263,7 @@ class _Maker:
             return said
         directory, remark = _default(self._here, setting, self._plan.preset.dirname)
         if remark:
-            self.remarks.append(remark)
+            self._remarks.append(remark)
         return f"{template.literal_path(directory)}/{_DEFAULT_PLACES[setting][1]}"
 
     def _opened(self, text: str, where: str) -> str:

@@ -16,7 +16,7 @@ PLACE = f"/tmp/multi-{UID}"
 SHM = f"/dev/shm/multi-{UID}"
 EXEC = ("--preset=exec", "--cmd=sleep 600", "--startsecs=0")
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.engine, pytest.mark.root]  # a private machine, and a dozen commands in each test
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,14 @@ def test_g10_looking_makes_nothing(host: Host) -> None:
         multi(host, *words)
     assert not host.exists(PLACE)
     assert not host.exists(SHM)
+
+
+def test_cron_is_not_told_each_minute(host: Host) -> None:
+    """`ensure` with nothing to do prints nothing, here too."""
+    host.write("/tmp/multi.toml", "[nodes.a]\npreset = 'exec'\ncmd = 'sleep 600'\n")
+    done = multi(host, "ensure", "--multi-config=/tmp/multi.toml").ok()
+    assert (done.out, done.err) == ("", "")
+    assert not host.exists(PLACE)
 
 
 def test_run_is_found_by_the_other_commands(host: Host) -> None:

@@ -129,6 +129,7 @@ def _cmd(real: Real, code: str, *words: str) -> str:
 # --- orphans ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.engine  # 4,000 processes, one after the other
 @pytest.mark.root
 def test_g12_an_orphan_costs_no_look_at_the_process_table(real: Real) -> None:
     """G12: 2,000 orphans end, are waited for at once, and process 1 opens nothing of /proc for them."""
