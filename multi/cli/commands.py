@@ -240,7 +240,7 @@ def history(order: Order) -> int:
     """What happened to the nodes, in the order in which it happened; exit 1 when there is nothing to tell."""
     from multi.cli import past
 
-    return past.history(order, _some(order), _lines(order, None))
+    return past.history(order, _some(order))
 
 
 @_command()
@@ -249,12 +249,6 @@ def why(order: Order) -> int:
     from multi.cli import past
 
     return past.why(order, _some(order))
-
-
-def _lines(order: Order, otherwise: int | None) -> int | None:
-    from multi.cli.options import number
-
-    return int(number(order, LINES, "lines")) if order.has(LINES) else otherwise
 
 
 def _some(order: Order, request: str = "") -> api.Selection:

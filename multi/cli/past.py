@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from multi import api, report
-from multi.cli.options import moment
-from multi.cli.order import JSON, SINCE
+from multi.cli.options import moment, number
+from multi.cli.order import JSON, LINES, SINCE
 from multi.errors import EXIT_FAILED
 from multi.report.past import past_json, past_lines, why_json, why_lines
 from multi.typed import TYPE_CHECKING
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from multi.cli.order import Order
 
 
-def history(order: Order, selection: api.Selection, lines: int | None) -> int:
-    """Every event, the last `lines` of all; exit 1 when no node has a history."""
+def history(order: Order, selection: api.Selection) -> int:
+    """Every event, or the last --lines of all; exit 1 when no node has a history."""
+    lines = int(number(order, LINES, "lines")) if order.has(LINES) else None
     given = order.given.get(SINCE.name)
     since, age = (0.0, None) if given is None else moment(given)
     found = api.history(selection, since=since, age=age, machine=order.machine)
