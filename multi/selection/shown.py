@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def with_shown_logs(selection: Selection, words: Words, finder: Finder) -> Selection:
     """The nodes as a command beside `run` takes them: it restarts them, compares them or reads their logs."""
-    nobodys = [node for node in selection.nodes if nobody_said("logfile", selection.sources[node.name])]
+    said = selection.sources  # by the name that the words make: one that is on record by another name is as it is there
+    nobodys = [node for node in selection.nodes if node.name in said and nobody_said("logfile", said[node.name])]
     records = [(node, finder.recall(node)) for node in nobodys]
     shown = {
         node.name
