@@ -9,10 +9,11 @@ from multi.decide import edited
 from multi.machine import MachineError
 from multi.model.event import Skipped
 from multi.model.happening import Changed, Edited
+from multi.text import listed
 from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from multi.act.waits import Answer, Want
     from multi.machine import Machine
@@ -48,9 +49,11 @@ class Edits:
                     raise MachineError(f"{_OPTION}: {root}", "No such file or directory", "check the paths")
             self._roots[node.name] = roots
 
-    def begin(self) -> None:
-        """Watch them from now on."""
+    def begin(self) -> Iterator[Skipped]:
+        """Watch them from now on, and say so: what was edited before is not seen."""
         self._machine.watch_sources(self._roots)
+        for name, roots in self._roots.items():
+            yield Skipped(name, None, f"restarted when files below {listed(roots)} change")
 
     def due(self, node: Node, proc: Proc, told: Edited) -> Generator[Want, Answer, Due | None]:
         """The restart for what was edited; None, and why, where nothing counts or something is half written."""

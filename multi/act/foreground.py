@@ -172,7 +172,7 @@ class _Foreground:
     def _keep(self) -> Iterator[Event]:
         shared = self._shared
         if shared.edits is not None:
-            shared.edits.begin()
+            yield from shared.edits.begin()
         keepers = [Keeper(node, shared) for node in shared.held.values()]
         lives = [(Task(keeper.node, Request("run")), keeper.life) for keeper in keepers]
         events = drive(lives, replace(shared.options, progress=None), self._machine, resident=True)

@@ -31,4 +31,4 @@ def kept(faults: Mapping[str, str], pid: int | None) -> str:
     path, fault = next(iter(faults.items()))
     more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
     left = "is not started" if pid is None else "runs on as it was"
-    return f"{left}: {path.rpartition('/')[2]}: {fault}{more}"
+    return f"{left} ({path.rpartition('/')[2]}, {fault}{more})"

@@ -43,7 +43,7 @@ def as_worker(settings: Mapping[str, object]) -> tuple[dict[str, object], tuple[
     found |= {name: value for name, value in settings.items() if name != "cmd"}
     if own.get("--logfile"):
         found["logfile"] = own["--logfile"].replace("%%", "%")
-    name = own.get("--hostname")
+    name = own.get("--hostname", "").replace("%%", "%")
     return found, ((f"it was called {name}; now it has the name of the node",) if name else ())
 
 

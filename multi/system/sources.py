@@ -16,6 +16,19 @@ if TYPE_CHECKING:
 
 _QUIET, _LONGEST = 200, 1600  # milliseconds without a change until changes are told, and how long at most
 _ASK_AGAIN = 60_000  # milliseconds after which the thread looks whether it is still wanted, at the latest
+_SET_UP = 10.0  # seconds that it may take to watch all of them; what is edited until then may be missed
+
+
+class _Over(threading.Event):
+    """Whether the thread is to end. watchfiles asks that only once it watches all, which `watching` tells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watching = threading.Event()
+
+    def is_set(self) -> bool:
+        self.watching.set()
+        return super().is_set()
 
 
 class Sources:
@@ -25,15 +38,16 @@ class Sources:
         self._poller = poller
         self._roots: Mapping[str, Sequence[str]] = {}
         self._told: deque[set[str] | Exception] = deque()
-        self._over = threading.Event()
+        self._over = _Over()
 
     def watch(self, roots: Mapping[str, Sequence[str]]) -> None:
-        """Report `Edited` for each key below whose roots something has changed."""
+        """Report `Edited` for each key below whose roots something has changed since this returns."""
         self._roots = roots
         paths = sorted({root for some in roots.values() for root in some})
         self._poller.on_wake.append(self._tell)
         woken = self._poller.wake_fd()
         threading.Thread(target=self._run, args=(paths, woken), daemon=True, name="sources").start()
+        self._over.watching.wait(_SET_UP)
 
     def _run(self, paths: Sequence[str], woken: int) -> None:
         import watchfiles
@@ -51,6 +65,7 @@ class Sources:
                 self._told.append({path for _, path in changes})
                 os.write(woken, b"e")
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is told, and ends nothing else
+            self._over.watching.set()
             self._told.append(error)
             os.write(woken, b"e")
 

@@ -44,6 +44,7 @@ def test_what_changed_files_belong_to_is_restarted(real: Real) -> None:
     """A node is restarted for its own sources; a syntax error keeps the old process; who died waits for an edit."""
     with session(real, "--restart-on-change") as run:
         run.sees(" one", count=2)
+        run.sees("restarted when files below", count=2)
         first = {name: real.pid(name) for name in "ab"}
         edit(real, "a/app.py", STAYS.format(word="a two"))
         run.sees("app.py changed")
@@ -51,14 +52,14 @@ def test_what_changed_files_belong_to_is_restarted(real: Real) -> None:
         second = real.pid("a")
         assert second != first["a"]
         edit(real, "b/app.py", "def (\n")
-        run.sees("runs on as it was: app.py: line 1: invalid syntax")
+        run.sees("runs on as it was (app.py, line 1: invalid syntax)")
         assert alive(first["b"])
         edit(real, "b/app.py", "import sys\nsys.exit('no table')\n")
         run.sees("b | no table")
         run.sees("it exited with status 1; it is started again when its files change")
         edit(real, "b/notes.txt", "no source")
         edit(real, "b/app.py", "import x y\n")
-        run.sees("is not started: app.py: line 1: invalid syntax")
+        run.sees("is not started (app.py, line 1: invalid syntax)")
         edit(real, "b/app.py", STAYS.format(word="b three"))
         run.sees("b | b three")
         assert real.pid("a") == second
@@ -75,6 +76,7 @@ def test_paths_and_a_short_first_stage(real: Real) -> None:
     edit(real, "b/pages/index.html", "one")
     with session(real, "--restart-on-change=pages") as run:
         run.sees(" one", count=2)
+        run.sees("restarted when files below", count=2)
         edit(real, "a/app.py", DEAF.format(word="a deaf"))
         edit(real, "a/pages/index.html", "two")
         run.sees("a | a deaf")

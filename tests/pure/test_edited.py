@@ -49,7 +49,7 @@ def test_the_restart_names_the_files_and_hurries() -> None:
 def test_why_a_node_is_left_as_it_is() -> None:
     """The first file with an error is named, and how many others there are."""
     faults = {"/a/one.py": "line 3: invalid syntax", "/a/two.py": "line 1: x"}
-    assert edited.kept(faults, 7) == "runs on as it was: one.py: line 3: invalid syntax, and 1 more"
+    assert edited.kept(faults, 7) == "runs on as it was (one.py, line 3: invalid syntax, and 1 more)"
     assert (
-        edited.kept({"/a/one.py": "line 3: invalid syntax"}, None) == "is not started: one.py: line 3: invalid syntax"
+        edited.kept({"/a/one.py": "line 3: invalid syntax"}, None) == "is not started (one.py, line 3: invalid syntax)"
     )

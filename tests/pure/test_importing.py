@@ -355,7 +355,7 @@ FOUND = [
         killasgroup=true
         """,
         {"q_01": ("/v/bin/celery", "--app=p", "worker", "-l", "WARNING")},
-        ("# it was called q1@%%h",),
+        ("# it was called q1@%h",),
     ),
     (
         """
