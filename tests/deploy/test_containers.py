@@ -358,11 +358,12 @@ def test_options_of_containers(real: Real) -> None:
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/container"
 
 
-def test_the_example_is_what_is_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_is_what_is_exported() -> None:
     """Its files are those that its README's commands make, and what they need beside them keeps to the schema."""
     schemas = pytest.importorskip("kubernetes_validate")
-    monkeypatch.chdir(EXAMPLE)
-    files = exported("kubernetes", image="multi-example", cpu=500, memory=512 << 20)
+    with current_directory(EXAMPLE):
+        files = exported("kubernetes", image="multi-example", cpu=500, memory=512 << 20)
+        composed = compose(image="multi-example")
     found = {path.name: path.read_text(encoding="utf-8") for path in (EXAMPLE / "kubernetes").iterdir()}
     redis = found.pop("redis.yaml")
     assert found == files
@@ -370,7 +371,7 @@ def test_the_example_is_what_is_exported(monkeypatch: pytest.MonkeyPatch) -> Non
         schemas.validate(manifest, schemas.latest_version(), strict=True)
     services = yaml.safe_load((EXAMPLE / "compose.yaml").read_text(encoding="utf-8"))["services"]
     assert services.pop("redis")["image"] == "redis:7-alpine"
-    assert services == compose(image="multi-example")
+    assert services == composed
 
 
 def test_the_image_runs_its_node_by_name() -> None:
