@@ -38,10 +38,10 @@ def _service(order: Order, service: Service, labels: Mapping[str, str]) -> dict[
     node = service.node
     container.is_single(order, service)
     first = [labels[name] for name in node.after if name in labels and labels[name] != service.label]
-    of_preset, said = container.variables(order, node)
+    of_preset, said = container.variables(order, service)
     return form.present(
         {
-            "command": service.command(without=("--rlimit",)),
+            "command": service.run.words(without=("--rlimit",)),
             "depends_on": {each: {"condition": "service_healthy"} for each in dict.fromkeys(first)} or None,
             "env_file": list(node.env_files) or None,
             "environment": {**of_preset, **said} or None,

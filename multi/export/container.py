@@ -10,29 +10,22 @@ from __future__ import annotations
 import json
 import math
 import re
-import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from multi.errors import UsageError
-from multi.export import form
+from multi.export import form, run
 from multi.export.form import Order
-from multi.export.sysv import settings
+from multi.export.run import Run
 from multi.model.node import Known, Node
-from multi.model.schedule import FOREVER, parse
+from multi.model.schedule import FOREVER
 from multi.text import printable
 from multi.typed import cast
 from multi.value import dataclass, replace
-from multi.words.template import literal
 
 _LONG = 86_400  # seconds: stands for ``forever`` where a number is needed
 _MARGIN = 5  # seconds that `multi` has to end after its nodes, before the engine kills it
 PROBE_SECONDS = 10  # that a probe may take: where processor time is short, Python needs some to start
 HOME = "/tmp"  # noqa: S108 -- of the container: what can be written where its root cannot
-# The engine's business, or that of the place where the files are.
-_NOT_TOLD = (
-    *("--preset", "--cmd", "--pidfile", "--logfile", "--uid", "--gid", "--workdir", "--env", "--env-file"),
-    *("--restart", "--restart-delay", "--restart-limit", "--after", "--lock-timeout"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +33,13 @@ class Service:
     """One node, or counted nodes that differ in their number alone.
 
     `label` is what the engine calls it, `name` what `multi run` does. `nodes` are the full names that it stands for.
-    It is `logged` where it had a log of its own.
+    `run` makes it. It is `logged` where it had a log of its own.
     """
 
     label: str
     name: str
     node: Node
+    run: Run
     nodes: tuple[str, ...]
     logged: bool = False
 
@@ -53,20 +47,6 @@ class Service:
     def probe(self) -> list[str]:
         """The command that asks for its health: one look at the files of the node, no question to a broker."""
         return ["multi", "status", self.name, "--health", "--multi-config=none"]
-
-    def command(self, *, without: Sequence[str] = ()) -> list[str]:
-        """``multi run`` of the node, without the flags that the engine has words for."""
-        cmd, rest = _split(self.node)
-        said = [f"--cmd={shlex.join(cmd)}", *_flags(self.node, without)]
-        return [
-            "multi",
-            "run",
-            self.name,
-            "--multi-config=none",
-            "--preset=exec",
-            *said,
-            *(["--", *rest] if rest else []),
-        ]
 
     @property
     def grace(self) -> int:
@@ -87,16 +67,16 @@ def services(order: Order, label: Callable[[str], str]) -> list[Service]:
         stem, names = counted.get(node.name, ("", (node.name,)))
         if names[0] != node.name:
             continue  # it is a replica of the first one
-        here = node.host == order.hostname
-        name = (stem or node.short) + ("" if here or stem else f"@{node.host}")
+        name = (stem or node.short) + ("" if stem or node.host == order.hostname else f"@{node.host}")
+        name += "@%h" if name.isdigit() else ""  # a number alone is how many
         made = label(stem or node.short)
         if made in taken:
             why = f"and {taken[made]} would both be called {made}"
             raise UsageError(node.name, why, "export one of them alone")
         taken[made] = node.name
-        found.append(
-            Service(label=made, name=name, node=_of_a_container(order, node), nodes=names, logged=node.logs_to_file)
-        )
+        here = _of_a_container(order, node)
+        command = run.of(here, name, order.hostname)
+        found.append(Service(label=made, name=name, node=here, run=command, nodes=names, logged=node.logs_to_file))
     return found
 
 
@@ -146,34 +126,6 @@ def _without_log(node: Node) -> Node:
     return replace(node, command=Known(tuple(kept)), logfile="/dev/stderr")
 
 
-def _split(node: Node) -> tuple[list[str], list[str]]:
-    """What is a template, up to the last word with the node's name or a code, and what goes on as it is."""
-    words = list(node.words)
-    named = [at for at, word in enumerate(words) if node.name in word]
-    first = 2 if words[:1] == ["-m"] else 1
-    length = max([first, *(at + 1 for at in named)])
-    return ["%h".join(map(literal, word.split(node.name))) for word in words[:length]], words[length:]
-
-
-def _flags(node: Node, without: Sequence[str]) -> Iterable[str]:
-    """What differs from a bare command; and the variables that it must not have."""
-    bare = Node(
-        name=node.name,
-        short=node.short,
-        host=node.host,
-        preset="exec",
-        command=node.command,
-        pidfile=node.pidfile,
-        logfile=node.logfile,
-        stop=parse("TERM/90/KILL/5"),
-    )
-    usual = settings(bare)
-    for flag, values in settings(node).items():
-        if flag not in _NOT_TOLD and flag not in without and values != usual.get(flag):
-            yield from (f"{flag}={value}" for value in values)
-    yield from (f"--env={name}-" for name in form.unset_env(node))
-
-
 def is_single(order: Order, service: Service) -> bool:
     """Whether a project has only one of it. Raises `UsageError` where more were asked for."""
     preset = order.presets.get(service.node.preset)
@@ -197,11 +149,16 @@ def _with_words(order: Order, node: Node) -> Node:
     return replace(node, command=Known((*node.words, *words)))
 
 
-def variables(order: Order, node: Node) -> tuple[dict[str, str], dict[str, str]]:
-    """The variables that the preset says, and those that a user says, who may not want everybody to read them."""
+def variables(order: Order, service: Service) -> tuple[dict[str, str], dict[str, str]]:
+    """The variables that its preset says, and those that a user says, who may not want everybody to read them.
+
+    Without those that the command in the container sets.
+    """
+    node = service.node
     preset = order.presets.get(node.preset)
     shipped = dict(cast("tuple[tuple[str, str], ...]", preset.defaults.get("env", ()))) if preset else {}
-    said = {name: value for name, value in form.set_env(node).items() if name not in dict(node.env_read)}
+    known = {*dict(node.env_read), *service.run.sets}
+    said = {name: value for name, value in form.set_env(node).items() if name not in known}
     of_preset = {name: value for name, value in said.items() if shipped.get(name) == value}
     return of_preset, {name: value for name, value in said.items() if name not in of_preset}
 

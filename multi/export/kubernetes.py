@@ -43,7 +43,7 @@ class _Manifests:
         self._service = service
         self._node = service.node
         self._label = service.label
-        self._of_preset, self._said = container.variables(order, service.node)
+        self._of_preset, self._said = container.variables(order, service)
         for name in self._said:
             if not re.fullmatch(r"[-._a-zA-Z0-9]+", name):
                 raise form.refusal(self._node, name, "a ConfigMap takes other names")
@@ -140,7 +140,7 @@ class _Manifests:
             {
                 "name": self._label,
                 "image": self._order.wanted.image or "IMAGE",
-                "command": [_expanded(word) for word in service.command()],
+                "command": [_expanded(word) for word in service.run.words()],
                 "workingDir": node.workdir,
                 "envFrom": sources or None,
                 "env": env or None,

@@ -13,8 +13,10 @@ import pytest
 
 from awkward import KNOTS, UNICODE, VALUES
 from multi import api as pipeline
+from multi.cli.commands import flags
 from multi.errors import UsageError
 from multi.export import FORMS, Wanted
+from multi.export.run import TAKEN
 from multi.model.node import Node
 from real import Real, current_directory
 
@@ -174,6 +176,94 @@ def test_all_of_a_node_is_said(form: str) -> None:
     assert ("GONE", None) in node.env
 
 
+# --- the worker's own words -------------------------------------------------------------------------------
+
+OWN = [
+    (CELERY, ("-A", "proj", "-c", "4")),
+    (("-A", "proj", "-c4", "-EB", "-l", "info"), ("-A", "proj", "-c4", "-E", "-B", "-l", "info")),
+    (("-A", "proj", "-b", "amqp://100%%/%n"), ("-A", "proj", "-b", "amqp://100%%/w1")),
+    (("-A", "proj", "--stop-schedule=TERM/9/KILL/1"), ("-A", "proj", "--stop-schedule=TERM/9/KILL/1")),
+    (("-A", "proj", "--ready=notify", "--reload-signal=HUP", "--restart=always"), ("-A", "proj")),
+    (("-A", "proj", "--env=SPT_NOENV-", "--startsecs=2"), ("-A", "proj", "--startsecs=2", "--env=SPT_NOENV-")),
+    (("-A", "proj", "--executable=/opt/venv/bin/python"), ("--executable=/opt/venv/bin/python", "-A", "proj")),
+    (("-A", "proj", "--cmd=proj-celery worker"), ("--cmd=proj-celery worker", "-A", "proj")),
+    (("-A", "proj", "--append=%h x", "--", "y"), ("-A", "proj", "--append=%h x", "--", "y")),
+    (("-A", "proj", "--", "--tag=it's 5%n"), ("-A", "proj", "--", "--tag=it's 5%n")),
+    (("--preset=celery-beat", "-A", "proj"), ("--preset=celery-beat", "-A", "proj", "-s", "/tmp/celerybeat-schedule")),
+    (("--preset=dramatiq", "-p", "2", "--", "tasks"), ("--preset=dramatiq", "-p", "2", "--", "tasks")),
+    (("--preset=gunicorn", "-w", "2", "--", "a:b"), ("--preset=gunicorn", "-w", "2", "--", "a:b")),
+    (("--preset=huey", "--", "-n", "a.b"), ("--preset=huey", "--", "-n", "a.b")),
+    (("--preset=rq", "--", "high", "low"), ("--preset=rq", "--", "high", "low")),
+    (("--preset=flower", "-A", "proj"), ("--preset=flower", "-A", "proj")),
+    (("--preset=hypercorn", "--", "a:b"), ("--preset=hypercorn", "--", "a:b")),
+    (("--preset=taskiq", "--", "a:b"), ("--preset=taskiq", "--", "a:b")),
+    (("--preset=uvicorn", "--port=80", "--", "a:b"), ("--preset=uvicorn", "--port=80", "--", "a:b")),
+]
+
+
+@pytest.mark.parametrize(("said", "told"), OWN, ids=[" ".join(said) for said, _ in OWN])
+def test_g11_a_container_is_told_the_workers_own_words(
+    said: tuple[str, ...], told: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G11: its preset and its options, and of the settings what differs; that makes the same node on another host."""
+    command = compose("w1", *said)["w1"]["command"]
+    *head, config = [compose_says(word) for word in (command[: command.index("--")] if "--" in command else command)]
+    tail = command[command.index("--") :] if "--" in command else []
+    assert (head[:3], (*head[3:], *tail), config) == (["multi", "run", "w1"], told, "--multi-config=none")
+    (asked,) = pipeline.select("run", ("w1", *said), foreground=True).nodes
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "w1-7f9c", "6", "1", "x86_64")))
+    node = node_of([compose_says(word) for word in command])
+    words = [word.replace(asked.name, node.name) for word in asked.words]
+    assert list(node.words) == [*words, *(["-s", "/tmp/celerybeat-schedule"] if "celery-beat" in said[0] else [])]
+    for name in ("preset", "stop", "ready", "ready_timeout", "startsecs", "reload_signal", "hup_ends", "dump_signal"):
+        assert getattr(node, name) == getattr(asked, name), name
+    assert node.env == asked.env
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ("--preset=mine", "-x", "1"),  # the image has no such preset
+        ("--preset=celery-beat", "--cmd=-m celery", "-A", "proj"),  # not the words of its preset
+        ("-A", "proj", "--my-option=3"),  # `multi run` may take it for its own, if it is none of the preset
+        ("-A", "proj", "--quiet", "--env=SPT_NOENV=0"),
+    ],
+)
+def test_g11_what_the_image_would_read_in_another_way_is_a_bare_command(said: tuple[str, ...], tmp_path: Path) -> None:
+    """G11: all words and variables are told, where the preset in the image would make others."""
+    directory = tmp_path / ".config/multi/presets"
+    directory.mkdir(parents=True)
+    preset = 'cmd = "-m worker"\nname_option = "--name"\n[options]\nvalued = ["-x"]\n'
+    (directory / "mine.toml").write_text(preset, encoding="ascii")
+    (asked,) = pipeline.select("run", ("w1", *said), foreground=True).nodes
+    service = compose("w1", *said)["w1"]
+    node = node_of(service["command"])
+    assert (node.preset, node.words[: len(asked.words)], node.stop) == ("exec", asked.words, asked.stop)
+    assert service.get("environment", {}) == {name: value for name, value in asked.env if value is not None}
+
+
+def test_a_preset_of_the_users_that_has_the_name_of_a_shipped_one(tmp_path: Path) -> None:
+    """The image has the shipped one, so what the user's says otherwise is told."""
+    directory = tmp_path / ".config/multi/presets"
+    directory.mkdir(parents=True)
+    text = 'extends = "celery"\n[defaults]\nstop_schedule = "TERM/600/KILL/5"\nenv = { A = "1" }\n'
+    (directory / "celery.toml").write_text(text, encoding="ascii")
+    service = compose("w1", *CELERY)["w1"]
+    told = ["multi", "run", "w1", *CELERY, "--stop-schedule=TERM/600/KILL/5", "--multi-config=none"]
+    assert (service["command"], service["environment"]) == (told, {"A": "1"})
+
+
+def test_what_multi_run_takes_for_itself_is_not_told_as_the_workers() -> None:
+    """What `export` knows of the flags of `run` is what its command line has."""
+    assert {flag for flag, takers in flags("run").items() if "run" in takers} == TAKEN
+
+
+def test_a_name_that_is_a_number_names_one_node() -> None:
+    """`multi run 2` would be two nodes."""
+    found = compose("1", "2", "-A", "proj", "-c:1", "3")
+    assert [node_of(found[name]["command"]).short for name in "12"] == ["1", "2"]
+
+
 # --- names ------------------------------------------------------------------------------------------------
 
 
@@ -220,7 +310,7 @@ def test_beat_is_one() -> None:
     said = ("beat", "--preset=celery-beat", "-A", "proj")
     manifest = kubernetes(*said)["beat.yaml"]
     assert manifest["spec"]["strategy"] == {"type": "Recreate"}
-    assert container(manifest)["command"][-2:] == ["-s", "/tmp/celerybeat-schedule"]
+    assert container(manifest)["command"][-3:-1] == ["-s", "/tmp/celerybeat-schedule"]
     assert "/srv/state" in container(kubernetes(*said, "-s", "/srv/state")["beat.yaml"])["command"]
     assert kubernetes("w1", *CELERY)["w1.yaml"]["spec"]["strategy"]["type"] == "RollingUpdate"
     for form in ("kubernetes", "compose"):
