@@ -14,11 +14,11 @@ from multi import api
 from multi.cli.order import LEADING_FLAGS, LEADING_WITH_VALUE
 from multi.errors import UsageError
 from multi.model.request import traits
+from multi.testing.world import World
 from multi.value import replace
 from multi.words import expand
 from multi.words.near import Misspelt
 from multi.words.spec import Given
-from world import World
 
 TABLE = Path(__file__).parents[2] / "docs" / "reference" / "differences.md"
 HOST = ROOT.hostname

@@ -383,7 +383,7 @@ def test_a_name_that_no_socket_can_have_is_an_error_of_the_part(place: Path, mon
 
 def test_a_path_beside_the_pidfile() -> None:
     """The same stem as `Node.stem` has."""
-    from world import node_of
+    from multi.testing.world import node_of
 
     for pidfile in ("/run/x/w1.pid", "/run/x/w1", "/run/x/.pid", "/run/x/w.1.pid", "/run/x.y/w", "/w.", "/w..pid"):
         node = node_of(pidfile=pidfile)

@@ -11,8 +11,8 @@ import pytest
 from multi import api as pipeline
 from multi.errors import UsageError
 from multi.model.process import ProcessTable
+from multi.testing.world import Nature, World
 from real import Real, alive, until, words_of
-from world import Nature, World
 
 TITLES = ["[worker: busy] -x w1", pytest.param("busy", marks=pytest.mark.engine)]
 

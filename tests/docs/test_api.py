@@ -48,8 +48,8 @@ from multi.model.work import ActiveTask
 from multi.report import json as report_json
 from multi.report import status
 from multi.report.json import event_json, view_json
+from multi.testing.world import node_of
 from real import Real
-from world import node_of
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 EVENTS: tuple[Event, ...] = (

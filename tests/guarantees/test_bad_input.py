@@ -22,9 +22,9 @@ from multi.machine import Launch
 from multi.model.happening import LaunchFailed
 from multi.system import System
 from multi.system.local import Local
+from multi.testing.world import World, node_of
 from private_machine import need
 from real import NOBODY, Real
-from world import World, node_of
 
 
 def test_g9_kill_takes_no_other_signal(real: Real) -> None:

@@ -25,8 +25,8 @@ from multi.model.event import Readied
 from multi.model.request import Request, RunOptions, Task
 from multi.system import System
 from multi.system import child as launch
+from multi.testing.world import node_of
 from real import Real, alive, descriptors, environ_of, run, stat, status, until, words_of
-from world import node_of
 
 MULTI = (sys.executable, "-m", "multi")
 # A caller that hands on what it should not, then becomes the words after it.

@@ -18,6 +18,7 @@ from unittest import mock
 
 import pytest
 
+from crowd import Crowd
 from multi import observe
 from multi.act import walk
 from multi.codec import decode, encode
@@ -42,12 +43,14 @@ from multi.model.event import (
 from multi.model.node import Node, Unknown
 from multi.model.request import Request, RunOptions, Task
 from multi.model.state import Dead, Down, Lost, State, Stopping, Up, proc_of
+from multi.testing.world import Body, Child, Entry, Fake, KilledError, Nature, World, node_of
 from multi.value import replace
-from world import REFUSABLE, Body, Child, Crowd, Entry, Fake, KilledError, Nature, World, node_of
 
 E = TypeVar("E")
 TERM, QUIT, KILL, USR1, HUP = (int(getattr(signal, f"SIG{name}")) for name in ("TERM", "QUIT", "KILL", "USR1", "HUP"))
 WINCH = int(signal.SIGWINCH)  # ends nobody
+# May raise `MachineError`.
+REFUSABLE = frozenset({"make_directory", "write", "append", "remove", "run", "lock", "signal", "watch"})
 DEAF = Nature(ignores=frozenset({TERM, QUIT}))
 STUCK = Nature(stuck=True)
 FAMILY = Nature(

@@ -14,7 +14,7 @@ from multi.model.request import Request, RunOptions, Task
 from multi.model.state import Dead, Down, State, Stopping
 from multi.report.past import past_lines
 from multi.report.status import reason, state_word
-from world import Body, Entry, Nature, World, node_of
+from multi.testing.world import Body, Entry, Nature, World, node_of
 
 NODE = node_of(ready="notify", startsecs=0.0)
 BY = "remote control (deploy by anna)"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from crowd import Crowd
 from multi import observe
 from multi.act import walk
 from multi.codec import decode
@@ -18,9 +19,9 @@ from multi.model.record import Record
 from multi.model.request import Request, RunOptions, Task
 from multi.model.state import Dead
 from multi.report.table import note_of
+from multi.testing.world import Child, Fake, KilledError, Nature, World, node_of
 from multi.value import replace
 from multi.views import view_of
-from world import Child, Crowd, Fake, KilledError, Nature, World, node_of
 
 TERM, KILL = int(signal.SIGTERM), int(signal.SIGKILL)
 HOME = Folder(path="/c/multi.service", marked=True, ours=True)

@@ -20,8 +20,8 @@ from multi.model.work import ActiveTask, Work, encode_work
 from multi.report.json import event_json, view_json
 from multi.report.lines import event_lines
 from multi.report.table import status_table
+from multi.testing.world import Body, Fake, Nature, World, node_of
 from multi.value import replace
-from world import Body, Fake, Nature, World, node_of
 
 NODE = node_of()
 ONE = Work(1, (ActiveTask("orders.export", "3f2a77aa", 41.0),), 0, 2)

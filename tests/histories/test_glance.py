@@ -12,8 +12,8 @@ from multi.act import walk
 from multi.cli.screen import Screen
 from multi.model.request import Request, RunOptions, Task
 from multi.model.work import ActiveTask, Work, encode_work
+from multi.testing.world import World, node_of
 from scene import beats, running
-from world import World, node_of
 
 WORK = Work(2, (ActiveTask("orders.export", "3f2a77aa", 41.0, 300.0), ActiveTask("mail.send", "9c01bb22", 2.0)), 3, 1)
 

@@ -32,7 +32,7 @@ from multi.model.event import (
 from multi.model.past import Past
 from multi.model.request import Request, RunOptions, Task
 from multi.model.state import Dead
-from world import EPOCH, Entry, Fake, World, node_of
+from multi.testing.world import EPOCH, Entry, Fake, World, node_of
 
 NODE = node_of()
 NAME = NODE.name

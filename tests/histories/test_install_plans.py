@@ -15,7 +15,7 @@ from multi.cli import serve
 from multi.cli.screen import Screen
 from multi.install import Asked, Starter, stamp
 from multi.machine import MachineError, Ran
-from world import Entry, Fake, KilledError, World
+from multi.testing.world import Entry, Fake, KilledError, World
 
 CONFIG = '[defaults]\npreset = "exec"\ncmd = "sleep 60"\n[nodes.a]\n[nodes.b]\n'
 UNITS = "/etc/systemd/system"

@@ -8,13 +8,14 @@ from functools import partial
 
 import pytest
 
+from crowd import Crowd
 from multi import act, observe, views
 from multi.act import hooks
 from multi.machine import MachineError
 from multi.model.event import Event, Gone, Hooked, Interrupted, Readied, Recycling, Signalled, Unhealthy
 from multi.model.node import Node, Ready
 from multi.model.request import Request, RunOptions, Task, traits
-from world import Crowd, Fake, Nature, World, node_of
+from multi.testing.world import Fake, Nature, World, node_of
 
 TERM = int(signal.SIGTERM)
 TCP = "127.0.0.1:80"

@@ -12,9 +12,9 @@ from multi.act import walk
 from multi.model.request import Request, RunOptions, Task
 from multi.model.usage import Holdings
 from multi.report.status import state_word
+from multi.testing.world import Fake, World, node_of
 from multi.watch import Frame, Watch
 from scene import beats, running
-from world import Fake, World, node_of
 
 TABLE = ("processes", "sketch")
 

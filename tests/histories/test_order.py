@@ -26,7 +26,7 @@ from multi.model.event import (
 from multi.model.node import Node, Ready
 from multi.model.record import WANTED_UP
 from multi.model.request import Request, RunOptions, Task
-from world import Nature, World, node_of
+from multi.testing.world import Nature, World, node_of
 
 E = TypeVar("E")
 TERM = int(signal.SIGTERM)

@@ -20,8 +20,8 @@ from multi.model.node import Node, Ready
 from multi.model.request import Fallback, Request, RunOptions, Task
 from multi.model.schedule import end_text
 from multi.model.state import State, Up
+from multi.testing.world import Child, Entry, Fake, KilledError, Nature, World, node_of
 from multi.value import replace
-from world import Child, Entry, Fake, KilledError, Nature, World, node_of
 
 KILL = int(signal.SIGKILL)
 READY = {"READY": "1"}
@@ -645,7 +645,7 @@ def test_end_text(status: int | None, text: str) -> None:
 def test_a_fallback_with_env_files(able: bool) -> None:
     """A node with env files falls back to its weaker proof only if its Python has no plug-in."""
     world = World()
-    world.celery_notifies = able
+    world.plugin_notifies = able
     world.nature = Nature(says=((0.1, READY),) if able else ())
     world.files["/etc/w1.env"] = Entry(b"COLOUR=red\n")
     node = node_of(ready="notify", env_files=("/etc/w1.env",), ready_timeout=9.0)

@@ -28,8 +28,8 @@ from multi.model.node import Known, Node, Unknown
 from multi.model.record import Record, Rejected
 from multi.model.request import Request, RunOptions, Task
 from multi.model.state import Down
+from multi.testing.world import Entry, Fake, KilledError, Nature, World, node_of
 from multi.value import replace
-from world import Entry, Fake, KilledError, Nature, World, node_of
 
 TERM = int(signal.SIGTERM)
 CAREFUL = RunOptions(width=1, canaries=1, settle=5.0, rollback=True)

@@ -18,7 +18,7 @@ from multi.model.work import ActiveTask, Work, encode_work
 from multi.report.json import event_json, view_json
 from multi.report.lines import Progress, event_lines
 from multi.report.table import status_table
-from world import Nature, World, node_of
+from multi.testing.world import Nature, World, node_of
 
 TERM, QUIT, KILL = int(signal.SIGTERM), int(signal.SIGQUIT), int(signal.SIGKILL)
 TWO = Work(

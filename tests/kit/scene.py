@@ -7,7 +7,7 @@ import json
 from multi.act import walk
 from multi.model.node import Node
 from multi.model.request import Request, RunOptions, Task
-from world import Body, Entry, Nature, World, node_of
+from multi.testing.world import Body, Entry, Nature, World, node_of
 
 
 def running(world: World, short: str = "w1", *, ready: str = "alive", **nature: object) -> Body:

@@ -1,4 +1,4 @@
-"""One contract, four machines: the made-up one of `world`, the real one, and the real one with less to work with.
+"""One contract, four machines: the made-up one, the real one, and the real one with less to work with.
 
 Whatever the tests of the program learn on the made-up machine is true only as far as this file goes.
 """
@@ -48,9 +48,9 @@ from multi.model.happening import (
 )
 from multi.model.process import Instance, Proc, ProcessInfo
 from multi.system import System
+from multi.testing.world import Child, Entry, Fake, Nature, World
 from real import NOBODY, PATIENCE, Real, until
 from systems import SYSTEMS
-from world import Child, Entry, Fake, Nature, World
 
 H = TypeVar("H")
 T = TypeVar("T")

@@ -12,8 +12,8 @@ import pytest
 from multi.act import walk
 from multi.model.event import Readied
 from multi.model.request import Request, RunOptions, Task
+from multi.testing.world import World, node_of
 from real import Real
-from world import World, node_of
 
 NODES = 36
 NAMES = tuple(f"n{number}" for number in range(NODES))
@@ -49,7 +49,7 @@ def test_fewer_descriptors_than_nodes(real: Real, which: str, limit: int) -> Non
 def test_nodes_beyond_the_room_wait_for_their_turn() -> None:
     """With room for three no more than three are under way at any moment, and all are started in the end."""
     world = World()
-    world.room = 3
+    world.capacity = 3
     fake = world.fake()
     most = ready = 0
     for event in walk([Task(node_of(name), Request("start")) for name in NAMES], RunOptions(), fake):

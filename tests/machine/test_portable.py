@@ -22,9 +22,9 @@ from multi.model.request import Request, RunOptions, Task
 from multi.model.usage import UNTOLD
 from multi.system import System, holdings, linux, portable
 from multi.system.processes import Processes
+from multi.testing.world import node_of
 from multi.value import replace
 from real import NOBODY, PATIENCE, Real, descriptors, until
-from world import node_of
 
 TERM = int(signal.SIGTERM)
 

@@ -17,8 +17,8 @@ from multi.model.happening import Emptied, Ended, Prepared
 from multi.model.process import Proc
 from multi.model.record import Cgroup
 from multi.system import System
+from multi.testing.world import World
 from multi.value import replace
-from world import World
 
 KEY = "w1@host"
 LAUNCH = Launch(argv=("/bin/sleep", "60"), env=(), logfile="/dev/null")

@@ -35,7 +35,7 @@ from multi.cli.screen import Screen
 from multi.errors import ConfigError, NotPermittedError, UsageError
 from multi.machine import MachineError
 from multi.settings.table import BY_FLAG, SETTINGS
-from world import Entry, Fake, Nature, World
+from multi.testing.world import Entry, Fake, Nature, World
 
 STUBBORN = Nature(ignores=frozenset({signal.SIGTERM}))
 BROKEN = Nature(lives=0.5, status=1, prints=((0.1, b"boom\n"),))

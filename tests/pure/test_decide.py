@@ -40,8 +40,8 @@ from multi.model.step import (
     Stop,
     Take,
 )
+from multi.testing.world import node_of
 from multi.value import replace
-from world import node_of
 
 COLUMNS = ("Down", "Up", "Stopping", "Dead", "Lost", "Unsure")
 TABLE = """

@@ -7,7 +7,7 @@ import pytest
 from multi.decide import edited
 from multi.model.process import Proc
 from multi.model.schedule import parse
-from world import node_of
+from multi.testing.world import node_of
 
 PLACE = "/srv/app"
 NODE = node_of(

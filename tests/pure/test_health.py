@@ -10,7 +10,7 @@ from multi.model.health import HEALTH_LIMIT, Health, decode, encode
 from multi.model.node import Node
 from multi.model.process import Proc
 from multi.model.request import Due
-from world import node_of
+from multi.testing.world import node_of
 
 TOKEN = "t" * 32
 OK, NO, UNKNOWN = Answer(ok=True), Answer(ok=False, why="refused"), Answer(ok=None, why="cannot be heard")

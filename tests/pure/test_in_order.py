@@ -15,8 +15,8 @@ from multi.model.order import cycle, without_cycles
 from multi.model.request import Request, Task
 from multi.model.step import Skip, Spawn
 from multi.settings.config import EMPTY, Config, parse_config
+from multi.testing.world import node_of
 from multi.value import replace
-from world import node_of
 
 
 def tasks(command: str, **after: str) -> list[Task]:

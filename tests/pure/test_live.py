@@ -15,11 +15,11 @@ from multi.model.work import ActiveTask, Pulse, Work
 from multi.report import Style
 from multi.report.live import SORTS, Shown, chosen, frame_json, page, screen, table, typed
 from multi.report.table import width_of
+from multi.testing.world import node_of
 from multi.value import replace
 from multi.views import View
 from multi.watch import Frame, Watched
 from multi.words.spec import Selection
-from world import node_of
 
 UP = Up(Proc(70, "b:70"))
 WORK = Work(2, (ActiveTask("orders.export", "3f2a", 41.0, 300.0), ActiveTask("mail.send", "9c01", 2.0)))

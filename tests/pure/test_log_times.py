@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from multi.logs.since import Moment, UntimedError, finished, lines, lines_backwards, lines_since
 from multi.logs.times import Times
-from world import Entry, MadeUpLog
+from multi.testing.world import Entry
+from multi.testing.world.logs import MadeUpLog
 
 NOW = datetime(2026, 11, 21, 22, 40, tzinfo=timezone.utc).timestamp()
 

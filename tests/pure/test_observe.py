@@ -22,8 +22,8 @@ from multi.model.record import Record
 from multi.model.state import Dead, Down, Lost, State, Stopping, Unsure, Up
 from multi.observe.evidence import Evidence, decoded
 from multi.observe.judge import judge
+from multi.testing.world import Entry, World, node_of
 from multi.value import replace
-from world import Entry, World, node_of
 
 WALL = 1_700_000_000.0
 NODE = node_of(argv=("/usr/bin/program", "--name", "w1"), hup_ends=("-m celery", "[celeryd: "))

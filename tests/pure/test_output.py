@@ -12,7 +12,7 @@ from multi.model.node import Node
 from multi.report import event_lines
 from multi.report.json import to_json
 from multi.report.output import Frame, frame, output_json
-from world import node_of
+from multi.testing.world import node_of
 
 AT = 1_700_000_000.25
 

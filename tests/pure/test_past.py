@@ -15,8 +15,8 @@ from multi.model.process import Proc
 from multi.model.state import Dead, Down, Up
 from multi.report.json import to_json
 from multi.report.past import past_json, past_lines, why_json, why_lines
+from multi.testing.world import node_of
 from multi.views import View
-from world import node_of
 
 CRON = Caller("root", "cron", "multi ensure", 5)
 ANA = Caller("ana", "tty pts/3", "multi restart w1", 6)

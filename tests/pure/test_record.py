@@ -18,8 +18,8 @@ from multi.model.process import Proc
 from multi.model.record import Cgroup, DamagedError, Record, Rejected, decode_pid, encode_pid
 from multi.model.schedule import FOREVER, Schedule, Stage
 from multi.settings.table import BY_FIELD, EVENTS_WITH_HOOKS
+from multi.testing.world import node_of
 from multi.value import replace
-from world import node_of
 
 
 def check_reason(error: DamagedError) -> None:

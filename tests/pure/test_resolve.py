@@ -8,8 +8,8 @@ from multi.decide import Said, reconcile, resolve
 from multi.model.node import Known, Unknown
 from multi.model.request import Request, Task, traits
 from multi.model.state import Down, Unsure
+from multi.testing.world import node_of
 from multi.value import replace
-from world import node_of
 
 RECORDED = replace(node_of(), command=Known(("old",)), umask=0o27)
 BARE = replace(node_of(), command=Unknown("nobody said it"), umask=0o77)

@@ -9,8 +9,8 @@ import pytest
 from multi.decide.restart import Again, By, GivenUp, Leave, Verdict, counted, delay, verdict
 from multi.model.process import Proc
 from multi.model.record import RESTARTING, STARTING, Record
+from multi.testing.world import node_of
 from multi.value import replace
-from world import node_of
 
 WALL = 100_000.0
 PROC = Proc(4000, "boot:1")
