@@ -16,7 +16,7 @@ from click.shell_completion import ShellComplete, get_completion_class
 from multi import api
 from multi.cli.commands import BY_NAME, COMMANDS
 from multi.cli.order import CONFIG, DUMP, GLOBAL, GRAMMAR, VERSION, Command, Option, Order, split
-from multi.cli.prose import prose
+from multi.cli.prose import of_option, prose
 from multi.cli.screen import Screen
 from multi.errors import EXIT_FAILED, MultiError, UsageError
 from multi.settings.table import BY_FLAG, SETTINGS
@@ -83,7 +83,7 @@ def _possible(words: Sequence[str], incomplete: str, machine: Machine | None) ->
         settings = (
             Candidate(each.flags[0], help=each.help.partition(";")[0].replace("`", "")) for each in SETTINGS.values()
         )
-        return (*_options((*command.options, *GRAMMAR, *GLOBAL)), *settings)
+        return (*_options((*command.options, *GRAMMAR, *GLOBAL), command.name), *settings)
     return _nodes(command, words, incomplete, machine)
 
 
@@ -122,8 +122,8 @@ def _topics() -> Iterator[Candidate]:
     return (Candidate(name, help=said["summary"]) for name, said in prose()["topics"].items())
 
 
-def _options(options: Sequence[Option]) -> Iterator[Candidate]:
-    return (Candidate(option.name, help=prose()["options"][option.name]) for option in options)
+def _options(options: Sequence[Option], command: str = "") -> Iterator[Candidate]:
+    return (Candidate(option.name, help=of_option(option.name, command)) for option in options)
 
 
 def _forms() -> Iterator[Candidate]:

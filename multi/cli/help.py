@@ -9,7 +9,7 @@ import click
 from multi.api import presets
 from multi.cli.commands import COMMANDS, find
 from multi.cli.order import GLOBAL, GRAMMAR, HELP, VERSION, Command, Option, Order
-from multi.cli.prose import prose
+from multi.cli.prose import of_option, prose
 from multi.errors import UsageError
 from multi.settings.presets import available, load
 from multi.settings.table import BY_FLAG, SETTINGS, Setting
@@ -65,10 +65,9 @@ def page(command: Command, width: int = 80) -> str:
     page.write_usage(f"multi {command.name}", said.get("usage", "[NODES] [OPTIONS]"))
     summary = said["summary"][0].upper() + said["summary"][1:] + "."
     aliases = [f"Another name of it is {', '.join(command.aliases)}."] if command.aliases else []
-    _paragraphs(page, summary, *map(_filled, said.get("about", ())), *aliases)
-    given = said.get("options", _GIVEN) if command.takes_nodes else (HELP.name,)
+    _paragraphs(page, summary, *map(filled, said.get("about", ())), *aliases)
     with page.section("Options"):
-        page.write_dl([*_rows(command.options), *map(_row, given)])
+        page.write_dl([*option_rows(command.options, command.name), *map(given_row, given(command))])
     _examples(page, said.get("examples", ()))
     if command.takes_nodes:
         theirs = "Other options, and all after --, are the worker's. " if "WORKER" in said.get("usage", "") else ""
@@ -96,7 +95,10 @@ def _settings(_: Machine | None) -> _Sections:
 
 
 def _options(_: Machine | None) -> _Sections:
-    return [("Options of every command", _rows((*GLOBAL, VERSION))), ("Options about names", _rows(GRAMMAR))]
+    return [
+        ("Options of every command", option_rows((*GLOBAL, VERSION))),
+        ("Options about names", option_rows(GRAMMAR)),
+    ]
 
 
 def _presets(machine: Machine | None) -> _Sections:
@@ -124,7 +126,13 @@ TOPICS: Mapping[str, Callable[[Machine | None], _Sections]] = {
 }
 
 
-def _filled(text: str) -> str:
+def given(command: Command) -> Sequence[str]:
+    """The settings, and the options of every command, that its page has."""
+    return prose()["commands"][command.name].get("options", _GIVEN) if command.takes_nodes else (HELP.name,)
+
+
+def filled(text: str) -> str:
+    """Text of help.toml with the forms of export in it."""
     if "{forms}" not in text:
         return text
     from multi.export import FORMS  # it imports every form
@@ -132,19 +140,20 @@ def _filled(text: str) -> str:
     return text.replace("{forms}", ", ".join(FORMS))
 
 
-def _rows(options: Iterable[Option]) -> list[tuple[str, str]]:
+def option_rows(options: Iterable[Option], command: str = "") -> list[tuple[str, str]]:
+    """Options with their values, each with its help, or with that of the command if it means something of its own."""
     rows = []
     for option in options:
         value = f"[={option.metavar}]" if option.optional else f"={option.metavar}" if option.metavar else ""
-        rows.append((", ".join(option.flags) + value, prose()["options"][option.name]))
+        rows.append((", ".join(option.flags) + value, of_option(option.name, command)))
     return rows
 
 
-def _row(flag: str) -> tuple[str, str]:
+def given_row(flag: str) -> tuple[str, str]:
     """The row of a setting, in short, or of an option."""
     if flag in BY_FLAG:
         return _setting_row(BY_FLAG[flag], BY_FLAG[flag].help.partition(";")[0])
-    return _rows(option for option in (*GLOBAL, *GRAMMAR) if flag in option.flags)[0]
+    return option_rows(option for option in (*GLOBAL, *GRAMMAR) if flag in option.flags)[0]
 
 
 def _setting_row(setting: Setting, text: str) -> tuple[str, str]:

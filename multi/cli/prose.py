@@ -16,3 +16,9 @@ PROSE = os.path.join(os.path.dirname(__file__), "help.toml")  # noqa: PTH118, PT
 def prose() -> dict[str, Any]:
     """What is said of the whole, of each option, command and topic, and of commands that other supervisors have."""
     return dict(toml.read(read_file(PROSE), PROSE).values)
+
+
+def of_option(name: str, command: str = "") -> str:
+    """What is said of an option: of a command's, if it means something of its own there, or else of every command's."""
+    said: dict[str, str] = prose()["options"]
+    return said.get(f"{command} {name}") or said[name]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from multi.cli.commands import COMMANDS
+from multi.settings import toml
 from multi.settings.table import SETTINGS
 from private_machine import need
 
@@ -29,6 +32,17 @@ def test_every_command_and_setting_has_its_place(pages: Path) -> None:
     assert {row.name for row in COMMANDS if f"\n.SS {row.name}" not in first} == set()
     fifth = (pages / "multi.toml.5").read_text(encoding="utf-8")
     assert {name for name in SETTINGS if f"\n\\fB{name}\\fR = " not in fifth} == set()
+
+
+def test_the_manual_says_all_that_the_pages_of_commands_say(pages: Path) -> None:
+    """Each heading, item and cell of multi/cli/manual.toml is in multi(1), and each table there is a command's."""
+    tables: dict[str, Any] = dict(toml.read((ROOT / "multi/cli/manual.toml").read_bytes(), "manual.toml").values)
+    assert set(tables) <= {row.name for row in COMMANDS}
+    said = re.sub(r"\\f.|\\\(..|\W", "", (pages / "multi.1").read_text(encoding="utf-8"))
+    for name, table in tables.items():
+        text = re.sub(r"\]\([^)]*\)", "", table.get("details", ""))
+        for part in re.split(r"\n\n|\n- |\n?\| | \| ", text):
+            assert re.sub(r"\W", "", part) in said, f"{name}: {part}"
 
 
 @pytest.mark.parametrize("name", ["multi.1", "multi.toml.5"])
