@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,6 +21,16 @@ _PATIENCE = 240.0  # seconds for a whole session on a busy machine
 _BLOCK = re.compile(r"^```sh\n(.*?)^```\n(?:\n(?:It prints.*\n\n)?```text\n(.*?)^```)?", re.MULTILINE | re.DOTALL)
 _MARK = "=== next block ==="
 PAGES = ("README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")))
+ALL = sorted(  # every page of Markdown that there is
+    {
+        str(path.relative_to(ROOT))
+        for path in (
+            *ROOT.glob("*.md"),
+            *(path for part in ("docs", "examples", "tests") for path in (ROOT / part).rglob("*.md")),
+        )
+    }
+)
+HOSTS = {"docs.pytest.org", "docs.python.org", "keda.sh", "semver.org"}  # whose pages ours link to
 
 
 def sessions(page: str) -> list[list[tuple[str, list[str]]]]:
@@ -96,7 +107,7 @@ def test_sessions_of_the_pages(steps: list[tuple[str, list[str]]], tmp_path: Pat
 
 STARTS = [
     (page, found)
-    for page in PAGES
+    for page in ALL
     for found in re.findall(r"^(?:    )?multi start (.*)$", (ROOT / page).read_text(), re.MULTILINE)
 ]
 
@@ -111,7 +122,7 @@ def test_a_start_that_a_page_shows_is_understood(page: str, words: str, real: Re
     assert (done.err, len(done.out.splitlines())) == ("", count), page
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ALL)
 def test_a_command_that_a_page_shows_is_one(page: str) -> None:
     """Each line with `multi` names a command, and each flag of one that takes no worker words is in its help."""
     from multi.cli.commands import COMMANDS
@@ -137,7 +148,7 @@ def indented(page: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ALL)
 def test_a_block_that_is_pasted_holds_commands_alone(page: str) -> None:
     """No block shows prompts, and each block says what it is: commands, output, TOML, Python."""
     text = (ROOT / page).read_text()
@@ -152,10 +163,13 @@ def test_a_block_that_is_pasted_holds_commands_alone(page: str) -> None:
     assert not re.search(r"^(?:    )?\$ ", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ALL)
 def test_pages_lead_somewhere(page: str) -> None:
-    """Every file and heading that a page links to is there, and so is every file that it names or tells to copy."""
+    """Every file and heading that a page links to is there, and so is every file and test that it names."""
     text = (ROOT / page).read_text()
+    assert {urlsplit(url).netloc for url in re.findall(r"\]\((https://[^)]*)\)", text)} <= HOSTS
+    assert "](http:" not in text
+    assert not re.search(r"^ *\[[^]]+\]:", text, re.MULTILINE), "a link stands where it is used"
     for target, heading in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
         path = ((ROOT / page).parent / target).resolve() if target else ROOT / page
         assert path.exists(), target
@@ -166,6 +180,9 @@ def test_pages_lead_somewhere(page: str) -> None:
         assert list(ROOT.glob(pattern)), pattern
     for name in re.findall(r"`((?:multi|config|examples)/[\w./-]+)`", text):
         assert (ROOT / name).exists(), name
+    for name, test in re.findall(r"\b(tests/[\w/.-]+\.py)(?:::(\w+))?", text):
+        assert (ROOT / name).exists(), name
+        assert not test or re.search(rf"^def {test}\(", (ROOT / name).read_text(), re.MULTILINE), f"{name}::{test}"
 
 
 def test_every_command_is_in_the_tables() -> None:
@@ -176,3 +193,28 @@ def test_every_command_is_in_the_tables() -> None:
         text = (ROOT / page).read_text()
         for info in COMMANDS:
             assert re.search(rf"`{info.name}\b", text), f"{page} does not show '{info.name}'"
+
+
+def test_every_page_is_found_from_the_readme() -> None:
+    """A reader who follows links comes to each page of docs, examples and tests."""
+    found, left = set[Path](), [ROOT / "README.md"]
+    while left:
+        page = left.pop()
+        found.add(page)
+        targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()) if page.suffix == ".md" else []
+        paths = [(page.parent / target).resolve() for target in targets]
+        files = [path / "README.md" if (path / "README.md").exists() else path for path in paths if path.exists()]
+        left += [path for path in files if path not in found]
+    assert {ROOT / page for page in ALL} - found == set()
+
+
+def test_pages_that_files_name_are_there() -> None:
+    """Help, comments and files to copy send a reader to pages that exist."""
+    files = [path for part in ("multi", "scripts", "config") for path in (ROOT / part).rglob("*") if path.is_file()]
+    named = {
+        name
+        for path in [*files, ROOT / "pyproject.toml"]
+        if "__pycache__" not in path.parts
+        for name in re.findall(r"\bdocs/[\w/-]+\.md\b", path.read_text(encoding="utf-8"))
+    }
+    assert {name for name in named if not (ROOT / name).exists()} == set()
