@@ -142,13 +142,16 @@ def look(
 
 
 def watch(
-    select: Callable[[], Selection], beside: str = "others", *, wide: bool = False, machine: Machine | None = None
+    select: Callable[[], Selection], *, everywhere: bool = False, wide: bool = False, machine: Machine | None = None
 ) -> Generator[Frame, bool | None, None]:
-    """Observe, with what is used meanwhile, each time that a frame is asked for, see `multi.watch`; reads only."""
+    """Observe, with what is used meanwhile, each time that a frame is asked for, see `multi.watch`; reads only.
+
+    With `everywhere` all nodes are watched that this user may see.
+    """
     from multi.watch import Watch
 
     with _opened(machine) as opened:
-        yield from Watch(select, opened, beside).frames(wide=wide)
+        yield from Watch(select, opened, everywhere=everywhere).frames(wide=wide)
 
 
 def _states(tasks: Sequence[Task], machine: Machine) -> list[State]:

@@ -67,14 +67,14 @@ class _Known:
 class Watch:
     """Looks at the nodes that `select` gives; it is asked again when the configuration or the records are others.
 
-    What is shown beside them is ``others``, ``everywhere``, as in `api.look`, or nothing.
+    With `everywhere` all others follow, as in `api.look`.
     """
 
-    def __init__(self, select: Callable[[], Selection], machine: Machine, beside: str = "") -> None:
+    def __init__(self, select: Callable[[], Selection], machine: Machine, *, everywhere: bool = False) -> None:
         """Look at nothing yet."""
         self._select = select
         self._machine = machine
-        self._beside = beside
+        self._everywhere = everywhere
         self._selection = select()
         self._trouble, self._warned = "", self._selection.warnings
         self._chosen_by = self._choice()
@@ -131,9 +131,8 @@ class Watch:
     def _whole(self) -> list[_Known]:
         """Look at everything, as `status` does."""
         machine, selection = self._machine, self._selection
-        beside, everywhere = bool(self._beside), self._beside == "everywhere"
-        processes = machine.processes() if beside else machine.sketch()
-        found = found_by(selection, processes, machine, everywhere=everywhere) if beside else ()
+        processes = machine.processes() if self._everywhere else machine.sketch()
+        found = found_by(selection, processes, machine, everywhere=True) if self._everywhere else ()
         nodes: list[tuple[Node, Found | None]] = [(node, None) for node in selection.nodes]
         return self._observed([*nodes, *((each.node, each) for each in found)], processes)
 

@@ -66,7 +66,7 @@ def asked(order: Order, views: Sequence[api.View]) -> Sequence[api.View]:
 def table(order: Order, selection: api.Selection, *, as_json: bool) -> int:
     """A line a node, or one array; those asked about make the exit code."""
     from multi import report
-    from multi.report.table import status_table
+    from multi.report.table import others_lines, status_table
 
     screen = order.screen
     views = look(order, selection)
@@ -78,10 +78,11 @@ def table(order: Order, selection: api.Selection, *, as_json: bool) -> int:
     else:
         if not counting:
             screen.remark(str(no_nodes(order, selection)))
-        shown = [view for view in views if not order.has(QUIET) or report.status_code(view.state)]
+        shown = [view for view in counting if not order.has(QUIET) or report.status_code(view.state)]
         # A full line would wrap on some terminals.
         width = screen.width - 1 if screen.out_is_terminal and not order.has(WIDE) else None
         screen.say(*(status_table(shown, report.Style(screen.colour), width, selection.groups) if shown else ()))
+        screen.say(*others_lines([view for view in views if view.found and not order.has(ALL)], width))
     return report.status_exit_code(counting)
 
 

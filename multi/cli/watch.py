@@ -32,10 +32,9 @@ def status(order: Order, select: Callable[[], api.Selection], selection: api.Sel
     from multi.machine import MachineError
 
     every, how = _seconds(order), _shown(order, selection)
-    others = "" if selection.rundirs is None or order.has(QUIET) else "others"
     as_json = format_of(order) == "json"
     wide = how.wide or as_json
-    frames = api.watch(select, "everywhere" if order.has(ALL) else others, wide=wide, machine=order.machine)
+    frames = api.watch(select, everywhere=order.has(ALL), wide=wide, machine=order.machine)
     draws = order.screen.redraws and not as_json
     try:
         with Terminal(order.screen, _keyboard(), draws=draws) as terminal:

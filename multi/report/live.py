@@ -8,7 +8,7 @@ from datetime import datetime
 
 from multi.report.json import view_json
 from multi.report.lines import PLAIN, Style
-from multi.report.status import STATES, shown_pid, state_word, status_code
+from multi.report.status import counted, shown_pid, state_word, status_code
 from multi.report.table import Fit, Layout, cut, fitted, folded, note_of
 from multi.report.work import next_text
 from multi.text import duration, plural, printable, quoted, size
@@ -197,13 +197,12 @@ def _foot(how: Shown, nodes: int, top: int, space: int) -> str:
 
 def _summary(frame: Frame) -> str:
     """``22:48:10  50 nodes: 47 running, 3 dead  CPU 112.3%  memory 3.2G``."""
-    words = [state_word(one.view.state) for one in frame.nodes]
-    counts = ", ".join(f"{words.count(word)} {word}" for word in STATES if word in words)
+    counts = counted([one.view for one in frame.nodes])
     spent = [one.usage.cpu_percent for one in frame.nodes if one.usage.cpu_percent is not None]
     memory = sum(one.view.memory or 0 for one in frame.nodes)
     cpu = f"  CPU {sum(spent):.1f}%" if spent else ""
     clock = datetime.fromtimestamp(frame.wall).strftime("%H:%M:%S")  # noqa: DTZ006 -- people read the clock on their wall
-    return f"{clock}  {plural(len(words), 'node')}{f': {counts}' if counts else ''}{cpu}  memory {size(memory)}"
+    return f"{clock}  {plural(len(frame.nodes), 'node')}{f': {counts}' if counts else ''}{cpu}  memory {size(memory)}"
 
 
 def _laid(nodes: Sequence[Watched], width: int | None, how: Shown) -> tuple[Fit, list[tuple[str, ...]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from multi.api import View
 from multi.decide import proc_of
@@ -45,6 +45,12 @@ def state_word(state: State) -> str:
             return "lost"
         case Unsure():
             return "unsure"
+
+
+def counted(views: Sequence[View]) -> str:
+    """``2 running, 1 dead``."""
+    words = [state_word(view.state) for view in views]
+    return ", ".join(f"{words.count(word)} {word}" for word in STATES if word in words)
 
 
 def reason(state: State) -> str | None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from multi.api import View
 from multi.model.state import Dead
 from multi.report.lines import PLAIN, Style
-from multi.report.status import STATES, reason, shown_pid, state_word
-from multi.text import duration, printable, size
+from multi.report.status import STATES, counted, reason, shown_pid, state_word
+from multi.text import duration, listed, plural, printable, size
 from multi.value import dataclass, field
 
 
@@ -38,6 +38,7 @@ _LEAST_HOST = 4  # columns: @...
 _MORE = "some of it is cut; --wide shows all"
 _TOLD = frozenset({"waits", "busy", "wedged"})  # of a heartbeat; the rest goes without saying
 _LAST_WORDS = "it last said:"
+_OTHERS, _PLACES = "also on this machine (--all lists them):", 5
 _CUT = "..."  # three columns in any encoding, and no encoding lacks it
 _INVISIBLE = frozenset({"Mn", "Me", "Cf"})  # drawn over the character before, or not at all
 
@@ -68,6 +69,19 @@ def status_table(
     if fit.is_cut and width is not None and len(_MORE) <= width:
         lines.append(style.paint("dim", _MORE))
     return tuple(lines)
+
+
+def others_lines(views: Sequence[View], width: int | None = None) -> tuple[str, ...]:
+    """A line a place with nodes that nobody asked about: how many in which state, some names, what reaches them."""
+    places: dict[str, list[View]] = {}
+    for view in views:
+        places.setdefault(view.found or "", []).append(view)
+    texts = [f"{counted(some)} ({listed([one.node.short for one in some], 3)}) {at}" for at, some in places.items()]
+    if len(texts) > _PLACES:
+        nodes = sum(map(len, list(places.values())[_PLACES:]))
+        texts[_PLACES:] = [f"{plural(nodes, 'more node')} in {plural(len(texts) - _PLACES, 'more place')}"]
+    lines = [_OTHERS, *(_INDENT + printable(text) for text in texts)] if texts else []
+    return tuple(lines if width is None else (part for line in lines for part in folded(line, width)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,10 +64,19 @@ def test_g14_status_finds_what_nobody_asked_about(host: Host) -> None:
         "u1": ("running", f"of {USER}, in /srv/theirs/run: add --uid={USER} --pidfile=/srv/theirs/run/%n.pid"),
     }
     assert found(multi(host, "status", "--json").ok()) == places
-    lines = multi(host, "status").ok().out.splitlines()
-    assert [line for line in lines if line.endswith(":")] == [
-        f"{where}:" for _, where in dict.fromkeys(places.values()) if where and _ == "running"
+    short = [
+        "1 running, 1 stopped, 1 dead (dead, old and stopped) not in multi.toml",
+        f"1 running (u1) {places['u1'][1]}",
+        f"1 running (w9) {places['w9'][1]}",
     ]
+    lines = multi(host, "status").ok().out.splitlines()
+    assert [line.split()[0].partition("@")[0] for line in lines[:2]] == ["NODE", "w1"]
+    assert lines[2] == "also on this machine (--all lists them):"
+    assert sorted(line.strip() for line in lines[3:]) == sorted(short)
+    watching = host.shell(f"C_FORCE_ROOT=1 timeout 60 {MULTI} status --watch=0.1 | head -3").out
+    assert "1 node: 1 running" in watching
+    lines = multi(host, "status", "--all").exits(1).out.splitlines()
+    assert {line for line in lines if line.endswith(":")} == {f"{where}:" for _, where in places.values() if where}
     # The words that it says reach the node, and no other.
     pids = {
         name: host.pid(f"{path}/{name}.pid")
@@ -108,7 +117,7 @@ def test_status_finds_without_any_node_of_its_own(host: Host) -> None:
     multi(host, "start", "w9", *ELSEWHERE, *SLEEP).ok()
     done = multi(host, "status").exits(3)
     assert "there are no nodes" in done.err
-    assert "in /srv/x/run: add --pidfile=/srv/x/run/%n.pid:\n  w9@" in done.out
+    assert "also on this machine (--all lists them):\n  1 running (w9) in /srv/x/run: add --pidfile=/srv" in done.out
     assert "w9@" in multi(host, "status", "--all").ok().out
     host.run("rm", "-r", "/srv/x/run").ok()
     ((state, where),) = found(multi(host, "status", "--all", "--json").ok()).values()
@@ -152,7 +161,7 @@ def test_g8_what_a_user_planted_is_only_shown(host: Host) -> None:
     ):
         host.run("sh", "-c", forged % (name, path), user=USER).ok()
     done = multi(host, "status").exits(3)
-    assert f"of {USER}: add --uid={USER}:\n  evil@host" in done.out
+    assert f"  1 lost (evil) of {USER}: add --uid={USER}\n" in done.out
     assert "\x1b" not in done.out
     for name in ("a/b", "r@host"):
         assert name not in done.out

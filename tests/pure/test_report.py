@@ -81,7 +81,7 @@ from multi.model.step import (
 from multi.model.work import ActiveTask, Work
 from multi.report.json import check_json, event_json, route_json, to_json, view_json
 from multi.report.status import reason as status_reason
-from multi.report.table import status_table
+from multi.report.table import others_lines, status_table
 from multi.text import printable
 from multi.value import replace
 
@@ -1069,6 +1069,16 @@ def test_groups_are_headings() -> None:
         "not in /m.toml:",
         "  x@host",
     ]
+
+
+def test_nodes_that_nobody_asked_about_are_a_line_a_place() -> None:
+    """Each place says how many of its nodes are in which state, a few names, and what reaches them."""
+    views = [View(node=node(f"x{i}@host"), state=Down(), found=f"in /srv/{i % 7}: add x") for i in range(40)]
+    lines = others_lines([*views, View(node=node("y@host"), state=Dead("gone"), found=views[0].found)])
+    assert lines[1] == "  6 stopped, 1 dead (x0, x7, x14 and 4 more) in /srv/0: add x"
+    assert lines[6:] == ("  10 more nodes in 2 more places",)
+    assert max(map(columns, others_lines(views, 20))) <= 20
+    assert others_lines([]) == ()
 
 
 # -- check ---------------------------------------------------------------------------------------------------------
