@@ -43,7 +43,14 @@ def _asked(order: Order, selection: api.Selection, starter: Starter | None) -> A
     # What a `multi run` holds may well be the unit that is there already.
     held = {view.node.name for view in views if view.record is not None and view.record.runner is not None}
     running = tuple(view.node.short for view in views if view.uptime is not None and view.node.name not in held)
-    return Asked(starter=starter, user=order.has(USER), now=order.has(NOW), names=names, running=running)
+    return Asked(
+        starter=starter,
+        user=order.has(USER),
+        now=order.has(NOW),
+        names=names,
+        running=running,
+        shown=order.has(DRY_RUN),
+    )
 
 
 def _carry_out(order: Order, selection: api.Selection, asked: Asked) -> int:
@@ -51,6 +58,8 @@ def _carry_out(order: Order, selection: api.Selection, asked: Asked) -> int:
     plan = api.installation(name, selection, asked, machine=order.machine)
     if order.has(DRY_RUN):
         _say(order, plan.steps, dry=True)
+        if plan.unmet is not None:
+            raise plan.unmet
         return 0
     for step in api.installed(name, selection, asked, machine=order.machine):
         _say(order, [step])

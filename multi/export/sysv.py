@@ -154,6 +154,7 @@ def _sysv_command(program: str, command: str, told: Sequence[str]) -> str:
 def _cron(order: Order) -> Mapping[str, str]:
     lines = [f"# {printable(f'{name}: {remark}')}" for name, remark in order.remarks.items()]
     if order.user is not None:
+        lines += ["# PATH: the usual one, and where programs of the nodes were found"] if order.path else []
         lines += ["# m h dom mon dow user command", "SHELL=/bin/sh", f"PATH={order.path or _CRON_PATH}"]
     # multi itself becomes the node's user, so that the directories can be made.
     starter = "root" if order.prepare else order.user

@@ -55,7 +55,7 @@ def install(selection: Selection, asked: Asked, machine: Machine) -> Plan:
     """What is written and run so that the nodes start at boot. Reads only. Raises `MultiError`, and nothing is done."""
     orders.refuse_unsaid(selection)
     site = survey(selection, machine)
-    asked = starters.choose(asked, site)
+    asked, unmet = starters.choose(asked, site)
     readable(selection, site, machine)
     _refuse_another(asked, site, machine)
     wanted = starters.wanted(asked, selection, site)
@@ -67,7 +67,7 @@ def install(selection: Selection, asked: Asked, machine: Machine) -> Plan:
         steps += _stale(asked, wanted, site, machine)
     fresh = {step.path.rpartition("/")[2] for step in steps if isinstance(step, Write) and step.old is None}
     steps += [_as_it_was(run, fresh, site, machine) for run in wanted.runs]
-    return Plan(steps=steps, says=wanted.says)
+    return Plan(steps=steps, says=wanted.says, unmet=unmet)
 
 
 def _refuse_another(asked: Asked, site: Site, machine: Machine) -> None:
@@ -96,7 +96,8 @@ def _put(path: str, text: str, mode: int, site: Site, machine: Machine) -> Write
     if shared and getattr(machine.read(path, LIMIT), "data", b"") == text.encode():
         return Keep(path, "is so already")  # put there by hand
     old = previous(path, machine)
-    made = stamp.stamped(text, _EVERYBODY if shared else site.origin)
+    whose = ("yours to change",) if path.startswith(starters.DEFAULTS) else ()
+    made = stamp.stamped(text, _EVERYBODY if shared else site.origin, *whose)
     if old is None:
         why, code = machine.cannot_create(path)
         if not why:

@@ -11,6 +11,7 @@ from multi.value import dataclass, field
 Starter: TypeAlias = Literal["systemd", "cron", "sysv"]
 STARTERS: tuple[Starter, ...] = ("systemd", "cron", "sysv")
 RECORD = "nodes on record"  # the origin of nodes that no configuration has
+USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of cron jobs and services, more or less
 LIMIT = 1 << 20  # bytes that a file of ours has at most
 
 
@@ -19,7 +20,7 @@ class Asked:
     """How nodes are installed: by a `starter`, None for what this machine has; for systemd's manager of this `user`.
 
     With `now` they are also started, or stopped. `names` are those that the user named, none for all. `running` are
-    those that run, and that no `multi run` holds.
+    those that run, and that no `multi run` holds. What is only `shown` may be for a machine with systemd.
     """
 
     starter: Starter | None = None
@@ -27,6 +28,7 @@ class Asked:
     now: bool = False
     names: tuple[str, ...] = ()
     running: tuple[str, ...] = ()
+    shown: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +123,11 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Everything that is done, in order, and what is said at the end."""
+    """Everything that is done, in order, and what is said at the end; with `unmet` it can only be shown here."""
 
     steps: Sequence[Step]
     says: tuple[str, ...] = ()
+    unmet: MultiError | None = None
 
 
 class NotInstalledError(MultiError):

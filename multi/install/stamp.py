@@ -12,7 +12,8 @@ from multi.text import printable
 from multi.value import dataclass
 
 _LINE = re.compile(
-    r"# Written by 'multi install' for (?P<origin>.*); leave it to multi \(sha256 (?P<digest>[0-9a-f]{64})\)"
+    r"# Written by 'multi install' for (?P<origin>.*); (?:leave it to multi|yours to change) "
+    r"\(sha256 (?P<digest>[0-9a-f]{64})\)"
 )
 _BEGIN = re.compile(r"# BEGIN multi install for (?P<origin>.*); leave it to multi \(sha256 (?P<digest>[0-9a-f]{64})\)")
 
@@ -26,11 +27,11 @@ class Stamp:
     rest: str
 
 
-def stamped(text: str, origin: str) -> str:
+def stamped(text: str, origin: str, whose: str = "leave it to multi") -> str:
     """The text with its stamp."""
     head, rest = _split(text)
     digest = _digest(head + rest, origin)
-    return f"{head}# Written by 'multi install' for {printable(origin)}; leave it to multi (sha256 {digest})\n{rest}"
+    return f"{head}# Written by 'multi install' for {printable(origin)}; {whose} (sha256 {digest})\n{rest}"
 
 
 def read(text: str) -> Stamp | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from multi import export
-from multi.errors import UsageError
+from multi.errors import MultiError, UsageError
 from multi.install import orders
-from multi.install.plan import Asked, NotInstalledError, Run, Wanted
+from multi.install.plan import USUAL_PATH, Asked, NotInstalledError, Run, Wanted
 from multi.text import listed
 from multi.typed import TYPE_CHECKING, TypeAlias
 from multi.value import replace
@@ -26,16 +26,19 @@ UNITS = "/etc/systemd/system"
 TMPFILES, LOGROTATE = "/etc/tmpfiles.d", "/etc/logrotate.d"
 CRONTABS, SCRIPTS, DEFAULTS = "/etc/cron.d", "/etc/init.d", "/etc/default"
 USER_UNITS = ".config/systemd/user"  # below the home
-_CHOICES = "--systemd, --cron or --sysv"
+_NO_SYSTEMD = "systemd does not run this machine"
 
 
-def choose(asked: Asked, site: Site) -> Asked:
-    """The starter that is asked for, or the one that this machine has. Raises `MultiError` where there is none."""
+def choose(asked: Asked, site: Site) -> tuple[Asked, MultiError | None]:
+    """The starter that is asked for, or the one that this machine has. Raises `MultiError` where there is none.
+
+    Units that are only shown may be for another machine: then the error comes back.
+    """
     if asked.starter is None and not asked.user:
         if site.systemd and (site.uid == 0 or site.manager):
-            return replace(asked, starter="systemd", user=site.uid != 0)
-        why = "systemd does not run this machine" if not site.systemd else f"{site.user} has no running systemd manager"
-        raise NotInstalledError("", f"{why}, so say what starts the nodes at boot", f"give {_CHOICES}")
+            return replace(asked, starter="systemd", user=site.uid != 0), None
+        why = _NO_SYSTEMD if not site.systemd else f"{site.user} has no running systemd manager"
+        raise NotInstalledError("", f"{why}, so say what starts the nodes at boot", f"give {_others(site)}")
     if asked.user and asked.starter not in {None, "systemd"}:
         raise UsageError(
             f"--user --{asked.starter}", "contradict each other", "--user is systemd's manager of this user"
@@ -46,14 +49,26 @@ def choose(asked: Asked, site: Site) -> Asked:
         "cron": lambda: _need_cron(site),
         "sysv": lambda: _need_sysv(site),
     }
-    if asked.starter is not None:
+    if asked.starter is None:
+        return asked, None
+    try:
         needs[asked.starter]()
-    return asked
+    except NotInstalledError as error:
+        if not asked.shown or asked.starter != "systemd":
+            raise
+        return asked, error
+    return asked, None
+
+
+def _others(site: Site) -> str:
+    """What starts nodes without systemd, for whoever asks."""
+    return "--cron" if site.uid else "--cron or --sysv"
 
 
 def _need_systemd(asked: Asked, site: Site) -> None:
     if not site.systemd:
-        raise NotInstalledError("--systemd", "systemd does not run this machine", "give --cron or --sysv")
+        word, hint = ("--user", f"{_others(site)} instead") if asked.user else ("--systemd", _others(site))
+        raise NotInstalledError(word, _NO_SYSTEMD, f"give {hint}")
     if asked.user and not site.manager:
         hint = "log in (su is no login), or let root say 'loginctl enable-linger'; then do it again"
         raise NotInstalledError("--user", f"{site.user or 'root'} has no running systemd manager", hint)
@@ -208,14 +223,14 @@ def _logrotate(logging: Sequence[Node], site: Site) -> str:
     head, brace, rest = site.logrotate.partition("{\n")
     comment = "".join(
         line for line in head.splitlines(keepends=True) if line.startswith("#") and "Install as" not in line
-    )
+    ).removeprefix("#\n")
     blocks = []
     for (user, group), nodes in orders.by_user(logging).items():
         paths = dict.fromkeys(path for node in nodes if node.logs_to_file for path in _log_patterns(node))
         if not paths:
             continue
-        own = f"    su {user} {group or site.groups.get(user, user)}\n" if user else ""
-        body = re.sub(r"^ *su .*\n", own, rest, flags=re.MULTILINE)
+        own = rf"\1    su {user} {group or site.groups.get(user, user)}\n" if user else ""
+        body = re.sub(r"((?: *#.*\n)*) *su .*\n", own, rest)
         blocks.append("".join(f"{path}\n" for path in paths) + brace + body)
     return comment + "\n".join(blocks) if blocks else ""
 
@@ -314,7 +329,7 @@ def _sysv(asked: Asked, selection: Selection, site: Site) -> Wanted:
         for name, text in export.find("sysv").files(order).items():
             files[f"{SCRIPTS}/{name}"] = text, 0o700 if secret else 0o755
             files[f"{DEFAULTS}/{name}"] = (
-                _DEFAULTS_TEXT.format(name=name, path=site.path or "/usr/local/bin:/usr/bin:/bin"),
+                _DEFAULTS_TEXT.format(name=name, path=site.path or USUAL_PATH),
                 0o644,
             )
             own.add(f"{DEFAULTS}/{name}")
@@ -332,7 +347,8 @@ def _sysv(asked: Asked, selection: Selection, site: Site) -> Wanted:
 
 
 _DEFAULTS_TEXT = """\
-# What /etc/init.d/{name} adds to the environment of multi and of the nodes; it is shell, and yours to change.
+# What /etc/init.d/{name} adds to the environment of multi and of the nodes; it is shell.
 # Each MULTI_* variable is a setting: MULTI_STOP_SCHEDULE=TERM/600/KILL/5
+# PATH: the usual one, and where programs of the nodes were found. Add what these call by name.
 PATH={path}
 """

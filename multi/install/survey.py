@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 
 from multi.export import ascii_name
 from multi.install import orders, stamp, starters
-from multi.install.plan import LIMIT, RECORD, NotInstalledError, Site, not_ours
+from multi.install.plan import LIMIT, RECORD, USUAL_PATH, NotInstalledError, Site, not_ours
 from multi.machine import File, MachineError, Unreadable
+from multi.model.node import Known
 from multi.settings.presets import read_file
 from multi.typed import TYPE_CHECKING
 from multi.value import dataclass
@@ -18,11 +20,12 @@ if TYPE_CHECKING:
 
     from multi.install.stamp import Stamp
     from multi.machine import Machine
+    from multi.model.node import Node
     from multi.words.spec import Selection
 
 SHIPPED = os.path.join(os.path.dirname(__file__), "..", "shipped")  # noqa: PTH118, PTH120 -- as in multi.settings.presets
 _TOOLS = ("systemctl", "loginctl", "systemd-tmpfiles", "crontab", "runuser", "update-rc.d", "chkconfig", "insserv")
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of cron jobs and services, more or less
+_PROGRAM = re.compile(r"(?<![\w/.+-])[A-Za-z_][\w.+-]*")  # what may be one, in words and in lines of shell
 _ETC = "/etc/multi"
 
 
@@ -34,7 +37,7 @@ def survey(selection: Selection, machine: Machine) -> Site:
     beside = not config or posixpath.dirname(config) == here.cwd
     runtime = here.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{here.uid}"
     runs = machine.kind(f"{runtime}/systemd/private") or machine.kind(f"{runtime}/systemd/notify")
-    path = _carried(here.environ.get("PATH", ""))
+    path = _needed(here.environ.get("PATH", ""), selection.nodes, machine)
     name = _name(config)
     extras = {starters.TMPFILES: f"{starters.TMPFILES}/{name}.conf", starters.LOGROTATE: f"{starters.LOGROTATE}/{name}"}
     return Site(
@@ -42,7 +45,7 @@ def survey(selection: Selection, machine: Machine) -> Site:
         name=name,
         program=machine.ourselves(),
         directory=here.cwd or "/" if beside else here.home if here.uid else "/",
-        path=path if path != _PATH else "",
+        path=path if path != USUAL_PATH else "",
         host=here.hostname,
         uid=here.uid,
         user=user,
@@ -64,9 +67,15 @@ def _logrotate(machine: Machine) -> str:
     return read_file(f"{SHIPPED}/logrotate.d/multi").decode("utf-8")
 
 
-def _carried(path: str) -> str:
-    """The PATH of whoever asks, without what means another directory at boot; nodes find their programs by it."""
-    return ":".join(dict.fromkeys(part for part in path.split(":") if part.startswith("/")))
+def _needed(path: str, nodes: Sequence[Node], machine: Machine) -> str:
+    """The usual PATH, and of the caller's where a word of the nodes is a program: the same from whichever shell."""
+    texts = {text for node in nodes if isinstance(node.command, Known) for text in node.words}
+    texts |= {text for node in nodes for text in (*dict(node.hooks).values(), *map(str, node.needs))}
+    texts |= {str(probe) for node in nodes for probe in (node.ready, node.alive)}
+    programs = {word for text in texts for word in _PROGRAM.findall(text)}
+    usual = USUAL_PATH.split(":")
+    kept = {*usual, *(posixpath.dirname(machine.which(word)) for word in programs)}
+    return ":".join(dict.fromkeys((*(part for part in path.split(":") if part[:1] == "/" and part in kept), *usual)))
 
 
 def _name(config: str) -> str:

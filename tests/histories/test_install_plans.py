@@ -155,7 +155,9 @@ def test_a_user_of_the_node_runs_multi(box: Box) -> None:
         ("install", "-d", "-m", "755", "-o", "worker", "-g", "worker", "/var/log/proj"),
     ]
     rotated = box.text("/etc/logrotate.d/multi")
-    assert "/var/log/proj/a.log\n/var/log/proj/b.log\n{\n    su worker worker\n" in rotated
+    assert "that user rotates (su)" in rotated
+    assert "/var/log/proj/a.log\n/var/log/proj/b.log\n{\n    # The dir" in rotated
+    assert "    su worker worker\n    daily\n" in rotated
 
 
 def test_cron(box: Box) -> None:
@@ -174,6 +176,7 @@ def test_cron(box: Box) -> None:
 def test_sysv(box: Box) -> None:
     """An init script, with links, and a file of variables that is the administrator's from then on."""
     ok(box.multi("install", "--sysv"))
+    assert "su" not in box.text("/etc/logrotate.d/multi").replace("such", "").split(), "root rotates its own"
     script = box.text("/etc/init.d/multi")
     assert script.startswith("#!/bin/sh\n# Written by 'multi install' for /multi.toml; ")
     assert "# Provides:          multi\n" in script
@@ -181,10 +184,26 @@ def test_sysv(box: Box) -> None:
     assert box.world.files["/etc/init.d/multi"].mode == 0o755
     assert box.ran == [("update-rc.d", "multi", "defaults")]
     box.world.files["/etc/default/multi"].data += b"MULTI_NICE=5\n"
+    assert box.text("/etc/default/multi").startswith("# Written by 'multi install' for /multi.toml; yours to change (")
     assert "left /etc/default/multi: it is yours" in ok(box.multi("install", "--sysv"))
     ok(box.multi("uninstall"))
     assert sorted(box.files()) == ["/etc/default/multi"], "it was changed by hand"
     assert box.ran[-1] == ("update-rc.d", "-f", "multi", "remove")
+
+
+@pytest.mark.parametrize(("cmd", "kept"), [("sleep 60", ""), ("sh -c 'cd /x; node-x $PORT'", "/opt/node/bin:")])
+def test_of_the_caller_s_path_what_the_nodes_need(box: Box, cmd: str, kept: str) -> None:
+    """A file is the same from whichever shell: the usual PATH, and where words of the nodes are programs."""
+    usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    box.config(CONFIG.replace('cmd = "sleep 60"', f'cmd = "{cmd}"'))
+    box.world.environ["PATH"] = f"/root/.pyenv/shims:/opt/node/bin:.:{usual}"
+    box.world.programs["/opt/node/bin/node-x"] = box.world.programs["install"]
+    for starter, path in (("--cron", "/etc/cron.d/multi"), ("--sysv", "/etc/default/multi")):
+        ok(box.multi("install", starter))
+        lines = box.text(path).splitlines()
+        at = lines.index(f"PATH={kept}{usual}")
+        assert ("# PATH" in "".join(lines[:at])) == bool(kept or starter == "--sysv"), "says why"
+        ok(box.multi("uninstall"))
 
 
 def test_the_crontab_of_a_user(box: Box) -> None:
@@ -370,6 +389,17 @@ def test_a_dry_run_shows_all_and_changes_nothing(box: Box) -> None:
     assert [each["step"] for each in steps] == ["run", "remove", "remove", "remove", "run", "remove"]
 
 
+@pytest.mark.parametrize(("word", "uid"), [("--systemd", 0), ("--user", 1000)])
+def test_units_are_shown_where_systemd_does_not_run(box: Box, word: str, uid: int) -> None:
+    """`--dry-run` is good on a machine that only builds: it prints the units, and says why here they cannot be put."""
+    del box.world.files["/run/systemd/system"]
+    before = box.files()
+    code, out, err = box.multi("install", word, "--dry-run", uid=uid)
+    assert (code, "ExecStart=/usr/bin/multi run a" in out, "enable" in out) == (2, True, True)
+    assert err.startswith(f"multi: {word}: systemd does not run this machine; give --cron")
+    assert (box.files(), box.ran) == (before, [])
+
+
 # --- what is refused, with nothing done --------------------------------------------------------------------
 
 
@@ -441,6 +471,15 @@ def nothing_special(box: Box) -> None:
 REFUSED = [
     (no_systemd, 0, ("install",), 2, "systemd does not run this machine, so say what starts the nodes at boot; give"),
     (no_systemd, 0, ("install", "--systemd"), 2, "--systemd: systemd does not run this machine; give --cron or --sysv"),
+    (
+        no_systemd,
+        0,
+        ("install", "--user"),
+        2,
+        "--user: systemd does not run this machine; give --cron or --sysv instead",
+    ),
+    (no_systemd, 1000, ("install", "--user"), 2, "--user: systemd does not run this machine; give --cron instead"),
+    (no_systemd, 1000, ("install",), 2, "so say what starts the nodes at boot; give --cron"),
     (no_crontab, 1000, ("install", "--cron"), 2, "--cron: there is no crontab(1) on PATH"),
     (no_init, 0, ("install", "--sysv"), 2, "--sysv: there is none of update-rc.d"),
     (nothing_special, 1000, ("install", "--sysv"), 77, "--sysv: changes what belongs to root; run it as root"),

@@ -140,7 +140,8 @@ class Local:
 
     def which(self, name: str) -> str:
         """Where a program is."""
-        return f"/usr/bin/{name}" if name in self.world.programs else ""
+        found = next((path for path in self.world.programs if path.rpartition("/")[2] == name), "")
+        return f"/usr/bin/{name}" if found == name else found
 
     def run(self, words: tuple[str, ...], data: str | None = None) -> Ran:
         """Run a program of this world."""
