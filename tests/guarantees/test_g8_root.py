@@ -214,15 +214,17 @@ def test_g8_a_record_that_others_can_write_is_refused(real: Real) -> None:
 
 
 def test_g8_a_users_pidfile_names_only_processes_of_that_user(real: Real) -> None:
-    """G8: the node's user may write its own pidfile; a root process that it names is not touched."""
+    """G8: the node's user may write its own pidfile; a root process of the same words that it names is not touched."""
     tally = real.base / "tally"
     other = real.own_worker("--tally", str(tally))
     real.run.mkdir(exist_ok=True)
     os.chown(real.run, NOBODY, NOBODY)
     real.pidfile("a").write_text(f"{other.pid}\n")
     os.chown(real.pidfile("a"), NOBODY, NOBODY)
+    words = shlex.join(map(str, other.args))  # type: ignore[arg-type]  # popen() got a sequence
     for command in ("stop", "stopwait", "kill"):
-        real.multi(command, "a", "--uid=nobody", "--preset=exec").exits(1)
+        done = real.multi(command, "a", "--uid=nobody", "--preset=exec", f"--cmd={words}").exits(1)
+        assert f"belongs to uid {NOBODY} but names pid {other.pid}, which runs as uid 0" in done.out + done.err
     assert other.poll() is None
     assert not tally.exists()
 
