@@ -15,6 +15,7 @@ from multi.system.poll import LINUX, Poller
 from multi.system.processes import Processes
 from multi.system.watch import Watches
 
+_MOST_AT_ONCE = 64  # messages; whoever sends on and on keeps us from nothing else
 _MOST_PARENTS = 8  # between the sender of a message and the node's main process, a fork server is one
 
 
@@ -53,7 +54,7 @@ class Notifications:
         return address
 
     def _receive(self, key: str, listener: socket.socket) -> None:
-        while True:
+        for _ in range(_MOST_AT_ONCE):
             try:
                 data, ancillary, _, _ = listener.recvmsg(1 << 16, 256, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
             except OSError:
