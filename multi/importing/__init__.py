@@ -9,9 +9,10 @@ import re
 from importlib import import_module
 
 from multi.errors import UsageError
-from multi.importing.form import MARKS, Imported, Source, Table, text_of
+from multi.importing.form import Imported, Source, Table, refuse_noncharacters, text_of
 from multi.text import nearest
 from multi.typed import TYPE_CHECKING, cast
+from multi.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMS", "Imported", "Source", "Table", "form_of", "toml_of"]
 
 FORMS = ("supervisord", "circus", "procfile", "pm2", "celeryd", "celery-multi")
+_ONE = "supervisord"  # a group in one file has programs of another
 # The first that is found in a text says its form.
 _SIGNS = (
     ("supervisord", re.compile(r"^\[(?:program|group|supervisord|include)[:\]]", re.MULTILINE)),
@@ -42,13 +44,20 @@ def form_of(source: Source, said: str | None = None) -> str:
     raise UsageError(source.path, "is in no form that is known", f"say which with --from: {', '.join(FORMS)}")
 
 
+def _together(found: Sequence[tuple[str, Source]]) -> list[tuple[str, Source]]:
+    """The files of a form whose files are one configuration as one."""
+    one = [source for form, source in found if form == _ONE]
+    rest = [(form, source) for form, source in found if form != _ONE]
+    return [(_ONE, replace(one[0], others=tuple(one[1:]))), *rest] if one else rest
+
+
 def toml_of(sources: Sequence[Source], said: str | None = None) -> str:
     """The text of one multi.toml for all of them. Raises `MultiError` for what cannot be read or said."""
-    files: list[Imported] = []
     for source in sources:
-        if MARKS & set(source.text):
-            raise UsageError(source.path, "holds noncharacters of Unicode (U+FDD0 to U+FDD3)", "take them out")
-        module = import_module(f"multi.importing.{form_of(source, said).replace('-', '_')}")
+        refuse_noncharacters(source.text, source.path)
+    files: list[Imported] = []
+    for form, source in _together([(form_of(source, said), source) for source in sources]):
+        module = import_module(f"multi.importing.{form.replace('-', '_')}")
         read = cast("Callable[[Source], Imported]", module.imported)
         files.append(read(source))
     tables = [table for file in files for table in file.tables]

@@ -40,11 +40,17 @@ def read(paths: Sequence[str], form: str | None, local: LocalHost) -> str:
 
 
 def _source(whole: str, path: str, local: LocalHost) -> Source:
+    home = posixpath.dirname(whole)
+
     def beside(name: str) -> str | None:
         try:
-            return _text(f"{posixpath.dirname(whole)}/{name}", local.peek)
+            return _text(posixpath.join(home, name), local.peek)
         except FileNotFoundError:
             return None
+
+    def matching(pattern: str) -> list[Source]:
+        found = sorted(local.find(posixpath.join(home, pattern)))
+        return [_source(each, each, local) for each in found if each != whole]
 
     try:
         text = _text(whole, local.peek)
@@ -52,7 +58,7 @@ def _source(whole: str, path: str, local: LocalHost) -> Source:
         raise UsageError(
             path, f"cannot be read: {error.strerror or error}", "name the file of a configuration"
         ) from None
-    return Source(path, text, posixpath.dirname(whole), beside)
+    return Source(path, text, home, beside, matching)
 
 
 def _text(path: str, load: Callable[[str], bytes]) -> str:

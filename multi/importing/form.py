@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections import Counter
 
 from multi.errors import UsageError
 from multi.settings.toml import dotted
 from multi.text import printable
 from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, field
+from multi.words.template import literal_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +24,7 @@ _VARIABLE = ("\ufdd0", "\ufdd1")  # around the name of a variable that is read w
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 # Words that mean to a shell what they mean to nobody else are in quotes, or not there.
 _PLAIN = re.compile(r"""(?:[\w@%+=:,./\\-]|[ \t]|'[^']*'|"[^"$`\\!]*")*""", re.ASCII)
-_NOT_IN_NAMES = re.compile(r"[^\w.-]+", re.ASCII)
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,29 @@ class Imported:
     remarks: tuple[str, ...] = ()
 
 
+def _no_files(_pattern: str) -> Sequence[Source]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is imported. `beside` gives the text of a file beside it, None where there is none; `home` is its folder."""
+    """What is imported. `beside` gives the text of a file beside it, None where there is none; `home` is its folder.
+
+    `matching` gives the files of a pattern that the text includes, in order; `others` are files of the same form.
+    """
 
     path: str
     text: str
     home: str
     beside: Callable[[str], str | None]
+    matching: Callable[[str], Sequence[Source]] = _no_files
+    others: tuple[Source, ...] = ()
+
+
+def refuse_noncharacters(text: str, path: str) -> None:
+    """Raise `UsageError` for a text that holds what stands for something else here."""
+    if MARKS & set(text):
+        raise UsageError(path, "holds noncharacters of Unicode (U+FDD0 to U+FDD3)", "take them out")
 
 
 def variable(name: str) -> str:
@@ -124,6 +141,15 @@ def schedule(signal: str, seconds: float) -> str:
     return f"KILL/{seconds:g}" if first in {"KILL", "9"} else f"{first}/{seconds:g}/KILL/5"
 
 
+def whole_path(text: str, home: str) -> str:
+    """A path of a file in `home`, that may begin with ``~/``, as a template of a path; empty for none."""
+    if text.startswith("~/"):
+        return variable("HOME") + literal_path(text[1:])
+    if not text or text.startswith(("/", "~", *MARKS)):
+        return literal_path(text)
+    return literal_path(home if text in {".", "./"} else f"{home}/{text.removeprefix('./')}")
+
+
 def is_true(text: str) -> bool:
     """Whether an INI file says yes."""
     return text.strip().lower() in {"1", "true", "yes", "on", "t", "y"}
@@ -142,18 +168,40 @@ def number(text: object, what: str) -> float:
 
 def text_of(whole: Imported, origin: str) -> str:
     """The text of multi.toml."""
+    whys = Counter(why for table in whole.tables for why in {_why(remark) for remark in table.remarks})
+    once = {why for why, tables in whys.items() if why and tables > 1}  # said above all tables
+    shared = [
+        _word(remark) + f": {_why(remark)}"
+        for table in whole.tables
+        for remark in table.remarks
+        if _why(remark) in once
+    ]
     lines = [
         f"# Made by 'multi import' from {printable(origin)}. Nothing was started or stopped.",
-        *_remarks(whole.remarks),
+        *_remarks([*whole.remarks, *shared]),
     ]
     if whole.defaults:
         lines += ["", "[defaults]", *_settings(whole.defaults)]
     for table in whole.tables:
         section = "nodes" if table.nodes is None else "groups"
-        lines += ["", f"[{dotted((section, table.name))}]", *_remarks(table.remarks)]
+        own = [_said(remark) if _why(remark) in once else remark for remark in table.remarks]
+        lines += ["", f"[{dotted((section, table.name))}]", *_remarks(own)]
         lines += [] if table.nodes is None else [f"nodes = {_value(list(table.nodes))}"]
         lines += _settings(table.settings)
     return "\n".join(lines) + "\n"
+
+
+def _said(remark: str) -> str:
+    """``WORD = VALUE`` of ``WORD = VALUE: WHY``."""
+    return remark.partition(": ")[0]
+
+
+def _word(remark: str) -> str:
+    return _said(remark).partition(" = ")[0]
+
+
+def _why(remark: str) -> str:
+    return remark.partition(": ")[2]
 
 
 def _remarks(remarks: Iterable[str]) -> list[str]:
@@ -161,7 +209,15 @@ def _remarks(remarks: Iterable[str]) -> list[str]:
 
 
 def _settings(settings: Mapping[str, object]) -> list[str]:
-    return [f"{name} = {_value(value)}" for name, value in settings.items() if value not in (None, {}, [])]
+    lines: list[str] = []
+    for name, value in settings.items():
+        known = value
+        if name == "env" and isinstance(value, dict):  # its values are no templates
+            host = variable("HOSTNAME")
+            known = {key: one.replace(HOST, host) if isinstance(one, str) else one for key, one in value.items()}
+        if known not in (None, {}, []):
+            lines.append(f"{name} = {_value(known)}")
+    return lines
 
 
 def _value(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from configparser import Error, RawConfigParser
 
 from multi.errors import ConfigError
+from multi.importing.form import refuse_noncharacters
 from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class _Cased(RawConfigParser):
 
 def sections(text: str, path: str, comments: tuple[str, ...] = (";", "#")) -> dict[str, Mapping[str, str]]:
     """Section -> its values; `comments` are the characters that begin one behind a blank. Raises `ConfigError`."""
+    refuse_noncharacters(text, path)
     parser = _Cased(inline_comment_prefixes=comments, strict=False, delimiters=("=", ":"))
     try:
         parser.read_string(text)

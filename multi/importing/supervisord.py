@@ -17,18 +17,24 @@ from multi.importing.form import (
     schedule,
     settings_of,
     variable,
+    whole_path,
 )
 from multi.importing.ini import sections
 from multi.importing.worker_command import as_worker
 from multi.typed import TYPE_CHECKING
-from multi.words.template import literal_path
+from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _SERVER = ("supervisord", "supervisorctl", "unix_http_server", "inet_http_server", "rpcinterface")
-_RESTART = {"true": "always", "unexpected": "on-failure", "false": "no"}
+_RESTART = {
+    **dict.fromkeys(("true", "yes", "on", "1"), "always"),
+    **dict.fromkeys(("false", "no", "off", "0"), "no"),
+    "unexpected": "on-failure",
+}
 _STREAMS = {"/dev/fd/1": "/dev/stdout", "/proc/self/fd/1": "/dev/stdout", "/dev/fd/2": "/dev/stderr"}
+_NO_LOG = {"none": "/dev/null", "off": "/dev/null", "auto": None, "syslog": None, "": None}
 # What is said by other keys, or is what multi does anyway.
 _TAKEN_WORDS = """
     command directory user umask environment stdout_logfile stderr_logfile redirect_stderr startsecs autorestart
@@ -36,8 +42,10 @@ _TAKEN_WORDS = """
     stdout_logfile_maxbytes stdout_logfile_backups stderr_logfile_maxbytes stderr_logfile_backups
 """
 _TAKEN = frozenset(_TAKEN_WORDS.split())
+_OF_SERVER = frozenset({"environment", "umask", "user", "directory", "minfds"})  # that its programs inherit
 _WHY = {
-    "priority": "multi starts all nodes at once; 'after' says which must be ready before this one",
+    "priority": "supervisord starts in this order and waits for nobody; multi starts all at once, and 'after' says "
+    "which nodes must be ready before a node",
     "startretries": "restart_limit says how many ends in how many seconds are too many",
     "serverurl": "there is no server",
     "stdout_capture_maxbytes": "there are no events of the output",
@@ -47,169 +55,259 @@ _WHY = {
     "stdout_syslog": "run with systemd, or a log shipper, sends a log on",
     "stderr_syslog": "run with systemd, or a log shipper, sends a log on",
 }
+_NO_SUCH = {
+    "eventlistener": "hooks tell of nodes that fail or recover, and max_memory limits memory",
+    "fcgi-program": "let the program listen by itself, and write it as a node",
+}
+_ROTATES = (
+    "supervisord rotates a log at 50 MB unless it says otherwise; a log here grows until logrotate cuts it: "
+    "config/logrotate.d/multi is an example"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A configuration with what it includes: where it is, its sections, what [supervisord] says for all programs.
+
+    `included` says what became of [include].
+    """
+
+    path: str
+    home: str
+    found: Mapping[str, Mapping[str, str]]
+    common: Mapping[str, str]
+    included: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def filled(self, text: str, known: Mapping[str, object]) -> str:
+        """``%(program_name)s``, ``%(ENV_HOME)s``, ``%%``."""
+
+        def one(found: re.Match[str]) -> str:
+            if found[0] == "%%":
+                return "%"
+            key = found[1]
+            if key not in known and key.startswith("ENV_"):
+                return variable(key.removeprefix("ENV_"))
+            if key not in known:
+                raise ConfigError(self.path, f"%({key})s is not known", "write what it stands for")
+            try:
+                return f"%({key}){found[2]}" % known
+            except (TypeError, ValueError):
+                why = f"{found[0]} is no format of {known[key]!r}"
+                raise ConfigError(self.path, why, "write %(process_num)d") from None
+
+        return re.sub(r"%%|%\((\w+)\)([-+ #0-9.]*[sdioxXeEfFgGcr])", one, text)
 
 
 def imported(source: Source) -> Imported:
     """Programs are nodes, several processes of one are a group, and so is a group of programs."""
-    found = sections(source.text, source.path)
-    tables: list[Table] = []
-    members: dict[str, list[str]] = {}
-    remarks: list[str] = []
-    common = found.get("supervisord", {})
-    for title, values in found.items():
+    file = _file(source)
+    group_of = {name: group for group, programs in _programs(file).items() for name in programs}
+    made: list[tuple[str, str, Table]] = []  # program, name of the process, node
+    remarks = [*file.included]
+    for title, values in file.found.items():
         kind, _, name = title.partition(":")
         if kind == "program":
-            nodes = [*_processes(name, values, common, source)]
-            members[name] = [node.name for node in nodes]
-            tables += nodes
-        elif kind in {"eventlistener", "fcgi-program"}:
-            remarks.append(f"not imported, because multi has no such thing: [{title}]")
-        elif kind == "include":
-            remarks.append(f"[include] is not followed; name the files too: {values.get('files', '')}")
+            made += [(name, *one) for one in _processes(name, group_of.get(name, name), values, file)]
+        elif kind in _NO_SUCH:
+            remarks.append(f"not imported, because multi has no such thing: [{title}]; {_NO_SUCH[kind]}")
         elif kind in _SERVER:
-            keys = [key for key in values if key not in {"environment", "umask"} or kind != "supervisord"]
+            keys = [key for key in values if key not in _OF_SERVER or kind != "supervisord"]
             remarks += [f"of supervisord itself, and not needed: [{title}] {' '.join(keys)}".rstrip()]
-        elif kind != "group":
+        elif kind not in {"group", "include"}:
             remarks.append(f"not known: [{title}]")
-    if not members:
-        raise ConfigError(source.path, "has no section [program:NAME]", "name the file that has the programs")
-    groups = [*_groups(found, members, source)]
+    if not made:
+        why, hint = "has no section [program:NAME]", "name the file that has the programs"
+        raise ConfigError(source.path, why, hint)
+    names = [name_of(title) for _, title, _ in made]
+    members: dict[str, list[str]] = {}
+    tables: list[Table] = []
+    for (program, title, table), name in zip(made, names, strict=True):
+        unclear = name.isdigit() or names.count(name) > 1  # a lone number is a count of nodes
+        whole = name_of(f"{program}_{title}") if unclear else name
+        members.setdefault(program, []).append(whole)
+        tables.append(Table(whole, table.settings, table.remarks))
+    if any(_rotated(values) for title, values in file.found.items() if title.startswith("program:")):
+        remarks.append(_ROTATES)
+    groups = [*_groups(file, members)]
     return Imported(tables=(*groups, *tables), defaults={"preset": "exec"}, remarks=tuple(remarks))
 
 
-def _groups(
-    found: Mapping[str, Mapping[str, str]], members: Mapping[str, list[str]], source: Source
-) -> Iterator[Table]:
+def _file(source: Source) -> _File:
+    """What the files say together, and what they include: of two values of a key the later counts."""
+    found: dict[str, dict[str, str]] = {}
+
+    def add(one: Source, *, named: bool) -> None:
+        for title, values in sections(one.text, one.path).items():
+            if named and title.startswith("program:") and title in found:
+                raise ConfigError(one.path, f"[{title}] is there twice", "import the files one by one, or rename it")
+            here = one.home.replace("%", "%%")
+            lower = {key.lower(): value.replace("%(here)s", here) for key, value in values.items()}
+            found.setdefault(title, {}).update(lower)
+
+    named = (source, *source.others)
+    for each in named:
+        add(each, named=True)
+    included: list[str] = []
+    seen = {f"{each.home}/{each.path.rpartition('/')[2]}" for each in named}
+    for each in named:
+        patterns = sections(each.text, each.path).get("include", {}).get("files", "")
+        for pattern in patterns.replace("%(here)s", each.home).split():
+            others = [other for other in each.matching(pattern) if other.path not in seen]
+            for other in others:
+                add(other, named=False)
+            seen.update(other.path for other in others)
+            files = " ".join(other.path for other in others) or "no file matches, or all are named; name the files too"
+            included.append(f"[include] {pattern}: {files}")
+    file = _File(source.path, source.home, found, found.get("supervisord", {}), tuple(included))
+    text = file.filled(file.common.get("environment", ""), {"host_node_name": HOST})
+    return replace(file, env=_environment(text, source.path))
+
+
+def _programs(file: _File) -> Mapping[str, Sequence[str]]:
+    """The programs of each group."""
+    said = {title[6:]: values for title, values in file.found.items() if title.startswith("group:")}
+    return {
+        group: [each.strip() for each in values.get("programs", "").split(",") if each.strip()]
+        for group, values in said.items()
+    }
+
+
+def _groups(file: _File, members: Mapping[str, list[str]]) -> Iterator[Table]:
     grouped: set[str] = set()
-    for title, values in found.items():
-        kind, _, name = title.partition(":")
-        if kind != "group":
-            continue
-        programs = [each.strip() for each in values.get("programs", "").split(",") if each.strip()]
-        unknown = [each for each in programs if each not in members]
+    for name, programs in _programs(file).items():
+        others = [each for each in programs if each not in members]
+        unknown = [each for each in others if f"fcgi-program:{each}" not in file.found]
         if unknown:
-            raise ConfigError(
-                source.path, f"[{title}] has {unknown[0]!r}, which is no program there", "name that file too"
-            )
+            why = f"[group:{name}] has {unknown[0]!r}, which is no program there"
+            raise ConfigError(file.path, why, "name that file too")
         grouped.update(programs)
-        remarks = [_no_word(key) for key in values if key != "programs"]
-        yield Table(name_of(name), {}, tuple(remarks), tuple(node for each in programs for node in members[each]))
-    for name, nodes in members.items():
-        if len(nodes) > 1 and name not in grouped:
-            yield Table(name_of(name), {}, (), tuple(nodes))
+        remarks = [_no_word(key, value) for key, value in file.found[f"group:{name}"].items() if key != "programs"]
+        nodes = tuple(node for each in programs for node in members.get(each, ()))
+        if nodes:
+            yield Table(name_of(name), {}, tuple(remarks), nodes)
+    for name, nodes_of in members.items():
+        if len(nodes_of) > 1 and name not in grouped:
+            yield Table(name_of(name), {}, (), tuple(nodes_of))
 
 
-def _processes(name: str, values: Mapping[str, str], common: Mapping[str, str], source: Source) -> Iterator[Table]:
-    count, first = (int(number(values.get(key, default), key)) for key, default in _COUNTS.items())
+def _processes(name: str, group: str, values: Mapping[str, str], file: _File) -> Iterator[tuple[str, Table]]:
+    known: dict[str, object] = {"program_name": name, "group_name": group, "host_node_name": HOST, "here": file.home}
+    known |= {f"ENV_{key}": value for key, value in file.env.items()}
+    counts = {"numprocs": "1", "numprocs_start": "0"}
+    count, first = (int(number(file.filled(values.get(key, default), known), key)) for key, default in counts.items())
     for each in range(first, first + count):
-        known = {"program_name": name, "process_num": each, "group_name": name, "numprocs": count, "here": source.home}
-        title = _filled(values.get("process_name", "%(program_name)s"), known, source)
-        settings, remarks = _settings({**known, "process_name": title}, values, common, source)
-        yield Table(name_of(title), settings, tuple(remarks))
-
-
-_COUNTS = {"numprocs": "1", "numprocs_start": "0"}
+        of_one = {**known, "process_num": each, "numprocs": count}
+        own = _environment(file.filled(values.get("environment", ""), of_one), file.path)
+        of_one |= {f"ENV_{key}": value for key, value in own.items()}
+        title = file.filled(values.get("process_name", "%(program_name)s"), of_one)
+        settings, remarks = _settings(of_one, {**file.env, **own}, values, file)
+        yield title, Table(title, settings, tuple(remarks))
 
 
 def _settings(
-    known: Mapping[str, object], values: Mapping[str, str], common: Mapping[str, str], source: Source
+    known: Mapping[str, object], env: Mapping[str, str], values: Mapping[str, str], file: _File
 ) -> tuple[dict[str, object], list[str]]:
-    def said(key: str) -> str:
-        return _filled(values.get(key, ""), known, source)
+    def said(key: str, default: str = "") -> str:
+        return file.filled(values.get(key, default), known).strip()
 
     if not said("command"):
-        raise ConfigError(source.path, f"[program:{known['program_name']}] has no command", "write command = PROGRAM")
+        raise ConfigError(file.path, f"[program:{known['program_name']}] has no command", "write command = PROGRAM")
     try:
         settings = settings_of(shlex.split(said("command")))
     except ValueError as error:
-        raise ConfigError(source.path, f"{said('command')!r}: {error}", "close the quote") from None
-    remarks = [_no_word(key) for key in values if key not in _TAKEN]
-    env = {
-        **_environment(_filled(common.get("environment", ""), known, source), source),
-        **_environment(said("environment"), source),
-    }
+        raise ConfigError(file.path, f"{said('command')!r}: {error}", "close the quote") from None
+    remarks = [_no_word(key, value) for key, value in values.items() if key not in _TAKEN]
     own = settings.pop("env", {})
     assert isinstance(own, dict)  # noqa: S101 -- for the type checker
-    user, _, group = said("user").partition(":")
-    umask = said("umask") or common.get("umask", "")
-    signal, seconds = said("stopsignal") or "TERM", number(said("stopwaitsecs") or "10", "stopwaitsecs")
+    server = "" if file.common.get("user", "").strip() in {"root", "0"} else file.common.get("user", "")
+    foreground = is_true(file.common.get("nodaemon", ""))  # which then goes into no directory
+    user, _, group = said("user", server).partition(":")
+    directory = said("directory", "" if foreground else file.common.get("directory", ""))
     settings |= {
-        "workdir": literal_path(said("directory")) or None,
+        "workdir": whole_path(directory, file.home) or None,
         "uid": user or None,
         "gid": group or None,
-        "umask": umask or None,
+        "umask": said("umask", file.common.get("umask", "")) or None,
+        "rlimit": _limits(file),
         "env": {**env, **own},
-        "logfile": _log(said("stdout_logfile")),
+        "logfile": _log(said, file.home),
         "startsecs": number(said("startsecs"), "startsecs") if "startsecs" in values else None,
-        "stop_schedule": schedule(signal, seconds),
-        "restart": _RESTART.get((said("autorestart") or "unexpected").lower(), "always"),
+        "stop_schedule": schedule(
+            said("stopsignal", "TERM"), number(said("stopwaitsecs", "10") or "10", "stopwaitsecs")
+        ),
+        "restart": _RESTART.get(said("autorestart", "unexpected").lower(), "always"),
     }
     if "exitcodes" in values:
         settings["exit_ok"] = [int(number(each, "exitcodes")) for each in said("exitcodes").split(",")]
-    if "killasgroup" in values and not is_true(said("killasgroup")) and not is_true(said("stopasgroup")):
-        settings["kill_mode"] = "process"
+    as_group = said("killasgroup", said("stopasgroup"))
+    if as_group:
+        settings["kill_mode"] = "mixed" if is_true(as_group) else "process"
     settings, more = as_worker(settings)
-    return settings, [*remarks, *more, *_of_values(values, said("stdout_logfile"), said("stderr_logfile"))]
+    return settings, [*remarks, *more, *_of_values(values, said)]
 
 
-def _of_values(values: Mapping[str, str], log: str, errors: str) -> Iterator[str]:
+def _limits(file: _File) -> dict[str, object]:
+    """The limit that supervisord raises for itself, and so for its programs."""
+    least = number(file.common.get("minfds", "1024"), "minfds")
+    return {"NOFILE": int(least)} if least > 1024 else {}  # noqa: PLR2004 -- what most systems have
+
+
+def _of_values(values: Mapping[str, str], said: Callable[..., str]) -> Iterator[str]:
     """What the value of a key means that has a word here."""
-    if is_true(values.get("stopasgroup", "")):
-        yield "stopasgroup: multi signals the main process alone, and kills what is left of its tree (kill_mode)"
-    if "autostart" in values and not is_true(values["autostart"]):
-        value = values["autostart"]
-        yield f"autostart={value}: 'multi apply' starts it; 'multi stopwait' stops it until somebody starts it"
-    if errors not in {"", "AUTO", "NONE", log}:
-        yield f"stderr_logfile {errors}: stdout and stderr go to one log here"
-    for key in ("stdout_logfile_maxbytes", "stdout_logfile_backups"):
-        if key in values and values[key].strip() not in {"0", "0MB"} and log not in {"NONE", ""}:
-            yield f"{key}={values[key]}: logrotate limits the size of logs"
+    if is_true(said("stopasgroup")):
+        yield (
+            "stopasgroup = true: multi signals the main process alone, and kills what is left of its tree (kill_mode); "
+            "a shell before the program must exec it"
+        )
+    if "autostart" in values and said("autostart").lower() not in {"true", "yes", "on", "1"}:
+        yield (
+            f"autostart = {values['autostart']}: 'multi apply' starts it; 'multi stopwait' stops it until somebody "
+            "starts it"
+        )
+    log, errors = said("stdout_logfile"), said("stderr_logfile")
+    if not is_true(said("redirect_stderr")) and errors.lower() not in _NO_LOG and errors != log:
+        if log.lower() not in _NO_LOG:
+            yield f"stderr_logfile = {errors}: stdout and stderr go to one log here"
+        elif log:
+            yield f"stdout_logfile = {log}: stdout and stderr go to one log here, that of stderr_logfile"
+    for key in ("stdout_logfile", "stderr_logfile"):
+        if said(key).lower() == "syslog":
+            yield f"{key} = syslog: {_WHY['stdout_syslog']}"
 
 
-def _no_word(key: str) -> str:
-    return f"{key}: {_WHY.get(key, 'multi has no word for it')}"
+def _rotated(values: Mapping[str, str]) -> bool:
+    """Whether supervisord rotates a log of a program."""
+    return any(
+        values.get(key, "").strip().lower() not in _NO_LOG
+        and not values[key].startswith(("/dev/", "/proc/"))
+        and values.get(f"{key}_maxbytes", "50MB").strip().lower() not in {"0", "0mb"}
+        for key in ("stdout_logfile", "stderr_logfile")
+    )
 
 
-def _log(path: str) -> str | None:
-    if path == "NONE":
-        return "/dev/null"
-    return None if path in {"", "AUTO"} else literal_path(_STREAMS.get(path, path))
+def _no_word(key: str, value: str) -> str:
+    return f"{key} = {value}: {_WHY.get(key, 'multi has no word for it')}"
 
 
-def _environment(text: str, source: Source) -> dict[str, object]:
+def _log(said: Callable[..., str], home: str) -> str | None:
+    """The log of stdout; that of stderr where stdout has none and stderr has one of its own."""
+    paths = [said("stdout_logfile"), *([] if is_true(said("redirect_stderr")) else [said("stderr_logfile")])]
+    for path in paths:
+        if path.lower() not in _NO_LOG:
+            return whole_path(_STREAMS.get(path, path), home)
+    return "/dev/null" if all(_NO_LOG[path.lower()] for path in paths) else None
+
+
+def _environment(text: str, path: str) -> dict[str, str]:
     """``KEY="value",OTHER=value``, split as supervisord does."""
     lexer = shlex.shlex(text)
-    lexer.wordchars += "/.+-():\ufdd0\ufdd1"
+    lexer.wordchars += "/.+-():\ufdd0\ufdd1\ufdd2"
     try:
         words = list(lexer)
     except ValueError as error:
-        raise ConfigError(source.path, f"environment {text!r}: {error}", "close the quote") from None
+        raise ConfigError(path, f"environment {text!r}: {error}", "close the quote") from None
     pairs = [words[at : at + 3] for at in range(0, len(words), 4)]
     if any(len(pair) != 3 or pair[1] != "=" for pair in pairs):  # noqa: PLR2004 -- a name, = and a value
-        raise ConfigError(
-            source.path, f"environment {text!r} is no list of KEY=value", 'write KEY="value",OTHER="value"'
-        )
+        raise ConfigError(path, f"environment {text!r} is no list of KEY=value", 'write KEY="value",OTHER="value"')
     return {key: value.strip("'\"") for key, _, value in pairs}
-
-
-def _filled(text: str, known: Mapping[str, object], source: Source) -> str:
-    """``%(program_name)s``, ``%(ENV_HOME)s``, ``%%``."""
-
-    def one(found: re.Match[str]) -> str:
-        if found[0] == "%%":
-            return "%"
-        key = found[1]
-        if key.startswith("ENV_"):
-            return variable(key.removeprefix("ENV_"))
-        if key == "host_node_name":
-            return HOST
-        if key not in known:
-            raise ConfigError(source.path, f"%({key})s is not known", "write what it stands for")
-        try:
-            return f"%({key}){found[2]}" % known
-        except (TypeError, ValueError):
-            raise ConfigError(
-                source.path, f"{found[0]} is no format of {known[key]!r}", "write %(process_num)d"
-            ) from None
-
-    return re.sub(r"%%|%\((\w+)\)([-+ #0-9.]*[sdioxXeEfFgGcr])", one, text)

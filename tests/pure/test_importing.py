@@ -186,10 +186,11 @@ def test_supervisord() -> None:
     assert celery.words[:4] == ("/srv/venv/bin/celery", "-A", "proj", "worker")
     assert celery.name in celery.words
     for remark in (
-        "priority:",
-        "stderr_logfile /var/log/web.err:",
-        "autostart=false:",
-        "stopasgroup:",
+        "priority: ",
+        "priority = 900",
+        "stderr_logfile: ",
+        "autostart = false: ",
+        "stopasgroup = true: ",
         "it was called w@%h",
     ):
         assert f"# {remark}" in text.replace("%%", "%")
@@ -343,7 +344,7 @@ FOUND = [
         numprocs=1
         """,
         {"beat": ("celery", "--app=x", "beat")},
-        ("# group: multi has no word for it", "# autostart=%(ENV_BEAT)s:"),
+        ("# group = root: multi has no word for it", "# autostart = %(ENV_BEAT)s:"),
     ),
     (
         """

@@ -1,0 +1,218 @@
+"""`import`: what the files of public repositories do, and what the supervisor that reads them makes of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from textwrap import dedent
+
+import pytest
+
+from grammar_tools import expand_words
+from multi.importing import Source, toml_of
+from multi.model.node import Node
+from multi.settings.config import parse_config
+
+HOME = "/srv/proj"
+
+
+def source(text: str, path: str, others: Mapping[str, str]) -> Source:
+    """A file, and those around it."""
+
+    def matching(pattern: str) -> list[Source]:
+        sign = re.compile(re.escape(pattern).replace(r"\*", "[^/]*"))
+        return [source(found, f"{HOME}/{name}", {}) for name, found in others.items() if sign.fullmatch(name)]
+
+    return Source(path, dedent(text), HOME, lambda name: others.get(name.removeprefix("./")), matching)
+
+
+def made(text: str, path: str = "x.conf", **others: str) -> tuple[str, dict[str, Node]]:
+    """What is made of a file: the text, and its nodes by their short names."""
+    written = toml_of([source(text, path, {name.replace("__", "/"): dedent(each) for name, each in others.items()})])
+    names = re.findall(r"\$\{(\w+)\}", written)
+    config = parse_config(written, "multi.toml", {name: f"/V/{name}" for name in names}, lambda _: b"")
+    return written, {node.short: node for node in expand_words([], config=config).nodes}
+
+
+def facts(node: Node, names: object) -> dict[str, object]:
+    """What is said of a node, as the tables below have it."""
+    values = {"argv": " ".join(node.words), "env": dict(node.env), "stop": str(node.stop), "rlimits": node.rlimits}
+    return {name: values[name] if name in values else getattr(node, name) for name in names}  # type: ignore[attr-defined]
+
+
+SUPERVISORD = [
+    (  # keys are written as one likes, and a word for true is any of four
+        """
+        [program:a]
+        Command = sleep 1
+        autoRestart = no
+        [program:b]
+        command = sleep 1
+        autorestart = 1
+        """,
+        {"a": {"argv": "sleep 1", "restart": "no"}, "b": {"restart": "always"}},
+        (),
+    ),
+    (  # a variable of the configuration itself is no variable of whoever reads it
+        """
+        [supervisord]
+        environment=ROOT="/opt/app",HERE="%(here)s"
+        [program:a]
+        environment=PORT="80%(process_num)02d",NAME="%(group_name)s",HOST=%(host_node_name)s
+        command=%(ENV_ROOT)s/bin/a --port %(ENV_PORT)s --home %(ENV_HOME)s
+        [group:g]
+        programs=a
+        """,
+        {
+            "a": {
+                "argv": "/opt/app/bin/a --port 8000 --home /V/HOME",
+                "env": {"ROOT": "/opt/app", "HERE": HOME, "PORT": "8000", "NAME": "g", "HOST": "/V/HOSTNAME"},
+            }
+        },
+        (),
+    ),
+    (  # paths are below the file, or below a home directory; what supervisord is told is for all its programs
+        """
+        [supervisord]
+        user=worker
+        directory=run
+        umask=027
+        minfds=65536
+        [program:a]
+        command=sleep 1
+        stdout_logfile=~/a.log
+        [program:b]
+        command=sleep 1
+        user=root
+        directory=./b
+        stdout_logfile=logs/b.log
+        stdout_logfile_maxbytes=0
+        """,
+        {
+            "a": {
+                "workdir": f"{HOME}/run",
+                "uid": "worker",
+                "umask": 0o27,
+                "logfile": "/V/HOME/a.log",
+                "rlimits": (("NOFILE", 65536, 65536),),
+            },
+            "b": {"workdir": f"{HOME}/b", "uid": "root", "logfile": f"{HOME}/logs/b.log"},
+        },
+        ("# supervisord rotates a log at 50 MB",),
+    ),
+    (  # in a container supervisord stays where it is; what has no log of its own still has its errors
+        """
+        [supervisord]
+        nodaemon=true
+        user=root
+        directory=/tmp
+        [program:a]
+        command=sleep 1
+        stdout_logfile=NONE
+        stderr_logfile=/var/log/a.err
+        [program:b]
+        command=sleep 1
+        stdout_logfile=off
+        stderr_logfile=/var/log/b.err
+        redirect_stderr=true
+        [program:c]
+        command=sleep 1
+        stdout_logfile=/dev/stdout
+        stdout_logfile_maxbytes=0
+        stderr_logfile=/dev/stderr
+        stderr_logfile_maxbytes=0
+        [program:d]
+        command=sleep 1
+        stdout_logfile=syslog
+        """,
+        {
+            "a": {"workdir": None, "uid": None, "logfile": "/var/log/a.err"},
+            "b": {"logfile": "/dev/null"},
+            "c": {"logfile": "/dev/stdout"},
+            "d": {"logfile": "/var/log/multi/d.log"},
+        },
+        ("# stdout_logfile = NONE: ", "# stderr_logfile = /dev/stderr: ", "# stdout_logfile = syslog: "),
+    ),
+    (  # names that say nothing without their program
+        """
+        [program:q]
+        command=sleep %(process_num)s
+        process_name=%(process_num)s
+        numprocs=2
+        numprocs_start=1
+        [program:r]
+        command=sleep 9
+        process_name=worker
+        [program:s]
+        command=sleep 9
+        process_name=worker
+        """,
+        {"q_1": {"argv": "sleep 1"}, "q_2": {}, "r_worker": {}, "s_worker": {}},
+        (),
+    ),
+    (  # what is no program stands in a group, too; what kills the group is kill_mode
+        """
+        [fcgi-program:php]
+        command=php-cgi
+        socket=tcp://localhost:9000
+        [eventlistener:mail]
+        command=crashmail
+        events=PROCESS_STATE
+        [program:a]
+        command=sleep 1
+        killasgroup=true
+        [program:b]
+        command=sleep 1
+        stopasgroup=true
+        startretries=7
+        [program:c]
+        command=sleep 1
+        killasgroup=false
+        [group:g]
+        programs=a,php
+        priority=5
+        """,
+        {"a": {"kill_mode": "mixed"}, "b": {"kill_mode": "mixed"}, "c": {"kill_mode": "process"}},
+        (
+            "no such thing: [fcgi-program:php]; let the program listen",
+            "no such thing: [eventlistener:mail]; hooks",
+            'kill_mode = "mixed"',
+            "# stopasgroup = true: ",
+            "# startretries = 7: ",
+            "# priority = 5: ",
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "nodes", "remarks"), SUPERVISORD)
+def test_supervisord(text: str, nodes: dict[str, dict[str, object]], remarks: tuple[str, ...]) -> None:
+    """Each node is what supervisord would run, and what has no equal is said."""
+    written, found = made(text)
+    assert {name: facts(found[name], wanted) for name, wanted in nodes.items()} == nodes
+    assert [remark for remark in remarks if remark not in written] == []
+
+
+def test_supervisord_with_the_files_that_it_includes() -> None:
+    """[include] is followed as supervisord does, and %(here)s is the directory of the file that has it."""
+    text = "[supervisord]\n[include]\nfiles = conf.d/*.conf none/*.ini\n[group:all]\nprograms=a,b\n"
+    written, found = made(
+        text,
+        **{"conf.d__a.conf": "[program:a]\ncommand=sleep 1\n", "conf.d__b.conf": "[program:b]\ncommand=sleep 2\n"},
+    )
+    assert {name: node.words for name, node in found.items()} == {"a": ("sleep", "1"), "b": ("sleep", "2")}
+    assert 'nodes = ["a", "b"]' in written
+    assert f"# [include] conf.d/*.conf: {HOME}/conf.d/a.conf {HOME}/conf.d/b.conf" in written
+    assert "# [include] none/*.ini: no file matches" in written
+
+
+def test_why_is_said_once() -> None:
+    """What several nodes have no equal for is explained above them all; each says its value."""
+    written, _ = made("".join(f"[program:{name}]\ncommand=a\npriority={name}00\n" for name in "123"))
+    assert written.count("supervisord starts in this order") == 1
+    assert [line for line in written.splitlines() if line.startswith("# priority")] == [
+        next(line for line in written.splitlines() if line.startswith("# priority: ")),
+        "# priority = 100",
+        "# priority = 200",
+        "# priority = 300",
+    ]
