@@ -1,10 +1,10 @@
 """`dataclass`, `field` and `replace` as in the standard library's dataclasses, at a tenth of the import cost.
 
 A command makes some hundred classes before it does anything, and is often over a few hundredths of a second later.
-The standard library writes and compiles six functions for each class, and imports `inspect` to be able to. Here it is
-one, the constructor, and only where many objects are made; the other five are shared. What the program does not use
-is not there: all classes have slots, none inherits fields, and `dataclasses.fields` knows none of them. What is there
-is the same, and a test holds the two against each other.
+The standard library writes and compiles six functions for each class, and imports `inspect` to be able to. Here nothing
+is compiled: the first object of a class makes its constructor, a copy of one of `multi.constructor`; the other five are
+shared. What the program does not use is not there: all classes have slots, none inherits fields, and
+`dataclasses.fields` knows none of them. What is there is the same, and a test holds the two against each other.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ if TYPE_CHECKING:  # to a type checker these are the standard library's own
 else:
     from operator import attrgetter
 
+    from multi import constructor
+
     _REQUIRED = object()
-    _FEW = 32  # objects of a class that are made as fast as it takes to write and compile a constructor for it
+    _SMALL = 8  # fields that most classes have at most
 
     class field:  # noqa: N801 -- it stands for dataclasses.field
         """How a field is not like the others."""
@@ -63,65 +65,43 @@ else:
                 space.update(__setattr__=_refuse_set, __delattr__=_refuse_delete)
             made = type(cls)(cls.__name__, cls.__bases__, space)
 
-            left = _FEW
-
             def first(self: object, *args: object, **kwargs: object) -> None:
-                """Make a few objects without a constructor of their own: most commands make no more of most classes."""
-                nonlocal left
-                left -= 1
-                if left < 0 or not _filled(self, fields, args, kwargs):
-                    made.__init__ = _constructor(made, fields)
-                    made.__init__(self, *args, **kwargs)
+                """Make the first object: most commands make none of most classes."""
+                made.__init__ = _constructor(made, fields)
+                made.__init__(self, *args, **kwargs)
 
             made.__init__ = first
             return made
 
         return make
 
-    def _filled(
-        self: object, fields: Mapping[str, field], args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> bool:
-        """Fill the object in; False where the words do not fit, which a written constructor says as a function does."""
-        made = type(self)
-        values = dict(zip(made.__match_args__, args))  # noqa: B905 -- where there are more, the words do not fit
-        if len(values) < len(args) or not kwargs.keys() <= {*made._given} - values.keys():  # noqa: SLF001 -- made here
-            return False
-        values.update(kwargs)
-        for name in made._given:  # noqa: SLF001 -- made here
-            if name not in values:
-                one = fields[name]
-                values[name] = one.default if one.default_factory is _REQUIRED else one.default_factory()
-                if values[name] is _REQUIRED:
-                    return False
-            object.__setattr__(self, name, values[name])
-        if hasattr(made, "__post_init__"):
-            self.__post_init__()
-        return True
-
     def _constructor(made: type, fields: Mapping[str, field]) -> Callable[..., None]:
-        """Write `__init__` out: it runs for each process of the process table."""
-        words = ["self"] if made.__match_args__ or not made._given else ["self", "*"]  # noqa: SLF001 -- made here
-        body = [" pass"]
-        space: dict[str, object] = {"_required": _REQUIRED}
-        for name in made._given:  # noqa: SLF001 -- made here
-            one = fields[name]
-            value = word = name
+        """A copy of a template under the names of the fields: to compile one takes fifteen times as long."""
+        given = made._given  # noqa: SLF001 -- made here
+        size = len(given)
+        code = (constructor.of_8 if size <= _SMALL else constructor.of_48).__code__  # more fields than 48 has no class
+        named = 0 if made.__match_args__ else size
+        names = ("self", *given, *code.co_varnames[size + 1 :])
+        code = code.replace(co_argcount=size + 1 - named, co_kwonlyargcount=named, co_varnames=names)
+        space = {"n": size, "post": getattr(made, "__post_init__", None)}
+        defaults: dict[str, object] = {}
+        for number, name in enumerate(given):
+            one, put = fields[name], made.__dict__[name].__set__  # the slot's own, which knows nothing of frozen
             if one.default_factory is not _REQUIRED:
-                space[f"_make_{name}"] = one.default_factory
-                value = f"_make_{name}() if {name} is _required else {name}"
-                word = f"{name}=_required"
+                defaults[name], put = _REQUIRED, _making(put, one.default_factory)
             elif one.default is not _REQUIRED:
-                space[f"_default_{name}"] = one.default
-                word = f"{name}=_default_{name}"
-            words.append(word)
-            space[f"_set_{name}"] = made.__dict__[name].__set__  # the slot's own, which knows nothing of frozen
-            body.append(f" _set_{name}(self, {value})")
-        if hasattr(made, "__post_init__"):
-            body.append(" self.__post_init__()")
-        exec(f"def __init__({', '.join(words)}):\n" + "\n".join(body), space)  # noqa: S102 -- made of names in the source
-        constructor: Callable[..., None] = space["__init__"]
-        constructor.__qualname__ = f"{made.__qualname__}.__init__"
-        return constructor
+                defaults[name] = one.default
+            space[f"p{number}"] = put
+        made_init = type(_making)(code, space, "__init__", None if named else tuple(defaults.values()))
+        made_init.__kwdefaults__ = defaults if named else None
+        made_init.__qualname__ = f"{made.__qualname__}.__init__"
+        return made_init
+
+    def _making(put: Callable[..., None], make: Callable[[], object]) -> Callable[..., None]:
+        def put_made(self: object, value: object) -> None:
+            put(self, make() if value is _REQUIRED else value)
+
+        return put_made
 
     def replace(one: object, /, **changes: object) -> object:
         """Another of its kind that differs in `changes`."""

@@ -26,13 +26,13 @@ COSTLY_NAMES = """
     threading tomli tomllib traceback typing unittest urllib uuid xml zipfile
 """
 PARSING_NAMES = """
-    api asked errors following machine model model.node model.process model.proof model.request model.schedule
-    model.state selection selection.words settings settings.config settings.presets settings.scalars
+    api asked constructor errors following machine model model.node model.process model.proof model.request
+    model.schedule model.state selection selection.words settings settings.config settings.presets settings.scalars
     settings.shipped settings.table settings.toml settings.values text value views words words.expand words.grammar
     words.merge words.names words.spec words.template
 """
 COSTLY = frozenset(COSTLY_NAMES.split())
-COMMAND_LINE = frozenset({"cli", "cli.order", "cli.screen", "errors", "text", "typed", "value"})
+COMMAND_LINE = frozenset({"constructor", "cli", "cli.order", "cli.screen", "errors", "text", "typed", "value"})
 DOOR_NAMES = "system system.files system.local system.parts system.program system.spare system.trusted_path"
 DOOR = frozenset(DOOR_NAMES.split())
 WORDS = COMMAND_LINE | DOOR | frozenset({"cli.commands", *PARSING_NAMES.split()})
@@ -146,7 +146,7 @@ def test_the_launcher_imports_next_to_nothing() -> None:
     command = [sys.executable, "-I", "-S", "-E", "-c", code, str(ROOT / "multi")]
     modules = set(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=60).stdout.split())
     ours = {name.removeprefix("multi.") for name in modules if name.startswith("multi.")}
-    assert ours == {"system", "system.child", "system.program", "system.trusted_path", "typed", "value"}
+    assert ours == {"constructor", "system", "system.child", "system.program", "system.trusted_path", "typed", "value"}
     assert modules & COSTLY == {"select"}
     assert not modules & {"collections", "enum", "functools", "re", "types", "typing"}
 
