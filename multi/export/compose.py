@@ -56,7 +56,6 @@ def _service(order: Order, service: Service, labels: Mapping[str, str]) -> dict[
                 "timeout": f"{PROBE_SECONDS}s",
                 "retries": node.alive_failures,
                 "start_period": f"{seconds_text(max(1, node.ready_timeout))}s",
-                "start_interval": "2s",
             },
             "read_only": True,
             "tmpfs": [HOME],

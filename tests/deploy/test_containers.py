@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from multi.errors import UsageError
 from multi.export import FORMS, Wanted
 from multi.export.run import TAKEN
 from multi.model.node import Node
+from private_machine import need
 from real import Real, current_directory
 
 yaml: Any = pytest.importorskip("yaml")
 SLEEP = ("--preset=exec", "--cmd=sleep 600")
 CELERY = ("-A", "proj", "-c", "4")
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples/container"
 
 
 @pytest.fixture(autouse=True)
@@ -138,6 +141,37 @@ def test_g11_compose_has_the_exact_words() -> None:
     assert (one["user"], one["stop_signal"], one["stop_grace_period"]) == ("www:web", "SIGTERM", "13s")
     assert one["ulimits"] == {"nofile": {"soft": 64, "hard": 128}}
     assert one["image"].startswith("${MULTI_IMAGE:?")
+
+
+@pytest.mark.engine
+def test_g11_composes_own_config_has_the_exact_words(tmp_path: Path) -> None:
+    """G11: Compose knows all that is exported, finds no fault in it, and reads the same words."""
+    need("docker-compose", root=False)
+    told = [*UNICODE, *KNOTS]
+    values = [f"--env={name}={value}" for name, value in VALUES.items()]
+    secrets = tmp_path / "secrets.env"
+    secrets.write_text("TOKEN=hunter2\n", encoding="ascii")
+    said = ("w1", "w2", *CELERY, "--after:w2=w1", "--uid=1000", "--gid=1001", "--rlimit=NOFILE=64:128", *values)
+    more = (f"--env-file={secrets}", "--restart=always", "--workdir=/srv/$x", "--", *told)
+    asked = {"image": "app:1", "replicas": 2, "cpu": 500, "memory": 512 << 20}
+    for name, text in (
+        ("exported", exported("compose", *said, *more, **asked)["compose.yaml"]),
+        ("example", (EXAMPLE / "compose.yaml").read_text(encoding="utf-8")),
+    ):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        words = ["docker-compose", "-f", tmp_path / name, "config"]
+        done = subprocess.run(words, env={**os.environ, "LC_ALL": "C.UTF-8"}, capture_output=True, check=False)
+        assert done.returncode == 0, done
+        found = yaml.safe_load(done.stdout)["services"]
+        made = yaml.safe_load(text)["services"]
+        assert set(found) == set(made)
+        for service, body in made.items():
+            assert found[service]["command"] == body["command"]
+            assert found[service].get("environment", {}).items() >= body.get("environment", {}).items()
+        if name == "exported":
+            assert found["w1"]["environment"]["TOKEN"] == "hunter2"
+            assert found["w2"]["depends_on"]["w1"]["condition"] == "service_healthy"
+            assert [compose_says(word) for word in found["w1"]["command"]][-len(told) :] == told
 
 
 DOLLARS = (
@@ -444,8 +478,6 @@ def test_options_of_containers(real: Real) -> None:
 
 
 # --- the example ----------------------------------------------------------------------------------------------
-
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples/container"
 
 
 def test_the_example_is_what_is_exported() -> None:
