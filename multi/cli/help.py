@@ -9,7 +9,7 @@ import click
 from multi.api import presets
 from multi.cli.commands import COMMANDS, find
 from multi.cli.order import GLOBAL, GRAMMAR, HELP, VERSION, Command, Option, Order
-from multi.cli.prose import of_option, prose
+from multi.cli.prose import filled, of_option, prose
 from multi.errors import UsageError
 from multi.settings.presets import available, load
 from multi.settings.table import BY_FLAG, SETTINGS, Setting
@@ -129,15 +129,6 @@ TOPICS: Mapping[str, Callable[[Machine | None], _Sections]] = {
 def given(command: Command) -> Sequence[str]:
     """The settings, and the options of every command, that its page has."""
     return prose()["commands"][command.name].get("options", _GIVEN) if command.takes_nodes else (HELP.name,)
-
-
-def filled(text: str) -> str:
-    """Text of help.toml with the forms of export in it."""
-    if "{forms}" not in text:
-        return text
-    from multi.export import FORMS  # it imports every form
-
-    return text.replace("{forms}", ", ".join(FORMS))
 
 
 def option_rows(options: Iterable[Option], command: str = "") -> list[tuple[str, str]]:

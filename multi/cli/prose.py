@@ -22,3 +22,12 @@ def of_option(name: str, command: str = "") -> str:
     """What is said of an option: of a command's, if it means something of its own there, or else of every command's."""
     said: dict[str, str] = prose()["options"]
     return said.get(f"{command} {name}") or said[name]
+
+
+def filled(text: str) -> str:
+    """Text of help.toml with the forms of export in it."""
+    if "{forms}" not in text:
+        return text
+    from multi.export import FORMS  # it imports every form
+
+    return text.replace("{forms}", ", ".join(FORMS))

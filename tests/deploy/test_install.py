@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import system_machine
+from checkout import copy_sources
 from private_machine import BIN, CHECKOUT, NO_LIMITS, STRANGER, STRANGER_ID, USER, USER_ID, Host, machine, need
 from real import until
 
@@ -35,11 +36,7 @@ HOME = f"/home/{STRANGER}"
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the wheel, built of a copy of this checkout."""
     base = tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(CHECKOUT / name, base / name)
-    for name in ("multi", "config", "scripts"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(CHECKOUT / name, base / name, symlinks=True, ignore=ignored)
+    copy_sources(base)
     words = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", f"--wheel-dir={base}/dist", str(base)]
     subprocess.run(words, check=True, capture_output=True)
     (made,) = (base / "dist").iterdir()
