@@ -131,10 +131,11 @@ def test_g8_files_belong_to_the_nodes_user(real: Real, python: str) -> None:
     assert not alive(pid)
 
 
-def test_g8_an_unknown_user_is_one_line(real: Real) -> None:
+@pytest.mark.parametrize("user", ["nosuchuser", "0day"])
+def test_g8_an_unknown_user_is_one_line(real: Real, user: str) -> None:
     """G8, G9: nothing is started as root instead."""
-    done = real.start("a", "--uid=nosuchuser").exits(1)
-    assert "cannot find the user 'nosuchuser'" in done.err
+    done = real.start("a", f"--uid={user}").exits(1)
+    assert f"cannot find the user '{user}'" in done.err
     assert not real.processes("a")
 
 
