@@ -193,6 +193,8 @@ def test_every_command_is_in_the_tables() -> None:
         text = (ROOT / page).read_text()
         for info in COMMANDS:
             assert re.search(rf"`{info.name}\b", text), f"{page} does not show '{info.name}'"
+    headings = re.findall(r"^#+ (?:multi )?(\w+).*$", (ROOT / "docs/reference/commands.md").read_text(), re.MULTILINE)
+    assert not set(headings) & {info.name for info in COMMANDS}, "what is of one command belongs into manual.toml"
 
 
 def test_every_page_is_found_from_the_readme() -> None:
