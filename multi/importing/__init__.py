@@ -25,7 +25,7 @@ _ONE = "supervisord"  # a group in one file has programs of another
 _SIGNS = (
     ("supervisord", re.compile(r"^\[(?:program|group|supervisord|include)[:\]]", re.MULTILINE)),
     ("circus", re.compile(r"^\[(?:watcher:|circus\])", re.MULTILINE)),
-    ("pm2", re.compile(r"\A\s*(?:\{|\[\s*\{)|^module\.exports|^export default", re.MULTILINE)),
+    ("pm2", re.compile(r"\A\s*(?:\{|\[\s*\{)|^module\.exports|^export default|^apps:\s*$", re.MULTILINE)),
     ("celeryd", re.compile(r"^\s*(?:export\s+)?(?:CELERYD?_|CELERYBEAT_)\w+=", re.MULTILINE)),
     ("celery-multi", re.compile(r"\bmulti\s+(?:start|restart)\b")),
     ("procfile", re.compile(r"^[\w-]+:[ \t]+\S", re.MULTILINE | re.ASCII)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from fnmatch import fnmatchcase
 
 from multi.errors import ConfigError
 from multi.importing.form import (
@@ -18,10 +19,13 @@ from multi.importing.form import (
     schedule,
     settings_of,
     variable,
+    whole_path,
 )
 from multi.importing.ini import sections
 from multi.importing.worker_command import as_worker
+from multi.settings.procfile import BUILTIN
 from multi.typed import TYPE_CHECKING
+from multi.value import dataclass
 from multi.words.template import literal_path
 
 if TYPE_CHECKING:
@@ -45,119 +49,170 @@ _WHY = {
 }
 
 
+_INHERITS = (
+    "copy_env: circus gives a program without it nothing but what [env] says; a node of multi has the environment of "
+    "whoever starts it, too"
+)
+_HERE = "circus runs what has no working_dir where circusd was called; here it is the directory of the file"
+
+
+@dataclass(frozen=True, slots=True)
+class _Watcher:
+    """A watcher: its name, its values, its variables, and the directory of the file."""
+
+    name: str
+    values: Mapping[str, str]
+    env: Mapping[str, str]
+    home: str
+
+    def filled(self, text: str, worker: int | None) -> str:
+        """``$WID``, ``$(circus.wid)``, ``$(circus.env.HOME)``: a variable of the watcher, or else of circusd."""
+        env = {key.lower(): value for key, value in self.env.items()}
+
+        def one(found: re.Match[str]) -> str:
+            key = (found[1] or found[2] or found[3]).lower().removeprefix("circus.")
+            if key == "wid" and worker is not None:
+                return str(worker)
+            if key.startswith("env."):
+                name = key.removeprefix("env.")
+                return env[name] if name in env else variable(name.upper())
+            return {"name": self.name, "hostname": HOST}.get(key, found[0])
+
+        return re.sub(r"\$\(([\w.]+)\)|\(\(([\w.]+)\)\)|\$(WID)\b", one, text, flags=re.IGNORECASE)
+
+    def said(self, key: str, default: str = "", worker: int | None = None) -> str:
+        """The value of a key."""
+        return self.filled(self.values.get(key, default), worker).strip()
+
+
+def _read(source: Source, remarks: list[str]) -> dict[str, dict[str, str]]:
+    """The sections of the file and of what it includes; `remarks` says what that was."""
+    found = {title: dict(values) for title, values in sections(source.text, source.path, (";",)).items()}
+    patterns = found.get("circus", {}).get("include", "").split()
+    patterns += [f"{each}/*.ini" for each in found.get("circus", {}).get("include_dir", "").split()]
+    for pattern in patterns:
+        others = source.matching(pattern)
+        for other in others:
+            for title, values in sections(other.text, other.path, (";",)).items():
+                found.setdefault(title, {}).update(values)
+        remarks.append(f"include {pattern}: {' '.join(other.path for other in others) or 'no file matches'}")
+    return found
+
+
 def imported(source: Source) -> Imported:
     """A watcher is a node, several processes of one are a group."""
-    found = sections(source.text, source.path, ("#", ";"))
-    tables: list[Table] = []
     remarks: list[str] = []
+    found = _read(source, remarks)
+    tables: list[Table] = []
     for title, values in found.items():
         kind, _, name = title.partition(":")
         if kind == "watcher":
-            tables += _tables(name, values, _env(name, found), source)
+            tables += _tables(_Watcher(name, values, _env(name, found), source.home), source)
         elif kind == "circus":
-            remarks.append(f"of circus itself, and not needed: {' '.join(values)}")
+            remarks.append(f"of circus itself, and not needed: {' '.join(key for key in values if key != 'umask')}")
         elif kind in {"socket", "plugin"}:
-            remarks.append(f"not imported, because multi has no such thing: [{title}]")
+            keys = ", ".join(f"{key} = {value}" for key, value in values.items())
+            remarks.append(f"not imported, because multi has no such thing: [{title}] {keys}".rstrip())
         elif kind != "env":
             remarks.append(f"not known: [{title}]")
     if not tables:
         raise ConfigError(source.path, "has no section [watcher:NAME]", "name the file that has the watchers")
-    return Imported(tables=tuple(tables), defaults={"preset": "exec"}, remarks=tuple(remarks))
+    watchers = [values for title, values in found.items() if title.startswith("watcher:")]
+    if not all(is_true(values.get("copy_env", "")) for values in watchers):
+        remarks.append(_INHERITS)
+    defaults: dict[str, object] = {"preset": "exec", "umask": found.get("circus", {}).get("umask")}
+    if not all(values.get("working_dir") for values in watchers):
+        remarks.append(_HERE)
+        defaults["workdir"] = literal_path(source.home)
+    return Imported(tables=tuple(tables), defaults=defaults, remarks=tuple(remarks))
 
 
 def _env(name: str, found: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """What ``[env]`` says for all, and ``[env:a,b*]`` for some."""
     env: dict[str, str] = {}
-    for title, values in found.items():
+    for title, values in sorted(found.items(), key=lambda one: one[0] != "env"):
         kind, _, names = title.partition(":")
-        patterns = [each.strip().replace(".", r"\.").replace("*", ".*").replace("?", ".") for each in names.split(",")]
-        if kind == "env" and (not names or any(re.fullmatch(each, name) for each in patterns)):
-            env |= {key: _filled(value, name, None) for key, value in values.items()}
-    return env
+        if kind == "env" and (not names or any(fnmatchcase(name, each.strip()) for each in names.split(","))):
+            env |= values
+    nobody = _Watcher(name, {}, {}, "")
+    return {key: nobody.filled(value, None) for key, value in env.items()}
 
 
-def _tables(name: str, values: Mapping[str, str], env: Mapping[str, str], source: Source) -> Iterator[Table]:
-    count = int(number(values.get("numprocesses", "1"), "numprocesses"))
-    texts = " ".join((values.get("cmd", ""), values.get("args", ""), *env.values()))
-    remarks = tuple(_remarks(values))
-    title = name_of(name)
-    if count == 1 or is_true(values.get("singleton", "")):
-        yield Table(title, _settings(name, values, env, source, 1), remarks)
+def _tables(watcher: _Watcher, source: Source) -> Iterator[Table]:
+    count = int(number(watcher.said("numprocesses", "1"), "numprocesses"))
+    texts = " ".join((watcher.said("cmd"), watcher.said("args"), *watcher.env.values()))
+    title = name_of(watcher.name)
+    alike, more = _settings(watcher, source, 1)
+    remarks = (*_remarks(watcher), *more)
+    if count == 1 or is_true(watcher.said("singleton")):
+        yield Table(title, alike, remarks)
         return
     nodes = tuple(f"{title}-{each}" for each in range(1, count + 1))
-    alike = _settings(name, values, env, source, 1)
     differ = bool(re.search(r"wid", texts, re.IGNORECASE))
     yield Table(title, {} if differ else alike, remarks, nodes)
     for each, node in enumerate(nodes, start=1):
         if differ:
-            yield Table(node, _settings(name, values, env, source, each))
+            yield Table(node, _settings(watcher, source, each)[0])
 
 
-def _settings(
-    name: str, values: Mapping[str, str], env: Mapping[str, str], source: Source, worker: int
-) -> dict[str, object]:
-    if not values.get("cmd"):
-        raise ConfigError(source.path, f"[watcher:{name}] has no cmd", "write cmd = PROGRAM")
-    command = _filled(f"{values['cmd']} {values.get('args', '')}".strip(), name, worker)
-    if is_true(values.get("shell", "")):
-        settings: dict[str, object] = {"cmd": ["/bin/sh", "-c", literal(command)]}
-    else:
-        try:
-            settings = settings_of(shlex.split(command))
-        except ValueError as error:
-            raise ConfigError(source.path, f"{command!r}: {error}", "close the quote") from None
+def _settings(watcher: _Watcher, source: Source, worker: int) -> tuple[dict[str, object], tuple[str, ...]]:
+    if not watcher.values.get("cmd"):
+        raise ConfigError(source.path, f"[watcher:{watcher.name}] has no cmd", "write cmd = PROGRAM")
+    command = f"{watcher.said('cmd', worker=worker)} {watcher.said('args', worker=worker)}".strip()
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise ConfigError(source.path, f"{command!r}: {error}", "close the quote") from None
+    settings = settings_of(words)
+    if is_true(watcher.said("shell")) and set(words[:1]) & BUILTIN - {"exec"}:  # else its shell only executes it
+        settings = {"cmd": ["/bin/sh", "-c", literal(shlex.join(words))]}
     own = settings.pop("env", {})
     assert isinstance(own, dict)  # noqa: S101 -- for the type checker
-    variables = {key: _filled(value, name, worker) for key, value in env.items()} | own
-    if values.get("virtualenv"):
-        variables.setdefault("PATH", f"{values['virtualenv']}/bin:{variable('PATH')}")
-    signal = values.get("stop_signal", "TERM").upper().removeprefix("SIG")
-    log = values.get("stdout_stream.filename") or values.get("stderr_stream.filename")
-    directory = _filled(values.get("working_dir", ""), name, worker)
+    variables = {key: watcher.filled(value, worker) for key, value in watcher.env.items()} | own
+    if watcher.values.get("virtualenv"):
+        programs = f"{watcher.said('virtualenv', worker=worker)}/bin"
+        variables["PATH"] = f"{programs}:{variables.get('PATH', variable('PATH'))}"
+    signal = watcher.said("stop_signal", "TERM").upper().removeprefix("SIG")
+    log = watcher.said("stdout_stream.filename", worker=worker) or watcher.said("stderr_stream.filename", worker=worker)
+    limits = {key.removeprefix("rlimit_").upper(): watcher.said(key) for key in watcher.values if key[:7] == "rlimit_"}
     settings |= {
-        "workdir": literal_path(directory) or None,
-        "uid": values.get("uid"),
-        "gid": values.get("gid"),
+        "workdir": whole_path(watcher.said("working_dir", worker=worker), watcher.home) or None,
+        "uid": watcher.said("uid") or None,
+        "gid": watcher.said("gid") or None,
         "env": variables,
-        "rlimit": {
-            key.removeprefix("rlimit_").upper(): value for key, value in values.items() if key.startswith("rlimit_")
-        },
-        "logfile": literal_path(_filled(log, name, worker)) if log else None,
+        "rlimit": {key: value or "unlimited" for key, value in limits.items()},
+        "logfile": whole_path(log, watcher.home) or None,
         "stop_schedule": schedule(
-            _SIGNALS.get(signal, signal), number(values.get("graceful_timeout", "30"), "graceful_timeout")
+            _SIGNALS.get(signal, signal), number(watcher.said("graceful_timeout", "30"), "graceful_timeout")
         ),
-        "restart": "no" if "respawn" in values and not is_true(values["respawn"]) else "always",
-        "max_age": f"{number(values['max_age'], 'max_age'):g}" if values.get("max_age", "0") != "0" else None,
+        "restart": "always" if is_true(watcher.said("respawn", "true")) else "no",
+        "max_age": f"{number(watcher.said('max_age'), 'max_age'):g}" if watcher.said("max_age", "0") != "0" else None,
     }
-    return as_worker(settings)[0]
+    return as_worker(settings)
 
 
-def _remarks(values: Mapping[str, str]) -> Iterator[str]:
+def _remarks(watcher: _Watcher) -> Iterator[str]:
+    values = watcher.values
     for key, value in values.items():
         if key.startswith("hooks."):
-            yield f"{key}: the hooks of multi are failed, recovered, gave_up and unhealthy"
+            yield f"{key} = {value}: the hooks of multi are failed, recovered, gave_up and unhealthy"
         elif key.startswith(("stdout_stream.", "stderr_stream.")):
             if not key.endswith((".class", ".filename")):
-                yield f"{key}: logrotate limits the size of logs, and the worker writes their times"
+                yield f"{key} = {value}: logrotate limits the size of logs, and the worker writes their times"
         elif key not in _TAKEN and not key.startswith("rlimit_"):
-            yield f"{key}: {_WHY.get(key, 'multi has no word for it')}"
-        elif key == "copy_env" and not is_true(value):
-            yield "copy_env is not set: a node of multi inherits the environment of whoever starts it"
-    if "autostart" in values and not is_true(values["autostart"]):
+            yield f"{key} = {value}: {_WHY.get(key, 'multi has no word for it')}"
+    if not is_true(values.get("autostart", "true")):
         yield "autostart = false: 'multi apply' starts it; 'multi stopwait' stops it until somebody starts it"
-    if is_true(values.get("send_hup", "")):
-        yield "send_hup: 'multi reload' sends HUP"
+    yield from (f"{key} = true: {why}" for key, why in _IF_TRUE.items() if is_true(values.get(key, "")))
+    log, errors = (watcher.said(f"{stream}_stream.filename") for stream in ("stdout", "stderr"))
+    if log and errors and log != errors:
+        yield f"stderr_stream.filename = {errors}: stdout and stderr go to one log here"
+    if "circus.sockets." in f"{values.get('cmd')} {values.get('args')}":
+        yield "$(circus.sockets.NAME): multi hands no socket on; write the address that the program is to listen at"
 
 
-def _filled(text: str, name: str, worker: int | None) -> str:
-    """``$WID``, ``$(circus.wid)``, ``$(circus.env.HOME)``."""
-
-    def one(found: re.Match[str]) -> str:
-        key = (found[1] or found[2] or found[3]).lower()
-        if key in {"wid", "circus.wid"} and worker is not None:
-            return str(worker)
-        if key.startswith("circus.env."):
-            return variable((found[1] or found[2])[len("circus.env.") :].upper())
-        return {"circus.name": name, "circus.hostname": HOST}.get(key, found[0])
-
-    return re.sub(r"\$\(([\w.]+)\)|\(\(([\w.]+)\)\)|\$(WID)\b", one, text, flags=re.IGNORECASE)
+_IF_TRUE = {
+    "send_hup": "'multi reload' sends HUP",
+    "stop_children": "multi signals the main process alone, and kills what is left of its tree",
+    "shell": "circus quotes each word for the shell, so it expands nothing; the program runs without one",
+}

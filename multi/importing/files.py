@@ -45,8 +45,10 @@ def _source(whole: str, path: str, local: LocalHost) -> Source:
     def beside(name: str) -> str | None:
         try:
             return _text(posixpath.join(home, name), local.peek)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise ConfigError(name, f"cannot be read: {error.strerror or error}", "make it readable") from None
 
     def matching(pattern: str) -> list[Source]:
         found = sorted(local.find(posixpath.join(home, pattern)))

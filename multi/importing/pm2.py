@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import shlex
 
-from multi.errors import ConfigError
-from multi.importing.form import Imported, Source, Table, literal, name_of, number, schedule
+from multi.errors import ConfigError, MultiError
+from multi.importing.form import Imported, Source, Table, literal, name_of, number, schedule, whole_path
+from multi.importing.worker_command import as_worker
 from multi.typed import TYPE_CHECKING
 from multi.words.template import literal_path
 
@@ -15,13 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _INTERPRETERS = {
-    "js": "node", "cjs": "node", "mjs": "node", "ts": "ts-node", "py": "python3", "rb": "ruby", "pl": "perl",
-    "php": "php", "sh": "bash", "coffee": "coffee",
+    ".js": "node", ".cjs": "node", ".mjs": "node", ".ts": "ts-node", ".py": "python3", ".rb": "ruby", ".pl": "perl",
+    ".php": "php", ".sh": "bash", ".coffee": "coffee",
+}  # fmt: skip
+_ALIASES = {
+    "exec": "script", "cmd": "script", "command": "script", "interpreter": "exec_interpreter", "user": "uid",
+    "interpreterArgs": "node_args", "interpreter_args": "node_args", "out": "out_file", "output": "out_file",
+    "out_log": "out_file", "error": "error_file", "err": "error_file", "err_file": "error_file",
+    "err_log": "error_file", "log": "log_file", "pid": "pid_file", "cron": "cron_restart",
+    "combine_logs": "merge_logs",
 }  # fmt: skip
 _TAKEN_WORDS = """
-    name script args interpreter interpreter_args node_args exec_interpreter cwd instances env error_file
-    out_file log_file output error log max_memory_restart kill_timeout autorestart stop_exit_codes min_uptime
-    restart_delay uid gid merge_logs exec_mode combine_logs pid_file
+    name script args exec_interpreter node_args cwd instances env error_file out_file log_file max_memory_restart
+    kill_timeout autorestart stop_exit_codes min_uptime restart_delay uid gid merge_logs exec_mode pid_file
+    instance_var increment_var port autostart vizion
 """
 _TAKEN = frozenset(_TAKEN_WORDS.split())
 _WHY = {
@@ -33,6 +42,8 @@ _WHY = {
     "wait_ready": 'ready = "notify" (sd_notify), "tcp:PORT" or "http:PORT/PATH" is waited for',
     "listen_timeout": "ready_timeout is for the proof in ready",
     "log_date_format": "the worker writes the times of its log",
+    "treekill": "kill_mode says what becomes of the children",
+    "source_map_support": "node_args = --enable-source-maps does the same",
     "time": "the worker writes the times of its log",
 }
 _SIZE = re.compile(r"(\d+)\s*([KMG]?)B?", re.IGNORECASE)
@@ -40,57 +51,107 @@ _SIZE = re.compile(r"(\d+)\s*([KMG]?)B?", re.IGNORECASE)
 
 def imported(source: Source) -> Imported:
     """An app is a node, several instances of one are a group."""
-    if source.path.endswith((".js", ".cjs", ".mjs")) or not source.text.lstrip().startswith(("{", "[")):
-        made = "node -e \"console.log(JSON.stringify(require('./ecosystem.config.js')))\" > ecosystem.json"
-        raise ConfigError(source.path, "is JavaScript, which multi does not run", f"make JSON of it: {made}")
+    if re.search(r"^(?:-\s+\w+|\w+):(?:\s|$)", source.text, re.MULTILINE) and not _LITERAL.match(source.text):
+        raise ConfigError(source.path, "is YAML, which multi does not read", "make JSON of it: npx js-yaml FILE")
     try:
-        raw = json.loads(source.text)
+        raw = json.loads(_as_json(source.text))
     except (ValueError, RecursionError) as error:
+        if source.path.endswith((".js", ".cjs", ".mjs")) or not source.text.lstrip().startswith(("{", "[")):
+            made = f"node -e \"console.log(JSON.stringify(require('./{source.path.rpartition('/')[2]}')))\" > pm2.json"
+            why = "is JavaScript that is more than one value, and multi runs none"
+            raise ConfigError(source.path, why, f"make JSON of it: {made}") from None
         raise ConfigError(source.path, f"is not JSON: {error}", "correct it") from None
-    apps = raw.get("apps", raw) if isinstance(raw, dict) else raw
+    apps = raw.get("apps", raw.get("pm2", raw)) if isinstance(raw, dict) else raw
     apps = [apps] if isinstance(apps, dict) else apps
-    if not isinstance(apps, list) or not apps or not all(isinstance(app, dict) and "script" in app for app in apps):
+    if not isinstance(apps, list) or not apps or not all(isinstance(app, dict) for app in apps):
+        apps = [{}]
+    apps = [{_ALIASES.get(key, key): value for key, value in app.items()} for app in apps]
+    if not all(app.get("script") for app in apps):
         raise ConfigError(
             source.path, "has no apps with a script", 'write {"apps": [{"name": "web", "script": "app.js"}]}'
         )
-    remarks = (
-        [f"not imported: {key}" for key in raw if key != "apps"] if isinstance(raw, dict) and "apps" in raw else []
-    )
+    others = [key for key in raw if key not in {"apps", "pm2"}] if isinstance(raw, dict) and apps != [raw] else []
+    whole = isinstance(raw, dict) and not {"apps", "pm2"} & raw.keys()
+    remarks = [] if whole else [f"not imported: {key}" for key in others]
     tables = [table for app in apps for table in _tables(app, source)]
     return Imported(tables=tuple(tables), defaults={"preset": "exec"}, remarks=tuple(remarks))
+
+
+def _as_json(text: str) -> str:
+    """A value of JavaScript without code as JSON: pm2 reads comments, single quotes, names as keys, a last comma."""
+    found: list[str] = []
+    body = _LITERAL.sub("", text).rstrip()
+    for token in _TOKEN.finditer(body.removesuffix(";")):
+        word = token[0]
+        if token["string"]:
+            plain = re.sub(r"\\(.)", lambda at: at[1] if at[1] in "'`" else at[0], word[1:-1], flags=re.DOTALL)
+            if word[0] == "`" and "${" in plain:
+                raise ValueError(word)
+            inner = plain if word[0] == '"' else re.sub(r'(?<!\\)"', r'\\"', plain)
+            found.append('"' + inner.replace("\n", "\\n") + '"')
+        elif token["key"]:
+            found.append(json.dumps(word))
+        elif not (token["comment"] or token["comma"]):
+            found.append(word)
+    return "".join(found)
+
+
+_LITERAL = re.compile(
+    r"\A(?:\s|//[^\n]*\n|/\*.*?\*/)*(?:module\.exports\s*=|export\s+default(?=\s)|(?=[\[{]))", re.DOTALL
+)
+_COMMENT = r"//[^\n]*|/\*.*?\*/"
+_TOKEN = re.compile(
+    rf"""(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`)|(?P<comment>{_COMMENT})"""
+    rf"|(?P<key>[A-Za-z_$][\w$]*(?=\s*:))|(?P<comma>,(?=(?:\s|{_COMMENT})*[\]}}]))|.",
+    re.DOTALL,
+)
 
 
 def _tables(app: Mapping[str, object], source: Source) -> Iterator[Table]:
     script = str(app["script"])
     name = name_of(str(app.get("name") or script.rpartition("/")[2].rpartition(".")[0] or script))
-    settings, remarks = _settings(app, source), [*_remarks(app)]
+    settings, more = as_worker(_settings(app, source))
+    remarks = [*_remarks(app), *more]
     count = str(app.get("instances", 1))
     several = int(count) if count.lstrip("-").isdigit() else 0
     if several < 1:
-        remarks.append(f"instances = {count} depends on the machine; write nodes = [...] with as many as you want")
-    names = [name] if several < 2 else [f"{name}-{each}" for each in range(several)]  # noqa: PLR2004 -- several
-    if len(names) > 1:
-        remarks.append("NODE_APP_INSTANCE tells the instances apart, as with pm2; they cannot share a port")
-        yield Table(name, settings, tuple(remarks), tuple(names))
-        for each, one in enumerate(names):
-            yield Table(one, {"env": {"NODE_APP_INSTANCE": str(each)}})
-    else:
+        remarks.append(f"instances = {count}: it depends on the machine; write nodes = [...] with as many as you want")
+    if several < 2:  # noqa: PLR2004 -- several
         yield Table(name, settings, tuple(remarks))
+        return
+    number_in = str(app.get("instance_var", "NODE_APP_INSTANCE"))
+    remarks.append(f"instances = {count}: {number_in} tells them apart, as with pm2; they cannot share a port")
+    names = [f"{name}-{each}" for each in range(several)]
+    yield Table(name, settings, tuple(remarks), tuple(names))
+    counted = str(app.get("increment_var") or "")
+    first = str(_mapping(app.get("env")).get(counted, 0))
+    log = settings.get("logfile")
+    for each, one in enumerate(names):
+        own: dict[str, object] = {"env": {number_in: str(each)}}
+        if counted and first.isdigit():
+            own["env"] = {number_in: str(each), counted: str(int(first) + each)}
+        if isinstance(log, str) and not app.get("merge_logs") and not log.startswith("/dev/"):
+            stem, dot, end = log.rpartition(".")
+            own["logfile"] = f"{stem}-{each}.{end}" if dot and "/" not in end else f"{log}-{each}"
+        yield Table(one, own)
 
 
 def _settings(app: Mapping[str, object], source: Source) -> dict[str, object]:
-    cwd = str(app.get("cwd") or source.home)
-    cwd = cwd if cwd.startswith("/") else f"{source.home}/{cwd.removeprefix('./')}".rstrip("/.")
-    log = next(
-        (str(app[key]) for key in ("log_file", "log", "out_file", "output", "error_file", "error") if app.get(key)),
-        None,
-    )
+    cwd = str(app.get("cwd") or ".")
+    cwd = cwd if cwd.startswith("/") else posixpath.normpath(posixpath.join(source.home, cwd))
+    log = next((str(app[key]) for key in ("log_file", "out_file", "error_file") if isinstance(app.get(key), str)), "")
     signal_after = number(app.get("kill_timeout", 1600), "kill_timeout") / 1000
+    command = _command(app, cwd, source)
+    env = {str(key): _text(value) for key, value in _mapping(app.get("env")).items()}
+    if app.get("port"):
+        env["PORT"] = str(app["port"])
+    if command[0].rpartition("/")[2].startswith("python"):
+        env.setdefault("PYTHONUNBUFFERED", "1")  # as pm2 does
     found: dict[str, object] = {
-        "cmd": [literal(word) for word in _command(app)],
+        "cmd": [literal(word) for word in command],
         "workdir": literal_path(cwd),
-        "env": {str(key): _text(value) for key, value in _mapping(app.get("env")).items()},
-        "logfile": None if log is None else literal_path(log),
+        "env": env,
+        "logfile": "/dev/null" if log == "NULL" else whole_path(log, cwd) or None,
         "uid": app.get("uid"),
         "gid": app.get("gid"),
         "stop_schedule": schedule("INT", signal_after),
@@ -107,21 +168,30 @@ def _settings(app: Mapping[str, object], source: Source) -> dict[str, object]:
     return found
 
 
-def _command(app: Mapping[str, object]) -> list[str]:
+def _command(app: Mapping[str, object], cwd: str, source: Source) -> list[str]:
+    """As pm2 finds it out: by the interpreter, the end of the name, or what is in the file."""
     script = str(app["script"])
-    said = app.get("interpreter") or app.get("exec_interpreter")
-    interpreter = (
-        str(said)
-        if said
-        else _INTERPRETERS.get(script.rpartition(".")[2] if "." in script.rpartition("/")[2] else "", "none")
-    )
-    options = _words(app.get("interpreter_args") or app.get("node_args"))
-    before = [] if interpreter == "none" else [interpreter, *options]
-    return [
-        *before,
-        *([script] if before or "/" not in script or script.startswith(("/", ".")) else [f"./{script}"]),
-        *_words(app.get("args")),
-    ]
+    if " " in script:
+        return ["bash", "-c", script]
+    interpreter = str(app.get("exec_interpreter") or "") or _INTERPRETERS.get(posixpath.splitext(script)[1], "")
+    interpreter = interpreter.partition("@")[0] if interpreter.startswith("node@") else interpreter
+    there = _is_text(posixpath.join(cwd, script), source) if not interpreter else None
+    if there:
+        interpreter = "node"
+    if interpreter in {"", "none"}:
+        here = there is not None and "/" not in script
+        before = [f"./{script}" if here or ("/" in script and script[0] not in "/.") else script]
+    else:
+        before = [interpreter, *_words(app.get("node_args")), script]
+    return [*before, *_words(app.get("args"))]
+
+
+def _is_text(path: str, source: Source) -> bool | None:
+    """Whether a file is a text; None when it is not there."""
+    try:
+        return None if (text := source.beside(path)) is None else "\0" not in text
+    except MultiError:
+        return False
 
 
 def _words(value: object) -> list[str]:
@@ -134,15 +204,19 @@ def _words(value: object) -> list[str]:
 
 
 def _remarks(app: Mapping[str, object]) -> Iterator[str]:
-    for key in app:
+    for key, value in app.items():
         if key.startswith("env_"):
             yield f"{key}: multi has one env; put it in a file of its own, and name that by env_file"
-        elif key not in _TAKEN:
-            yield f"{key}: {_WHY.get(key, 'multi has no word for it')}"
+        elif key not in _TAKEN and value not in (False, None, "", []):
+            yield f"{key} = {json.dumps(value)}: {_WHY.get(key, 'multi has no word for it')}"
     if str(app.get("exec_mode", "")).startswith("cluster"):
         yield "exec_mode = cluster: each node is a process of its own, and no port is shared"
-    if app.get("error_file") and app.get("error_file") != app.get("out_file"):
-        yield "error_file: stdout and stderr go to one log here"
+    if str(app.get("exec_interpreter", "")).startswith("node@"):
+        yield f"interpreter = {app['exec_interpreter']}: it is the node of PATH; write the path of another"
+    if app.get("autostart") is False:
+        yield "autostart = false: 'multi apply' starts it; 'multi stopwait' stops it until somebody starts it"
+    if app.get("error_file") and app.get("out_file") and app["error_file"] != app["out_file"]:
+        yield f"error_file = {app['error_file']}: stdout and stderr go to one log here"
 
 
 def _mapping(value: object) -> Mapping[str, object]:

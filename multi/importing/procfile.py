@@ -6,7 +6,7 @@ from multi.errors import ConfigError
 from multi.importing.form import Imported, Source, Table, plain_words, settings_of
 from multi.importing.worker_command import as_worker
 from multi.settings.envfile import parse_env_file
-from multi.settings.procfile import command_lines, script
+from multi.settings.procfile import BUILTIN, command_lines, script
 from multi.typed import TYPE_CHECKING
 from multi.words.template import literal_path
 
@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _FIRST_PORT, _PORTS_APART = 5000, 100
-_SHELL_WORDS = """
-    cd . source export set unset ulimit umask if for while case trap eval test [ [[ { ( ! time
-"""
-_SHELL = frozenset(_SHELL_WORDS.split())
 
 
 def imported(source: Source) -> Imported:
@@ -61,6 +57,6 @@ def _settings(command: str) -> dict[str, object]:
             found[name], rest = (literal_path(words[1]) if word == "cd" else words[1]), after
     words = plain_words(rest)
     whole = str(found.get("workdir", "/")).startswith("/")  # a relative one is below the folder of the file
-    if words and words[0] not in _SHELL and whole:
+    if words and (words[0] == "exec" or words[0] not in BUILTIN) and whole:
         return as_worker({**found, **settings_of(words)})[0]
     return {"cmd": ["/bin/sh", "-c", script(command)]}

@@ -27,50 +27,11 @@ _FIRST_PORT, _PORTS_APART = 5000, 100
 _STOP = "TERM/5/KILL/5"  # foreman and honcho wait for five seconds, too
 _MOST = 1000  # nodes of one line
 # What a shell does itself. Before any other command an exec saves the shell, which would stand between it and signals.
-_BUILTIN = frozenset(
-    [
-        "!",
-        "(",
-        ".",
-        "[",
-        "[[",
-        "alias",
-        "bg",
-        "break",
-        "case",
-        "cd",
-        "command",
-        "continue",
-        "eval",
-        "exec",
-        "exit",
-        "export",
-        "false",
-        "fg",
-        "for",
-        "function",
-        "if",
-        "readonly",
-        "return",
-        "select",
-        "set",
-        "shift",
-        "source",
-        "test",
-        "time",
-        "times",
-        "trap",
-        "true",
-        "type",
-        "ulimit",
-        "umask",
-        "unset",
-        "until",
-        "wait",
-        "while",
-        "{",
-    ]
-)
+_BUILTIN_WORDS = """
+    ! ( . : [ [[ alias bg break case cd command continue eval exec exit export false fg for function if read readonly
+    return select set shift source test time times trap true type ulimit umask unset until wait while {
+"""
+BUILTIN = frozenset(_BUILTIN_WORDS.split())
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 # The shell stays, and hands each signal on to the process group, which is the node's own.
 _FORWARDING = """for s in TERM INT QUIT HUP; do trap "trap : $s; kill -s $s 0" $s; done
@@ -203,7 +164,7 @@ def script(command: str) -> str:
     except ValueError:  # a quote that is not closed, which the shell tells
         words = []
     operators = any(set(word) <= set(lexer.punctuation_chars) - {"<", ">"} for word in words)
-    if not words or operators or words[0] in _BUILTIN or "`" in command or "$(" in command:
+    if not words or operators or words[0] in BUILTIN or "`" in command or "$(" in command:
         script = command if words[:1] == ["exec"] and not operators else _FORWARDING.replace("{command}", command)
     else:
         script = f"exec env {command}" if _ASSIGNMENT.match(command) else f"exec {command}"

@@ -234,7 +234,7 @@ def test_circus() -> None:
     assert (dict(nodes["app-1"].env), dict(nodes["one"].env)) == ({"HOST": "box"}, {})
     assert nodes["app-1"].rlimits == (("NOFILE", 1000, 1000),)
     assert (nodes["one"].restart, nodes["one"].max_age) == ("no", 3600)
-    assert "# use_sockets:" in text
+    assert "# use_sockets = True: " in text
     assert "[socket:web]" in text
 
 
@@ -276,11 +276,11 @@ def test_pm2() -> None:
     nodes = nodes_of(text)
     api = nodes["api-1"]
     assert api.words == ("node", "--inspect", "./server.js")
-    assert (api.workdir, api.logfile, api.max_memory, api.startsecs) == (HOME, f"{HOME}/logs/out.log", 500 << 20, 10)
+    assert (api.workdir, api.logfile, api.max_memory, api.startsecs) == (HOME, f"{HOME}/logs/out-1.log", 500 << 20, 10)
     assert dict(api.env) == {"NODE_ENV": "production", "PORT": "3000", "NODE_APP_INSTANCE": "1"}
     assert (str(api.stop), api.restart) == ("INT/5/KILL/5", "always")
     assert (nodes["worker"].words, nodes["worker"].restart) == (("python3", "worker.py", "-q", "a b"), "no")
-    for remark in ("watch:", "env_staging:", "exec_mode = cluster:"):
+    for remark in ("watch = true:", "env_staging:", "exec_mode = cluster:"):
         assert f"# {remark}" in text
 
 
@@ -408,10 +408,12 @@ def test_several_files_are_one_configuration() -> None:
     ("text", "path", "says"),
     [
         (
-            "module.exports = {apps: []}",
+            "const port = 80\nmodule.exports = {apps: [{script: 'a.js', env: {PORT: port}}]}",
             "ecosystem.config.js",
-            "is JavaScript, which multi does not run; make JSON of it",
+            "is JavaScript that is more than one value, and multi runs none; make JSON of it",
         ),
+        ("module.exports = {apps: [{script: `${a}`}]}", "e.js", "is JavaScript that is more than one value"),
+        ("apps:\n  - script: app.js\n", "ecosystem.yml", "is YAML, which multi does not read"),
         ("{broken", "eco.json", "is not JSON"),
         ('{"apps": [{"name": "x"}]}', "eco.json", "has no apps with a script"),
         ("[program:x]\ndirectory=/", "s.conf", "has no command"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Mapping
 from textwrap import dedent
@@ -23,7 +24,7 @@ def source(text: str, path: str, others: Mapping[str, str]) -> Source:
         sign = re.compile(re.escape(pattern).replace(r"\*", "[^/]*"))
         return [source(found, f"{HOME}/{name}", {}) for name, found in others.items() if sign.fullmatch(name)]
 
-    return Source(path, dedent(text), HOME, lambda name: others.get(name.removeprefix("./")), matching)
+    return Source(path, dedent(text), HOME, lambda name: others.get(posixpath.normpath(name)), matching)
 
 
 def made(text: str, path: str = "x.conf", **others: str) -> tuple[str, dict[str, Node]]:
@@ -216,3 +217,149 @@ def test_why_is_said_once() -> None:
         "# priority = 200",
         "# priority = 300",
     ]
+
+
+CIRCUS = [
+    (  # a variable of the configuration is none of whoever reads it, in any case of its letters
+        """
+        [circus]
+        umask = 027
+        [env]
+        PORT = 8080
+        [env:w*]
+        port_of = 1
+        NAME = $(circus.env.user)
+        [watcher:web]
+        cmd = bin/web --port $(circus.env.port) --fd $(circus.sockets.web) # ; no comment
+        numprocesses = 2
+        use_sockets = True
+        working_dir = $(circus.env.home)/web
+        virtualenv = $(circus.env.HOME)/venv
+        stdout_stream.filename = logs/web.log
+        stderr_stream.filename = logs/web.err
+        stop_signal = 2
+        hooks.before_start = a.b
+        [socket:web]
+        host = 0.0.0.0
+        port = 80
+        """,
+        {
+            "web-1": {
+                "argv": "/V/HOME/web/bin/web --port 8080 --fd $(circus.sockets.web) #",
+                "env": {"PORT": "8080", "port_of": "1", "NAME": "/V/USER", "PATH": "/V/HOME/venv/bin:/V/PATH"},
+                "workdir": "/V/HOME/web",
+                "logfile": f"{HOME}/logs/web.log",
+                "stop": "INT/30/KILL/5",
+                "umask": 0o27,
+            }
+        },
+        (
+            "[socket:web] host = 0.0.0.0, port = 80",
+            "# use_sockets = True: ",
+            "# $(circus.sockets.NAME): ",
+            "# stderr_stream.filename = logs/web.err: ",
+            "# hooks.before_start = a.b: ",
+            "# copy_env: ",
+        ),
+    ),
+    (  # a shell that is given quoted words expands nothing; a singleton is one
+        """
+        [watcher:a.b c]
+        cmd = sleep
+        args = "1 2" $HOME
+        shell = True
+        copy_env = True
+        singleton = True
+        numprocesses = 1
+        stop_children = True
+        rlimit_core =
+        [watcher:cd]
+        cmd = cd /x && run
+        shell = True
+        copy_env = True
+        """,
+        {
+            "a.b-c": {"argv": "sleep 1 2 $HOME", "workdir": HOME, "rlimits": (("CORE", -1, -1),)},
+            "cd": {"argv": "/bin/sh -c cd /x '&&' run"},
+        },
+        ("# stop_children = true: ", "# shell: "),
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "nodes", "remarks"), CIRCUS)
+def test_circus(text: str, nodes: dict[str, dict[str, object]], remarks: tuple[str, ...]) -> None:
+    """Each node is what circus would run, and what has no equal is said."""
+    written, found = made(text, "circus.ini")
+    assert {name: facts(found[name], wanted) for name, wanted in nodes.items()} == nodes
+    assert [remark for remark in remarks if remark not in written] == []
+
+
+def test_circus_with_the_files_that_it_includes() -> None:
+    """`include` and `include_dir` are followed."""
+    main = "[circus]\ninclude = a.ini\ninclude_dir = more\n"
+    _, found = made(main, "c.ini", **{"a.ini": "[watcher:a]\ncmd = x\n", "more__b.ini": "[watcher:b]\ncmd = y\n"})
+    assert list(found) == ["a", "b"]
+
+
+PM2 = [
+    (  # what pm2 calls JSON is a value of JavaScript, and so is most of its ecosystem.config.js
+        """
+        // the shop
+        module.exports = {
+          apps: [{
+            name: 'API shop', script: './bin/www', // an extensionless text
+            args: ["it's", 'say "hi"', 'it\\'s', `a
+        b`],
+            env: { NODE_ENV: "production", URL: 'http://x//y', 'A-B': 1 },
+            error: "/dev/null", cron: '0 3 * * *', watch: false, port: 3000,
+          }, {
+            name: "worker", script: "worker.py", interpreter: 'python3.11', interpreter_args: '-u -O', user: "worker",
+          },],
+          deploy: {production: {user: "node"}},
+        };
+        """,
+        "ecosystem.config.js",
+        {
+            "API-shop": {
+                "argv": "node ./bin/www it's say \"hi\" it's a\nb",
+                "logfile": "/dev/null",
+                "workdir": HOME,
+                "env": {"NODE_ENV": "production", "URL": "http://x//y", "A-B": "1", "PORT": "3000"},
+            },
+            "worker": {"argv": "python3.11 -u -O worker.py", "uid": "worker", "env": {"PYTHONUNBUFFERED": "1"}},
+        },
+        ("# not imported: deploy", "# cron_restart = "),
+    ),
+    (  # a shell runs a script that is a line; a program is known by its bytes; each instance has its own log
+        """
+        {"apps": [
+          {"name": "line", "script": "npm run start -- --port 3000", "cwd": "web"},
+          {"name": "npm", "script": "npm", "args": "run start"},
+          {"name": "go", "script": "server"},
+          {"name": "celery", "script": "celery", "interpreter": "none", "args": "-A proj worker -l info"},
+          {"name": "many", "exec": "a.js", "instances": "2", "out_file": "~/many.log", "increment_var": "PORT",
+           "env": {"PORT": 3000}, "exec_mode": "cluster"},
+          {"name": "old", "script": "b.js", "interpreter": "node@16", "instances": "max"}
+        ]}
+        """,
+        "pm2.json",
+        {
+            "line": {"argv": "bash -c npm run start -- --port 3000", "workdir": f"{HOME}/web"},
+            "npm": {"argv": "npm run start"},
+            "go": {"argv": f"{HOME}/server"},
+            "celery": {"preset": "celery"},
+            "many-1": {"logfile": "/V/HOME/many-1.log", "env": {"PORT": "3001", "NODE_APP_INSTANCE": "1"}},
+            "old": {"argv": "node b.js"},
+        },
+        ("# exec_mode = cluster: ", "# interpreter = node@16: ", "# instances = max: "),
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "path", "nodes", "remarks"), PM2)
+def test_pm2(text: str, path: str, nodes: dict[str, dict[str, object]], remarks: tuple[str, ...]) -> None:
+    """Each node is what pm2 would run, and what has no equal is said."""
+    written, found = made(text, path, **{f"{HOME}/bin/www": "#!/usr/bin/env node\n", f"{HOME}/server": "\x7fELF\0"})
+    assert {name: facts(found[name], wanted) for name, wanted in nodes.items()} == nodes
+    assert [remark for remark in remarks if remark not in written] == []
