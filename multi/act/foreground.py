@@ -21,7 +21,21 @@ from multi.act.loop import drive
 from multi.act.needs import WAITS
 from multi.act.walk import walk
 from multi.machine import MachineError
-from multi.model.event import Awaits, Ending, Event, Failed, Interrupted, Overheard, Refused, Skipped
+from multi.model.event import (
+    Awaits,
+    Cleared,
+    Ending,
+    Event,
+    Exited,
+    Failed,
+    GaveUp,
+    Gone,
+    Interrupted,
+    Overheard,
+    Refused,
+    Signalled,
+    Skipped,
+)
 from multi.model.request import Request, RunOptions, Task
 from multi.text import plural
 from multi.typed import TYPE_CHECKING
@@ -47,9 +61,15 @@ def stay(nodes: Sequence[Node], options: RunOptions, machine: Machine) -> Genera
 
 
 def _whole(foreground: _Foreground, options: RunOptions, machine: Machine) -> Generator[Event, None, None]:
-    yield from foreground.run()
+    ended: set[str] = set()  # the nodes of whose end somebody was told
+    for event in foreground.run():
+        if isinstance(event, (Exited, Failed, GaveUp)):
+            ended.add(event.node)
+        yield event
     service.stopping(machine)
-    yield from forced(_stop(foreground.nodes, foreground.request, options, machine))
+    for event in forced(_stop(foreground.nodes, foreground.request, options, machine)):
+        if not (isinstance(event, Cleared) and event.node in ended):
+            yield event
 
 
 def _self(machine: Machine) -> Proc | None:
@@ -69,19 +89,29 @@ def _request(signum: int) -> Request:
 def _stop(
     nodes: Sequence[Node], request: Request, options: RunOptions, machine: Machine
 ) -> Generator[Event, None, None]:
-    """Stop by the schedule; a further signal kills."""
+    """Stop by the schedule; a further signal kills what is left."""
+    began, left = machine.now(), {node.name: node for node in nodes}
+    asked: dict[str, int] = {}
     enough = False
     for event in walk([Task(node, request) for node in nodes], options, machine):
         match event:
             case Interrupted(signum):
-                yield _ending(signum, nodes, kills=True)
+                yield _ending(signum, tuple(left.values()), kills=True)
                 enough = True  # the walk ends by itself now, and gives its locks back
-            case Skipped(_, None):
-                continue  # it did not get so far as to run
-            case _:
-                yield event
-    if enough:
-        yield from walk([Task(node, Request("kill")) for node in nodes], options, machine)
+                continue
+            case Skipped(name, None):  # it did not get so far as to run
+                left.pop(name, None)
+                continue
+            case Signalled(name, pid):
+                asked[name] = pid
+            case Gone(name) | Cleared(name):
+                left.pop(name, None)
+        yield event
+    for event in walk([Task(node, Request("kill")) for node in left.values()], options, machine) if enough else ():
+        if not isinstance(event, Skipped):
+            yield event
+        elif event.node in asked:  # it has ended in the meantime
+            yield Gone(event.node, asked[event.node], machine.now() - began)
 
 
 def _ending(signum: int, nodes: Sequence[Node], *, kills: bool = False) -> Ending:

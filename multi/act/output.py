@@ -7,6 +7,7 @@ from contextlib import suppress
 from multi.machine import MachineError
 from multi.model.event import Adopted, Exited, Failed, GaveUp, Gone, Output, Retrying, Spawned, Survived
 from multi.typed import TYPE_CHECKING
+from multi.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -32,6 +33,7 @@ class Shown:
         self._offsets = {path: machine.size(path) for path in sharing}
         self._keys = {name: ",".join(names) for names in sharing.values() for name in names}
         self._paths: dict[str, str] = {}  # by key
+        self._pids: dict[str, int] = {}
 
     def follow(self, node: Node) -> None:
         """Follow the log that the node has now, unless it is followed already. One that cannot be read is not."""
@@ -51,8 +53,9 @@ class Shown:
             for event in events:
                 if isinstance(event, _ENDS):
                     yield from self._rest(self._keys.get(event.node, ""))
-                yield event
+                yield replace(event, pid=self._pids.get(event.node)) if isinstance(event, Output) else event
                 if isinstance(event, (Spawned, Adopted)) and event.node in self._held:
+                    self._pids[event.node] = event.pid
                     self.follow(self._held[event.node])
         finally:
             events.close()
@@ -62,4 +65,4 @@ class Shown:
     def _rest(self, key: str) -> Iterator[Event]:
         lines = self._machine.printed(key) if key in self._paths else ()
         if lines:
-            yield Output(key, lines, self._machine.wall())
+            yield Output(key, lines, self._machine.wall(), self._pids.get(key))

@@ -283,12 +283,13 @@ class Hooked:
 class Output:
     """Lines that the node has printed, told `at` that second of the epoch; `node` has commas where nodes share a log.
 
-    Bytes that are no UTF-8 are surrogates in `lines`.
+    Bytes that are no UTF-8 are surrogates in `lines`. `pid` is None where it is not known.
     """
 
     node: str
     lines: tuple[str, ...]
     at: float
+    pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ def frame(nodes: Sequence[Node], *, prefix: bool, colour: bool, timestamps: bool
 def output_json(event: Output) -> Iterator[dict[str, object]]:
     """An object a line, as the other events of ``--json``."""
     for line in event.lines:
-        yield {"event": "output", "node": event.node, "pid": None, "at": round(event.at, 3), "text": _text(line)}
+        yield {"event": "output", "node": event.node, "pid": event.pid, "at": round(event.at, 3), "text": _text(line)}
 
 
 def ending_line(event: Ending, style: Style) -> str:

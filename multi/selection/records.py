@@ -366,5 +366,5 @@ def _without_needless_root(selection: Selection, environ: Mapping[str, str], uid
     if "warn" not in policies or any(environ.get(name) for name in ("C_FORCE_ROOT", "MULTI_FORCE_ROOT")):
         return selection
     number = "one node runs" if len(rooted) == 1 else f"{len(rooted)} nodes run"
-    warning = f"{number} as root; give --uid USER, or set C_FORCE_ROOT=1 if it must be so"
+    warning = f"{number} as root; give --uid USER, or --root=allow if it must be so"
     return replace(selection, warnings=(*selection.warnings, warning))

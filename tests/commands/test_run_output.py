@@ -77,19 +77,26 @@ def test_whole_lines_behind_names(real: Real, columns: int) -> None:
 
 
 def test_what_a_second_ctrl_c_does_is_said_at_the_first(real: Real) -> None:
-    """The first says whom it stops, how, and that another one kills; the other one does."""
+    """The first says whom it stops, how, and that another one kills; the other one does, and speaks of no other."""
     deaf = real.worker("--ignore", "TERM", "--touch", f"{real.base}/%n.up")
     ready = f"--ready=file:{real.base}/%n.up"
     place = (f"--pidfile={real.run}/%n.pid", "--preset=exec", f"--cmd={deaf}", ready)
-    with Session([sys.executable, "-m", "multi", "run", *place, "a", "b"], real.env, 80, cwd=str(real.base)) as run:
-        run.sees("started", count=2)
+    with Session(
+        [sys.executable, "-m", "multi", "run", *place, "--cmd:c=sleep 60", "--ready:c=alive", "a", "b", "c"],
+        real.env,
+        80,
+        cwd=str(real.base),
+    ) as run:
+        run.sees("started", count=3)
         run.type(b"\x03")
-        run.sees("multi: INT: stopping 2 nodes; Ctrl-C again kills them")
-        run.sees("sent TERM", count=2)
+        run.sees("multi: INT: stopping 3 nodes; Ctrl-C again kills them")
+        run.sees("sent TERM", count=3)
+        run.sees("stopped, pid")
         run.type(b"\x03")
         run.sees("INT again: killing 2 nodes")
         run.sees("sent KILL", count=2)
         assert run.ends() == 137
+    assert "not running" not in run.text
     assert real.family() == []
 
 
@@ -152,8 +159,9 @@ def test_a_log_that_is_named_is_followed(real: Real, names: tuple[str, ...]) -> 
 
 def test_what_a_node_says_while_it_dies_comes_before_its_end(real: Real) -> None:
     """It is shown once, as it came, also without the end of its line."""
-    with session(real, "a", "b", "--cmd:a=sh -c 'sleep 0.3; printf \"no such table\"; exit 3'") as run:
+    with session(real, "a", "b", "--cmd:a=sh -c 'sleep 60 & sleep 0.3; printf \"no such table\"; exit 3'") as run:
         assert run.ends() == 1
+    assert "cleared" not in run.text, "of an end that was told"
     shown = [line for line in run.lines if "no such table" in line]
     assert shown == ["a | no such table"]
     assert run.lines.index("a | no such table") < next(n for n, line in enumerate(run.lines) if "status 3" in line)
@@ -183,7 +191,9 @@ def test_json_has_the_lines_as_events(real: Real) -> None:
     done = begun.done().ok()
     assert done.err == "" or "hello" not in done.err
     said = [json.loads(line) for line in done.out.splitlines()]
-    assert [each["text"] for each in said if each["event"] == "output"] == ["hello", "\ufffd"]
+    (pid,) = {each["pid"] for each in said if each["event"] == "spawned"}
+    printed = [(each["text"], each["pid"]) for each in said if each["event"] == "output"]
+    assert printed == [("hello", pid), ("\ufffd", pid)]
     assert {"spawned", "ready", "ending", "gone"} <= {each["event"] for each in said}
 
 
