@@ -938,7 +938,7 @@ def test_status_shows_what_nobody_asked_about() -> None:
     shown = run("status", "--json", world=world)
     assert [(one["name"], one["found"]) for one in json.loads(shown.out)] == [("w1", None), ("w2", None), ("x", text)]
     assert shown.code == 3
-    assert f"  1 running (x) {text}\n" in run("status", world=world).out
+    assert f"also on this machine (--all lists them):\n  1 running (x) {text}\n" in run("status", world=world).out
     for words in (("w1",), ("--pidfile=/none/%n.pid",), ("--quiet",)):
         assert text not in run("status", *words, world=world).out
     assert run("status", "--all", "--pidfile=/none/%n.pid", world=world).out.count(text) == 1
