@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 from commands import served
-from real import CLEARED, Real, children_of_ours, environment, place
+from real import CLEARED, Real, children_of_ours, current_directory, environment, place
 
 # Where multi looks when nobody says where; what the nodes of this machine have there is no part of a test.
 _DEFAULTS = ("/etc/multi", "/var/run/celery", "/var/run/multi", "/var/log/celery", "/var/log/multi")
@@ -102,6 +102,15 @@ def _ends_what_it_began() -> Iterator[None]:
     for pid in children_of_ours() - before:
         os.kill(pid, signal.SIGKILL)  # a child is a zombie at worst: its pid is nobody else's
         os.waitpid(pid, 0)
+
+
+@pytest.fixture
+def at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Be in an empty home: no setting of the user who runs the tests counts."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    with current_directory(tmp_path):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from math import isfinite
 
 from multi.api import View
 from multi.report.status import STATES, state_word
+from multi.typed import cast
 from multi.value import dataclass
 
 _ESCAPES = {ord("\\"): "\\\\", ord('"'): '\\"', ord("\n"): "\\n"}
@@ -23,21 +24,18 @@ class _Family:
 
     name: str
     kind: str
-    unit: str
     help: str
-    value: Callable[[View], float | None]
+    value: Callable[[View], float | None] = lambda _: None
 
 
-def _heartbeat_age(view: View) -> float | None:
-    return None if view.pulse is None else view.pulse.age
+def _of(part: str, field: str) -> Callable[[View], float | None]:
+    """What a part of the view has, None where the view is without it."""
 
+    def value(view: View) -> float | None:
+        found = getattr(view, part)
+        return None if found is None else cast("float | None", getattr(found, field))
 
-def _failures(view: View) -> float | None:
-    return None if view.record is None else view.record.failures
-
-
-def _exit_status(view: View) -> float | None:
-    return None if view.record is None else view.record.exit_status
+    return value
 
 
 def _unhealthy(view: View) -> float | None:
@@ -45,66 +43,31 @@ def _unhealthy(view: View) -> float | None:
     return None if view.health is None else float(bool(view.unhealthy))
 
 
-_STATE = _Family(
-    "multi_node_state", "gauge", "", "1 for the state that the node is in, 0 for the others.", lambda _: None
-)
-_DIFFERS = _Family(
-    "multi_node_configuration_differs", "gauge", "", "Whether 'multi apply' would change this node.", lambda _: None
-)
+_STATE = _Family("state", "gauge", "1 for the state that the node is in, 0 for the others.")
+_DIFFERS = _Family("configuration_differs", "gauge", "Whether 'multi apply' would change this node.")
+_STARTED = "When its main process started, in seconds of the epoch."
+_CPU = "Processor time of its processes since it started, with that of its children that have ended."
+_PEAK = "The most memory that its cgroup was ever charged since it started, with the page cache."
+_ENDED = "How it ended when nobody had asked it to: its exit status, or minus the number of a signal."
 _FAMILIES = (
+    _Family("start_time_seconds", "gauge", _STARTED, lambda view: view.started),
+    _Family("cpu_seconds", "counter", _CPU, lambda view: view.cpu_seconds),
+    _Family("memory_bytes", "gauge", "Resident set of all its processes.", lambda view: view.memory),
+    _Family("memory_peak_bytes", "gauge", _PEAK, _of("cgroup", "peak")),
     _Family(
-        "multi_node_start_time_seconds",
-        "gauge",
-        "seconds",
-        "When its main process started, in seconds of the epoch.",
-        lambda view: view.started,
-    ),
-    _Family(
-        "multi_node_cpu_seconds",
+        "oom_kills",
         "counter",
-        "seconds",
-        "Processor time of its processes since it started, with that of its children that have ended.",
-        lambda view: view.cpu_seconds,
+        "Its processes that the kernel killed for want of memory since it started.",
+        _of("cgroup", "oom_kills"),
     ),
-    _Family(
-        "multi_node_memory_bytes", "gauge", "bytes", "Resident set of all its processes.", lambda view: view.memory
-    ),
-    _Family(
-        "multi_node_children", "gauge", "", "Processes that it has beside its main process.", lambda view: view.children
-    ),
-    _Family(
-        "multi_node_restarts", "counter", "", "How often it was started again unasked.", lambda view: view.restarts
-    ),
-    _Family("multi_node_failures", "gauge", "", "Ends in a row that nobody asked for.", _failures),
-    _Family(
-        "multi_node_last_exit_status",
-        "gauge",
-        "",
-        "How it ended when nobody had asked it to: its exit status, or minus the number of a signal.",
-        _exit_status,
-    ),
-    _Family("multi_node_unhealthy", "gauge", "", "Whether its proof of liveness fails.", _unhealthy),
-    _Family(
-        "multi_node_tasks",
-        "gauge",
-        "",
-        "Tasks that it works on.",
-        lambda view: None if view.beat is None else view.beat.active,
-    ),
-    _Family(
-        "multi_node_tasks_reserved",
-        "gauge",
-        "",
-        "Tasks that it has fetched and not begun.",
-        lambda view: None if view.beat is None else view.beat.reserved,
-    ),
-    _Family(
-        "multi_node_heartbeat_age_seconds",
-        "gauge",
-        "seconds",
-        "Seconds since the loop of the worker turned.",
-        _heartbeat_age,
-    ),
+    _Family("children", "gauge", "Processes that it has beside its main process.", lambda view: view.children),
+    _Family("restarts", "counter", "How often it was started again unasked.", lambda view: view.restarts),
+    _Family("failures", "gauge", "Ends in a row that nobody asked for.", _of("record", "failures")),
+    _Family("last_exit_status", "gauge", _ENDED, _of("record", "exit_status")),
+    _Family("unhealthy", "gauge", "Whether its proof of liveness fails.", _unhealthy),
+    _Family("tasks", "gauge", "Tasks that it works on.", _of("beat", "active")),
+    _Family("tasks_reserved", "gauge", "Tasks that it has fetched and not begun.", _of("beat", "reserved")),
+    _Family("heartbeat_age_seconds", "gauge", "Seconds since the loop of the worker turned.", _of("pulse", "age")),
 )
 
 
@@ -116,7 +79,7 @@ def openmetrics(views: Sequence[View], differs: Mapping[str, bool]) -> str:
     lines = _head(_STATE) if nodes else []
     for labels, view in nodes.items():
         word = state_word(view.state)
-        lines += [f'{_STATE.name}{{{labels},state="{state}"}} {int(state == word)}' for state in STATES]
+        lines += [f'multi_node_state{{{labels},state="{state}"}} {int(state == word)}' for state in STATES]
     for family in _FAMILIES:
         samples = [(labels, family.value(view)) for labels, view in nodes.items()]
         lines += _samples(family, samples)
@@ -127,13 +90,18 @@ def openmetrics(views: Sequence[View], differs: Mapping[str, bool]) -> str:
 
 def _samples(family: _Family, samples: Sequence[tuple[str, float | None]]) -> list[str]:
     suffix = "_total" if family.kind == "counter" else ""
-    known = [f"{family.name}{suffix}{{{labels}}} {_number(value)}" for labels, value in samples if _is_known(value)]
+    known = [
+        f"multi_node_{family.name}{suffix}{{{labels}}} {_number(value)}"
+        for labels, value in samples
+        if _is_known(value)
+    ]
     return [*_head(family), *known] if known else []
 
 
 def _head(family: _Family) -> list[str]:
-    unit = [f"# UNIT {family.name} {family.unit}"] if family.unit else []
-    return [f"# TYPE {family.name} {family.kind}", *unit, f"# HELP {family.name} {family.help}"]
+    name, unit = f"multi_node_{family.name}", family.name.rpartition("_")[2]
+    said = [f"# UNIT {name} {unit}"] if unit in {"seconds", "bytes"} else []
+    return [f"# TYPE {name} {family.kind}", *said, f"# HELP {name} {family.help}"]
 
 
 def _is_known(value: float | None) -> bool:

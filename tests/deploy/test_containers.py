@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +23,10 @@ from private_machine import need
 from real import Real, current_directory
 
 yaml: Any = pytest.importorskip("yaml")
+pytestmark = pytest.mark.usefixtures("at_home")
 SLEEP = ("--preset=exec", "--cmd=sleep 600")
 CELERY = ("-A", "proj", "-c", "4")
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/container"
-
-
-@pytest.fixture(autouse=True)
-def _nothing_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No setting of the machine that runs the tests counts."""
-    for name in [name for name in os.environ if name.startswith("MULTI_") and name != "MULTI_TEST_ALL"]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    with current_directory(tmp_path):
-        yield
 
 
 def exported(form: str, *said: str, **wanted: Any) -> Mapping[str, str]:  # noqa: ANN401 -- fields of `Wanted`

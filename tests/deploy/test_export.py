@@ -13,7 +13,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +26,13 @@ from multi.export import FORMS
 from multi.export.sysv import settings, words
 from multi.model.node import Node
 from private_machine import BIN, USER, USER_ID, machine, need
-from real import WORKER, Real, alive, as_argv, current_directory, descriptors, environ_of, run, status, until, words_of
+from real import WORKER, Real, alive, as_argv, descriptors, environ_of, run, status, until, words_of
 
 yaml: Any = pytest.importorskip("yaml")
+pytestmark = pytest.mark.usefixtures("at_home")
 
 LINES = [word for word in UNICODE if not set("\n\r") & set(word)]
 NO_XML = re.compile("[\x00-\x08\x0b-\x1f]")  # in a property list there are none of these
-
-
-@pytest.fixture(autouse=True)
-def _nothing_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No setting of the machine that runs the tests counts."""
-    for name in [name for name in os.environ if name.startswith("MULTI_") and name != "MULTI_TEST_ALL"]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    with current_directory(tmp_path):
-        yield
 
 
 def nodes(*said: str) -> tuple[Node, ...]:

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from multi.api import View
 from multi.errors import UsageError
+from multi.model.cgroup import Counted
 from multi.model.health import Health
 from multi.model.node import Known, Node
 from multi.model.process import Proc
@@ -61,6 +62,7 @@ BUSY = view(
     pulse=Pulse("consumes", 0.4, 1.0),
     beat=Heartbeat(at=1.0, written=1.0, state="consuming", since=0.0, active=4, reserved=7),
     health=Health("token", 1.0),
+    cgroup=Counted(peak=9000, oom_kills=1),
     unhealthy="",
 )
 
@@ -86,6 +88,8 @@ def test_metrics_of_a_node_that_tells_all() -> None:
         "multi_node_start_time_seconds": 1_795_301_233.4,
         "multi_node_cpu_seconds_total": 1.25,
         "multi_node_memory_bytes": 4096,
+        "multi_node_memory_peak_bytes": 9000,
+        "multi_node_oom_kills_total": 1,
         "multi_node_children": 2,
         "multi_node_restarts_total": 3,
         "multi_node_failures": 2,
