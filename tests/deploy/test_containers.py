@@ -149,7 +149,7 @@ def test_g11_composes_own_config_has_the_exact_words(tmp_path: Path) -> None:
         ("example", (EXAMPLE / "compose.yaml").read_text(encoding="utf-8")),
     ):
         (tmp_path / name).write_text(text, encoding="utf-8")
-        words = ["docker-compose", "-f", tmp_path / name, "config"]
+        words = ["docker-compose", "-f", str(tmp_path / name), "config"]
         done = subprocess.run(words, env={**os.environ, "LC_ALL": "C.UTF-8"}, capture_output=True, check=False)
         assert done.returncode == 0, done
         found = yaml.safe_load(done.stdout)["services"]
@@ -159,7 +159,7 @@ def test_g11_composes_own_config_has_the_exact_words(tmp_path: Path) -> None:
             assert found[service]["command"] == body["command"]
             assert found[service].get("environment", {}).items() >= body.get("environment", {}).items()
         if name == "exported":
-            assert found["w1"]["environment"]["TOKEN"] == "hunter2"
+            assert found["w1"]["environment"]["TOKEN"] == "hunter2"  # noqa: S105 -- made up
             assert found["w2"]["depends_on"]["w1"]["condition"] == "service_healthy"
             assert [compose_says(word) for word in found["w1"]["command"]][-len(told) :] == told
 
