@@ -24,7 +24,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("man")
     missing = "import sys, runpy; sys.modules.update(dict.fromkeys(('click', 'psutil', 'filelock', 'celery')));"
     run = "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
-    words = [sys.executable, "-c", f"{missing} {run}", ROOT / "scripts/man", folder]
+    words = [sys.executable, "-c", f"{missing} {run}", str(ROOT / "scripts/man"), str(folder)]
     subprocess.run(words, check=True, timeout=60)
     return folder
 
