@@ -220,3 +220,12 @@ def test_pages_that_files_name_are_there() -> None:
         for name in re.findall(r"\bdocs/[\w/-]+\.md\b", path.read_text(encoding="utf-8"))
     }
     assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_the_design_names_each_part_once() -> None:
+    """The table of folders has one row for each folder and module of `multi`."""
+    page = (ROOT / "docs/explanation/design.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \|", page[page.index("## Folders") : page.index("## Inversions")], re.MULTILINE)
+    named = [name.strip("/") for row in rows for name in re.findall(r"`([\w./]+)`", row)]
+    parts = (path.name for path in (ROOT / "multi").iterdir() if not path.name.startswith("__"))
+    assert sorted(named) == sorted(set(parts) - {"py.typed"})
