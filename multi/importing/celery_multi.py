@@ -2,62 +2,170 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 
 from multi.errors import ConfigError, MultiError, UsageError
-from multi.importing.form import Imported, Source, Table, literal
-from multi.importing.shell import logical_lines
+from multi.importing.form import MARKS, Imported, Source, Table, literal, whole_path
+from multi.importing.shell import filled, logical_lines
 from multi.importing.worker_command import words_of
 from multi.settings.config import Config, Layer
+from multi.settings.envfile import parse_env_file
 from multi.settings.presets import load
 from multi.settings.table import BY_FLAG
 from multi.typed import TYPE_CHECKING
+from multi.value import dataclass
 from multi.words.grammar import Grammar, parse
 from multi.words.names import Known, Scopes, names
+from multi.words.template import literal_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from multi.words.spec import Given
 
+_STARTING = "start restart"  # of celery multi; the second only where nothing starts
 _HERE = "this.host.invalid"  # the host of nodes that are named without one
-_START = re.compile(r"\bmulti\s+(?:start|restart)\b")
-_UNIT = re.compile(r"^\s*Exec\w+=[-@+!:|]*")  # of systemd
-_OPERATORS = frozenset({"&&", "||", ";", "|", "&", ">", ">>", "2>&1", "2>", "<"})
+_UNIT = re.compile(
+    r"^\s*(Exec\w+|Environment|EnvironmentFile|User|Group|WorkingDirectory|UMask)=[-@+!:|]*(.*)", re.DOTALL
+)
+_UNIT_SETTINGS = {"User": "uid", "Group": "gid", "WorkingDirectory": "workdir", "UMask": "umask"}
+_ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_ENDS = frozenset({"&&", "||", ";", "|", "&", ">", ">>", "2>&1", "2>", "<"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Shell:
+    """What is known where a line of a script begins: variables, what the workers get of them, and their settings."""
+
+    values: dict[str, str]
+    said: dict[str, object]
+    found: dict[tuple[str, ...], dict[str, object]]  # words of each start -> settings
+    remarks: list[str]
+
+    def with_said(self, **said: object) -> _Shell:
+        """The same with other settings, for what another user runs."""
+        return _Shell(self.values, {**self.said, **said}, self.found, self.remarks)
 
 
 def imported(source: Source) -> Imported:
-    """The first line that starts nodes."""
-    for line in logical_lines(source.text):
-        if _START.search(line) and not line.lstrip().startswith("#"):
-            return Imported(tables=tuple(_line(line, source)))
+    """The nodes of each line that starts some; of those that restart some, where none does."""
+    for command in _STARTING.split():
+        shell = _Shell({}, {"env": {}}, {}, [])
+        for line in logical_lines(source.text):
+            unit = _UNIT.match(line)
+            if unit is None:
+                _line(line, command, shell, source)
+            elif unit[1].startswith("Exec"):
+                _line(unit[2], command, shell, source)
+            else:
+                _of_unit(unit[1], unit[2].strip(), shell, source)
+        if shell.found:
+            lists = [tables(words, said, source.path) for words, said in shell.found.items()]
+            made = tuple(table for number, each in enumerate(lists) for table in _apart(each, number))
+            return Imported(tables=made, remarks=tuple(shell.remarks))
     raise ConfigError(source.path, "has no line with 'multi start'", "name the file that has it")
 
 
-def _line(line: str, source: Source) -> list[Table]:
-    if "$" in line:
-        why = "has variables of the shell, whose values are not known here"
-        raise ConfigError(source.path, why, "write the values into the line, or import the file that sets them")
+def _apart(found: Sequence[Table], number: int) -> Iterator[Table]:
+    """The groups of a further line have names of their own."""
+    for table in found:
+        name = table.name if table.nodes is None or not number else f"{table.name}-{number + 1}"
+        yield Table(name, table.settings, table.remarks, table.nodes)
+
+
+def _of_unit(key: str, value: str, shell: _Shell, source: Source) -> None:
+    """What a unit of systemd says for all its commands."""
+    if key in _UNIT_SETTINGS:
+        shell.said[_UNIT_SETTINGS[key]] = literal_path(value) if key == "WorkingDirectory" else value
+    elif key == "Environment":
+        pairs = (word.partition("=") for word in shlex.split(value))
+        env = {name: text for name, equals, text in pairs if equals}
+        shell.values.update(env)
+        shell.said["env"] = {**_mapping(shell.said["env"]), **env}
+    elif (text := source.beside(value := value.removeprefix("-"))) is not None:
+        shell.values.update(parse_env_file(text, value))
+        shell.said["env_file"] = [*_list(shell.said.get("env_file", [])), literal_path(value)]
+
+
+def _line(line: str, command: str, shell: _Shell, source: Source) -> None:
+    """Take over what the commands of a line do for the workers."""
+    if line.lstrip().startswith("#"):
+        return
     try:
-        words = shlex.split(_UNIT.sub("", line), comments=True)
+        words = shlex.split(filled(line, shell.values), comments=True)
     except ValueError as error:
-        raise ConfigError(source.path, f"{line.strip()!r}: {error}", "close the quote") from None
-    at = next((index for index, word in enumerate(words[:-1]) if word.rpartition("/")[2] == "multi"), None)
-    if at is None:
-        raise ConfigError(source.path, f"{line.strip()!r} has no word 'multi'", "write the line by itself into a file")
-    after = words[at + 2 :]
-    end = next((index for index, word in enumerate(after) if word in _OPERATORS), len(after))
+        if re.search(rf"\bmulti\s+{command}\b", line):
+            raise ConfigError(source.path, f"{line.strip()!r}: {error}", "close the quote") from None
+        return
+    while words:
+        end = next((at for at, word in enumerate(words) if word in _ENDS or word.endswith(";")), len(words))
+        one = [*words[:end], words[end][:-1]] if words[end:] and words[end] not in _ENDS else words[:end]
+        _command(one, command, shell, source)
+        words = words[end + 1 :]
+
+
+def _command(words: list[str], command: str, shell: _Shell, source: Source) -> None:
     env: dict[str, object] = {}
-    before = words[:at]
-    while before and (found := re.fullmatch(r"([A-Za-z_]\w*)=(.*)", before[0])):
+    exports = words[:1] == ["export"]
+    rest = words[1:] if exports else list(words)
+    while rest and (found := _ASSIGNED.fullmatch(rest[0])):
         env[found[1]] = found[2]
+        rest = rest[1:]
+    if not rest or exports:
+        shell.values.update({key: str(value) for key, value in env.items()})
+        of_shell = {key: shell.values[key] for key in rest if key in shell.values}
+        if exports:
+            shell.said["env"] = {**_mapping(shell.said["env"]), **env, **of_shell}
+    elif rest[0] == "cd" and len(rest) > 1:
+        shell.said["workdir"] = literal_path(source.home) if "(dirname" in rest[1] else whole_path(rest[1], source.home)
+    elif rest[0] in {"source", "."} and len(rest) > 1:
+        directory, _, name = rest[1].rpartition("/")
+        if name == "activate":
+            shell.said["programs"] = posixpath.join(str(shell.said.get("workdir") or source.home), directory)
+        else:
+            shell.remarks.append(f"not read: {rest[1]}")
+    elif "-c" in rest[:-1] and rest[0].rpartition("/")[2] in {"sh", "bash", "su", "runuser", "sudo"}:
+        user = next((word for word in rest[1:] if re.fullmatch(r"[a-z_][\w-]*", word)), None)
+        inner = shell.with_said(uid=user) if rest[0].rpartition("/")[2] in {"su", "runuser"} and user else shell
+        _line(rest[rest.index("-c") + 1], command, inner, source)
+    else:
+        _start(rest, env, command, shell, source)
+
+
+def _start(words: Sequence[str], env: Mapping[str, object], command: str, shell: _Shell, source: Source) -> None:
+    """Take over the nodes, where the command is one that starts some."""
+    at = next((index for index, word in enumerate(words[:-1]) if word.rpartition("/")[2] == "multi"), None)
+    if at is None and any(word.rpartition("/")[2] == "celery" for word in words):
+        shell.remarks.append(f"not imported, because it is no celery multi: {' '.join(words)}")
+    if at is None or words[at + 1] != command:
+        return
+    if MARKS & set(" ".join(words)):
+        names = re.findall("\ufdd0(.*?)\ufdd1", " ".join(words))
+        why = f"has variables of the shell, whose values are not known here: {' '.join(names)}"
+        raise ConfigError(source.path, why, "write the values into the line, or import the file that sets them")
+    if (made := next((word for word in words if "$(" in word or "`" in word), None)) is not None:
+        raise ConfigError(source.path, f"{made!r} is made by a command, which is not run here", "write its value there")
+    before = list(words[:at])
+    programs = shell.said.get("programs")
+    said = {**shell.said, "programs": None, "env": {**_mapping(shell.said["env"]), **env}}
+    while before[:1] and before[0] in {"exec", "nohup", "sudo", "-E", "-H", "-n", "-i", "-u"}:
+        if before[0] == "-u" and len(before) > 1:
+            said["uid"] = before.pop(1)
         before = before[1:]
     program = next((index for index, word in enumerate(before) if word.rpartition("/")[2] == "celery"), None)
     leading = [] if program is None else before[program + 1 :]
-    cmd = [] if program is None or before[program] == "celery" else [before[program], "worker"]
-    said: dict[str, object] = {"cmd": [literal(word) for word in cmd], "env": env}
-    return tables([*leading, *after[:end]], said, source.path)
+    cmd = [] if program is None else before[: program + 1]
+    if programs and cmd in ([], ["celery"]):
+        cmd = [f"{programs}/celery"]
+    said["cmd"] = [literal(word) for word in (*cmd, "worker")] if cmd not in ([], ["celery"]) else []
+    shell.found.setdefault((*leading, *words[at + 2 :]), said)
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    assert isinstance(value, dict)  # noqa: S101 -- for the type checker
+    return value
 
 
 def tables(words: Sequence[str], said: Mapping[str, object], path: str) -> list[Table]:

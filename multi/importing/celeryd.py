@@ -6,7 +6,7 @@ import shlex
 
 from multi.errors import ConfigError
 from multi.importing.celery_multi import tables
-from multi.importing.form import Imported, Source, Table, literal
+from multi.importing.form import Imported, Source, Table, literal, plain_words
 from multi.importing.shell import Assigned, assigned
 from multi.typed import TYPE_CHECKING
 from multi.words.template import literal_path
@@ -19,29 +19,34 @@ _KNOWN_WORDS = """
     CELERYD_LOG_LEVEL CELERYD_USER CELERYD_GROUP CELERYD_UMASK CELERYBEAT_CHDIR CELERYBEAT_OPTS
     CELERYBEAT_PID_FILE CELERYBEAT_LOG_FILE CELERYBEAT_LOG_LEVEL CELERYBEAT_USER CELERYBEAT_GROUP
     CELERYBEAT_UMASK CELERY_CREATE_DIRS CELERY_CREATE_RUNDIR CELERY_CREATE_LOGDIR CELERYD_CREATE_DIRS
-    CELERYD_MULTI CELERYBEAT_MULTI
+    CELERYD_MULTI CELERYBEAT_MULTI CELERYBEAT CELERYCTL CELERYD_SU CELERYD_SU_ARGS CELERY_SU
 """
 _KNOWN = frozenset(_KNOWN_WORDS.split())
 
 
 def imported(source: Source) -> Imported:
     """The nodes of CELERYD_NODES are a group; beat is a node of its own where the file says anything of it."""
+    if "### BEGIN INIT INFO" in source.text:
+        raise ConfigError(source.path, "is the init script", "name the file that it reads, like /etc/default/celeryd")
     found = assigned(source.text, source.path)
     remarks = [f"not a variable, and not imported: {line}" for line in found.others]
     env = {name: value for name, value in found.values.items() if name not in _KNOWN}
-    unexported = [name for name in env if name not in found.exported]
+    unexported = [name for name in env if name not in found.exported and "/conf.d/" not in source.path]
     if unexported:
         remarks.append(
             f"not exported there, so a worker did not see it unless the shell exports all: {' '.join(unexported)}"
         )
-        env = {name: value for name, value in env.items() if name in found.exported}
-    called = found.values.get("CELERYD_MULTI", "multi")
-    if called.rpartition(" ")[2] != "multi":
-        remarks.append(f"CELERYD_MULTI={called}: write cmd for workers that another program starts")
+        env = {name: value for name, value in env.items() if name not in unexported}
+    for name, last in (("CELERYD_MULTI", "multi"), ("CELERYBEAT", "beat")):
+        if (called := found.values.get(name, last)).rpartition(" ")[2] != last:
+            remarks.append(f"{name} = {called}: write cmd for what another program starts")
     said: dict[str, object] = {"env": env} if env else {}
     beat = [name for name in found.values if name.startswith("CELERYBEAT_")]
-    workers = [name for name in found.values if name.startswith("CELERYD_")] or not beat
-    some = [*(_workers(found, source, said) if workers else []), *([_beat(found, said)] if beat else [])]
+    of_beat = "beat" in source.path.rpartition("/")[2]  # which reads the variables of the workers, too
+    workers = not of_beat and (not beat or any(name.startswith("CELERYD_") for name in found.values))
+    if not any(found.values.get(name) for name in ("CELERYD_USER", "CELERYBEAT_USER")):
+        remarks.append("uid: the file names no user, and Celery's init script and units run as celery")
+    some = [*(_workers(found, source, said) if workers else []), *([_beat(found, said)] if beat or of_beat else [])]
     if any(name.endswith(("CREATE_DIRS", "CREATE_RUNDIR", "CREATE_LOGDIR")) for name in found.values):
         remarks.append("multi makes the directories of pidfile and logfile anyway")
     return Imported(tables=tuple(some), remarks=tuple(remarks))
@@ -80,7 +85,10 @@ def _beat(found: Assigned, said: dict[str, object]) -> Table:
 
 def _program(found: Assigned, subcommand: str) -> list[str]:
     """Where the file says which celery it is."""
-    words = shlex.split(found.values.get("CELERY_BIN", ""))
+    said = found.values.get("CELERY_BIN", "")
+    words = plain_words(said)
+    if words is None or "&&" in words:
+        raise ConfigError("CELERY_BIN", f"{said!r} is a line for a shell", "write the path of celery there first")
     words = words[:-1] if words[-1:] == ["multi"] else words
     return [] if words in ([], ["celery"]) else [*map(literal, words), subcommand]
 
@@ -96,7 +104,7 @@ def _common(found: Assigned, prefix: str, pidfile: str, logfile: str) -> dict[st
         "workdir": literal_path(one("CHDIR") or "") or None,
         "pidfile": values.get(f"{prefix}_PID_FILE") or pidfile,
         "logfile": values.get(f"{prefix}_LOG_FILE") or logfile,
-        "uid": one("USER"),
+        "uid": one("USER") or "celery",
         "gid": one("GROUP"),
         "umask": one("UMASK"),
     }

@@ -66,8 +66,8 @@ def assigned(text: str, path: str) -> Assigned:
     return Assigned(values, frozenset(exported), tuple(others))
 
 
-def _value(raw: str, values: Mapping[str, str]) -> str:
-    """A value with the variables before it; one that the file does not set is one of the environment."""
+def filled(raw: str, values: Mapping[str, str]) -> str:
+    """A line with the variables before it; one that the file does not set is one of the environment."""
     quoted: list[str] = []
 
     def keep(found: re.Match[str]) -> str:
@@ -76,10 +76,17 @@ def _value(raw: str, values: Mapping[str, str]) -> str:
 
     def reference(found: re.Match[str]) -> str:
         name = found[1] or found[3]
-        return values[name] if values.get(name) else found[2] if found[2] is not None else variable(name)
+        if found[2] is not None and not values.get(name):
+            return found[2]
+        return values[name] if name in values else variable(name)
 
     text = _REFERENCE.sub(reference, re.sub(r"'[^']*'(?=[^\"]*(?:\"[^\"]*\"[^\"]*)*$)", keep, raw))
-    text = re.sub("\ufdd3(\\d+)\ufdd3", lambda found: quoted[int(found[1])], text)
+    return re.sub("\ufdd3(\\d+)\ufdd3", lambda found: quoted[int(found[1])], text)
+
+
+def _value(raw: str, values: Mapping[str, str]) -> str:
+    """The value of an assignment."""
+    text = filled(raw, values)
     lexer = shlex.shlex(text, posix=True)
     lexer.whitespace_split, lexer.commenters = True, "#"
     return next(iter(lexer), "")

@@ -377,7 +377,7 @@ FOUND = [
     (
         'CELERYD_NODES="w1"\nCELERYD_MULTI="python /x/manage.py celeryd_multi"\nCELERY_CONFIG_MODULE="c"\n',
         {"w1": ("worker", "--loglevel=INFO")},
-        ("# CELERYD_MULTI=python /x/manage.py celeryd_multi: write cmd", "CELERY_CONFIG_MODULE"),
+        ("# CELERYD_MULTI = python /x/manage.py celeryd_multi: write cmd", "CELERY_CONFIG_MODULE"),
     ),
 ]
 
@@ -424,8 +424,11 @@ def test_several_files_are_one_configuration() -> None:
         ("[group:x]\nprograms=y\n[program:z]\ncommand=a", "s.conf", "'y', which is no program there"),
         ("[watcher:x]\n", "c.ini", "has no cmd"),
         ("celery multi start $NODES -A p", "s.sh", "has variables of the shell"),
+        ("celery multi start w1@$(hostname) -A p", "s.sh", "'w1@$(hostname)' is made by a command"),
         ("celery multi start -A p", "s.sh", "names no node"),
         ("CELERYD_NODES=`hostname`", "celeryd", "is made by a command"),
+        ("CELERYD_NODES=a\nCELERY_BIN='cd /x && pipenv run celery'", "celeryd", "is a line for a shell"),
+        ("### BEGIN INIT INFO\nCELERYD_NODES=a\n", "celeryd", "is the init script; name the file that it reads"),
         ("nothing that is known", "x", "is in no form that is known"),
         ("root:x:0:0:root:/root:/bin/bash\nbin:x:2:2::/:/bin/false", "passwd", "is in no form that is known"),
     ],

@@ -363,3 +363,124 @@ def test_pm2(text: str, path: str, nodes: dict[str, dict[str, object]], remarks:
     written, found = made(text, path, **{f"{HOME}/bin/www": "#!/usr/bin/env node\n", f"{HOME}/server": "\x7fELF\0"})
     assert {name: facts(found[name], wanted) for name, wanted in nodes.items()} == nodes
     assert [remark for remark in remarks if remark not in written] == []
+
+
+CELERY = [
+    (  # a script: its directory, what it exports, what it sets itself, each line that starts nodes
+        """
+        #!/bin/bash
+        # celery multi start old -A p
+        APP=proj.celery; export LANG=C.UTF-8
+        export C_FORCE_ROOT=1 EMPTY=
+        cd /srv/app && source venv/bin/activate
+        rm -f *.pid
+        celery multi start w1 -A $APP -c${COUNT:-4} $EMPTY --pidfile=/run/%n.pid --logfile=logs/%n.log 2>&1 | tee x
+        nohup celery multi start fast slow -A "$APP" -Q:fast quick &
+        celery multi start w1 -A $APP -c${COUNT:-4} --pidfile=/run/%n.pid --logfile=logs/%n.log
+        celery multi restart w9 -A p
+        celery -A p beat &
+        """,
+        "start.sh",
+        {
+            "w1": {
+                "preset": "celery",
+                "workdir": "/srv/app",
+                "pidfile": "/run/w1.pid",
+                "logfile": "/srv/app/logs/w1.log",
+            },
+            "fast": {},
+            "slow": {},
+        },
+        (
+            '["/srv/app/venv/bin/celery", "worker"]',
+            'LANG = "C.UTF-8"',
+            'C_FORCE_ROOT = "1"',
+            'nodes = ["fast", "slow"]',
+            '"-c4"',
+        ),
+    ),
+    (  # its own directory
+        """
+        . ./settings
+        cd "$(dirname "$0")"
+        celery multi start w1 -A p
+        """,
+        "start.sh",
+        {"w1": {"workdir": HOME}},
+        ("# not read: ./settings",),
+    ),
+    (  # whose worker it is, and which program
+        """
+        su - www-data -c "cd /srv && /v/bin/python -m celery -A p multi start w1 -l INFO"
+        sudo -u deploy -E pipenv run celery multi start w2 -A q
+        """,
+        "start.sh",
+        {
+            "w1": {"uid": "www-data", "workdir": "/srv"},
+            "w2": {"uid": "deploy"},
+        },
+        ('cmd = ["/v/bin/python", "-m", "celery", "worker"]', 'cmd = ["pipenv", "run", "celery", "worker"]'),
+    ),
+    (  # the unit of Celery's documentation, with the file that it reads
+        """
+        [Service]
+        Type=forking
+        User=celery
+        Group=www-data
+        EnvironmentFile=-/etc/conf.d/celery
+        WorkingDirectory=/opt/celery
+        Environment="A=b c" D=e
+        ExecStart=/bin/sh -c '${CELERY_BIN} -A $CELERY_APP multi start $CELERYD_NODES \\
+            --pidfile=${CELERYD_PID_FILE} --logfile=${CELERYD_LOG_FILE} \\
+            --loglevel="${CELERYD_LOG_LEVEL}" $CELERYD_OPTS'
+        ExecReload=/bin/sh -c '${CELERY_BIN} multi restart $CELERYD_NODES $CELERYD_OPTS'
+        """,
+        "celery.service",
+        {
+            "w1": {"uid": "celery", "gid": "www-data", "workdir": "/opt/celery", "pidfile": "/run/w1.pid"},
+            "w2": {},
+        },
+        (
+            'env_file = ["/etc/conf.d/celery"]',
+            'cmd = ["/v/celery", "worker"]',
+            '"--loglevel=INFO"',
+            'A = "b c"',
+            'D = "e"',
+        ),
+    ),
+    (  # read by systemd all variables are exported
+        'CELERYD_NODES="w1"\nDJANGO_SETTINGS_MODULE=p.settings\nCELERY_BIN="/v/celery"\n',
+        "/etc/conf.d/celery",
+        {"w1": {"env": {"DJANGO_SETTINGS_MODULE": "p.settings"}, "uid": "celery"}},
+        ("# uid: the file names no user",),
+    ),
+    (  # the file of the scheduler names what the workers have, too
+        (
+            'CELERY_BIN=/v/celery\nCELERYD_CHDIR=/srv\nCELERYD_OPTS="-c 4"\nCELERYD_USER=u\n'
+            'CELERYBEAT="python m.py cbeat"\n'
+        ),
+        "/etc/default/celerybeat",
+        {"beat": {"workdir": "/srv", "uid": "u", "preset": "celery-beat"}},
+        ("# CELERYBEAT = python m.py cbeat: write cmd",),
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "path", "nodes", "remarks"), CELERY)
+def test_celery(text: str, path: str, nodes: dict[str, dict[str, object]], remarks: tuple[str, ...]) -> None:
+    """Each node is what the script, unit or init script would start, and no other."""
+    conf = (
+        'CELERYD_NODES="w1 w2"\nCELERY_BIN=/v/celery\nCELERY_APP=p\nCELERYD_PID_FILE=/run/%n.pid\n'
+        'CELERYD_LOG_FILE=/log/%n%I.log\nCELERYD_LOG_LEVEL=INFO\nCELERYD_OPTS=""\n'
+    )
+    written = toml_of([source(text, path, {"/etc/conf.d/celery": conf})])
+    cut = re.sub("(?m)^env_file.*$", "", written)  # no file is read here
+    config = parse_config(cut, "multi.toml", {}, lambda _: b"")
+    found = {node.short: node for node in expand_words([], config=config).nodes}
+    real = {name: {**facts(found[name], wanted)} for name, wanted in nodes.items()}
+    for each in real.values():
+        if isinstance(env := each.get("env"), dict):
+            env.pop("SPT_NOENV", None)
+    assert real == nodes
+    assert found.keys() == nodes.keys()
+    assert [remark for remark in remarks if remark not in written] == []
