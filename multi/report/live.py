@@ -29,7 +29,9 @@ _TASKS = ("TASKS", "ALIVE", "RESTARTS")
 
 def _layout(columns: Sequence[str]) -> Layout:
     left = frozenset({"NODE", "STATE", "ALIVE", "NOTE"})
-    out = tuple(column for column in (*_LEFT_OUT, "ALIVE", "NOTE", "TASKS", "MEMORY", "CPU") if column in columns)
+    out = tuple(
+        column for column in (*_LEFT_OUT, "ALIVE", "NOTE", "TASKS", "NODE", "MEMORY", "CPU") if column in columns
+    )
     return Layout(columns=tuple(columns), left_out=out, left=left, note=16, name=16, least=_LEAST)
 
 

@@ -16,8 +16,9 @@ from multi.value import dataclass, field
 class Layout:
     """The columns of a table; those without `left` begin at the right. NODE, STATE, PID and NOTE are among them.
 
-    Where it is too wide, columns go as in `left_out`, the first one first. Of a note `note` columns are shown before
-    another one goes, of a name all or `name` columns. `least` is how wide a column is in any case.
+    Where it is too wide, columns go as in `left_out`, the first one first; NODE becomes narrower there. Of a note
+    `note` columns are shown before another one goes, of a name all or `name` columns. `least` is how wide a column is
+    in any case.
     """
 
     columns: tuple[str, ...]
@@ -34,6 +35,7 @@ _STATUS = Layout(
 )
 _GAP, _INDENT = "  ", "  "
 _LEAST_NAME, _LEAST_NOTE = 20, 12  # columns, before the pid makes room
+_NARROW_NAME = 10
 _LEAST_HOST = 4  # columns: @...
 _MORE = "some of it is cut; --wide shows all"
 _TOLD = frozenset({"waits", "busy", "wedged"})  # of a heartbeat; the rest goes without saying
@@ -128,15 +130,12 @@ def fitted(rows: Sequence[Sequence[str]], width: int | None, layout: Layout) -> 
     def spare() -> int:
         return width - sum(widths[column] for column in shown) - len(_GAP) * (len(shown) - 1)
 
-    for heading in layout.left_out:
-        if spare() < 0 and (column := columns.index(heading)) in shown:
+    steps = [(column, {name: _NARROW_NAME}.get(column)) for column in map(columns.index, layout.left_out)]
+    for column, narrow in (*steps, (name, _LEAST_NAME), (note, _LEAST_NOTE), (pid, None), (note, None), (state, None)):
+        if column in shown and spare() < 0 and narrow is None:
             shown.remove(column)
-    for column, least in ((name, _LEAST_NAME), (note, _LEAST_NOTE)):
-        if column in shown and spare() < 0:
-            widths[column] = max(min(least, widths[column]), widths[column] + spare())
-    for column in (pid, note, state):
-        if column in shown and spare() < 0:
-            shown.remove(column)
+        elif column in shown and spare() < 0 and narrow is not None:
+            widths[column] = max(min(narrow, widths[column]), widths[column] + spare())
     widths[name] = min(wanted[name], max(1, widths[name] + spare()))
     if note in shown:
         widths[note] = min(wanted[note], max(1, widths[note] + spare()))

@@ -72,7 +72,9 @@ class Misspelt:
             raise UsageError(name, f"is no option of {self._command}", f"'multi help {self._command}' tells about it")
         near = () if takers is not None else self._near(name)
         if near:
-            raise UsageError(name, "is not an option of multi", f"did you mean {near[0]}?{self._elsewhere}")
+            takers = self._flags.get(near[0]) or [self._command]
+            whose = "" if self._command in takers else f" of 'multi {takers[0]}'"
+            raise UsageError(name, "is not an option of multi", f"did you mean {near[0]}{whose}?{self._elsewhere}")
 
     @property
     def _elsewhere(self) -> str:

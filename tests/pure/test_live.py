@@ -110,9 +110,9 @@ def test_every_size() -> None:
 
 
 def test_what_is_left_out() -> None:
-    """A narrow one keeps name, state and processor time; a wide one has all columns; no number moves a line."""
+    """A narrow one keeps name, state, processor time and memory; a wide one has all columns; no number moves a line."""
     heads = {width: screen(FRAME, Shown(wide=width > 80), width, 9)[1].split() for width in (40, 80, 160, 200)}
-    assert heads[40] == ["NODE", "STATE", "CPU"]
+    assert heads[40] == ["NODE", "STATE", "CPU", "MEMORY"]
     assert {"NODE", "STATE", "CPU", "MEMORY", "TASKS", "NOTE"} <= set(heads[80])
     assert {"PSS", "THREADS", "FILES", "READ", "WRITTEN", "CHILDREN"} <= set(heads[200])
     assert heads[160][0] == "NODE"

@@ -129,6 +129,12 @@ def test_elsewhere_they_have_no_effect() -> None:
     assert check("status", "w1 -A proj -l INFO") == ()
 
 
+def test_a_near_miss_of_another_command_s_flag_says_whose_it_is() -> None:
+    """Who follows the hint would hand it to the worker."""
+    with pytest.raises(UsageError, match=r"did you mean --now of 'multi install'\? \(after"):
+        check("start", "w1 --new")
+
+
 def test_after_dashes_everything_is_the_workers() -> None:
     """Near or not."""
     assert check("start", "w1 -- --dryrun --all") == ()
