@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from podman_machine import Image, podman, podman_machine
 from private_machine import Host
 from real import until
 
+yaml: Any = pytest.importorskip("yaml")
 pytestmark = [pytest.mark.engine, pytest.mark.root]
 
 UID = 471147
@@ -41,6 +43,7 @@ def host() -> Iterator[Host]:
         with Image(made.path("/srv/image.tar"), ("multi", "psutil", "filelock"), "/app") as image:
             image.script("multi", "from multi.__main__ import main\nsys.exit(main())\n")
             image.script("worker", _WORKER)
+            image.text("/app/celery.py", _WORKER)
         podman(made, "import", "--change", "ENV PATH=/bin", "/srv/image.tar", IMAGE).ok()
         tried = podman(made, "run", "--rm", IMAGE, "multi", "--version")
         if tried.code:
@@ -59,10 +62,7 @@ def test_podman_plays_what_is_exported(host: Host) -> None:
     podman(host, "kube", "play", "/srv/all.yaml").ok()
     (name,) = [each for each in podman(host, "ps", "--format={{.Names}}").ok().out.split() if each.endswith("-w1")]
     until(lambda: "started" in _log(host, name), "the node runs")
-    words, variables, uid = json.loads(re.findall("^WORKER (.*)$", _log(host, name), re.MULTILINE)[0])
-    assert words == WORDS
-    assert variables == VALUES
-    assert uid == UID
+    assert _dumped(host, name) == [WORDS, VALUES, UID]
     pod = name.removesuffix("-w1")
     assert f"w1@{pod}: started" in _log(host, name)  # two replicas have two names
     health = podman(host, "exec", name, "multi", "status", "w1", "--health").ok()
@@ -71,6 +71,30 @@ def test_podman_plays_what_is_exported(host: Host) -> None:
     podman(host, "stop", "--time=60", name).ok()
     assert "FINISHED\n" in _log(host, name)
     assert podman(host, "inspect", "--format={{.State.ExitCode}}", name).ok().out == "0\n"
+
+
+def test_g2_two_replicas_have_two_names(host: Host) -> None:
+    """G2, G11: two containers of one command are two nodes; each worker has its own words, with its own name."""
+    said = (sys.executable, "-m", "multi", "export", "compose", "2", "-A", "tasks", "-c", "4", f"--uid={UID}")
+    text = host.run(*said, f"--image={IMAGE}", env={"LC_ALL": "C.UTF-8"}).ok().out
+    service = yaml.safe_load(text)["services"]["celery"]
+    assert service["deploy"] == {"replicas": 2}
+    run = ("run", "--detach", "--network=none", "--read-only", "--tmpfs=/tmp", "--workdir=/app")
+    rest = (f"--user={service['user']}", IMAGE, *service["command"])
+    made = [podman(host, *run, *rest).ok().out.strip() for _ in range(2)]
+    for name in made:
+        until(lambda name=name: "started" in _log(host, name), "the node runs")  # type: ignore[misc] # a lambda that keeps this turn's value
+        node = f"celery@{name[:12]}"
+        assert _dumped(host, name) == [["-A", "tasks", "worker", "-c", "4", "-n", node], {}, UID]
+        assert f"{node}: started" in _log(host, name)
+    podman(host, "stop", "--time=60", *made).ok()
+    for name in made:
+        assert podman(host, "inspect", "--format={{.State.ExitCode}}", name).ok().out == "0\n"
+
+
+def _dumped(host: Host, name: str) -> object:
+    """The words, variables and user of the worker in a container, as it wrote them itself."""
+    return json.loads(re.findall("^WORKER (.*)$", _log(host, name), re.MULTILINE)[0])
 
 
 def _log(host: Host, name: str) -> str:
