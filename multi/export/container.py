@@ -55,16 +55,16 @@ class Service:
         return _LONG if total == FOREVER else math.ceil(total) + _MARGIN
 
 
-def services(order: Order, label: Callable[[str], str]) -> list[Service]:
-    """The services of the nodes; `label` makes a name that the engine takes.
+def services(order: Order, label: Callable[[str], str], *, counted: bool = True) -> list[Service]:
+    """The services of the nodes; `label` makes a name that the engine takes. With `counted` one can have replicas.
 
     Raises `UsageError` where two have one.
     """
     found: list[Service] = []
-    counted = _counted(order)
+    stems = _counted(order) if counted else {}
     taken: dict[str, str] = {}
     for node in order.nodes:
-        stem, names = counted.get(node.name, ("", (node.name,)))
+        stem, names = stems.get(node.name, ("", (node.name,)))
         if names[0] != node.name:
             continue  # it is a replica of the first one
         name = (stem or node.short) + ("" if stem or node.host == order.hostname else f"@{node.host}")

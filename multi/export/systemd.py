@@ -70,7 +70,7 @@ def _unit(group: _Group, node: Node) -> str:
         *([f"Wants={' '.join(after)}"] if after else []),
         *([f"ConditionUser={_text(node, node.uid)}"] if group.user_manager and node.uid else []),
         *([f"PartOf={TARGET}"] if TARGET in group.targets else []),
-        *_start_limit(node),
+        *start_limit(node),
         "",
         "[Service]",
         *(f"# {remark}" for remark in _remarks(group, node, notify=notify)),
@@ -93,7 +93,7 @@ def _unit(group: _Group, node: Node) -> str:
         f"KillMode={node.kill_mode}",
         *_stop_seconds(node),
         *([f"ExecReload=/bin/kill -{signal_name(node.reload_signal)} $MAINPID"] if node.reload_signal else []),
-        *_restart(node),
+        *restart(node),
         "OOMPolicy=continue",
         *(["Delegate=yes"] if group.order.keeps else []),
         *_sandbox(group, node),
@@ -201,14 +201,14 @@ def _own(group: _Group, node: Node) -> str:
 
 
 def _exec(setting: str, *words: str) -> str:
-    return f"{setting}={' '.join(_word(word, command=True) for word in words)}"
+    return f"{setting}={' '.join(quoted(word, command=True) for word in words)}"
 
 
 _PATIENCE = 60.0  # seconds; systemd's own limit of a start is 90
 _PAUSE = 10.0  # seconds; systemd's pause does not grow with each failure, so it is longer than that of `multi` at first
 
 
-def _start_limit(node: Node) -> list[str]:
+def start_limit(node: Node) -> list[str]:
     """`multi` counts starts again, systemd counts starts."""
     count, seconds = node.restart_limit or (0, 0.0)
     if not count:
@@ -216,7 +216,7 @@ def _start_limit(node: Node) -> list[str]:
     return [f"StartLimitIntervalSec={seconds_text(seconds)}", f"StartLimitBurst={count + 1}"]
 
 
-def _restart(node: Node) -> list[str]:
+def restart(node: Node) -> list[str]:
     """Its end by itself is the supervisor's business, so `no` is what it is to `multi ensure`: on failure."""
     pause = node.restart_delay
     if pause == SETTINGS["restart_delay"].default:
@@ -248,7 +248,7 @@ def _is_root(node: Node) -> bool:
 
 def _sandbox(group: _Group, node: Node) -> list[str]:
     writes = [path for path in (node.workdir, _directory(node.logfile)) if path and sandbox.is_read_only(path)]
-    writable = [f"ReadWritePaths={' '.join(_word(f'-{path}') for path in dict.fromkeys(writes))}"] if writes else []
+    writable = [f"ReadWritePaths={' '.join(quoted(f'-{path}') for path in dict.fromkeys(writes))}"] if writes else []
     lines = sandbox.lines(root=_is_root(node), user_manager=group.user_manager, keeps=group.order.keeps)
     return [*lines, *([] if group.user_manager else writable)]
 
@@ -304,7 +304,7 @@ def _log(group: _Group, node: Node) -> list[str]:
     # systemd would open it as root, and a worker of another user could not open it any more.
     besides = ["# the worker opens its log itself; what it prints besides is in the journal"] if itself else []
     if node.name in group.logs:
-        return [*besides, f"LogsDirectory={_word(group.logs[node.name])}"]
+        return [*besides, f"LogsDirectory={quoted(group.logs[node.name])}"]
     directory = f"# this directory has to be there: {printable(_directory(node.logfile))}"
     if itself:
         return [directory, *besides]
@@ -333,10 +333,10 @@ def _text(node: Node, text: str) -> str:
 def _variable(node: Node, name: str, value: str) -> str:
     if form.undecodable(value):
         raise form.refusal(node, value, "systemd takes no variable that is not UTF-8")
-    return _word(f"{name}={value}")
+    return quoted(f"{name}={value}")
 
 
-def _word(text: str, *, command: bool = False) -> str:
+def quoted(text: str, *, command: bool = False) -> str:
     """One word in systemd's quoting (systemd.syntax(7)); in a command line also safe from variables."""
     escaped = "".join(_character(char) for char in text).replace("%", "%%")
     if command:
@@ -348,7 +348,8 @@ def _word(text: str, *, command: bool = False) -> str:
 def _character(char: str) -> str:
     if char in '\\"':
         return "\\" + char
-    return char if char.isprintable() else "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8"))
+    # Beyond ASCII by its number: Quadlet takes each byte of \\x for a character.
+    return char if char.isprintable() else f"\\x{ord(char):02x}" if char.isascii() else f"\\U{ord(char):08x}"
 
 
 FORMS = {

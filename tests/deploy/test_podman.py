@@ -13,6 +13,7 @@ import pytest
 from awkward import KNOTS, UNICODE
 from podman_machine import Image, podman, podman_machine
 from private_machine import Host
+from quadlet import Unit
 from real import until
 
 yaml: Any = pytest.importorskip("yaml")
@@ -90,6 +91,39 @@ def test_g2_two_replicas_have_two_names(host: Host) -> None:
     podman(host, "stop", "--time=60", *made).ok()
     for name in made:
         assert podman(host, "inspect", "--format={{.State.ExitCode}}", name).ok().out == "0\n"
+
+
+_LISTENER = """
+import socket
+heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+heard.bind("/srv/notify.sock")
+while True:
+    with open("/srv/heard", "ab") as file:
+        file.write(heard.recv(4096) + b"\\n")
+"""
+
+
+def test_g4_g11_podman_runs_a_unit_of_quadlet(host: Host) -> None:
+    """G4, G11: the exact words; systemd hears of it when the node is ready; its health is asked; its stop is whole.
+
+    What `tests/kit/quadlet.py` reads stands for Podman's generator, see test_quadlet.
+    """
+    values = [f"--env={name}={value}" for name, value in VALUES.items()]
+    words = [word for word in (*UNICODE, *KNOTS) if word]
+    said = ("w1", "--preset=exec", "--cmd=worker", *values, f"--uid={UID}", "--stop-schedule=TERM/60/KILL/5")
+    program = (sys.executable, "-m", "multi", "export", "quadlet", *said, "--ready=log:^WORKER", f"--image={IMAGE}")
+    unit = Unit(host.run(*program, "--", *words, env={"LC_ALL": "C.UTF-8"}).ok().out)
+    with host.daemon(sys.executable, "-c", _LISTENER):
+        until(lambda: host.exists("/srv/notify.sock"), "systemd's part listens")
+        run = ("podman", "run", "--detach", "--network=none", "--name=unit", *unit.podman())
+        host.run(*run, env={"HOME": "/root", "NOTIFY_SOCKET": "/srv/notify.sock"}).ok()
+        until(lambda: "READY=1" in host.read("/srv/heard"), "systemd is told")
+    assert "w1@this: started" in _log(host, "unit")
+    assert _dumped(host, "unit") == [words, VALUES, UID]
+    podman(host, "healthcheck", "run", "unit").ok()
+    podman(host, "stop", "unit").ok()  # with the time that the unit gives it
+    assert "FINISHED\n" in _log(host, "unit")
+    assert podman(host, "inspect", "--format={{.State.ExitCode}}", "unit").ok().out == "0\n"
 
 
 def _dumped(host: Host, name: str) -> object:
