@@ -263,15 +263,13 @@ def export(order: Order) -> int:
     """The nodes for another supervisor, on stdout or as files in a directory."""
     form = _first_word(order)
     from multi import export as forms
+    from multi.cli.options import wanted_of
 
     selection = _select(order, order.words[1:], foreground=forms.find(form).foreground)
-    wanted = None
-    if any(map(order.has, CONTAINERS)):
-        from multi.cli.options import wanted_of
-
-        wanted = wanted_of(order, form)
+    wanted = wanted_of(order, form) if any(map(order.has, CONTAINERS)) else forms.Wanted()
     files = api.export(form, selection, wanted)
     if order.has(OUTPUT):
+        files = {**files, **forms.find(form).index(files, wanted)}
         paths = api.save(files, order.given[OUTPUT.name] or ".", api.export_mode(form, selection))
         if order.has(JSON):
             _say_json(order.screen, list(paths))

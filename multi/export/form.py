@@ -70,7 +70,8 @@ class Form:
     cannot tell apart and for words that it cannot hold. With `foreground` the supervisor runs the node itself and takes
     its output, so a log is its own business. With `here` the supervisor is one of this machine: user, directory and
     program are those that the node would have here. With `delegates` it goes on using `multi`, which reads env files
-    itself. Forms of `containers` take what is wanted of them. `mode` are the permissions of the files.
+    itself. Forms of `containers` take what is wanted of them. `mode` are the permissions of the files. Into a directory
+    goes beside them what lists them, the `index`.
     """
 
     files: Callable[[Order], Mapping[str, str]]
@@ -79,6 +80,7 @@ class Form:
     delegates: bool = False
     containers: bool = False
     mode: int = 0o644
+    index: Callable[[Mapping[str, str], Wanted], Mapping[str, str]] = lambda files, wanted: {}  # noqa: ARG005 -- none
 
     def values(self, node: Node) -> list[tuple[str, str]]:
         """The variables whose values are in the files; of those from env files a digest stands for the value."""

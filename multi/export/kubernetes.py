@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from multi.errors import UsageError
 from multi.export import container, form
 from multi.export.container import HOME, PROBE_SECONDS, Service
-from multi.export.form import Form, Order
+from multi.export.form import Form, Order, Wanted
 from multi.model.node import Ready
 from multi.model.proof import address
 from multi.typed import Any
@@ -239,4 +239,17 @@ def _expanded(text: str) -> str:
     return re.sub(r"\$(?=[$(]|[^\x00-\x7f])", "$$", text)
 
 
-FORMS = {"kubernetes": Form(files=_kubernetes, foreground=True, delegates=True, containers=True)}
+_INDEX = "kustomization.yaml"
+
+
+def _kustomization(files: Mapping[str, str], wanted: Wanted) -> Mapping[str, str]:
+    """What ``kubectl apply -k`` reads. It is no manifest."""
+    if _INDEX in files:
+        raise UsageError(_INDEX, "is what lists the files, and a node would have it", "give the node another name")
+    lines = ["---", "apiVersion: kustomize.config.k8s.io/v1beta1", "kind: Kustomization"]
+    lines += [f"namespace: {json.dumps(wanted.namespace)}"] if wanted.namespace else []
+    lines += ["resources:", *(f"  - {path}" for path in files)]
+    return {_INDEX: "\n".join(lines) + "\n"}
+
+
+FORMS = {"kubernetes": Form(files=_kubernetes, foreground=True, delegates=True, containers=True, index=_kustomization)}

@@ -467,7 +467,32 @@ def test_options_of_containers(real: Real) -> None:
     real.raw("show", "w1", *SLEEP, "--name=x", "--memory=1").ok()  # elsewhere they are the worker's
 
 
+# --- a directory ----------------------------------------------------------------------------------------------
+
+
+def test_a_directory_of_manifests_has_a_kustomization(real: Real) -> None:
+    """`kubectl apply -k` finds what belongs together, in the namespace; it is no manifest, so it is not printed."""
+    said = ("export", "kubernetes", "w1", "3", "-A", "proj", "--env=A=1", "--namespace=jobs")
+    paths = real.raw(*said, f"--output={real.base}/k8s").ok().out.splitlines()
+    folder = real.base / "k8s"
+    found = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))
+    assert found.pop("apiVersion") == "kustomize.config.k8s.io/v1beta1"
+    assert found.pop("kind") == "Kustomization"
+    assert found.pop("namespace") == "jobs"
+    resources = found.pop("resources")
+    assert not found
+    assert {f"{folder}/{name}" for name in resources} == set(paths) - {f"{folder}/kustomization.yaml"}
+    assert "w1-env.yaml" in resources
+    assert "Kustomization" not in real.raw(*said).ok().out
+    done = real.raw("export", "kubernetes", "kustomization", *SLEEP, f"--output={real.base}/other").exits(2)
+    assert "give the node another name" in done.err
+
+
 # --- the example ----------------------------------------------------------------------------------------------
+
+
+def _index(files: Mapping[str, str]) -> str:
+    return FORMS["kubernetes"].index(files, Wanted())["kustomization.yaml"]
 
 
 def test_the_example_is_what_is_exported() -> None:
@@ -478,7 +503,9 @@ def test_the_example_is_what_is_exported() -> None:
         composed = compose(image="multi-example")
     found = {path.name: path.read_text(encoding="utf-8") for path in (EXAMPLE / "kubernetes").iterdir()}
     redis = found.pop("redis.yaml")
+    index = yaml.safe_load(found.pop("kustomization.yaml"))
     assert found == files
+    assert index == {**yaml.safe_load(_index(files)), "resources": [*files, "redis.yaml"]}
     for manifest in (*map(yaml.safe_load, files.values()), *yaml.safe_load_all(redis)):
         schemas.validate(manifest, schemas.latest_version(), strict=True)
     services = yaml.safe_load((EXAMPLE / "compose.yaml").read_text(encoding="utf-8"))["services"]
