@@ -45,7 +45,15 @@ def nodes_of(text: str, environ: Mapping[str, str] | None = None) -> dict[str, N
 
 # -- what was exported comes back ----------------------------------------------------------------------------------
 
-WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn", "Zl", "Zp"]), max_size=12)
+# What means something to a shell, to an INI file, to a template of multi or to TOML.
+ODD = """
+    %% %s %n %(here)s %(ENV_HOME)s $HOME ${X} $$ `x` ; # \\ \\\\ ' " "" '' '"'" ${{ }} $(circus.wid) ~ * [a] {b} | && < = , é \u3000 \U0001f600
+"""
+WORDS = st.lists(
+    st.sampled_from([*ODD.split(), " ", "a b", " ; c", " # d", "\xa0"])
+    | st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn", "Zl", "Zp"]), max_size=6),
+    max_size=3,
+).map("".join)
 PATHS = WORDS.map(lambda text: "/srv/" + text.replace("/", "").strip()).filter(lambda path: path[-1] not in " ./")
 ENV = st.dictionaries(st.sampled_from(["A", "B_C", "PATHS"]), WORDS | st.none(), max_size=3)
 NODES = st.fixed_dictionaries(
@@ -62,21 +70,21 @@ NODES = st.fixed_dictionaries(
 )
 
 
-def made(said: Mapping[str, object]) -> Node:
+def made(said: Mapping[str, object], name: str = "w1") -> Node:
     """A node that all forms can say."""
     values = dict(said)
     words = ["/bin/prog", *values["words"]]  # type: ignore[misc]
-    typed = ["--preset=exec", "w1", f"--stop-schedule={values['signal']}/{values['seconds']}/KILL/5"]
-    (node,) = expand_words([*typed, f"--kill-mode={values['kill_mode']}", "--cmd=x", "--logfile=/log/w1.log"]).nodes
+    typed = ["--preset=exec", name, f"--stop-schedule={values['signal']}/{values['seconds']}/KILL/5"]
+    (node,) = expand_words([*typed, f"--kill-mode={values['kill_mode']}", "--cmd=x", "--logfile=/log/%n.log"]).nodes
     env = tuple(values["env"].items())  # type: ignore[attr-defined]
     command = Known(tuple(words))
     return replace(node, command=command, env=env, workdir=values["workdir"], uid=values["uid"], umask=values["umask"])  # type: ignore[arg-type]
 
 
-def exported(form: str, node: Node) -> str | None:
-    """The node in that form; None where the form cannot hold it."""
+def exported(form: str, nodes: list[Node]) -> str | None:
+    """The nodes in that form; None where the form cannot hold them."""
     try:
-        (text,) = find(form).files(Order(nodes=[node], program=("multi",))).values()
+        (text,) = find(form).files(Order(nodes=nodes, program=("multi",))).values()
     except MultiError:
         return None
     return text
@@ -88,28 +96,49 @@ def alike(node: Node, *names: str) -> dict[str, object]:
     return {**values, "env": dict(node.env), "words": node.words, "workdir": node.workdir, "umask": node.umask}
 
 
-@settings(deadline=None, max_examples=60)
-@given(NODES)
-def test_supervisord_there_and_back(said: Mapping[str, object]) -> None:
-    """import(export(node)) is the node, in all that the form has words for."""
-    node = made(said)
-    text = exported("supervisord", node)
-    if text is not None:
-        back = imported(text)["w1"]
+SEVERAL = st.dictionaries(st.sampled_from(["w1", "a-b", "x-0", "Z_9"]), NODES, min_size=1, max_size=2)
+
+
+@settings(deadline=None, max_examples=40)
+@given(SEVERAL)
+def test_supervisord_there_and_back(said: Mapping[str, Mapping[str, object]]) -> None:
+    """import(export(nodes)) are the nodes, in all that the form has words for."""
+    nodes = [made(values, name) for name, values in said.items()]
+    text = exported("supervisord", nodes)
+    back = imported(text) if text is not None else {}
+    assert text is None or back.keys() == said.keys()
+    for node in nodes if back else ():
+        one = back[node.short]
         names = ("uid", "logfile", "kill_mode")
-        assert alike(back, *names) == alike(node, *names)
-        assert str(back.stop) == str(node.stop)
-        assert back.startsecs == math.ceil(node.startsecs)
+        assert alike(one, *names) == alike(node, *names)
+        assert str(one.stop) == str(node.stop)
+        assert one.startsecs == math.ceil(node.startsecs)
 
 
-@settings(deadline=None, max_examples=60)
-@given(NODES)
-def test_a_procfile_there_and_back(said: Mapping[str, object]) -> None:
+@settings(deadline=None, max_examples=40)
+@given(SEVERAL)
+def test_a_procfile_there_and_back(said: Mapping[str, Mapping[str, object]]) -> None:
     """The same of a Procfile, which has words for less."""
-    node = made(said)
-    text = exported("procfile", node)
-    if text is not None:
-        assert alike(imported(text, "Procfile")["w1"]) == alike(node)
+    nodes = [made(values, name) for name, values in said.items()]
+    text = exported("procfile", nodes)
+    back = imported(text, "Procfile") if text is not None else {}
+    assert text is None or back.keys() == said.keys()
+    for node in nodes if back else ():
+        assert alike(back[node.short]) == alike(node)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(WORDS, max_size=4), st.sampled_from("'\"`"))
+def test_a_value_of_javascript_is_read_as_it_is_written(words: list[str], quote: str) -> None:
+    """Whatever the quotes are, and whatever stands in them."""
+    escaped = [word.replace("\\", "\\\\").replace(quote, f"\\{quote}") for word in words]
+    texts = ", ".join(f"{quote}{word}{quote}" for word in escaped)
+    text = f"module.exports = {{apps: [{{name: 'x', script: 'y', /* {quote} */ args: [{texts},], // {quote}\n}}]}};"
+    if quote == "`" and any("${" in word for word in words):
+        with pytest.raises(MultiError, match="is JavaScript"):
+            imported(text, "e.config.js")
+    else:
+        assert imported(text, "e.config.js")["x"].words == ("y", *words)
 
 
 OPTIONS = """
@@ -122,7 +151,7 @@ LINES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(LINES)
 def test_a_line_of_celery_multi_means_the_same(options: list[list[str]]) -> None:
     """The nodes of the file are those of the line: commands, and what is set for them."""
