@@ -36,9 +36,8 @@ class View:
     dead printed last. Of one that stops, `work` is what it has in hand, and `next_signum` comes in `next_in` seconds.
     `draining` is since how many seconds it takes no new task, `pulse` what its heartbeat means.
     `health` is what was learnt of its liveness when it was asked last, `asked_ago` seconds ago, and `unhealthy` why it
-    has to be restarted. `active` is how many tasks it had under way when its heartbeat was written, and `processes` is
-    its tree, the main process first. `found` says where a node was found that nobody asked about, and what to add to
-    ask for it.
+    has to be restarted. `processes` is its tree, the main process first. `found` says where a node was found that
+    nobody asked about, and what to add to ask for it.
     `started` is the wall clock's second at which its process began, `cpu_seconds` are those of the tree, `record` is
     what is on record, and `beat` what the heartbeat says.
     """
@@ -61,7 +60,6 @@ class View:
     unhealthy: str = ""
     draining: float | None = None
     pulse: Pulse | None = None
-    active: int | None = None
     processes: tuple[ProcessInfo, ...] = ()
     started: float | None = None
     cpu_seconds: float | None = None
@@ -168,7 +166,6 @@ def view_of(node: Node, observation: Observation, machine: Machine, infos: Seque
         unhealthy=_unhealthy(node, health, now),
         draining=max(0.0, machine.wall() - record.draining) if own and record is not None and record.draining else None,
         pulse=None if beat is None else _pulse(beat, machine.now()),
-        active=None if beat is None else beat.active,
         processes=tuple(infos),
         started=record.started if own and record is not None and record.started else round(machine.wall() - age),
         cpu_seconds=cpu,

@@ -9,7 +9,6 @@ from multi.typed import Literal, TypeAlias
 from multi.value import dataclass, field
 
 Starter: TypeAlias = Literal["systemd", "cron", "sysv"]
-STARTERS: tuple[Starter, ...] = ("systemd", "cron", "sysv")
 RECORD = "nodes on record"  # the origin of nodes that no configuration has
 USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of cron jobs and services, more or less
 LIMIT = 1 << 20  # bytes that a file of ours has at most

@@ -76,7 +76,7 @@ _SEVERITY = {"dead": 0, "unsure": 1, "lost": 2, "stopping": 3, "starting": 4, "r
 _NUMBERS: dict[str, Callable[[Watched], float | None]] = {
     "cpu": lambda one: one.usage.cpu_percent,
     "memory": lambda one: one.view.memory,
-    "tasks": lambda one: one.view.active if one.view.work is None else one.view.work.count,
+    "tasks": lambda one: _tasks(one.view),
     "restarts": lambda one: one.view.restarts,
     "uptime": lambda one: one.view.uptime,
 }
@@ -235,7 +235,7 @@ _CELLS: dict[str, Callable[[Watched], str]] = {
     "CPU": lambda one: _percent(one.usage.cpu_percent),
     "MEMORY": lambda one: _bytes(one.view.memory),
     "PSS": lambda one: _bytes(one.usage.proportional),
-    "TASKS": lambda one: _count(one.view.active if one.view.work is None else one.view.work.count),
+    "TASKS": lambda one: _count(_tasks(one.view)),
     "ALIVE": lambda one: _alive(one.view),
     "RESTARTS": lambda one: _count(one.view.restarts),
     "THREADS": lambda one: _count(one.usage.threads),
@@ -245,6 +245,13 @@ _CELLS: dict[str, Callable[[Watched], str]] = {
     "WRITTEN": lambda one: _bytes(one.usage.write_rate, "/s"),
     "NOTE": lambda one: printable(_note(one)),
 }
+
+
+def _tasks(view: View) -> int | None:
+    """How many are under way: as the stop tells, or as the heartbeat did when it was written."""
+    if view.work is not None:
+        return view.work.count
+    return None if view.beat is None else view.beat.active
 
 
 def _alive(view: View) -> str:

@@ -43,8 +43,7 @@ class Service:
 
     def extend_timeout(self) -> None:
         """From now on tell that we are at work, so the manager waits beyond its own limit."""
-        if "NOTIFY_SOCKET" in os.environ:
-            self._again(f"EXTEND_TIMEOUT_USEC={_EXTENSION * 1_000_000}", _EXTENSION / 3, 0.0)
+        self._again(f"EXTEND_TIMEOUT_USEC={_EXTENSION * 1_000_000}", _EXTENSION / 3, 0.0)
 
     def _again(self, text: str, interval: float, at: float) -> None:
         def say() -> None:

@@ -48,6 +48,16 @@ def listener(real: Real) -> Iterator[socket.socket]:
 # --- signals --------------------------------------------------------------------------------------------
 
 
+def test_systemd_waits_for_a_stop_that_another_command_does(real: Real) -> None:
+    """`stopwait` and `restart` as ExecStop= and ExecReload= say at once that they may take longer."""
+    real.start("a").ok()
+    real.env["NOTIFY_SOCKET"] = str(real.base / "notify")
+    with listener(real) as heard:
+        for command in ("restart", "stopwait"):
+            real.multi(command, "a").ok()
+            assert heard.recv(1000) == b"EXTEND_TIMEOUT_USEC=60000000"
+
+
 @pytest.mark.parametrize("signum", ALL)
 def test_term_and_int_stop_the_nodes_by_their_schedule(real: Real, signum: int) -> None:
     """The nodes get their first signal and the time that they need; exit 0, and nothing is left."""

@@ -488,6 +488,14 @@ def test_what_multi_run_tells_systemd(booted: Booted) -> None:
     until(lambda: "stopped, pid" in logged(), "it had the time to say so")
     assert not RACES.findall(journal(host))
 
+    stop = f"ExecStop={BIN}/multi stopwait a --pidfile=/run/celery/%%n.pid\nPIDFile=/run/celery/a.pid"
+    forks = unit.replace(reload, f"Type=forking\nNotifyAccess=exec\n{stop}").replace("multi run", "multi start")
+    host.write("/etc/systemd/system/slow.service", forks)
+    host.run("systemctl", "daemon-reload").ok()
+    host.run("systemctl", "start", "slow").ok()
+    host.run("systemctl", "stop", "slow").ok()
+    assert show(host, "slow", "Result") == "success", "stopwait says, too, that it takes longer"
+
     host.write("/etc/systemd/system/slow.service", unit.replace(worker, "false"))
     host.run("systemctl", "daemon-reload").ok()
     assert host.run("systemctl", "start", "slow").code != 0

@@ -107,7 +107,7 @@ def test_a_worker_that_stops_by_itself() -> None:
     beats(world, node, ACTIVE="3")
     looker = watch(world.fake())
     (one,) = looker.look().nodes
-    assert (one.view.active, state_word(one.view.state)) == (3, "running")
+    assert (one.view.beat and one.view.beat.active, state_word(one.view.state)) == (3, "running")
     beats(world, node, ACTIVE="1", STATE="stopping", X_MULTI_STOP="asked")
     assert states(looker.look()) == {"w1": "stopping"}
 

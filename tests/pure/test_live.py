@@ -11,7 +11,7 @@ from multi.cli.terminal import keys_in
 from multi.model.process import Proc
 from multi.model.state import Dead, Down, Stopping, Unsure, Up
 from multi.model.usage import Usage
-from multi.model.work import ActiveTask, Pulse, Work
+from multi.model.work import ActiveTask, Heartbeat, Pulse, Work
 from multi.report import Style
 from multi.report.live import SORTS, Shown, chosen, frame_json, page, screen, table, typed
 from multi.report.table import width_of
@@ -31,7 +31,7 @@ NODES = (
             uptime=7200.0,
             memory=50 << 20,
             restarts=2,
-            active=3,
+            beat=Heartbeat(at=1.0, written=1.0, state="consuming", since=0.0, active=3),
             pulse=Pulse("consumes", 1.0),
         ),
         Usage(seconds=1.0, cpu_percent=12.34, memory=50 << 20, threads=4, files=9, read_rate=2048.0, write_rate=0.0),
