@@ -47,7 +47,8 @@ def nodes_of(text: str, environ: Mapping[str, str] | None = None) -> dict[str, N
 
 # What means something to a shell, to an INI file, to a template of multi or to TOML.
 ODD = """
-    %% %s %n %(here)s %(ENV_HOME)s $HOME ${X} $$ `x` ; # \\ \\\\ ' " "" '' '"'" ${{ }} $(circus.wid) ~ * [a] {b} | && < = , é \u3000 \U0001f600
+    %% %s %n %(here)s %(ENV_HOME)s $HOME ${X} $$ `x` ; # \\ \\\\ ' " "" '' '"'" ${{ }} $(circus.wid) ~ *
+    [a] {b} | && < = , é \u3000 \U0001f600
 """
 WORDS = st.lists(
     st.sampled_from([*ODD.split(), " ", "a b", " ; c", " # d", "\xa0"])
