@@ -4,6 +4,19 @@ from __future__ import annotations
 
 # fmt: off
 VALUES: dict[str, dict[str, object]] = {
+    "arq": {
+        "summary": "an arq worker",
+        "cmd": "-m arq",
+        "options": {
+            "flags": ["--burst", "--no-burst", "--check", "-v --verbose"],
+            "valued": ["--watch", "--custom-log-dict"],
+        },
+        "defaults": {
+            "stop_schedule": "TERM/90/KILL/5",
+            "ready": "log:redis_version=",
+            "startsecs": 1,
+        },
+    },
     "celery-beat": {
         "summary": "Celery's scheduler, beat",
         "cmd": "-m celery beat",
@@ -127,6 +140,45 @@ VALUES: dict[str, dict[str, object]] = {
             },
         },
     },
+    "granian": {
+        "summary": "a Granian server",
+        "cmd": "-m granian",
+        "options": {
+            "flags": [
+                "--ws", "--no-ws", "--http1-keep-alive", "--no-http1-keep-alive", "--http1-pipeline-flush",
+                "--no-http1-pipeline-flush", "--http2-adaptive-window", "--no-http2-adaptive-window", "--log",
+                "--no-log", "--access-log", "--no-access-log", "--ssl-client-verify", "--no-ssl-client-verify",
+                "--respawn-failed-workers", "--no-respawn-failed-workers", "--factory", "--no-factory", "--metrics",
+                "--no-metrics", "--reload", "--no-reload", "--reload-ignore-worker-failure",
+                "--no-reload-ignore-worker-failure",
+            ],
+            "valued": [
+                "--host", "--port", "--uds", "--uds-permissions", "--interface", "--http", "--workers",
+                "--blocking-threads", "--blocking-threads-idle-timeout", "--runtime-threads",
+                "--runtime-blocking-threads", "--runtime-mode", "--loop", "--task-impl", "--backlog", "--backpressure",
+                "--http1-buffer-size", "--http1-header-read-timeout", "--http2-initial-connection-window-size",
+                "--http2-initial-stream-window-size", "--http2-keep-alive-interval", "--http2-keep-alive-timeout",
+                "--http2-max-concurrent-streams", "--http2-max-frame-size", "--http2-max-headers-size",
+                "--http2-max-send-buffer-size", "--log-level", "--log-config", "--access-log-fmt", "--ssl-certificate",
+                "--ssl-keyfile", "--ssl-keyfile-password", "--ssl-protocol-min", "--ssl-ca", "--ssl-crl",
+                "--url-path-prefix", "--respawn-interval", "--rss-sample-interval", "--rss-samples",
+                "--workers-lifetime", "--workers-max-rss", "--workers-kill-timeout", "--working-dir", "--env-files",
+                "--static-path-route", "--static-path-mount", "--static-path-dir-to-file", "--static-path-expires",
+                "--metrics-scrape-interval", "--metrics-address", "--metrics-port", "--reload-paths",
+                "--reload-ignore-dirs", "--reload-ignore-patterns", "--reload-ignore-paths", "--reload-tick",
+                "--process-name", "--pid-file",
+            ],
+        },
+        "defaults": {
+            "stop_schedule": "TERM/90/KILL/5",
+            "reload_signal": "HUP",
+            "ready": "log:Started worker-",
+            "startsecs": 1,
+            "env": {
+                "SPT_NOENV": "1",
+            },
+        },
+    },
     "gunicorn": {
         "summary": "a Gunicorn server",
         "cmd": "-m gunicorn",
@@ -216,6 +268,24 @@ VALUES: dict[str, dict[str, object]] = {
             "env": {
                 "SPT_NOENV": "1",
             },
+        },
+    },
+    "procrastinate": {
+        "summary": "a procrastinate worker",
+        "cmd": "-m procrastinate worker",
+        "name_option": "--name",
+        "options": {
+            "leading_flags": ["-v --verbose"],
+            "leading_valued": ["-a --app", "--log-level", "--log-format", "--log-format-style"],
+            "flags": ["-w --wait --one-shot", "-l --listen-notify --no-listen-notify"],
+            "valued": [
+                "-n --name", "-q --queues", "-c --concurrency", "-p --fetch-job-polling-interval",
+                "--abort-job-polling-interval", "--shutdown-graceful-timeout", "--delete-jobs",
+            ],
+        },
+        "defaults": {
+            "stop_schedule": "TERM/90/KILL/5",
+            "ready": "log:Starting worker on ",
         },
     },
     "rq": {

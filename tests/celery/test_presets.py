@@ -217,6 +217,32 @@ def test_options_are_exactly_those_of_the_installed_taskiq(monkeypatch: pytest.M
     assert known(presets.load("taskiq")) == argparse_rows(parser)
 
 
+def test_options_are_exactly_those_of_the_installed_granian() -> None:
+    """Every option of ``granian`` is known but the one that prints and exits."""
+    wanted("granian")
+    flags, valued, groups = infos(importlib.import_module("granian.cli").cli.params)
+    assert known(presets.load("granian")) == (flags - {"--version"}, valued, groups - {frozenset({"--version"})})
+
+
+def test_options_are_exactly_those_of_the_installed_procrastinate() -> None:
+    """Every option of ``procrastinate worker`` is known, and those that stand before it; ``-a`` is the app's alone."""
+    wanted("procrastinate")
+    cli = importlib.import_module("procrastinate.cli")
+    parser = cli.create_parser()
+    cli.add_cli_features(cli.add_arguments(parser))
+    (commands,) = (action.choices for action in parser._actions if "worker" in (action.choices or ()))  # noqa: SLF001 -- as above
+    flags, valued, groups = argparse_rows(commands["worker"])
+    app_flags, app_valued, app_groups = argparse_rows(parser)
+    app_flags -= {"-V", "--version"}
+    preset = presets.load("procrastinate")
+    assert preset.leading == app_flags | app_valued
+    assert known(preset)[:2] == (flags | app_flags, valued | app_valued)
+    assert groups_of(preset) == (
+        (groups | app_groups | {frozenset({"--abort-job-polling-interval"})})
+        - {frozenset({"-a", "--abort-job-polling-interval"}), frozenset({"-V", "--version"})}
+    )
+
+
 def test_options_are_exactly_those_of_the_installed_flower() -> None:
     """Every option of ``celery flower`` and of celery itself is known; its own take a value only after ``=``."""
     wanted("flower")

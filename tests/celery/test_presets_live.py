@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from multi.settings import presets
 from real import until
-from workers import redis_server, wanted
+from workers import install, postgres_server, redis_server, wanted
 
 pytestmark = pytest.mark.engine  # workers of every kind
 
@@ -76,6 +78,11 @@ options = ["--uds=run/%n.http", "--workers=2", "aproj:app"]
 count = 1
 preset = "hypercorn"
 options = ["--bind=unix:run/%n.http", "aproj:app"]
+
+[groups.granian]
+count = 1
+preset = "granian"
+options = ["--interface=asgi", "--uds=run/%n.http", "aproj:app"]
 
 [groups.taskiq]
 count = 1
@@ -162,6 +169,7 @@ def states(multi: Multi, *names: str, **more: str) -> dict[str, str]:
         ("uvicorn", "uvicorn", ["uvicorn1"]),
         ("uvicorns", "uvicorn", ["uvicorns1"]),
         ("hypercorn", "hypercorn", ["hypercorn1"]),
+        ("granian", "granian", ["granian1"]),
         ("taskiq", "taskiq", ["taskiq1"]),
         ("flower", "flower", ["flower1"]),
     ],
@@ -205,6 +213,7 @@ def test_rq_rides_from_start_to_stopwait(multi: Multi, redis: str) -> None:
         ("celery-beat", "celery", ["-A", "broken"]),
         ("uvicorn", "uvicorn", ["--uds=run/bad.http", "--", "broken:app"]),
         ("flower", "flower", ["-A", "broken"]),
+        ("granian", "granian", ["--interface=asgi", "--uds=run/bad.http", "--", "broken:app"]),
         ("gunicorn", "gunicorn", ["--bind=unix:run/bad.http", "--no-control-socket", "--", "broken:app"]),
     ],
 )
@@ -283,3 +292,154 @@ def test_what_is_in_hand_is_told_while_a_worker_stops(
         stopped = stop.result()
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
     assert "hunter2" not in "".join(said)
+
+
+JOBS = """[defaults]
+root = "allow"
+pidfile = "run/%n.pid"
+logfile = "run/%n.log"
+"""
+# Jobs and requests that last until a file is there.
+UNTIL_GO = {
+    "gproj.py": "import asyncio, pathlib\n\n\nasync def app(scope, receive, send):\n"
+    "    while scope['type'] == 'lifespan':\n"
+    "        said = await receive()\n        await send({'type': said['type'] + '.complete'})\n"
+    "        if said['type'] == 'lifespan.shutdown':\n            return\n"
+    "    pathlib.Path('begun-1').touch()\n"
+    "    while not pathlib.Path('go').exists():\n        await asyncio.sleep(0.05)\n"
+    "    await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n"
+    "    await send({'type': 'http.response.body', 'body': b'exported'})\n",
+    "pproj.py": "import os, procrastinate\nfrom jobs import export\n"
+    "app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=os.environ['PG']))\n"
+    "app.task(name='orders.export')(export)\n",
+    "arqproj.py": "import asyncio, os, pathlib\nfrom arq.connections import RedisSettings\n\n\n"
+    "async def export(ctx):\n    pathlib.Path(f'begun-{ctx[\"job_try\"]}').touch()\n"
+    "    while not pathlib.Path('go').exists():\n        await asyncio.sleep(0.05)\n    return 'exported'\n\n\n"
+    "class Settings:\n    functions = [export]\n    poll_delay = 0.1\n    retry_jobs = True\n"
+    "    redis_settings = RedisSettings(unix_socket_path=os.environ['REDIS'].removeprefix('unix://'))\n\n\n"
+    "class Patient(Settings):\n    functions, poll_delay, redis_settings = [export], 0.1, Settings.redis_settings\n"
+    "    job_completion_wait = 60\n",
+    "put_arq.py": "import asyncio, arq, arqproj\n\n\nasync def put():\n"
+    "    pool = await arq.create_pool(arqproj.Settings.redis_settings)\n"
+    "    await pool.enqueue_job('export', _job_id='one')\n    await pool.aclose()\n\n\nasyncio.run(put())\n",
+}
+ARQ = ("arq==0.28.0", "redis==5.3.1")  # it refuses the redis that Celery wants, so constraints.txt cannot hold it
+
+
+class Jobs:
+    """Nodes whose work lasts until it may end."""
+
+    def __init__(self, multi: Multi, directory: Path, **env: str) -> None:
+        """Put the project there, with what is the same for all nodes in multi.toml."""
+        self.multi, self.directory, self.env = multi, directory, env
+        for name, content in {**TASKS, **UNTIL_GO}.items():
+            (directory / name).write_text(content)
+        (directory / "multi.toml").write_text(JOBS)
+
+    def __call__(self, *words: str) -> str:
+        """Run multi, which succeeds; what it printed."""
+        done = self.multi(*words, **self.env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def run(self, *words: str | Path) -> None:
+        """Run a Python of the project."""
+        subprocess.run(words, cwd=self.directory, env={**os.environ, **self.env}, check=True, timeout=60)
+
+    def log(self) -> str:
+        """What the node has printed."""
+        return (self.directory / "run/w1.log").read_text()
+
+    def begun(self, name: str = "begun-*") -> bool:
+        """Whether its work has begun."""
+        return any(self.directory.glob(name))
+
+    def pid(self) -> int:
+        """Of its main process."""
+        return int((self.directory / "run/w1.pid").read_text())
+
+    def finishes(self, waits: str) -> None:
+        """A stop begins while there is work, and the node says that it waits: the work ends first, then the node."""
+        until(self.begun, "its work has begun")
+        with ThreadPoolExecutor() as pool:
+            stop = pool.submit(self.multi, "stopwait", "w1", **self.env)
+            try:
+                until(lambda: waits in self.log(), "it says that it stops")
+            finally:
+                (self.directory / "go").touch()
+            done = stop.result()
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "KILL" not in done.stdout + done.stderr
+
+
+def test_granian_finishes_its_requests_and_reloads(multi: Multi, tmp_path: Path) -> None:
+    """G6: a request in hand is answered; HUP replaces its processes under the same main process."""
+    wanted("granian")
+    jobs = Jobs(multi, tmp_path)
+    words = ["--preset=granian", "--interface=asgi", "--uds=http", "--respawn-interval=0.1", "--", "gproj:app"]
+    assert "preset granian" not in jobs("check", "w1", *words)
+    jobs("start", "w1", *words)
+    jobs("restart", "w1")
+    pid = jobs.pid()
+    jobs("reload", "w1")
+    until(lambda: "Stopped old worker-1" in jobs.log(), "its process is replaced")
+    assert jobs.pid() == pid
+    assert states(multi, "w1") == {"w1": "running"}
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(get, f"{tmp_path}/http")
+        jobs.finishes("Shutting down granian")
+        assert answer.result().endswith(b"exported")
+
+
+def get(path: str) -> bytes:
+    """What a server at a socket answers."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(60)
+        connection.connect(path)
+        connection.sendall(b"GET / HTTP/1.0\r\nHost: x\r\n\r\n")
+        return b"".join(iter(lambda: connection.recv(4096), b""))
+
+
+def test_procrastinate_finishes_its_jobs(multi: Multi, tmp_path: Path) -> None:
+    """G4, G6: it is ready once its database knows it, and a job in hand is done before it ends."""
+    procrastinate = wanted("procrastinate")
+    wanted("psycopg_binary")
+    words = ["--preset=procrastinate", "-a", "pproj.app", "--fetch-job-polling-interval=0.2"]
+    with postgres_server() as database:
+        jobs = Jobs(multi, tmp_path, PG=database)
+        jobs("check", "w1", *words)
+        done = multi("start", "w1", *words, PG=database)
+        assert done.returncode == 1
+        assert "Database error" in done.stdout + done.stderr, "there are no tables yet"
+        app = procrastinate.App(connector=procrastinate.SyncPsycopgConnector(conninfo=database))
+        with app.open():
+            app.schema_manager.apply_schema()
+            jobs("start", "w1")
+            jobs("restart", "w1")
+            app.configure_task("orders.export", allow_unknown=True).defer(secret="hunter2")  # noqa: S106 -- an argument
+            jobs.finishes("Waiting for job to finish")
+        assert "ended with status: Success" in jobs.log()
+        assert re.search(r"procrastinate\.worker\.w1@\S+:Starting worker on", jobs.log())
+
+
+def test_arq_puts_its_jobs_back_or_finishes_them(multi: Multi, redis: str, tmp_path: Path) -> None:
+    """G6: it gives its job back at a stop, and the next one does it; with job_completion_wait it does it first."""
+    python = install(tmp_path / "venv", *ARQ)
+    said = "import arq.cli, json; rows = [vars(each) for each in arq.cli.cli.params if each.opts[0][0] == '-']\n"
+    said += "print(json.dumps([[row['opts'], row['secondary_opts'], row['is_flag']] for row in rows]))"
+    options = subprocess.run([python, "-c", said], capture_output=True, text=True, timeout=60, check=True)
+    flags = {word for opts, more, is_flag in json.loads(options.stdout) if is_flag for word in (*opts, *more)}
+    valued = {word for opts, _, is_flag in json.loads(options.stdout) if not is_flag for word in opts}
+    preset = presets.load("arq")
+    assert (set(preset.flags), set(preset.valued)) == (flags - {"-V", "--version"}, valued)
+    jobs = Jobs(multi, tmp_path, REDIS=redis)
+    words = ["--preset=arq", f"--executable={python}", "--"]
+    jobs("check", "w1", *words, "arqproj.Settings")
+    jobs("start", "w1", *words, "arqproj.Settings")
+    jobs.run(python, "put_arq.py")
+    until(lambda: jobs.begun("begun-1"), "its job has begun")
+    assert "KILL" not in jobs("restart", "w1", *words, "arqproj.Patient")
+    assert "cancelled, will be run again" in jobs.log()
+    until(lambda: jobs.begun("begun-2"), "it has the job again")
+    jobs.finishes("1 to be completed")
+    assert "'exported'" in jobs.log()

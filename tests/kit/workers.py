@@ -1,4 +1,4 @@
-"""Real workers of other projects: start one, wait for what it prints, and the server that RQ needs."""
+"""Real workers of other projects: start one, wait for what it prints, and the servers that they need."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,10 +32,11 @@ def wanted(name: str) -> ModuleType:
 class started:  # noqa: N801 -- reads as a verb where it is used
     """One process with its output in ``out`` of its directory; killed at the end if it still runs."""
 
-    def __init__(self, words: list[str], directory: Path, **env: str) -> None:
-        """Keep the words; nothing runs yet."""
+    def __init__(self, words: list[str], directory: Path, *, user: int | None = None, **env: str) -> None:
+        """Keep the words; nothing runs yet. `user` is who it runs as, if not whoever runs the tests."""
         self.words = words
         self.directory = directory
+        self.user = user
         self.env = env
 
     def __enter__(self) -> subprocess.Popen[bytes]:
@@ -45,6 +49,9 @@ class started:  # noqa: N801 -- reads as a verb where it is used
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
+                user=self.user,
+                group=self.user,
+                extra_groups=[] if self.user is not None else None,
             )
         return self.process
 
@@ -86,3 +93,44 @@ def redis_server() -> Iterator[str]:
         with started(words, home) as process:
             wait_for(listening, process)
             yield f"unix://{home}/socket"
+
+
+_NOBODY = 65534  # PostgreSQL refuses to run as root
+
+
+@contextlib.contextmanager
+def postgres_server() -> Iterator[str]:
+    """What libpq is told to reach a PostgreSQL of its own, with a socket alone; gone when the block is left."""
+    need("pg_ctlcluster", root=False)  # of Debian's package postgresql, which keeps its programs off PATH
+    directories = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    assert directories, "the package postgresql is not whole"
+    user = _NOBODY if os.geteuid() == 0 else None
+    with tempfile.TemporaryDirectory(prefix="multi-pg-") as made:  # short, because the path of a socket has to be
+        home = Path(made)
+        if user is not None:
+            shutil.chown(home, user, user)
+        initdb = [f"{directories[-1]}/initdb", "-D", f"{home}/data", "-A", "trust", "-U", "multi", "--no-sync"]
+        initdb += ["--locale=C", "--encoding=UTF8"]
+        with started(initdb, home, user=user) as process:
+            assert process.wait(60) == 0, text(home / "out")
+        words = [f"{directories[-1]}/postgres", "-D", f"{home}/data", "-k", made, "-h", "", "-F"]
+        with started(words, home, user=user) as process:
+            wait_for(lambda: "ready to accept connections" in text(home / "out"), process)
+            yield f"host={made} dbname=postgres user=multi"
+            process.send_signal(signal.SIGINT)  # a fast stop: it drops who is connected
+            process.wait(30)
+
+
+def install(directory: Path, *requirements: str) -> Path:
+    """A Python of its own in which these are installed from the registry. Skips where that cannot be reached."""
+    venv = [sys.executable, "-m", "venv", "--without-pip", str(directory)]
+    subprocess.run(venv, capture_output=True, timeout=60, check=True)
+    python = directory / "bin/python"
+    words = [sys.executable, "-m", "pip", f"--python={python}", "install", "-q", *requirements]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100, check=False)
+    if done.returncode:
+        reason = f"cannot install {' '.join(requirements)}: {done.stderr.strip().splitlines()[-1]}"
+        if os.environ.get("MULTI_TEST_ALL"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return python
