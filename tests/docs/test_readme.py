@@ -208,6 +208,9 @@ def test_every_page_is_found_from_the_readme() -> None:
         files = [path / "README.md" if (path / "README.md").exists() else path for path in paths if path.exists()]
         left += [path for path in files if path not in found]
     assert {ROOT / page for page in ALL} - found == set()
+    (copied,) = re.findall(r"^for path in (.*); do$", (ROOT / "scripts/site").read_text(), re.MULTILINE)
+    parts = {ROOT / name for name in copied.split()}
+    assert {path for path in found if not parts & {path, *path.parents}} == set(), "scripts/site leaves it out"
 
 
 def test_pages_that_files_name_are_there() -> None:
