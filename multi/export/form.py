@@ -202,3 +202,14 @@ def with_env(node: Node, env: Mapping[str, str]) -> tuple[str, ...]:
     unset = [word for name in unset_env(node) for word in ("-u", name)]
     told = [f"{name}={value}" for name, value in env.items()]
     return ("env", *unset, *told, *node.words) if told or unset else node.words
+
+
+def with_limits(node: Node, words: Sequence[str], *, nice: bool = True) -> tuple[str, ...]:
+    """The command behind prlimit(1) and, where it is to be `nice`, nice(1)."""
+    limits = [f"--{name.lower()}={_limit(soft)}:{_limit(hard)}" for name, soft, hard in node.rlimits]
+    first = ("nice", "-n", str(node.nice)) if nice and node.nice is not None else ()
+    return (*first, *(("prlimit", *limits) if limits else ()), *words)
+
+
+def _limit(value: int) -> str:
+    return "unlimited" if value < 0 else str(value)

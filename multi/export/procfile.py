@@ -5,17 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from multi.export.form import Form, Order, ascii_name, comments, named, refusal, set_env, with_env
+from multi.export.form import Form, Order, ascii_name, comments, named, refusal, set_env, with_env, with_limits
 
 
 def _procfile(order: Order) -> Mapping[str, str]:
-    missing = ("uid", "gid", "rlimit", "logfile", "kill_mode", "reload_signal", "first")
+    missing = ("uid", "gid", "logfile", "kill_mode", "reload_signal", "first")
     lines: list[str] = []
     for name, node in named(order, lambda node: ascii_name(node.short, "-_")):
         lines += [f"# {name}: {remark}" for remark in comments(order, node, *missing)]
-        words = with_env(node, set_env(node))
-        nice = () if node.nice is None else ("nice", "-n", str(node.nice))
-        command = f"exec {shlex.join((*nice, *words))}"
+        words = with_limits(node, with_env(node, set_env(node)))
+        command = f"exec {shlex.join(words)}"
         if node.umask is not None:
             command = f"umask {node.umask:03o} && {command}"
         if node.workdir:

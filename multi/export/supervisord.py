@@ -16,18 +16,30 @@ _NOT_HELD = "supervisord's configuration cannot hold it"
 
 
 def _supervisord(order: Order) -> Mapping[str, str]:
-    return {"multi.conf": "\n".join(_section(order, name, node) for name, node in form.named(order))}
+    depths = _depths(order.nodes)
+    return {"multi.conf": "\n".join(_section(order, name, node, depths[node.name]) for name, node in form.named(order))}
 
 
-def _section(order: Order, name: str, node: Node) -> str:
+def _depths(nodes: Sequence[Node]) -> Mapping[str, int]:
+    """How many of the others must be started before each, one after the other; 0 for all where there is no order."""
+    after = {node.name: node.after for node in nodes}
+    depths = dict.fromkeys(after, 0)
+    for _ in nodes:  # there is no circle
+        depths = {name: max((depths[each] + 1 for each in after[name] if each in depths), default=0) for name in depths}
+    return depths
+
+
+def _section(order: Order, name: str, node: Node, depth: int) -> str:
     env = form.set_env(node)
     quotes = {key: _quotes(value) for key, value in env.items()}
     plain = [f"{key}={quote}{_percent(env[key])}{quote}" for key, quote in quotes.items() if quote]
     hard = {key: env[key] for key, quote in quotes.items() if not quote}
     lines = [
         f"[program:{name}]",
-        *(f"; {remark}" for remark in form.comments(order, node, "gid", "nice", "rlimit", "reload_signal")),
-        f"command={_command(node, form.with_env(node, hard))}",
+        *(f"; {remark}" for remark in form.comments(order, node, *_missing(node))),
+        *([f"; prlimit runs as {node.uid}, who cannot raise a hard limit"] if node.uid and node.rlimits else []),
+        f"command={_command(node, form.with_limits(node, form.with_env(node, hard), nice=_may_be_nice(node)))}",
+        *([f"priority={_FIRST + depth}"] if node.after or depth else []),
         *([f"directory={_text(node, node.workdir)}"] if node.workdir else []),
         *([f"user={_text(node, node.uid)}"] if node.uid else []),
         *([f"umask={node.umask:03o}"] if node.umask is not None else []),
@@ -42,6 +54,18 @@ def _section(order: Order, name: str, node: Node) -> str:
         "autorestart=unexpected",
     ]
     return "\n".join(lines) + "\n"
+
+
+_FIRST = 999  # supervisord's own: what comes after nothing
+
+
+def _missing(node: Node) -> list[str]:
+    return ["gid", "reload_signal", *([] if _may_be_nice(node) else ["nice"])]
+
+
+def _may_be_nice(node: Node) -> bool:
+    """Whether nice(1), which runs as the node's user, is allowed to."""
+    return (node.nice or 0) >= 0 or node.uid in {None, "0", "root"}
 
 
 def _log(node: Node) -> list[str]:

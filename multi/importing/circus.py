@@ -166,8 +166,9 @@ def _settings(watcher: _Watcher, source: Source, worker: int) -> tuple[dict[str,
     settings = settings_of(words)
     if is_true(watcher.said("shell")) and set(words[:1]) & BUILTIN - {"exec"}:  # else its shell only executes it
         settings = {"cmd": ["/bin/sh", "-c", literal(shlex.join(words))]}
-    own = settings.pop("env", {})
+    own, limited = settings.pop("env", {}), settings.pop("rlimit", {})
     assert isinstance(own, dict)  # noqa: S101 -- for the type checker
+    assert isinstance(limited, dict)  # noqa: S101 -- as above
     variables = {key: watcher.filled(value, worker) for key, value in watcher.env.items()} | own
     if watcher.values.get("virtualenv"):
         programs = f"{watcher.said('virtualenv', worker=worker)}/bin"
@@ -180,7 +181,7 @@ def _settings(watcher: _Watcher, source: Source, worker: int) -> tuple[dict[str,
         "uid": watcher.said("uid") or None,
         "gid": watcher.said("gid") or None,
         "env": variables,
-        "rlimit": {key: value or "unlimited" for key, value in limits.items()},
+        "rlimit": {**{key: value or "unlimited" for key, value in limits.items()}, **limited},
         "logfile": whole_path(log, watcher.home) or None,
         "stop_schedule": schedule(
             _SIGNALS.get(signal, signal), number(watcher.said("graceful_timeout", "30"), "graceful_timeout")

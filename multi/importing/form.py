@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections import Counter
+from itertools import takewhile
 
 from multi.errors import UsageError
 from multi.settings.toml import dotted
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 MARKS = frozenset("\ufdd0\ufdd1\ufdd2\ufdd3")
 HOST = "\ufdd2"  # in a path or a command: the host of the node
 _VARIABLE = ("\ufdd0", "\ufdd1")  # around the name of a variable that is read when multi.toml is
+_LIMIT = re.compile(r"--([a-z]+)=((?:\d+|unlimited)(?::(?:\d+|unlimited))?)")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 # Words that mean to a shell what they mean to nobody else are in quotes, or not there.
 _PLAIN = re.compile(r"""(?:[\w@%+=:,./\\-]|[ \t]|'[^']*'|"[^"$`\\!]*")*""", re.ASCII)
@@ -100,19 +102,22 @@ def plain_words(command: str) -> list[str] | None:
 
 
 def settings_of(words: Sequence[str]) -> dict[str, object]:
-    """The words of a command as settings: what env(1), nice(1) and an exec before it do is said by itself."""
+    """The words of a command as settings: what env, nice, prlimit and exec before it do is said by itself."""
     env: dict[str, object] = {}
     found: dict[str, object] = {}
     rest = list(words)
-    while len(rest) > 1 and rest[0] in {"exec", "env", "/usr/bin/env", "nice"}:
+    while len(rest) > 1 and rest[0] in {"exec", "env", "/usr/bin/env", "nice", "prlimit"}:
         tool, *after = rest
         taken = _after_env(after, env) if tool.endswith("env") else after
         if tool == "nice":
             if len(after) < 3 or after[0] != "-n" or not after[1].lstrip("-").isdigit():  # noqa: PLR2004 -- -n N COMMAND
                 break
             found["nice"], taken = int(after[1]), after[2:]
+        limits = list(takewhile(bool, map(_LIMIT.fullmatch, after))) if tool == "prlimit" else []
+        taken = taken[len(limits) :]
         if not taken or taken[0].startswith("-"):
             break
+        found |= {"rlimit": {limit[1].upper(): limit[2] for limit in limits if limit}} if limits else {}
         rest = taken
     while len(rest) > 1 and (assigned := _ASSIGNMENT.fullmatch(rest[0])):
         env[assigned[1]] = assigned[2]

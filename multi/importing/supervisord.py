@@ -218,8 +218,9 @@ def _settings(
     except ValueError as error:
         raise ConfigError(file.path, f"{said('command')!r}: {error}", "close the quote") from None
     remarks = [_no_word(key, value) for key, value in values.items() if key not in _TAKEN]
-    own = settings.pop("env", {})
+    own, limits = settings.pop("env", {}), settings.pop("rlimit", {})
     assert isinstance(own, dict)  # noqa: S101 -- for the type checker
+    assert isinstance(limits, dict)  # noqa: S101 -- as above
     server = "" if file.common.get("user", "").strip() in {"root", "0"} else file.common.get("user", "")
     foreground = is_true(file.common.get("nodaemon", ""))  # which then goes into no directory
     user, _, group = said("user", server).partition(":")
@@ -229,7 +230,7 @@ def _settings(
         "uid": user or None,
         "gid": group or None,
         "umask": said("umask", file.common.get("umask", "")) or None,
-        "rlimit": _limits(file),
+        "rlimit": {**_limits(file), **limits},
         "env": {**env, **own},
         "logfile": _log(said, file.home),
         "startsecs": number(said("startsecs"), "startsecs") if "startsecs" in values else None,

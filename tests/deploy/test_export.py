@@ -7,6 +7,7 @@ import itertools
 import os
 import plistlib
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -601,6 +602,8 @@ def test_g11_supervisord_runs_it_with_the_exact_words(real: Real) -> None:
     worker = real.worker("--words", f"{real.base}/words", "--touch", f"{real.base}/touched", "--print", "hello", "--")
     said = [f"--env={name}={value}" for name, value in values.items()]
     said += [f"--workdir={real.base}", "--umask=027", "--env=GONE-", f"--logfile={real.base}/x.log"]
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    said += ["--nice=2", "--rlimit=NOFILE=64:128", "--rlimit=CORE=0"]
     (section,) = save(real, "supervisord", "a", "--preset=exec", f"--cmd={worker}", *said, "--", *told)
     config = supervisor(real, section)
     environment = {"GONE": "here", "PYTHONWARNINGS": "ignore"}
@@ -613,10 +616,35 @@ def test_g11_supervisord_runs_it_with_the_exact_words(real: Real) -> None:
     assert "GONE" not in env
     assert status(pid)["Umask"] == "0027"
     assert str(Path(f"/proc/{pid}/cwd").readlink()) == str(real.base)
+    assert os.getpriority(os.PRIO_PROCESS, pid) == nice + 2
+    assert (resource.prlimit(pid, resource.RLIMIT_NOFILE), resource.prlimit(pid, resource.RLIMIT_CORE)) == (
+        (64, 128),
+        (0, 0),
+    )
     until((real.base / "x.log").exists, "its log is where it was")
     run(["supervisorctl", "-c", str(config), "stop", "a"], {**real.env, **environment})
     until(lambda: not alive(pid), "it is stopped")
     assert (real.base / "x.log").read_text(encoding="utf-8") == "hello\n"
+
+
+def test_supervisord_keeps_the_order() -> None:
+    """`priority` is the order of `after`, and a comment says that nobody is waited for; without order there is none."""
+    said = ("--preset=exec", "--cmd=sleep 600")
+    text = only("supervisord", "c", "b", "a", *said, "--after:b=a", "--after:c=a,b")
+    assert re.findall(r"^(?:\[program:(.)\]|priority=(\d+))$", text, re.MULTILINE) == [
+        ("c", ""), ("", "1001"), ("b", ""), ("", "1000"), ("a", ""),
+    ]  # fmt: skip
+    assert "; does not wait here for a and b\n" in text
+    assert "priority" not in only("supervisord", "a", "b", *said)
+
+
+def test_g8_what_a_user_may_not_is_said_in_a_comment() -> None:
+    """G8: supervisord has become the user before nice and prlimit run."""
+    said = ("a", "--preset=exec", "--cmd=sleep 600", "--rlimit=NOFILE=64:unlimited", "--nice=-5")
+    assert "\ncommand=nice -n -5 prlimit --nofile=64:unlimited /" in only("supervisord", *said)
+    text = only("supervisord", *said, "--uid=daemon")
+    assert "no word for it here: nice\n" in text
+    assert "; prlimit runs as daemon, who cannot raise a hard limit\ncommand=prlimit " in text
 
 
 # --- systemd's order ----------------------------------------------------------------------------------------

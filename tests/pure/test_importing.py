@@ -67,6 +67,8 @@ NODES = st.fixed_dictionaries(
         "signal": st.sampled_from(["TERM", "INT", "QUIT"]),
         "seconds": st.integers(1, 600),
         "kill_mode": st.sampled_from(["mixed", "process"]),
+        "nice": st.none() | st.integers(0, 19),
+        "rlimits": st.sampled_from([(), (("NOFILE", 64, -1),), (("CORE", 0, 0), ("NPROC", -1, -1))]),
     }
 )
 
@@ -79,7 +81,8 @@ def made(said: Mapping[str, object], name: str = "w1") -> Node:
     (node,) = expand_words([*typed, f"--kill-mode={values['kill_mode']}", "--cmd=x", "--logfile=/log/%n.log"]).nodes
     env = tuple(values["env"].items())  # type: ignore[attr-defined]
     command = Known(tuple(words))
-    return replace(node, command=command, env=env, workdir=values["workdir"], uid=values["uid"], umask=values["umask"])  # type: ignore[arg-type]
+    fields = {each: values[each] for each in ("workdir", "uid", "umask", "nice", "rlimits")}
+    return replace(node, command=command, env=env, **fields)  # type: ignore[arg-type]
 
 
 def exported(form: str, nodes: list[Node]) -> str | None:
@@ -110,7 +113,7 @@ def test_supervisord_there_and_back(said: Mapping[str, Mapping[str, object]]) ->
     assert text is None or back.keys() == said.keys()
     for node in nodes if back else ():
         one = back[node.short]
-        names = ("uid", "logfile", "kill_mode")
+        names = ("uid", "logfile", "kill_mode", "nice", "rlimits")
         assert alike(one, *names) == alike(node, *names)
         assert str(one.stop) == str(node.stop)
         assert one.startsecs == math.ceil(node.startsecs)
@@ -125,7 +128,7 @@ def test_a_procfile_there_and_back(said: Mapping[str, Mapping[str, object]]) -> 
     back = imported(text, "Procfile") if text is not None else {}
     assert text is None or back.keys() == said.keys()
     for node in nodes if back else ():
-        assert alike(back[node.short]) == alike(node)
+        assert alike(back[node.short], "nice", "rlimits") == alike(node, "nice", "rlimits")
 
 
 @settings(deadline=None, max_examples=40)
