@@ -332,6 +332,11 @@ def export(form: str, selection: Selection, wanted: Wanted | None = None) -> Map
     texts = {path: local.load(path) for node in nodes for path in node.env_files}
     here = local.surroundings()
     order = forms.Order(nodes=nodes, program=(here.python, "-m", "multi"), remarks=remarks, env_texts=texts)
+    if chosen.here and chosen.delegates:
+        from multi.install import by_configuration
+
+        with _opened(None) as machine:
+            order = by_configuration(order, selection, machine)
     return chosen.files(forms.of_containers(order, here, wanted) if chosen.containers else order)
 
 

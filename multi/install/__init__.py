@@ -31,19 +31,35 @@ from multi.install.survey import Found, crontab, found, previous, readable, surv
 from multi.machine import MachineError
 from multi.text import listed, printable
 from multi.typed import TYPE_CHECKING
+from multi.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from multi.export import Order
     from multi.install.plan import Site, Wanted
     from multi.machine import Machine
     from multi.model.request import Traits
     from multi.words.spec import Selection
 
-__all__ = ["STEPS", "Asked", "Keep", "Plan", "Remove", "Run", "Starter", "Step", "Undo", "Write", "carry_out", "plan"]
+__all__ = ["STEPS", "Asked", "Keep", "Plan", "Remove", "Run", "Starter", "Step", "Undo", "Write", "by_configuration",
+           "carry_out", "plan"]  # fmt: skip
 
 STEPS = (Keep, Remove, Run, Undo, Write)
 _SHARED, _EVERYBODY = "multi.target", "all configurations"  # a unit that is the same for each, and its origin
+
+
+def by_configuration(order: Order, selection: Selection, machine: Machine) -> Order:
+    """The same, told by the name of the configuration, where that says all of these nodes and their user reads it."""
+    if not orders.is_configured(selection):
+        return order
+    site = survey(selection, machine)
+    others = {node.uid for node in order.nodes} - {site.user}
+    if (site.user and others) or len(site.program) > 1:
+        return order  # root believes no file of another user, and `python -m multi` not what lies in that directory
+    told = orders.told(selection, order.nodes, site, named=bool(selection.spec.names), kept=False)
+    place = replace(order, program=site.program, directory=site.directory, path=site.path)
+    return replace(place, told=told, user=site.user or "root")
 
 
 def plan(of: Traits, selection: Selection, asked: Asked, machine: Machine) -> Plan:

@@ -451,6 +451,25 @@ def _other(text: str, first: int) -> bool:
     return text.strip().isdigit() and int(text) != first
 
 
+def test_cron_and_sysv_name_the_configuration(tmp_path: Path) -> None:
+    """What a configuration says stays there, where it says all of the nodes; by that they are what they are here."""
+    config = tmp_path / "multi.toml"
+    config.write_text('[defaults]\nworkdir = "/"\n[nodes.a]\npreset = "exec"\ncmd = "sleep 600"\n[nodes.b]\n', "ascii")
+    for form, said in (("cron", ()), ("cron", ("a",)), ("sysv", ())):
+        text = only(form, *said)
+        assert f"--multi-config={config}" in text
+        assert "sleep" not in text
+        assert "python" not in re.sub(r"\S*/multi\b", "", text)  # it would look for multi in the current directory
+        line = next(line for line in text.splitlines() if " start " in line) if form == "cron" else ""
+        told = shlex.split(line.replace("\\%", "%"))
+        if told:
+            assert (
+                pipeline.select("start", told[told.index("start") + 1 :]).nodes == pipeline.select("start", said).nodes
+            )
+    for more in (("--umask=027",), ("-c", "4")):
+        assert "--multi-config" not in only("cron", "b", *more)
+
+
 def test_g11_one_line_a_node_where_one_for_all_is_too_long() -> None:
     """Cron takes 998 characters: many nodes have a line each, and none is cut."""
     said = ("--preset=exec", "--cmd=sleep 600", "--logfile=/l/%n", "--pidfile=/p/%n.pid", "--workdir=/")
