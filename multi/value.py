@@ -55,6 +55,7 @@ else:
                 __slots__=tuple(fields),
                 __match_args__=() if kw_only else given,
                 _given=given,
+                _named=kw_only,
                 _shown=tuple(name for name, one in fields.items() if one.repr),
                 __eq__=equal,
                 __hash__=hashed if frozen else None,
@@ -80,7 +81,7 @@ else:
         given = made._given  # noqa: SLF001 -- made here
         size = len(given)
         code = (constructor.of_8 if size <= _SMALL else constructor.of_48).__code__  # more fields than 48 has no class
-        named = 0 if made.__match_args__ else size
+        named = size if made._named else 0  # noqa: SLF001 -- made here
         names = ("self", *given, *code.co_varnames[size + 1 :])
         code = code.replace(co_argcount=size + 1 - named, co_kwonlyargcount=named, co_varnames=names)
         space = {"n": size, "post": getattr(made, "__post_init__", None)}
@@ -105,10 +106,12 @@ else:
 
     def replace(one: object, /, **changes: object) -> object:
         """Another of its kind that differs in `changes`."""
-        for name in one._given:  # noqa: SLF001 -- made here
-            if name not in changes:
-                changes[name] = getattr(one, name)
-        return type(one)(**changes)
+        made = type(one)
+        values = {name: getattr(one, name) for name in made._given}  # noqa: SLF001 -- made here
+        if not changes.keys() <= values.keys():
+            return made(**values, **changes)  # it says which word is unknown
+        values.update(changes)
+        return made(**values) if made._named else made(*values.values())  # noqa: SLF001 -- made here
 
     def _comparison(names: tuple[str, ...]) -> tuple[Callable[..., bool], Callable[..., int]]:
         """`__eq__` and `__hash__` of a class in which these fields count."""

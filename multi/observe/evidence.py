@@ -39,8 +39,9 @@ class Evidence:
 
     `notify` is the file that the process writes beside the pidfile; it is read while no start has heard READY.
     `heartbeat` is of the very process that is on record.
-    `cmdline` is that of the process that the pidfile names. `hidden` are those pids, of pidfile and record, that exist
-    while the process table lacks them. `uid` is the user of the node, `users` the names of other owners of its files.
+    `cmdline` is that of the process that the pidfile names, if it is not the one on record. `hidden` are those pids,
+    of pidfile and record, that exist while the process table lacks them. `uid` is the user of the node, `users` the
+    names of other owners of its files.
     `cgroup` are the pids in the cgroup of the process that is on record.
     """
 

@@ -51,7 +51,7 @@ def look_at(node: Node, processes: ProcessTable, machine: Machine) -> Observatio
         record=found,
         notify=notify,
         heartbeat=heartbeat(record, machine) if beats and record is not None else None,
-        cmdline=machine.cmdline(named[0]) if named else (),
+        cmdline=machine.cmdline(named[0]) if named and named != main else (),
         hidden=frozenset(one for one in named + main if processes.find(one) is None and machine.exists(one)),
         uid=uid,
         users={owner: machine.user_name(owner) for owner in owners},

@@ -38,6 +38,8 @@ class Records:
         self._finder = Finder(words, machine)
         self._traits = words.traits
         self._spec = words.spec
+        self._sources: Mapping[str, str] = {}
+        self._explicit: frozenset[str] = frozenset()
 
     def select(self) -> Selection:
         """The nodes that the command is about, as it takes them."""
@@ -65,7 +67,10 @@ class Records:
         command = self._spec.says_command
         if self._traits.default_command and isinstance(node.command, Known):
             command = command or _says_command(node.name, expansion)
-        return Said(node, _explicit(expansion.sources[node.name]), configured, command, self._spec.says_words)
+        sources = expansion.sources[node.name]
+        if sources is not self._sources:  # nodes of which the same is said share them
+            self._sources, self._explicit = sources, _explicit(sources)
+        return Said(node, self._explicit, configured, command, self._spec.says_words)
 
     def _named(self, expansion: Selection) -> Selection:
         """The nodes that are named or configured."""

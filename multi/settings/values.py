@@ -7,6 +7,7 @@ Nothing after this module sees an unchecked value. What a kind of setting accept
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from multi.errors import ConfigError, MultiError, UsageError
 from multi.model import proof, schedule
@@ -293,7 +294,7 @@ _WRITERS: Mapping[str, Callable[[Any], object]] = {
     "probes": _joined,
     "rate": scalars.rate_text,
     "ready": str,
-    "schedule": str,
+    "schedule": lru_cache(maxsize=64)(str),
     "signal": schedule.signal_name,
     "statuses": lambda statuses: ",".join(map(str, statuses)),
 }

@@ -6,6 +6,7 @@ import _thread
 import errno
 import os
 import stat
+import time
 from contextlib import suppress
 
 from multi.machine import File, FileWrite, MachineError, Unreadable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _TOGETHER = 64  # files that are flushed together; each holds a descriptor meanwhile
 _FLUSHERS = 8  # threads that wait for the disk besides our own
+_NO_WAIT = 0.0001  # seconds: two threads take as long to begin
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 CHANGE = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_MODE = 0o644  # every tool may read a pidfile, only its owner may write it
@@ -176,7 +178,10 @@ def temporary(base: str) -> str:
 
 
 def _flush(fds: Sequence[int]) -> dict[int, OSError]:
-    """Flush all; the errors, by descriptor. Each fsync(2) waits for the disk, and waits in threads run side by side."""
+    """Flush all; the errors, by descriptor. Each fsync(2) waits for the disk, and waits in threads run side by side.
+
+    One that is over sooner than a thread begins, as in memory (tmpfs), says that there is no disk to wait for.
+    """
     failed: dict[int, OSError] = {}
 
     def flush(share: Sequence[int], done: _thread.LockType | None = None) -> None:
@@ -189,7 +194,10 @@ def _flush(fds: Sequence[int]) -> dict[int, OSError]:
             done.release()
 
     # The module threading would do as well, but costs each child a hook after fork(2).
-    others = min(_FLUSHERS, len(fds) // 2)
+    began = time.monotonic()
+    flush(fds[:1])
+    fds = fds[1:]
+    others = min(_FLUSHERS, len(fds) // 2) if time.monotonic() - began > _NO_WAIT else 0
     ends: list[_thread.LockType] = []
     for number in range(others):
         share, end = fds[number :: others + 1], _thread.allocate_lock()

@@ -386,7 +386,9 @@ def _prove_procfs() -> None:
 def cmdline(pid: int) -> tuple[str, ...]:
     """Its words, empty when unreadable."""
     try:
-        raw = _slurp(f"/proc/{pid}/cmdline", 1 << 20)
+        raw = _slurp(f"/proc/{pid}/cmdline", _ENVIRON_BYTES)
+        if len(raw) == _ENVIRON_BYTES:
+            raw = _slurp(f"/proc/{pid}/cmdline", 1 << 20)
     except OSError:
         return ()
     return tuple(os.fsdecode(word) for word in raw.removesuffix(b"\0").split(b"\0")) if raw else ()

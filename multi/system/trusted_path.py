@@ -73,7 +73,7 @@ class Directory:
         self._links = 0
         self._shared = False  # somebody else than root could have put something into the directory where we are
         self._is: tuple[int, ...] = ()  # where we are, as it was when it was judged
-        self._kept: _Kept | None = None  # whose the descriptor is
+        self._kept: _Kept | None = None  # whose the descriptor is; it keeps us, too, until it is dropped
 
     def __enter__(self) -> Directory:  # noqa: PYI034 -- typing.Self is Python 3.11
         return self
@@ -82,9 +82,10 @@ class Directory:
         self.close()
 
     def close(self) -> None:
+        """Close it, unless it stays open for the next use."""
         if self.fd is not None and self._kept is None:
             os.close(self.fd)
-        self.fd = self._kept = None
+            self.fd = None
 
     def name(self, base: str) -> str:
         """What to call a file in it, together with `fd`."""
@@ -99,15 +100,14 @@ class Directory:
         if self.fd is None or (kept is None and len(_kept) >= _MOST_KEPT):
             return
         if kept is None:
-            self._kept = kept = _kept[self.path] = _Kept(self.fd, self._is)
-        if kept.was == self._is:
-            kept.judged[whom] = self.bent, self._shared
-
-    def take(self, kept: _Kept, whom: _Whom) -> Directory:
-        """Be where an earlier one has come to."""
-        self._kept, self.fd = kept, kept.fd
-        self.bent, self._shared = kept.judged[whom]
-        return self
+            kept = _kept[self.path] = _Kept(self.fd, self._is)
+        elif kept.was == self._is:
+            os.close(self.fd)
+            self.fd = kept.fd
+        else:
+            return
+        self._kept = kept
+        kept.judged[whom] = self
 
     def descend(self) -> None:
         """Go there, a step at a time."""
@@ -191,12 +191,12 @@ _Whom = tuple["tuple[int, ...] | None", "tuple[int, ...]"]  # users and groups, 
 
 
 class _Kept:
-    """A directory that stays open, what it was when it was judged, and what was found on the way to it for whom."""
+    """A directory that stays open, what it was when it was judged, and for whom it was."""
 
     def __init__(self, fd: int, was: tuple[int, ...]) -> None:
         self.fd = fd
         self.was = was
-        self.judged: dict[_Whom, tuple[str, bool]] = {}
+        self.judged: dict[_Whom, Directory] = {}
         self._pid = os.getpid()  # in a forked copy the number may mean another file
 
     def __del__(self) -> None:
@@ -227,16 +227,16 @@ def open_directory(
     one. Without `users` anybody may; then what lies there must be judged by its own owner. `maker` is who shall own
     what is missing: root makes it.
     """
-    at = Directory(directory, users, groups, maker)
     if os.geteuid() != 0:
-        return at
+        return Directory(directory, users, groups, maker)
     whom = None if users is None else tuple(users), tuple(groups)
     kept = _kept.get(directory)
     if kept is not None and not kept.holds(directory):
-        del _kept[directory]
+        _kept.pop(directory).judged.clear()
         kept = None
     if kept is not None and whom in kept.judged:
-        return at.take(kept, whom)
+        return kept.judged[whom]
+    at = Directory(directory, users, groups, maker)
     try:
         at.descend()
     except BaseException:
