@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from multi.testing import NodeFailedError, Nodes
 from real import WORKER, alive, until
 
 SLEEP = ["sleep", "600"]
+PAGE = Path(__file__).resolve().parents[2] / "docs/howto/test-your-nodes.md"
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +72,16 @@ def test_they_are_gone_when_the_test_ends(tmp_path: Path) -> None:
         fails()
     assert len(pids) > 1
     assert not any(map(alive, pids))
+
+
+def test_the_page_shows_tests_that_pass(tmp_path: Path) -> None:
+    """The examples of docs/howto/test-your-nodes.md, as another project's tests."""
+    blocks = re.findall(r"```python\n# (test_\w+\.py)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert [name for name, _ in blocks] == ["test_mail.py", "test_plans.py"]
+    for name, code in blocks:
+        (tmp_path / name).write_text(code, encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "-o", "addopts="]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "7 passed" in done.stdout

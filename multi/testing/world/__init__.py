@@ -6,8 +6,8 @@ and fails when nothing ever would be: what would hang is seen at once.
 
     world = World()
     world.natures["w1@host"] = Nature(ignores=frozenset({signal.SIGTERM}))
-    machine = world.fake()
-    events = list(api.run("start", api.select("start", ["w1", "--cmd=program"], machine=machine), machine=machine))
+    with world.fake() as machine:
+        events = list(api.run("stopwait", api.select("stopwait", ["w1"], machine=machine), machine=machine))
 
 How a process behaves is its `Nature`. What goes wrong is a `Fake.trap`: it is asked before every call and may raise
 `MachineError` (the machine refuses) or call `Fake.die` (``kill -9`` hits `multi` here: the kernel gives its locks back

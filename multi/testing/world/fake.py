@@ -50,6 +50,14 @@ class Fake(Launches, Locks, Logs, Looks, Proofs):
         self._leave()
         self.world = type(self.world)()
 
+    def __enter__(self) -> Fake:  # noqa: PYI034 -- typing.Self is Python 3.11
+        """Give itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """The command is over."""
+        self.close()
+
     def close(self) -> None:
         """The command is over. The nodes live on; the launcher does not."""
         if not self.dead:
