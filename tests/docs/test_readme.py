@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -122,18 +123,23 @@ def test_a_start_that_a_page_shows_is_understood(page: str, words: str, real: Re
     assert (done.err, len(done.out.splitlines())) == ("", count), page
 
 
-@pytest.mark.parametrize("page", ALL)
-def test_a_command_that_a_page_shows_is_one(page: str) -> None:
-    """Each line with `multi` names a command, and each flag of one that takes no worker words is in its help."""
+@cache
+def helps() -> dict[str, str]:
+    """The help of each command, with what is for all of them."""
     from multi.cli.commands import COMMANDS
     from multi.cli.help import page as page_of
     from multi.cli.help import topic
 
     more = topic("settings") + topic("options")
-    helps = {name: page_of(command) + more for command in COMMANDS for name in (command.name, *command.aliases)}
+    return {name: page_of(command) + more for command in COMMANDS for name in (command.name, *command.aliases)}
+
+
+@pytest.mark.parametrize("page", ALL)
+def test_a_command_that_a_page_shows_is_one(page: str) -> None:
+    """Each line with `multi` names a command, and each flag of one that takes no worker words is in its help."""
     for line in re.findall(r"^ *multi ((?!-).*)$", "\n".join(indented(page)), re.MULTILINE):
         words = list(itertools.takewhile(lambda word: word not in {"||", "--"}, shlex.split(line, comments=True)))
-        text = helps[words[0]]
+        text = helps()[words[0]]
         flags = {word.partition("=")[0].partition(":")[0] for word in words[1:] if word.startswith("--")}
         assert "WORKER WORDS" in text or not {flag for flag in flags if flag not in text}, line
 
