@@ -135,7 +135,10 @@ def _env(name: str, found: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
         if kind == "env" and (not names or any(fnmatchcase(name, each.strip()) for each in names.split(","))):
             env |= values
     nobody = _Watcher(name, {}, {}, "")
-    return {key: nobody.filled(value, None) for key, value in env.items()}
+    of_circusd = re.compile(r"\$([A-Z][A-Z0-9_]*)")
+    return {
+        key: of_circusd.sub(lambda found: variable(found[1]), nobody.filled(value, None)) for key, value in env.items()
+    }
 
 
 def _tables(watcher: _Watcher, source: Source) -> Iterator[Table]:

@@ -229,6 +229,7 @@ CIRCUS = [
         [env:w*]
         port_of = 1
         NAME = $(circus.env.user)
+        PATH = /x:$PATH
         [watcher:web]
         cmd = bin/web --port $(circus.env.port) --fd $(circus.sockets.web) # ; no comment
         numprocesses = 2
@@ -246,7 +247,7 @@ CIRCUS = [
         {
             "web-1": {
                 "argv": "/V/HOME/web/bin/web --port 8080 --fd $(circus.sockets.web) #",
-                "env": {"PORT": "8080", "port_of": "1", "NAME": "/V/USER", "PATH": "/V/HOME/venv/bin:/V/PATH"},
+                "env": {"PORT": "8080", "port_of": "1", "NAME": "/V/USER", "PATH": "/V/HOME/venv/bin:/x:/V/PATH"},
                 "workdir": "/V/HOME/web",
                 "logfile": f"{HOME}/logs/web.log",
                 "stop": "INT/30/KILL/5",
