@@ -183,8 +183,8 @@ def test_elsewhere_nothing_stands_between_a_node_and_its_stream(real: Real) -> N
 def test_json_has_the_lines_as_events(real: Real) -> None:
     """Each line is an object on stdout, among the other events; nothing of it is on stderr."""
     begun = real.begin(*words(real, "a", "--json"))
-    until(lambda: real.pidfile("a").exists(), "it runs")
     until((real.run / "a.output").exists, "it has its log")
+    until(lambda: real.pidfile("a").exists() and real.state("a") == {"a": "running"}, "it is ready")
     say(real, "a", b"hello\n\xff\n")
     until(lambda: (real.run / "a.output").read_bytes() == b"hello\n\xff\n", "it has printed")
     begun.process.send_signal(signal.SIGTERM)
