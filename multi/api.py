@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 
 from multi.asked import tasks_of
 from multi.model.node import Node
-from multi.model.request import Difference, Fallback, RunOptions, Task, traits
+from multi.model.request import Difference, RunOptions, Task, traits
 from multi.typed import TYPE_CHECKING
 from multi.value import replace
 from multi.views import View, log_moments
@@ -320,24 +320,21 @@ def export(form: str, selection: Selection, wanted: Wanted | None = None) -> Map
     from multi import export as forms
 
     local, chosen = _local(), forms.find(form)
-    nodes = [_with_values(node, local) for node in selection.nodes]
-    fallbacks: Mapping[str, Fallback] = {}
+    here, nodes = local.surroundings(), [_with_values(node, local) for node in selection.nodes]
+    texts = {path: local.load(path) for node in nodes for path in node.env_files}
+    order = forms.Order(nodes=nodes, program=(here.python, "-m", "multi"), env_texts=texts)
+    if chosen.containers:
+        return chosen.files(forms.of_containers(order, here, wanted))
     if chosen.here:
+        from multi.install import by_configuration
         from multi.selection.fallbacks import as_from_here, missing_plugin
 
         with _opened(None) as machine:
             fallbacks = missing_plugin(selection, machine)
-        nodes = as_from_here(nodes, fallbacks, local, local.program)
-    remarks = {name: each.note for name, each in fallbacks.items()}
-    texts = {path: local.load(path) for node in nodes for path in node.env_files}
-    here = local.surroundings()
-    order = forms.Order(nodes=nodes, program=(here.python, "-m", "multi"), remarks=remarks, env_texts=texts)
-    if chosen.here and chosen.delegates:
-        from multi.install import by_configuration
-
-        with _opened(None) as machine:
-            order = by_configuration(order, selection, machine)
-    return chosen.files(forms.of_containers(order, here, wanted) if chosen.containers else order)
+            nodes = as_from_here(nodes, fallbacks, local, local.program)
+            order = replace(order, nodes=nodes, remarks={name: each.note for name, each in fallbacks.items()})
+            order = by_configuration(order, selection, machine) if chosen.delegates else order
+    return chosen.files(order)
 
 
 def export_mode(form: str, selection: Selection) -> int:
