@@ -49,13 +49,14 @@ else:
             space.pop("__weakref__", None)
             space.setdefault("__repr__", _repr)
             given = tuple(name for name, one in fields.items() if one.init)
-            equal, hashed = _comparison(tuple(name for name, one in fields.items() if one.compare))
+            equal, hashed = _comparison(_values(tuple(name for name, one in fields.items() if one.compare)))
             space.update(
                 __qualname__=cls.__qualname__,
                 __slots__=tuple(fields),
                 __match_args__=() if kw_only else given,
                 _given=given,
                 _named=kw_only,
+                _values=staticmethod(_values(given)),
                 _shown=tuple(name for name, one in fields.items() if one.repr),
                 __eq__=equal,
                 __hash__=hashed if frozen else None,
@@ -107,15 +108,20 @@ else:
     def replace(one: object, /, **changes: object) -> object:
         """Another of its kind that differs in `changes`."""
         made = type(one)
-        values = {name: getattr(one, name) for name in made._given}  # noqa: SLF001 -- made here
+        values = dict(zip(made._given, made._values(one)))  # noqa: B905, SLF001 -- made here
         if not changes.keys() <= values.keys():
             return made(**values, **changes)  # it says which word is unknown
         values.update(changes)
         return made(**values) if made._named else made(*values.values())  # noqa: SLF001 -- made here
 
-    def _comparison(names: tuple[str, ...]) -> tuple[Callable[..., bool], Callable[..., int]]:
-        """`__eq__` and `__hash__` of a class in which these fields count."""
-        values = attrgetter(*names) if names else lambda _: ()
+    def _values(names: tuple[str, ...]) -> Callable[[object], tuple[object, ...]]:
+        """What tells the values of these fields."""
+        if len(names) > 1:
+            return attrgetter(*names)
+        return (lambda one, get=attrgetter(*names): (get(one),)) if names else lambda _: ()
+
+    def _comparison(values: Callable[[object], tuple[object, ...]]) -> tuple[Callable[..., bool], Callable[..., int]]:
+        """`__eq__` and `__hash__` of a class in which these values count."""
 
         def equal(self: object, other: object) -> bool:
             return values(self) == values(other) if type(other) is type(self) else NotImplemented

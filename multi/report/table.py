@@ -99,10 +99,11 @@ class Fit:
         """A row of the table."""
         cells = []
         for column in self.shown:
-            heading, width = self.layout.columns[column], self.widths[column]
-            text = (_cut_name if heading == "NODE" else cut)(row[column], width)
-            blanks = " " * (width - width_of(text))
-            cell = text + blanks if heading in self.layout.left else blanks + text
+            heading, width, text = self.layout.columns[column], self.widths[column], row[column]
+            if not text.isascii() or len(text) > width:
+                text = (_cut_name if heading == "NODE" else cut)(text, width)
+            filled = width - width_of(text) + len(text)
+            cell = text.ljust(filled) if heading in self.layout.left else text.rjust(filled)
             cells.append(style.paint(STATES[text][0], cell) if heading == "STATE" and text in STATES else cell)
         return _GAP.join(cells).rstrip()
 

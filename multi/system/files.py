@@ -8,6 +8,7 @@ import os
 import stat
 import time
 from contextlib import suppress
+from functools import partial
 
 from multi.machine import File, FileWrite, MachineError, Unreadable
 from multi.system import trusted_path
@@ -38,8 +39,12 @@ _REFUSED = {
 
 def read(path: str, limit: int) -> File | Unreadable | None:
     """A regular file's content, no link followed, at most `limit` bytes; never blocks."""
+    return _read(partial(_open, path, READ), limit)
+
+
+def _read(opened: Callable[[], int], limit: int) -> File | Unreadable | None:
     try:
-        fd = _open(path, READ)
+        fd = opened()
         try:
             return _content(fd, limit)
         finally:
@@ -61,7 +66,11 @@ def read(path: str, limit: int) -> File | Unreadable | None:
 def _open(path: str, flags: int) -> int:
     directory, base = os.path.split(path)
     with trusted_path.open_directory(directory) as at:
-        return os.open(at.name(base), flags, dir_fd=at.fd)
+        return _open_in(at, base, flags)
+
+
+def _open_in(at: trusted_path.Directory, base: str, flags: int) -> int:
+    return os.open(at.name(base), flags, dir_fd=at.fd)
 
 
 def _content(fd: int, limit: int) -> File | Unreadable:
@@ -153,9 +162,9 @@ class _Round:
         if error is not None:
             raise error
 
-    @staticmethod
-    def _read_back(_: int, write: FileWrite) -> None:
-        back = read(write.path, max(len(write.data), 1))
+    def _read_back(self, _: int, write: FileWrite) -> None:
+        directory, base = os.path.split(write.path)
+        back = _read(partial(_open_in, self._directories[directory], base, READ), max(len(write.data), 1))
         if isinstance(back, Unreadable):
             hint = "make room, or check the disk, and try again"
             raise MachineError(f"cannot read {write.path} back", back.why, hint)

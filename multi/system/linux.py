@@ -208,7 +208,7 @@ def _seen_from_here(pid: int, info: ProcessInfo, instance: Instance) -> ProcessI
     if not _means_ours(pid, instance.pidfile):
         return replace(info, instance=replace(instance, pidfile=f"/proc/{pid}/root{instance.pidfile}"))
     namespace = _link(f"/proc/{pid}/ns/pid")
-    if namespace not in {"", _link("/proc/self/ns/pid")} and _status(pid, "NSpid", -1) == instance.pid:
+    if namespace not in {"", _own_namespace("pid")} and _status(pid, "NSpid", -1) == instance.pid:
         return replace(info, instance=replace(instance, elsewhere=True))
     return info
 
@@ -219,7 +219,7 @@ def _means_ours(pid: int, path: str) -> bool:
     Where roots or mounts differ, the directories tell: the file itself may be gone.
     """
     mounts, root = _link(f"/proc/{pid}/ns/mnt"), _file_id(f"/proc/{pid}/root")
-    if mounts in {"", _link("/proc/self/ns/mnt")} and root in {None, _file_id("/")}:
+    if mounts in {"", _own_namespace("mnt")} and root in {None, _file_id("/")}:
         return True
     at = path
     while at not in {"", "/"} and len(at) < _PATH_MAX:
@@ -245,6 +245,12 @@ def _link(path: str) -> str:
         return os.readlink(path)
     except OSError:
         return ""
+
+
+@cache
+def _own_namespace(kind: str) -> str:
+    """That of ourselves, which stays the same: only we could change it."""
+    return _link(f"/proc/self/ns/{kind}")
 
 
 def instance_of(env: dict[bytes, bytes]) -> Instance | None:

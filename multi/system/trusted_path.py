@@ -215,7 +215,7 @@ _kept: dict[str, _Kept] = {}
 
 
 def _identity(found: os.stat_result) -> tuple[int, ...]:
-    return found.st_dev, found.st_ino, found.st_uid, found.st_gid, found.st_mode, min(found.st_nlink, 1)
+    return found[:3] + found[4:6] + (found[3] > 0,)  # mode, inode, device, owners, and whether it has a name at all
 
 
 def open_directory(
