@@ -509,8 +509,10 @@ def test_the_example_is_what_is_exported() -> None:
     for manifest in (*map(yaml.safe_load, files.values()), *yaml.safe_load_all(redis)):
         schemas.validate(manifest, schemas.latest_version(), strict=True)
     services = yaml.safe_load((EXAMPLE / "compose.yaml").read_text(encoding="utf-8"))["services"]
-    assert services.pop("redis")["image"] == "redis:7-alpine"
     assert services == composed
+    added = yaml.safe_load((EXAMPLE / "compose.override.yaml").read_text(encoding="utf-8"))["services"]
+    assert added.pop("redis")["image"] == "redis:7-alpine"
+    assert set(added) == set(services)
 
 
 def test_the_image_runs_its_node_by_name() -> None:

@@ -20,6 +20,7 @@ from typing import final
 
 from private_machine import Done, Host, find, machine, need
 
+CGROUPS = Path("/sys/fs/cgroup")
 PYTHON = Path(sys.executable).resolve()
 _LEFT_OUT = frozenset(["test", "tests", "site-packages", "idlelib", "tkinter", "ensurepip", "__pycache__", "lib2to3"])
 _FOLDERS = (("tmp", 0o1777), ("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("etc", 0o755))
@@ -36,19 +37,20 @@ _STORAGE = '[storage]\ndriver = "{}"\ngraphroot = "/srv/storage"\nrunroot = "/ru
 
 @contextlib.contextmanager
 def podman_machine(*tools: str, driver: str = "vfs") -> Iterator[Host]:
-    """Make a machine with podman, whose containers have the machine's network; they end where the block is left."""
+    """Make a machine with podman, whose containers have the machine's network; all is gone where the block is left."""
     need("podman", "crun", "catatonit", "unshare", "nsenter", *tools)
-    with machine() as made:
-        made.shell("umount /sys/fs/cgroup/unified 2>/dev/null || true")
-        made.write("/etc/containers/containers.conf", _CONTAINERS)
-        made.write("/etc/containers/storage.conf", _STORAGE.format(driver))
-        made.write("/etc/containers/policy.json", '{"default": [{"type": "insecureAcceptAnything"}]}')
-        try:
+    try:
+        with machine() as made:
+            made.shell("umount /sys/fs/cgroup/unified 2>/dev/null || true")
+            made.write("/etc/containers/containers.conf", _CONTAINERS)
+            made.write("/etc/containers/storage.conf", _STORAGE.format(driver))
+            made.write("/etc/containers/policy.json", '{"default": [{"type": "insecureAcceptAnything"}]}')
             yield made
-        finally:
-            podman(made, "pod", "rm", "--all", "--force", "--time=0")
-            podman(made, "rm", "--all", "--force", "--time=0")
-            made.shell("rmdir /sys/fs/cgroup/*/libpod_parent /sys/fs/cgroup/libpod_parent 2>/dev/null || true")
+    finally:
+        for top in (*CGROUPS.glob("libpod_parent"), *CGROUPS.glob("*/libpod_parent")):
+            for path in (*sorted(filter(Path.is_dir, top.rglob("*")), reverse=True), top):
+                with contextlib.suppress(OSError):  # another machine's containers are in it
+                    path.rmdir()
 
 
 def podman(host: Host, *words: str) -> Done:
@@ -105,6 +107,10 @@ class Image:
         for name in {word for word in found.split() if word.startswith("/")} - self._there:
             self._there.add(name)
             self._tar.add(os.path.realpath(name), arcname=name)
+
+    def file(self, path: str) -> None:
+        """A file of this machine, at the same place."""
+        self._tar.add(os.path.realpath(path), arcname=path)
 
     def script(self, name: str, text: str) -> None:
         """A program in /bin, in Python."""
