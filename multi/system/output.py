@@ -223,7 +223,8 @@ def _free(path: str, length: int) -> None:
     import ctypes
 
     with suppress(OSError, AttributeError), trusted_path.open_directory(os.path.dirname(path)) as at:
-        fallocate = ctypes.CDLL(None, use_errno=True).fallocate64
+        libc = ctypes.CDLL(None, use_errno=True)
+        fallocate = getattr(libc, "fallocate64", None) or libc.fallocate  # musl has but one
         flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         fd = os.open(at.name(os.path.basename(path)), flags, dir_fd=at.fd)
         try:
