@@ -264,6 +264,7 @@ VALUES: dict[str, dict[str, object]] = {
         },
         "defaults": {
             "stop_schedule": "TERM/90/KILL/5",
+            "reload_signal": "HUP",
             "ready": "log:Running on ",
             "env": {
                 "SPT_NOENV": "1",
@@ -332,6 +333,7 @@ VALUES: dict[str, dict[str, object]] = {
         },
         "defaults": {
             "stop_schedule": "TERM/90/KILL/5",
+            "reload_signal": "HUP",
             "ready": "log:Listening started",
             "env": {
                 "SPT_NOENV": "1",

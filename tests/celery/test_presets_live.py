@@ -391,6 +391,24 @@ def test_granian_finishes_its_requests_and_reloads(multi: Multi, tmp_path: Path)
         assert answer.result().endswith(b"exported")
 
 
+@pytest.mark.parametrize(
+    ("group", "package", "begins"),
+    [("hypercorn", "hypercorn", "Running on "), ("taskiq", "taskiq", "Listening started")],
+)
+def test_a_reload_replaces_the_processes(multi: Multi, tmp_path: Path, group: str, package: str, begins: str) -> None:
+    """HUP replaces the processes under the same main process."""
+    wanted(package)
+    done = multi("start", group)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pidfile, log = tmp_path / f"run/{group}1.pid", tmp_path / f"run/{group}1.log"
+    pid = pidfile.read_text()
+    assert multi("reload", group).returncode == 0
+    until(lambda: log.read_text().count(begins) == 2, "its process is replaced")
+    assert (pidfile.read_text(), states(multi, group)) == (pid, {f"{group}1": "running"})
+    done = multi("stopwait", group)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def get(path: str) -> bytes:
     """What a server at a socket answers."""
     with socket.socket(socket.AF_UNIX) as connection:
