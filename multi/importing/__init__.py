@@ -21,6 +21,19 @@ __all__ = ["FORMS", "Imported", "Source", "Table", "form_of", "toml_of"]
 
 FORMS = ("supervisord", "circus", "procfile", "pm2", "celeryd", "celery-multi")
 _ONE = "supervisord"  # a group in one file has programs of another
+_STILL = (
+    "the processes may still run there: {} before 'multi apply', and keep them from the next boot; else both run them"
+)
+_FOUND = "workers that run are found by their pidfiles: 'multi status' shows them, and 'multi restart' takes them over"
+_KEPT = "what ends, and all of them at the next boot, is started again after 'multi install', or by 'multi run'"
+_NEXT = {
+    "supervisord": _STILL.format("'supervisorctl stop all'"),
+    "circus": _STILL.format("'circusctl stop'"),
+    "procfile": _STILL.format("end foreman or honcho"),
+    "pm2": _STILL.format("'pm2 delete all' and 'pm2 save'"),
+    "celeryd": _FOUND,
+    "celery-multi": _FOUND,
+}
 # The first that is found in a text says its form.
 _SIGNS = (
     ("supervisord", re.compile(r"^\[(?:program|group|supervisord|include)[:\]]", re.MULTILINE)),
@@ -56,7 +69,8 @@ def toml_of(sources: Sequence[Source], said: str | None = None) -> str:
     for source in sources:
         refuse_noncharacters(source.text, source.path)
     files: list[Imported] = []
-    for form, source in _together([(form_of(source, said), source) for source in sources]):
+    forms = [(form_of(source, said), source) for source in sources]
+    for form, source in _together(forms):
         module = import_module(f"multi.importing.{form.replace('-', '_')}")
         read = cast("Callable[[Source], Imported]", module.imported)
         files.append(read(source))
@@ -71,6 +85,6 @@ def toml_of(sources: Sequence[Source], said: str | None = None) -> str:
     if not same:  # each table says it for itself
         whose = {id(table): file.defaults for file in files for table in file.tables}
         nodes = [Table(one.name, {**whose[id(one)], **one.settings}, one.remarks) for one in nodes]
-    remarks = tuple(remark for file in files for remark in file.remarks)
+    remarks = (*(_NEXT[form] for form, _ in forms), _KEPT, *(remark for file in files for remark in file.remarks))
     whole = Imported(tables=(*groups, *nodes), defaults=files[0].defaults if same else {}, remarks=remarks)
     return text_of(whole, ", ".join(source.path for source in sources))

@@ -43,12 +43,13 @@ def _source(whole: str, path: str, local: LocalHost) -> Source:
     home = posixpath.dirname(whole)
 
     def beside(name: str) -> str | None:
+        path = posixpath.join(home, name)
         try:
-            return _text(posixpath.join(home, name), local.peek)
+            return _text(path, local.peek)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise ConfigError(name, f"cannot be read: {error.strerror or error}", "make it readable") from None
+            raise ConfigError(path, f"cannot be read: {error.strerror or error}", "make it readable") from None
 
     def matching(pattern: str) -> list[Source]:
         found = sorted(local.find(posixpath.join(home, pattern)))
