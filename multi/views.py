@@ -130,12 +130,7 @@ def view_of(node: Node, observation: Observation, machine: Machine, infos: Seque
     if proc is None:
         last = _last_lines(node, observation.state, machine)
         return View(
-            node=node,
-            state=observation.state,
-            restarts=restarts,
-            status_text=said,
-            last_lines=last,
-            record=record,
+            node=node, state=observation.state, restarts=restarts, status_text=said, last_lines=last, record=record
         )
     infos = infos or tree_of(observation, proc, machine)
     own = record is not None and record.proc == proc  # else an earlier one's words

@@ -100,10 +100,7 @@ class Watch:
         else:
             infos = self._quick()
         return Frame(
-            wall=machine.wall(),
-            nodes=self._used(infos, wide=wide),
-            selection=self._selection,
-            trouble=self._trouble,
+            wall=machine.wall(), nodes=self._used(infos, wide=wide), selection=self._selection, trouble=self._trouble
         )
 
     def _choice(self) -> tuple[object, ...]:

@@ -20,11 +20,7 @@ T = TypeVar("T")
 
 
 def hold_rundirs(
-    nodes: Sequence[Node],
-    walk: Callable[[bool], Iterator[T]],
-    traits: Traits,
-    options: RunOptions,
-    machine: Machine,
+    nodes: Sequence[Node], walk: Callable[[bool], Iterator[T]], traits: Traits, options: RunOptions, machine: Machine
 ) -> Iterator[Event | T]:
     """Hold the lock of each run directory of the nodes during the walk; see `rundir_lock`."""
     from multi.act import rundir_lock
@@ -53,11 +49,7 @@ def foreseen(tasks: Sequence[Task], groups: Mapping[str, str], machine: Machine)
 
 
 def hooked(
-    events: Generator[Event, None, None],
-    nodes: Sequence[Node],
-    traits: Traits,
-    note: Note,
-    machine: Machine,
+    events: Generator[Event, None, None], nodes: Sequence[Node], traits: Traits, note: Note, machine: Machine
 ) -> Generator[Event, None, None]:
     """Tell the hooks of the nodes what happens to them; see `hooks`."""
     from multi.act import hooks

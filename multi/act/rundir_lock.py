@@ -27,11 +27,7 @@ T = TypeVar("T")
 
 
 def hold_rundirs(
-    nodes: Sequence[Node],
-    walk: Callable[[bool], Iterator[T]],
-    traits: Traits,
-    options: RunOptions,
-    machine: Machine,
+    nodes: Sequence[Node], walk: Callable[[bool], Iterator[T]], traits: Traits, options: RunOptions, machine: Machine
 ) -> Iterator[Event | T]:
     """Hold the lock of each run directory of the nodes during the walk, which is told whether it was waited for.
 

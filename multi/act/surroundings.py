@@ -6,15 +6,7 @@ from contextlib import suppress
 
 from multi import observe
 from multi.errors import MultiError
-from multi.machine import (
-    INSTANCE,
-    INSTANCE_NODE,
-    INSTANCE_PID,
-    INSTANCE_PIDFILE,
-    INSTANCE_PROBE,
-    Launch,
-    MachineError,
-)
+from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PID, INSTANCE_PIDFILE, INSTANCE_PROBE, Launch, MachineError
 from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,12 +40,7 @@ def setting(node: Node, machine: Machine, proc: Proc | None = None, token: str =
         )
     env = {**dict(_variables(node, machine)), **dict(_NOT_ITS_OWN), **dict(carried)}
     return Launch(
-        argv=(),
-        env=tuple(env.items()),
-        logfile=node.logfile,
-        workdir=node.workdir,
-        uid=node.uid,
-        gid=node.gid,
+        argv=(), env=tuple(env.items()), logfile=node.logfile, workdir=node.workdir, uid=node.uid, gid=node.gid
     )
 
 

@@ -3,20 +3,7 @@
 from __future__ import annotations
 
 from multi import api, report
-from multi.cli.order import (
-    DOWN,
-    FOLLOW,
-    GREP,
-    JSON,
-    LINES,
-    LOG,
-    QUIET,
-    SINCE,
-    SINCE_START,
-    TIMEOUT,
-    TIMESTAMPS,
-    UP,
-)
+from multi.cli.order import DOWN, FOLLOW, GREP, JSON, LINES, LOG, QUIET, SINCE, SINCE_START, TIMEOUT, TIMESTAMPS, UP
 from multi.errors import UsageError
 from multi.logs import LogLine, Query, Unseen
 from multi.report.logs import log_line, moment_text

@@ -6,29 +6,19 @@ Only who needs them imports `order`, what comes before what, and `reconcile`: co
 
 from __future__ import annotations
 
-from multi.decide.resolve import Said, resolve, resolve_again, resolve_lost, with_explicit
-from multi.decide.table import (
-    ALREADY_RUNNING,
-    COMMANDS,
-    route,
-    runs_elsewhere,
-    spawn_again,
-)
+from multi.decide.resolve import resolve_again, resolve_lost
+from multi.decide.table import ALREADY_RUNNING, COMMANDS, route, spawn_again
 from multi.model.state import died, is_meant_to_be_down, is_odd, proc_of
 
 __all__ = [
     "ALREADY_RUNNING",
     "COMMANDS",
-    "Said",
     "died",
     "is_meant_to_be_down",
     "is_odd",
     "proc_of",
-    "resolve",
     "resolve_again",
     "resolve_lost",
     "route",
-    "runs_elsewhere",
     "spawn_again",
-    "with_explicit",
 ]

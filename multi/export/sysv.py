@@ -36,11 +36,7 @@ def words(nodes: Sequence[Node], flags_of: Callable[[Node], _Flags]) -> tuple[st
 
 def _whereabouts(node: Node) -> _Flags:
     """What the commands after ``start`` need: where the record is, and whose it is, because root trusts no other."""
-    return {
-        "--pidfile": (literal_path(node.pidfile),),
-        "--uid": flag_values(node.uid),
-        "--gid": flag_values(node.gid),
-    }
+    return {"--pidfile": (literal_path(node.pidfile),), "--uid": flag_values(node.uid), "--gid": flag_values(node.gid)}
 
 
 def _with_log(node: Node) -> _Flags:
@@ -53,11 +49,7 @@ _FILLED = frozenset({"ready", "probe", "probes", "hooks"})  # settings whose cod
 
 def settings(node: Node) -> _Flags:
     """All settings, so that ``multi start`` makes exactly this node; env files are read again at each start."""
-    flags: _Flags = {
-        "--preset": ("exec",),
-        **_whereabouts(node),
-        "--cmd": (literal(shlex.join(node.words)),),
-    }
+    flags: _Flags = {"--preset": ("exec",), **_whereabouts(node), "--cmd": (literal(shlex.join(node.words)),)}
     read = dict(node.env_read)
     for name, setting in BY_FIELD.items():
         value = getattr(node, name)

@@ -43,20 +43,18 @@ def choose(asked: Asked, site: Site) -> tuple[Asked, MultiError | None]:
         raise UsageError(
             f"--user --{asked.starter}", "contradict each other", "--user is systemd's manager of this user"
         )
-    asked = replace(asked, starter=asked.starter or "systemd")
-    needs: Mapping[Starter, Callable[[], None]] = {
-        "systemd": lambda: _need_systemd(asked, site),
-        "cron": lambda: _need_cron(site),
-        "sysv": lambda: _need_sysv(site),
-    }
-    if asked.starter is None:
-        return asked, None
-    try:
-        needs[asked.starter]()
-    except NotInstalledError as error:
-        if not asked.shown or asked.starter != "systemd":
-            raise
-        return asked, error
+    if asked.starter == "cron":
+        _need_cron(site)
+    elif asked.starter == "sysv":
+        _need_sysv(site)
+    else:
+        asked = replace(asked, starter="systemd")
+        try:
+            _need_systemd(asked, site)
+        except NotInstalledError as error:
+            if not asked.shown:
+                raise
+            return asked, error
     return asked, None
 
 
@@ -328,10 +326,7 @@ def _sysv(asked: Asked, selection: Selection, site: Site) -> Wanted:
     for _, order in made:
         for name, text in export.find("sysv").files(order).items():
             files[f"{SCRIPTS}/{name}"] = text, 0o700 if secret else 0o755
-            files[f"{DEFAULTS}/{name}"] = (
-                _DEFAULTS_TEXT.format(name=name, path=site.path or USUAL_PATH),
-                0o644,
-            )
+            files[f"{DEFAULTS}/{name}"] = (_DEFAULTS_TEXT.format(name=name, path=site.path or USUAL_PATH), 0o644)
             own.add(f"{DEFAULTS}/{name}")
             runs.append(_linked(site, name))
     scripts = [f"{SCRIPTS}/{order.title}" for _, order in made]

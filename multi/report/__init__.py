@@ -6,15 +6,7 @@ history; only who needs one pays its import.
 
 from __future__ import annotations
 
-from multi.report.lines import (
-    LINE_EVERY,
-    Progress,
-    Style,
-    check_lines,
-    difference_lines,
-    event_lines,
-    route_line,
-)
+from multi.report.lines import LINE_EVERY, Progress, Style, check_lines, difference_lines, event_lines, route_line
 from multi.report.status import (
     STATUS_UNKNOWN,
     event_code,

@@ -13,7 +13,7 @@ import pytest
 
 from multi import observe
 from multi.codec import encode
-from multi.decide import with_explicit
+from multi.decide.resolve import with_explicit
 from multi.machine import File, Me, Unreadable
 from multi.model import record as records
 from multi.model.node import Known, Node

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from multi.decide import Said, reconcile, resolve
+from multi.decide import reconcile
+from multi.decide.resolve import Said, resolve
 from multi.model.node import Known, Unknown
 from multi.model.request import Request, Task, traits
 from multi.model.state import Down, Unsure
