@@ -411,6 +411,7 @@ def test_a_node_in_the_foreground(booted: Booted) -> None:
     main = int(show(host, "multi-run@w1", "MainPID"))
     assert main != first
     assert {main, first} <= members(host, "multi-run@w1")
+    assert "/node-w1@" in host.shell("cat /proc/$(cat /run/celery/w1.pid)/cgroup").ok().out, "it has one of its own"
     assert show(host, "multi-run@w1", "StatusText") == "1 node running"
     assert "w1@" in journal(host)
     assert " ready." in journal(host), "the worker's own log"
