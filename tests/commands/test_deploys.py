@@ -24,6 +24,7 @@ CAREFUL = ("--canary", "--settle=1", "--rollback")
 GOOD = "import time; time.sleep(600)"
 DIES = "import sys, time; time.sleep(0.6); sys.exit('bad release')"  # after it was ready
 NEVER = "import sys; sys.exit('bad release')"
+LATER = "import os, sys, time\nwhile not os.path.exists('bad'): time.sleep(0.01)\nsys.exit('bad release')"
 
 
 def says_file(real: Real, command: str, more: str = "") -> None:
@@ -159,7 +160,7 @@ def test_the_order_is_said_before_anything_is_done(old: Real) -> None:
 def test_g3_cut_off_while_a_canary_is_watched(old: Real, signum: int) -> None:
     """Ctrl-C, or KILL, of `multi` while it watches: the canary lives on, and the next one knows the way back."""
     before = pids(old)
-    released(old, "new", "import sys, time; time.sleep(3); sys.exit('bad release')")
+    released(old, "new", LATER)
     begun = old.begin("apply", "--canary", "--settle=60", "--rollback")
     until(lambda: running(old)[0] == "new" and old.state("n1") == {"n1": "running"}, "the canary is watched")
     begun.process.send_signal(signum)
@@ -167,6 +168,7 @@ def test_g3_cut_off_while_a_canary_is_watched(old: Real, signum: int) -> None:
     canary = pids(old)["n1"]
     if signum == signal.SIGINT:
         assert "stopped before the end; under way: n1@" in done.err
+    (old.base / "bad").touch()
     until(lambda: not alive(canary), "the release has died")
     assert {name: pid for name, pid in pids(old).items() if name != "n1"} == {n: before[n] for n in ("n2", "n3")}
     (old.base / "new.py").write_text(NEVER, encoding="utf-8")
