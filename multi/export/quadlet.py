@@ -24,6 +24,8 @@ def _quadlet(order: Order) -> Mapping[str, str]:
     if order.wanted.replicas is not None:
         why, hint = "cannot be said to Quadlet, which has one container a file", "'multi export quadlet 3' has three"
         raise UsageError(f"--replicas={order.wanted.replicas}", why, hint)
+    for service in container.services(order, form.ascii_name):
+        container.is_single(order, service)
     made = container.services(order, lambda name: f"multi-{form.ascii_name(name)}", counted=False)
     units = {service.node.name: f"{service.label}.service" for service in made}
     return {f"{service.label}.container": _unit(order, service, units) for service in made}

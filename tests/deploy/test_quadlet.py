@@ -124,6 +124,8 @@ def test_counted_nodes_have_a_file_each(real: Real) -> None:
     assert "--hostname=this" not in only("w1@example.com", "-A", "proj").podman()
     done = real.raw("export", "quadlet", "w1", "-A", "proj", "--replicas=2").exits(2)
     assert "cannot be said to Quadlet, which has one container a file; 'multi export quadlet 3' has three" in done.err
+    with pytest.raises(UsageError, match="one alone in a project"):
+        exported("2", "--preset=celery-beat", "-A", "proj")
     with pytest.raises(UsageError, match="empty word"):
         exported("a", *SLEEP[:2], "--", "x", "")
 
