@@ -40,7 +40,7 @@ print("FINISHED", flush=True)
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
     """A machine of its own with podman, and an image of Python and `multi` alone."""
-    with podman_machine() as made:
+    with podman_machine(driver="overlay") as made:
         with Image(made.path("/srv/image.tar"), ("multi", "psutil", "filelock"), "/app") as image:
             image.script("multi", "from multi.__main__ import main\nsys.exit(main())\n")
             image.script("worker", _WORKER)
