@@ -16,14 +16,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
+from types import SimpleNamespace
 
 import pytest
 
 from multi import api as pipeline
-from multi.machine import File
+from multi.machine import File, FileWrite
 from multi.model.event import Event, Failed
 from multi.model.process import ProcessTable
-from multi.system import System
+from multi.system import System, files
 from private_machine import need
 from real import Real, until
 
@@ -31,6 +33,10 @@ FEW, MANY = 20, 80
 GROWTH = (
     1.15  # how much more than its share a larger number of nodes may cost: a look at all processes is never the same
 )
+# What one more node may cost: calls of functions, C functions included, a fifth more than measured, for what other
+# processes of the machine cost meanwhile; and calls of the system.
+CALLS = {"start": 2700, "status": 1400, "restart": 5500, "stopwait": 3000}
+SYSTEM_CALLS = {"status": 22, "stopwait": 110}
 
 
 class Counting(System):
@@ -82,7 +88,7 @@ def calls(work: Callable[[], object]) -> int:
 
 
 def test_work_grows_with_the_nodes_and_no_faster(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four times as many nodes are at most four times as many calls, for every command."""
+    """Four times as many nodes are at most four times as many calls, for every command, and each has a limit."""
     for name, value in real.env.items():
         monkeypatch.setenv(name, value)
     counted: dict[str, list[int]] = {}
@@ -99,6 +105,7 @@ def test_work_grows_with_the_nodes_and_no_faster(real: Real, monkeypatch: pytest
                 counted.setdefault(command, []).append(calls(work))
     for command, (few, many) in counted.items():
         assert many / few < MANY / FEW * GROWTH, (command, counted)
+        assert (many - few) / (MANY - FEW) < CALLS[command], (command, counted)
 
 
 def test_one_process_table_for_all(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +144,46 @@ def test_root_walks_to_a_directory_once(real: Real) -> None:
     found = traced(real, "stopwait", f"--pidfile={real.run}/%n.pid", *names(FEW))
     steps = [text for _, text in found if re.match(r"openat\(.*O_PATH", text)]
     assert len(steps) < FEW, steps
+
+
+def own_calls(found: Sequence[tuple[float, str]]) -> list[str]:
+    """Those that have nothing to do with other processes of the machine, of which there may be any number."""
+    return [text for _, text in found if '"/proc/' not in text and not text.startswith(("read", "close", "geteuid"))]
+
+
+def test_system_calls_of_a_node(real: Real) -> None:
+    """What one more node costs in calls of the system has a limit, when it is looked at and when it is stopped."""
+    real.start(*names(MANY)).ok()
+    some, more = names(MANY)[:FEW], names(MANY)[FEW:]
+    for command, limit in SYSTEM_CALLS.items():
+        few, many = (
+            len(own_calls(traced(real, command, f"--pidfile={real.run}/%n.pid", *each))) for each in (some, more)
+        )
+        assert (many - few) / (len(more) - len(some)) < limit, (command, few, many)
+
+
+@pytest.mark.parametrize(("seconds", "threads"), [(0.0, False), (0.01, True)])
+def test_only_a_slow_flush_takes_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, threads: bool
+) -> None:
+    """Files in memory are flushed one after the other: threads begin where the first flush has waited for a disk."""
+    now = [0.0]
+    begun: list[object] = []
+
+    def flush(_: int) -> None:
+        now[0] += seconds
+
+    def begin(work: Callable[..., object], words: tuple[object, ...]) -> int:
+        begun.append(work)
+        work(*words)
+        return 0
+
+    monkeypatch.setattr(files, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(files, "_thread", SimpleNamespace(allocate_lock=Lock, start_new_thread=begin))
+    monkeypatch.setattr(os, "fsync", flush)
+    writes = [FileWrite(str(tmp_path / name), b"x", None, None) for name in names(FEW)]
+    assert files.write(writes, lambda *_: None) == [None] * FEW
+    assert bool(begun) == threads
 
 
 def mappings() -> int:

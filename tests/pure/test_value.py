@@ -277,6 +277,21 @@ def test_the_first_objects_are_like_all_others() -> None:
     assert type(made[0][0]).__init__.__qualname__.endswith("Fresh.__init__")
 
 
+def test_nothing_is_compiled() -> None:
+    """Neither a class of values nor its constructor is compiled when the program runs."""
+    code = """if True:
+        import sys
+        from multi.model import process
+        def heard(event, words):
+            if event == "compile":
+                print(words)
+        sys.addaudithook(heard)
+        print(process.Proc(1, "a:1").ticks, process.Outline(1, 2, 3, 4, gone=False).ppid)
+    """
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout == "1 2\n"
+
+
 @pytest.mark.parametrize(
     ("args", "kwargs"), [((), {}), (("a", 1, [], 4), {}), (("a",), {"name": "b"}), (("a",), {"other": 1})]
 )
