@@ -515,6 +515,34 @@ def test_the_example_is_what_is_exported() -> None:
     assert set(added) == set(services)
 
 
+def test_what_the_page_on_scaling_adds_fits_the_manifests() -> None:
+    """Budget and autoscaler keep to the schemas; KEDA's own fields, which have none, are those of its v1alpha1."""
+    schemas = pytest.importorskip("kubernetes_validate")
+    page = (EXAMPLE.parents[1] / "docs/howto/scale.md").read_text(encoding="utf-8")
+    budget, scaled = map(yaml.safe_load, re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
+    exports = kubernetes("w1", "w2", *CELERY)
+    (workload,) = [each for each in exports.values() if each["kind"] == "StatefulSet"]
+    schemas.validate(budget, schemas.latest_version(), strict=True)
+    assert set(budget["spec"]["selector"]["matchLabels"]) <= set(workload["spec"]["template"]["metadata"]["labels"])
+    spec = scaled["spec"]
+    assert set(spec) == {"scaleTargetRef", "minReplicaCount", "maxReplicaCount", "advanced", "triggers"}
+    assert spec["scaleTargetRef"]["kind"] == workload["kind"]
+    (trigger,) = spec["triggers"]
+    assert set(trigger["metadata"]) == {"address", "listName", "listLength"}
+    assert all(isinstance(value, str) for value in trigger["metadata"].values())  # a map of texts
+    autoscaler = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": scaled["metadata"],
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", **spec["scaleTargetRef"]},
+            "maxReplicas": spec["maxReplicaCount"],
+            **spec["advanced"]["horizontalPodAutoscalerConfig"],
+        },
+    }
+    schemas.validate(autoscaler, schemas.latest_version(), strict=True)
+
+
 def test_the_image_runs_its_node_by_name() -> None:
     """Its command is `multi run`, its health check asks for the same node, it is not root, and stops by TERM."""
     lines = (EXAMPLE / "Dockerfile").read_text(encoding="utf-8").splitlines()
