@@ -6,12 +6,15 @@ import gc
 import os
 import sys
 
-_INTERRUPTED = 130  # as `multi.errors` has it, which may be what could not be imported any more
+_INTERRUPTED, _USAGE = 130, 2  # as `multi.errors` has them, which may be what could not be imported any more
 _OBJECTS = 100_000  # made before the collector looks for cycles; a usual command makes fewer altogether
 
 
 def main() -> int:
     """Run the command line of this process; its exit code. `multi.cli.main` is the same for callers from Python."""
+    if not hasattr(os, "posix_spawn"):
+        sys.stderr.write(f"multi: {sys.implementation.name} has no os.posix_spawn; install multi with CPython\n")
+        return _USAGE
     gc.set_threshold(_OBJECTS)
     if os.getpid() == 1:
         _keep_signals()

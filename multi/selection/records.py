@@ -38,8 +38,7 @@ class Records:
         self._finder = Finder(words, machine)
         self._traits = words.traits
         self._spec = words.spec
-        self._sources: Mapping[str, str] = {}
-        self._explicit: frozenset[str] = frozenset()
+        self._shared: tuple[Mapping[str, str], frozenset[str]] = ({}, frozenset())
 
     def select(self) -> Selection:
         """The nodes that the command is about, as it takes them."""
@@ -63,14 +62,13 @@ class Records:
         return with_shown_logs(selection, self._words, self._finder)
 
     def _said(self, node: Node, expansion: Selection) -> Said:
-        configured = node.name in expansion.configured
         command = self._spec.says_command
         if self._traits.default_command and isinstance(node.command, Known):
             command = command or _says_command(node.name, expansion)
         sources = expansion.sources[node.name]
-        if sources is not self._sources:  # nodes of which the same is said share them
-            self._sources, self._explicit = sources, _explicit(sources)
-        return Said(node, self._explicit, configured, command, self._spec.says_words)
+        if sources is not self._shared[0]:  # nodes of which the same is said share them
+            self._shared = (sources, _explicit(sources))
+        return Said(node, self._shared[1], node.name in expansion.configured, command, self._spec.says_words)
 
     def _named(self, expansion: Selection) -> Selection:
         """The nodes that are named or configured."""
@@ -253,7 +251,6 @@ class Records:
         if not node.env_files or not self._traits.spawns:
             return node
         local = self._words.local
-
         from multi.settings import envfile
 
         def read(path: str) -> bytes:

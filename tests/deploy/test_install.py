@@ -71,48 +71,37 @@ def install(host: Host, wheel: Path) -> None:
             shutil.copytree(source / name, target / name)
 
 
-@pytest.fixture(scope="module")
-def alone(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a fresh environment of this machine with nothing but the wheel and what it depends on."""
-    venv = tmp_path_factory.mktemp("alone") / "venv"
+def test_the_wheel_alone_has_all_that_it_needs(wheel: Path, tmp_path: Path) -> None:
+    """What pip installs into a fresh environment finds each of its files there: nothing looks for a checkout."""
+    need("groff", root=False)
+    venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
-    pip = (sys.executable, "-m", "pip", f"--python={venv}/bin/python", "--disable-pip-version-check")
-    words = ("install", "-q", "--no-deps", "--no-index", "--root-user-action=ignore", wheel)
+    pip = [sys.executable, "-m", "pip", f"--python={venv}/bin/python", "--disable-pip-version-check"]
+    words = ["install", "-q", "--no-deps", "--no-index", "--root-user-action=ignore", str(wheel)]
     subprocess.run([*pip, *words], check=True, capture_output=True)
     source = next(path for path in map(Path, sys.path) if path.name == "site-packages")
     (target,) = venv.glob("lib/python*/site-packages")
     for name in DEPENDENCIES:
-        for path in source.glob(f"{name}*"):
-            if path.name.partition("-")[0] == name:
-                shutil.copytree(path, target / path.name)
+        for path in (*source.glob(name), *source.glob(f"{name}-*")):
+            shutil.copytree(path, target / path.name)
     subprocess.run([*pip, "check"], check=True, capture_output=True)
-    return venv
 
-
-@pytest.mark.parametrize(
-    ("words", "shown"),
-    [
-        ("bin/multi --version", "multi "),
-        ("bin/python -m multi names 2", "celery1@"),
-        ("bin/multi run w1 --multi-config=none --preset=exec --cmd='echo it ran' --startsecs=0", "it ran"),
-        ("bin/multi install --systemd --dry-run", "bin/multi run w1 "),
-        ("bin/multi install --cron --dry-run", "bin/multi ensure "),
-        ("bin/multi install --sysv --dry-run", "### BEGIN INIT INFO"),
-        ("PATH=$PWD/bin:$PATH bash -c '. share/bash-completion/completions/multi; complete -p multi'", " multi"),
-        ("groff -man -Tutf8 -ww share/man/man1/multi.1", "stopwait"),
-        ("groff -man -Tutf8 -ww share/man/man5/multi.toml.5", "stop_schedule"),
-    ],
-)
-def test_the_wheel_alone_has_all_that_it_needs(alone: Path, tmp_path: Path, words: str, shown: str) -> None:
-    """What pip installed finds every file that it needs: no command looks for a checkout."""
-    need("groff", root=False)
-    nodes = tmp_path / "multi.toml"
-    nodes.write_text(NODES, encoding="ascii")
-    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(tmp_path), "C_FORCE_ROOT": "1", "LC_ALL": "C.UTF-8"}
-    env |= {"MULTI_CONFIG": str(nodes), "MULTI_PIDFILE": f"{tmp_path}/%n.pid"}
-    said = ["sh", "-c", words]  # as it is typed
-    done = subprocess.run(said, cwd=alone, env=env, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, shown in done.stdout, str(CHECKOUT) in done.stdout) == (0, True, False), done
+    (tmp_path / "multi.toml").write_text(NODES, encoding="ascii")
+    env = {"PATH": f"{venv}/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(tmp_path), "C_FORCE_ROOT": "1"}
+    env |= {"PYTHONDONTWRITEBYTECODE": "1"}
+    for typed, shown in {
+        "multi --version": "multi ",
+        "python -m multi names 2": "celery1@",
+        "multi run --multi-config=none x --preset=exec --startsecs=0 --pidfile=%n.pid --cmd='echo done' 2>&1": "done",
+        "multi install --sysv --dry-run": "### BEGIN INIT INFO",
+        "multi install --cron --dry-run": "bin/multi ensure ",
+        ". venv/share/bash-completion/completions/multi; complete -p multi": " multi",
+        "groff -man -Tutf8 -ww -P-cbou venv/share/man/man1/multi.1": "stopwait",
+        "groff -man -Tutf8 -ww -P-cbou venv/share/man/man5/multi.toml.5": "stop_schedule",
+    }.items():
+        bash = ["bash", "-c", typed]
+        done = subprocess.run(bash, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, shown in done.stdout, str(CHECKOUT) in done.stdout) == (0, True, False), done
 
 
 def etc(host: Host) -> dict[str, str]:

@@ -279,6 +279,14 @@ def test_interrupted_while_it_is_imported() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "multi: interrupted before anything was done\n")
 
 
+def test_a_python_that_cannot_start_processes() -> None:
+    """G9: PyPy, which has no posix_spawn, gets one line instead of a traceback."""
+    code = "import os, sys; del os.posix_spawn; from multi.__main__ import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    said = f"multi: {sys.implementation.name} has no os.posix_spawn; install multi with CPython\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+
+
 def test_unknown_command_that_is_near_to_none() -> None:
     """Where no command is near, all are named."""
     result = run("xyzzy")
