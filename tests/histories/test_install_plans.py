@@ -234,7 +234,7 @@ def test_a_user_s_own_manager(box: Box) -> None:
 
     box.world.programs["env"] = run
     ok(box.multi("install", uid=1000))
-    directory = "/root/.config/systemd/user"  # everybody's home in that world
+    directory = "/home/worker/.config/systemd/user"
     unit = box.text(f"{directory}/multi-a.service")
     assert "WantedBy=default.target" in unit
     assert "User=" not in unit

@@ -86,7 +86,7 @@ class Local:
         return Surroundings(
             environ=self.world.environ,
             cwd="/",
-            home="/root",
+            home="/root" if self.uid == 0 else f"/home/{self.user_name(self.uid)}",
             hostname="host",
             python="/usr/bin/python3",
             uid=self.uid,
