@@ -68,6 +68,8 @@ def toml_of(sources: Sequence[Source], said: str | None = None) -> str:
     """The text of one multi.toml for all of them. Raises `MultiError` for what cannot be read or said."""
     for source in sources:
         refuse_noncharacters(source.text, source.path)
+        if re.search(r"^\s*\{%-?\s", source.text, re.MULTILINE):
+            raise UsageError(source.path, "is a template, with lines like {% if ... %}", "import the file made of it")
     files: list[Imported] = []
     forms = [(form_of(source, said), source) for source in sources]
     for form, source in _together(forms):

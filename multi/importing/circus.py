@@ -12,6 +12,7 @@ from multi.importing.form import (
     Imported,
     Source,
     Table,
+    count,
     is_true,
     literal,
     name_of,
@@ -142,15 +143,15 @@ def _env(name: str, found: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
 
 
 def _tables(watcher: _Watcher, source: Source) -> Iterator[Table]:
-    count = int(number(watcher.said("numprocesses", "1"), "numprocesses"))
+    several = count(watcher.said("numprocesses", "1"), "numprocesses")
     texts = " ".join((watcher.said("cmd"), watcher.said("args"), *watcher.env.values()))
     title = name_of(watcher.name)
     alike, more = _settings(watcher, source, 1)
     remarks = (*_remarks(watcher), *more)
-    if count == 1 or is_true(watcher.said("singleton")):
+    if several == 1 or is_true(watcher.said("singleton")):
         yield Table(title, alike, remarks)
         return
-    nodes = tuple(f"{title}-{each}" for each in range(1, count + 1))
+    nodes = tuple(f"{title}-{each}" for each in range(1, several + 1))
     differ = bool(re.search(r"wid", texts, re.IGNORECASE))
     yield Table(title, {} if differ else alike, remarks, nodes)
     for each, node in enumerate(nodes, start=1):

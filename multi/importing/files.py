@@ -53,7 +53,7 @@ def _source(whole: str, path: str, local: LocalHost) -> Source:
 
     def matching(pattern: str) -> list[Source]:
         found = sorted(local.find(posixpath.join(home, pattern)))
-        return [_source(each, each, local) for each in found if each != whole]
+        return [_source(each, each, local) for each in found if each != whole and local.kind(each) != "directory"]
 
     try:
         text = _text(whole, local.peek)

@@ -9,6 +9,7 @@ from collections import Counter
 from itertools import takewhile
 
 from multi.errors import UsageError
+from multi.settings.config import MOST_NODES
 from multi.settings.toml import dotted
 from multi.text import printable
 from multi.typed import TYPE_CHECKING
@@ -168,6 +169,14 @@ def number(text: object, what: str) -> float:
         found = -1.0
     if not 0 <= found < 1e9:  # noqa: PLR2004 -- thirty years
         raise UsageError(what, f"{printable(str(text))!r} is not a number", "write a whole number")
+    return found
+
+
+def count(text: object, what: str) -> int:
+    """How many nodes a file asks for. Raises `UsageError`."""
+    found = int(number(text, what))
+    if found > MOST_NODES:
+        raise UsageError(what, f"{found} are more than {MOST_NODES} nodes", "write a smaller number")
     return found
 
 

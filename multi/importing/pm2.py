@@ -8,7 +8,7 @@ import re
 import shlex
 
 from multi.errors import ConfigError, MultiError
-from multi.importing.form import Imported, Source, Table, literal, name_of, number, schedule, whole_path
+from multi.importing.form import Imported, Source, Table, count, literal, name_of, number, schedule, whole_path
 from multi.importing.worker_command import as_worker
 from multi.typed import TYPE_CHECKING
 from multi.words.template import literal_path
@@ -112,15 +112,15 @@ def _tables(app: Mapping[str, object], source: Source) -> Iterator[Table]:
     name = name_of(str(app.get("name") or script.rpartition("/")[2].rpartition(".")[0] or script))
     settings, more = as_worker(_settings(app, source))
     remarks = [*_remarks(app), *more]
-    count = str(app.get("instances", 1))
-    several = int(count) if count.lstrip("-").isdigit() else 0
+    said = str(app.get("instances", 1))
+    several = count(said, "instances") if said.isdigit() else 0
     if several < 1:
-        remarks.append(f"instances = {count}: it depends on the machine; write nodes = [...] with as many as you want")
+        remarks.append(f"instances = {said}: it depends on the machine; write nodes = [...] with as many as you want")
     if several < 2:  # noqa: PLR2004 -- several
         yield Table(name, settings, tuple(remarks))
         return
     number_in = str(app.get("instance_var", "NODE_APP_INSTANCE"))
-    remarks.append(f"instances = {count}: {number_in} tells them apart, as with pm2; they cannot share a port")
+    remarks.append(f"instances = {said}: {number_in} tells them apart, as with pm2; they cannot share a port")
     names = [f"{name}-{each}" for each in range(several)]
     yield Table(name, settings, tuple(remarks), tuple(names))
     counted = str(app.get("increment_var") or "")

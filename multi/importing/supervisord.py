@@ -11,6 +11,7 @@ from multi.importing.form import (
     Imported,
     Source,
     Table,
+    count,
     is_true,
     name_of,
     number,
@@ -194,10 +195,10 @@ def _groups(file: _File, members: Mapping[str, list[str]]) -> Iterator[Table]:
 def _processes(name: str, group: str, values: Mapping[str, str], file: _File) -> Iterator[tuple[str, Table]]:
     known: dict[str, object] = {"program_name": name, "group_name": group, "host_node_name": HOST, "here": file.home}
     known |= {f"ENV_{key}": value for key, value in file.env.items()}
-    counts = {"numprocs": "1", "numprocs_start": "0"}
-    count, first = (int(number(file.filled(values.get(key, default), known), key)) for key, default in counts.items())
-    for each in range(first, first + count):
-        of_one = {**known, "process_num": each, "numprocs": count}
+    several = count(file.filled(values.get("numprocs", "1"), known), "numprocs")
+    first = int(number(file.filled(values.get("numprocs_start", "0"), known), "numprocs_start"))
+    for each in range(first, first + several):
+        of_one = {**known, "process_num": each, "numprocs": several}
         own = _environment(file.filled(values.get("environment", ""), of_one), file.path)
         of_one |= {f"ENV_{key}": value for key, value in own.items()}
         title = file.filled(values.get("process_name", "%(program_name)s"), of_one)

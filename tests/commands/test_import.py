@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from real import Real, everything, words_of
 
 PROCFILE = """\
@@ -45,3 +47,13 @@ def test_g9_what_cannot_be_imported(real: Real) -> None:
         assert says in done.err
         assert done.out == ""
     assert (real.base / "there.toml").read_text() == "mine"
+
+
+def test_a_file_that_is_included(real: Real) -> None:
+    """What a pattern of [include] matches is read, but for directories; one that cannot be read is named."""
+    (real.base / "d/sub.conf").mkdir(parents=True)
+    (real.base / "d/a.conf").write_text("[program:a]\ncommand=sleep 9\n")
+    (real.base / "s.conf").write_text("[supervisord]\n[include]\nfiles=d/*.conf\n")
+    assert "[nodes.a]" in real.raw("import", str(real.base / "s.conf")).ok().out
+    os.mkfifo(real.base / "d/b.conf")
+    assert f"{real.base}/d/b.conf: cannot be read" in real.raw("import", str(real.base / "s.conf")).exits(2).err
