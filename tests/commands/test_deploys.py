@@ -22,7 +22,11 @@ stop_schedule = "TERM/5/KILL/5"
 """
 CAREFUL = ("--canary", "--settle=1", "--rollback")
 GOOD = "import time; time.sleep(600)"
-DIES = "import sys, time; time.sleep(0.6); sys.exit('bad release')"  # after it was ready
+DIES = """import pathlib, sys, time
+while '"phase": "up"' not in pathlib.Path(f"run/{sys.argv[1]}.json").read_text():  # until it is on record as ready
+    time.sleep(0.01)
+sys.exit("bad release")
+"""
 NEVER = "import sys; sys.exit('bad release')"
 LATER = "import os, sys, time\nwhile not os.path.exists('bad'): time.sleep(0.01)\nsys.exit('bad release')"
 
