@@ -309,10 +309,13 @@ def test_a_watchdog_that_is_not_ours_is_not_answered(real: Real, told: dict[str,
     with listener(real) as heard:
         begun = begin(real, "a", cmd="sleep 600", NOTIFY_SOCKET=str(real.base / "notify"), **told)
         up(real, "a")
-        assert not Heartbeats(heard).next(0.5)
-        before = status(begun.process.pid)["voluntary_ctxt_switches"]
-        assert not Heartbeats(heard).next(0.5)
-        assert status(begun.process.pid)["voluntary_ctxt_switches"] == before
+
+        def sleeps() -> bool:
+            before = status(begun.process.pid)["voluntary_ctxt_switches"]
+            beats = Heartbeats(heard).next(0.5)
+            return not beats and status(begun.process.pid)["voluntary_ctxt_switches"] == before
+
+        until(sleeps, "it says nothing, and nothing wakes it once it has begun")
         begun.process.send_signal(signal.SIGTERM)
         begun.done().ok()
 
