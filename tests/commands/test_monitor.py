@@ -196,12 +196,12 @@ def test_the_page_for_those_who_monitor() -> None:
     """docs/howto/monitor.md names each metric, and what it lets one paste are orders that mean something."""
     page = (Path(__file__).resolve().parents[2] / "docs" / "howto" / "monitor.md").read_text(encoding="utf-8")
     for family in _FAMILIES:
-        assert f"`{family.name}{'_total' if family.kind == 'counter' else ''}`" in page
+        assert f"`multi_node_{family.name}{'_total' if family.kind == 'counter' else ''}`" in page
     orders = re.findall(r"multi (status [^\n`]*--format[^\n`]*)", page)
     assert len(orders) >= 4
     for words in orders:
         given = take(shlex.split(words)[1:], BY_NAME["status"].options)
         assert given[1][FORMAT.name] in {"openmetrics", "nagios"}, words
     assert set(re.findall(r"multi_node_\w+", page)) <= {
-        name for family in (*_FAMILIES, _STATE, _DIFFERS) for name in (family.name, f"{family.name}_total")
+        f"multi_node_{family.name}{end}" for family in (*_FAMILIES, _STATE, _DIFFERS) for end in ("", "_total")
     }
