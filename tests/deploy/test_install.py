@@ -71,6 +71,7 @@ def install(host: Host, wheel: Path) -> None:
             shutil.copytree(source / name, target / name)
 
 
+@pytest.mark.timeout(300)  # it builds a wheel, and an environment
 def test_the_wheel_alone_has_all_that_it_needs(wheel: Path, tmp_path: Path) -> None:
     """What pip installs into a fresh environment finds each of its files there: nothing looks for a checkout."""
     need("groff", root=False)
