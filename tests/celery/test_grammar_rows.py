@@ -685,7 +685,7 @@ def test_d30_a_misspelt_option_is_nobodys() -> None:
     assert theirs("w1 --dryrun") == {"--dryrun": None}
     for command in ("start", "stop", "kill", "apply"):
         spelling = Misspelt(read("w1 --dryrun"), {"--dry-run": ("start",)}, command, traits(command))
-        with pytest.raises(UsageError, match=r"did you mean --dry-run\?"):
+        with pytest.raises(UsageError, match=r"did you mean --dry-run( of 'multi start')?\?"):
             spelling.check(spelling.suspects(lambda name: GRAMMAR.takes_value(name) is not None))
     assert worker_words("w1 -- --dryrun") == ["worker", "--dryrun"]
 
