@@ -15,12 +15,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, final
 
-import psutil
 import pytest
 
 from checkout import copy_sources
 from podman_machine import PYTHON, Image, podman_machine
-from private_machine import BIN, CHECKOUT, SYSTEM_PATH, Begun, Done, Host
+from private_machine import BIN, CHECKOUT, SYSTEM_PATH, Done, Host
 from real import until
 
 yaml = pytest.importorskip("yaml")
@@ -28,7 +27,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.root, pytest.mark.timeout(500)]
 
 EXAMPLE = CHECKOUT / "examples/container"
 README = (EXAMPLE / "README.md").read_text(encoding="utf-8")
-NETWORK = ("/usr/lib/podman/netavark", "/usr/lib/podman/aardvark-dns", "iptables", "ip")
+NETWORK = ("/usr/lib/podman/netavark", "/usr/lib/podman/aardvark-dns", "iptables")
 PLACE = "/srv/example/container"
 UID = "471147"
 SECONDS = 150.0  # a deadline: a worker takes 30 to start on a machine with ten times its load
@@ -76,10 +75,6 @@ class Site:
         done = self.sh(line)
         return done.out + done.err
 
-    def begin(self, line: str) -> Begun:
-        """The same in the background."""
-        return self.host.begin("sh", "-c", f"cd {PLACE} && exec {line}", env=ENVIRONMENT)
-
     def wait(self, what: str, *containers: str) -> None:
         """Wait until the engine's log of one of them holds it; the file is read, because each start of podman costs."""
         where = "podman inspect --format={{.HostConfig.LogConfig.Path}}"
@@ -92,26 +87,21 @@ class Site:
         self.sh(f"podman exec {container} {check}" if check else f"podman healthcheck run {container}").ok()
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
     """Build the image; its `multi` is a wheel of this checkout."""
-    base = tmp_path_factory.mktemp("example")
     with podman_machine("dash", "redis-server", "redis-cli", *NETWORK, driver="overlay") as host:
-        _wheels(base)
-        with host.begin("unshare", "--net", "sh", "-c", "ip link set lo up && echo up && exec sleep inf") as network:
-            assert network.process.stdout is not None
-            assert network.process.stdout.readline() == b"up\n"
-            (inner,) = psutil.Process(network.process.pid).children()
-            made = Site(Host(inner.pid, ("--mount", "--pid", "--net")))
-            _machine(made.host, base)
-            change = f"--change 'ENV PATH={PYTHON.parent}:/bin'"
-            made.sh(f"podman import -q {change} /srv/image.tar docker.io/library/python:3.13-slim").ok()
-            made.sh("podman tag python:3.13-slim docker.io/library/redis:7-alpine").ok()
-            tried = made.sh("podman run --rm --network=bridge redis:7-alpine redis-cli --version")
-            if tried.code:
-                pytest.skip(f"podman runs nothing on this machine: {tried}")
-            made.sh(said("docker build --secret")).ok()
-            yield made
+        _wheels(tmp_path)
+        _machine(host, tmp_path)
+        made = Site(host)
+        change = f"--change 'ENV PATH={PYTHON.parent}:/bin'"
+        made.sh(f"podman import -q {change} /srv/image.tar docker.io/library/python:3.13-slim").ok()
+        made.sh("podman tag python:3.13-slim docker.io/library/redis:7-alpine").ok()
+        tried = made.sh("podman run --rm --network=bridge redis:7-alpine redis-cli --version")
+        if tried.code:
+            pytest.skip(f"podman runs nothing on this machine: {tried}")
+        made.sh(said("docker build --secret")).ok()
+        yield made
 
 
 def _wheels(base: Path) -> None:
@@ -148,12 +138,13 @@ def _machine(host: Host, base: Path) -> None:
         image.text("/bin/redis-server", _REDIS, 0o755)
 
 
-@pytest.fixture
-def redis(site: Site) -> Iterator[None]:
-    """The broker, on the machine's network."""
+def test_the_example_runs_by_the_words_of_its_readme(site: Site) -> None:
+    """G2, G6, G11: alone with any uid, in compose, and as pods; one test, as all need the image."""
     site.sh('podman run -d --name=redis redis:7-alpine redis-server --save ""').ok()
-    yield
-    site.sh("podman rm --force --time=0 redis")
+    _alone(site)
+    site.sh("podman rm --force --time=0 redis").ok()
+    _compose(site)
+    _manifests(site)
 
 
 def top(site: Site, container: str) -> Sequence[Sequence[str]]:
@@ -161,9 +152,8 @@ def top(site: Site, container: str) -> Sequence[Sequence[str]]:
     return [line.split() for line in site.sh(f"podman top {container} user state").ok().out.splitlines()[1:]]
 
 
-@pytest.mark.usefixtures("redis")
-def test_one_container_with_any_uid(site: Site) -> None:
-    """G11, G6: healthy by name, not root, its log is the engine's, orphans are reaped, a running task ends, exit 0."""
+def _alone(site: Site) -> None:
+    """Healthy by name, not root, its log is the engine's, orphans are reaped, a running task ends, exit 0."""
     site.sh(said("docker run")).ok()
     site.wait("worker@.*: started", "worker")
     site.healthy("worker")
@@ -183,8 +173,8 @@ def test_one_container_with_any_uid(site: Site) -> None:
     assert site.sh("podman inspect --format={{.State.ExitCode}} worker").ok().out == "0\n"
 
 
-def test_compose(site: Site) -> None:
-    """G2, G6: two replicas have two names, and a running task ends before its worker stops."""
+def _compose(site: Site) -> None:
+    """Two replicas have two names, and a running task ends before its worker stops."""
     site.sh(said("docker compose up")).ok()
     workers = ("container_worker_1", "container_worker_2")
     for name in (*workers, "container_beat_1"):
@@ -192,11 +182,10 @@ def test_compose(site: Site) -> None:
         site.healthy(name)
     assert len(set(re.findall(r"worker@\w+(?=: started)", site.told(said("docker compose logs"))))) == 2
     site.sh(said("docker compose exec")).ok()
-    with site.begin("docker compose logs -f worker") as following:
-        site.wait("work.* received", *workers)
-        site.sh(said("docker compose stop")).ok()
-        ended = following.done()
-    assert re.search(r"work.* succeeded in 5\.", ended.out + ended.err), ended
+    site.wait("work.* received", *workers)
+    site.sh(said("docker compose stop")).ok()
+    log = site.told(said("docker compose logs"))
+    assert re.search(r"work.* succeeded in 5\.", log), log
     site.sh(said("docker compose down")).ok()
     assert site.sh("podman ps --all --quiet --filter=name=container_").ok().out == ""
 
@@ -212,8 +201,8 @@ def _pods(manifest: Any) -> Iterator[Any]:  # noqa: ANN401 -- YAML
         yield {"apiVersion": "v1", "kind": "Pod", "metadata": {**template["metadata"], "name": name}, "spec": spec}
 
 
-def test_manifests(site: Site) -> None:
-    """G2: the pods of each workload get ready by their own probes, and a task is worked on."""
+def _manifests(site: Site) -> None:
+    """The pods of each workload get ready by their own probes, and a task is worked on."""
     folder = site.host.path(f"{PLACE}/kubernetes")
     files = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
     found = [each for name in files for each in yaml.safe_load_all((folder / name).read_text(encoding="utf-8"))]

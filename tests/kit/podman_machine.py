@@ -18,6 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import final
 
+import psutil
+
 from private_machine import Done, Host, find, machine, need
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -37,15 +39,21 @@ _STORAGE = '[storage]\ndriver = "{}"\ngraphroot = "/srv/storage"\nrunroot = "/ru
 
 @contextlib.contextmanager
 def podman_machine(*tools: str, driver: str = "vfs") -> Iterator[Host]:
-    """Make a machine with podman, whose containers have the machine's network; all is gone where the block is left."""
-    need("podman", "crun", "catatonit", "unshare", "nsenter", *tools)
+    """Make a machine with podman and a network of its own, which containers have; nothing is left of them."""
+    need("podman", "crun", "catatonit", "unshare", "nsenter", "ip", *tools)
     try:
         with machine() as made:
             made.shell("umount /sys/fs/cgroup/unified 2>/dev/null || true")
             made.write("/etc/containers/containers.conf", _CONTAINERS)
             made.write("/etc/containers/storage.conf", _STORAGE.format(driver))
             made.write("/etc/containers/policy.json", '{"default": [{"type": "insecureAcceptAnything"}]}')
-            yield made
+            with made.begin(
+                "unshare", "--net", "sh", "-c", "ip link set lo up && echo up && exec sleep inf"
+            ) as network:
+                assert network.process.stdout is not None
+                assert network.process.stdout.readline() == b"up\n"
+                (inner,) = psutil.Process(network.process.pid).children()
+                yield Host(inner.pid, (*made.spaces, "--net"))
     finally:
         for top in (*CGROUPS.glob("libpod_parent"), *CGROUPS.glob("*/libpod_parent")):
             for path in (*sorted(filter(Path.is_dir, top.rglob("*")), reverse=True), top):
