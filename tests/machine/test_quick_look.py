@@ -135,7 +135,9 @@ def test_g5_a_quick_look_sees_the_tree_that_a_full_look_sees(family: tuple[Proce
     while time.monotonic() < ends or compared < FEWEST or seen < FEWEST_MEMBERS:
         assert time.monotonic() < began + LONGEST, "there was no storm"
         if compared == FEWEST // 2:
-            said.write_text(str(main.pid), encoding="ascii")
+            written = said.with_name("group.written")  # it must not be read before it is complete
+            written.write_text(str(main.pid), encoding="ascii")
+            written.rename(said)
             until(said.with_name("group.joined").exists, "the older one has joined the group")
         before = full.table()
         now = quick.reaching(quick.sketch(), main)
