@@ -137,7 +137,9 @@ def test_a_guard_holds_nothing_of_ours(machine: System, tmp_path: Path) -> None:
         until((tmp_path / "runs").exists, "the hook runs")
         os.close(write)
         assert end.read() == b""
-    assert done(machine).tail == ("SigIgn:\t0000000000000000".replace("\t", "    "),)
+    (ignored,) = done(machine).tail
+    # What glibc keeps for itself nobody can set; a caller that was made by its posix_spawn(3) ignores 32 and 33.
+    assert int(ignored.removeprefix("SigIgn:"), 16) & ~(1 << 31 | 1 << 32) == 0, ignored
 
 
 def test_too_many_hooks_are_refused(machine: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
