@@ -7,7 +7,7 @@ import re
 import shlex
 
 from multi.errors import ConfigError, MultiError, UsageError
-from multi.importing.form import MARKS, Imported, Source, Table, literal, whole_path
+from multi.importing.form import MARKS, Imported, Source, Table, literal, split, whole_path
 from multi.importing.shell import filled, logical_lines
 from multi.importing.worker_command import words_of
 from multi.settings.config import Config, Layer
@@ -80,7 +80,7 @@ def _of_unit(key: str, value: str, shell: _Shell, source: Source) -> None:
     if key in _UNIT_SETTINGS:
         shell.said[_UNIT_SETTINGS[key]] = literal_path(value) if key == "WorkingDirectory" else value
     elif key == "Environment":
-        pairs = (word.partition("=") for word in shlex.split(value))
+        pairs = (word.partition("=") for word in split(value, f"{source.path}: {key}"))
         env = {name: text for name, equals, text in pairs if equals}
         shell.values.update(env)
         shell.said["env"] = {**_mapping(shell.said["env"]), **env}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
-
 from multi.errors import ConfigError
 from multi.importing.celery_multi import tables
-from multi.importing.form import Imported, Source, Table, literal, plain_words
+from multi.importing.form import Imported, Source, Table, literal, plain_words, split
 from multi.importing.shell import Assigned, assigned
 from multi.typed import TYPE_CHECKING
 from multi.words.template import literal_path
@@ -54,11 +52,8 @@ def imported(source: Source) -> Imported:
 
 def _workers(found: Assigned, source: Source, said: dict[str, object]) -> Sequence[Table]:
     values = found.values
-    nodes = shlex.split(values.get("CELERYD_NODES") or "celery")
-    try:
-        options = shlex.split(values.get("CELERYD_OPTS", ""))
-    except ValueError as error:
-        raise ConfigError(source.path, f"CELERYD_OPTS: {error}", "close the quote") from None
+    nodes = split(values.get("CELERYD_NODES") or "celery", f"{source.path}: CELERYD_NODES")
+    options = split(values.get("CELERYD_OPTS", ""), f"{source.path}: CELERYD_OPTS")
     app = ["-A", values["CELERY_APP"]] if values.get("CELERY_APP") else []
     settings = {
         "cmd": _program(found, "worker"),
@@ -78,7 +73,7 @@ def _beat(found: Assigned, said: dict[str, object]) -> Table:
         "cmd": _program(found, "beat"),
         **_common(found, "CELERYBEAT", "/var/run/celery/beat.pid", "/var/log/celery/beat.log"),
         **said,
-        "options": [*app, level, *shlex.split(values.get("CELERYBEAT_OPTS", ""))],
+        "options": [*app, level, *split(values.get("CELERYBEAT_OPTS", ""), "CELERYBEAT_OPTS")],
     }
     return Table("beat", settings)
 

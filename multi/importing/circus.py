@@ -19,6 +19,7 @@ from multi.importing.form import (
     number,
     schedule,
     settings_of,
+    split,
     variable,
     whole_path,
 )
@@ -163,10 +164,7 @@ def _settings(watcher: _Watcher, source: Source, worker: int) -> tuple[dict[str,
     if not watcher.values.get("cmd"):
         raise ConfigError(source.path, f"[watcher:{watcher.name}] has no cmd", "write cmd = PROGRAM")
     command = f"{watcher.said('cmd', worker=worker)} {watcher.said('args', worker=worker)}".strip()
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise ConfigError(source.path, f"{command!r}: {error}", "close the quote") from None
+    words = split(command, source.path)
     settings = settings_of(words)
     if is_true(watcher.said("shell")) and set(words[:1]) & BUILTIN - {"exec"}:  # else its shell only executes it
         settings = {"cmd": ["/bin/sh", "-c", literal(shlex.join(words))]}

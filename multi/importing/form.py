@@ -8,7 +8,7 @@ import shlex
 from collections import Counter
 from itertools import takewhile
 
-from multi.errors import UsageError
+from multi.errors import ConfigError, UsageError
 from multi.settings.config import MOST_NODES
 from multi.settings.toml import dotted
 from multi.text import printable
@@ -100,6 +100,14 @@ def plain_words(command: str) -> list[str] | None:
         return shlex.split(command)
     except ValueError:
         return None
+
+
+def split(text: str, where: str) -> list[str]:
+    """The words of a text, as a shell has them. Raises `ConfigError`."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(where, f"{text!r}: {error}", "close the quote") from None
 
 
 def settings_of(words: Sequence[str]) -> dict[str, object]:

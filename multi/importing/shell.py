@@ -28,17 +28,27 @@ class Assigned:
 
 def logical_lines(text: str) -> Iterator[str]:
     """Lines that end where neither a backslash nor an open quote goes on."""
-    pending = ""
-    for line in text.replace("\\\n", " ").splitlines():
-        pending = f"{pending}\n{line}" if pending else line
+    return (line for _, line in _numbered(text))
+
+
+def _numbered(text: str) -> Iterator[tuple[int, str]]:
+    """The same with the number of the line where each begins."""
+    pending, first, begins = "", 1, True
+    for number, line in enumerate(text.splitlines(), start=1):
+        first = number if begins else first
+        goes_on = line.endswith("\\")
+        pending += f"{line[:-1]} " if goes_on else line
         try:
             shlex.split(pending, comments=True)
         except ValueError:
+            pending, begins = pending if goes_on else f"{pending}\n", False
             continue
-        yield pending
-        pending = ""
+        begins = not goes_on
+        if begins:
+            yield first, pending
+            pending = ""
     if pending:
-        yield pending
+        yield first, pending.removesuffix("\n")
 
 
 def assigned(text: str, path: str) -> Assigned:
@@ -46,7 +56,7 @@ def assigned(text: str, path: str) -> Assigned:
     values: dict[str, str] = {}
     exported: set[str] = set()
     others: list[str] = []
-    for line in logical_lines(text):
+    for number, line in _numbered(text):
         found = _LINE.fullmatch(line)
         if found is None:
             words = line.split()
@@ -60,7 +70,10 @@ def assigned(text: str, path: str) -> Assigned:
             raise ConfigError(
                 path, f"{name} is made by a command, which is not run here", "write its value there first"
             )
-        values[name] = _value(raw, values)
+        try:
+            values[name] = _value(raw, values)
+        except ValueError as error:
+            raise ConfigError(f"{path}:{number}", f"{name}: {error}", "close the quote") from None
         if found[1]:
             exported.add(name)
     return Assigned(values, frozenset(exported), tuple(others))

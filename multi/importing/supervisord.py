@@ -17,6 +17,7 @@ from multi.importing.form import (
     number,
     schedule,
     settings_of,
+    split,
     variable,
     whole_path,
 )
@@ -214,10 +215,7 @@ def _settings(
 
     if not said("command"):
         raise ConfigError(file.path, f"[program:{known['program_name']}] has no command", "write command = PROGRAM")
-    try:
-        settings = settings_of(shlex.split(said("command")))
-    except ValueError as error:
-        raise ConfigError(file.path, f"{said('command')!r}: {error}", "close the quote") from None
+    settings = settings_of(split(said("command"), file.path))
     remarks = [_no_word(key, value) for key, value in values.items() if key not in _TAKEN]
     own, limits = settings.pop("env", {}), settings.pop("rlimit", {})
     assert isinstance(own, dict)  # noqa: S101 -- for the type checker
