@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from importlib import import_module
 
-from multi.errors import UsageError
-from multi.importing.form import Imported, Source, Table, refuse_noncharacters, text_of
+from multi.errors import MultiError, UsageError
+from multi.importing.form import Imported, Source, Table, refuse_noncharacters, shown, text_of
 from multi.text import nearest
 from multi.typed import TYPE_CHECKING, cast
 from multi.value import replace
@@ -75,14 +75,25 @@ def toml_of(sources: Sequence[Source], said: str | None = None) -> str:
     for form, source in _together(forms):
         module = import_module(f"multi.importing.{form.replace('-', '_')}")
         read = cast("Callable[[Source], Imported]", module.imported)
-        files.append(read(source))
+        try:
+            files.append(read(source))
+        except MultiError as error:
+            raise type(error)(shown(error.word), shown(error.why), shown(error.hint)) from None
     tables = [table for file in files for table in file.tables]
     groups, nodes = ([each for each in tables if (each.nodes is None) == alone] for alone in (False, True))
     for some in (groups, nodes):
         names = [table.name for table in some]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise UsageError(twice, "is there twice", "import the files one by one, or rename it there")
+            where = [
+                one.path
+                for (_, one), file in zip(forms, files, strict=False)
+                if twice in {each.name for each in file.tables}
+            ]
+            if len(where) > 1:
+                hint = "import the files one by one, and give one another name in its multi.toml"
+                raise UsageError(twice, f"is in {' and in '.join(where)}", hint)
+            raise UsageError(twice, f"is there twice in {where[0]}", "rename one there")
     same = all(file.defaults == files[0].defaults for file in files)
     if not same:  # each table says it for itself
         whose = {id(table): file.defaults for file in files for table in file.tables}

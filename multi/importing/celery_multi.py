@@ -178,7 +178,7 @@ def tables(words: Sequence[str], said: Mapping[str, object], path: str) -> list[
         given = [(scopes.find(one), one) for one in spec.options]
         settings = [(scopes.find(one), one) for one in spec.settings]
     except MultiError as error:
-        raise ConfigError(path, str(error), "correct it there first") from None
+        raise ConfigError(path, str(error).replace(f"@{_HERE}", ""), "correct it there first") from None
     if not found:
         raise ConfigError(path, "names no node", "add a name, or a number of nodes")
     common = {
@@ -202,7 +202,7 @@ def tables(words: Sequence[str], said: Mapping[str, object], path: str) -> list[
                 {**of_node, "options": [word for one in own for word in words_of(one)]},
             )
         )
-    remarks = tuple(scopes.warnings)
+    remarks = tuple(warning.replace(f"@{_HERE}", "") for warning in scopes.warnings)
     if len(nodes) == 1:
         (node,) = nodes
         options = [*_list(common["options"]), *_list(node.settings["options"])]

@@ -17,6 +17,7 @@ from multi.importing.form import (
     literal,
     name_of,
     number,
+    placed,
     schedule,
     settings_of,
     split,
@@ -109,7 +110,11 @@ def imported(source: Source) -> Imported:
     for title, values in found.items():
         kind, _, name = title.partition(":")
         if kind == "watcher":
-            tables += _tables(_Watcher(name, values, _env(name, found), source.home), source)
+            with placed(f"{source.path}: [{title}]"):
+                made = [*_tables(_Watcher(name, values, _env(name, found), source.home), source)]
+            tables += made
+            if not made:
+                remarks.append(f"not imported, because numprocesses = 0 starts no process: [{title}]")
         elif kind == "circus":
             remarks.append(f"of circus itself, and not needed: {' '.join(key for key in values if key != 'umask')}")
         elif kind in {"socket", "plugin"}:
@@ -118,7 +123,8 @@ def imported(source: Source) -> Imported:
         elif kind != "env":
             remarks.append(f"not known: [{title}]")
     if not tables:
-        raise ConfigError(source.path, "has no section [watcher:NAME]", "name the file that has the watchers")
+        why = "has no [watcher:NAME] that starts a process"
+        raise ConfigError(source.path, why, "name the file that has the watchers")
     watchers = [values for title, values in found.items() if title.startswith("watcher:")]
     if not all(is_true(values.get("copy_env", "")) for values in watchers):
         remarks.append(_INHERITS)
@@ -146,6 +152,8 @@ def _env(name: str, found: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
 def _tables(watcher: _Watcher, source: Source) -> Iterator[Table]:
     several = count(watcher.said("numprocesses", "1"), "numprocesses")
     texts = " ".join((watcher.said("cmd"), watcher.said("args"), *watcher.env.values()))
+    if not several:
+        return
     title = name_of(watcher.name)
     alike, more = _settings(watcher, source, 1)
     remarks = (*_remarks(watcher), *more)

@@ -35,7 +35,10 @@ def read(paths: Sequence[str], form: str | None, local: LocalHost) -> str:
     """The text of one multi.toml for all of them. Raises `MultiError`."""
     here = local.surroundings()
     text = toml_of([_source(posixpath.join(here.cwd, path), path, local) for path in paths], form)
-    parse_config(text, "the multi.toml that is made", _Any(), local.load)
+    try:
+        parse_config(text, "", _Any(), local.load)
+    except ConfigError as error:  # whose line is one of a text that nobody sees
+        raise ConfigError(", ".join(paths), error.why, error.hint) from None
     return text
 
 
@@ -58,9 +61,8 @@ def _source(whole: str, path: str, local: LocalHost) -> Source:
     try:
         text = _text(whole, local.peek)
     except OSError as error:
-        raise UsageError(
-            path, f"cannot be read: {error.strerror or error}", "name the file of a configuration"
-        ) from None
+        hint = "make it readable" if isinstance(error, PermissionError) else "name the file of a configuration"
+        raise UsageError(path, f"cannot be read: {error.strerror or error}", hint) from None
     return Source(path, text, home, beside, matching)
 
 

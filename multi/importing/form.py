@@ -6,9 +6,11 @@ import json
 import re
 import shlex
 from collections import Counter
+from contextlib import contextmanager
 from itertools import takewhile
 
 from multi.errors import ConfigError, UsageError
+from multi.model.schedule import parse_signal
 from multi.settings.config import MOST_NODES
 from multi.settings.toml import dotted
 from multi.text import printable
@@ -17,7 +19,7 @@ from multi.value import dataclass, field
 from multi.words.template import literal_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 # No text for others holds these (Unicode calls them noncharacters), so a file that does is refused.
 MARKS = frozenset("\ufdd0\ufdd1\ufdd2\ufdd3")
@@ -80,6 +82,20 @@ def refuse_noncharacters(text: str, path: str) -> None:
 def variable(name: str) -> str:
     """What stands for a variable of the environment in a text of what is made."""
     return f"{_VARIABLE[0]}{name}{_VARIABLE[1]}"
+
+
+def shown(text: str) -> str:
+    """A text for people, with the names of its variables."""
+    return re.sub(r"(?:\ufdd0|\\ufdd0)(.*?)(?:\ufdd1|\\ufdd1)", r"${\1}", text).replace(HOST, "HOSTNAME")
+
+
+@contextmanager
+def placed(where: str) -> Iterator[None]:
+    """Say of a wrong value where it stands."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{where} {error.word}", error.why, error.hint) from None
 
 
 def literal(text: str) -> str:
@@ -150,8 +166,9 @@ def _after_env(words: Sequence[str], env: dict[str, object]) -> list[str]:
 
 
 def schedule(signal: str, seconds: float) -> str:
-    """A signal, and KILL after so many seconds."""
+    """A signal, and KILL after so many seconds. Raises `UsageError`."""
     first = signal.upper().removeprefix("SIG") or "TERM"
+    parse_signal(first)
     return f"KILL/{seconds:g}" if first in {"KILL", "9"} else f"{first}/{seconds:g}/KILL/5"
 
 
@@ -174,6 +191,8 @@ def number(text: object, what: str) -> float:
     try:
         found = float(str(text).strip())
     except ValueError:
+        if MARKS & set(str(text)):
+            raise UsageError(what, f"{shown(str(text))} is not known here", "write a whole number") from None
         found = -1.0
     if not 0 <= found < 1e9:  # noqa: PLR2004 -- thirty years
         raise UsageError(what, f"{printable(str(text))!r} is not a number", "write a whole number")
@@ -227,7 +246,7 @@ def _why(remark: str) -> str:
 
 
 def _remarks(remarks: Iterable[str]) -> list[str]:
-    return [f"# {printable(remark)}" for remark in dict.fromkeys(remarks)]
+    return [f"# {printable(shown(remark))}" for remark in dict.fromkeys(remarks)]
 
 
 def _settings(settings: Mapping[str, object]) -> list[str]:

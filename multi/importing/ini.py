@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from configparser import Error, RawConfigParser
+from configparser import ParsingError, RawConfigParser
 
 from multi.errors import ConfigError
 from multi.importing.form import refuse_noncharacters
+from multi.text import quoted
 from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def sections(text: str, path: str, comments: tuple[str, ...] = (";", "#")) -> di
     parser = _Cased(inline_comment_prefixes=comments, strict=False, delimiters=("=", ":"))
     try:
         parser.read_string(text)
-    except Error as error:
-        raise ConfigError(path, " ".join(str(error).split()), "it is no INI file") from None
+    except ParsingError as error:
+        number: int = getattr(error, "lineno", 0) or error.errors[0][0]
+        why = f"{quoted(text.split(chr(10))[number - 1].strip())} is no line of an INI file"
+        raise ConfigError(f"{path}:{number}", why, "write KEY = VALUE below a [section]") from None
     return {name: {key: value or "" for key, value in parser.items(name)} for name in parser.sections()}

@@ -7,8 +7,8 @@ import posixpath
 import re
 import shlex
 
-from multi.errors import ConfigError, MultiError
-from multi.importing.form import Imported, Source, Table, count, literal, name_of, number, schedule, whole_path
+from multi.errors import ConfigError, MultiError, UsageError
+from multi.importing.form import Imported, Source, Table, count, literal, name_of, number, placed, schedule, whole_path
 from multi.importing.worker_command import as_worker
 from multi.typed import TYPE_CHECKING
 from multi.words.template import literal_path
@@ -66,14 +66,16 @@ def imported(source: Source) -> Imported:
     if not isinstance(apps, list) or not apps or not all(isinstance(app, dict) for app in apps):
         apps = [{}]
     apps = [{_ALIASES.get(key, key): value for key, value in app.items()} for app in apps]
-    if not all(app.get("script") for app in apps):
-        raise ConfigError(
-            source.path, "has no apps with a script", 'write {"apps": [{"name": "web", "script": "app.js"}]}'
-        )
+    if (without := next((app for app in apps if not app.get("script")), None)) is not None:
+        why = f"the app {without['name']!r} has no script" if "name" in without else "has no apps with a script"
+        raise ConfigError(source.path, why, 'write {"apps": [{"name": "web", "script": "app.js"}]}')
     others = [key for key in raw if key not in {"apps", "pm2"}] if isinstance(raw, dict) and apps != [raw] else []
     whole = isinstance(raw, dict) and not {"apps", "pm2"} & raw.keys()
     remarks = [] if whole else [f"not imported: {key}" for key in others]
-    tables = [table for app in apps for table in _tables(app, source)]
+    tables: list[Table] = []
+    for app in apps:
+        with placed(f"{source.path}: {app.get('name') or app['script']}"):
+            tables += _tables(app, source)
     return Imported(tables=tuple(tables), defaults={"preset": "exec"}, remarks=tuple(remarks))
 
 
@@ -84,16 +86,20 @@ def _as_json(text: str) -> str:
     for token in _TOKEN.finditer(body.removesuffix(";")):
         word = token[0]
         if token["string"]:
-            plain = re.sub(r"\\(.)", lambda at: at[1] if at[1] in "'`" else at[0], word[1:-1], flags=re.DOTALL)
-            if word[0] == "`" and "${" in plain:
+            inner = re.sub(r'\\(.)|"', _escaped, word[1:-1], flags=re.DOTALL)
+            if word[0] == "`" and "${" in inner:
                 raise ValueError(word)
-            inner = plain if word[0] == '"' else re.sub(r'(?<!\\)"', r'\\"', plain)
             found.append('"' + inner.replace("\n", "\\n") + '"')
         elif token["key"]:
             found.append(json.dumps(word))
         elif not (token["comment"] or token["comma"]):
             found.append(word)
     return "".join(found)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """A quote as JSON has it."""
+    return '\\"' if found[0] == '"' else found[1] if found[1] in "'`" else found[0]
 
 
 _LITERAL = re.compile(
@@ -232,7 +238,7 @@ def _size(value: object) -> str | None:
         return None
     found = _SIZE.fullmatch(str(value).strip())
     if found is None:
-        raise ConfigError(f"max_memory_restart {value}", "is no size", 'write it like "512M"')
+        raise UsageError(f"max_memory_restart {value}", "is no size", 'write it like "512M"')
     return f"{found[1]}{found[2].upper()}"
 
 

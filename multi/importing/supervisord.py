@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from multi.errors import ConfigError
+from multi.errors import ConfigError, UsageError
 from multi.importing.form import (
     HOST,
     Imported,
@@ -15,6 +15,7 @@ from multi.importing.form import (
     is_true,
     name_of,
     number,
+    placed,
     schedule,
     settings_of,
     split,
@@ -106,11 +107,17 @@ def imported(source: Source) -> Imported:
     file = _file(source)
     group_of = {name: group for group, programs in _programs(file).items() for name in programs}
     made: list[tuple[str, str, Table]] = []  # program, name of the process, node
+    members: dict[str, list[str]] = {}
     remarks = [*file.included]
     for title, values in file.found.items():
         kind, _, name = title.partition(":")
         if kind == "program":
-            made += [(name, *one) for one in _processes(name, group_of.get(name, name), values, file)]
+            with placed(f"{source.path}: [{title}]"):
+                processes = [*_processes(name, group_of.get(name, name), values, file)]
+            made += [(name, *one) for one in processes]
+            if not processes:
+                remarks.append(f"not imported, because numprocs = 0 starts no process: [{title}]")
+                members[name] = []
         elif kind in _NO_SUCH:
             remarks.append(f"not imported, because multi has no such thing: [{title}]; {_NO_SUCH[kind]}")
         elif kind in _SERVER:
@@ -119,10 +126,10 @@ def imported(source: Source) -> Imported:
         elif kind not in {"group", "include"}:
             remarks.append(f"not known: [{title}]")
     if not made:
-        why, hint = "has no section [program:NAME]", "name the file that has the programs"
+        why = "has no [program:NAME] that starts a process" if members else "has no section [program:NAME]"
+        hint = "name the file that has the programs"
         raise ConfigError(source.path, why, hint)
     names = [name_of(title) for _, title, _ in made]
-    members: dict[str, list[str]] = {}
     tables: list[Table] = []
     for (program, title, table), name in zip(made, names, strict=True):
         unclear = name.isdigit() or names.count(name) > 1  # a lone number is a count of nodes
@@ -163,6 +170,8 @@ def _file(source: Source) -> _File:
             included.append(f"[include] {pattern}: {files}")
     file = _File(source.path, source.home, found, found.get("supervisord", {}), tuple(included))
     text = file.filled(file.common.get("environment", ""), {"host_node_name": HOST})
+    with placed(f"{source.path}: [supervisord]"):
+        _limits(file)
     return replace(file, env=_environment(text, source.path))
 
 
@@ -197,6 +206,9 @@ def _processes(name: str, group: str, values: Mapping[str, str], file: _File) ->
     known: dict[str, object] = {"program_name": name, "group_name": group, "host_node_name": HOST, "here": file.home}
     known |= {f"ENV_{key}": value for key, value in file.env.items()}
     several = count(file.filled(values.get("numprocs", "1"), known), "numprocs")
+    if several > 1 and "%(process_num)" not in values.get("process_name", ""):
+        why, hint = "its processes have one name", "write process_name = %(program_name)s_%(process_num)02d"
+        raise UsageError(f"numprocs = {several}", why, hint)
     first = int(number(file.filled(values.get("numprocs_start", "0"), known), "numprocs_start"))
     for each in range(first, first + several):
         of_one = {**known, "process_num": each, "numprocs": several}
@@ -236,7 +248,7 @@ def _settings(
         "stop_schedule": schedule(
             said("stopsignal", "TERM"), number(said("stopwaitsecs", "10") or "10", "stopwaitsecs")
         ),
-        "restart": _RESTART.get(said("autorestart", "unexpected").lower(), "always"),
+        "restart": _restart(said("autorestart", "unexpected").lower()),
     }
     if "exitcodes" in values:
         settings["exit_ok"] = [int(number(each, "exitcodes")) for each in said("exitcodes").split(",")]
@@ -245,6 +257,12 @@ def _settings(
         settings["kill_mode"] = "mixed" if is_true(as_group) else "process"
     settings, more = as_worker(settings)
     return settings, [*remarks, *more, *_of_values(values, said)]
+
+
+def _restart(text: str) -> str:
+    if text not in _RESTART and not text.startswith("\ufdd0"):
+        raise UsageError("autorestart", f"{text!r} is not known", "write true, false or unexpected")
+    return _RESTART.get(text, "always")
 
 
 def _limits(file: _File) -> dict[str, object]:
@@ -260,6 +278,8 @@ def _of_values(values: Mapping[str, str], said: Callable[..., str]) -> Iterator[
             "stopasgroup = true: multi signals the main process alone, and kills what is left of its tree (kill_mode); "
             "a shell before the program must exec it"
         )
+    if said("autorestart").startswith("\ufdd0"):
+        yield f"autorestart = {said('autorestart')}: its value is not known here, and is taken for true"
     if "autostart" in values and said("autostart").lower() not in {"true", "yes", "on", "1"}:
         yield (
             f"autostart = {values['autostart']}: 'multi apply' starts it; 'multi stopwait' stops it until somebody "

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from textwrap import dedent
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from grammar_tools import expand_words
@@ -133,6 +133,7 @@ def test_a_procfile_there_and_back(said: Mapping[str, Mapping[str, object]]) -> 
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(WORDS, max_size=4), st.sampled_from("'\"`"))
+@example(['\\"'], "'")
 def test_a_value_of_javascript_is_read_as_it_is_written(words: list[str], quote: str) -> None:
     """Whatever the quotes are, and whatever stands in them."""
     escaped = [word.replace("\\", "\\\\").replace(quote, f"\\{quote}") for word in words]
@@ -433,7 +434,7 @@ def test_several_files_are_one_configuration() -> None:
     assert {name: node.preset for name, node in nodes.items()} == {
         "worker1": "celery", "worker2": "celery", "beat": "celery-beat", "web": "exec",
     }  # fmt: skip
-    with pytest.raises(MultiError, match="web: is there twice"):
+    with pytest.raises(MultiError, match=r"web: is in x\.conf and in x\.conf; import the files one by one"):
         toml_of([source("[program:web]\ncommand=a\n"), source("[watcher:web]\ncmd=b\n")])
 
 
@@ -448,7 +449,7 @@ def test_several_files_are_one_configuration() -> None:
         ("module.exports = {apps: [{script: `${a}`}]}", "e.js", "is JavaScript that is more than one value"),
         ("apps:\n  - script: app.js\n", "ecosystem.yml", "is YAML, which multi does not read"),
         ("{broken", "eco.json", "is not JSON"),
-        ('{"apps": [{"name": "x"}]}', "eco.json", "has no apps with a script"),
+        ('{"apps": [{"name": "x"}]}', "eco.json", "the app 'x' has no script"),
         ("[program:x]\ndirectory=/", "s.conf", "has no command"),
         ("[program:x]\ncommand=a 'b", "s.conf", "No closing quotation"),
         ("[program:x]\ncommand=a\nnumprocs=99999999", "s.conf", "numprocs: 99999999 are more than 10000 nodes"),
@@ -471,6 +472,54 @@ def test_several_files_are_one_configuration() -> None:
         ("""CELERYD_NODES="w1 'a\"""", "celeryd", 'celeryd: CELERYD_NODES: "w1 \'a": No closing quotation; close'),
         ("""CELERYBEAT_OPTS="-s 'a\"""", "celerybeat", 'CELERYBEAT_OPTS: "-s \'a": No closing quotation'),
         ("Environment='A=b\nExecStart=celery multi start w1", "x.service", "x.service: Environment: \"'A=b"),
+        (
+            "[program:a]\ncommand=x\nautorestart=maybe",
+            "s.conf",
+            "s.conf: [program:a] autorestart: 'maybe' is not known",
+        ),
+        (
+            "[program:a]\ncommand=x\nnumprocs=%(ENV_NP)s",
+            "s.conf",
+            "s.conf: [program:a] numprocs: ${NP} is not known here",
+        ),
+        ("[program:a]\ncommand=x\nnumprocs=three", "s.conf", "s.conf: [program:a] numprocs: 'three' is not a number"),
+        ("[program:a]\ncommand=x\nnumprocs=0", "s.conf", "s.conf: has no [program:NAME] that starts a process"),
+        (
+            "[program:a]\ncommand=x\nnumprocs=2",
+            "s.conf",
+            "[program:a] numprocs = 2: its processes have one name; write",
+        ),
+        (
+            "[program:a]\ncommand=x\nstopsignal=TREM",
+            "s.conf",
+            "s.conf: [program:a] TREM: is not a signal of this system",
+        ),
+        ("[program:a]\ncommand=x %(ENV_A)s '", "s.conf", 's.conf: "x ${A} \'": No closing quotation'),
+        (
+            "[supervisord]\nminfds=x\n[program:a]\ncommand=x",
+            "s.conf",
+            "s.conf: [supervisord] minfds: 'x' is not a number",
+        ),
+        ("[watcher:a]\ncmd=x\nnumprocesses=two", "c.ini", "c.ini: [watcher:a] numprocesses: 'two' is not a number"),
+        ("[watcher:a]\ncmd=x\nnumprocesses=0", "c.ini", "c.ini: has no [watcher:NAME] that starts a process"),
+        (
+            '{"apps": [{"name": "a", "script": "b", "kill_timeout": "x"}]}',
+            "e.json",
+            "e.json: a kill_timeout: 'x' is not",
+        ),
+        (
+            '{"apps": [{"name": "a", "script": "b", "max_memory_restart": "x"}]}',
+            "e.json",
+            "e.json: a max_memory_restart",
+        ),
+        ("celery multi restart w1 -A p -c:w9 3 -c:0 2", "x.sh", "the first node has the index 1; the nodes are 1 w1;"),
+        (
+            "x: y\n[program:a]\ncommand=x",
+            "s.conf",
+            "s.conf:1: 'x: y' is no line of an INI file; write KEY = VALUE below",
+        ),
+        ("[program:a]\ncommand", "s.conf", "s.conf:2: 'command' is no line of an INI file"),
+        ("[program:a\ncommand=x\n[program:b]", "s.conf", "s.conf:1: '[program:a' is no line of an INI file"),
         ("nothing that is known", "x", "is in no form that is known"),
         ("root:x:0:0:root:/root:/bin/bash\nbin:x:2:2::/:/bin/false", "passwd", "is in no form that is known"),
     ],
