@@ -87,7 +87,7 @@ def _remarks(order: Order, service: Service, labels: Mapping[str, str]) -> list[
     lost = [f"does not wait here for {' '.join(absent)}"] if absent else []
     if service.node.env_files:
         lost.append("Compose reads the files of env_file by rules of its own: it fills in $NAME")
-    return [each for each in container.remarks(order, service, *lost) if not each.startswith("IMAGE ")]
+    return [each for each in container.remarks(order, service, ("restart",), *lost) if not each.startswith("IMAGE ")]
 
 
 FORMS = {"compose": Form(files=_compose, foreground=True, delegates=True, containers=True)}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from multi.errors import UsageError
 from multi.export import form, run
@@ -18,6 +18,7 @@ from multi.export.form import Order
 from multi.export.run import Run
 from multi.model.node import Known, Node
 from multi.model.schedule import FOREVER
+from multi.settings.table import SETTINGS
 from multi.text import printable
 from multi.typed import cast
 from multi.value import dataclass, replace
@@ -163,18 +164,20 @@ def variables(order: Order, service: Service) -> tuple[dict[str, str], dict[str,
     return of_preset, {name: value for name, value in said.items() if name not in of_preset}
 
 
-def remarks(order: Order, service: Service, *lost: str) -> list[str]:
-    """What there is to know of it, as sentences; `lost` are others."""
+_OURS = frozenset(SETTINGS) - {"gid", "restart", "restart_delay", "restart_limit"}  # held by `multi run`, or said below
+
+
+def remarks(order: Order, service: Service, held: Iterable[str], *others: str) -> list[str]:
+    """What there is to know of it, as sentences; `held` is what the form says of the rest, `others` are sentences."""
     found = [] if order.wanted.image else ["IMAGE is the image with the worker and multi: see examples/container."]
     if len(service.nodes) > 1:
         names = " ".join(name.partition("@")[0] for name in service.nodes)
         found.append(f"for {names}: each replica is a node with the name of its own host")
     if service.logged:
         found.append("logfile: its log is what the container prints")
-    if service.node.gid is not None and not service.node.uid:
-        found.append("not exported, because there is no word for it here: gid")
+    found += form.lost(service.node, {*_OURS, *held, *(["gid"] if service.node.uid else [])})
     found += [order.remarks[name] for name in service.nodes if name in order.remarks]
-    return [printable(remark) for remark in (*found, *lost)]
+    return [printable(remark) for remark in (*found, *others)]
 
 
 # --- YAML -------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from multi.errors import UsageError
 from multi.model.node import Node
 from multi.model.schedule import FOREVER, KILL, signal_name
+from multi.settings.table import BY_FIELD
 from multi.text import listed, printable
 from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, field
@@ -117,42 +118,54 @@ def whole_stop_seconds(node: Node) -> int:
     return _LONG if stop_seconds(node) == FOREVER else math.ceil(stop_seconds(node))
 
 
+# Settings with sentences of their own below, and what is the business of `multi` alone.
+_TOLD = frozenset(
+    {"workdir", "env", "env_file", "stop_schedule", "ready", "ready_timeout", "after", "needs"}
+    | {"alive_every", "alive_failures", "lock_timeout"}
+)
+
+
+def lost(node: Node, held: Iterable[str], *others: str) -> list[str]:
+    """What is not exported, as a sentence: `others`, and each setting that is neither usual nor `held` by the form."""
+    usual = {"logfile": not node.logs_to_file, "startsecs": not node.startsecs_asked}
+    names = [
+        setting.name
+        for field_name, setting in BY_FIELD.items()
+        if setting.name not in {*_TOLD, *held}
+        and not usual.get(field_name, False)
+        and getattr(node, field_name) != setting.default
+    ]
+    found = sorted((*names, *others))
+    return [f"not exported, because there is no word for it here: {', '.join(found)}"] if found else []
+
+
+def without(node: Node) -> list[str]:
+    """The variables that the node takes away, for `lost`."""
+    return [f"env (without {' '.join(unset_env(node))})"] if unset_env(node) else []
+
+
+def first_signal(node: Node) -> list[str]:
+    """The first signal of its stop schedule, for `lost`; TERM is everybody's."""
+    name = signal_name(node.stop.first)
+    return [] if name == "TERM" else [f"stop with {name}"]
+
+
 def comments(
-    order: Order, node: Node, *missing: str, proof: bool = False, killed: bool = True, ordered: bool = False
+    order: Order, node: Node, held: Iterable[str], *others: str, proof: bool = False, by_systemd: bool = False
 ) -> list[str]:
     """What the form has no words for, as sentences.
 
-    `missing` are settings that it cannot say: those below where this node has them, and any other text as it is.
-    `proof` is whether it waits for `ready`, `killed` whether it sends KILL at the end, as all but systemd do, `ordered`
-    whether it keeps the order of `after`.
+    `held` are the settings that it says, `others` what else of the node it does not. `proof` is whether it waits for
+    `ready`. Nobody but systemd keeps the order of `after`, and all but systemd send KILL at the end.
     """
-    asked = {
-        "uid": node.uid is not None,
-        "gid": node.gid is not None,
-        "gid without uid": node.gid is not None and not node.uid,
-        "umask": node.umask is not None,
-        "nice": node.nice is not None,
-        "rlimit": bool(node.rlimits),
-        "env": bool(unset_env(node)),
-        "logfile": node.logs_to_file,
-        "kill_mode": node.kill_mode != "mixed",
-        "reload_signal": node.reload_signal is not None,
-        "first": signal_name(node.stop.first) != "TERM",
-    }
-    names = {
-        "gid without uid": "gid",
-        "env": f"env (without {' '.join(unset_env(node))})",
-        "first": f"stop with {signal_name(node.stop.first)}",
-    }
-    lost = [names.get(name, name) for name in missing if asked.get(name, True)]
-    found = [f"not exported, because there is no word for it here: {', '.join(lost)}"] if lost else []
+    found = lost(node, held, *others)
     between = any(stage.signum != KILL for stage in node.stop.stages[1:])
-    if between or (killed and not kills(node) and stop_seconds(node) != FOREVER):
+    if between or (not by_systemd and not kills(node) and stop_seconds(node) != FOREVER):
         found.append(f"of the stop schedule {node.stop} only the first signal and KILL can be said here")
     if not proof and node.ready.sign != "life":
         found.append(f"ready = {node.ready} is not waited for here")
-    if node.needs or (node.after and not ordered):
-        waits = [*(() if ordered else (name.partition("@")[0] for name in node.after)), *map(str, node.needs)]
+    if node.needs or (node.after and not by_systemd):
+        waits = [*(() if by_systemd else (name.partition("@")[0] for name in node.after)), *map(str, node.needs)]
         found.append(f"does not wait here for {listed(waits)}")
     if node.env_read:
         variables = " ".join(name for name, _ in node.env_read)

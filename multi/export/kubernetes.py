@@ -53,7 +53,9 @@ class _Manifests:
     def files(self) -> dict[str, str]:
         label = self._label
         files = {
-            f"{label}.yaml": self._text(self._workload(), container.remarks(self._order, self._service, *self._lost()))
+            f"{label}.yaml": self._text(
+                self._workload(), container.remarks(self._order, self._service, self._held, *self._lost())
+            )
         }
         if self._said:
             config = {
@@ -191,6 +193,11 @@ class _Manifests:
             return int(word)
         why = f"has the {kind} {word!r}, and Kubernetes takes numbers alone"
         raise UsageError(self._node.name, why, f"say the number that it has in the image, as in --{setting}=1000")
+
+    @property
+    def _held(self) -> list[str]:
+        """A pod is started again, whichever way it ended."""
+        return ["restart"] if self._node.restart == "always" else []
 
     def _lost(self) -> list[str]:
         node = self._node

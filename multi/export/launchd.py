@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from multi.errors import UsageError
-from multi.export.form import Form, Order, comments, named, present, set_env, whole_stop_seconds
+from multi.export.form import (
+    Form,
+    Order,
+    comments,
+    first_signal,
+    named,
+    present,
+    set_env,
+    whole_stop_seconds,
+    without,
+)
 from multi.model.node import Node
 
 _LIMITS = {
@@ -19,6 +29,8 @@ _LIMITS = {
     "RSS": "ResidentSetSize",
     "STACK": "Stack",
 }
+
+_HELD = ("logfile", "uid", "gid", "umask", "nice", "rlimit", "kill_mode", "restart")
 
 
 def _launchd(order: Order) -> Mapping[str, str]:
@@ -37,7 +49,7 @@ def _plist(order: Order, name: str, node: Node) -> str:
             "Label": f"multi.{name}",
             "ProgramArguments": list(node.words),
             "RunAtLoad": True,
-            "KeepAlive": {"SuccessfulExit": False},
+            "KeepAlive": True if node.restart == "always" else {"SuccessfulExit": False},
             "ExitTimeOut": whole_stop_seconds(node),
             "WorkingDirectory": node.workdir,
             "UserName": node.uid,
@@ -52,8 +64,8 @@ def _plist(order: Order, name: str, node: Node) -> str:
             "HardResourceLimits": {word: hard for word, _, hard in limits.values() if word and hard >= 0} or None,
         }
     )
-    without = [f"rlimit {' '.join(lost)}"] if lost else []
-    found = comments(order, node, "env", "reload_signal", "first", *without)
+    limited = [f"rlimit {' '.join(lost)}"] if lost else []
+    found = comments(order, node, _HELD, *without(node), *first_signal(node), *limited)
     try:
         data = plistlib.dumps(job, sort_keys=False)
         if plistlib.loads(data) != job:

@@ -5,14 +5,25 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from multi.export.form import Form, Order, ascii_name, comments, named, refusal, set_env, with_env, with_limits
+from multi.export.form import (
+    Form,
+    Order,
+    ascii_name,
+    comments,
+    first_signal,
+    named,
+    refusal,
+    set_env,
+    with_env,
+    with_limits,
+)
 
 
 def _procfile(order: Order) -> Mapping[str, str]:
-    missing = ("uid", "gid", "logfile", "kill_mode", "reload_signal", "first")
+    held = ("umask", "nice", "rlimit")
     lines: list[str] = []
     for name, node in named(order, lambda node: ascii_name(node.short, "-_")):
-        lines += [f"# {name}: {remark}" for remark in comments(order, node, *missing)]
+        lines += [f"# {name}: {remark}" for remark in comments(order, node, held, *first_signal(node))]
         words = with_limits(node, with_env(node, set_env(node)))
         command = f"exec {shlex.join(words)}"
         if node.umask is not None:

@@ -123,7 +123,7 @@ def _remarks(order: Order, service: Service, units: Mapping[str, str]) -> list[s
         lost.append("Podman reads the files of EnvironmentFile by rules of its own: NAME=value without quotes")
     if order.wanted.namespace:
         lost.append(f"not exported, because there is no word for it here: namespace {order.wanted.namespace}")
-    return container.remarks(order, service, *lost)
+    return container.remarks(order, service, ("restart", "restart_delay", "restart_limit"), *lost)
 
 
 FORMS = {"quadlet": Form(files=_quadlet, foreground=True, delegates=True, containers=True)}

@@ -36,7 +36,7 @@ def _section(order: Order, name: str, node: Node, depth: int) -> str:
     hard = {key: env[key] for key, quote in quotes.items() if not quote}
     lines = [
         f"[program:{name}]",
-        *(f"; {remark}" for remark in form.comments(order, node, *_missing(node))),
+        *(f"; {remark}" for remark in form.comments(order, node, _held(node), *_signals(node))),
         *([f"; prlimit runs as {node.uid}, who cannot raise a hard limit"] if node.uid and node.rlimits else []),
         f"command={_command(node, form.with_limits(node, form.with_env(node, hard), nice=_may_be_nice(node)))}",
         *([f"priority={_FIRST + depth}"] if node.after or depth else []),
@@ -51,16 +51,24 @@ def _section(order: Order, name: str, node: Node, depth: int) -> str:
         f"stopsignal={signal_name(node.stop.first)}",
         f"stopwaitsecs={form.whole_stop_seconds(node)}",
         f"killasgroup={'true' if node.kill_mode == 'mixed' else 'false'}",
-        "autorestart=unexpected",
+        f"autorestart={'true' if node.restart == 'always' else 'unexpected'}",
+        *([f"exitcodes={','.join(map(str, node.exit_ok))}"] if node.exit_ok != (0,) else []),
     ]
     return "\n".join(lines) + "\n"
 
 
+_SIGNAL = 128  # what is above stands for an end by a signal
 _FIRST = 999  # supervisord's own: what comes after nothing
 
 
-def _missing(node: Node) -> list[str]:
-    return ["gid", "reload_signal", *([] if _may_be_nice(node) else ["nice"])]
+def _held(node: Node) -> list[str]:
+    held = ["logfile", "uid", "umask", "rlimit", "kill_mode", "startsecs", "restart", "exit_ok"]
+    return [*held, "nice"] if _may_be_nice(node) else held
+
+
+def _signals(node: Node) -> list[str]:
+    """To supervisord an end by a signal is never expected."""
+    return [f"exit_ok {status} of a signal" for status in node.exit_ok if status > _SIGNAL]
 
 
 def _may_be_nice(node: Node) -> bool:

@@ -113,18 +113,20 @@ def _listens(group: _Group, node: Node, *, notify: bool) -> list[str]:
     return [*access, f"WatchdogSec={node.alive.what}", f"WatchdogSignal=SIG{signal_name(node.stop.first)}"]
 
 
+# Not max_memory: MemoryMax= would kill a worker in the middle of its task, MemoryHigh= would slow it down for ever.
+_HELD = frozenset(
+    {"logfile", "uid", "gid", "umask", "nice", "rlimit", "kill_mode", "reload_signal", "startsecs", "max_age"}
+    | {"restart", "exit_ok", "restart_delay", "restart_limit"}
+)
+
+
 def _remarks(group: _Group, node: Node, *, notify: bool) -> list[str]:
-    missing = [
-        *(["gid"] if group.user_manager else []),
-        *(["alive"] if node.alive is not None and node.alive.sign != "watchdog" else []),
-        *(["hooks"] if node.hooks else []),
-        # MemoryMax= would kill a worker in the middle of its task, and MemoryHigh= would slow it down for ever.
-        *(["max_memory"] if node.max_memory is not None else []),
-    ]
+    held = {*_HELD, *(["alive"] if node.alive is not None and node.alive.sign == "watchdog" else [])}
+    held -= {"gid"} if group.user_manager else set()
     read = () if environment.alike(node, group.order.env_texts) else node.env_read
     asked = replace(node, needs=(), env_read=read)  # a unit asks itself, and systemd reads the files
     proved = notify or _is_proved(node)
-    return form.comments(group.order, asked, *missing, proof=proved, killed=False, ordered=True)
+    return form.comments(group.order, asked, held, proof=proved, by_systemd=True)
 
 
 def _environment(group: _Group, node: Node) -> list[str]:

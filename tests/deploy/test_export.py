@@ -99,6 +99,42 @@ def test_what_a_form_cannot_say_is_said_in_a_comment(form: str) -> None:
             assert any("log:^up$" in remark for remark in remarks), text
 
 
+RARE = "--exit-ok=0,3 --restart=on-failure --restart-delay=7 --restart-limit=3/60s --max-memory=512M --max-age=12h "
+RARE += "--alive=tcp:80 --hook=failed=true --startsecs=42 --gid=65533"
+
+
+@pytest.mark.parametrize(
+    ("form", "lost", "lines"),
+    [
+        ("supervisord", "alive gid hooks max_age max_memory restart_delay restart_limit",
+         "exitcodes=0,3 autorestart=unexpected startsecs=42"),
+        ("launchd", "alive exit_ok hooks max_age max_memory restart_delay restart_limit startsecs", ""),
+        ("procfile", "alive exit_ok gid hooks max_age max_memory restart restart_delay restart_limit startsecs", ""),
+        ("systemd", "alive hooks max_memory", "RestartSec=7 RuntimeMaxSec=43200 Restart=on-failure"),
+        ("compose", "gid restart_delay restart_limit", "restart:\\ on-failure"),
+        ("kubernetes", "gid restart restart_delay restart_limit", ""),
+        ("quadlet", "gid", "RestartSec=7 Restart=on-failure"),
+    ],
+)  # fmt: skip
+def test_a_form_says_every_setting_or_names_it(form: str, lost: str, lines: str) -> None:
+    """A form names what it holds; whatever else is not as usual is in the one remark."""
+    text = only(form, "a", "--preset=exec", "--cmd=sleep 600", *RARE.split())
+    (said,) = re.findall(
+        r"not exported, because there is no word for it here: ([^>\n]*?)(?: -->)?$", text, re.MULTILINE
+    )
+    assert said.split(", ") == lost.split()
+    assert set(shlex.split(lines)) <= {line.strip() for line in text.splitlines()}
+
+
+def test_what_restarts_always_does_so_elsewhere() -> None:
+    """To supervisord no end by a signal is expected, so of exit_ok its statuses are not exported."""
+    said = ("a", "--preset=exec", "--cmd=sleep 600", "--restart=always", "--exit-ok=0,143")
+    text = only("supervisord", *said)
+    assert "autorestart=true" in text
+    assert "no word for it here: exit_ok 143 of a signal\n" in text
+    assert plistlib.loads(only("launchd", *said).encode())["KeepAlive"] is True
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_what_an_env_file_holds_is_read_again_or_said_to_be_old(form: str, tmp_path: Path) -> None:
     """Where `multi` does the work it reads the file at each start; elsewhere a remark says whose values these are."""
