@@ -189,20 +189,26 @@ def detached(selection: Selection, site: Site, *, become: bool) -> list[tuple[st
     for (user, group), nodes in groups.items():
         named = len(groups) > 1 or bool(selection.spec.names)
         paths = (*run_directories(nodes), *log_directories(nodes)) if user else ()
-        owner = f"{user}:{group}"
+        login = site.users.get(user, user)
+        owner = f"{login}:{group}"
         prepare = " && ".join(
             f"[ -d {_quote(path)} ] || {{ mkdir -p -m 755 {_quote(path)} && chown -h {_quote(owner)} {_quote(path)}; }}"
             for path in paths
         )
-        runuser = (site.tools["runuser"], "-u", user, *(("-g", group) if group else ()), "--") if user else ()
+        become = become or bool(paths)
+        for flag, word in (("--uid", login), ("--gid", group if become else "")):
+            if word.isdigit():
+                why = "is a number without a name, and neither cron nor runuser take one"
+                raise UsageError(f"{flag}={word}", why, "give it a name, or use --systemd")
+        runuser = (site.tools["runuser"], "-u", login, *(("-g", group) if group else ()), "--") if user else ()
         order = Order(
             nodes=nodes,
             program=site.program,
             told=told(selection, nodes, site, named=named, kept=False),
-            title=site.name if len(groups) == 1 else f"{site.name}-{user or 'root'}",
+            title=site.name if len(groups) == 1 else f"{site.name}-{login or 'root'}",
             directory=site.directory,
-            user=user or "root",
-            become=runuser if become or prepare else (),
+            user=login or "root",
+            become=runuser if become else (),
             prepare=prepare,
             path=site.path,
         )

@@ -36,9 +36,9 @@ class Site:
 
     `origin` is the configuration's path, or `RECORD`; `name` is what files for all its nodes are called. `program` runs
     `multi`, in `directory`, with `path` for PATH (empty: the system's own). `tools` are the programs that were found.
-    `lingers` is whether the user's manager starts at boot, `groups` are login groups by user, `logrotate` is the text
-    that is shipped for it, empty where there is no logrotate. `whole` are the directories with a file of that `name`,
-    `missing` the directories of logs that are not there.
+    `lingers` is whether the user's manager starts at boot, `groups` are login groups and `users` login names by user.
+    `logrotate` is the text that is shipped for it, empty where there is no logrotate. `whole` are the directories with
+    a file of that `name`, `missing` the directories of logs that are not there.
     """
 
     origin: str
@@ -58,6 +58,7 @@ class Site:
     whole: frozenset[str] = frozenset()
     missing: frozenset[str] = frozenset()
     groups: Mapping[str, str] = field(default_factory=dict)
+    users: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,7 +227,7 @@ def _logrotate(logging: Sequence[Node], site: Site) -> str:
         paths = dict.fromkeys(path for node in nodes if node.logs_to_file for path in _log_patterns(node))
         if not paths:
             continue
-        own = rf"\1    su {user} {group or site.groups.get(user, user)}\n" if user else ""
+        own = rf"\1    su {site.users.get(user, user)} {group or site.groups.get(user, user)}\n" if user else ""
         body = re.sub(r"((?: *#.*\n)*) *su .*\n", own, rest)
         blocks.append("".join(f"{path}\n" for path in paths) + brace + body)
     return comment + "\n".join(blocks) if blocks else ""

@@ -40,6 +40,7 @@ def survey(selection: Selection, machine: Machine) -> Site:
     path = _needed(here.environ.get("PATH", ""), selection.nodes, machine)
     name = _name(config)
     extras = {starters.TMPFILES: f"{starters.TMPFILES}/{name}.conf", starters.LOGROTATE: f"{starters.LOGROTATE}/{name}"}
+    users = {node.uid for node in selection.nodes if node.uid}
     return Site(
         origin=config or RECORD,
         name=name,
@@ -57,7 +58,8 @@ def survey(selection: Selection, machine: Machine) -> Site:
         logrotate=_logrotate(machine) if here.uid == 0 else "",
         whole=frozenset(directory for directory, file in extras.items() if machine.kind(file)),
         missing=frozenset(path for node in selection.nodes if not machine.kind(path := orders.log_directory(node))),
-        groups={node.uid: machine.login_group(node.uid) for node in selection.nodes if node.uid},
+        groups={user: machine.login_group(user) for user in users},
+        users={user: machine.user_name(int(user)) for user in users if user.isdigit()},
     )
 
 

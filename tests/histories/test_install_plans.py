@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -398,6 +399,30 @@ def test_units_are_shown_where_systemd_does_not_run(box: Box, word: str, uid: in
     assert (code, "ExecStart=/usr/bin/multi run a" in out, "enable" in out) == (2, True, True)
     assert err.startswith(f"multi: {word}: systemd does not run this machine; give --cron")
     assert (box.files(), box.ran) == (before, [])
+
+
+@pytest.mark.parametrize(
+    ("uid", "gid", "said"),
+    [
+        ("65534", "", "nobody"),
+        ("0", "", "root"),
+        ("4242", "", "--uid=4242: is a number without a name"),
+        ("worker", "4242", "--gid=4242: is a number without a name"),
+    ],
+)
+@pytest.mark.parametrize("starter", ["cron", "sysv"])
+def test_a_user_of_a_number_is_installed_by_name(box: Box, starter: str, uid: str, gid: str, said: str) -> None:
+    """Cron and runuser(1) look names up, and nothing else: a number would start nothing at boot."""
+    group = f'gid = "{gid}"\n' if gid else ""
+    box.config(CONFIG.replace("[nodes.a]", f'uid = "{uid}"\n{group}[nodes.a]'))
+    code, out, err = box.multi("install", f"--{starter}", "--dry-run")
+    if "--" in said:
+        assert (code, err.startswith(f"multi: {said}")) == (2, True)
+        return
+    assert code == 0
+    assert f"-u {said} --" in out or f"* {said} " in out
+    assert f"-u {uid}" not in out
+    assert not re.search(rf"\* {uid} |chown -h '?{uid}:|su {uid} ", out)
 
 
 # --- what is refused, with nothing done --------------------------------------------------------------------
