@@ -49,7 +49,8 @@ def _service(order: Order, service: Service, labels: Mapping[str, str]) -> dict[
             "user": node.uid and node.uid + (f":{node.gid}" if node.gid else ""),
             "stop_signal": "SIGTERM",
             "stop_grace_period": f"{service.grace}s",
-            "restart": "always" if node.restart == "always" else "on-failure",
+            # Docker starts none with on-failure again after itself, and `multi run` that is told to stop ends with 0.
+            "restart": "unless-stopped" if node.restart == "no" else node.restart,
             "healthcheck": {
                 "test": ["CMD", *service.probe],
                 "interval": f"{seconds_text(max(1, node.alive_every))}s",

@@ -225,7 +225,8 @@ def _asked(ready: Ready) -> dict[str, Any] | None:
     """What the kubelet can ask for itself."""
     if ready.port:
         port = address(ready.port)[1]
-        return {"httpGet": {"path": ready.page, "port": port}} if ready.page else {"tcpSocket": {"port": port}}
+        asked = {"httpGet": {"path": ready.page, "port": port}} if ready.page else {"tcpSocket": {"port": port}}
+        return {**asked, "timeoutSeconds": PROBE_SECONDS}
     return None
 
 

@@ -108,7 +108,7 @@ def test_g11_kubernetes_has_the_exact_words() -> None:
     assert files["my-node-env.yaml"]["data"] == VALUES
     assert one["envFrom"] == [{"configMapRef": {"name": "my-node-env"}}]
     assert one["workingDir"] == "/srv/x y"
-    assert one["readinessProbe"] == {"tcpSocket": {"port": 8000}}
+    assert one["readinessProbe"] == {"tcpSocket": {"port": 8000}, "timeoutSeconds": 10}
     pod = found["spec"]["template"]["spec"]
     assert pod["securityContext"] == {"runAsUser": 1000, "runAsGroup": 1001, "runAsNonRoot": True}
     assert pod["terminationGracePeriodSeconds"] == 40
@@ -410,8 +410,9 @@ def test_kubernetes_asks_a_page() -> None:
     """The page and the port that `multi` asks are what the kubelet asks, for ready and for alive."""
     said = ("a", *SLEEP, "--ready=http:8000/up?deep=1", "--alive=tcp:8001", "--alive-every=7", "--alive-failures=2")
     one = container(kubernetes(*said)["a.yaml"])
-    assert one["readinessProbe"] == {"httpGet": {"path": "/up?deep=1", "port": 8000}}
-    assert one["livenessProbe"] == {"tcpSocket": {"port": 8001}, "periodSeconds": 7, "failureThreshold": 2}
+    assert one["readinessProbe"] == {"httpGet": {"path": "/up?deep=1", "port": 8000}, "timeoutSeconds": 10}
+    asked = {"tcpSocket": {"port": 8001}, "timeoutSeconds": 10}
+    assert one["livenessProbe"] == {**asked, "periodSeconds": 7, "failureThreshold": 2}
 
 
 def test_g8_env_files_are_named_and_not_copied(tmp_path: Path) -> None:
@@ -437,6 +438,15 @@ def test_another_variable_is_another_pod() -> None:
         for value in "12"
     }
     assert len(digests) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "restart"),
+    [((), "unless-stopped"), (("--restart=on-failure",), "on-failure"), (("--restart=always",), "always")],
+)
+def test_compose_starts_a_worker_again_after_docker_itself(said: tuple[str, ...], restart: str) -> None:
+    """With on-failure a worker that a reboot stopped in good order stays down: nobody gets that without asking."""
+    assert compose("a", *SLEEP, *said)["a"]["restart"] == restart
 
 
 def test_after_is_depends_on() -> None:
