@@ -12,6 +12,7 @@ from multi.typed import Any
 
 
 def _compose(order: Order) -> Mapping[str, str]:
+    container.check_namespace(order, "[a-z0-9][-_a-z0-9]*")
     made = container.services(order, form.ascii_name)
     labels = {name: service.label for service in made for name in service.nodes}
     wanted = order.wanted

@@ -61,6 +61,8 @@ def services(order: Order, label: Callable[[str], str], *, counted: bool = True)
 
     Raises `UsageError` where two have one.
     """
+    if re.search(r"\s", order.wanted.image):
+        raise UsageError(f"--image={order.wanted.image}", "is no name of an image", "write it like REGISTRY/NAME:TAG")
     found: list[Service] = []
     stems = _counted(order) if counted else {}
     taken: dict[str, str] = {}
@@ -79,6 +81,13 @@ def services(order: Order, label: Callable[[str], str], *, counted: bool = True)
         command = run.of(here, name, order.hostname)
         found.append(Service(label=made, name=name, node=here, run=command, nodes=names, logged=node.logs_to_file))
     return found
+
+
+def check_namespace(order: Order, pattern: str) -> None:
+    """Raise `UsageError` for a namespace that the engine would refuse."""
+    name = order.wanted.namespace
+    if name and not re.fullmatch(pattern, name):
+        raise UsageError(f"--namespace={name}", "is no such name", "take small letters, digits and dashes")
 
 
 def _counted(order: Order) -> Mapping[str, tuple[str, tuple[str, ...]]]:
@@ -175,9 +184,20 @@ def remarks(order: Order, service: Service, held: Iterable[str], *others: str) -
         found.append(f"for {names}: each replica is a node with the name of its own host")
     if service.logged:
         found.append("logfile: its log is what the container prints")
+    found += _of_this_place(service.node)
     found += form.lost(service.node, {*_OURS, *held, *(["gid"] if service.node.uid else [])})
     found += [order.remarks[name] for name in service.nodes if name in order.remarks]
     return [printable(remark) for remark in (*found, *others)]
+
+
+def _of_this_place(node: Node) -> list[str]:
+    """What is another file in the image than here, and what a container loses."""
+    ours = dict.fromkeys(path for path in (node.words[0], node.workdir or "") if path.startswith("/"))
+    lost = dict.fromkeys(word for word in node.words if word.rpartition("=")[2].startswith(f"{HOME}/"))
+    return [
+        *([f"paths of this machine, which the image has to have as well: {' '.join(ours)}"] if ours else []),
+        *([f"in {HOME}, and so lost with the container, unless a volume is there: {' '.join(lost)}"] if lost else []),
+    ]
 
 
 # --- YAML -------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ _KIBI = 1024
 
 def _kubernetes(order: Order) -> Mapping[str, str]:
     files: dict[str, str] = {}
+    container.check_namespace(order, "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
     for service in container.services(order, lambda name: form.ascii_name(name, "").lower().strip("-") or "node"):
         if len(service.label) > _LONGEST_LABEL:
             why = f"is longer than the {_LONGEST_LABEL} characters that a name may have in Kubernetes"

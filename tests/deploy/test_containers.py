@@ -457,6 +457,39 @@ def test_after_is_depends_on() -> None:
     assert "--needs=tcp:redis:6379" in compose(*said)["b"]["command"]
 
 
+@pytest.mark.parametrize(
+    ("form", "wanted", "refused"),
+    [
+        ("kubernetes", {"namespace": "A B"}, "--namespace=A B"),
+        ("kubernetes", {"namespace": "my_jobs"}, "--namespace=my_jobs"),
+        ("kubernetes", {"namespace": "x" * 64}, "--namespace=x"),
+        ("compose", {"namespace": "A B"}, "--namespace=A B"),
+        ("compose", {"namespace": "my_jobs"}, ""),
+        ("compose", {"image": "a b"}, "--image=a b"),
+        ("kubernetes", {"image": "a b"}, "--image=a b"),
+        ("quadlet", {"image": "a b"}, "--image=a b"),
+        ("kubernetes", {"image": "reg.example.org:5000/jobs@sha256:0a"}, ""),
+    ],
+)
+def test_names_that_the_engine_would_refuse(form: str, wanted: dict[str, str], refused: str) -> None:
+    """They are refused here already, as replicas, processors and memory are."""
+    if refused:
+        with pytest.raises(UsageError, match=f"^{re.escape(refused)}"):
+            exported(form, "a", *SLEEP, **wanted)
+    else:
+        assert exported(form, "a", *SLEEP, **wanted)
+
+
+@pytest.mark.parametrize("form", ["kubernetes", "compose", "quadlet"])
+def test_what_is_elsewhere_in_a_container_is_said(form: str) -> None:
+    """A path of this machine need not be in the image, and what is in /tmp ends with the container."""
+    said = ("a", "--preset=exec", "--cmd=/x/bin/celery worker -s=/tmp/x", "--workdir=/x/y")
+    text = "\n".join(exported(form, *said).values())
+    assert "# paths of this machine, which the image has to have as well: /x/bin/celery /x/y\n" in text
+    assert "# in /tmp, and so lost with the container, unless a volume is there: -s=/tmp/x\n" in text
+    assert "this machine" not in "\n".join(exported(form, "a", *SLEEP, image="i").values()).replace("node of this", "")
+
+
 def test_options_of_containers(real: Real) -> None:
     """Image, namespace, number and size are flags; for a form without containers they are refused; exit 2."""
     asked = ("--image=reg.example.com/app:1", "--namespace=prod", "--replicas=2", "--cpu=0.5", "--memory=512M")
