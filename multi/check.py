@@ -45,14 +45,21 @@ def obstacles(node: Node, machine: Machine) -> Iterator[Obstacle]:
     """Everything that is wrong with one node, not only the first thing. Its variables are those that it would have."""
     users = [*_users(node, machine)]
     yield from users or _ungranted(node, machine)
-    if node.workdir is not None and machine.kind(node.workdir) != "directory":
-        yield Obstacle(node.name, node.workdir, "is not a directory", "create it, or correct workdir")
+    user, group = (None, None) if users else (node.uid, node.gid)
+    if node.workdir is not None and machine.kind(node.workdir, user, group) != "directory":
+        there = machine.kind(node.workdir) == "directory"
+        why = f"may not be entered by {user or group}" if there else "is not a directory"
+        hint = f"{'let that user enter it' if there else 'create it'}, or correct workdir"
+        yield Obstacle(node.name, node.workdir, why, hint, errno.EACCES if there else errno.ENOENT)
     for setting, path, made in _paths(node):
         is_directory = machine.kind(path) == "directory"
-        why, code = ("is a directory", errno.EISDIR) if is_directory else machine.cannot_create(made)
+        ours = path in {node.pidfile, node.outputfile}
+        missing = machine.cannot_have(made, user, group, ours=ours)
+        why, code = ("is a directory", errno.EISDIR) if is_directory else missing
         if why:
-            yield Obstacle(node.name, path, why, f"make it writable, or correct {setting}", code)
-    yield from _no_program(node, machine, node.words[0], "correct cmd or executable")
+            cure = "change its owner or mode" if code == errno.EPERM else "make it writable"
+            yield Obstacle(node.name, path, why, f"{cure}, or correct {setting}", code)
+    yield from _no_program(node, machine, node.words[0], "correct cmd or executable", (user, group))
 
 
 def faults(node: Node, machine: Machine) -> Iterator[Obstacle]:
@@ -103,7 +110,9 @@ def _paths(node: Node) -> Iterator[tuple[str, str, str]]:
         yield "logfile", node.logfile, node.logfile
 
 
-def _no_program(node: Node, machine: Machine, program: str, hint: str) -> Iterator[Obstacle]:
+def _no_program(
+    node: Node, machine: Machine, program: str, hint: str, by: tuple[str | None, str | None] = (None, None)
+) -> Iterator[Obstacle]:
     here = machine.surroundings()
     path = {**here.environ, **dict(node.env)}.get("PATH")
     path = _DEFAULT_PATH if path is None else path
@@ -111,8 +120,14 @@ def _no_program(node: Node, machine: Machine, program: str, hint: str) -> Iterat
     places, why = [program], "is not an executable file"
     if "/" not in program:
         places, why = [f"{each or '.'}/{program}" for each in path.split(":")], f"is not found in PATH={path}"
-    if not any(machine.kind(place if place.startswith("/") else f"{base}/{place}") == "program" for place in places):
-        yield Obstacle(node.name, program, why, hint, errno.ENOENT)
+    whole = [place if place.startswith("/") else f"{base}/{place}" for place in places]
+    if any(machine.kind(place, *by) == "program" for place in whole):
+        return
+    if by != (None, None) and any(machine.kind(place) == "program" for place in whole):
+        hint = f"let that user execute it and enter its directories, or {hint}"
+        yield Obstacle(node.name, program, f"may not be executed by {by[0] or by[1]}", hint, errno.EACCES)
+        return
+    yield Obstacle(node.name, program, why, hint, errno.ENOENT)
 
 
 def refusal(found: Sequence[Obstacle]) -> str:

@@ -192,8 +192,14 @@ class LocalHost(Protocol):
     def load(self, path: str) -> bytes: ...  # configuration; `NotPermittedError` for a file that root must not believe
     def cannot_create(self, path: str) -> tuple[str, int]: ...  # why it, or what is above it, cannot be made; errno
 
-    def kind(self, path: str) -> str:
-        """``directory``, ``program`` (a file that we may execute), ``file``, ``other``; empty when nothing is there."""
+    def cannot_have(self, path: str, user: str | None, group: str | None, *, ours: bool) -> tuple[str, int]:
+        """The same for a file of a node of that user, which we make (`ours`) or the node opens; we make directories."""
+
+    def kind(self, path: str, user: str | None = None, group: str | None = None) -> str:
+        """``directory``, ``program`` (a file that we may execute), ``file``, ``other``; empty when nothing is there.
+
+        With `user` or `group` root sees it as they do: a directory that they may not enter is none.
+        """
 
 
 class Machine(LocalHost, Following, Protocol):

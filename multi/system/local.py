@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 
 from multi.errors import NotPermittedError
@@ -19,7 +19,7 @@ from multi.system.program import which
 from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from multi.model.caller import Caller
 
@@ -27,6 +27,50 @@ if TYPE_CHECKING:
 def _home_of(user: str) -> str | None:
     made = os.path.expanduser(f"~{user}")
     return None if made.startswith("~") else made
+
+
+@contextmanager
+def _being(user: str | None, group: str | None) -> Iterator[None]:
+    """Be another user for the files that are looked at meanwhile, where we are root. Raises `MachineError`.
+
+    What decides is the effective user alone; the real one stays root's, so that user may not signal us meanwhile.
+    """
+    if os.geteuid() != 0 or (user is None and group is None):
+        yield
+        return
+    from multi.system.users import Users
+
+    uid, gid, groups, *_ = Users().identity(user, group)
+    ours = os.getegid(), os.getgroups()
+    os.setgroups(groups)
+    try:
+        os.setegid(gid)
+        os.seteuid(uid)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(ours[0])
+        os.setgroups(ours[1])
+
+
+def _may(path: str, mode: int) -> bool:
+    """Whether the kernel lets us; yes where that cannot be told, while we are somebody else."""
+    if os.geteuid() == os.getuid():
+        return os.access(path, mode)
+    if os.access not in os.supports_effective_ids or os.access(path, mode, effective_ids=True):
+        return True
+    try:  # a C library without faccessat2(2) knows of no access control lists
+        return bool(os.getxattr(path, "system.posix_acl_access"))
+    except (OSError, AttributeError):
+        return False
+
+
+def _nearest(path: str) -> str:
+    """What is there of a path that is missing."""
+    at = os.path.dirname(path)
+    while not os.path.lexists(at):
+        at = os.path.dirname(at)
+    return at
 
 
 class Local:
@@ -73,22 +117,8 @@ class Local:
         return self.peek(path, refuse=os.geteuid() == 0)
 
     def load_as(self, path: str, uid: int) -> bytes:
-        if os.geteuid() != 0:
+        with _being(str(uid), None):
             return self.peek(path)
-        from multi.system.users import Users
-
-        _, gid, groups, *_ = Users().identity(str(uid), None)
-        ours = os.getegid(), os.getgroups()
-        # What decides is the effective user alone; the real one stays root's, so that user may not signal us meanwhile.
-        os.setgroups(groups)
-        try:
-            os.setegid(gid)
-            os.seteuid(uid)
-            return self.peek(path)
-        finally:
-            os.seteuid(0)
-            os.setegid(ours[0])
-            os.setgroups(ours[1])
 
     def peek(self, path: str, *, refuse: bool = False) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
@@ -150,28 +180,53 @@ class Local:
                     os.unlink(at.name(files.temporary(mine)), dir_fd=at.fd)
                 raise
 
-    def kind(self, path: str) -> str:
-        try:
-            mode = os.stat(path).st_mode
-        except OSError:
-            return ""
-        if stat.S_ISDIR(mode):
-            return "directory"
-        if stat.S_ISREG(mode):
-            return "program" if os.access(path, os.X_OK) else "file"
-        return "other"
+    def kind(self, path: str, user: str | None = None, group: str | None = None) -> str:
+        with _being(user, group):
+            try:
+                mode = os.stat(path).st_mode
+            except OSError:
+                return ""
+            if stat.S_ISDIR(mode):
+                return "directory" if user is None or _may(path, os.X_OK) else "other"
+            if stat.S_ISREG(mode):
+                return "program" if _may(path, os.X_OK) else "file"
+            return "other"
 
     def cannot_create(self, path: str) -> tuple[str, int]:
         if os.path.isdir(path):
             return "is a directory", errno.EISDIR
-        at = path if os.path.exists(path) else os.path.dirname(path)
-        while not os.path.lexists(at):
-            at = os.path.dirname(at)
+        at = path if os.path.exists(path) else _nearest(path)
         if at != path and not os.path.isdir(at):
             return f"cannot be made: {at} is no directory", errno.ENOTDIR
-        if os.access(at, os.W_OK if at == path else os.W_OK | os.X_OK):
+        if _may(at, os.W_OK if at == path else os.W_OK | os.X_OK):
             return "", 0
         code = errno.EROFS if os.statvfs(at).f_flag & os.ST_RDONLY else errno.EACCES
         if at == path:
             return f"cannot be written: {os.strerror(code)}", code
         return f"cannot be made in {at}: {os.strerror(code)}", code
+
+    def cannot_have(self, path: str, user: str | None, group: str | None, *, ours: bool) -> tuple[str, int]:
+        found = self.cannot_create(path)
+        if found[0] or os.geteuid() != 0:
+            return found
+        from multi.system.users import Users
+
+        owner = Users().owner(user, group)
+        directory = os.path.dirname(path)
+        there = os.path.isdir(directory)
+        if ours or owner is None or not there:  # as where it is made
+            users, groups = ((), ()) if owner is None else ((owner.uid,), (owner.gid,))
+            try:
+                trusted_path.open_directory(directory, users, groups).close()
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                return f"cannot be made: {error.strerror}", error.errno or 0
+        if ours or owner is None:
+            return found
+        near = _nearest(path)
+        with _being(user, group):
+            found = self.cannot_create(path) if there else ("", 0)
+            if not there and not _may(near, os.X_OK):
+                found = f"cannot be made in {near}: {os.strerror(errno.EACCES)}", errno.EACCES
+        return (f"{found[0]}, as {user or group}", found[1]) if found[0] else found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -163,3 +165,60 @@ def test_paths_in_path_are_relative_to_the_directory_of_the_node(real: Real) -> 
     assert "tool is not found in PATH=/nosuch" in real.inside_raw("restart").exits(1).err
     assert real.pid("a") == before
     assert json.loads(real.inside_raw("check", "--json").exits(2).out)["obstacles"]
+
+
+# What a node of nobody's has, and what `check` says of it; `closed` is root's alone, `theirs` another user's.
+DENIED = [
+    ("logfile = '{base}/rooted/a.log'\n", "rooted/a.log cannot be made in {base}/rooted: Permission denied, as nobody"),
+    ("logfile = '{base}/rooted/old.log'\n", "rooted/old.log cannot be written: Permission denied, as nobody"),
+    ("logfile = '{base}/closed/x/a.log'\n", "closed/x/a.log cannot be made in {base}/closed: Permission denied"),
+    ("pidfile = '{base}/theirs/a.pid'\n", "theirs/a.pid cannot be made: {base}/theirs belongs to uid 12345"),
+    ("workdir = '{base}/closed'\n", "closed may not be entered by nobody; let that user enter it"),
+    ("cmd = '{base}/closed/program'\n", "closed/program may not be executed by nobody; let that user execute it"),
+]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("text", "why"), DENIED)
+def test_what_the_user_of_the_node_may_not_do(real: Real, text: str, why: str) -> None:
+    """Root's `check` says what the node's user cannot open or enter, `start` fails, and nothing is made."""
+    for name, mode in (("rooted", 0o755), ("closed", 0o700), ("theirs", 0o755)):
+        (real.base / name).mkdir(mode)
+    os.chown(real.base / "theirs", 12345, 12345)
+    (real.base / "rooted" / "old.log").touch(0o644)
+    shutil.copy("/bin/sleep", real.base / "closed" / "program")
+    before = sorted(real.base.rglob("*"))
+    text = text.format(base=real.base)
+    (real.base / "multi.toml").write_text(
+        f"[nodes.a]\npreset = 'exec'\nuid = 'nobody'\nstartsecs = 0\n{text}"
+        + "".join(
+            f"{name} = {value!r}\n"
+            for name, value in (
+                ("cmd", "sleep 600"),
+                ("pidfile", f"{real.run}/%n.pid"),
+                ("logfile", f"{real.log}/%n.log"),
+            )
+            if not text.startswith(name)
+        ),
+        encoding="utf-8",
+    )
+    assert why.format(base=real.base) in real.inside_raw("check").exits(2).err
+    assert sorted({*real.base.rglob("*")} - {real.base / "multi.toml"}) == before
+    assert real.raw("start").code != 0
+
+
+@pytest.mark.root
+def test_what_root_makes_for_the_user_of_the_node(real: Real) -> None:
+    """Directories that are missing, a pidfile in root's directory, a log of its own: no obstacle, and it starts."""
+    (real.base / "rooted").mkdir(0o755)
+    (real.base / "rooted" / "old.log").touch()
+    shutil.chown(real.base / "rooted" / "old.log", "nobody")
+    (real.base / "multi.toml").write_text(
+        "[defaults]\npreset = 'exec'\ncmd = 'sleep 600'\nuid = 'nobody'\nstartsecs = 0\n"
+        f"pidfile = '{real.base}/rooted/%n.pid'\n"
+        f"[nodes.a]\nlogfile = '{real.base}/new/deep/%n.log'\n[nodes.b]\nlogfile = '{real.base}/rooted/old.log'\n",
+        encoding="utf-8",
+    )
+    assert real.inside_raw("check").ok().err == ""
+    real.raw("start").ok()
+    real.raw("kill").ok()

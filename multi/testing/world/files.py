@@ -60,7 +60,7 @@ class Files(Local):
         """Paths that match."""
         return fnmatch.filter(self.world.files, pattern)
 
-    def kind(self, path: str) -> str:
+    def kind(self, path: str, user: str | None = None, group: str | None = None) -> str:  # noqa: ARG002 -- all may enter
         """What lies at a path; every program is there."""
         entry = self.world.files.get(path)
         if entry is None:
@@ -75,6 +75,10 @@ class Files(Local):
         entry = self.world.files[at]
         wanted = "file" if at == path else "directory"
         return ("", 0) if entry.kind == wanted else (f"{at} is not a {wanted}", errno.ENOTDIR)
+
+    def cannot_have(self, path: str, user: str | None, group: str | None, *, ours: bool) -> tuple[str, int]:  # noqa: ARG002 -- all may write
+        """The same."""
+        return self.cannot_create(path)
 
     def read(self, path: str, limit: int) -> File | Unreadable | None:
         """A file."""
