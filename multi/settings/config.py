@@ -147,7 +147,7 @@ def _read(path: str, read: Read) -> bytes | None:
         hint = "make it readable, or name another with --multi-config"
         if isinstance(error, PermissionError):  # of a directory that is closed nobody can tell whether it has one
             hint = "go to another directory, make it readable, or name another with --multi-config"
-        raise ConfigError(path, why, hint) from None
+        raise ConfigError(path, why, getattr(error, "hint", "") or hint) from None
 
 
 def _has_table(text: bytes, path: str) -> bool:

@@ -130,7 +130,8 @@ def load(
                 continue
             except (OSError, UnicodeEncodeError) as error:
                 why = f"cannot be read: {getattr(error, 'strerror', None) or 'its name is not text'}"
-                raise ConfigError(path, why, "make it readable, or move it away") from None
+                hint = getattr(error, "hint", "") or "make it readable, or move it away"
+                raise ConfigError(path, why, hint) from None
             parent = Preset(name=name, defaults={})
             if "extends" in doc.values:
                 try:

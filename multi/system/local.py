@@ -121,7 +121,14 @@ class Local:
             return self.peek(path)
 
     def peek(self, path: str, *, refuse: bool = False) -> bytes:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        except PermissionError:
+            home = os.environ.get("HOME", "")
+            if not home.startswith("/") or not path.startswith(f"{home.rstrip('/')}/") or _may(home, os.X_OK):
+                raise
+            why = f"HOME={home} may not be entered by this user"  # so what it has for us is not known
+            raise trusted_path.UnsafeError(why, "set HOME to a directory of this user") from None
         with open(fd, "rb") as file:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):

@@ -594,6 +594,21 @@ def test_an_unreadable_preset_is_an_error_and_not_skipped() -> None:
     assert str(caught.value) == ("/x/celery.toml: cannot be read: Permission denied; make it readable, or move it away")
 
 
+@pytest.mark.root
+def test_a_preset_below_a_home_that_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is there is not known, so nothing else is taken for it; the cure is said."""
+    from multi.system.local import Local
+
+    home = tmp_path / "home"
+    home.mkdir(0o700)
+    monkeypatch.setenv("HOME", str(home))
+    directory = f"{home}/.config/multi/presets"
+    with pytest.raises(ConfigError) as caught:
+        presets.load("celery", [directory], lambda path: Local().load_as(path, 65534))
+    why = f"cannot be read: HOME={home} may not be entered by this user; set HOME to a directory of this user"
+    assert str(caught.value) == f"{directory}/celery.toml: {why}"
+
+
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_any_file_is_a_preset_or_a_config_error(data: bytes) -> None:
     """Never another exception."""
