@@ -344,14 +344,14 @@ def export_mode(form: str, selection: Selection) -> int:
     return forms.mode(form, selection)
 
 
-def save(files: Mapping[str, str], directory: str, mode: int) -> Iterator[str]:
-    """Write files into a directory, which is made; yields their paths.
+def save(files: Mapping[str, str], directory: str, mode: int, *, make: bool = True) -> Iterator[str]:
+    """Write files into a directory, which is made if we are to `make` it; yields their paths.
 
     Raises `UsageError` for one that is there and differs, before any is written, and `MachineError` for what cannot be.
     """
     from multi.saving import save as write
 
-    return write(files, directory, mode, _local())
+    return write(files, directory, mode, _local(), make=make)
 
 
 def publish(path: str, text: str) -> None:

@@ -31,11 +31,16 @@ class Files(Protocol):
         """Put a file that all may read in the place of another. Raises `OSError`."""
 
 
-def save(files: Mapping[str, str], directory: str, mode: int, local: Files) -> Iterator[str]:
-    """Write files into a directory, which is made; yields their paths.
+def save(files: Mapping[str, str], directory: str, mode: int, local: Files, *, make: bool = True) -> Iterator[str]:
+    """Write files into a directory, which is made if we are to `make` it; yields their paths.
 
     Raises `UsageError` for one that is there and differs, before any is written, and `MachineError` for what cannot be.
     """
+    there = local.kind(directory)
+    if there not in {"directory", ""}:
+        raise UsageError(directory, "is a file, not a directory", "give another --output")
+    if not (there or make):
+        raise UsageError(directory, "is no directory", "create it, or give another --output")
     paths = {f"{directory.rstrip('/')}/{name}": text.encode("utf-8", "surrogateescape") for name, text in files.items()}
     for path, data in paths.items():
         if local.kind(path) and not local.says(path, data):

@@ -29,7 +29,7 @@ def carry_out(order: Order) -> int:
         order.screen.say(text.removesuffix("\n"))
         return 0
     mode = 0o600 if "\nenv = " in text else 0o644  # a variable may be a secret
-    (made,) = api.save({posixpath.basename(path): text}, posixpath.dirname(path) or ".", mode)
+    (made,) = api.save({posixpath.basename(path): text}, posixpath.dirname(path) or ".", mode, make=False)
     if order.has(JSON):
         from multi.report.json import to_json
 

@@ -20,6 +20,7 @@ def test_from_a_procfile_to_nodes(real: Real) -> None:
     text = real.raw("import", str(real.base / "Procfile")).ok().out
     assert everything(real.base) == before
     config = real.base / "made" / "multi.toml"
+    config.parent.mkdir()
     done = real.raw("import", str(real.base / "Procfile"), f"--output={config}").ok()
     assert (done.out, config.read_text()) == (f"{config}\n", text)
     assert config.stat().st_mode & 0o777 == 0o600, "PORT might be a secret"
@@ -42,11 +43,14 @@ def test_g9_what_cannot_be_imported(real: Real) -> None:
         ([file, "--form=circus"], "--form=circus: is no option of import; it can be --output, --from"),
         ([file, "--from=circs"], "did you mean 'circus'?"),
         ([file, f"--output={real.base}/there.toml"], "is there already"),
+        ([file, f"--output={real.base}/no/x.toml"], "/no: is no directory; create it, or give another --output"),
+        ([file, f"--output={file}/x.toml"], "x.conf: is a file, not a directory; give another --output"),
     ):
         done = real.raw("import", *words).exits(2)
         assert says in done.err
         assert done.out == ""
     assert (real.base / "there.toml").read_text() == "mine"
+    assert not (real.base / "no").exists()
 
 
 def test_a_file_that_is_included(real: Real) -> None:
