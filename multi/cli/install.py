@@ -60,6 +60,8 @@ def _carry_out(order: Order, selection: api.Selection, asked: Asked) -> int:
         _say(order, plan.steps, dry=True)
         if plan.unmet is not None:
             raise plan.unmet
+        if not plan.steps:
+            _conclude(order, plan)
         return 0
     for step in api.installed(name, selection, asked, machine=order.machine):
         _say(order, [step])

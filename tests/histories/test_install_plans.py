@@ -388,6 +388,9 @@ def test_a_dry_run_shows_all_and_changes_nothing(box: Box) -> None:
     assert "+ /usr/bin/systemctl enable multi-a.service" in shown
     steps = [json.loads(line) for line in ok(box.multi("uninstall", "--dry-run", "--json")).splitlines()]
     assert [each["step"] for each in steps] == ["run", "remove", "remove", "remove", "run", "remove"]
+    ok(box.multi("uninstall"))
+    assert ok(box.multi("uninstall", "--dry-run")).startswith("nothing of ")
+    assert ok(box.multi("uninstall", "--dry-run", "--quiet")) == ""
 
 
 @pytest.mark.parametrize(("word", "uid"), [("--systemd", 0), ("--user", 1000)])
