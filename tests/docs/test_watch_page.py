@@ -74,7 +74,7 @@ def test_the_screens_of_the_page(real: Real) -> None:
         wide = terminal.until(lambda text: len(held.findall(text)) >= 4, "two looks at what they hold")
         terminal.type("q")
         assert terminal.end() == 0
-    os.kill(real.pid("mail@web7"), signal.SIGKILL)  # `kill` waits for the stop that holds the node
+    os.kill(real.pid("mail"), signal.SIGKILL)  # `kill` waits for the stop that holds the node
     stopping.done()
     real.raw("kill", *there).ok()
     shown = [screen.rstrip("\n") for screen in (narrow, wide)]
