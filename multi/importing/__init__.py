@@ -64,8 +64,8 @@ def _together(found: Sequence[tuple[str, Source]]) -> list[tuple[str, Source]]:
     return [(_ONE, replace(one[0], others=tuple(one[1:]))), *rest] if one else rest
 
 
-def toml_of(sources: Sequence[Source], said: str | None = None) -> str:
-    """The text of one multi.toml for all of them. Raises `MultiError` for what cannot be read or said."""
+def toml_of(sources: Sequence[Source], said: str | None = None, host: str = "") -> str:
+    """The text of one multi.toml for all, made on `host`. Raises `MultiError` for what cannot be read or said."""
     for source in sources:
         refuse_noncharacters(source.text, source.path)
         if re.search(r"^\s*\{%-?\s", source.text, re.MULTILINE):
@@ -100,4 +100,4 @@ def toml_of(sources: Sequence[Source], said: str | None = None) -> str:
         nodes = [Table(one.name, {**whose[id(one)], **one.settings}, one.remarks) for one in nodes]
     remarks = (*(_NEXT[form] for form, _ in forms), _KEPT, *(remark for file in files for remark in file.remarks))
     whole = Imported(tables=(*groups, *nodes), defaults=files[0].defaults if same else {}, remarks=remarks)
-    return text_of(whole, ", ".join(source.path for source in sources))
+    return text_of(whole, ", ".join(source.path for source in sources), host)

@@ -15,7 +15,7 @@ from multi.settings.envfile import parse_env_file
 from multi.settings.presets import load
 from multi.settings.table import BY_FLAG
 from multi.typed import TYPE_CHECKING
-from multi.value import dataclass
+from multi.value import dataclass, replace
 from multi.words.grammar import Grammar, parse
 from multi.words.names import Known, Scopes, names
 from multi.words.template import literal_path
@@ -23,7 +23,8 @@ from multi.words.template import literal_path
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from multi.words.spec import Given
+    from multi.words.names import Name
+    from multi.words.spec import Given, Spec
 
 _STARTING = "start restart"  # of celery multi; the second only where nothing starts
 _HERE = "this.host.invalid"  # the host of nodes that are named without one
@@ -32,6 +33,7 @@ _UNIT = re.compile(
 )
 _UNIT_SETTINGS = {"User": "uid", "Group": "gid", "WorkingDirectory": "workdir", "UMask": "umask"}
 _ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_RANGE = re.compile(r"\d+-\d+", re.ASCII)
 _ENDS = frozenset({"&&", "||", ";", "|", "&", ">", ">>", "2>&1", "2>", "<"})
 
 
@@ -202,13 +204,27 @@ def tables(words: Sequence[str], said: Mapping[str, object], path: str) -> list[
                 {**of_node, "options": [word for one in own for word in words_of(one)]},
             )
         )
-    remarks = tuple(warning.replace(f"@{_HERE}", "") for warning in scopes.warnings)
+    remarks = tuple(warning.replace(f"@{_HERE}", "") for warning in (*scopes.warnings, *_ranges(spec, found, scopes)))
     if len(nodes) == 1:
         (node,) = nodes
         options = [*_list(common["options"]), *_list(node.settings["options"])]
         return [Table(node.name, {**common, **node.settings, "options": options}, remarks)]
     said_of = [node for node in nodes if any(value not in ([], {}, None) for value in node.settings.values())]
     return [Table("workers", common, remarks, tuple(node.name for node in nodes)), *said_of]
+
+
+def _ranges(spec: Spec, found: Sequence[Name], scopes: Scopes) -> Iterator[str]:
+    """Where an option is for a range of nodes, which celery multi knows only where they are counted."""
+    words = {name.word for name in found}
+    if len(spec.names) == 1 and spec.names[0].isdigit():
+        return
+    for one in (*spec.options, *spec.settings):
+        for part in (one.scope or "").split(","):
+            if _RANGE.fullmatch(part) and part not in words:
+                whose = " ".join(found[at].word for at in sorted(scopes.find(replace(one, scope=part)) or ()))
+                if whose:
+                    why = "celery multi gave it to none, because they have names"
+                    yield f"{one.name}:{part} is for {whose} here; {why}"
 
 
 def _list(value: object) -> list[object]:

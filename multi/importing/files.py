@@ -34,11 +34,12 @@ class _Any(dict[str, str]):
 def read(paths: Sequence[str], form: str | None, local: LocalHost) -> str:
     """The text of one multi.toml for all of them. Raises `MultiError`."""
     here = local.surroundings()
-    text = toml_of([_source(posixpath.join(here.cwd, path), path, local) for path in paths], form)
+    text = toml_of([_source(posixpath.join(here.cwd, path), path, local) for path in paths], form, here.hostname)
     try:
         parse_config(text, "", _Any(), local.load)
     except ConfigError as error:  # whose line is one of a text that nobody sees
-        raise ConfigError(", ".join(paths), error.why, error.hint) from None
+        where = error.word.lstrip(":0123456789 ")
+        raise ConfigError(f"{', '.join(paths)}: {where}".removesuffix(": "), error.why, error.hint) from None
     return text
 
 

@@ -15,7 +15,7 @@ from multi.settings.config import MOST_NODES
 from multi.settings.toml import dotted
 from multi.text import printable
 from multi.typed import TYPE_CHECKING
-from multi.value import dataclass, field
+from multi.value import dataclass, field, replace
 from multi.words.template import literal_path
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ _LIMIT = re.compile(r"--([a-z]+)=((?:\d+|unlimited)(?::(?:\d+|unlimited))?)")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 # Words that mean to a shell what they mean to nobody else are in quotes, or not there.
 _PLAIN = re.compile(r"""(?:[\w@%+=:,./\\-]|[ \t]|'[^']*'|"[^"$`\\!]*")*""", re.ASCII)
+_STREAM = (
+    "that of 'multi run' or of whoever calls 'multi start'; what reads it through a pipe waits as long as the node runs"
+)
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 
@@ -207,8 +210,21 @@ def count(text: object, what: str) -> int:
     return found
 
 
-def text_of(whole: Imported, origin: str) -> str:
-    """The text of multi.toml."""
+def _noted(table: Table, host: str) -> Table:
+    """The table with the remarks that are of no form."""
+    log, env = table.settings.get("logfile"), table.settings.get("env")
+    notes = [f"logfile = {log}: {_STREAM}"] if log in {"/dev/stdout", "/dev/stderr"} else []
+    if isinstance(env, dict) and any(HOST in str(value) for value in env.values()):
+        name = variable("HOSTNAME" + (f":-{host}" if host else ""))  # which few shells export
+        known = {key: value.replace(HOST, name) if isinstance(value, str) else value for key, value in env.items()}
+        notes.append(f"env = {shown(name)}: the name of a host is taken from HOSTNAME, or else is that of this host")
+        return replace(table, settings={**table.settings, "env": known}, remarks=(*table.remarks, *notes))
+    return replace(table, remarks=(*table.remarks, *notes))
+
+
+def text_of(whole: Imported, origin: str, host: str) -> str:
+    """The text of multi.toml, made on that host."""
+    whole = replace(whole, tables=tuple(_noted(table, host) for table in whole.tables))
     whys = Counter(why for table in whole.tables for why in {_why(remark) for remark in table.remarks})
     once = {why for why, tables in whys.items() if why and tables > 1}  # said above all tables
     shared = [
@@ -252,12 +268,8 @@ def _remarks(remarks: Iterable[str]) -> list[str]:
 def _settings(settings: Mapping[str, object]) -> list[str]:
     lines: list[str] = []
     for name, value in settings.items():
-        known = value
-        if name == "env" and isinstance(value, dict):  # its values are no templates
-            host = variable("HOSTNAME")
-            known = {key: one.replace(HOST, host) if isinstance(one, str) else one for key, one in value.items()}
-        if known not in (None, {}, []):
-            lines.append(f"{name} = {_value(known)}")
+        if value not in (None, {}, []):
+            lines.append(f"{name} = {_value(value)}")
     return lines
 
 

@@ -37,7 +37,12 @@ def imported(source: Source) -> Imported:
         defaults |= {"workdir": literal_path(source.home)}
     if dotenv is not None:
         defaults["env_file"] = [literal_path(f"{source.home}/.env")]
-    remarks = ("as foreman and honcho do, a log has what a node prints; here it is a file of each node (logfile)",)
+    others = [line for line in source.text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    passed = [line for line in others if not any(command_lines(line, ""))]
+    remarks = (
+        *(f"no line NAME: COMMAND, and passed over as foreman and honcho do: {line.strip()}" for line in passed),
+        "as foreman and honcho do, a log has what a node prints; here it is a file of each node (logfile)",
+    )
     return Imported(tables=tuple(tables), defaults=defaults, remarks=remarks)
 
 

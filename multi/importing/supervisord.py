@@ -28,7 +28,7 @@ from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, field, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 _SERVER = ("supervisord", "supervisorctl", "unix_http_server", "inet_http_server", "rpcinterface")
 _RESTART = {
@@ -65,6 +65,11 @@ _NO_SUCH = {
 _ROTATES = (
     "supervisord rotates a log at 50 MB unless it says otherwise; a log here grows until logrotate cuts it: "
     "config/logrotate.d/multi is an example"
+)
+
+_WHOSE_LOG = (
+    "supervisord opens a log as root; multi opens it as the user of the node (uid), who needs leave to write the file, "
+    "or into its directory"
 )
 
 
@@ -136,10 +141,16 @@ def imported(source: Source) -> Imported:
         whole = name_of(f"{program}_{title}") if unclear else name
         members.setdefault(program, []).append(whole)
         tables.append(Table(whole, table.settings, table.remarks))
-    if any(_rotated(values) for title, values in file.found.items() if title.startswith("program:")):
-        remarks.append(_ROTATES)
+    remarks += _of_logs(file, tables)
     groups = [*_groups(file, members)]
     return Imported(tables=(*groups, *tables), defaults={"preset": "exec"}, remarks=tuple(remarks))
+
+
+def _of_logs(file: _File, tables: Iterable[Table]) -> Iterator[str]:
+    if any(_rotated(values) for title, values in file.found.items() if title.startswith("program:")):
+        yield _ROTATES
+    if any(table.settings.get("uid") and table.settings.get("logfile") for table in tables):
+        yield _WHOSE_LOG
 
 
 def _file(source: Source) -> _File:

@@ -35,11 +35,13 @@ def test_g9_what_cannot_be_imported(real: Real) -> None:
     """G9: one line and exit 2; a file that is there and differs stays."""
     (real.base / "x.conf").write_text("[program:x]\ncommand=sleep 9\n")
     (real.base / "there.toml").write_text("mine")
-    file = str(real.base / "x.conf")
+    file, wrong = str(real.base / "x.conf"), str(real.base / "y.conf")
+    (real.base / "y.conf").write_text("[program:x]\ncommand=sleep 9\numask=99\n")
     for words, says in (
         ([], "needs a file"),
         ([str(real.base / "no")], "cannot be read: No such file"),
         ([str(real.base)], "cannot be read"),
+        ([wrong], f"{wrong}: nodes.x.umask: '99' is not a file mode"),
         ([file, "--form=circus"], "--form=circus: is no option of import; it can be --output, --from"),
         ([file, "--from=circs"], "did you mean 'circus'?"),
         ([file, f"--output={real.base}/there.toml"], "is there already"),

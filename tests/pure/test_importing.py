@@ -276,6 +276,8 @@ PROCFILE = """
     web: gunicorn app:app -b 0.0.0.0:$PORT
     worker: python worker.py --queue 'a b'
     beat: celery -A proj beat -l info
+    # no node
+    worker python x.py
 """
 
 
@@ -283,6 +285,7 @@ def test_procfile() -> None:
     """A line is a node; a shell runs only what needs one; .env is read when a node starts."""
     text = toml_of([source(PROCFILE, "Procfile", env="PORT=7000\nSECRET=x\n")])
     assert "SECRET" not in text
+    assert "# no line NAME: COMMAND, and passed over as foreman and honcho do: worker python x.py\n" in text
     parsed = config(text)
     assert dict(parsed.defaults.values)["env_file"] == (f"{HOME}/.env",)
     cut = re.sub("(?m)^env_file.*$", "", text)

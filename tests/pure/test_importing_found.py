@@ -29,7 +29,9 @@ def source(text: str, path: str, others: Mapping[str, str]) -> Source:
 
 def made(text: str, path: str = "x.conf", **others: str) -> tuple[str, dict[str, Node]]:
     """What is made of a file: the text, and its nodes by their short names."""
-    written = toml_of([source(text, path, {name.replace("__", "/"): dedent(each) for name, each in others.items()})])
+    written = toml_of(
+        [source(text, path, {name.replace("__", "/"): dedent(each) for name, each in others.items()})], host="box"
+    )
     names = re.findall(r"\$\{(\w+)\}", written)
     config = parse_config(written, "multi.toml", {name: f"/V/{name}" for name in names}, lambda _: b"")
     return written, {node.short: node for node in expand_words([], config=config).nodes}
@@ -67,10 +69,10 @@ SUPERVISORD = [
         {
             "a": {
                 "argv": "/opt/app/bin/a --port 8000 --home /V/HOME",
-                "env": {"ROOT": "/opt/app", "HERE": HOME, "PORT": "8000", "NAME": "g", "HOST": "/V/HOSTNAME"},
+                "env": {"ROOT": "/opt/app", "HERE": HOME, "PORT": "8000", "NAME": "g", "HOST": "box"},
             }
         },
-        (),
+        ("# env = ${HOSTNAME:-box}: the name of a host",),
     ),
     (  # paths are below the file, or below a home directory; what supervisord is told is for all its programs
         """
@@ -99,7 +101,7 @@ SUPERVISORD = [
             },
             "b": {"workdir": f"{HOME}/b", "uid": "root", "logfile": f"{HOME}/logs/b.log"},
         },
-        ("# supervisord rotates a log at 50 MB",),
+        ("# supervisord rotates a log at 50 MB", "# supervisord opens a log as root; multi opens it as the user"),
     ),
     (  # in a container supervisord stays where it is; what has no log of its own still has its errors
         """
@@ -132,7 +134,12 @@ SUPERVISORD = [
             "c": {"logfile": "/dev/stdout"},
             "d": {"logfile": "/var/log/multi/d.log"},
         },
-        ("# stdout_logfile = NONE: ", "# stderr_logfile = /dev/stderr: ", "# stdout_logfile = syslog: "),
+        (
+            "# stdout_logfile = NONE: ",
+            "# stderr_logfile = /dev/stderr: ",
+            "# stdout_logfile = syslog: ",
+            "# logfile = /dev/stdout: that of 'multi run'",
+        ),
     ),
     (  # names that say nothing without their program
         """
@@ -399,6 +406,15 @@ CELERY = [
             'nodes = ["fast", "slow"]',
             '"-c4"',
         ),
+    ),
+    (  # a range is for nodes that are counted
+        """
+        celery multi start 3 fast slow -A p -Q:1-2,slow short -Q long
+        celery multi start 2 -A p -Q:1-2 short
+        """,
+        "start.sh",
+        {"3": {}, "fast": {}, "slow": {}, "celery1": {}, "celery2": {}},
+        ("# -Q:1-2 is for 3 fast here; celery multi gave it to none",),
     ),
     (  # its own directory
         """
