@@ -184,13 +184,13 @@ def remarks(order: Order, service: Service, held: Iterable[str], *others: str) -
         found.append(f"for {names}: each replica is a node with the name of its own host")
     if service.logged:
         found.append("logfile: its log is what the container prints")
-    found += _of_this_place(service.node)
+    found += _elsewhere(service.node)
     found += form.lost(service.node, {*_OURS, *held, *(["gid"] if service.node.uid else [])})
     found += [order.remarks[name] for name in service.nodes if name in order.remarks]
     return [printable(remark) for remark in (*found, *others)]
 
 
-def _of_this_place(node: Node) -> list[str]:
+def _elsewhere(node: Node) -> list[str]:
     """What is another file in the image than here, and what a container loses."""
     ours = dict.fromkeys(path for path in (node.words[0], node.workdir or "") if path.startswith("/"))
     lost = dict.fromkeys(word for word in node.words if word.rpartition("=")[2].startswith(f"{HOME}/"))
