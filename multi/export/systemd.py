@@ -136,10 +136,14 @@ def _environment(group: _Group, node: Node) -> list[str]:
     if environment.alike(node, group.order.env_texts):
         values = {name: value for name, value in values.items() if name not in dict(node.env_read)}
         files = [_ENV_FILES, *(f"EnvironmentFile={_text(node, path)}" for path in node.env_files)]
+    elif node.env_read:
+        files = [_COPIED]
     return [*files, *(f"Environment={_variable(node, name, value)}" for name, value in values.items())]
 
 
 _ENV_FILES = "# systemd reads it at each start by rules of its own: NAME=value, without export"
+
+_COPIED = "# values of env files that systemd reads in another way; 'systemctl show' tells them to every user"
 
 
 def _user(group: _Group, node: Node) -> list[str]:
@@ -179,15 +183,20 @@ def _start_pre(group: _Group, node: Node) -> list[str]:
         return []
     words = [*([f"ready={node.ready}"] if proved else []), *(f"needs={need}" for need in node.needs)]
     directory = [f"RuntimeDirectory={_own(group, node)}"] if proved else []
-    return [*directory, _beside("ExecStartPre", "before", group, node, words)]
+    return [*directory, _ASKED, _beside("ExecStartPre", "before", group, node, words)]
 
 
 def _start_post(group: _Group, node: Node) -> list[str]:
     seconds = _lived(node)
     if not _is_proved(node):
-        return [f"ExecStartPost=/bin/sleep {seconds_text(seconds)}"] if seconds else []
+        return [_SHORT, f"ExecStartPost=/bin/sleep {seconds_text(seconds)}"] if seconds else []
     words = [f"ready={node.ready}", *([f"startsecs={seconds_text(seconds)}"] if node.startsecs_asked else [])]
-    return [_beside("ExecStartPost", "after", group, node, words)]
+    return [_PROOF, _beside("ExecStartPost", "after", group, node, words)]
+
+
+_ASKED = "# multi waits for what the node needs; in / Python finds no modules but its own"
+_SHORT = "# what ends before it has lived this long was not started"
+_PROOF = "# multi waits until the node is ready"
 
 
 def _beside(setting: str, what: str, group: _Group, node: Node, words: Sequence[str]) -> str:

@@ -827,7 +827,17 @@ def test_g11_systemd_reads_env_files_that_it_understands(
     ours = said is not None and ("B=1" not in text)
     assert (f"\nEnvironmentFile={file}\n" in unit) == ours
     assert ("hunter2" in unit) != ours
+    assert ("'systemctl show' tells them to every user\n" in unit) != ours
     assert ("Environment=B=2" in unit) == ("--env=B=2" in (said or ()))
+
+
+def test_systemd_units_say_what_their_odd_lines_are_for() -> None:
+    """What multi adds to a unit beside the node's own settings has a comment above it."""
+    said = ("--preset=exec", "--cmd=sleep 600", "--ready:a=tcp:8000", "--needs=file:/x")
+    for text in exported("systemd", "a", "b", *said).values():
+        lines = text.splitlines()
+        for above, line in itertools.pairwise(lines):
+            assert above.startswith("# ") or not line.startswith(("ExecStartPre=", "ExecStartPost=")), line
 
 
 def _pairs(text: str) -> list[str]:
