@@ -43,8 +43,8 @@ class Obstacle:
 
 def obstacles(node: Node, machine: Machine) -> Iterator[Obstacle]:
     """Everything that is wrong with one node, not only the first thing. Its variables are those that it would have."""
-    users = [*_users(node, machine)]
-    yield from users or _ungranted(node, machine)
+    users = [*_users(node, machine)] or [*_ungranted(node, machine)]
+    yield from users
     user, group = (None, None) if users else (node.uid, node.gid)
     if node.workdir is not None and machine.kind(node.workdir, user, group) != "directory":
         there = machine.kind(node.workdir) == "directory"
@@ -98,6 +98,7 @@ def _ungranted(node: Node, machine: Machine) -> Iterator[Obstacle]:
                 rlimits=node.rlimits,
             )
         )
+        machine.kind("/", node.uid, node.gid)  # what follows asks as that user
     except MachineError as error:
         yield Obstacle(node.name, f"{error.what}:", error.why, error.hint, error.errno)
 

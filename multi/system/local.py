@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import cache, partial
 
 from multi.errors import NotPermittedError
-from multi.machine import Me, Surroundings
+from multi.machine import MachineError, Me, Surroundings
 from multi.system import spare, trusted_path
 from multi.system.program import which
 from multi.typed import TYPE_CHECKING
@@ -42,10 +42,17 @@ def _being(user: str | None, group: str | None) -> Iterator[None]:
 
     uid, gid, groups, *_ = Users().identity(user, group)
     ours = os.getegid(), os.getgroups()
-    os.setgroups(groups)
+    hint = "give multi CAP_SETUID and CAP_SETGID"  # root has not got them in some containers
     try:
-        os.setegid(gid)
-        os.seteuid(uid)
+        os.setgroups(groups)
+    except OSError as error:
+        raise MachineError(f"cannot become {user or group}", error.strerror or "", hint, errno.EPERM) from error
+    try:
+        try:
+            os.setegid(gid)
+            os.seteuid(uid)
+        except OSError as error:
+            raise MachineError(f"cannot become {user or group}", error.strerror or "", hint, errno.EPERM) from error
         yield
     finally:
         os.seteuid(0)

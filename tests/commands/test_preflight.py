@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -222,3 +224,17 @@ def test_what_root_makes_for_the_user_of_the_node(real: Real) -> None:
     assert real.inside_raw("check").ok().err == ""
     real.raw("start").ok()
     real.raw("kill").ok()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("missing", ["setuid", "setgid"])
+def test_a_root_that_cannot_become_the_user(real: Real, missing: str) -> None:
+    """As in a container that drops capabilities: it is said, and nothing else is guessed."""
+    if shutil.which("setpriv") is None:
+        pytest.skip("needs setpriv")
+    configure(real, "[nodes.a]\ncmd = 'sleep 600'\nuid = 'nobody'\n")
+    words = ("setpriv", f"--bounding-set=-{missing}", sys.executable, "-m", "multi", "check", "--quiet")
+    done = subprocess.run(words, cwd=real.base, env=real.env, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "cannot become nobody: Operation not permitted; give multi CAP_SETUID and CAP_SETGID" in done.stderr
+    assert done.stderr.count("\n") == 1
