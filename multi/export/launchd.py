@@ -66,6 +66,7 @@ def _plist(order: Order, name: str, node: Node) -> str:
     )
     limited = [f"rlimit {' '.join(lost)}"] if lost else []
     found = comments(order, node, _HELD, *without(node), *first_signal(node), *limited)
+    found += [f"launchd looks for users by name: put that of {node.uid} here"] if (node.uid or "").isdigit() else []
     try:
         data = plistlib.dumps(job, sort_keys=False)
         if plistlib.loads(data) != job:

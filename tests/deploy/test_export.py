@@ -135,6 +135,13 @@ def test_what_restarts_always_does_so_elsewhere() -> None:
     assert plistlib.loads(only("launchd", *said).encode())["KeepAlive"] is True
 
 
+def test_launchd_is_said_to_want_a_name() -> None:
+    """Its `UserName` is a name; a number may be nobody's."""
+    remark = "<!-- launchd looks for users by name: put that of 65534 here -->"
+    for user in ("65534", "nobody"):
+        assert (remark in only("launchd", "a", "--preset=exec", "--cmd=sleep 600", f"--uid={user}")) == user.isdigit()
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_what_an_env_file_holds_is_read_again_or_said_to_be_old(form: str, tmp_path: Path) -> None:
     """Where `multi` does the work it reads the file at each start; elsewhere a remark says whose values these are."""
