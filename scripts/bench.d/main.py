@@ -253,8 +253,9 @@ def _machine(fast: Path, disk: Path) -> list[str]:
     )
     memory = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
     kinds = [_file_system(place) for place in (fast, disk)]
+    kernel = ".".join(platform.release().split(".")[:2])  # what follows names who has built it
     return [
-        f"{os.cpu_count()} x {model}, {memory / 2**20:.0f} GiB, {platform.system()} {platform.release()}",
+        f"{os.cpu_count()} x {model}, {memory / 2**20:.0f} GiB, {platform.system()} {kernel}",
         f"Python {platform.python_version()}, files in memory on {kinds[0]}, on a disk on {kinds[1]}",
         f"run as {'root' if os.geteuid() == 0 else 'a user'} on {time.strftime('%Y-%m-%d')}; load average before: "
         + " ".join(f"{one:.1f}" for one in os.getloadavg()),
