@@ -535,7 +535,7 @@ def test_g9_what_cannot_be_imported(text: str, path: str, says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(st.sampled_from(FORMS), st.text(max_size=200) | st.from_regex(r"(\[\w*:?\w*\]\n(\w+ ?= ?.{0,20}\n){0,4}){1,3}"))
 def test_g9_any_text_gets_a_configuration_or_an_error(form: str, text: str) -> None:
     """G9: whatever is in a file, and whatever form it is said to be: never another exception."""
