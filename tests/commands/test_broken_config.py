@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from real import Done, Real, alive, everything, place, stat, until
+from real import Done, Real, alive, everything, place, standing, until
 
 SOUND = """\
 [defaults]
@@ -98,13 +98,13 @@ def test_looking_goes_by_the_records(broken: Broken, how: str) -> None:
 def test_what_starts_something_needs_the_configuration(broken: Broken, how: str) -> None:
     """Exit 2, and nothing is touched: without the configuration something else would run."""
     broken.start()
-    before = stat(broken.pid("web")), stat(broken.pid("mail"))
+    before = standing(broken.pid("web")), standing(broken.pid("mail"))
     broken.multi(how, "status")
     files = everything(broken.real.base / "elsewhere")
     for words in REFUSED:
         assert "warning" not in broken.multi(how, *words).exits(2).err
     assert everything(broken.real.base / "elsewhere") == files
-    assert (stat(broken.pid("web")), stat(broken.pid("mail"))) == before
+    assert (standing(broken.pid("web")), standing(broken.pid("mail"))) == before
 
 
 @pytest.mark.parametrize(

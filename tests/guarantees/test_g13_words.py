@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from multi.cli.commands import COMMANDS
-from real import Real, everything, place, stat
+from real import Real, everything, place, standing
 
 CONFIG = """\
 [defaults]
@@ -40,7 +40,7 @@ class Running:
         self._before = self._state()
 
     def _state(self) -> object:
-        return [stat(self.real.pid(name)) for name in ("web", "jobs")], everything(self.real.base)
+        return [standing(self.real.pid(name)) for name in ("web", "jobs")], everything(self.real.base)
 
     def refuses(self, *words: str, config: bool = False) -> str:
         """The one line by which a command is refused; nothing was touched."""

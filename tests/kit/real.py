@@ -35,7 +35,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 from unittest import mock
@@ -99,6 +99,12 @@ def stat(pid: int) -> Stat | None:
     fields = text[text.rindex(")") + 2 :].split()
     ppid, pgrp, session, tty = map(int, fields[1:5])
     return Stat(pid, fields[0], ppid, pgrp, session, tty, int(fields[19]))
+
+
+def standing(pid: int) -> Stat | None:
+    """What the kernel says of a process, but for whether it runs or sleeps at this moment, which proves no touch."""
+    found = stat(pid)
+    return replace(found, state="S") if found is not None and found.state in "RD" else found
 
 
 def alive(pid: int) -> bool:
