@@ -85,8 +85,7 @@ def _deploy(order: Order, service: Service) -> dict[str, Any] | None:
 
 
 def _remarks(order: Order, service: Service, labels: Mapping[str, str]) -> list[str]:
-    absent = [name.partition("@")[0] for name in service.node.after if name not in labels]
-    lost = [f"does not wait here for {' '.join(absent)}"] if absent else []
+    lost = container.no_wait(service, labels)
     if service.node.env_files:
         lost.append("Compose reads the files of env_file by rules of its own: it fills in $NAME")
     return [each for each in container.remarks(order, service, ("restart",), *lost) if not each.startswith("IMAGE ")]

@@ -190,6 +190,12 @@ def remarks(order: Order, service: Service, held: Iterable[str], *others: str) -
     return [printable(remark) for remark in (*found, *others)]
 
 
+def no_wait(service: Service, made: Mapping[str, str]) -> list[str]:
+    """That it waits for no node of `after` which is not among those `made`, as a sentence."""
+    absent = [name.partition("@")[0] for name in service.node.after if name not in made]
+    return [f"does not wait here for {' '.join(absent)}"] if absent else []
+
+
 def _elsewhere(node: Node) -> list[str]:
     """What is another file in the image than here, and what a container loses."""
     ours = dict.fromkeys(path for path in (node.words[0], node.workdir or "") if path.startswith("/"))

@@ -117,8 +117,7 @@ def _word(service: Service, word: str, *, quote: bool = True) -> str:
 
 
 def _remarks(order: Order, service: Service, units: Mapping[str, str]) -> list[str]:
-    absent = [name.partition("@")[0] for name in service.node.after if name not in units]
-    lost = [f"does not wait here for {' '.join(absent)}"] if absent else []
+    lost = container.no_wait(service, units)
     if service.node.env_files:
         lost.append("Podman reads the files of EnvironmentFile by rules of its own: NAME=value without quotes")
     if order.wanted.namespace:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+import subprocess
 from pathlib import Path
 
 from private_machine import CHECKOUT
 
-_FILES = ("pyproject.toml", "README.md", "LICENSE")
-_FOLDERS = ("multi", "config", "docs", "scripts")
-
 
 def copy_sources(to: Path) -> None:
-    """Copy all that the build reads into a directory that is there."""
-    for name in _FILES:
-        shutil.copy(CHECKOUT / name, to / name)
-    for name in _FOLDERS:
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(CHECKOUT / name, to / name, symlinks=True, ignore=ignored)
+    """Copy all that the build reads into a directory that is there, as scripts/demo and scripts/bench do."""
+    words = ["bash", "-ec", '. scripts/environment; copy_sources "$1"', "copy_sources", str(to)]
+    subprocess.run(words, cwd=CHECKOUT, check=True)
