@@ -27,7 +27,7 @@ ACTING = ("start", "stop", "stopwait", "restart", "kill", "signal", "reload", "e
 
 
 class Running:
-    """Two nodes that run, one of them of a configuration, and what is true of them."""
+    """Two nodes that run, one of them of a configuration."""
 
     def __init__(self, real: Real) -> None:
         """Start them."""
@@ -37,7 +37,6 @@ class Running:
         self.config.write_text(CONFIG.format(run=real.run, log=real.log))
         real.raw("start", "web", f"--multi-config={self.config}").ok()
         real.start("jobs", cmd="sleep 500").ok()
-        self._before = self._state()
 
     def _state(self) -> object:
         return [standing(self.real.pid(name)) for name in ("web", "jobs")], everything(self.real.base)
@@ -46,9 +45,10 @@ class Running:
         """The one line by which a command is refused; nothing was touched."""
         command, *rest = words
         where = f"--multi-config={self.config}" if config else "--multi-config=none"
+        before = self._state()  # of this moment: what one test has changed must not fail all that come after it
         done = self.real.inside_raw(command, *FIRST.get(command, ()), *rest, where, f"--pidfile={self.real.run}/%n.pid")
         assert done.exits(4 if command == "status" else 2).out == ""  # a state that is unknown has a code of its own
-        assert self._state() == self._before, words
+        assert self._state() == before, words
         (line,) = done.err.splitlines()
         return line
 
