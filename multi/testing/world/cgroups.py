@@ -17,7 +17,6 @@ class FakeCgroups:
     """What one `multi` does with cgroups."""
 
     def __init__(self, fake: Fake) -> None:
-        """Nothing is decided yet."""
         self.home: str | None = None
         self.watched: dict[str, Cgroup] = {}
         self._left: set[str] = set()
@@ -27,16 +26,13 @@ class FakeCgroups:
         return [body for body in self._fake.world.bodies.values() if body.cgroup == path and not body.gone]
 
     def here(self) -> tuple[Folder | None, Folder | None]:
-        """The one that the test has put us into."""
         return self._fake.world.folder, None
 
     def folder(self, path: str) -> Folder | None:
-        """That one, or another one that is ours."""
         own = self._fake.world.folder
         return own if own is not None and own.path == path else self._fake.world.folders.get(path)
 
     def take(self, home: str, *, divide: bool) -> None:  # noqa: ARG002 -- there are no controllers
-        """Remove what is empty."""
         self.home = home
         if home:
             self._fake._call("cgroup_take", home)  # noqa: SLF001 -- a part of it
@@ -44,32 +40,26 @@ class FakeCgroups:
                 del self._fake.world.cgroups[path]
 
     def of(self, proc: Proc) -> Cgroup | None:
-        """Where a process is."""
         body = self._fake.world.bodies.get(proc.pid)
         return Cgroup(body.cgroup, self._fake.world.cgroups[body.cgroup]) if body is not None and body.cgroup else None
 
     def owner(self, cgroup: Cgroup) -> int | None:
-        """Whose it is."""
         return self._fake.world.cgroup_uid if self._fake.world.cgroups.get(cgroup.path) == cgroup.inode else None
 
     def pids(self, cgroup: Cgroup) -> frozenset[int] | None:
-        """Who is in it, hidden or not."""
         there = self.owner(cgroup) is not None
         return frozenset(body.pid for body in self._inside(cgroup.path)) if there else None
 
     def counted(self, cgroup: Cgroup) -> Counted:
-        """What was counted, if the test has said so."""
         there = self.owner(cgroup) is not None
         return self._fake.world.counted.get(cgroup.path, Counted()) if there else Counted()
 
     def kill(self, cgroup: Cgroup) -> None:
-        """End all in it."""
         self._fake._call("cgroup_kill", cgroup.path)  # noqa: SLF001 -- a part of it
         for body in self._inside(cgroup.path) if self.owner(cgroup) is not None else ():
             self._fake.world.signal(body, KILL)
 
     def watch(self, key: str, cgroup: Cgroup) -> bool:
-        """Hear of the end of the last one in it."""
         if not self.pids(cgroup):
             return False
         self.watched[key] = cgroup
@@ -82,14 +72,12 @@ class FakeCgroups:
             self._fake.heard.append(Emptied(key))
 
     def remove(self, path: str, cgroup: Cgroup | None = None) -> None:
-        """Remove it where nobody is in it."""
         self._fake._call("cgroup_remove", path)  # noqa: SLF001 -- a part of it
         if cgroup is None or self.owner(cgroup) is not None:
             self._left.add(path)
         self.tidy()
 
     def tidy(self) -> None:
-        """Remove what has become empty."""
         for path in [path for path in self._left if not self._inside(path)]:
             self._left.discard(path)
             self._fake.world.cgroups.pop(path, None)

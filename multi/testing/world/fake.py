@@ -25,7 +25,6 @@ class Fake(Launches, Locks, Logs, Looks, Proofs):
     """One `multi` on a made-up machine: keeps the contract of `multi.machine.Machine`."""
 
     def __init__(self, world: World, uid: int, body: Body) -> None:
-        """Hold nothing yet."""
         super().__init__(world, uid, body)
         self.cgroups = FakeCgroups(self)
 
@@ -51,11 +50,9 @@ class Fake(Launches, Locks, Logs, Looks, Proofs):
         self.world = type(self.world)()
 
     def __enter__(self) -> Fake:  # noqa: PYI034 -- typing.Self is Python 3.11
-        """Give itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """The command is over."""
         self.close()
 
     def close(self) -> None:
@@ -81,11 +78,9 @@ class Fake(Launches, Locks, Logs, Looks, Proofs):
             self.world.fakes.remove(self)
 
     def make_room(self, nodes: int) -> int:
-        """As much as is asked for, if the world has it."""
         return min(nodes, self.world.capacity)
 
     def release(self, key: str) -> None:
-        """Forget everything that is held for this key."""
         self._call("release", key)
         for launched in [one for one in self._launched if one.key == key]:
             self._forget(launched)
@@ -101,7 +96,6 @@ class Fake(Launches, Locks, Logs, Looks, Proofs):
         self.cgroups.watched.pop(key, None)
 
     def wait(self, until: float | None) -> Sequence[Happening]:
-        """Let the world go on until something happens, or it is `until`."""
         self._call("wait")
         world = self.world
         if world.crowd is not None:

@@ -34,30 +34,25 @@ class Files(Local):
     """Files, read and written."""
 
     def __init__(self, world: World, uid: int, body: Body) -> None:
-        """Hold nothing yet."""
         super().__init__(world, uid, body)
         self._files: dict[str, str] = {}  # key -> path whose changes it hears of
 
     def load(self, path: str) -> bytes:
-        """A file's content; raises `OSError`."""
         entry = self.world.files.get(path)
         if entry is None:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
         return entry.data
 
     def load_as(self, path: str, uid: int) -> bytes:
-        """A file's content for that user; raises `OSError`."""
         entry = self.world.files.get(path)
         if entry is not None and uid not in {0, entry.uid} and not entry.mode & 0o004:
             raise PermissionError(errno.EACCES, "Permission denied", path)
         return self.load(path)
 
     def peek(self, path: str) -> bytes:
-        """The same."""
         return self.load(path)
 
     def find(self, pattern: str) -> Iterable[str]:
-        """Paths that match."""
         return fnmatch.filter(self.world.files, pattern)
 
     def kind(self, path: str, user: str | None = None, group: str | None = None) -> str:  # noqa: ARG002 -- all may enter
@@ -68,7 +63,6 @@ class Files(Local):
         return entry.kind if entry.kind in {"file", "directory"} else "other"
 
     def cannot_create(self, path: str) -> tuple[str, int]:
-        """Why no file can be made there."""
         at = path
         while at not in self.world.files:
             at = at.rpartition("/")[0] or "/"
@@ -77,11 +71,9 @@ class Files(Local):
         return ("", 0) if entry.kind == wanted else (f"{at} is not a {wanted}", errno.ENOTDIR)
 
     def cannot_have(self, path: str, user: str | None, group: str | None, *, ours: bool) -> tuple[str, int]:  # noqa: ARG002 -- all may write
-        """The same."""
         return self.cannot_create(path)
 
     def read(self, path: str, limit: int) -> File | Unreadable | None:
-        """A file."""
         self._call("read", path)
         entry = self.world.files.get(path)
         if entry is None:
@@ -95,7 +87,6 @@ class Files(Local):
         return File(entry.data, entry.uid, entry.mode, entry.mtime)
 
     def listing(self, directory: str, suffix: str) -> tuple[str, ...]:
-        """Paths in a directory."""
         return tuple(
             sorted(
                 path
@@ -105,17 +96,14 @@ class Files(Local):
         )
 
     def size(self, path: str) -> int:
-        """Bytes of a file."""
         entry = self.world.files.get(path)
         return len(entry.data) if entry is not None and entry.kind == "file" else 0
 
     def fingerprint(self, path: str) -> str:
-        """What lies at a path, as a word."""
         entry = self.world.files.get(path)
         return "" if entry is None else f"{entry.inode}:{entry.mtime}"
 
     def make_directory(self, path: str, user: str | None, group: str | None) -> None:  # noqa: ARG002 -- groups make no difference here
-        """Make it, and what is missing above it."""
         self._call("make_directory", path)
         at = path
         while at not in self.world.files:
@@ -126,7 +114,6 @@ class Files(Local):
             raise MachineError(f"cannot make the directory {path}", f"{at} is not a directory", "choose another path")
 
     def write(self, writes: Sequence[FileWrite]) -> list[MachineError | None]:
-        """Replace each, all or nothing."""
         return [self._write(write) for write in writes]
 
     def _write(self, write: FileWrite) -> MachineError | None:
@@ -143,7 +130,6 @@ class Files(Local):
         return None
 
     def watch_file(self, key: str, path: str) -> None:
-        """Hear of what happens to a file."""
         self._call("watch_file", path)
         self._files[key] = path
 
@@ -152,7 +138,6 @@ class Files(Local):
         self.heard.extend(Changed(key) for key, watched in self._files.items() if watched == path)
 
     def amend(self, path: str, old: bytes, new: bytes) -> None:
-        """Change it where it stands."""
         self._call("amend", path)
         entry = self.world.files.get(path)
         if entry is None:
@@ -171,7 +156,6 @@ class Files(Local):
         entry.data = kept + lines
 
     def remove(self, path: str) -> None:
-        """Remove it, if it is there."""
         self._call("remove", path)
         entry = self.world.files.get(path)
         if entry is not None and entry.kind == "directory":

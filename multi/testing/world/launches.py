@@ -38,14 +38,12 @@ class Launches(Local):
     """New processes, signals, and ends."""
 
     def __init__(self, world: World, uid: int, body: Body) -> None:
-        """Hold nothing yet."""
         super().__init__(world, uid, body)
         self._launcher: Body | None = None
         self._launched: list[Launched] = []
         self._watched: dict[tuple[str, Proc], None] = {}
 
     def may_launch(self, launch: Launch) -> None:
-        """Raise `MachineError` for what only root could grant."""
         if self.uid not in {0, self._owner(launch.uid)}:
             hint = "run multi as root, or leave --uid and --gid out"
             why = "only root can start a node as another user"
@@ -55,7 +53,6 @@ class Launches(Local):
         """Nothing has to come up here."""
 
     def launch(self, key: str, launch: Launch) -> None:
-        """Fork a process that sets itself up and comes to the gate."""
         self._call("launch", key)
         uid = self._owner(launch.uid)
         if self.uid not in {0, uid}:
@@ -93,7 +90,6 @@ class Launches(Local):
         return next((launched for launched in reversed(self._launched) if launched.key == key), None)
 
     def open_gate(self, key: str) -> None:
-        """Let it execute."""
         self._call("open_gate", key)
         launched = self._child(key)
         if launched is not None and launched.prepared and not launched.opened and not launched.shut:
@@ -117,7 +113,6 @@ class Launches(Local):
         world.run(body)
 
     def shut_gate(self, key: str) -> None:
-        """Send it away."""
         self._call("shut_gate", key)
         launched = self._child(key)
         if launched is not None and not launched.opened:
@@ -136,7 +131,6 @@ class Launches(Local):
             self._launched.remove(launched)
 
     def signal(self, proc: Proc, signum: int) -> str:
-        """Signal exactly this process."""
         self._call("signal", str(proc.pid), str(signum))
         if proc.pid in {0, INIT, self.body.pid}:
             return "denied"
@@ -149,7 +143,6 @@ class Launches(Local):
         return "sent"
 
     def watch(self, key: str, proc: Proc) -> None:
-        """Report its end; the launcher does so for its own children."""
         self._call("watch", str(proc.pid))
         for launched in self._launched:
             if launched.body.proc == proc:

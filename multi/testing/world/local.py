@@ -17,28 +17,11 @@ if TYPE_CHECKING:
 
 _MOST_CALLS = 200_000  # of one command; more is a loop that never ends
 # What changes the machine, or asks it for something; the rest only looks.
-EFFECTS = frozenset(
-    {
-        "make_directory",
-        "write",
-        "amend",
-        "append",
-        "remove",
-        "run",
-        "lock",
-        "unlock",
-        "launch",
-        "open_gate",
-        "shut_gate",
-        "signal",
-        "watch",
-        "notify_address",
-        "probe",
-        "cgroup_take",
-        "cgroup_kill",
-        "cgroup_remove",
-    }
-)
+_EFFECT_WORDS = """
+    make_directory write amend append remove run lock unlock launch open_gate shut_gate signal watch notify_address
+    probe cgroup_take cgroup_kill cgroup_remove
+"""
+EFFECTS = frozenset(_EFFECT_WORDS.split())
 
 
 class KilledError(BaseException):
@@ -49,7 +32,6 @@ class Local:
     """Who one `multi` is and what it has called; the other parts of a `Fake` stand on it."""
 
     def __init__(self, world: World, uid: int, body: Body) -> None:
-        """Hold nothing yet."""
         self.world = world
         self.uid = uid
         self.body = body
@@ -82,7 +64,6 @@ class Local:
         return self.uid if user is None else self.uid_of(user)
 
     def surroundings(self) -> Surroundings:
-        """Where we are."""
         return Surroundings(
             environ=self.world.environ,
             cwd="/",
@@ -94,27 +75,21 @@ class Local:
         )
 
     def user_name(self, uid: int) -> str:
-        """The login name, or else the number."""
         return next((name for name, number in self.world.users.items() if number == uid), str(uid))
 
     def now(self) -> float:
-        """The world's own clock."""
         return self.world.time
 
     def wall(self) -> float:
-        """What the clock on the wall shows."""
         return self.world.wall
 
     def me(self) -> Me:
-        """Who we are."""
         return Me(self.uid, self.body.pid)
 
     def caller(self) -> Caller:
-        """Who asks."""
         return Caller(self.user_name(self.uid), self.world.where, typed("multi", self.world.words), self.body.pid)
 
     def uid_of(self, user: str) -> int:
-        """User name or number -> uid. Raises `MachineError`."""
         if user.isdigit():
             return int(user)
         if user not in self.world.users:
@@ -135,16 +110,13 @@ class Local:
         return self.user_name(self.uid_of(user))
 
     def ourselves(self) -> tuple[str, ...]:
-        """Who we are on a command line."""
         return ("/usr/bin/multi",)
 
     def which(self, name: str) -> str:
-        """Where a program is."""
         found = next((path for path in self.world.programs if path.rpartition("/")[2] == name), "")
         return f"/usr/bin/{name}" if found == name else found
 
     def run(self, words: tuple[str, ...], data: str | None = None) -> Ran:
-        """Run a program of this world."""
         self._call("run", *words)
         name = words[0].rpartition("/")[2]
         if name not in self.world.programs:
@@ -157,11 +129,9 @@ class Local:
         return f"{self.world.tokens:032x}"
 
     def terminal_gone(self) -> bool:
-        """Nobody here has one."""
         return False
 
     def tell(self, text: str) -> None:
-        """Say it to whoever started this `multi`."""
         self._call("tell", text)
 
     def answer_watchdog(self) -> None:

@@ -23,18 +23,15 @@ class Locks(Files):
     """Locks of files, each with a line of those that wait."""
 
     def lock(self, key: str, path: str, user: str | None, group: str | None) -> Holder | None:  # noqa: ARG002 -- groups make no difference here
-        """Take it, or stand in line."""
         self._call("lock", path)
         self._enter(path, "lock")
         return None if self._take(key, path, self._owner(user)) is None else self.holder(key)
 
     def lock_directory(self, key: str, path: str, owners: Iterable[tuple[str | None, str | None]]) -> Holder | None:
-        """The same for a run directory."""
         user, group = next(iter(owners))
         return self.lock(key, path, user, group)
 
     def holder(self, key: str) -> Holder:
-        """Who holds the lock that is waited for."""
         flock = next((one for one in self.world.flocks.values() if (self, key) in one.queue), None)
         return Holder() if flock is None else Holder(f"pid {flock.holder[0].body.pid}: multi")
 
@@ -49,7 +46,6 @@ class Locks(Files):
         return flock.holder[0]
 
     def holds(self, key: str) -> bool:
-        """Whether it is ours, and its file still the one at its path."""
         return any(
             flock.holder == (self, key)
             and flock.path in self.world.files
@@ -58,7 +54,6 @@ class Locks(Files):
         )
 
     def unlock(self, key: str) -> None:
-        """Give it back, or leave the line."""
         self._call("unlock", key)
         for inode in list(self.world.flocks):
             self._give_back(inode, key)

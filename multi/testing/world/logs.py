@@ -19,18 +19,15 @@ class MadeUpLog:
     packed = False
 
     def __init__(self, path: str, entry: Entry) -> None:
-        """As it is now."""
         self.path, self._data = path, entry.data
         self.size = self.length = len(entry.data)
         self.written, self.identity = entry.mtime, str(entry.inode)
 
     @staticmethod
     def position(offset: int) -> int:
-        """It has no holes."""
         return offset
 
     def read(self, at: int, limit: int) -> bytes:
-        """What stands there."""
         return self._data[at : at + limit]
 
 
@@ -38,20 +35,17 @@ class Logs(Files):
     """Logs, read and followed."""
 
     def __init__(self, world: World, uid: int, body: Body) -> None:
-        """Hold nothing yet."""
         super().__init__(world, uid, body)
         self._read: dict[str, tuple[str, int]] = {}  # key -> log, and bytes that were read of it
         self._followed: dict[str, tuple[str, int]] = {}  # path and how far it was told, by key
 
     def log_begin(self, key: str, path: str, limit: int, offset: int = 0) -> bytes:
-        """The end of a log, to go on from there."""
         size = self.size(path)
         self._read[key] = path, size
         begin = max(offset if offset <= size else 0, size - limit)
         return self.world.files[path].data[begin:] if size else b""
 
     def log_more(self, key: str, limit: int) -> bytes:
-        """What was added."""
         if key not in self._read:
             return b""
         path, at = self._read[key]
@@ -62,16 +56,13 @@ class Logs(Files):
         return data
 
     def watch_sources(self, roots: Mapping[str, Sequence[str]]) -> None:
-        """Nobody edits anything here."""
         self._call("watch_sources", *roots)
 
     def follow(self, key: str, path: str, offset: int, *, bounded: bool) -> None:  # noqa: ARG002 -- of the disk
-        """Tell what is added to a log."""
         self._call("follow", path)
         self._followed.setdefault(key, (path, offset))
 
     def printed(self, key: str) -> tuple[str, ...]:
-        """What was added, unfinished lines too."""
         self._call("printed", key)
         return tuple(self._lines(key, "").splitlines())
 
@@ -91,12 +82,10 @@ class Logs(Files):
                 self.heard.append(Printed(key, lines))
 
     def log_files(self, key: str, path: str, *, rotated: bool = False) -> list[MadeUpLog]:  # noqa: ARG002 -- nothing is open
-        """The log, or what was moved away from it."""
         names = [name for name in self.world.files if name.startswith(f"{path}.")] if rotated else [path]
         found = [MadeUpLog(name, self.world.files[name]) for name in names if name in self.world.files]
         return sorted(found, key=lambda file: -file.written)
 
     @staticmethod
     def within(seconds: float, call: Callable[[], object]) -> object:  # noqa: ARG004 -- nothing takes time here
-        """What the call returns."""
         return call()

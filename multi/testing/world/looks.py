@@ -13,7 +13,6 @@ class Looks(Local):
     """Processes, whoever started them."""
 
     def processes(self) -> ProcessTable:
-        """Every process that is not hidden."""
         self._call("processes")
         world = self.world
         infos = {body.pid: self._info(body) for body in world.bodies.values() if not body.hidden}
@@ -28,7 +27,6 @@ class Looks(Local):
         return processes
 
     def look(self, pid: int) -> ProcessInfo | None:
-        """One process, but for what it carries."""
         body = self.world.bodies.get(pid)
         return None if body is None or body.hidden else value.replace(self._info(body), instance=None)
 
@@ -49,28 +47,23 @@ class Looks(Local):
         )
 
     def holdings(self, proc: Proc, *, pss: bool = False) -> Holdings | None:
-        """What a process holds."""
         body = self.world.bodies.get(proc.pid)
         if body is None or body.proc != proc or body.gone:
             return None
         return body.holdings if pss else value.replace(body.holdings, pss=None)
 
     def kernel_says(self, pid: int, since: float) -> str:  # noqa: ARG002 -- no pid is given twice
-        """What the kernel's log says of the end of a process."""
         return self.world.kernel.get(pid, "")
 
     def exists(self, pid: int) -> bool:
-        """Whether there is such a process, hidden or not."""
         return pid in self.world.bodies
 
     def cmdline(self, pid: int) -> tuple[str, ...]:
-        """The words of a process."""
         body = self.world.bodies.get(pid)
         if body is None or body.gone or body.hidden:
             return ()
         return (body.nature.title,) if body.ran and body.nature.title else body.argv
 
     def executed(self, pid: int) -> tuple[str, ...]:
-        """The words of a process that shows no title."""
         body = self.world.bodies.get(pid)
         return () if body is None or (body.ran and body.nature.title) else self.cmdline(pid)

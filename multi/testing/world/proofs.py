@@ -21,14 +21,12 @@ class Proofs(Local):
     """Notifications, probes, hooks and questions."""
 
     def __init__(self, world: World, uid: int, body: Body) -> None:
-        """Hold nothing yet."""
         super().__init__(world, uid, body)
         self._ears: dict[str, str] = {}  # key -> address
         self._kept_ears: set[str] = set()
         self._probes: dict[str, tuple[object, str]] = {}  # by key: which one it is, and what it asks for
 
     def notify_address(self, key: str, token: str, *, keep: bool = False) -> str:
-        """Open an ear."""
         self._call("notify_address", key)
         address = f"@multi-{token}"
         if key not in self._kept_ears or self._ears[key] != address:
@@ -43,7 +41,6 @@ class Proofs(Local):
                 self.heard.append(Notified(key, dict(fields)))
 
     def probe(self, key: str, kind: str, what: str, launch: Launch) -> None:  # noqa: ARG002 -- no program runs here
-        """Ask a port or a command."""
         self._call("probe", kind, what)
         ticket = object()
         self._probes[key] = ticket, what
@@ -52,15 +49,12 @@ class Proofs(Local):
         self.world.after(self.world.probe_takes, partial(self._answer, key, kind, what, ticket))
 
     def end_probe(self, key: str) -> None:
-        """Nobody waits for it any more."""
         self._probes.pop(key, None)
 
     def probe_says(self, key: str) -> str:
-        """What the probe under way prints."""
         return self.world.probe_prints.get(self._probes[key][1], "") if key in self._probes else ""
 
     def hook(self, node: str, hook: Hook) -> None:
-        """Run a hook, which outlives this `multi`."""
         self._call("hook", node, hook.event)
         self.world.hooked.append((node, hook.event, json.loads(hook.data)))
         takes = self.world.hook_takes.get(hook.command, 0.01)
@@ -68,11 +62,9 @@ class Proofs(Local):
         self.world.after(min(takes, hook.seconds), lambda: self.heard.append(HookDone(node, hook.event, why)))
 
     def listens(self, procs: Sequence[Proc], at: tuple[str, int]) -> str:  # noqa: ARG002 -- one port is as good as another
-        """Whose port it is."""
         return self.world.listener
 
     def taken(self, what: str) -> bool:  # noqa: ARG002 -- one port is as good as another
-        """Whether somebody listens there."""
         return self.world.taken
 
     def _answer(self, key: str, kind: str, what: str, ticket: object) -> None:
@@ -86,7 +78,6 @@ class Proofs(Local):
             self.heard.append(Probed(key, ok=ok, why="" if ok else why, at=at))
 
     def ask(self, key: str, question: Question) -> None:
-        """Ask a worker."""
         self._call("ask", question.path, question.word)
         body, seconds = self.world.bodies.get(question.proc.pid), question.seconds
         ask = None if body is None or body.gone or body.proc != question.proc else body.nature.answers
@@ -98,5 +89,4 @@ class Proofs(Local):
         self.world.after(0.001 if text else seconds, lambda: self.heard.append(answered))
 
     def notifies(self, key: str, program: str, user: str | None, group: str | None) -> bool:  # noqa: ARG002 -- for any user
-        """Whether a worker in this world tells when it is ready."""
         return bool(program) and self.world.plugin_notifies
