@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from multi.export import container, form
-from multi.export.container import HOME, PROBE_SECONDS, Service
+from multi.export.container import HOME, Service
 from multi.export.form import Form, Order
-from multi.text import seconds_text
 from multi.typed import Any
+
+_IMAGE = "${MULTI_IMAGE:?the image with the worker and multi}"
 
 
 def _compose(order: Order) -> Mapping[str, str]:
@@ -16,23 +17,19 @@ def _compose(order: Order) -> Mapping[str, str]:
     made = container.services(order, form.ascii_name)
     labels = {name: service.label for service in made for name in service.nodes}
     wanted = order.wanted
-    lines = [] if wanted.image else ["# MULTI_IMAGE is the image with the worker and multi: see examples/container."]
+    lines = [f"# {remark}" for remark in container.no_image(order, "MULTI_IMAGE")]
     lines += [f"name: {container.scalar(made[0].node, wanted.namespace)}"] if wanted.namespace else []
     lines.append("services:")
     for service in made:
         body = container.yaml(service.node, _service(order, service, labels), 4)
+        image = container.scalar(service.node, wanted.image) if wanted.image else _IMAGE
         lines += [
             f"  {container.scalar(service.node, service.label)}:",
             *(f"    # {remark}" for remark in _remarks(order, service, labels)),
-            f"    image: {_image(order, service)}",
+            f"    image: {image}",
             *(line.replace("$", "$$") for line in body),  # no variables
         ]
     return {"compose.yaml": "\n".join(lines) + "\n"}
-
-
-def _image(order: Order, service: Service) -> str:
-    image = order.wanted.image
-    return container.scalar(service.node, image) if image else "${MULTI_IMAGE:?the image with the worker and multi}"
 
 
 def _service(order: Order, service: Service, labels: Mapping[str, str]) -> dict[str, Any]:
@@ -52,13 +49,7 @@ def _service(order: Order, service: Service, labels: Mapping[str, str]) -> dict[
             "stop_grace_period": f"{service.grace}s",
             # Docker starts none with on-failure again after itself, and `multi run` that is told to stop ends with 0.
             "restart": "unless-stopped" if node.restart == "no" else node.restart,
-            "healthcheck": {
-                "test": ["CMD", *service.probe],
-                "interval": f"{seconds_text(max(1, node.alive_every))}s",
-                "timeout": f"{PROBE_SECONDS}s",
-                "retries": node.alive_failures,
-                "start_period": f"{seconds_text(max(1, node.ready_timeout))}s",
-            },
+            "healthcheck": {"test": ["CMD", *service.probe], **service.health},
             "read_only": True,
             "tmpfs": [HOME],
             "cap_drop": ["ALL"],
@@ -78,17 +69,15 @@ def _deploy(order: Order, service: Service) -> dict[str, Any] | None:
         }
     )
     count = wanted.replicas or len(service.nodes)
-    return (
-        form.present({"replicas": count if count > 1 else None, "resources": {"limits": limits} if limits else None})
-        or None
-    )
+    resources = {"limits": limits} if limits else None
+    return form.present({"replicas": count if count > 1 else None, "resources": resources}) or None
 
 
 def _remarks(order: Order, service: Service, labels: Mapping[str, str]) -> list[str]:
     lost = container.no_wait(service, labels)
     if service.node.env_files:
         lost.append("Compose reads the files of env_file by rules of its own: it fills in $NAME")
-    return [each for each in container.remarks(order, service, ("restart",), *lost) if not each.startswith("IMAGE ")]
+    return container.remarks(order, service, ("restart",), *lost)
 
 
 FORMS = {"compose": Form(files=_compose, foreground=True, delegates=True, containers=True)}

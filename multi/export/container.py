@@ -19,11 +19,10 @@ from multi.export.run import Run
 from multi.model.node import Known, Node
 from multi.model.schedule import FOREVER
 from multi.settings.table import SETTINGS
-from multi.text import printable
+from multi.text import printable, seconds_text
 from multi.typed import cast
 from multi.value import dataclass, replace
 
-_LONG = 86_400  # seconds: stands for ``forever`` where a number is needed
 _MARGIN = 5  # seconds that `multi` has to end after its nodes, before the engine kills it
 PROBE_SECONDS = 10  # that a probe may take: where processor time is short, Python needs some to start
 HOME = "/tmp"  # noqa: S108 -- of the container: what can be written where its root cannot
@@ -50,10 +49,20 @@ class Service:
         return ["multi", "status", self.name, "--health", "--multi-config=none"]
 
     @property
+    def health(self) -> Mapping[str, str | int]:
+        """How often and how long it is asked."""
+        return {
+            "interval": f"{seconds_text(max(1, self.node.alive_every))}s",
+            "timeout": f"{PROBE_SECONDS}s",
+            "retries": self.node.alive_failures,
+            "start_period": f"{seconds_text(max(1, self.node.ready_timeout))}s",
+        }
+
+    @property
     def grace(self) -> int:
         """Seconds until the engine may kill: the whole schedule, and the time to say so."""
         total = self.node.stop.total
-        return _LONG if total == FOREVER else math.ceil(total) + _MARGIN
+        return form.LONG if total == FOREVER else math.ceil(total) + _MARGIN
 
 
 def services(order: Order, label: Callable[[str], str], *, counted: bool = True) -> list[Service]:
@@ -64,19 +73,13 @@ def services(order: Order, label: Callable[[str], str], *, counted: bool = True)
     if re.search(r"\s", order.wanted.image):
         raise UsageError(f"--image={order.wanted.image}", "is no name of an image", "write it like REGISTRY/NAME:TAG")
     found: list[Service] = []
-    stems = _counted(order) if counted else {}
-    taken: dict[str, str] = {}
-    for node in order.nodes:
-        stem, names = stems.get(node.name, ("", (node.name,)))
-        if names[0] != node.name:
-            continue  # it is a replica of the first one
+    alone = {node.name: ("", (node.name,)) for node in order.nodes}
+    stems = {**alone, **(_counted(order) if counted else {})}
+    first = [node for node in order.nodes if stems[node.name][1][0] == node.name]  # the others are replicas of it
+    for made, node in form.named(replace(order, nodes=first), lambda node: label(stems[node.name][0] or node.short)):
+        stem, names = stems[node.name]
         name = (stem or node.short) + ("" if stem or node.host == order.hostname else f"@{node.host}")
         name += "@%h" if name.isdigit() else ""  # a number alone is how many
-        made = label(stem or node.short)
-        if made in taken:
-            why = f"and {taken[made]} would both be called {made}"
-            raise UsageError(node.name, why, "export one of them alone")
-        taken[made] = node.name
         here = _of_a_container(order, node)
         command = run.of(here, name, order.hostname)
         found.append(Service(label=made, name=name, node=here, run=command, nodes=names, logged=node.logs_to_file))
@@ -92,18 +95,18 @@ def check_namespace(order: Order, pattern: str) -> None:
 
 def _counted(order: Order) -> Mapping[str, tuple[str, tuple[str, ...]]]:
     """The nodes that are counted from 1 and differ in nothing else, each with its stem and the names of all of them."""
-    stems: dict[str, list[Node]] = {}
+    stems: dict[str, list[tuple[int, Node]]] = {}
     for node in order.nodes:
-        match = re.fullmatch(r"(.*?[^\d-])-?[1-9]\d*", node.short)
+        match = re.fullmatch(r"(.*?[^\d-])-?([1-9]\d*)", node.short)
         if match and node.host == order.hostname:
-            stems.setdefault(match[1], []).append(node)
+            stems.setdefault(match[1], []).append((int(match[2]), node))
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
     for stem, nodes in stems.items():
-        numbers = [int(re.sub(r".*\D", "", node.short)) for node in nodes]
-        alike = {repr(_anonymous(node)) for node in nodes}
+        counted = [number for number, _ in nodes] == list(range(1, len(nodes) + 1))
+        alike = {repr(_anonymous(node)) for _, node in nodes}
         taken = any(node.short == stem for node in order.nodes)
-        if len(nodes) > 1 and numbers == list(range(1, len(nodes) + 1)) and len(alike) == 1 and not taken:
-            names = tuple(node.name for node in nodes)
+        if len(nodes) > 1 and counted and len(alike) == 1 and not taken:
+            names = tuple(node.name for _, node in nodes)
             found |= dict.fromkeys(names, (stem, names))
     return found
 
@@ -127,9 +130,8 @@ def _without_log(node: Node) -> Node:
     """The node without the option that says its log, which is the container's standard error."""
     kept: list[str] = []
     for word in node.words:
-        path = word.rpartition("=")[2]
-        if node.logs_to_file and path.replace("%I", "").replace("%i", "0") == node.logfile:
-            if path == word and kept and kept[-1].startswith("-"):
+        if node.logs_to_file and form.says_log(node, word):
+            if "=" not in word and kept and kept[-1].startswith("-"):
                 kept.pop()  # the option before it
             continue
         kept.append(word)
@@ -159,6 +161,11 @@ def _with_words(order: Order, node: Node) -> Node:
     return replace(node, command=Known((*node.words, *words)))
 
 
+def number_of(name: str) -> int | None:
+    """The number of a user or a group in the image, None where only the image knows it."""
+    return 0 if name == "root" else int(name) if name.isascii() and name.isdigit() else None
+
+
 def variables(order: Order, service: Service) -> tuple[dict[str, str], dict[str, str]]:
     """The variables that its preset says, and those that a user says, who may not want everybody to read them.
 
@@ -176,9 +183,14 @@ def variables(order: Order, service: Service) -> tuple[dict[str, str], dict[str,
 _OURS = frozenset(SETTINGS) - {"gid", "restart", "restart_delay", "restart_limit"}  # held by `multi run`, or said below
 
 
+def no_image(order: Order, what: str = "IMAGE") -> list[str]:
+    """What stands for the image where nobody said one, as a sentence."""
+    return [] if order.wanted.image else [f"{what} is the image with the worker and multi: see examples/container."]
+
+
 def remarks(order: Order, service: Service, held: Iterable[str], *others: str) -> list[str]:
-    """What there is to know of it, as sentences; `held` is what the form says of the rest, `others` are sentences."""
-    found = [] if order.wanted.image else ["IMAGE is the image with the worker and multi: see examples/container."]
+    """What else there is to know of it, as sentences like `others`; `held` is what the form says of the rest."""
+    found: list[str] = []
     if len(service.nodes) > 1:
         names = " ".join(name.partition("@")[0] for name in service.nodes)
         found.append(f"for {names}: each replica is a node with the name of its own host")

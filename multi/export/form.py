@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from multi.errors import UsageError
 from multi.model.node import Node
 from multi.model.schedule import FOREVER, KILL, signal_name
+from multi.settings.scalars import limit_text
 from multi.settings.table import BY_FIELD
 from multi.text import listed, printable
 from multi.typed import TYPE_CHECKING
@@ -16,7 +17,7 @@ from multi.value import dataclass, field
 if TYPE_CHECKING:
     from multi.settings.presets import Preset
 
-_LONG = 86_400  # seconds: stands for ``forever`` where a number is needed
+LONG = 86_400  # seconds: stands for ``forever`` where a number is needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +116,7 @@ def stop_seconds(node: Node) -> float:
 
 def whole_stop_seconds(node: Node) -> int:
     """The same in whole seconds; a day stands for `FOREVER`."""
-    return _LONG if stop_seconds(node) == FOREVER else math.ceil(stop_seconds(node))
+    return LONG if stop_seconds(node) == FOREVER else math.ceil(stop_seconds(node))
 
 
 # Settings with sentences of their own below, and what is the business of `multi` alone.
@@ -205,9 +206,18 @@ def undecodable(text: str) -> bool:
 
 
 def logs_itself(node: Node) -> bool:
-    """Whether a word of the command, or an option's value, is the log; ``%I`` is the worker's to fill in."""
-    paths = (word.replace("%I", "").replace("%i", "0").rpartition("=")[2] for word in node.words)
-    return node.logfile in paths
+    """Whether a word of the command says the log."""
+    return any(says_log(node, word) for word in node.words)
+
+
+def says_log(node: Node, word: str) -> bool:
+    """Whether the word, or the value of that option, is the log; ``%I`` is the worker's to fill in."""
+    return word.rpartition("=")[2].replace("%I", "").replace("%i", "0") == node.logfile
+
+
+def is_root(node: Node) -> bool:
+    """Whether it runs as root where root runs the supervisor."""
+    return node.uid in {None, "0", "root"}
 
 
 def with_env(node: Node, env: Mapping[str, str]) -> tuple[str, ...]:
@@ -219,10 +229,6 @@ def with_env(node: Node, env: Mapping[str, str]) -> tuple[str, ...]:
 
 def with_limits(node: Node, words: Sequence[str], *, nice: bool = True) -> tuple[str, ...]:
     """The command behind prlimit(1) and, where it is to be `nice`, nice(1)."""
-    limits = [f"--{name.lower()}={_limit(soft)}:{_limit(hard)}" for name, soft, hard in node.rlimits]
+    options = [f"--{name.lower()}={limit_text(*pair)}" for name, *pair in node.rlimits]
     first = ("nice", "-n", str(node.nice)) if nice and node.nice is not None else ()
-    return (*first, *(("prlimit", *limits) if limits else ()), *words)
-
-
-def _limit(value: int) -> str:
-    return "unlimited" if value < 0 else str(value)
+    return (*first, *(("prlimit", *options) if options else ()), *words)

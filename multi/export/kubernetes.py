@@ -53,19 +53,11 @@ class _Manifests:
 
     def files(self) -> dict[str, str]:
         label = self._label
-        files = {
-            f"{label}.yaml": self._text(
-                self._workload(), container.remarks(self._order, self._service, self._held, *self._lost())
-            )
-        }
+        files = {f"{label}.yaml": self._text(self._workload(), self._remarks())}
         if self._said:
-            config = {
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "metadata": self._metadata(f"{label}-env"),
-                "data": self._said,
-            }
-            files[f"{label}-env.yaml"] = self._text(config)
+            name = f"{label}-env"
+            config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": self._metadata(name), "data": self._said}
+            files[f"{name}.yaml"] = self._text(config)
         if self._counted:
             headless = {"clusterIP": "None", "selector": self._selector()}
             service = {"apiVersion": "v1", "kind": "Service", "metadata": self._metadata(label), "spec": headless}
@@ -84,24 +76,19 @@ class _Manifests:
 
     def _labels(self) -> dict[str, str]:
         component = form.ascii_name(self._node.preset, "-_.").strip("-_.")[:_LONGEST_LABEL] or "worker"
-        return {
-            **self._selector(),
-            "app.kubernetes.io/component": component,
-            "app.kubernetes.io/managed-by": "multi",
-        }
+        about = {"app.kubernetes.io/component": component, "app.kubernetes.io/managed-by": "multi"}
+        return {**self._selector(), **about}
 
     def _workload(self) -> dict[str, Any]:
         count = self._order.wanted.replicas or len(self._service.nodes)
-        kind = (
-            {"serviceName": self._label, "podManagementPolicy": "Parallel"} if self._counted else self._strategy(count)
-        )
+        counted = {"serviceName": self._label, "podManagementPolicy": "Parallel"}
         return {
             "apiVersion": "apps/v1",
             "kind": "StatefulSet" if self._counted else "Deployment",
             "metadata": self._metadata(self._label),
             "spec": {
                 "replicas": count,
-                **kind,
+                **(counted if self._counted else self._strategy(count)),
                 "selector": {"matchLabels": self._selector()},
                 "template": {"metadata": self._pod_metadata(), "spec": self._pod()},
             },
@@ -137,7 +124,8 @@ class _Manifests:
         sources += [{"configMapRef": {"name": f"{self._label}-env"}}] if self._said else []
         env = [{"name": name, "value": _expanded(value)} for name, value in self._of_preset.items()]
         health = _exec(service.probe)
-        alive = _asked(node.alive) if node.alive is not None and node.alive.port else None
+        alive = None if node.alive is None else _asked(node.alive)
+        often = {"periodSeconds": max(1, round(node.alive_every)), "failureThreshold": node.alive_failures}
         tries = max(1, math.ceil(max(node.ready_timeout, 1) / _STARTING))
         return form.present(
             {
@@ -150,11 +138,7 @@ class _Manifests:
                 "resources": self._resources(),
                 "startupProbe": {**health, "periodSeconds": _STARTING, "failureThreshold": tries},
                 "readinessProbe": _asked(node.ready) or health,
-                "livenessProbe": {
-                    **(alive or health),
-                    "periodSeconds": max(1, round(node.alive_every)),
-                    "failureThreshold": node.alive_failures,
-                },
+                "livenessProbe": {**(alive or health), **often},
                 "securityContext": self._restricted(),
                 "volumeMounts": [{"name": "tmp", "mountPath": HOME}],
             }
@@ -166,9 +150,8 @@ class _Manifests:
         memory = None if wanted.memory is None else _quantity(wanted.memory)
         cpu = None if wanted.cpu is None else f"{wanted.cpu}m"
         requests = form.present({"cpu": cpu, "memory": memory})
-        return (
-            form.present({"requests": requests, "limits": {"memory": memory} if memory else None}) if requests else None
-        )
+        limits = {"memory": memory} if memory else None
+        return form.present({"requests": requests, "limits": limits}) if requests else None
 
     def _user(self, uid: str) -> dict[str, object]:
         """Who the pod runs as. The kubelet itself refuses to run it as root where that was not asked for."""
@@ -188,20 +171,15 @@ class _Manifests:
         }
 
     def _number(self, kind: str, setting: str, word: str) -> int:
-        if word == "root":
-            return 0
-        if word.isascii() and word.isdigit():
-            return int(word)
-        why = f"has the {kind} {word!r}, and Kubernetes takes numbers alone"
-        raise UsageError(self._node.name, why, f"say the number that it has in the image, as in --{setting}=1000")
+        found = container.number_of(word)
+        if found is None:
+            why = f"has the {kind} {word!r}, and Kubernetes takes numbers alone"
+            raise UsageError(self._node.name, why, f"say the number that it has in the image, as in --{setting}=1000")
+        return found
 
-    @property
-    def _held(self) -> list[str]:
-        """A pod is started again, whichever way it ended."""
-        return ["restart"] if self._node.restart == "always" else []
-
-    def _lost(self) -> list[str]:
+    def _remarks(self) -> list[str]:
         node = self._node
+        held = ["restart"] if node.restart == "always" else []  # a pod is started again, whichever way it ended
         found: list[str] = []
         if node.env_files:
             files = " ".join(f"--from-env-file={shlex.quote(path)}" for path in node.env_files)
@@ -215,7 +193,7 @@ class _Manifests:
             )
         if node.ready.port or (node.alive is not None and node.alive.port):
             found.append("the probe connects to the pod's own address: listen there, not on localhost alone")
-        return found
+        return [*container.no_image(self._order), *container.remarks(self._order, self._service, held, *found)]
 
 
 def _exec(command: Sequence[str]) -> dict[str, Any]:
@@ -224,11 +202,11 @@ def _exec(command: Sequence[str]) -> dict[str, Any]:
 
 def _asked(ready: Ready) -> dict[str, Any] | None:
     """What the kubelet can ask for itself."""
-    if ready.port:
-        port = address(ready.port)[1]
-        asked = {"httpGet": {"path": ready.page, "port": port}} if ready.page else {"tcpSocket": {"port": port}}
-        return {**asked, "timeoutSeconds": PROBE_SECONDS}
-    return None
+    if not ready.port:
+        return None
+    port = address(ready.port)[1]
+    asked = {"httpGet": {"path": ready.page, "port": port}} if ready.page else {"tcpSocket": {"port": port}}
+    return {**asked, "timeoutSeconds": PROBE_SECONDS}
 
 
 def _quantity(size: int) -> str:

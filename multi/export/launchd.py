@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from multi.errors import UsageError
-from multi.export.form import (
-    Form,
-    Order,
-    comments,
-    first_signal,
-    named,
-    present,
-    set_env,
-    whole_stop_seconds,
-    without,
-)
+from multi.export import form
+from multi.export.form import Form, Order
 from multi.model.node import Node
 
 _LIMITS = {
@@ -34,7 +25,7 @@ _HELD = ("logfile", "uid", "gid", "umask", "nice", "rlimit", "kill_mode", "resta
 
 
 def _launchd(order: Order) -> Mapping[str, str]:
-    return {f"multi.{name}.plist": _plist(order, name, node) for name, node in named(order)}
+    return {f"multi.{name}.plist": _plist(order, name, node) for name, node in form.named(order)}
 
 
 def _plist(order: Order, name: str, node: Node) -> str:
@@ -44,19 +35,19 @@ def _plist(order: Order, name: str, node: Node) -> str:
     limits = {which: (_LIMITS.get(which), soft, hard) for which, soft, hard in node.rlimits}
     lost = [which for which, (word, soft, hard) in limits.items() if word is None or min(soft, hard) < 0]
     log = node.logfile if node.logs_to_file or node.logfile == "/dev/null" else None
-    job = present(
+    job = form.present(
         {
             "Label": f"multi.{name}",
             "ProgramArguments": list(node.words),
             "RunAtLoad": True,
             "KeepAlive": True if node.restart == "always" else {"SuccessfulExit": False},
-            "ExitTimeOut": whole_stop_seconds(node),
+            "ExitTimeOut": form.whole_stop_seconds(node),
             "WorkingDirectory": node.workdir,
             "UserName": node.uid,
             "GroupName": node.gid,
             "Umask": node.umask,
             "Nice": node.nice,
-            "EnvironmentVariables": set_env(node) or None,
+            "EnvironmentVariables": form.set_env(node) or None,
             "AbandonProcessGroup": True if node.kill_mode == "process" else None,
             "StandardOutPath": log,
             "StandardErrorPath": log,
@@ -65,7 +56,7 @@ def _plist(order: Order, name: str, node: Node) -> str:
         }
     )
     limited = [f"rlimit {' '.join(lost)}"] if lost else []
-    found = comments(order, node, _HELD, *without(node), *first_signal(node), *limited)
+    found = form.comments(order, node, _HELD, *form.without(node), *form.first_signal(node), *limited)
     found += [f"launchd looks for users by name: put that of {node.uid} here"] if (node.uid or "").isdigit() else []
     try:
         data = plistlib.dumps(job, sort_keys=False)

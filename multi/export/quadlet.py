@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from multi.errors import UsageError
 from multi.export import container, form, systemd
-from multi.export.container import HOME, PROBE_SECONDS, Service
+from multi.export.container import HOME, Service
 from multi.export.form import Form, Order
 from multi.text import printable, seconds_text
 from multi.value import replace
@@ -36,7 +36,7 @@ def _unit(order: Order, service: Service, units: Mapping[str, str]) -> str:
     after = " ".join(units[name] for name in node.after if name in units)
     waits = node.ready_timeout * (2 if node.needs else 1) + node.startsecs
     lines = [
-        *(f"# {remark}" for remark in _remarks(order, service, units)),
+        *(f"# {remark}" for remark in (*container.no_image(order), *_remarks(order, service, units))),
         "[Unit]",
         f"Description={printable(node.name.partition('@')[0]).replace('%', '%%')}",
         *([f"After={after}", f"Wants={after}"] if after else []),
@@ -75,8 +75,8 @@ def _environment(order: Order, service: Service) -> list[str]:
 def _user(service: Service) -> list[str]:
     """Numbers alone are keys of 4.4."""
     who = [name for name in (service.node.uid, service.node.gid) if name is not None] if service.node.uid else []
-    numbers = ["0" if name == "root" else name for name in who]
-    if all(name.isascii() and name.isdigit() for name in numbers):
+    numbers = [container.number_of(name) for name in who]
+    if None not in numbers:
         return [f"{key}={number}" for key, number in zip(("User", "Group"), numbers, strict=False)]
     return [f"PodmanArgs={_word(service, '--user=' + ':'.join(who))}"] if who else []
 
@@ -84,17 +84,11 @@ def _user(service: Service) -> list[str]:
 def _arguments(order: Order, service: Service) -> list[list[str]]:
     """Options of `podman run`, those of a line together."""
     node, wanted = service.node, order.wanted
-    health = {
-        "cmd": json.dumps(service.probe),
-        "interval": f"{seconds_text(max(1, node.alive_every))}s",
-        "timeout": f"{PROBE_SECONDS}s",
-        "retries": str(node.alive_failures),
-        "start-period": f"{seconds_text(max(1, node.ready_timeout))}s",
-    }
+    health = {"cmd": json.dumps(service.probe), **service.health}
     return [
         [f"--tmpfs={HOME}"],
         [f"--stop-timeout={service.grace}", "--stop-signal=SIGTERM"],
-        [f"--health-{name}={value}" for name, value in health.items()],
+        [f"--health-{name.replace('_', '-')}={value}" for name, value in health.items()],
         [f"--ulimit={limit.lower()}={soft}:{hard}" for limit, soft, hard in node.rlimits],
         [] if node.workdir is None else [f"--workdir={node.workdir}"],
         [] if wanted.cpu is None else [f"--cpus={wanted.cpu / 1000:g}"],

@@ -73,7 +73,7 @@ def _signals(node: Node) -> list[str]:
 
 def _may_be_nice(node: Node) -> bool:
     """Whether nice(1), which runs as the node's user, is allowed to."""
-    return (node.nice or 0) >= 0 or node.uid in {None, "0", "root"}
+    return (node.nice or 0) >= 0 or form.is_root(node)
 
 
 def _log(node: Node) -> list[str]:

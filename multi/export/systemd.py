@@ -10,6 +10,7 @@ from multi.export import environment, form, sandbox
 from multi.export.form import Form, Order
 from multi.model.node import Node
 from multi.model.schedule import FOREVER, signal_name
+from multi.settings.scalars import limit_text
 from multi.settings.table import SETTINGS
 from multi.text import printable, seconds_text
 from multi.value import dataclass, replace
@@ -84,7 +85,7 @@ def _unit(group: _Group, node: Node) -> str:
         *_user(group, node),
         *([f"UMask={node.umask:04o}"] if node.umask is not None else []),
         *([f"Nice={node.nice}"] if node.nice is not None else []),
-        *(f"Limit{name.upper()}={_limit(soft)}:{_limit(hard)}" for name, soft, hard in node.rlimits),
+        *(f"Limit{name.upper()}={limit_text(*pair).replace('unlimited', 'infinity')}" for name, *pair in node.rlimits),
         *_environment(group, node),
         *(_TELL if notify and not group.order.keeps else ()),
         *(f"UnsetEnvironment={name}" for name in form.unset_env(node)),
@@ -182,7 +183,7 @@ def _start_pre(group: _Group, node: Node) -> list[str]:
     if not node.needs and not proved:
         return []
     words = [*([f"ready={node.ready}"] if proved else []), *(f"needs={need}" for need in node.needs)]
-    directory = [f"RuntimeDirectory={_own(group, node)}"] if proved else []
+    directory = [f"RuntimeDirectory={group.units[node.name].removesuffix('.service')}"] if proved else []
     return [*directory, _ASKED, _beside("ExecStartPre", "before", group, node, words)]
 
 
@@ -205,10 +206,6 @@ def _beside(setting: str, what: str, group: _Group, node: Node, words: Sequence[
     log = [f"logfile={node.logfile}"] if node.logs_to_file else []
     python = (group.order.program[0], "-E", "-m", "multi.unit", what, node.name)
     return _exec(setting, "/bin/sh", "-c", 'cd / && exec "$0" "$@"', *python, *words, *common, *log)
-
-
-def _own(group: _Group, node: Node) -> str:
-    return group.units[node.name].removesuffix(".service")
 
 
 def _exec(setting: str, *words: str) -> str:
@@ -234,33 +231,21 @@ def restart(node: Node) -> list[str]:
         count, seconds = node.restart_limit or (0, 0.0)
         pause = min(_PAUSE, max(pause, seconds / (2 * count))) if count else _PAUSE  # else no limit would be reached
     statuses = [str(status) for status in node.exit_ok if status]
-    again = 0 not in node.exit_ok
+    age = node.max_age
     return [
         f"Restart={'always' if node.restart == 'always' else 'on-failure'}",
         f"RestartSec={seconds_text(pause)}",
         *([f"SuccessExitStatus={' '.join(statuses)}"] if statuses else []),
-        *(["RestartForceExitStatus=0"] if again else []),
-        *_age(node),
+        *(["RestartForceExitStatus=0"] if 0 not in node.exit_ok else []),
+        *([f"RuntimeMaxSec={seconds_text(age)}"] if age else []),
+        *([f"RuntimeRandomizedExtraSec={max(1, round(age / 10))}"] if age else []),
     ]
-
-
-def _age(node: Node) -> list[str]:
-    if node.max_age is None:
-        return []
-    return [
-        f"RuntimeMaxSec={seconds_text(node.max_age)}",
-        f"RuntimeRandomizedExtraSec={seconds_text(max(1, round(node.max_age / 10)))}",
-    ]
-
-
-def _is_root(node: Node) -> bool:
-    return node.uid in {None, "0", "root"}
 
 
 def _sandbox(group: _Group, node: Node) -> list[str]:
     writes = [path for path in (node.workdir, _directory(node.logfile)) if path and sandbox.is_read_only(path)]
     writable = [f"ReadWritePaths={' '.join(quoted(f'-{path}') for path in dict.fromkeys(writes))}"] if writes else []
-    lines = sandbox.lines(root=_is_root(node), user_manager=group.user_manager, keeps=group.order.keeps)
+    lines = sandbox.lines(root=form.is_root(node), user_manager=group.user_manager, keeps=group.order.keeps)
     return [*lines, *([] if group.user_manager else writable)]
 
 
@@ -301,7 +286,7 @@ def _log_directories(nodes: Sequence[Node]) -> Mapping[str, str]:
         users.setdefault(directory, set()).add((node.uid, node.gid))
         first, *rest = directory.removeprefix(_LOGS).split("/")
         ours = directory.startswith(_LOGS) and first in {"multi", node.preset.partition("-")[0], node.uid, node.short}
-        if ours and not _is_root(node) and ".." not in (first, *rest):
+        if ours and not form.is_root(node) and ".." not in (first, *rest):
             found[node.name] = directory
     return {name: path.removeprefix(_LOGS) for name, path in found.items() if len(users[path]) == 1}
 
@@ -328,10 +313,6 @@ def _stop_seconds(node: Node) -> list[str]:
         return ["TimeoutStopSec=infinity"]
     lines = [f"TimeoutStopSec={max(1, math.ceil(seconds))}"]  # systemd takes 0 for infinity
     return lines if form.kills(node) else [*lines, "SendSIGKILL=no"]
-
-
-def _limit(value: int) -> str:
-    return "infinity" if value < 0 else str(value)
 
 
 def _text(node: Node, text: str) -> str:
