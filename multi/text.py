@@ -44,9 +44,10 @@ def listed(words: Sequence[str], most: int = 5) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """What to try instead of `word`: the nearest known word, or all of them."""
-    words = list(known)
-    close = near_misses(word, words)
+    """What to try instead of `word`: the one that begins so, or the nearest known word, or all of them."""
+    words, plain = list(known), _plain(word)
+    begun = [one for one in words if plain and _plain(one).startswith(plain)]
+    close = begun if len(begun) == 1 else near_misses(word, words)
     if not close:
         import difflib
 

@@ -13,7 +13,7 @@ from multi.errors import UsageError
 from multi.model.request import traits
 from multi.settings import presets
 from multi.settings.table import BY_FLAG
-from multi.text import near_misses
+from multi.text import near_misses, nearest
 from multi.words.grammar import Grammar, parse
 from multi.words.near import Misspelt
 
@@ -110,6 +110,23 @@ def test_near(word: str, known: str, near: bool) -> None:
 def test_the_nearest_comes_first() -> None:
     """By edits, then in the order given; what only begins so comes last."""
     assert near_misses("--uid", ["--uid-map", "--gid", "--uid"]) == ["--uid", "--gid", "--uid-map"]
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("stat", "status"),
+        ("Stopw", "stopwait"),
+        ("c", "check"),
+        ("sta", "start"),
+        ("stop-v", "stop_verify"),
+        ("h", None),
+    ],
+)
+def test_what_begins_like_one_alone_is_that_one(word: str, meant: str | None) -> None:
+    """A word that is the beginning of one known word means that, also where another is nearer by edits."""
+    known = ["start", "status", "stop", "stopwait", "stop_verify", "help", "history", "check"]
+    assert nearest(word, known).startswith(f"did you mean {meant!r}?" if meant else "it can be ")
 
 
 @pytest.mark.parametrize(
