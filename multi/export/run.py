@@ -82,10 +82,11 @@ def of(node: Node, name: str, hostname: str) -> Run:
 
 
 def _bare(node: Node, name: str) -> Run:
-    """As a bare command: a template up to the last word with the node's name, and what goes on as it is."""
+    """As a bare command: a template up to the first word that needs quotes, and the node's name; the rest as it is."""
     words = node.words
-    named = [at for at, word in enumerate(words) if node.name in word]
-    length = max([2 if words[:1] == ("-m",) else 1, *(at + 1 for at in named)])
+    named = [at for at, word in enumerate(words, start=1) if node.name in word]
+    plain = [at for at, word in enumerate(words) if shlex.quote(word) != word] or [len(words)]
+    length = max(2 if words[:1] == ("-m",) else 1, plain[0], *named)
     cmd = shlex.join(_template(node, words[:length]))
     usual = Node(
         name=node.name,

@@ -245,6 +245,22 @@ def test_g11_a_container_is_told_the_workers_own_words(
 
 
 @pytest.mark.parametrize(
+    ("cmd", "told"),
+    [
+        ("sleep 5", ("--cmd=sleep 5",)),
+        ("x -q 'y z' 5", ("--cmd=x -q", "--multi-config=none", "--", "y z", "5")),
+        ("x 'y z' %h", ("--cmd=x 'y z' %h",)),
+    ],
+)
+def test_a_bare_command_is_told_as_one_word_as_far_as_that_needs_no_quotes(cmd: str, told: tuple[str, ...]) -> None:
+    """Behind -- come the words from the first one that needs quotes, if none of them has the node's name."""
+    command = compose("w1", "--preset=exec", f"--cmd={cmd}")["w1"]["command"]
+    assert command[4 : 4 + len(told)] == list(told)
+    node = node_of(command)
+    assert list(node.words) == [word.replace("%h", node.name) for word in shlex.split(cmd)]
+
+
+@pytest.mark.parametrize(
     "said",
     [
         ("--preset=mine", "-x", "1"),  # the image has no such preset
