@@ -409,8 +409,8 @@ def run(
         if traits(command).stays:
             yield from _kept(command, act.stay(selection.nodes, options, opened), selection.nodes, opened)
             return
-        if traits(command).drains:
-            opened.extend_timeout()  # of ExecStop= and ExecReload=: the stop schedules say how long a stop takes
+        if traits(command).extends_timeout:
+            opened.extend_timeout()
 
         def walk(waited: bool) -> Iterator[Event]:  # noqa: FBT001 -- a callback with one fact
             chosen = again() if waited and again is not None else selection

@@ -51,6 +51,7 @@ class Traits:
     locks_rundirs: bool = False  # it holds the lock of the run directories, see `multi.act.rundir_lock`
     glances: bool = False  # files and single processes tell all: it reads no process table of the whole machine
     drains: bool = False  # it can let a node do its last task before it stops it
+    extends_timeout: bool = False  # as ExecStop= or ExecReload= it tells systemd to wait for the stop schedules
     leaves_probes: bool = False  # probes that a killed multi left are not ended
     forgets: bool = False  # the node is off the record afterwards
 
@@ -91,13 +92,14 @@ TRAITS = {
         nodes_from="words now", default_command=True, stays=True, spawns=True, resumes=True, makes_directories=True
     ),
     "stop": Traits(takes_signal=True, disturbs=True, ends=True, resumes=True),
-    "stopwait": Traits(takes_signal=True, disturbs=True, ends=True, resumes=True, drains=True),
+    "stopwait": Traits(takes_signal=True, disturbs=True, ends=True, resumes=True, drains=True, extends_timeout=True),
     "restart": Traits(
         repeats=True,
         restarts=True,
         takes_signal=True,
         disturbs=True,
         drains=True,
+        extends_timeout=True,
         spawns=True,
         resumes=True,
         makes_directories=True,
