@@ -11,7 +11,7 @@ import run_storm
 if TYPE_CHECKING:
     from real import Real
 
-pytestmark = pytest.mark.engine  # a long storm
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]  # a long storm
 
 
 def test_g2_g3_nothing_goes_wrong_in_a_storm_against_run(real: Real, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import stress
 if TYPE_CHECKING:
     from real import Real
 
-pytestmark = pytest.mark.engine  # long storms
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]  # long storms
 
 _SECONDS = 12.0
 

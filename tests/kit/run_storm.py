@@ -45,7 +45,7 @@ restart = "always"
 restart_delay = 0
 restart_limit = "none"
 env = {{ GENERATION = "{generation}" }}
-hooks = {{ failed = "sleep 600", recovered = "false", gave_up = "cat" }}
+hooks = {{ failed = "sleep {hang}", recovered = "false", gave_up = "cat" }}
 
 [groups.base]
 nodes = ["n0", "n1"]
@@ -80,6 +80,7 @@ class RunStorm(Storm):
         self.runs = 0
         self.against_policy = 0
         self.generation = 0
+        self.hang = 600  # seconds of a hook
         self.resident: subprocess.Popen[bytes] | None = None
         self.configure()
 
@@ -88,7 +89,7 @@ class RunStorm(Storm):
         real = self.real
         own = real.shell_words(_NODE, f"{real.base}/%n.own", str(self.doubles))
         text = _CONFIG.format(
-            cmd=_toml(own), run=real.run, log=real.log, generation=self.generation, limit=_LIMIT,
+            cmd=_toml(own), run=real.run, log=real.log, generation=self.generation, hang=self.hang, limit=_LIMIT,
             limited=_toml(real.shell_words(_COUNTED, str(self.lives("limited")))),
             done=_toml(real.shell_words(_COUNTED, str(self.lives("done")))),
         )  # fmt: skip
@@ -181,6 +182,8 @@ class RunStorm(Storm):
         if self.resident is not None and self.resident.poll() is None:
             self.account.remarks.append("run stays in spite of TERM")
             self.resident.kill()
+        self.hang = 1  # those that hang since the storm are ended by their limit, which nobody waits for twice
+        self.configure()
         self.begin()
         assert self.resident is not None
         with contextlib.suppress(AssertionError):
