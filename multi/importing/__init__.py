@@ -6,6 +6,7 @@ A form is a module; who imports one form pays for no other.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from importlib import import_module
 
 from multi.errors import MultiError, UsageError
@@ -72,32 +73,32 @@ def toml_of(sources: Sequence[Source], said: str | None = None, host: str = "") 
             raise UsageError(source.path, "is a template, with lines like {% if ... %}", "import the file made of it")
     files: list[Imported] = []
     forms = [(form_of(source, said), source) for source in sources]
-    for form, source in _together(forms):
+    together = _together(forms)
+    for form, source in together:
         module = import_module(f"multi.importing.{form.replace('-', '_')}")
         read = cast("Callable[[Source], Imported]", module.imported)
         try:
             files.append(read(source))
         except MultiError as error:
             raise type(error)(shown(error.word), shown(error.why), shown(error.hint)) from None
-    tables = [table for file in files for table in file.tables]
-    groups, nodes = ([each for each in tables if (each.nodes is None) == alone] for alone in (False, True))
-    for some in (groups, nodes):
-        names = [table.name for table in some]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            where = [
-                one.path
-                for (_, one), file in zip(forms, files, strict=False)
-                if twice in {each.name for each in file.tables}
-            ]
-            if len(where) > 1:
-                hint = "import the files one by one, and give one another name in its multi.toml"
-                raise UsageError(twice, f"is in {' and in '.join(where)}", hint)
-            raise UsageError(twice, f"is there twice in {where[0]}", "rename one there")
     same = all(file.defaults == files[0].defaults for file in files)
-    if not same:  # each table says it for itself
-        whose = {id(table): file.defaults for file in files for table in file.tables}
-        nodes = [Table(one.name, {**whose[id(one)], **one.settings}, one.remarks) for one in nodes]
+    groups: list[Table] = []
+    nodes: list[Table] = []
+    for file in files:
+        own = {} if same else file.defaults  # else each node says them for itself
+        groups += [table for table in file.tables if table.nodes is not None]
+        nodes += [replace(one, settings={**own, **one.settings}) for one in file.tables if one.nodes is None]
+    for some in (groups, nodes):
+        names = Counter(table.name for table in some)
+        twice = next((name for name, number in names.items() if number > 1), None)
+        if twice is not None:
+            read_in = zip(together, files, strict=True)
+            where = [one for (_, one), file in read_in if twice in {each.name for each in file.tables}]
+            paths = [", ".join(each.path for each in (one, *one.others)) for one in where]
+            if len(paths) > 1:
+                hint = "import the files one by one, and give one another name in its multi.toml"
+                raise UsageError(twice, f"is in {' and in '.join(paths)}", hint)
+            raise UsageError(twice, f"is there twice in {paths[0]}", "rename one there")
     remarks = (*(_NEXT[form] for form, _ in forms), _KEPT, *(remark for file in files for remark in file.remarks))
     whole = Imported(tables=(*groups, *nodes), defaults=files[0].defaults if same else {}, remarks=remarks)
     return text_of(whole, ", ".join(source.path for source in sources), host)

@@ -7,7 +7,7 @@ import re
 import shlex
 
 from multi.errors import ConfigError, MultiError, UsageError
-from multi.importing.form import MARKS, Imported, Source, Table, literal, split, whole_path
+from multi.importing.form import ASSIGNMENT, MARKS, Imported, Source, Table, split, whole_path, without_empty
 from multi.importing.shell import filled, logical_lines
 from multi.importing.worker_command import words_of
 from multi.settings.config import Config, Layer
@@ -18,7 +18,7 @@ from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, replace
 from multi.words.grammar import Grammar, parse
 from multi.words.names import Known, Scopes, names
-from multi.words.template import literal_path
+from multi.words.template import literal, literal_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,7 +32,6 @@ _UNIT = re.compile(
     r"^\s*(Exec\w+|Environment|EnvironmentFile|User|Group|WorkingDirectory|UMask)=[-@+!:|]*(.*)", re.DOTALL
 )
 _UNIT_SETTINGS = {"User": "uid", "Group": "gid", "WorkingDirectory": "workdir", "UMask": "umask"}
-_ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _RANGE = re.compile(r"\d+-\d+", re.ASCII)
 _ENDS = frozenset({"&&", "||", ";", "|", "&", ">", ">>", "2>&1", "2>", "<"})
 
@@ -42,19 +41,16 @@ class _Shell:
     """What is known where a line of a script begins: variables, what the workers get of them, and their settings."""
 
     values: dict[str, str]
+    env: dict[str, object]
     said: dict[str, object]
     found: dict[tuple[str, ...], dict[str, object]]  # words of each start -> settings
     remarks: list[str]
-
-    def with_said(self, **said: object) -> _Shell:
-        """The same with other settings, for what another user runs."""
-        return _Shell(self.values, {**self.said, **said}, self.found, self.remarks)
 
 
 def imported(source: Source) -> Imported:
     """The nodes of each line that starts some; of those that restart some, where none does."""
     for command in _STARTING.split():
-        shell = _Shell({}, {"env": {}}, {}, [])
+        shell = _Shell({}, {}, {}, {}, [])
         for line in logical_lines(source.text):
             unit = _UNIT.match(line)
             if unit is None:
@@ -85,7 +81,7 @@ def _of_unit(key: str, value: str, shell: _Shell, source: Source) -> None:
         pairs = (word.partition("=") for word in split(value, f"{source.path}: {key}"))
         env = {name: text for name, equals, text in pairs if equals}
         shell.values.update(env)
-        shell.said["env"] = {**_mapping(shell.said["env"]), **env}
+        shell.env.update(env)
     elif (text := source.beside(value := value.removeprefix("-"))) is not None:
         shell.values.update(parse_env_file(text, value))
         shell.said["env_file"] = [*_list(shell.said.get("env_file", [])), literal_path(value)]
@@ -112,14 +108,14 @@ def _command(words: list[str], command: str, shell: _Shell, source: Source) -> N
     env: dict[str, object] = {}
     exports = words[:1] == ["export"]
     rest = words[1:] if exports else list(words)
-    while rest and (found := _ASSIGNED.fullmatch(rest[0])):
+    while rest and (found := ASSIGNMENT.fullmatch(rest[0])):
         env[found[1]] = found[2]
         rest = rest[1:]
     if not rest or exports:
         shell.values.update({key: str(value) for key, value in env.items()})
-        of_shell = {key: shell.values[key] for key in rest if key in shell.values}
         if exports:
-            shell.said["env"] = {**_mapping(shell.said["env"]), **env, **of_shell}
+            shell.env.update(env)
+            shell.env.update({key: shell.values[key] for key in rest if key in shell.values})
     elif rest[0] == "cd" and len(rest) > 1:
         shell.said["workdir"] = literal_path(source.home) if "(dirname" in rest[1] else whole_path(rest[1], source.home)
     elif rest[0] in {"source", "."} and len(rest) > 1:
@@ -130,8 +126,9 @@ def _command(words: list[str], command: str, shell: _Shell, source: Source) -> N
             shell.remarks.append(f"not read: {rest[1]}")
     elif "-c" in rest[:-1] and rest[0].rpartition("/")[2] in {"sh", "bash", "su", "runuser", "sudo"}:
         user = next((word for word in rest[1:] if re.fullmatch(r"[a-z_][\w-]*", word)), None)
-        inner = shell.with_said(uid=user) if rest[0].rpartition("/")[2] in {"su", "runuser"} and user else shell
-        _line(rest[rest.index("-c") + 1], command, inner, source)
+        if user and rest[0].rpartition("/")[2] in {"su", "runuser"}:
+            shell = replace(shell, env=dict(shell.env), said={**shell.said, "uid": user})
+        _line(rest[rest.index("-c") + 1], command, shell, source)
     else:
         _start(rest, env, command, shell, source)
 
@@ -150,8 +147,8 @@ def _start(words: Sequence[str], env: Mapping[str, object], command: str, shell:
     if (made := next((word for word in words if "$(" in word or "`" in word), None)) is not None:
         raise ConfigError(source.path, f"{made!r} is made by a command, which is not run here", "write its value there")
     before = list(words[:at])
-    programs = shell.said.get("programs")
-    said = {**shell.said, "programs": None, "env": {**_mapping(shell.said["env"]), **env}}
+    said = {"env": {**shell.env, **env}, **shell.said}
+    programs = said.pop("programs", None)
     while before[:1] and before[0] in {"exec", "nohup", "sudo", "-E", "-H", "-n", "-i", "-u"}:
         if before[0] == "-u" and len(before) > 1:
             said["uid"] = before.pop(1)
@@ -163,11 +160,6 @@ def _start(words: Sequence[str], env: Mapping[str, object], command: str, shell:
         cmd = [f"{programs}/celery"]
     said["cmd"] = [literal(word) for word in (*cmd, "worker")] if cmd not in ([], ["celery"]) else []
     shell.found.setdefault((*leading, *words[at + 2 :]), said)
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    assert isinstance(value, dict)  # noqa: S101 -- for the type checker
-    return value
 
 
 def tables(words: Sequence[str], said: Mapping[str, object], path: str) -> list[Table]:
@@ -184,32 +176,24 @@ def tables(words: Sequence[str], said: Mapping[str, object], path: str) -> list[
     if not found:
         raise ConfigError(path, "names no node", "add a name, or a number of nodes")
     common = {
-        **{name: value for name, value in said.items() if value not in ([], {}, None)},
+        **without_empty(said),
         **_settings(one for where, one in settings if where is None),
         "options": [word for where, one in given if where is None for word in words_of(one)],
         "append": [literal(word) for word in spec.passthrough],
     }
     nodes: list[Table] = []
     for position, name in enumerate(found):
-        last = {grammar.key(one.name): one.scope for where, one in given if where is not None and position in where}
-        own = [
-            one
-            for where, one in given
-            if where is not None and position in where and last[grammar.key(one.name)] == one.scope
-        ]
         of_node = _settings(one for where, one in settings if where is not None and position in where)
-        nodes.append(
-            Table(
-                name.full.removesuffix(f"@{_HERE}"),
-                {**of_node, "options": [word for one in own for word in words_of(one)]},
-            )
-        )
+        own = [one for where, one in given if where is not None and position in where]
+        last = {grammar.key(one.name): one.scope for one in own}
+        options = [word for one in own if last[grammar.key(one.name)] == one.scope for word in words_of(one)]
+        nodes.append(Table(name.full.removesuffix(f"@{_HERE}"), {**of_node, "options": options}))
     remarks = tuple(warning.replace(f"@{_HERE}", "") for warning in (*scopes.warnings, *_ranges(spec, found, scopes)))
     if len(nodes) == 1:
         (node,) = nodes
-        options = [*_list(common["options"]), *_list(node.settings["options"])]
-        return [Table(node.name, {**common, **node.settings, "options": options}, remarks)]
-    said_of = [node for node in nodes if any(value not in ([], {}, None) for value in node.settings.values())]
+        both = [*_list(common["options"]), *_list(node.settings["options"])]
+        return [Table(node.name, {**common, **node.settings, "options": both}, remarks)]
+    said_of = [node for node in nodes if without_empty(node.settings)]
     return [Table("workers", common, remarks, tuple(node.name for node in nodes)), *said_of]
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from multi.errors import ConfigError
 from multi.importing.celery_multi import tables
-from multi.importing.form import Imported, Source, Table, literal, plain_words, split
+from multi.importing.form import Imported, Source, Table, plain_words, split
 from multi.importing.shell import Assigned, assigned
 from multi.typed import TYPE_CHECKING
-from multi.words.template import literal_path
+from multi.words.template import literal, literal_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,29 +7,14 @@ import shlex
 from fnmatch import fnmatchcase
 
 from multi.errors import ConfigError
-from multi.importing.form import (
-    HOST,
-    Imported,
-    Source,
-    Table,
-    count,
-    is_true,
-    literal,
-    name_of,
-    number,
-    placed,
-    schedule,
-    settings_of,
-    split,
-    variable,
-    whole_path,
-)
+from multi.importing import form
+from multi.importing.form import Imported, Source, Table
 from multi.importing.ini import sections
 from multi.importing.worker_command import as_worker
 from multi.settings.procfile import BUILTIN
 from multi.typed import TYPE_CHECKING
-from multi.value import dataclass
-from multi.words.template import literal_path
+from multi.value import dataclass, replace
+from multi.words.template import literal, literal_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,31 +46,32 @@ _HERE = "circus runs what has no working_dir where circusd was called; here it i
 
 @dataclass(frozen=True, slots=True)
 class _Watcher:
-    """A watcher: its name, its values, its variables, and the directory of the file."""
+    """A watcher: its name, its values, its variables, the directory of the file, and which of its workers is meant."""
 
     name: str
     values: Mapping[str, str]
     env: Mapping[str, str]
     home: str
+    worker: int | None = None
 
-    def filled(self, text: str, worker: int | None) -> str:
+    def filled(self, text: str) -> str:
         """``$WID``, ``$(circus.wid)``, ``$(circus.env.HOME)``: a variable of the watcher, or else of circusd."""
         env = {key.lower(): value for key, value in self.env.items()}
 
         def one(found: re.Match[str]) -> str:
             key = (found[1] or found[2] or found[3]).lower().removeprefix("circus.")
-            if key == "wid" and worker is not None:
-                return str(worker)
+            if key == "wid" and self.worker is not None:
+                return str(self.worker)
             if key.startswith("env."):
                 name = key.removeprefix("env.")
-                return env[name] if name in env else variable(name.upper())
-            return {"name": self.name, "hostname": HOST}.get(key, found[0])
+                return env[name] if name in env else form.variable(name.upper())
+            return {"name": self.name, "hostname": form.HOST}.get(key, found[0])
 
         return re.sub(r"\$\(([\w.]+)\)|\(\(([\w.]+)\)\)|\$(WID)\b", one, text, flags=re.IGNORECASE)
 
-    def said(self, key: str, default: str = "", worker: int | None = None) -> str:
+    def said(self, key: str, default: str = "") -> str:
         """The value of a key."""
-        return self.filled(self.values.get(key, default), worker).strip()
+        return self.filled(self.values.get(key, default)).strip()
 
 
 def _read(source: Source, remarks: list[str]) -> dict[str, dict[str, str]]:
@@ -110,7 +96,7 @@ def imported(source: Source) -> Imported:
     for title, values in found.items():
         kind, _, name = title.partition(":")
         if kind == "watcher":
-            with placed(f"{source.path}: [{title}]"):
+            with form.placed(f"{source.path}: [{title}]"):
                 made = [*_tables(_Watcher(name, values, _env(name, found), source.home), source)]
             tables += made
             if not made:
@@ -126,7 +112,7 @@ def imported(source: Source) -> Imported:
         why = "has no [watcher:NAME] that starts a process"
         raise ConfigError(source.path, why, "name the file that has the watchers")
     watchers = [values for title, values in found.items() if title.startswith("watcher:")]
-    if not all(is_true(values.get("copy_env", "")) for values in watchers):
+    if not all(form.is_true(values.get("copy_env", "")) for values in watchers):
         remarks.append(_INHERITS)
     defaults: dict[str, object] = {"preset": "exec", "umask": found.get("circus", {}).get("umask")}
     if not all(values.get("working_dir") for values in watchers):
@@ -145,19 +131,19 @@ def _env(name: str, found: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     nobody = _Watcher(name, {}, {}, "")
     of_circusd = re.compile(r"\$([A-Z][A-Z0-9_]*)")
     return {
-        key: of_circusd.sub(lambda found: variable(found[1]), nobody.filled(value, None)) for key, value in env.items()
+        key: of_circusd.sub(lambda found: form.variable(found[1]), nobody.filled(value)) for key, value in env.items()
     }
 
 
 def _tables(watcher: _Watcher, source: Source) -> Iterator[Table]:
-    several = count(watcher.said("numprocesses", "1"), "numprocesses")
+    several = form.count(watcher.said("numprocesses", "1"), "numprocesses")
     texts = " ".join((watcher.said("cmd"), watcher.said("args"), *watcher.env.values()))
     if not several:
         return
-    title = name_of(watcher.name)
-    alike, more = _settings(watcher, source, 1)
+    title = form.name_of(watcher.name)
+    alike, more = _settings(replace(watcher, worker=1), source)
     remarks = (*_remarks(watcher), *more)
-    if several == 1 or is_true(watcher.said("singleton")):
+    if several == 1 or form.is_true(watcher.said("singleton")):
         yield Table(title, alike, remarks)
         return
     nodes = tuple(f"{title}-{each}" for each in range(1, several + 1))
@@ -165,39 +151,36 @@ def _tables(watcher: _Watcher, source: Source) -> Iterator[Table]:
     yield Table(title, {} if differ else alike, remarks, nodes)
     for each, node in enumerate(nodes, start=1):
         if differ:
-            yield Table(node, _settings(watcher, source, each)[0])
+            yield Table(node, _settings(replace(watcher, worker=each), source)[0])
 
 
-def _settings(watcher: _Watcher, source: Source, worker: int) -> tuple[dict[str, object], tuple[str, ...]]:
+def _settings(watcher: _Watcher, source: Source) -> tuple[dict[str, object], tuple[str, ...]]:
     if not watcher.values.get("cmd"):
         raise ConfigError(source.path, f"[watcher:{watcher.name}] has no cmd", "write cmd = PROGRAM")
-    command = f"{watcher.said('cmd', worker=worker)} {watcher.said('args', worker=worker)}".strip()
-    words = split(command, source.path)
-    settings = settings_of(words)
-    if is_true(watcher.said("shell")) and set(words[:1]) & BUILTIN - {"exec"}:  # else its shell only executes it
+    words = form.split(f"{watcher.said('cmd')} {watcher.said('args')}".strip(), source.path)
+    settings = form.settings_of(words)
+    if form.is_true(watcher.said("shell")) and set(words[:1]) & BUILTIN - {"exec"}:  # else its shell only executes it
         settings = {"cmd": ["/bin/sh", "-c", literal(shlex.join(words))]}
-    own, limited = settings.pop("env", {}), settings.pop("rlimit", {})
-    assert isinstance(own, dict)  # noqa: S101 -- for the type checker
-    assert isinstance(limited, dict)  # noqa: S101 -- as above
-    variables = {key: watcher.filled(value, worker) for key, value in watcher.env.items()} | own
+    variables = form.over({key: watcher.filled(value) for key, value in watcher.env.items()}, settings, "env")
     if watcher.values.get("virtualenv"):
-        programs = f"{watcher.said('virtualenv', worker=worker)}/bin"
-        variables["PATH"] = f"{programs}:{variables.get('PATH', variable('PATH'))}"
+        programs = f"{watcher.said('virtualenv')}/bin"
+        variables["PATH"] = f"{programs}:{variables.get('PATH', form.variable('PATH'))}"
     signal = watcher.said("stop_signal", "TERM").upper().removeprefix("SIG")
-    log = watcher.said("stdout_stream.filename", worker=worker) or watcher.said("stderr_stream.filename", worker=worker)
+    log = watcher.said("stdout_stream.filename") or watcher.said("stderr_stream.filename")
+    age = watcher.said("max_age", "0")
     limits = {key.removeprefix("rlimit_").upper(): watcher.said(key) for key in watcher.values if key[:7] == "rlimit_"}
     settings |= {
-        "workdir": whole_path(watcher.said("working_dir", worker=worker), watcher.home) or None,
+        "workdir": form.whole_path(watcher.said("working_dir"), watcher.home) or None,
         "uid": watcher.said("uid") or None,
         "gid": watcher.said("gid") or None,
         "env": variables,
-        "rlimit": {**{key: value or "unlimited" for key, value in limits.items()}, **limited},
-        "logfile": whole_path(log, watcher.home) or None,
-        "stop_schedule": schedule(
-            _SIGNALS.get(signal, signal), number(watcher.said("graceful_timeout", "30"), "graceful_timeout")
+        "rlimit": form.over({key: value or "unlimited" for key, value in limits.items()}, settings, "rlimit"),
+        "logfile": form.whole_path(log, watcher.home) or None,
+        "stop_schedule": form.schedule(
+            _SIGNALS.get(signal, signal), form.number(watcher.said("graceful_timeout", "30"), "graceful_timeout")
         ),
-        "restart": "always" if is_true(watcher.said("respawn", "true")) else "no",
-        "max_age": f"{number(watcher.said('max_age'), 'max_age'):g}" if watcher.said("max_age", "0") != "0" else None,
+        "restart": "always" if form.is_true(watcher.said("respawn", "true")) else "no",
+        "max_age": None if age == "0" else f"{form.number(age, 'max_age'):g}",
     }
     return as_worker(settings)
 
@@ -211,13 +194,13 @@ def _remarks(watcher: _Watcher) -> Iterator[str]:
             if not key.endswith((".class", ".filename")):
                 yield f"{key} = {value}: logrotate limits the size of logs, and the worker writes their times"
         elif key not in _TAKEN and not key.startswith("rlimit_"):
-            yield f"{key} = {value}: {_WHY.get(key, 'multi has no word for it')}"
-    if not is_true(values.get("autostart", "true")):
-        yield "autostart = false: 'multi apply' starts it; 'multi stopwait' stops it until somebody starts it"
-    yield from (f"{key} = true: {why}" for key, why in _IF_TRUE.items() if is_true(values.get(key, "")))
+            yield form.no_word(key, value, _WHY)
+    if not form.is_true(values.get("autostart", "true")):
+        yield f"autostart = false: {form.LATER}"
+    yield from (f"{key} = true: {why}" for key, why in _IF_TRUE.items() if form.is_true(values.get(key, "")))
     log, errors = (watcher.said(f"{stream}_stream.filename") for stream in ("stdout", "stderr"))
     if log and errors and log != errors:
-        yield f"stderr_stream.filename = {errors}: stdout and stderr go to one log here"
+        yield f"stderr_stream.filename = {errors}: {form.ONE_LOG}"
     if "circus.sockets." in f"{values.get('cmd')} {values.get('args')}":
         yield "$(circus.sockets.NAME): multi hands no socket on; write the address that the program is to listen at"
 

@@ -21,12 +21,6 @@ _LIMIT = 1 << 22  # bytes: far above what people write
 class _Any(dict[str, str]):
     """An environment that has every variable: what they are is nobody's business here."""
 
-    def __missing__(self, key: str) -> str:
-        return "x"
-
-    def __contains__(self, key: object) -> bool:
-        return True
-
     def get(self, key: str, default: object = None) -> str:  # noqa: ARG002 -- there is no default
         return "x"
 

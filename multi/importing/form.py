@@ -16,7 +16,7 @@ from multi.settings.toml import dotted
 from multi.text import printable
 from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, field, replace
-from multi.words.template import literal_path
+from multi.words.template import literal, literal_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ MARKS = frozenset("\ufdd0\ufdd1\ufdd2\ufdd3")
 HOST = "\ufdd2"  # in a path or a command: the host of the node
 _VARIABLE = ("\ufdd0", "\ufdd1")  # around the name of a variable that is read when multi.toml is
 _LIMIT = re.compile(r"--([a-z]+)=((?:\d+|unlimited)(?::(?:\d+|unlimited))?)")
-_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
+ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 # Words that mean to a shell what they mean to nobody else are in quotes, or not there.
 _PLAIN = re.compile(r"""(?:[\w@%+=:,./\\-]|[ \t]|'[^']*'|"[^"$`\\!]*")*""", re.ASCII)
 _STREAM = (
@@ -101,11 +101,6 @@ def placed(where: str) -> Iterator[None]:
         raise UsageError(f"{where} {error.word}", error.why, error.hint) from None
 
 
-def literal(text: str) -> str:
-    """As a template of `multi`, which fills in what stands behind a percent sign."""
-    return text.replace("%", "%%")
-
-
 def name_of(text: str) -> str:
     """A name that a node may have."""
     return _NOT_IN_NAMES.sub("-", text).strip("-.") or "node"
@@ -147,10 +142,17 @@ def settings_of(words: Sequence[str]) -> dict[str, object]:
             break
         found |= {"rlimit": {limit[1].upper(): limit[2] for limit in limits if limit}} if limits else {}
         rest = taken
-    while len(rest) > 1 and (assigned := _ASSIGNMENT.fullmatch(rest[0])):
+    while len(rest) > 1 and (assigned := ASSIGNMENT.fullmatch(rest[0])):
         env[assigned[1]] = assigned[2]
         rest = rest[1:]
     return {"cmd": [literal(word) for word in rest], **found, **({"env": env} if env else {})}
+
+
+def over(said: Mapping[str, object], settings: dict[str, object], name: str) -> dict[str, object]:
+    """A table that is said, with what the words of the command, as `settings`, say of it by themselves."""
+    own = settings.pop(name, {})
+    assert isinstance(own, dict)  # noqa: S101 -- for the type checker
+    return {**said, **own}
 
 
 def _after_env(words: Sequence[str], env: dict[str, object]) -> list[str]:
@@ -160,7 +162,7 @@ def _after_env(words: Sequence[str], env: dict[str, object]) -> list[str]:
         if rest[0] == "-u" and len(rest) > 1:
             env[rest[1]] = False
             rest = rest[2:]
-        elif found := _ASSIGNMENT.fullmatch(rest[0]):
+        elif found := ASSIGNMENT.fullmatch(rest[0]):
             env[found[1]] = found[2]
             rest = rest[1:]
         else:
@@ -182,6 +184,15 @@ def whole_path(text: str, home: str) -> str:
     if not text or text.startswith(("/", "~", *MARKS)):
         return literal_path(text)
     return literal_path(home if text in {".", "./"} else f"{home}/{text.removeprefix('./')}")
+
+
+LATER = "'multi apply' starts it; 'multi stopwait' stops it until somebody starts it"
+ONE_LOG = "stdout and stderr go to one log here"
+
+
+def no_word(key: str, value: object, whys: Mapping[str, str]) -> str:
+    """The remark on a key that is no setting."""
+    return f"{key} = {value}: {whys.get(key, 'multi has no word for it')}"
 
 
 def is_true(text: str) -> bool:
@@ -212,14 +223,15 @@ def count(text: object, what: str) -> int:
 
 def _noted(table: Table, host: str) -> Table:
     """The table with the remarks that are of no form."""
-    log, env = table.settings.get("logfile"), table.settings.get("env")
+    settings, log, env = dict(table.settings), table.settings.get("logfile"), table.settings.get("env")
     notes = [f"logfile = {log}: {_STREAM}"] if log in {"/dev/stdout", "/dev/stderr"} else []
     if isinstance(env, dict) and any(HOST in str(value) for value in env.values()):
         name = variable("HOSTNAME" + (f":-{host}" if host else ""))  # which few shells export
-        known = {key: value.replace(HOST, name) if isinstance(value, str) else value for key, value in env.items()}
+        settings["env"] = {
+            key: each.replace(HOST, name) if isinstance(each, str) else each for key, each in env.items()
+        }
         notes.append(f"env = {shown(name)}: the name of a host is taken from HOSTNAME, or else is that of this host")
-        return replace(table, settings={**table.settings, "env": known}, remarks=(*table.remarks, *notes))
-    return replace(table, remarks=(*table.remarks, *notes))
+    return replace(table, settings=settings, remarks=(*table.remarks, *notes))
 
 
 def text_of(whole: Imported, origin: str, host: str) -> str:
@@ -227,16 +239,10 @@ def text_of(whole: Imported, origin: str, host: str) -> str:
     whole = replace(whole, tables=tuple(_noted(table, host) for table in whole.tables))
     whys = Counter(why for table in whole.tables for why in {_why(remark) for remark in table.remarks})
     once = {why for why, tables in whys.items() if why and tables > 1}  # said above all tables
-    shared = [
-        _word(remark) + f": {_why(remark)}"
-        for table in whole.tables
-        for remark in table.remarks
-        if _why(remark) in once
-    ]
-    lines = [
-        f"# Made by 'multi import' from {printable(origin)}. Nothing was started or stopped.",
-        *_remarks([*whole.remarks, *shared]),
-    ]
+    every = [remark for table in whole.tables for remark in table.remarks]
+    shared = [f"{_said(remark).partition(' = ')[0]}: {_why(remark)}" for remark in every if _why(remark) in once]
+    lines = [f"# Made by 'multi import' from {printable(origin)}. Nothing was started or stopped."]
+    lines += _remarks([*whole.remarks, *shared])
     if whole.defaults:
         lines += ["", "[defaults]", *_settings(whole.defaults)]
     for table in whole.tables:
@@ -253,10 +259,6 @@ def _said(remark: str) -> str:
     return remark.partition(": ")[0]
 
 
-def _word(remark: str) -> str:
-    return _said(remark).partition(" = ")[0]
-
-
 def _why(remark: str) -> str:
     return remark.partition(": ")[2]
 
@@ -266,11 +268,12 @@ def _remarks(remarks: Iterable[str]) -> list[str]:
 
 
 def _settings(settings: Mapping[str, object]) -> list[str]:
-    lines: list[str] = []
-    for name, value in settings.items():
-        if value not in (None, {}, []):
-            lines.append(f"{name} = {_value(value)}")
-    return lines
+    return [f"{name} = {_value(value)}" for name, value in without_empty(settings).items()]
+
+
+def without_empty(settings: Mapping[str, object]) -> dict[str, object]:
+    """The settings that say something."""
+    return {name: value for name, value in settings.items() if value not in (None, {}, [])}
 
 
 def _value(value: object) -> str:

@@ -13,18 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class _Cased(RawConfigParser):
-    """Keys are as they are written: they may be names of variables."""
-
-    def optionxform(self, optionstr: str) -> str:
-        """The key."""
-        return optionstr
-
-
 def sections(text: str, path: str, comments: tuple[str, ...] = (";", "#")) -> dict[str, Mapping[str, str]]:
     """Section -> its values; `comments` are the characters that begin one behind a blank. Raises `ConfigError`."""
     refuse_noncharacters(text, path)
-    parser = _Cased(inline_comment_prefixes=comments, strict=False, delimiters=("=", ":"))
+    parser = RawConfigParser(inline_comment_prefixes=comments, strict=False, delimiters=("=", ":"))
+    parser.optionxform = str  # type: ignore[assignment, method-assign]  # a key may be the name of a variable
     try:
         parser.read_string(text)
     except ParsingError as error:

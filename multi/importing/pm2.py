@@ -8,10 +8,11 @@ import re
 import shlex
 
 from multi.errors import ConfigError, MultiError, UsageError
-from multi.importing.form import Imported, Source, Table, count, literal, name_of, number, placed, schedule, whole_path
+from multi.importing import form
+from multi.importing.form import Imported, Source, Table
 from multi.importing.worker_command import as_worker
 from multi.typed import TYPE_CHECKING
-from multi.words.template import literal_path
+from multi.words.template import literal, literal_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -74,7 +75,7 @@ def imported(source: Source) -> Imported:
     remarks = [] if whole else [f"not imported: {key}" for key in others]
     tables: list[Table] = []
     for app in apps:
-        with placed(f"{source.path}: {app.get('name') or app['script']}"):
+        with form.placed(f"{source.path}: {app.get('name') or app['script']}"):
             tables += _tables(app, source)
     return Imported(tables=tuple(tables), defaults={"preset": "exec"}, remarks=tuple(remarks))
 
@@ -115,11 +116,11 @@ _TOKEN = re.compile(
 
 def _tables(app: Mapping[str, object], source: Source) -> Iterator[Table]:
     script = str(app["script"])
-    name = name_of(str(app.get("name") or script.rpartition("/")[2].rpartition(".")[0] or script))
+    name = form.name_of(str(app.get("name") or script.rpartition("/")[2].rpartition(".")[0] or script))
     settings, more = as_worker(_settings(app, source))
     remarks = [*_remarks(app), *more]
     said = str(app.get("instances", 1))
-    several = count(said, "instances") if said.isdigit() else 0
+    several = form.count(said, "instances") if said.isdigit() else 0
     if several < 1:
         remarks.append(f"instances = {said}: it depends on the machine; write nodes = [...] with as many as you want")
     if several < 2:  # noqa: PLR2004 -- several
@@ -146,7 +147,7 @@ def _settings(app: Mapping[str, object], source: Source) -> dict[str, object]:
     cwd = str(app.get("cwd") or ".")
     cwd = cwd if cwd.startswith("/") else posixpath.normpath(posixpath.join(source.home, cwd))
     log = next((str(app[key]) for key in ("log_file", "out_file", "error_file") if isinstance(app.get(key), str)), "")
-    signal_after = number(app.get("kill_timeout", 1600), "kill_timeout") / 1000
+    signal_after = form.number(app.get("kill_timeout", 1600), "kill_timeout") / 1000
     command = _command(app, cwd, source)
     env = {str(key): _text(value) for key, value in _mapping(app.get("env")).items()}
     if app.get("port"):
@@ -157,10 +158,10 @@ def _settings(app: Mapping[str, object], source: Source) -> dict[str, object]:
         "cmd": [literal(word) for word in command],
         "workdir": literal_path(cwd),
         "env": env,
-        "logfile": "/dev/null" if log == "NULL" else whole_path(log, cwd) or None,
+        "logfile": "/dev/null" if log == "NULL" else form.whole_path(log, cwd) or None,
         "uid": app.get("uid"),
         "gid": app.get("gid"),
-        "stop_schedule": schedule("INT", signal_after),
+        "stop_schedule": form.schedule("INT", signal_after),
         "restart": "no" if app.get("autorestart") is False else "always",
         "max_memory": _size(app.get("max_memory_restart")),
         "startsecs": _seconds(app.get("min_uptime"), "min_uptime"),
@@ -169,7 +170,7 @@ def _settings(app: Mapping[str, object], source: Source) -> dict[str, object]:
     codes = app.get("stop_exit_codes")
     if codes is not None:
         found["exit_ok"] = [
-            int(number(each, "stop_exit_codes")) for each in (codes if isinstance(codes, list) else [codes])
+            int(form.number(each, "stop_exit_codes")) for each in (codes if isinstance(codes, list) else [codes])
         ]
     return found
 
@@ -214,15 +215,15 @@ def _remarks(app: Mapping[str, object]) -> Iterator[str]:
         if key.startswith("env_"):
             yield f"{key}: multi has one env; put it in a file of its own, and name that by env_file"
         elif key not in _TAKEN and value not in (False, None, "", []):
-            yield f"{key} = {json.dumps(value)}: {_WHY.get(key, 'multi has no word for it')}"
+            yield form.no_word(key, json.dumps(value), _WHY)
     if str(app.get("exec_mode", "")).startswith("cluster"):
         yield "exec_mode = cluster: each node is a process of its own, and no port is shared"
     if str(app.get("exec_interpreter", "")).startswith("node@"):
         yield f"interpreter = {app['exec_interpreter']}: it is the node of PATH; write the path of another"
     if app.get("autostart") is False:
-        yield "autostart = false: 'multi apply' starts it; 'multi stopwait' stops it until somebody starts it"
+        yield f"autostart = false: {form.LATER}"
     if app.get("error_file") and app.get("out_file") and app["error_file"] != app["out_file"]:
-        yield f"error_file = {app['error_file']}: stdout and stderr go to one log here"
+        yield f"error_file = {app['error_file']}: {form.ONE_LOG}"
 
 
 def _mapping(value: object) -> Mapping[str, object]:
@@ -248,4 +249,4 @@ def _seconds(value: object, key: str) -> float | None:
         return None
     text = str(value).strip()
     unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
-    return number(text, key) / 1000 if unit is None else number(text[:-1], key) * unit
+    return form.number(text, key) / 1000 if unit is None else form.number(text[:-1], key) * unit

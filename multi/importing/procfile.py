@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from multi.errors import ConfigError
-from multi.importing.form import Imported, Source, Table, plain_words, settings_of
+from multi.importing.form import Imported, Source, Table, over, plain_words, settings_of
 from multi.importing.worker_command import as_worker
 from multi.settings.envfile import parse_env_file
 from multi.settings.procfile import BUILTIN, command_lines, script
@@ -25,10 +25,8 @@ def imported(source: Source) -> Imported:
     for index, (name, (_, command)) in enumerate(command_lines(source.text, source.path)):
         settings = _settings(command)
         port = str(base + _PORTS_APART * index)
-        env = settings.pop("env", {})
-        assert isinstance(env, dict)  # noqa: S101 -- for the type checker
-        if dotenv is not None or not _says_all(settings):
-            env = {"PORT": port, **env}
+        said = {"PORT": port} if dotenv is not None or not _says_all(settings) else {}
+        env = over(said, settings, "env")
         tables.append(Table(name, {**settings, "env": env}))
     if not tables:
         raise ConfigError(source.path, "has no line NAME: COMMAND", "write one, like web: python app.py")

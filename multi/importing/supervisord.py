@@ -6,22 +6,8 @@ import re
 import shlex
 
 from multi.errors import ConfigError, UsageError
-from multi.importing.form import (
-    HOST,
-    Imported,
-    Source,
-    Table,
-    count,
-    is_true,
-    name_of,
-    number,
-    placed,
-    schedule,
-    settings_of,
-    split,
-    variable,
-    whole_path,
-)
+from multi.importing import form
+from multi.importing.form import Imported, Source, Table
 from multi.importing.ini import sections
 from multi.importing.worker_command import as_worker
 from multi.typed import TYPE_CHECKING
@@ -95,7 +81,7 @@ class _File:
                 return "%"
             key = found[1]
             if key not in known and key.startswith("ENV_"):
-                return variable(key.removeprefix("ENV_"))
+                return form.variable(key.removeprefix("ENV_"))
             if key not in known:
                 raise ConfigError(self.path, f"%({key})s is not known", "write what it stands for")
             try:
@@ -117,7 +103,7 @@ def imported(source: Source) -> Imported:
     for title, values in file.found.items():
         kind, _, name = title.partition(":")
         if kind == "program":
-            with placed(f"{source.path}: [{title}]"):
+            with form.placed(f"{source.path}: [{title}]"):
                 processes = [*_processes(name, group_of.get(name, name), values, file)]
             made += [(name, *one) for one in processes]
             if not processes:
@@ -134,11 +120,11 @@ def imported(source: Source) -> Imported:
         why = "has no [program:NAME] that starts a process" if members else "has no section [program:NAME]"
         hint = "name the file that has the programs"
         raise ConfigError(source.path, why, hint)
-    names = [name_of(title) for _, title, _ in made]
+    names = [form.name_of(title) for _, title, _ in made]
     tables: list[Table] = []
     for (program, title, table), name in zip(made, names, strict=True):
         unclear = name.isdigit() or names.count(name) > 1  # a lone number is a count of nodes
-        whole = name_of(f"{program}_{title}") if unclear else name
+        whole = form.name_of(f"{program}_{title}") if unclear else name
         members.setdefault(program, []).append(whole)
         tables.append(Table(whole, table.settings, table.remarks))
     remarks += _of_logs(file, tables)
@@ -180,8 +166,8 @@ def _file(source: Source) -> _File:
             files = " ".join(other.path for other in others) or "no file matches, or all are named; name the files too"
             included.append(f"[include] {pattern}: {files}")
     file = _File(source.path, source.home, found, found.get("supervisord", {}), tuple(included))
-    text = file.filled(file.common.get("environment", ""), {"host_node_name": HOST})
-    with placed(f"{source.path}: [supervisord]"):
+    text = file.filled(file.common.get("environment", ""), {"host_node_name": form.HOST})
+    with form.placed(f"{source.path}: [supervisord]"):
         _limits(file)
     return replace(file, env=_environment(text, source.path))
 
@@ -204,23 +190,30 @@ def _groups(file: _File, members: Mapping[str, list[str]]) -> Iterator[Table]:
             why = f"[group:{name}] has {unknown[0]!r}, which is no program there"
             raise ConfigError(file.path, why, "name that file too")
         grouped.update(programs)
-        remarks = [_no_word(key, value) for key, value in file.found[f"group:{name}"].items() if key != "programs"]
+        remarks = [
+            form.no_word(key, value, _WHY) for key, value in file.found[f"group:{name}"].items() if key != "programs"
+        ]
         nodes = tuple(node for each in programs for node in members.get(each, ()))
         if nodes:
-            yield Table(name_of(name), {}, tuple(remarks), nodes)
+            yield Table(form.name_of(name), {}, tuple(remarks), nodes)
     for name, nodes_of in members.items():
         if len(nodes_of) > 1 and name not in grouped:
-            yield Table(name_of(name), {}, (), tuple(nodes_of))
+            yield Table(form.name_of(name), {}, (), tuple(nodes_of))
 
 
 def _processes(name: str, group: str, values: Mapping[str, str], file: _File) -> Iterator[tuple[str, Table]]:
-    known: dict[str, object] = {"program_name": name, "group_name": group, "host_node_name": HOST, "here": file.home}
+    known: dict[str, object] = {
+        "program_name": name,
+        "group_name": group,
+        "host_node_name": form.HOST,
+        "here": file.home,
+    }
     known |= {f"ENV_{key}": value for key, value in file.env.items()}
-    several = count(file.filled(values.get("numprocs", "1"), known), "numprocs")
+    several = form.count(file.filled(values.get("numprocs", "1"), known), "numprocs")
     if several > 1 and "%(process_num)" not in values.get("process_name", ""):
         why, hint = "its processes have one name", "write process_name = %(program_name)s_%(process_num)02d"
         raise UsageError(f"numprocs = {several}", why, hint)
-    first = int(number(file.filled(values.get("numprocs_start", "0"), known), "numprocs_start"))
+    first = int(form.number(file.filled(values.get("numprocs_start", "0"), known), "numprocs_start"))
     for each in range(first, first + several):
         of_one = {**known, "process_num": each, "numprocs": several}
         own = _environment(file.filled(values.get("environment", ""), of_one), file.path)
@@ -238,34 +231,31 @@ def _settings(
 
     if not said("command"):
         raise ConfigError(file.path, f"[program:{known['program_name']}] has no command", "write command = PROGRAM")
-    settings = settings_of(split(said("command"), file.path))
-    remarks = [_no_word(key, value) for key, value in values.items() if key not in _TAKEN]
-    own, limits = settings.pop("env", {}), settings.pop("rlimit", {})
-    assert isinstance(own, dict)  # noqa: S101 -- for the type checker
-    assert isinstance(limits, dict)  # noqa: S101 -- as above
+    settings = form.settings_of(form.split(said("command"), file.path))
+    remarks = [form.no_word(key, value, _WHY) for key, value in values.items() if key not in _TAKEN]
     server = "" if file.common.get("user", "").strip() in {"root", "0"} else file.common.get("user", "")
-    foreground = is_true(file.common.get("nodaemon", ""))  # which then goes into no directory
+    foreground = form.is_true(file.common.get("nodaemon", ""))  # which then goes into no directory
     user, _, group = said("user", server).partition(":")
     directory = said("directory", "" if foreground else file.common.get("directory", ""))
     settings |= {
-        "workdir": whole_path(directory, file.home) or None,
+        "workdir": form.whole_path(directory, file.home) or None,
         "uid": user or None,
         "gid": group or None,
         "umask": said("umask", file.common.get("umask", "")) or None,
-        "rlimit": {**_limits(file), **limits},
-        "env": {**env, **own},
+        "rlimit": form.over(_limits(file), settings, "rlimit"),
+        "env": form.over(env, settings, "env"),
         "logfile": _log(said, file.home),
-        "startsecs": number(said("startsecs"), "startsecs") if "startsecs" in values else None,
-        "stop_schedule": schedule(
-            said("stopsignal", "TERM"), number(said("stopwaitsecs", "10") or "10", "stopwaitsecs")
+        "startsecs": form.number(said("startsecs"), "startsecs") if "startsecs" in values else None,
+        "stop_schedule": form.schedule(
+            said("stopsignal", "TERM"), form.number(said("stopwaitsecs", "10") or "10", "stopwaitsecs")
         ),
         "restart": _restart(said("autorestart", "unexpected").lower()),
     }
     if "exitcodes" in values:
-        settings["exit_ok"] = [int(number(each, "exitcodes")) for each in said("exitcodes").split(",")]
+        settings["exit_ok"] = [int(form.number(each, "exitcodes")) for each in said("exitcodes").split(",")]
     as_group = said("killasgroup", said("stopasgroup"))
     if as_group:
-        settings["kill_mode"] = "mixed" if is_true(as_group) else "process"
+        settings["kill_mode"] = "mixed" if form.is_true(as_group) else "process"
     settings, more = as_worker(settings)
     return settings, [*remarks, *more, *_of_values(values, said)]
 
@@ -278,13 +268,13 @@ def _restart(text: str) -> str:
 
 def _limits(file: _File) -> dict[str, object]:
     """The limit that supervisord raises for itself, and so for its programs."""
-    least = number(file.common.get("minfds", "1024"), "minfds")
+    least = form.number(file.common.get("minfds", "1024"), "minfds")
     return {"NOFILE": int(least)} if least > 1024 else {}  # noqa: PLR2004 -- what most systems have
 
 
 def _of_values(values: Mapping[str, str], said: Callable[..., str]) -> Iterator[str]:
     """What the value of a key means that has a word here."""
-    if is_true(said("stopasgroup")):
+    if form.is_true(said("stopasgroup")):
         yield (
             "stopasgroup = true: multi signals the main process alone, and kills what is left of its tree (kill_mode); "
             "a shell before the program must exec it"
@@ -292,16 +282,13 @@ def _of_values(values: Mapping[str, str], said: Callable[..., str]) -> Iterator[
     if said("autorestart").startswith("\ufdd0"):
         yield f"autorestart = {said('autorestart')}: its value is not known here, and is taken for true"
     if "autostart" in values and said("autostart").lower() not in {"true", "yes", "on", "1"}:
-        yield (
-            f"autostart = {values['autostart']}: 'multi apply' starts it; 'multi stopwait' stops it until somebody "
-            "starts it"
-        )
+        yield f"autostart = {values['autostart']}: {form.LATER}"
     log, errors = said("stdout_logfile"), said("stderr_logfile")
-    if not is_true(said("redirect_stderr")) and errors.lower() not in _NO_LOG and errors != log:
+    if not form.is_true(said("redirect_stderr")) and errors.lower() not in _NO_LOG and errors != log:
         if log.lower() not in _NO_LOG:
-            yield f"stderr_logfile = {errors}: stdout and stderr go to one log here"
+            yield f"stderr_logfile = {errors}: {form.ONE_LOG}"
         elif log:
-            yield f"stdout_logfile = {log}: stdout and stderr go to one log here, that of stderr_logfile"
+            yield f"stdout_logfile = {log}: {form.ONE_LOG}, that of stderr_logfile"
     for key in ("stdout_logfile", "stderr_logfile"):
         if said(key).lower() == "syslog":
             yield f"{key} = syslog: {_WHY['stdout_syslog']}"
@@ -317,16 +304,12 @@ def _rotated(values: Mapping[str, str]) -> bool:
     )
 
 
-def _no_word(key: str, value: str) -> str:
-    return f"{key} = {value}: {_WHY.get(key, 'multi has no word for it')}"
-
-
 def _log(said: Callable[..., str], home: str) -> str | None:
     """The log of stdout; that of stderr where stdout has none and stderr has one of its own."""
-    paths = [said("stdout_logfile"), *([] if is_true(said("redirect_stderr")) else [said("stderr_logfile")])]
+    paths = [said("stdout_logfile"), *([] if form.is_true(said("redirect_stderr")) else [said("stderr_logfile")])]
     for path in paths:
         if path.lower() not in _NO_LOG:
-            return whole_path(_STREAMS.get(path, path), home)
+            return form.whole_path(_STREAMS.get(path, path), home)
     return "/dev/null" if all(_NO_LOG[path.lower()] for path in paths) else None
 
 

@@ -439,6 +439,9 @@ def test_several_files_are_one_configuration() -> None:
     }  # fmt: skip
     with pytest.raises(MultiError, match=r"web: is in x\.conf and in x\.conf; import the files one by one"):
         toml_of([source("[program:web]\ncommand=a\n"), source("[watcher:web]\ncmd=b\n")])
+    several = ("[watcher:b]\ncmd=b\n", "b.ini"), ("web: x\n", "Procfile"), ("[program:a]\ncommand=a\n", "a.conf")
+    with pytest.raises(MultiError, match=r"web: is in a\.conf, w\.conf and in Procfile;"):  # those of one form are one
+        toml_of([source(*each) for each in (*several, ("[program:web]\ncommand=a\n", "w.conf"))])
 
 
 @pytest.mark.parametrize(
