@@ -8,7 +8,6 @@ from itertools import islice
 
 from multi.model.event import (
     Awaits,
-    Ending,
     Event,
     Exited,
     Failed,
@@ -21,11 +20,8 @@ from multi.model.event import (
     Unhealthy,
 )
 from multi.model.schedule import KILL, end_text
+from multi.report.lines import Style, line_of, printed_lines
 from multi.text import duration, plural, printable
-from multi.typed import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from multi.report.lines import Style
 
 _SHORT = 2  # lines; as many are as quickly read as the sentence in their place
 _MOST_EARLIER = 10  # failures that one is compared with
@@ -36,13 +32,9 @@ _NO_MODULE = re.compile(r"No module named '?([\w.]+)|The module ([\w.]+) was not
 def failed_lines(event: Failed, style: Style, earlier: Sequence[Event] = ()) -> tuple[str, ...]:
     """`earlier` is what was shown before: the same last lines are shown once."""
     text = f"failed: {printable(event.why)}" + ("" if event.pid is None else f" (pid {event.pid})")
-    lines = [f"{style.paint('bold', printable(event.node))}: {style.paint('red', text)}"]
     same = _same(event, earlier)
-    bar = style.paint("dim", "|")
-    if same:
-        lines.append(f"    {bar} its last {plural(len(event.log_tail), 'line')} are those of {printable(same)}")
-    else:
-        lines += [f"    {bar} {printable(line)}" for line in event.log_tail]
+    last = [f"its last {plural(len(event.log_tail), 'line')} are those of {same}"] if same else event.log_tail
+    lines = [line_of(event.node, text, style, "red"), *printed_lines(last, style)]
     if event.logfile:
         lines.append(f"    log: {printable(event.logfile)}")
     hint = "" if same else _hint(event)
@@ -52,18 +44,15 @@ def failed_lines(event: Failed, style: Style, earlier: Sequence[Event] = ()) -> 
 def ended_lines(event: Retrying | GaveUp | Exited, style: Style) -> tuple[str, ...]:
     """An end by itself, and what becomes of the node."""
     pid = "" if event.pid is None else f" (pid {event.pid})"
-    name = style.paint("bold", printable(event.node))
     if isinstance(event, Exited):
-        return (f"{name}: {end_text(event.exit_status)}{pid}; it is not started again",)
+        return (line_of(event.node, f"{end_text(event.exit_status)}{pid}; it is not started again", style),)
     if isinstance(event, Retrying):
         text, colour = f"{printable(event.why)}{pid}; starting it again in {duration(event.after)}", "yellow"
     else:
         text = f"given up: {printable(event.why)}{pid}; 'multi start {event.node.partition('@')[0]}' starts it again"
         colour = "red"
-    bar = style.paint("dim", "|")
-    lines = [f"{name}: {style.paint(colour, text)}"]
-    lines += [f"    {bar} {printable(line)}" for line in event.log_tail]
-    return (*lines, f"    log: {printable(event.logfile)}") if event.logfile and event.log_tail else tuple(lines)
+    log = [f"    log: {printable(event.logfile)}"] if event.logfile and event.log_tail else []
+    return (line_of(event.node, text, style, colour), *printed_lines(event.log_tail, style), *log)
 
 
 def _same(event: Failed, earlier: Sequence[Event]) -> str:
@@ -93,15 +82,11 @@ def _hint(event: Failed) -> str:
     return ""
 
 
-def halted_lines(event: Halted | Ending, style: Style, typed: str = "") -> tuple[str, ...]:
+def halted_lines(event: Halted, style: Style, typed: str = "") -> tuple[str, ...]:
     """Which nodes run the old and which the new: ``stopped at the first failure; new: w1; as before: w3 w4``.
 
-    `typed` is what to type again. Of `run`, that it ends.
+    `typed` is what to type again.
     """
-    if isinstance(event, Ending):
-        from multi.report.output import ending_line
-
-        return (ending_line(event, style),)
     apart = {*event.rolled_back, *event.down, *event.untouched}
     groups = (
         ("new", event.new),
@@ -125,20 +110,15 @@ def upkeep_lines(
     match event:
         case Awaits(node, what, why, waited):
             text = f"{'waits' if waited else 'does not wait'} for {printable(what)}{why and f' ({printable(why)})'}"
-            return (_line(node, text, style, "yellow" if waited else "dim"),)
+            return (line_of(node, text, style, "yellow" if waited else "dim"),)
         case Unhealthy(node, pid, why):
-            return (_line(node, f"unhealthy, pid {pid}: {printable(why)}", style, "red"),)
+            return (line_of(node, f"unhealthy, pid {pid}: {printable(why)}", style, "red"),)
         case Recovered(node, pid, why):
-            return (_line(node, f"healthy again, pid {pid}: {printable(why)}", style, "green"),)
+            return (line_of(node, f"healthy again, pid {pid}: {printable(why)}", style, "green"),)
         case Recycling(node, pid, why):
-            return (_line(node, f"recycled, pid {pid}: {printable(why)}", style, "yellow"),)
+            return (line_of(node, f"recycled, pid {pid}: {printable(why)}", style, "yellow"),)
         case Hooked(node, hook, why, tail):
             if not why and not verbose:
                 return ()
             text = f"the hook '{hook}' failed: {printable(why)}" if why else f"the hook '{hook}' is over"
-            lines = (f"    {style.paint('dim', '|')} {printable(line)}" for line in tail)
-            return (_line(node, text, style, "yellow" if why else "dim"), *lines)
-
-
-def _line(node: str, text: str, style: Style, colour: str) -> str:
-    return f"{style.paint('bold', printable(node))}: {style.paint(colour, text)}"
+            return (line_of(node, text, style, "yellow" if why else "dim"), *printed_lines(tail, style))

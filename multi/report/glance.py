@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from multi.model.state import Lost, Stopping, Up
 from multi.model.work import len_id, seconds_so_far
-from multi.report.lines import PLAIN, Style
+from multi.report.lines import PLAIN, Style, line_of
 from multi.report.status import reason, state_word
-from multi.report.work import pulse_json, pulse_text, work_json
-from multi.text import duration, plural, printable, seconds_text
+from multi.report.work import counts, pulse_json, pulse_text, work_json
+from multi.text import duration, printable, seconds_text
 from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,18 +17,11 @@ if TYPE_CHECKING:
 
 def tasks_lines(one: Glance, style: Style = PLAIN) -> tuple[str, ...]:
     """A line for the node, and one for each of its tasks below it."""
-    name = style.paint("bold", printable(one.node.name))
     if one.work is None:
         busy = f"busy since {_moment(one.beat_at)}: {one.why}" if one.beat_at is not None else one.why
-        return (f"{name}: {style.paint('yellow' if one.pid else 'dim', printable(busy))}",)
-    return f"{name}: {_head(one, one.work)}", *_rows(one.work)
-
-
-def _head(one: Glance, work: Work) -> str:
-    parts = [plural(work.count, "task") if work.count else "no task"]
-    parts += [f"{number} {what}" for number, what in ((work.reserved, "reserved"), (work.eta, "ETA")) if number]
-    waits = pulse_text(one.pulse)
-    return "; ".join([*parts, *(["draining"] if one.draining else []), *([waits] if waits else [])])
+        return (line_of(one.node.name, printable(busy), style, "yellow" if one.pid else "dim"),)
+    parts = (*counts(one.work), "draining" if one.draining else "", pulse_text(one.pulse))
+    return line_of(one.node.name, "; ".join(filter(None, parts)), style), *_rows(one.work)
 
 
 def _rows(work: Work) -> tuple[str, ...]:

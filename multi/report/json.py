@@ -58,8 +58,8 @@ def _object(value: object) -> object:
             return view_json(value)
         case Difference(node, verb, why):
             changes = shown_changes(value)
-            more = {**_waits_json(value.waits), **_turn_json(value.turn)}
-            return {"node": node, "verb": verb, "why": why or None, "changes": changes, **more}
+            order = _order_json(value.waits, value.turn)
+            return {"node": node, "verb": verb, "why": why or None, "changes": changes, **order}
         case Route():
             return route_json(value)
         case _:
@@ -117,33 +117,22 @@ def summary_json(events: Iterable[Event]) -> dict[str, object]:
     return {"event": "summary", "node": None, "pid": None, "changed": list(changed), "failed": list(failed), **fates}
 
 
-def _turn_json(turn: Turn) -> dict[str, object]:
-    return {"turn": turn.number, "canary": turn.canary, "settle": turn.settle} if turn.number else {}
+def _order_json(waits: Sequence[str], turn: Turn) -> dict[str, object]:
+    """What it waits for and when it is its turn, where there is anything to wait for and where nodes take turns."""
+    found: dict[str, object] = {"waits_for": list(waits)} if waits else {}
+    return {**found, "turn": turn.number, "canary": turn.canary, "settle": turn.settle} if turn.number else found
 
 
 def route_json(route: Route) -> dict[str, object]:
     """`route` as the object that ``--dry-run --json`` prints: ``node`` and its ``steps``."""
-    return {
-        "node": route.node.name,
-        "steps": [_step_json(step, route) for step in route.steps],
-        **_waits_json(route.waits),
-        **_turn_json(route.turn),
-    }
-
-
-def _waits_json(waits: Sequence[str]) -> dict[str, object]:
-    """Only where there is anything to wait for."""
-    return {"waits_for": list(waits)} if waits else {}
+    steps = [_step_json(step, route) for step in route.steps]
+    return {"node": route.node.name, "steps": steps, **_order_json(route.waits, route.turn)}
 
 
 def _step_json(step: Step, route: Route) -> dict[str, object]:
-    name = _snake(type(step).__name__, "-")
+    name = "".join(f"-{c.lower()}" if c.isupper() else c for c in type(step).__name__).removeprefix("-")
     command = {"command": list(route.node.words)} if isinstance(step, Spawn) else {}
     return {"step": name, **_fields(step), **command}
-
-
-def _snake(name: str, by: str) -> str:
-    return "".join(f"{by}{c.lower()}" if c.isupper() else c for c in name).removeprefix(by)
 
 
 def _fields(value: Event | Step) -> dict[str, object]:  # noqa: C901 -- a case a kind of field is the table

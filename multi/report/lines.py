@@ -114,8 +114,8 @@ class Style:
     colour: bool = False
 
     def paint(self, name: str, text: str) -> str:
-        """`text` in the colour `name` (``bold dim red green yellow blue magenta cyan``), or as it is."""
-        return f"\x1b[{_SGR[name]}m{text}\x1b[0m" if self.colour else text
+        """`text` in the colour `name` (``bold dim red green yellow blue magenta cyan``), or in none."""
+        return f"\x1b[{_SGR[name]}m{text}\x1b[0m" if self.colour and name else text
 
 
 PLAIN = Style()
@@ -132,30 +132,30 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915 -- one case an event i
     """
     match event:
         case Spawned(node, _, argv, source) if source:
-            return (_line(node, f"{_SOURCES[source]}: {printable(shlex.join(argv))}", style, "dim"),)
+            return (line_of(node, f"{_SOURCES[source]}: {printable(shlex.join(argv))}", style, "dim"),)
         case Spawned(node, pid, argv):
-            return (_line(node, f"pid {pid} runs {printable(shlex.join(argv))}", style, "dim"),) if verbose else ()
+            return (line_of(node, f"pid {pid} runs {printable(shlex.join(argv))}", style, "dim"),) if verbose else ()
         case Readied(node, pid, after, how, note):
             proof = "alive" if how == "alive" else "ready"
             text = f"started, pid {pid}, {proof} after {duration(after)}"
             if verbose and how != "alive":
                 text += f" ({printable(how)})"
-            return (_line(node, text + (f"; {printable(note)}" if note else ""), style, "green"),)
+            return (line_of(node, text + (f"; {printable(note)}" if note else ""), style, "green"),)
         case Settled(node, pid, after):
-            return (_line(node, f"settled, pid {pid} has been well for {duration(after)}", style, "green"),)
+            return (line_of(node, f"settled, pid {pid} has been well for {duration(after)}", style, "green"),)
         case RolledBack(node, pid, why, note):
             text = f"rolled back: {printable(why)}; pid {pid} runs as before"
-            return (_line(node, text + (f", {printable(note)}" if note else ""), style, "yellow"),)
+            return (line_of(node, text + (f", {printable(note)}" if note else ""), style, "yellow"),)
         case Signalled(node, pid, signum, after, others):
             text = f"sent {signal_name(signum)} to pid {pid}"
             if others:
                 text += f" and {plural(others, 'other process')} of its tree"
-            return (_line(node, text + (f" after {duration(after)}" if after >= 1 else ""), style),)
+            return (line_of(node, text + (f" after {duration(after)}" if after >= 1 else ""), style),)
         case Gone(node, pid, after, 0):
-            return (_line(node, f"stopped, pid {pid} gone after {duration(after)}", style, "green"),)
+            return (line_of(node, f"stopped, pid {pid} gone after {duration(after)}", style, "green"),)
         case Gone(node, pid, after, code):
             text = f"killed, pid {pid} gone after {duration(after)}; the exit code is {code}"
-            return (_line(node, text, style, "red"),)
+            return (line_of(node, text, style, "red"),)
         case Survived(node, _, after, pids, killed):
             schedule = "although KILL was sent" if killed else "the whole stop schedule"
             text = f"failed: {_pids(pids)} still there after {duration(after)}, {schedule}"
@@ -163,26 +163,26 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915 -- one case an event i
             if killed:
                 shown = ",".join(map(str, pids[:_MOST_PIDS]))
                 hint = f"it is another user's, or waits in the kernel: see 'ps -o pid,user,stat,wchan -p {shown}'"
-            return (_line(node, text, style, "red"), f"    hint: {hint}")
+            return (line_of(node, text, style, "red"), f"    hint: {hint}")
         case Cleared(node, why):
             if why:
-                return (_line(node, f"cleared what was left behind: {printable(why)}", style, "yellow"),)
-            return (_line(node, "removed its pidfile", style, "dim"),) if verbose else ()
+                return (line_of(node, f"cleared what was left behind: {printable(why)}", style, "yellow"),)
+            return (line_of(node, "removed its pidfile", style, "dim"),) if verbose else ()
         case Forgotten(node):
-            return (_line(node, "forgotten: it is on record no more", style),)
+            return (line_of(node, "forgotten: it is on record no more", style),)
         case Adopted(node, pid, why):
-            return (_line(node, f"adopted pid {pid}: {printable(why)}", style, "yellow"),)
+            return (line_of(node, f"adopted pid {pid}: {printable(why)}", style, "yellow"),)
         case CutOff() | Drained() | Resumed():
             from multi.report.work import told
 
             text, colour = told(event)
-            return (_line(event.node, text, style, colour),)
+            return (line_of(event.node, text, style, colour),)
         case Updated(node, pid):
             text = "runs on, with its new settings on record" + ("" if pid is None else f", pid {pid}")
-            return (_line(node, text, style, "cyan"),)
+            return (line_of(node, text, style, "cyan"),)
         case Skipped(node, pid, why, met):
             text = printable(why) + ("" if pid is None else f", pid {pid}")
-            return (_line(node, text, style, "" if met else "yellow"),)
+            return (line_of(node, text, style, "" if met else "yellow"),)
         case Failed():
             from multi.report.failures import failed_lines
 
@@ -192,7 +192,7 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915 -- one case an event i
 
             return ended_lines(event, style)
         case Refused(node, why):
-            return (_line(node, f"refused: {printable(why)}", style, "red"),)
+            return (line_of(node, f"refused: {printable(why)}", style, "red"),)
         case Awaits() | Unhealthy() | Recovered() | Recycling() | Hooked():
             from multi.report.failures import upkeep_lines
 
@@ -202,14 +202,24 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915 -- one case an event i
         case Interrupted(signum):
             text = f"multi: interrupted by {signal_name(signum)}: nothing more is done; 'multi status' tells what runs"
             return (style.paint("red", text),)
-        case Halted() | Ending():
+        case Ending():
+            from multi.report.output import ending_line
+
+            return (ending_line(event, style),)
+        case Halted():
             from multi.report.failures import halted_lines
 
             return halted_lines(event, style, typed)
 
 
-def _line(node: str, text: str, style: Style, colour: str = "") -> str:
-    return f"{style.paint('bold', printable(node))}: {style.paint(colour, text) if colour else text}"
+def line_of(node: str, text: str, style: Style, colour: str = "") -> str:
+    """A line about a node."""
+    return f"{style.paint('bold', printable(node))}: {style.paint(colour, text)}"
+
+
+def printed_lines(lines: Iterable[str], style: Style) -> list[str]:
+    """What a node or a hook has printed, below the line about it."""
+    return [f"    {style.paint('dim', '|')} {printable(line)}" for line in lines]
 
 
 def _pids(pids: tuple[int, ...]) -> str:
@@ -224,7 +234,7 @@ def route_line(route: Route, style: Style = PLAIN) -> str:
     text = ", then ".join(printable(_step_text(step, route)) for step in route.steps) or "nothing to do"
     text += f"; waits for {printable(listed(route.waits))}" if route.waits else ""
     turn = turn_text(route.turn)
-    return _line(route.node.name, f"{turn}: {text}" if turn else text, style, "red" if refused else "")
+    return line_of(route.node.name, f"{turn}: {text}" if turn else text, style, "red" if refused else "")
 
 
 def _step_text(step: Step, route: Route) -> str:  # noqa: C901, PLR0911, PLR0912 -- one case a step is the table

@@ -8,10 +8,10 @@ from datetime import datetime
 
 from multi.report.json import view_json
 from multi.report.lines import PLAIN, Style
-from multi.report.status import counted, shown_pid, state_word, status_code
-from multi.report.table import Fit, Layout, cut, fitted, folded, note_of
+from multi.report.status import counted, state_word, status_code
+from multi.report.table import CELLS, Fit, Layout, bytes_text, count_text, cut, fitted, folded, note_of, percent_text
 from multi.report.work import next_text
-from multi.text import duration, plural, printable, quoted, size
+from multi.text import plural, printable, quoted, size
 from multi.typed import TYPE_CHECKING
 from multi.value import dataclass, replace
 
@@ -29,9 +29,8 @@ _TASKS = ("TASKS", "ALIVE", "RESTARTS")
 
 def _layout(columns: Sequence[str]) -> Layout:
     left = frozenset({"NODE", "STATE", "ALIVE", "NOTE"})
-    out = tuple(
-        column for column in (*_LEFT_OUT, "ALIVE", "NOTE", "TASKS", "NODE", "MEMORY", "CPU") if column in columns
-    )
+    order = (*_LEFT_OUT, "ALIVE", "NOTE", "TASKS", "NODE", "MEMORY", "CPU")
+    out = tuple(column for column in order if column in columns)
     return Layout(columns=tuple(columns), left_out=out, left=left, note=16, name=16, least=_LEAST)
 
 
@@ -125,9 +124,8 @@ def screen(frame: Frame, how: Shown, columns: int, rows: int, style: Style = PLA
     """As many lines as there are `rows`, none wider than the `columns`."""
     if how.help:
         body = [line for text in _HELP for line in (folded(text, columns) if text else [""])]
-        return _filled(
-            [style.paint("bold", cut("keys of multi status --watch", columns))], body, cut("h, ? back", columns), rows
-        )
+        title = style.paint("bold", cut("keys of multi status --watch", columns))
+        return _filled([title], body, cut("h, ? back", columns), rows)
     nodes = chosen(frame, how)
     fit, laid = _laid(nodes, columns, how)
     head = [style.paint("bold", cut(_summary(frame), columns))]
@@ -192,9 +190,8 @@ def _foot(how: Shown, nodes: int, top: int, space: int) -> str:
     seen = f"{top + 1}-{min(nodes, top + space)} of {nodes}" if nodes > space else plural(nodes, "node")
     match = f" with {quoted(printable(how.match))}" if how.match else ""
     turned = ", reversed" if how.reverse else ""
-    return (
-        f"{seen}{match}, by {how.sort}{turned}  q quit  ? help  s sort  / filter  w {'narrow' if how.wide else 'wide'}"
-    )
+    width = "narrow" if how.wide else "wide"
+    return f"{seen}{match}, by {how.sort}{turned}  q quit  ? help  s sort  / filter  w {width}"
 
 
 def _summary(frame: Frame) -> str:
@@ -210,39 +207,23 @@ def _summary(frame: Frame) -> str:
 def _laid(nodes: Sequence[Watched], width: int | None, how: Shown) -> tuple[Fit, list[tuple[str, ...]]]:
     """What stands in each column of each line, and how it fits; ``-`` is unknown, or not there."""
     layout = _WIDE if how.wide else _NARROW
-    cells = [_CELLS[column] for column in layout.columns]
-    rows = [tuple(cell(one) for cell in cells) for one in nodes]
+    rows = [tuple(_cell(column, one) for column in layout.columns) for one in nodes]
     return fitted(rows, width, layout), rows
 
 
-def _count(number: int | None) -> str:
-    return "-" if number is None else str(number)
+def _cell(column: str, one: Watched) -> str:
+    return _CELLS[column](one) if column in _CELLS else CELLS[column](one.view)
 
 
-def _percent(number: float | None) -> str:
-    return "-" if number is None else f"{number:.1f}%"
-
-
-def _bytes(number: float | None, per: str = "") -> str:
-    return "-" if number is None else size(round(number)) + per
-
-
-_CELLS: dict[str, Callable[[Watched], str]] = {
-    "NODE": lambda one: printable(one.view.node.name),
-    "STATE": lambda one: state_word(one.view.state),
-    "PID": lambda one: _count(shown_pid(one.view.state)),
-    "UPTIME": lambda one: "-" if one.view.uptime is None else duration(one.view.uptime),
-    "CPU": lambda one: _percent(one.usage.cpu_percent),
-    "MEMORY": lambda one: _bytes(one.view.memory),
-    "PSS": lambda one: _bytes(one.usage.proportional),
-    "TASKS": lambda one: _count(_tasks(one.view)),
+_CELLS: dict[str, Callable[[Watched], str]] = {  # that the table of `status` does not have, or has otherwise
+    "CPU": lambda one: percent_text(one.usage.cpu_percent),
+    "PSS": lambda one: bytes_text(one.usage.proportional),
+    "TASKS": lambda one: count_text(_tasks(one.view)),
     "ALIVE": lambda one: _alive(one.view),
-    "RESTARTS": lambda one: _count(one.view.restarts),
-    "THREADS": lambda one: _count(one.usage.threads),
-    "CHILDREN": lambda one: _count(one.view.children),
-    "FILES": lambda one: _count(one.usage.files),
-    "READ": lambda one: _bytes(one.usage.read_rate, "/s"),
-    "WRITTEN": lambda one: _bytes(one.usage.write_rate, "/s"),
+    "THREADS": lambda one: count_text(one.usage.threads),
+    "FILES": lambda one: count_text(one.usage.files),
+    "READ": lambda one: bytes_text(one.usage.read_rate, "/s"),
+    "WRITTEN": lambda one: bytes_text(one.usage.write_rate, "/s"),
     "NOTE": lambda one: printable(_note(one)),
 }
 
@@ -268,11 +249,10 @@ def _alive(view: View) -> str:
 
 def _note(one: Watched) -> str:
     """Which signal comes next, why it is as it is, what it does, and where it was found."""
-    view = one.view
-    if view.next_in is None:
-        return "; ".join(filter(None, (note_of(view), view.found)))
-    following = next_text(view.next_signum, view.next_in)
-    return "; ".join(filter(None, (following, note_of(replace(view, next_in=None)), view.found)))
+    view, following = one.view, ""
+    if view.next_in is not None:
+        following, view = next_text(view.next_signum, view.next_in), replace(view, next_in=None)
+    return "; ".join(filter(None, (following, note_of(view), view.found)))
 
 
 def frame_json(frame: Frame, how: Shown) -> list[dict[str, object]]:

@@ -89,11 +89,9 @@ def openmetrics(views: Sequence[View], differs: Mapping[str, bool]) -> str:
 
 
 def _samples(family: _Family, samples: Sequence[tuple[str, float | None]]) -> list[str]:
-    suffix = "_total" if family.kind == "counter" else ""
+    name = f"multi_node_{family.name}{'_total' if family.kind == 'counter' else ''}"
     known = [
-        f"multi_node_{family.name}{suffix}{{{labels}}} {_number(value)}"
-        for labels, value in samples
-        if _is_known(value)
+        f"{name}{{{labels}}} {_number(value)}" for labels, value in samples if value is not None and isfinite(value)
     ]
     return [*_head(family), *known] if known else []
 
@@ -104,12 +102,8 @@ def _head(family: _Family) -> list[str]:
     return [f"# TYPE {name} {family.kind}", *said, f"# HELP {name} {family.help}"]
 
 
-def _is_known(value: float | None) -> bool:
-    return value is not None and isfinite(value)
-
-
-def _number(value: float | None) -> str:
-    return f"{value:.3f}" if isinstance(value, float) and not value.is_integer() else str(int(value or 0))
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:.3f}"
 
 
 def _labels(view: View) -> str:

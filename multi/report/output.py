@@ -90,11 +90,9 @@ def ending_line(event: Ending, style: Style) -> str:
     if event.kills:
         return style.paint("red", f"multi: {name} again: killing {nodes}")
     again = "Ctrl-C again" if name == "INT" else "a second signal"
-    return style.paint("yellow", f"multi: {name}: stopping {nodes}; {again} kills {_them(event)}")
-
-
-def _them(event: Ending) -> str:
-    return "it" if len(event.nodes) == 1 else "them"
+    return style.paint(
+        "yellow", f"multi: {name}: stopping {nodes}; {again} kills {'it' if len(event.nodes) == 1 else 'them'}"
+    )
 
 
 def _short(name: str) -> str:

@@ -10,7 +10,7 @@ from multi.model.caller import Caller
 from multi.model.past import Past
 from multi.model.schedule import KILL
 from multi.model.state import STOPPED_BY
-from multi.report.lines import PLAIN, Style
+from multi.report.lines import PLAIN, Style, line_of, printed_lines
 from multi.report.status import reason, shown_pid, state_word
 from multi.text import duration, printable
 
@@ -30,10 +30,9 @@ _RUNS = {"spawned", "adopted"}  # with these a process begins
 
 def past_lines(node: str, past: Past, style: Style = PLAIN) -> tuple[str, ...]:
     """What ``history`` says of one event: a line, with the last lines of the log below it."""
-    text = style.paint(_COLOUR.get(past.what, ""), _text(past)) if past.what in _COLOUR else _text(past)
     who = f"  {style.paint('dim', f'by {printable(past.by.text)}')}" if past.by is not None else ""
-    line = f"{_moment(past.at)}  {style.paint('bold', printable(node))}: {text}{who}"
-    return line, *_tail(past.tail, style)
+    line = f"{_moment(past.at)}  {line_of(node, _text(past), style, _COLOUR.get(past.what, ''))}{who}"
+    return line, *printed_lines(past.tail, style)
 
 
 def past_json(node: str, past: Past) -> dict[str, object]:
@@ -89,10 +88,6 @@ def _text(past: Past) -> str:  # noqa: C901, PLR0911, PLR0912 -- one return a ca
             return " ".join(filter(None, (printable(past.what), pid, why)))
 
 
-def _tail(lines: Sequence[str], style: Style) -> tuple[str, ...]:
-    return tuple(f"    {style.paint('dim', '|')} {printable(line)}" for line in lines)
-
-
 def _moment(at: float, earlier: float | None = None) -> str:
     """Local time; without the date where the moment before was on the same day."""
     now = datetime.fromtimestamp(at)  # noqa: DTZ006 -- people read the clock on their wall
@@ -115,7 +110,7 @@ def why_lines(view: View, past: Sequence[Past], style: Style = PLAIN) -> tuple[s
         now += f": {printable(why)}"
     printed = past[-1].tail if past else ()
     last = () if printed and printed[-1:] == view.last_lines[-1:] else view.last_lines  # the story has told it
-    return *told, f"{now}.", *_tail(last, style)
+    return *told, f"{now}.", *printed_lines(last, style)
 
 
 def why_json(view: View, past: Sequence[Past]) -> dict[str, object]:
@@ -149,7 +144,7 @@ class _Story:
                 same.append(rest.pop(0))
             yield f"{self._subject} {self._sentence(same)}."
             self._subject = "It"
-            yield from _tail(same[-1].tail, self._style)
+            yield from printed_lines(same[-1].tail, self._style)
 
     def _sentence(self, same: Sequence[Past]) -> str:  # noqa: C901, PLR0911, PLR0912 -- one return a case is the table
         one, last = same[0], same[-1]

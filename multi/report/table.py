@@ -29,10 +29,6 @@ class Layout:
     least: Mapping[str, int] = field(default_factory=dict)
 
 
-_STATUS = Layout(
-    columns=("NODE", "STATE", "PID", "UPTIME", "CPU", "MEMORY", "CHILDREN", "RESTARTS", "LOG", "NOTE"),
-    left_out=("LOG", "RESTARTS", "CHILDREN", "CPU", "MEMORY", "UPTIME"),
-)
 _GAP, _INDENT = "  ", "  "
 _LEAST_NAME, _LEAST_NOTE = 20, 12  # columns, before the pid makes room
 _NARROW_NAME = 10
@@ -140,35 +136,50 @@ def fitted(rows: Sequence[Sequence[str]], width: int | None, layout: Layout) -> 
     widths[name] = min(wanted[name], max(1, widths[name] + spare()))
     if note in shown:
         widths[note] = min(wanted[note], max(1, widths[note] + spare()))
-    return Fit(
-        layout, shown, widths, any(widths[column] < wanted[column] for column in (name, note) if column in shown)
-    )
+    is_cut = any(widths[column] < wanted[column] for column in (name, note) if column in shown)
+    return Fit(layout, shown, widths, is_cut)
 
 
 def _cut_name(name: str, width: int) -> str:
     """A full name in that many columns: of its host the end is least, of the rest the middle."""
     short = name.partition("@")[0]
-    return (
-        cut(name, width)
-        if min(width_of(short) + _LEAST_HOST, width_of(name)) <= width
-        else cut_in_the_middle(short, width)
-    )
+    fits = min(width_of(short) + _LEAST_HOST, width_of(name)) <= width
+    return cut(name, width) if fits else cut_in_the_middle(short, width)
+
+
+def count_text(number: int | None) -> str:
+    """``-`` is not known, here and below."""
+    return "-" if number is None else str(number)
+
+
+def percent_text(number: float | None) -> str:
+    """With one digit behind the point."""
+    return "-" if number is None else f"{number:.1f}%"
+
+
+def bytes_text(number: float | None, per: str = "") -> str:
+    """As `size` has it; `per` stands behind it."""
+    return "-" if number is None else size(round(number)) + per
+
+
+CELLS: Mapping[str, Callable[[View], str]] = {
+    "NODE": lambda view: printable(view.node.name),
+    "STATE": lambda view: state_word(view.state),
+    "PID": lambda view: count_text(shown_pid(view.state)),
+    "UPTIME": lambda view: "-" if view.uptime is None else duration(view.uptime),
+    "CPU": lambda view: percent_text(view.cpu_percent),
+    "MEMORY": lambda view: bytes_text(view.memory),
+    "CHILDREN": lambda view: count_text(view.children),
+    "RESTARTS": lambda view: count_text(view.restarts),
+    "LOG": lambda view: printable(view.node.logfile) or "-",
+    "NOTE": lambda view: printable(note_of(view)),
+}
+_STATUS = Layout(columns=tuple(CELLS), left_out=("LOG", "RESTARTS", "CHILDREN", "CPU", "MEMORY", "UPTIME"))
 
 
 def _row(view: View, indent: str) -> tuple[str, ...]:
-    pid = shown_pid(view.state)
-    return (
-        indent + printable(view.node.name),
-        state_word(view.state),
-        "-" if pid is None else str(pid),
-        "-" if view.uptime is None else duration(view.uptime),
-        "-" if view.cpu_percent is None else f"{view.cpu_percent:.1f}%",
-        "-" if view.memory is None else size(view.memory),
-        "-" if view.children is None else str(view.children),
-        "-" if view.restarts is None else str(view.restarts),
-        printable(view.node.logfile) or "-",
-        printable(note_of(view)),
-    )
+    name, *others = (cell(view) for cell in CELLS.values())
+    return indent + name, *others
 
 
 def note_of(view: View) -> str:
@@ -198,9 +209,9 @@ def note_of(view: View) -> str:
 def _rejected(view: View) -> str:
     """Why it is not what was asked for last."""
     rejected = None if view.record is None else view.record.rejected
-    return (
-        "" if rejected is None else f"went back from other settings: {rejected.why}; 'multi apply --again' tries them"
-    )
+    if rejected is None:
+        return ""
+    return f"went back from other settings: {rejected.why}; 'multi apply --again' tries them"
 
 
 def _sick(view: View) -> str:

@@ -27,14 +27,19 @@ def work_text(work: Work, signum: int | None = None, left: float | None = None, 
     shown = work.active[:most]
     tasks = [task_text(task, len_id(work.active)) for task in shown]
     more = work.count - len(shown)
-    text = plural(work.count, "task") if work.count else "no task"
+    count, *others = counts(work)
     if tasks:
-        text += f": {', '.join(tasks)}" + (f" and {more} more" if more > 0 else "")
-    parts = [text]
-    parts += [f"{number} {what}" for number, what in ((work.reserved, "reserved"), (work.eta, "ETA")) if number]
+        count += f": {', '.join(tasks)}" + (f" and {more} more" if more > 0 else "")
+    parts = [count, *others]
     if left is not None:
         parts.append(next_text(signum, left))
     return "; ".join(parts)
+
+
+def counts(work: Work) -> list[str]:
+    """``2 tasks``, and ``3 reserved`` and ``1 ETA`` where there are any."""
+    others = [f"{number} {what}" for number, what in ((work.reserved, "reserved"), (work.eta, "ETA")) if number]
+    return [plural(work.count, "task") if work.count else "no task", *others]
 
 
 def next_text(signum: int | None, left: float) -> str:
@@ -67,15 +72,8 @@ def pulse_text(pulse: Pulse) -> str:
     """``waits for broker since 40s``; empty where there is nothing to tell."""
     since = "" if pulse.since is None else f" since {duration(pulse.since)}"
     why = f": {printable(pulse.why)}" if pulse.why else ""
-    match pulse.word:
-        case "waits":
-            return f"waits for broker{since}{why}"
-        case "busy":
-            return f"busy{since}{why}"
-        case "wedged":
-            return f"wedged{since}{why}"
-        case _:
-            return ""
+    words = {"waits": "waits for broker", "busy": "busy", "wedged": "wedged"}
+    return f"{words[pulse.word]}{since}{why}" if pulse.word in words else ""
 
 
 def work_json(work: Work) -> dict[str, object]:
