@@ -26,6 +26,7 @@ logfile = "log/%n.log"
 nodes = ["web1", "漢字の労働者", "{LONG}"]
 [groups.broken]
 nodes = ["gone"]
+restart_delay = 600  # so that it is left alone, and status says so, however slow the machine is
 cmd = "sh -c 'echo it cannot reach the broker at amqp://guest@localhost:5672, and has given up; exit 3'"
 """
 
