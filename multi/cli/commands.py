@@ -9,53 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from multi import api
-from multi.cli.order import (
-    ALL,
-    CONTAINERS,
-    CRITICAL,
-    CRON,
-    DOWN,
-    DRY_RUN,
-    DUMP,
-    FOLLOW,
-    FOREGROUND,
-    FORMAT,
-    FROM,
-    GLOBAL,
-    GREP,
-    HEALTH,
-    JSON,
-    KEEP_DRAINED,
-    KEEP_UNREADY,
-    LINES,
-    LOCK_HELD,
-    LOG,
-    NOW,
-    OUTPUT,
-    OUTPUT_FILE,
-    QUIET,
-    ROLLOUT,
-    SINCE,
-    SINCE_START,
-    SORT,
-    STRICT,
-    SYSTEMD,
-    SYSV,
-    TIMEOUT,
-    TIMESTAMPS,
-    UP,
-    USER,
-    VERBOSE,
-    VERSION,
-    WARNING,
-    WATCH,
-    WHEN_IDLE,
-    WIDE,
-    Command,
-    Option,
-    Order,
-    no_nodes,
-)
+from multi.cli import order as ours
+from multi.cli.order import Command, Option, Order, no_nodes
 from multi.errors import EXIT_FAILED, EXIT_USAGE, UsageError
 from multi.model.node import Known, Unknown
 from multi.model.request import ALIASES, TRAITS, Traits, traits
@@ -63,7 +18,6 @@ from multi.text import listed, nearest
 from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
-    from multi.cli.screen import Screen
     from multi.model.node import Node
     from multi.words.spec import Collect
 
@@ -89,19 +43,19 @@ def carry_out(order: Order) -> int:
     return _FUNCTIONS[name][0](order) if name in _FUNCTIONS else _act(order, name, _select(order))
 
 
-@_command(DRY_RUN)
+@_command(ours.DRY_RUN)
 def signal(order: Order) -> int:
     """``signal SIG NODES``: SIG is handed on as ``-SIG``, the way the node grammar has it; ``dump`` is the preset's."""
     from multi.model.schedule import find_signal, parse_signal, signal_name
 
     first = _first_word(order)
-    if first.lower() == DUMP:
+    if first.lower() == ours.DUMP:
         selection = _select(order, order.words[1:])
         if selection.spec.signum is not None:
             typed = f"-{signal_name(selection.spec.signum)}"
-            raise UsageError(typed, f"is a second signal beside {DUMP!r}", "give one of them")
-        code = _act(order, DUMP, selection)
-        if not (code or order.has(DRY_RUN) or order.has(QUIET) or order.has(JSON)):
+            raise UsageError(typed, f"is a second signal beside {ours.DUMP!r}", "give one of them")
+        code = _act(order, ours.DUMP, selection)
+        if not (code or order.has(ours.DRY_RUN) or order.has(ours.QUIET) or order.has(ours.JSON)):
             shorts = " ".join(node.short for node in selection.nodes)
             order.screen.say(f"the stacks are in the logs: multi logs -n 100 {shorts}")
         return code
@@ -114,28 +68,30 @@ def signal(order: Order) -> int:
     return _act(order, order.command.name, _select(order, words))
 
 
-@_command(UP, DOWN, TIMEOUT, LOG, SINCE_START)
+@_command(ours.UP, ours.DOWN, ours.TIMEOUT, ours.LOG, ours.SINCE_START)
 def wait(order: Order) -> int:
     """``wait``: until every node is up, or down, or has printed a line."""
-    if order.has(LOG) or order.has(SINCE_START):
+    if order.has(ours.LOG) or order.has(ours.SINCE_START):
         from multi.cli import logs as shown
 
         return shown.wait(order, lambda: _some(order, "logs"))
-    if order.has(UP) and order.has(DOWN):
+    if order.has(ours.UP) and order.has(ours.DOWN):
         raise UsageError("--up --down", "contradict each other", "give one of them")
-    return _act(order, "down" if order.has(DOWN) else "up", _select(order))
+    return _act(order, "down" if order.has(ours.DOWN) else "up", _select(order))
 
 
-@_command(ALL, WIDE, HEALTH, WATCH, SORT, FORMAT, OUTPUT_FILE, WARNING, CRITICAL)
+@_command(
+    ours.ALL, ours.WIDE, ours.HEALTH, ours.WATCH, ours.SORT, ours.FORMAT, ours.OUTPUT_FILE, ours.WARNING, ours.CRITICAL
+)
 def status(order: Order) -> int:
     """The nodes: those asked about, whose states make the exit code, then those that were found beside them."""
     from multi.cli import glance
 
-    if order.has(WATCH):
+    if order.has(ours.WATCH):
         from multi.cli import watch
 
         return watch.status(order, lambda: _chosen(order), _select(order))
-    if order.has(HEALTH):
+    if order.has(ours.HEALTH):
         return glance.health(order, _some(order, "health"))
     return glance.status(order, lambda: _select(order))
 
@@ -152,7 +108,7 @@ def tasks(order: Order) -> int:
 def names(order: Order) -> int:
     """The full names of the nodes, a line each."""
     found = [node.name for node in _select(order).nodes]
-    return _say(order, [found], found)
+    return order.say([found], found)
 
 
 @_command()
@@ -162,7 +118,7 @@ def expand(order: Order) -> int:
     from multi.words import expand as expansion
 
     filled = [expansion.render(template, node) for node in _select(order, order.words[1:]).nodes]
-    return _say(order, [filled], filled)
+    return order.say([filled], filled)
 
 
 @_command()
@@ -173,7 +129,7 @@ def show(order: Order) -> int:
     selection = _select(order)
     nodes = _known(order, selection)
     _remark_inherited(order, selection, nodes)
-    return _say(order, [[_shown(node, selection) for node in nodes]], map(expansion.command_line, nodes))
+    return order.say([[_shown(node, selection) for node in nodes]], map(expansion.command_line, nodes))
 
 
 @_command()
@@ -187,14 +143,14 @@ def get(order: Order) -> int:
     node = expansion.find(nodes, wanted)
     if node is not None:
         _remark_inherited(order, selection, (node,))
-        return _say(order, [_shown(node, selection)], [expansion.command_line(node)])
+        return order.say([_shown(node, selection)], [expansion.command_line(node)])
     known = " ".join(node.short for node in nodes[:_MOST_NAMES]) + (" ..." if len(nodes) > _MOST_NAMES else "")
     hint = f"the nodes are: {known}" if nodes else "there are no nodes at all"
     order.screen.remark(str(UsageError(wanted or "''", "there is no such node", hint)))
     return EXIT_FAILED
 
 
-@_command(*ROLLOUT)
+@_command(*ours.ROLLOUT)
 def diff(order: Order) -> int:
     """What `apply` would do; exit 1 when there is anything to do."""
     from multi import report
@@ -202,9 +158,9 @@ def diff(order: Order) -> int:
 
     found = api.diff(_select(order), options=run_options(order), machine=order.machine)
     style = report.Style(order.screen.colour)
-    if found or order.has(JSON):
-        _say(order, [found], (line for each in found for line in report.difference_lines(each, style)))
-    elif not order.has(QUIET):
+    if found or order.has(ours.JSON):
+        order.say([found], (line for each in found for line in report.difference_lines(each, style)))
+    elif not order.has(ours.QUIET):
         order.screen.say("nothing to do: the machine is as the configuration says")
     return EXIT_FAILED if found else 0
 
@@ -216,18 +172,18 @@ def check(order: Order) -> int:
 
     selection = _select(order)
     obstacles = api.check(selection, machine=order.machine)
-    if order.has(JSON):
+    if order.has(ours.JSON):
         from multi.report.json import check_json
 
-        _say_json(order.screen, check_json(selection, obstacles))
-    elif not order.has(QUIET):
+        order.say_json(check_json(selection, obstacles))
+    elif not order.has(ours.QUIET):
         style = report.Style(order.screen.colour)
-        order.screen.say(*report.check_lines(selection, len(obstacles), style, verbose=order.has(VERBOSE)))
+        order.screen.say(*report.check_lines(selection, len(obstacles), style, verbose=order.has(ours.VERBOSE)))
     order.screen.remark(*map(str, obstacles))
     return EXIT_USAGE if obstacles else 0
 
 
-@_command(FOLLOW, LINES, SINCE, SINCE_START, GREP, TIMESTAMPS)
+@_command(ours.FOLLOW, ours.LINES, ours.SINCE, ours.SINCE_START, ours.GREP, ours.TIMESTAMPS)
 def logs(order: Order) -> int:
     """The nodes' logs, merged; exit 1 when one of them cannot be read, 77 when that is only not permitted."""
     from multi.cli import logs as shown
@@ -235,7 +191,7 @@ def logs(order: Order) -> int:
     return shown.logs(order, lambda: _some(order))
 
 
-@_command(SINCE, LINES)
+@_command(ours.SINCE, ours.LINES)
 def history(order: Order) -> int:
     """What happened to the nodes, in the order in which it happened; exit 1 when there is nothing to tell."""
     from multi.cli import past
@@ -258,7 +214,7 @@ def _some(order: Order, request: str = "") -> api.Selection:
     return selection
 
 
-@_command(OUTPUT, *CONTAINERS)
+@_command(ours.OUTPUT, *ours.CONTAINERS)
 def export(order: Order) -> int:
     """The nodes for another supervisor, on stdout or as files in a directory."""
     form = _first_word(order)
@@ -266,22 +222,22 @@ def export(order: Order) -> int:
     from multi.cli.options import wanted_of
 
     selection = _select(order, order.words[1:], foreground=forms.find(form).foreground)
-    wanted = wanted_of(order, form) if any(map(order.has, CONTAINERS)) else forms.Wanted()
+    wanted = wanted_of(order, form) if any(map(order.has, ours.CONTAINERS)) else forms.Wanted()
     files = api.export(form, selection, wanted)
-    if order.has(OUTPUT):
+    if order.has(ours.OUTPUT):
         files = {**files, **forms.find(form).index(files, wanted)}
-        paths = api.save(files, order.given[OUTPUT.name] or ".", api.export_mode(form, selection))
-        if order.has(JSON):
-            _say_json(order.screen, list(paths))
+        paths = api.save(files, order.given[ours.OUTPUT.name] or ".", api.export_mode(form, selection))
+        if order.has(ours.JSON):
+            order.say_json(list(paths))
         else:
             for path in paths:
                 order.screen.say(path)
         return 0
     heads = {path: f"# ---- {path}\n" if len(files) > 1 else "" for path in files}
-    return _say(order, [dict(files)], (heads[path] + text.rstrip("\n") for path, text in files.items()))
+    return order.say([dict(files)], (heads[path] + text.rstrip("\n") for path, text in files.items()))
 
 
-@_command(SYSTEMD, CRON, SYSV, USER, NOW, DRY_RUN)
+@_command(ours.SYSTEMD, ours.CRON, ours.SYSV, ours.USER, ours.NOW, ours.DRY_RUN)
 def install(order: Order) -> int:
     """The nodes start at every boot."""
     from multi.cli import install as installing
@@ -289,7 +245,7 @@ def install(order: Order) -> int:
     return installing.install(order, _some(order))
 
 
-@_command(NOW, DRY_RUN)
+@_command(ours.NOW, ours.DRY_RUN)
 def uninstall(order: Order) -> int:
     """They do so no more."""
     from multi.cli import install as installing
@@ -309,7 +265,7 @@ def _select(
 ) -> api.Selection:
     """Words -> nodes, and the warnings that come with them. `request` is asked of the nodes if not the command."""
     selection = _chosen(order, words, foreground=foreground, request=request)
-    if not order.has(QUIET):
+    if not order.has(ours.QUIET):
         order.screen.remark(*(f"warning: {warning}" for warning in selection.warnings))
     return selection
 
@@ -321,9 +277,9 @@ def _chosen(
     name = request or order.command.name
     collect: Collect = "never"
     if order.command.traits.stays:
-        from multi.cli import foreground as ours
+        from multi.cli.foreground import collects, procfile
 
-        collect, grammar = ours.collects(order), (*ours.procfile(order), *grammar)
+        collect, grammar = collects(order), (*procfile(order), *grammar)
     return api.select(name, grammar, foreground=foreground, collect=collect, flags=flags(name), machine=order.machine)
 
 
@@ -355,7 +311,7 @@ def _inherited(node: Node) -> list[str]:
 
 def _remark_inherited(order: Order, selection: api.Selection, nodes: Iterable[Node]) -> None:
     """A node on record may have been started in another shell than the one that starts it now; what it waits for."""
-    if order.has(JSON) or order.has(QUIET):
+    if order.has(ours.JSON) or order.has(ours.QUIET):
         return
     for node in nodes:
         if node.name in selection.recorded:
@@ -363,21 +319,6 @@ def _remark_inherited(order: Order, selection: api.Selection, nodes: Iterable[No
             order.screen.remark(f"{node.short}: on record; it inherits {inherited} of the shell that starts it")
         if waits := _waits(node):
             order.screen.remark(f"{node.short}: waits for {listed(waits)}")
-
-
-def _say_json(screen: Screen, *values: object) -> None:
-    from multi.report.json import to_json
-
-    screen.say(*map(to_json, values))
-
-
-def _say(order: Order, values: Iterable[object], lines: Iterable[str]) -> int:
-    """Print the values with ``--json``, or else the lines; exit 0."""
-    if order.has(JSON):
-        _say_json(order.screen, *values)
-    else:
-        order.screen.say(*lines)
-    return 0
 
 
 def _act(order: Order, request: str, selection: api.Selection) -> int:
@@ -391,13 +332,13 @@ def _act(order: Order, request: str, selection: api.Selection) -> int:
     if not (selection.nodes or selection.removed):
         if not asked.done_without_nodes:
             raise no_nodes(order, selection)
-        if not (order.has(QUIET) or asked.unattended):
+        if not (order.has(ours.QUIET) or asked.unattended):
             screen.remark(str(no_nodes(order, selection)))
         return follow(order, iter(()))
-    if order.has(DRY_RUN):
+    if order.has(ours.DRY_RUN):
         routes = api.plan(request, selection, options=options, machine=order.machine)
         style = report.Style(screen.colour)
-        _say(order, routes, (report.route_line(route, style) for route in routes))
+        order.say(routes, (report.route_line(route, style) for route in routes))
         return report.plan_exit_code(routes)
     events = api.run(request, selection, options=options, again=lambda: _select(order), machine=order.machine)
     return follow(order, events, selection.nodes)
@@ -405,17 +346,17 @@ def _act(order: Order, request: str, selection: api.Selection) -> int:
 
 def _row(name: str, of: Traits) -> Command:
     options: tuple[Option, ...] = (
-        *([DRY_RUN] if of.nodes_from != "nothing" else ()),
-        *(ROLLOUT if of.spawns and (of.restarts or of.reconciles) else ()),
-        *([WHEN_IDLE, KEEP_DRAINED] if of.drains else ()),
-        *([KEEP_UNREADY] if of.spawns and not of.unattended else ()),
-        *([LOCK_HELD] if of.locks_rundirs else ()),
-        *(FOREGROUND if of.stays else ()),
+        *([ours.DRY_RUN] if of.nodes_from != "nothing" else ()),
+        *(ours.ROLLOUT if of.spawns and (of.restarts or of.reconciles) else ()),
+        *([ours.WHEN_IDLE, ours.KEEP_DRAINED] if of.drains else ()),
+        *([ours.KEEP_UNREADY] if of.spawns and not of.unattended else ()),
+        *([ours.LOCK_HELD] if of.locks_rundirs else ()),
+        *(ours.FOREGROUND if of.stays else ()),
     )
     if name in _FUNCTIONS:
         options = _FUNCTIONS[name][1]
     if name == "import":
-        options = (FROM, OUTPUT_FILE)
+        options = (ours.FROM, ours.OUTPUT_FILE)
     aliases = tuple(alias for alias, meant in ALIASES.items() if meant == name)
     return Command(name=name, aliases=aliases, traits=of, options=options)
 
@@ -429,10 +370,10 @@ def flags(command: str = "") -> Mapping[str, Sequence[str]]:
 
     What `export` says of containers are words that many a worker has, so only there they are ours.
     """
-    takers: dict[str, dict[str, None]] = {flag: {} for flag in VERSION.flags}
+    takers: dict[str, dict[str, None]] = {flag: {} for flag in ours.VERSION.flags}
     for row in COMMANDS:
-        ours = [option for option in row.options if option not in CONTAINERS or row.name == command]
-        for option in (*GLOBAL, STRICT, DRY_RUN, *ours) if row.takes_nodes else ():
+        own = [option for option in row.options if option not in ours.CONTAINERS or row.name == command]
+        for option in (*ours.GLOBAL, ours.STRICT, ours.DRY_RUN, *own) if row.takes_nodes else ():
             for flag in option.flags:
                 takers.setdefault(flag, {})[row.name] = None
     return {flag: tuple(names) for flag, names in takers.items()}

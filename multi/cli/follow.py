@@ -39,9 +39,7 @@ def follow(order: Order, events: Iterator[Event], nodes: Sequence[Node] = ()) ->
         if not isinstance(event, Waiting):
             told.append(event)
         if order.has(JSON):
-            from multi.report.json import to_json
-
-            screen.say(to_json(event))
+            order.say_json(event)
             continue
         if order.command.traits.unattended and isinstance(event, Skipped):
             continue
@@ -72,10 +70,9 @@ class _Printed:
 
     def show(self, event: Output) -> None:
         if self._order.has(JSON):
-            from multi.report.json import to_json
             from multi.report.output import output_json
 
-            self._order.screen.say(*map(to_json, output_json(event)))
+            self._order.say_json(*output_json(event))
             return
         if self._frame is None:
             from multi.cli.foreground import frame_of
@@ -104,6 +101,6 @@ def _show(progress: report.Progress, screen: Screen, style: report.Style) -> rep
 
 def _sum_up(order: Order, told: Sequence[Event]) -> None:
     if order.has(JSON) and order.command.traits.reconciles:
-        from multi.report.json import summary_json, to_json
+        from multi.report.json import summary_json
 
-        order.screen.say(to_json(summary_json(told)))
+        order.say_json(summary_json(told))

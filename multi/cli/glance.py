@@ -46,12 +46,17 @@ def format_of(order: Order) -> str:
     return form
 
 
-def look(order: Order, selection: api.Selection) -> Sequence[api.View]:
-    """The nodes that are asked about, then those that are found beside them."""
-    everywhere = order.has(ALL)
-    if everywhere and selection.spec.names:
+def refuse_names(order: Order, selection: api.Selection) -> None:
+    """Raise `UsageError` for names beside --all."""
+    if order.has(ALL) and selection.spec.names:
         why = "shows all nodes, whatever they are called"
         raise UsageError(f"--all {' '.join(selection.spec.names)}", why, "leave out --all, or the names")
+
+
+def look(order: Order, selection: api.Selection) -> Sequence[api.View]:
+    """The nodes that are asked about, then those that are found beside them."""
+    refuse_names(order, selection)
+    everywhere = order.has(ALL)
     others = selection.rundirs is not None and not order.has(QUIET)
     if not (selection.nodes or others or everywhere):
         return ()
@@ -72,9 +77,7 @@ def table(order: Order, selection: api.Selection, *, as_json: bool) -> int:
     views = look(order, selection)
     counting = asked(order, views)
     if as_json:
-        from multi.report.json import to_json
-
-        screen.say(to_json(views))
+        order.say_json(views)
     else:
         if not counting:
             screen.remark(str(no_nodes(order, selection)))
@@ -92,17 +95,11 @@ def tasks(order: Order, selection: api.Selection) -> int:
     from multi.report.glance import tasks_json, tasks_lines
 
     found = api.tasks(selection, machine=order.machine)
-    screen = order.screen
     unable = [each.node.short for each in found if not each.able]
-    if order.has(JSON):
-        from multi.report.json import to_json
-
-        screen.say(to_json([tasks_json(each) for each in found]))
-    elif not order.has(QUIET):
-        style = Style(screen.colour)
-        screen.say(*(line for each in found if each.able for line in tasks_lines(each, style)))
+    lines = (line for each in found if each.able for line in tasks_lines(each, Style(order.screen.colour)))
+    order.say([[tasks_json(each) for each in found]], lines, quiet=order.has(QUIET))
     if unable:
-        screen.remark(f"{' '.join(unable)}: {_NO_PLUGIN}")
+        order.screen.remark(f"{' '.join(unable)}: {_NO_PLUGIN}")
     named = bool(selection.spec.names)
     untold = [each for each in found if each.work is None and (named or (each.pid is not None and each.able))]
     return EXIT_FAILED if untold else 0
@@ -118,9 +115,7 @@ def health(order: Order, selection: api.Selection) -> int:
         raise UsageError(f"--health {FORMAT.name}={form}", "contradict each other", "give one of them")
     found = api.glance(selection, machine=order.machine)
     if form == "json":
-        from multi.report.json import to_json
-
-        order.screen.say(to_json([health_json(each) for each in found]))
+        order.say_json([health_json(each) for each in found])
     elif not order.has(QUIET):
         order.screen.say(*(health_line(each, Style(order.screen.colour)) for each in found))
     return 0 if all(map(is_healthy, found)) else EXIT_FAILED

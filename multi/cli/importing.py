@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 
 from multi import api
-from multi.cli.order import FROM, JSON, OUTPUT_FILE
+from multi.cli.order import FROM, OUTPUT_FILE
 from multi.errors import UsageError
 from multi.typed import TYPE_CHECKING
 
@@ -30,10 +30,4 @@ def carry_out(order: Order) -> int:
         return 0
     mode = 0o600 if "\nenv = " in text else 0o644  # a variable may be a secret
     (made,) = api.save({posixpath.basename(path): text}, posixpath.dirname(path) or ".", mode, make=False)
-    if order.has(JSON):
-        from multi.report.json import to_json
-
-        order.screen.say(to_json([made]))
-    else:
-        order.screen.say(made)
-    return 0
+    return order.say([[made]], [made])

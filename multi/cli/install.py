@@ -75,14 +75,8 @@ def _conclude(order: Order, plan: Plan) -> None:
 
 
 def _say(order: Order, steps: Iterable[Step], *, dry: bool = False) -> None:
-    if order.has(JSON):
-        from multi.report.json import to_json
-
-        order.screen.say(*(to_json(_json(step)) for step in steps if not isinstance(step, Undo)))
-    elif dry:
-        order.screen.say(*(line for step in steps for line in _foreseen(step)))
-    elif not order.has(QUIET):
-        order.screen.say(*(line for step in steps for line in _line(step)))
+    lines = (line for step in steps for line in (_foreseen(step) if dry else _line(step)))
+    order.say((_json(step) for step in steps if not isinstance(step, Undo)), lines, quiet=order.has(QUIET) and not dry)
 
 
 def _line(step: Step) -> list[str]:

@@ -54,7 +54,10 @@ def logs(order: Order, select: Callable[[], api.Selection]) -> int:
                 codes.append(_tell(order, line))
             continue
         colour = colours.setdefault(line.names, len(colours))
-        screen.say(_json(line, timed=timed) if order.has(JSON) else _text(line, colour, style, pattern, timed=timed))
+        if order.has(JSON):
+            order.say_json(_json(line, timed=timed))
+        else:
+            screen.say(_text(line, colour, style, pattern, timed=timed))
         if screen.deaf:
             break
     return report.worst_code(codes)
@@ -82,10 +85,8 @@ def wait(order: Order, select: Callable[[], api.Selection]) -> int:
     for number, line in enumerate(lines):
         if isinstance(line, Unseen):
             codes.append(_tell(order, line))
-        elif order.has(JSON):
-            order.screen.say(_json(line, timed=False))
-        elif not order.has(QUIET):
-            order.screen.say(log_line(line, number, style, pattern))
+        else:
+            order.say([_json(line)], [log_line(line, number, style, pattern)], quiet=order.has(QUIET))
     return report.worst_code(codes)
 
 
@@ -94,11 +95,9 @@ def _tell(order: Order, unseen: Unseen) -> int:
     return unseen.exit_code
 
 
-def _json(line: LogLine, *, timed: bool) -> str:
-    from multi.report.json import to_json
-
+def _json(line: LogLine, *, timed: bool = False) -> dict[str, object]:
     time = {"time": None if line.at is None else moment_text(line.at)} if timed else {}
-    return to_json({"nodes": line.names.split(","), "text": line.text, **time})
+    return {"nodes": line.names.split(","), "text": line.text, **time}
 
 
 def _text(line: LogLine, colour: int, style: report.Style, pattern: re.Pattern[str] | None, *, timed: bool) -> str:

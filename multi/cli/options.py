@@ -3,29 +3,7 @@
 from __future__ import annotations
 
 from multi import api
-from multi.cli.order import (
-    AGAIN,
-    CANARY,
-    CONTAINERS,
-    CPU,
-    IMAGE,
-    JSON,
-    KEEP_DRAINED,
-    KEEP_UNREADY,
-    LOCK_HELD,
-    MEMORY,
-    NAMESPACE,
-    ONE_ENDS_ALL,
-    QUIET,
-    REPLICAS,
-    RESTART_ON_CHANGE,
-    ROLLBACK,
-    ROLLING,
-    SETTLE,
-    SINCE,
-    TIMEOUT,
-    WHEN_IDLE,
-)
+from multi.cli import order as ours
 from multi.errors import UsageError
 from multi.text import listed, seconds_in
 from multi.typed import TYPE_CHECKING
@@ -44,39 +22,41 @@ def run_options(order: Order) -> api.RunOptions:
     """How it is done, of what the user said and of where the progress would be shown."""
     from multi import report
 
-    timeout = number(order, TIMEOUT, "seconds", fraction=True) if order.has(TIMEOUT) else None
-    canaries = _count(order, CANARY)
-    width = _count(order, ROLLING) or (1 if canaries else None)
-    if order.has(ROLLBACK) and width is None:
+    timeout = number(order, ours.TIMEOUT, "seconds", fraction=True) if order.has(ours.TIMEOUT) else None
+    canaries = _count(order, ours.CANARY)
+    width = _count(order, ours.ROLLING) or (1 if canaries else None)
+    if order.has(ours.ROLLBACK) and width is None:
         why = "goes back at the first failure, and without --rolling or --canary all nodes are taken at once"
-        raise UsageError(ROLLBACK.name, why, f"add {ROLLING.name} or {CANARY.name}")
-    if order.has(ROLLBACK) and order.has(KEEP_UNREADY):
+        raise UsageError(ours.ROLLBACK.name, why, f"add {ours.ROLLING.name} or {ours.CANARY.name}")
+    if order.has(ours.ROLLBACK) and order.has(ours.KEEP_UNREADY):
         why = "contradict each other: what is not ready is left running, or is stopped for what was before"
-        raise UsageError(f"{ROLLBACK.name} {KEEP_UNREADY.name}", why, "give one of them")
-    if order.has(KEEP_DRAINED) and not order.has(WHEN_IDLE):
-        raise UsageError(KEEP_DRAINED.name, "says what an interrupted --when-idle leaves", f"add {WHEN_IDLE.name}")
-    watched = not (order.has(QUIET) or order.has(JSON))
+        raise UsageError(f"{ours.ROLLBACK.name} {ours.KEEP_UNREADY.name}", why, "give one of them")
+    if order.has(ours.KEEP_DRAINED) and not order.has(ours.WHEN_IDLE):
+        raise UsageError(
+            ours.KEEP_DRAINED.name, "says what an interrupted --when-idle leaves", f"add {ours.WHEN_IDLE.name}"
+        )
+    watched = not (order.has(ours.QUIET) or order.has(ours.JSON))
     return api.RunOptions(
         width=width,
         canaries=canaries,
-        settle=number(order, SETTLE, "seconds", fraction=True) if order.has(SETTLE) else 0.0,
-        rollback=order.has(ROLLBACK),
-        again=order.has(AGAIN),
-        keep_unready=order.has(KEEP_UNREADY),
+        settle=number(order, ours.SETTLE, "seconds", fraction=True) if order.has(ours.SETTLE) else 0.0,
+        rollback=order.has(ours.ROLLBACK),
+        again=order.has(ours.AGAIN),
+        keep_unready=order.has(ours.KEEP_UNREADY),
         progress=(_REDRAW_SECONDS if order.screen.redraws else report.LINE_EVERY) if watched else None,
         timeout=timeout,
         signals=True,
-        when_idle=order.has(WHEN_IDLE),
-        keep_drained=order.has(KEEP_DRAINED),
-        lock_held=order.has(LOCK_HELD),
-        one_ends_all=order.has(ONE_ENDS_ALL),
+        when_idle=order.has(ours.WHEN_IDLE),
+        keep_drained=order.has(ours.KEEP_DRAINED),
+        lock_held=order.has(ours.LOCK_HELD),
+        one_ends_all=order.has(ours.ONE_ENDS_ALL),
         edits=_edits(order),
         shown=order.command.traits.stays and _shows(order),
     )
 
 
 def _edits(order: Order) -> tuple[str, ...] | None:
-    if not order.has(RESTART_ON_CHANGE):
+    if not order.has(ours.RESTART_ON_CHANGE):
         return None
     from multi.cli.foreground import edits
 
@@ -101,23 +81,25 @@ def wanted_of(order: Order, form: str) -> Wanted:
     from multi import export as forms
 
     if not forms.find(form).containers:
-        given = next(option.name for option in CONTAINERS if order.has(option))
+        given = next(option.name for option in ours.CONTAINERS if order.has(option))
         takers = listed([name for name, each in forms.FORMS.items() if each.containers])
         raise UsageError(given, f"is about containers, and {form} has none", f"leave it out, or export to {takers}")
-    replicas = int(number(order, REPLICAS, "replicas", least=1)) if order.has(REPLICAS) else None
-    image, namespace = (order.given.get(option.name) or "" for option in (IMAGE, NAMESPACE))
+    replicas = int(number(order, ours.REPLICAS, "replicas", least=1)) if order.has(ours.REPLICAS) else None
+    image, namespace = (order.given.get(option.name) or "" for option in (ours.IMAGE, ours.NAMESPACE))
     return forms.Wanted(image=image, namespace=namespace, replicas=replicas, cpu=_cpu(order), memory=_memory(order))
 
 
 def _cpu(order: Order) -> int | None:
     """Thousandths of a processor: ``0.5`` or, as Kubernetes has it, ``500m``."""
-    text = order.given.get(CPU.name)
+    text = order.given.get(ours.CPU.name)
     if text is None:
         return None
     number = seconds_in(text.removesuffix("m"))
     found = 0 if number is None else round(number * (1 if text.endswith("m") else 1000))
     if not found:
-        raise UsageError(f"{CPU.name}={text}", "is not a number of processors", f"write it like {CPU.name}=0.5")
+        raise UsageError(
+            f"{ours.CPU.name}={text}", "is not a number of processors", f"write it like {ours.CPU.name}=0.5"
+        )
     return found
 
 
@@ -126,11 +108,13 @@ def _memory(order: Order) -> int | None:
     from multi.settings.scalars import BadValueError, size
     from multi.settings.table import SETTINGS
 
-    text = order.given.get(MEMORY.name)
+    text = order.given.get(ours.MEMORY.name)
     try:
         return None if text is None else size(SETTINGS["max_memory"], text.removesuffix("i"))
     except BadValueError:
-        raise UsageError(f"{MEMORY.name}={text}", "is not a size", f"write it like {MEMORY.name}=512M or 2G") from None
+        raise UsageError(
+            f"{ours.MEMORY.name}={text}", "is not a size", f"write it like {ours.MEMORY.name}=512M or 2G"
+        ) from None
 
 
 def number(order: Order, option: Option, of: str, *, least: int = 0, fraction: bool = False) -> float:
@@ -155,7 +139,9 @@ def moment(text: str) -> tuple[float, float | None]:
         return datetime.fromisoformat(text).timestamp(), None
     except (ValueError, OverflowError):
         why = "is no time and no age"
-        raise UsageError(f"{SINCE.name}={text}", why, f"write it like {SINCE.name}=2h or 2026-11-21T14:00") from None
+        raise UsageError(
+            f"{ours.SINCE.name}={text}", why, f"write it like {ours.SINCE.name}=2h or 2026-11-21T14:00"
+        ) from None
 
 
 def pattern(order: Order, option: Option) -> re.Pattern[str] | None:

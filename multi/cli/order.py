@@ -6,7 +6,7 @@ a ``-q``. Nothing here knows what a node is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from multi.cli.screen import Screen
 from multi.errors import UsageError
@@ -180,6 +180,20 @@ class Order:
     def has(self, option: Option) -> bool:
         """Whether `option` was given."""
         return option.name in self.given
+
+    def say(self, values: Iterable[object], lines: Iterable[str], *, quiet: bool = False) -> int:
+        """Print the values as lines of JSON with ``--json``, or else the lines unless it is to be `quiet`; exit 0."""
+        if self.has(JSON):
+            self.say_json(*values)
+        elif not quiet:
+            self.screen.say(*lines)
+        return 0
+
+    def say_json(self, *values: object) -> None:
+        """Print each value as a line of JSON."""
+        from multi.report.json import to_json
+
+        self.screen.say(*map(to_json, values))
 
 
 def no_nodes(order: Order, selection: Selection) -> UsageError:

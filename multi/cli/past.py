@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from multi import api, report
 from multi.cli.options import moment, number
-from multi.cli.order import JSON, LINES, SINCE
+from multi.cli.order import LINES, SINCE
 from multi.errors import EXIT_FAILED
 from multi.report.past import past_json, past_lines, why_json, why_lines
 from multi.typed import TYPE_CHECKING
@@ -25,13 +25,8 @@ def history(order: Order, selection: api.Selection) -> int:
     if given is None:
         without = [node for node in selection.nodes if not found[node.name]]
         screen.remark(*(f"{node.name}: has no history in {node.historyfile}" for node in without))
-    if order.has(JSON):
-        from multi.report.json import to_json
-
-        screen.say(*(to_json(past_json(name, one)) for name, one in shown))
-    else:
-        style = report.Style(screen.colour)
-        screen.say(*(line for name, one in shown for line in past_lines(name, one, style)))
+    texts = (line for name, one in shown for line in past_lines(name, one, report.Style(screen.colour)))
+    order.say((past_json(name, one) for name, one in shown), texts)
     return 0 if events or given is not None else EXIT_FAILED
 
 
@@ -40,10 +35,5 @@ def why(order: Order, selection: api.Selection) -> int:
     found = api.history(selection, machine=order.machine)
     for view in api.look(selection, machine=order.machine):
         past = found[view.node.name]
-        if order.has(JSON):
-            from multi.report.json import to_json
-
-            order.screen.say(to_json(why_json(view, past)))
-        else:
-            order.screen.say(*why_lines(view, past, report.Style(order.screen.colour)))
+        order.say([why_json(view, past)], why_lines(view, past, report.Style(order.screen.colour)))
     return 0

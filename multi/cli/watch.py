@@ -6,7 +6,7 @@ import sys
 import time
 
 from multi import api
-from multi.cli.glance import format_of
+from multi.cli.glance import format_of, refuse_names
 from multi.cli.order import ALL, FORMAT, HEALTH, QUIET, SORT, WATCH, WIDE
 from multi.cli.terminal import QUIT, Terminal
 from multi.errors import UsageError
@@ -63,9 +63,7 @@ def _shown(order: Order, selection: api.Selection) -> Shown:
     if order.has(HEALTH) or form not in {"text", "json"}:
         other = HEALTH.name if order.has(HEALTH) else f"{FORMAT.name}={form}"
         raise UsageError(f"{WATCH.name} {other}", "contradict each other: a probe looks once", "give one of them")
-    if order.has(ALL) and selection.spec.names:
-        why = "shows all nodes, whatever they are called"
-        raise UsageError(f"--all {' '.join(selection.spec.names)}", why, "leave out --all, or the names")
+    refuse_names(order, selection)
     sort = order.given.get(SORT.name) or SORTS[0]
     if sort not in SORTS:
         raise UsageError(f"{SORT.name}={sort}", "is nothing to sort by", nearest(sort, SORTS))
@@ -81,12 +79,10 @@ def _keyboard() -> int | None:
 
 def _print(order: Order, frames: Frames, how: Shown, every: float, terminal: Terminal) -> None:
     """A table each time, or with ``--json`` an array on a line."""
-    from multi.report.json import to_json
-
     out, due = order.screen, time.monotonic()
     for frame in frames:
         if format_of(order) == "json":
-            out.say(to_json(frame_json(frame, how)))
+            order.say_json(frame_json(frame, how))
         else:
             width = out.width if out.out_is_terminal and not how.wide else None
             out.say(*table(frame, how, Style(out.colour), width), "")
