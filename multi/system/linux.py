@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from functools import cache
 
@@ -27,8 +28,9 @@ _NO_WORDS_YET = b"0"  # the end of its environment, field 51, until execve(2) ha
 _NO_INODE = 1  # what proc_fill_cache() says where it has none, fs/proc/base.c
 _CAP_SYS_PTRACE = 19  # capabilities(7)
 _PATH_MAX = 4096  # no path of ours is longer
-# What was read of a process: the inode number that the listing had, which no other process gets; where it stands; stat.
-Known = tuple[int, Outline, bytes]
+_READING = os.O_RDONLY | os.O_CLOEXEC
+# What was read of a process: the inode number that the listing had, which no other process gets; start; session; stat.
+Known = tuple[int, int, int, bytes]
 _PREFIX = INSTANCE.encode()  # of the names of all that we give a process to carry
 _TOKEN = _PREFIX + b"="
 _CARRIED = [f"\0{name}=".encode() for name in (INSTANCE, INSTANCE_PID, INSTANCE_NODE, INSTANCE_PIDFILE)]
@@ -50,7 +52,7 @@ def _tells_nothing(error: OSError) -> bool:
 
 def _slurp(path: str, limit: int, buffer: bytearray | None = None) -> bytes:
     """Read a file at once; into `buffer`, of `limit` bytes, where that is cheaper than a large one for each file."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, _READING)
     try:
         return os.read(fd, limit) if buffer is None else bytes(memoryview(buffer)[: os.readv(fd, (buffer,))])
     finally:
@@ -143,7 +145,11 @@ def _stat(pid: int) -> list[bytes]:
 
 
 def _stat_text(pid: int) -> bytes:
-    raw = _slurp(f"/proc/{pid}/stat", _STAT_BYTES)
+    fd = os.open(f"/proc/{pid}/stat", _READING)  # no call of `_slurp`: this is done for each process of the machine
+    try:
+        raw = os.read(fd, _STAT_BYTES)
+    finally:
+        os.close(fd)
     # The second field is the name in brackets and may hold anything, so count from the last bracket.
     return raw[raw.rindex(b")") + 2 :]
 
@@ -274,7 +280,7 @@ def table(
     known: dict[int, Known] | None = None,
     *,
     again: bool = False,
-) -> tuple[dict[int, ProcessInfo], dict[int, Outline], bool]:
+) -> tuple[dict[int, ProcessInfo], Mapping[int, Outline], bool]:
     """Every process that can be seen, what is only outlined, and whether it is settled: see `ProcessTable`.
 
     Only outlined is what started before `since` (ticks) in none of the `sessions`. `known` is what earlier looks read:
@@ -290,6 +296,24 @@ def table(
     return read.found, read.older, read.settled
 
 
+class _Older(Mapping[int, Outline]):
+    """What is only outlined, as its `stat`: most of it is never asked for."""
+
+    def __init__(self) -> None:
+        self.stats: dict[int, bytes] = {}
+
+    def __getitem__(self, pid: int) -> Outline:
+        fields = self.stats[pid].split(None, 20)
+        gone = fields[0] in _ENDED and _is_gone(fields)
+        return Outline(int(fields[19]), int(fields[1]), int(fields[2]), int(fields[3]), gone)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.stats)
+
+    def __len__(self) -> int:
+        return len(self.stats)
+
+
 class _Reading:
     """One look at the process table.
 
@@ -301,7 +325,7 @@ class _Reading:
 
     def __init__(self, since: int, sessions: AbstractSet[int], known: dict[int, Known], *, again: bool) -> None:
         self.found: dict[int, ProcessInfo] = {}
-        self.older: dict[int, Outline] = {}
+        self.older = _Older()
         self.settled = False
         self._since = since
         self._sessions = sessions
@@ -326,36 +350,27 @@ class _Reading:
 
     def _new(self) -> dict[int, int]:
         """Those that are to be looked at, with their inode numbers."""
-        known, since, sessions = self._known, self._since, self._sessions
-        listed = {pid: inode for pid, (inode, _, _) in known.items()} if self._again else _listed()
-        for pid in known.keys() - listed.keys():
-            del known[pid]
-        new: dict[int, int] = {}
-        for pid, inode in listed.items():
-            before = known.get(pid)
-            if pid in self.found or pid in self.older:
-                continue
-            if before is not None and (before[0] != inode or inode <= _NO_INODE):
+        known, older = self._known, self.older.stats
+        listed = {pid: one[0] for pid, one in known.items()} if self._again else _listed()
+        if not self._again:
+            for pid in [pid for pid, one in known.items() if one[0] != listed.get(pid) or one[0] <= _NO_INODE]:
                 del known[pid]
-            elif before is not None and before[1].start < since and before[1].session not in sessions:
-                self.older[pid] = before[1]
-                continue
-            new[pid] = inode
-        return new
+        since, sessions = self._since, self._sessions
+        older.update({pid: one[3] for pid, one in known.items() if one[1] < since and one[2] not in sessions})
+        return {pid: inode for pid, inode in listed.items() if pid not in older and pid not in self.found}
 
     def _look(self, pid: int, inode: int) -> bool:
         """Look at a process; True while it is in the middle of execve(2). Raises `OSError` if we are short of it."""
         try:
             if self._again:
-                stat = self._known[pid][2]
+                stat = self._known[pid][3]
             else:
                 stat = _stat_text(pid)
                 head = stat.split(None, 20)  # most are only outlined, and need no more
                 session, start = int(head[3]), int(head[19])
-                outline = Outline(start, int(head[1]), int(head[2]), session, head[0] in _ENDED and _is_gone(head))
-                self._known[pid] = inode, outline, stat
+                self._known[pid] = inode, start, session, stat
                 if start < self._since and session not in self._sessions:
-                    self.older[pid] = outline
+                    self.older.stats[pid] = stat
                     return False
             fields = stat.split()
             info = _info(pid, fields, self._boottime)

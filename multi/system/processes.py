@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from functools import cached_property
 
@@ -26,7 +26,7 @@ class Platform(Protocol):
 
     def table(
         self, since: int, sessions: AbstractSet[int], known: dict[int, Known], *, again: bool
-    ) -> tuple[dict[int, ProcessInfo], dict[int, Outline], bool]: ...
+    ) -> tuple[dict[int, ProcessInfo], Mapping[int, Outline], bool]: ...
     def look(self, pid: int) -> ProcessInfo | None: ...
     def cmdline(self, pid: int) -> tuple[str, ...]: ...
     def executed(self, pid: int) -> tuple[str, ...]: ...
