@@ -6,8 +6,6 @@ ends on the record, so it makes no difference which of them was there.
 
 from __future__ import annotations
 
-from binascii import crc32
-
 from multi.model.node import Node
 from multi.model.record import RESTARTING, UP, WANTED_UP, Record
 from multi.model.schedule import end_text
@@ -107,6 +105,8 @@ def delay(record: Record) -> float:
     """Seconds between the last end on record and the next start: doubled with each end in a row, and spread."""
     if not record.failures:
         return 0.0
+    from binascii import crc32
+
     first = record.node.restart_delay
     full = min(max(first, _LONGEST), first * 2.0 ** min(record.failures - 1, _DOUBLINGS))
     dice = crc32(f"{record.node.name} {record.failed}".encode("utf-8", "replace")) / 2**32

@@ -5,8 +5,6 @@ The rule is to fail closed: what cannot be proved to be the node is `Unsure`, an
 
 from __future__ import annotations
 
-import re
-
 from multi.machine import File, Me, Unreadable
 from multi.model import record as records
 from multi.model.node import Known, Node
@@ -351,6 +349,8 @@ def _looks_like(node: Node, cmdline: tuple[str, ...]) -> bool:
     that writes its own is told; or it is the node's own command. A word holds a name that is glued to ``-n``, or that
     has no character of a name around it: ``w1@host`` is neither in ``new-w1@host`` nor in ``w1@host.example.com``.
     """
+    import re
+
     either = f"{re.escape(node.name)}|{re.escape(node.pidfile)}"
     if any(re.search(rf"\A-n({either})\Z|(?<![\w.@-])({either})(?![\w.@-])", word) for word in cmdline):
         return True

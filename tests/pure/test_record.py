@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from multi import codec
 from multi.codec import decode, encode
 from multi.model import record as records
 from multi.model.node import Known, Node, Ready, Unknown
@@ -258,6 +259,27 @@ def test_any_byte_flipped(at: int, byte: int) -> None:
     except DamagedError:
         return
     assert decode(encode(record)) == record
+
+
+def told(read: Callable[[bytes], object], data: bytes) -> str:
+    """What is read, or the kind of failure."""
+    try:
+        return repr(read(data))
+    except (ValueError, RecursionError) as error:
+        return type(error).__name__
+
+
+@given(st.one_of(st.binary(max_size=50), st.tuples(JSON, st.text(" \t\n\r\f,}1", max_size=3), st.booleans())))
+@example(encode(SOUND))
+@example(b'{"a": 1, "a": [NaN, -Infinity, 1e400, -0, 1.0], "b": "\\ud800"}\n')
+@example(b'{"a": "\x01"}')
+@example(b"{" + b'"a":[' * 100_000)
+@example("{}".encode("utf-16-le"))
+@example("{}".encode("utf-8-sig"))
+def test_what_is_scanned_is_what_json_reads(what: bytes | tuple[object, str, bool]) -> None:
+    """A record is read without the module `json`, and is the same as with it."""
+    data = what if isinstance(what, bytes) else json.dumps(what[0], ensure_ascii=what[2]).encode() + what[1].encode()
+    assert told(codec._loads, data) == told(json.loads, data)
 
 
 def test_half_a_record() -> None:
