@@ -9,7 +9,6 @@ import shlex
 from multi.errors import ConfigError, MultiError, UsageError
 from multi.importing.form import ASSIGNMENT, MARKS, Imported, Source, Table, split, whole_path, without_empty
 from multi.importing.shell import filled, logical_lines
-from multi.importing.worker_command import words_of
 from multi.settings.config import Config, Layer
 from multi.settings.envfile import parse_env_file
 from multi.settings.presets import load
@@ -178,7 +177,7 @@ def tables(words: Sequence[str], said: Mapping[str, object], path: str) -> list[
     common = {
         **without_empty(said),
         **_settings(one for where, one in settings if where is None),
-        "options": [word for where, one in given if where is None for word in words_of(one)],
+        "options": [word for where, one in given if where is None for word in one.typed(one.value)],
         "append": [literal(word) for word in spec.passthrough],
     }
     nodes: list[Table] = []
@@ -186,7 +185,7 @@ def tables(words: Sequence[str], said: Mapping[str, object], path: str) -> list[
         of_node = _settings(one for where, one in settings if where is not None and position in where)
         own = [one for where, one in given if where is not None and position in where]
         last = {grammar.key(one.name): one.scope for one in own}
-        options = [word for one in own if last[grammar.key(one.name)] == one.scope for word in words_of(one)]
+        options = [word for one in own if last[grammar.key(one.name)] == one.scope for word in one.typed(one.value)]
         nodes.append(Table(name.full.removesuffix(f"@{_HERE}"), {**of_node, "options": options}))
     remarks = tuple(warning.replace(f"@{_HERE}", "") for warning in (*scopes.warnings, *_ranges(spec, found, scopes)))
     if len(nodes) == 1:

@@ -10,7 +10,6 @@ from multi.words.grammar import Grammar, parse_options
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from multi.words.spec import Given
 
 _PRESETS = {"worker": "celery", "beat": "celery-beat"}
 _OURS = {
@@ -69,12 +68,3 @@ def _length_of_program(words: Sequence[str]) -> int:
         return 1
     python = words[:1] and words[0].rpartition("/")[2].startswith("python")
     return 3 if python and list(words[1:3]) == ["-m", "celery"] else 0
-
-
-def words_of(one: Given) -> list[str]:
-    """An option as it was typed."""
-    if one.value is None:
-        return [one.name]
-    if one.joined:
-        return [f"{one.name}={one.value}" if one.name.startswith("--") else f"{one.name}{one.value}"]
-    return [one.name, one.value]

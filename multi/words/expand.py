@@ -339,12 +339,7 @@ class _Maker:
         return self._absolute(word, where) if "/" in word and not word.startswith("/") else word
 
     def _words(self, given: Given) -> Sequence[str]:
-        if given.value is None:
-            return [given.name]
-        value = self._filled(given.value, given.name)
-        if not given.joined:
-            return [given.name, value]
-        return [f"{given.name}={value}"] if given.name.startswith("--") else [given.name + value]
+        return given.typed(None if given.value is None else self._filled(given.value, given.name))
 
     def _filled(self, text: str, where: str) -> str:
         return template.expand(text, self._name, where)

@@ -27,6 +27,14 @@ class Given:
     scope: str | None = None
     joined: bool = False
 
+    def typed(self, value: str | None) -> list[str]:
+        """The words that it was typed as, with `value` for its value."""
+        if value is None:
+            return [self.name]
+        if not self.joined:
+            return [self.name, value]
+        return [f"{self.name}={value}" if self.name.startswith("--") else self.name + value]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
