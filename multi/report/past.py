@@ -26,6 +26,25 @@ _COLOUR = {
     "gave_up": "red",
 }
 _RUNS = {"spawned", "adopted"}  # with these a process begins
+_LINES = {
+    "spawned": "started, {pid}",
+    "ready": "ready after {after}, {pid} ({why})",
+    "cut_off": "{why}",
+    "gone": "stopped, {pid} gone after {after}",
+    "exited": "ended by itself, {pid}: {why}",
+    "rolled_back": "rolled back, {pid}: {why}",
+    "hooked": "hook {why}",
+}
+_SENTENCES = {  # before when and why
+    "rolled_back": "was rolled back to what it was before",
+    "gave_up": "was given up",
+    "exited": "ended by itself",
+    "unhealthy": "was found unhealthy",
+    "recovered": "was found healthy again",
+    "recycling": "was to be recycled",
+    "hooked": "had a hook that was over",
+    "interrupted": "was left",
+}
 
 
 def past_lines(node: str, past: Past, style: Style = PLAIN) -> tuple[str, ...]:
@@ -52,38 +71,26 @@ def past_json(node: str, past: Past) -> dict[str, object]:
     }
 
 
-def _text(past: Past) -> str:  # noqa: C901, PLR0911, PLR0912 -- one return a case is the table
+def _text(past: Past) -> str:  # noqa: PLR0911 -- one return a case is the table
     pid = "" if past.pid is None else f"pid {past.pid}"
     after = "" if past.after is None else duration(past.after)
     why = printable(past.why)
     match past.what:
-        case "spawned":
-            return f"started, {pid}"
-        case "ready":
-            return f"ready after {after}, {pid} ({why})"
+        case what if what in _LINES:
+            return _LINES[what].format(pid=pid, after=after, why=why)
         case "signalled":
             return f"sent {printable(past.signal)} to {pid}" + (f" {why}" if why else "")
-        case "cut_off":
-            return why
-        case "gone":
-            return f"stopped, {pid} gone after {after}"
         case "cleared":
             return f"found {why}" if why.startswith(STOPPED_BY) else f"found dead: {why}"
         case "retrying":
             return f"{pid or 'its start'} failed: {why}; to be started again after {after}"
         case "gave_up":
             return f"given up{f', {pid}' if pid else ''}: {why}"
-        case "exited":
-            return f"ended by itself, {pid}: {why}"
-        case "rolled_back":
-            return f"rolled back, {pid}: {why}"
         case "drained" | "resumed":
             text = "takes no new task" if past.what == "drained" else "consumes again"
             return f"{text}, {pid}" + (f": {why}" if why else "")
         case "failed" | "refused" | "adopted" | "interrupted" | "survived" | "unhealthy" | "recovered" | "recycling":
             return f"{past.what}{f' {pid}' if pid else ''}: {why}"
-        case "hooked":
-            return f"hook {why}"
         case _:
             return " ".join(filter(None, (printable(past.what), pid, why)))
 
@@ -146,7 +153,7 @@ class _Story:
             self._subject = "It"
             yield from printed_lines(same[-1].tail, self._style)
 
-    def _sentence(self, same: Sequence[Past]) -> str:  # noqa: C901, PLR0911, PLR0912 -- one return a case is the table
+    def _sentence(self, same: Sequence[Past]) -> str:  # noqa: C901, PLR0911 -- one return a case is the table
         one, last = same[0], same[-1]
         why = printable(last.why)
         match one.what:
@@ -168,29 +175,15 @@ class _Story:
                 if why.startswith(STOPPED_BY):
                     return f"was found by {self._who(one)} at {self._when(one)}, {why}"
                 return f"was found dead by {self._who(one)} at {self._when(one)}: {why}"
-            case "rolled_back":
-                return f"was rolled back to what it was before at {self._when(one)}: {why}"
+            case what if what in _SENTENCES:
+                return f"{_SENTENCES[what]} at {self._when(one)}: {why}"
             case "failed":
                 nobody = ", which no multi sent" if one.status == -KILL else ""
                 return f"failed at {self._when(one)}: {why}{nobody}"
             case "retrying":
                 return f"ended at {self._when(one)}: {why}, to be started again after {duration(one.after or 0.0)}"
-            case "gave_up":
-                return f"was given up at {self._when(one)}: {why}"
-            case "exited":
-                return f"ended by itself at {self._when(one)}: {why}"
             case "refused":
                 return f"was left as it was at {self._when(one)}, refused to {self._who(one)}: {why}"
-            case "unhealthy":
-                return f"was found unhealthy at {self._when(one)}: {why}"
-            case "recovered":
-                return f"was found healthy again at {self._when(one)}: {why}"
-            case "recycling":
-                return f"was to be recycled at {self._when(one)}: {why}"
-            case "hooked":
-                return f"had a hook that was over at {self._when(one)}: {why}"
-            case "interrupted":
-                return f"was left at {self._when(one)}: {why}"
             case _:
                 return f"{_text(one)} at {self._when(one)}"
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 _SHOWN = 3  # tasks on a line; --json has all that are known
 
 
-def work_text(work: Work, signum: int | None = None, left: float | None = None, *, most: int = _SHOWN) -> str:
+def work_text(work: Work, signum: int | None = None, left: float | None = None) -> str:
     """``2 tasks: orders.export 3f2a 41s (limit 300s), mail.send 9c01 2s; 3 reserved; QUIT in 49s``.
 
     `signum` is the signal that comes next, in `left` seconds.
     """
-    shown = work.active[:most]
+    shown = work.active[:_SHOWN]
     tasks = [task_text(task, len_id(work.active)) for task in shown]
     more = work.count - len(shown)
     count, *others = counts(work)
