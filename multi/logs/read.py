@@ -152,6 +152,12 @@ def _followed(sources: Sequence[Source], machine: Machine) -> Iterator[LogLine]:
             return
 
 
+def refused(node: Node, error: MachineError) -> Unseen:
+    """A node whose log the machine refuses."""
+    denied = error.errno in {errno.EPERM, errno.EACCES}
+    return Unseen(node, str(error), EXIT_PERMISSION if denied else EXIT_FAILED)
+
+
 def unreadable(nodes: Sequence[Node], machine: Machine) -> tuple[Unseen, ...]:
     """The nodes whose logs show nothing, or not yet, each with the reason."""
     found: list[Unseen] = []
@@ -162,8 +168,7 @@ def unreadable(nodes: Sequence[Node], machine: Machine) -> tuple[Unseen, ...]:
         try:
             machine.log_begin(node.logfile, node.logfile, 0)
         except MachineError as error:
-            denied = error.errno in {errno.EPERM, errno.EACCES}
-            found.append(Unseen(node, str(error), EXIT_PERMISSION if denied else EXIT_FAILED))
+            found.append(refused(node, error))
         else:
             if not machine.kind(node.logfile):
                 found.append(Unseen(node, f"has no log yet at {node.logfile}", 0))

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from math import inf
 
-from multi.errors import EXIT_PERMISSION, UsageError
-from multi.logs.read import LogLine, Query, Source, Unseen, as_text
+from multi.errors import UsageError
+from multi.logs.read import LogLine, Query, Source, Unseen, as_text, refused
 from multi.logs.since import TimedLine, UntimedError, finished, lines_backwards, lines_since
 from multi.logs.times import Times
 from multi.machine import MachineError
@@ -76,9 +76,8 @@ class Search:
         except UntimedError:
             yield from (Unseen(node, _UNTIMED) for node in source.nodes)
         except MachineError as error:
-            denied = error.errno in {1, 13}  # EPERM, EACCES
-            why = str(error)
-            yield from (Unseen(node, why, EXIT_PERMISSION) if denied else Unseen(node, why) for node in source.nodes)
+            unseen = [refused(node, error) for node in source.nodes]
+            yield from unseen
         finally:
             self._machine.release(source.path)
             if self._query.follow:
@@ -96,7 +95,8 @@ class Search:
             return iter(())
         moment = min(moments, key=lambda one: one.at)
         older = self._machine.log_files(source.path, source.path, rotated=True)
-        return self._matching(lines_since([*files, *older], moment, self._times, end))
+        lines = lines_since([*files, *older], moment, self._times, end)
+        return (line for line in lines if self._keeps(as_text(line.data)))
 
     def _last(self, file: LogFile, end: int) -> Iterator[TimedLine]:
         """The last lines that the pattern is found in, the oldest first."""
@@ -108,10 +108,6 @@ class Search:
             # Without the lines between them the time of another one says nothing.
             last = at if at is not None or self._query.pattern is not None else last
             yield TimedLine(line, last)
-
-    def _matching(self, lines: Iterator[TimedLine]) -> Iterator[TimedLine]:
-        keeps = self._keeps
-        return (line for line in lines if keeps(as_text(line.data)))
 
     def _go_on(self, source: Source) -> None:
         """Begin to follow a log where it was read to."""
