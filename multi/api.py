@@ -48,9 +48,9 @@ __all__ = [
     "check",
     "diff",
     "export",
-    "export_mode",
     "glance",
     "history",
+    "import_files",
     "installation",
     "installed",
     "logs",
@@ -335,13 +335,6 @@ def export(form: str, selection: Selection, wanted: Wanted | None = None) -> Map
             order = replace(order, nodes=nodes, remarks={name: each.note for name, each in fallbacks.items()})
             order = by_configuration(order, selection, machine) if chosen.delegates else order
     return chosen.files(order)
-
-
-def export_mode(form: str, selection: Selection) -> int:
-    """The permissions of files that `export` makes: what a preset sets may be read by all, what a user sets may not."""
-    from multi import export as forms
-
-    return forms.mode(form, selection)
 
 
 def save(files: Mapping[str, str], directory: str, mode: int, *, make: bool = True) -> Iterator[str]:

@@ -41,7 +41,7 @@ from multi.typed import TYPE_CHECKING
 from multi.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
     from multi.machine import Machine
     from multi.model.node import Node
@@ -105,7 +105,7 @@ class _Writer:
         if isinstance(event, Cleared):
             from multi.logs import last_lines
 
-            past = replace(past, tail=tuple(map(_short, last_lines(self._nodes[name], _TAIL_LINES, self._machine))))
+            past = replace(past, tail=last_lines(self._nodes[name], _TAIL_LINES, self._machine))
         self.write(name, past)
 
     def _forget(self, name: str) -> None:
@@ -122,7 +122,8 @@ class _Writer:
         try:
             if self._caller is None and past.by is None:
                 self._caller = self._machine.caller()
-            past = replace(past, by=past.by or self._caller)
+            tail = tuple(map(_short, past.tail))
+            past = replace(past, by=past.by or self._caller, why=_short(past.why), tail=tail)
             if past.pid is None and self._said_before(node, past):
                 return
             self._machine.append(node.historyfile, encode(past), LIMIT, node.uid, node.gid)
@@ -142,8 +143,7 @@ def note_hook(node: Node, event: str, machine: Machine) -> Callable[[str, tuple[
 
     def note(why: str, tail: tuple[str, ...]) -> None:
         text = f"{event}: {why}" if why else event
-        shown = tuple(map(_short, tail))
-        writer.write(node.name, Past(at=machine.wall(), what="hooked", why=_short(text), tail=shown, by=by))
+        writer.write(node.name, Past(at=machine.wall(), what="hooked", why=text, tail=tail, by=by))
 
     return note
 
@@ -159,51 +159,46 @@ def _past(event: Event, at: float) -> Past | None:  # noqa: C901, PLR0911, PLR09
         case Spawned(_, pid):
             return Past(at=at, what="spawned", pid=pid)
         case Readied(_, pid, after, how, note):
-            return Past(at=at, what="ready", pid=pid, after=after, why=_short(note or how))
+            return Past(at=at, what="ready", pid=pid, after=after, why=note or how)
         case Signalled(_, pid, signum, after, others):
             more = f"and {plural(others, 'other process')} of its tree" if others else ""
             return Past(at=at, what="signalled", pid=pid, after=after, signal=signal_name(signum), why=more)
         case CutOff(_, pid, signum, count, tasks):
             from multi.model.work import cut_text
 
-            return Past(
-                at=at, what="cut_off", pid=pid, signal=signal_name(signum), why=_short(cut_text(signum, count, tasks))
-            )
+            return Past(at=at, what="cut_off", pid=pid, signal=signal_name(signum), why=cut_text(signum, count, tasks))
         case Gone(_, pid, after):
             return Past(at=at, what="gone", pid=pid, after=after)
         case Survived(_, pid, after, pids):
             shown = ", ".join(map(str, pids[:_TAIL_LINES]))
             return Past(at=at, what="survived", pid=pid, after=after, why=f"{shown} still there")
         case RolledBack(_, pid, why, note):
-            return Past(at=at, what="rolled_back", pid=pid, why=_short(f"{why}; {note}" if note else why))
+            return Past(at=at, what="rolled_back", pid=pid, why=f"{why}; {note}" if note else why)
         case Cleared(_, why) if why:
-            return Past(at=at, what="cleared", why=_short(why))
+            return Past(at=at, what="cleared", why=why)
         case Drained(_, pid, _, note) | Resumed(_, pid, note):
-            return Past(at=at, what="drained" if isinstance(event, Drained) else "resumed", pid=pid, why=_short(note))
+            return Past(at=at, what="drained" if isinstance(event, Drained) else "resumed", pid=pid, why=note)
         case Adopted(_, pid, why):
-            return Past(at=at, what="adopted", pid=pid, why=_short(why))
+            return Past(at=at, what="adopted", pid=pid, why=why)
         case Failed(_, pid, why, status, tail):
-            lines = tuple(map(_short, tail[-_TAIL_LINES:]))
-            return Past(at=at, what="failed", pid=pid, why=_short(why), status=status, tail=lines)
+            return Past(at=at, what="failed", pid=pid, why=why, status=status, tail=tail[-_TAIL_LINES:])
         case Unhealthy(_, pid, why) | Recovered(_, pid, why) | Recycling(_, pid, why):
-            return Past(at=at, what=type(event).__name__.lower(), pid=pid, why=_short(why))
+            return Past(at=at, what=type(event).__name__.lower(), pid=pid, why=why)
         case Retrying(_, pid, why, after, status, tail):
-            lines = tuple(map(_short, tail[-_TAIL_LINES:]))
-            return Past(at=at, what="retrying", pid=pid, why=_short(why), status=status, after=after, tail=lines)
+            return Past(at=at, what="retrying", pid=pid, why=why, status=status, after=after, tail=tail[-_TAIL_LINES:])
         case GaveUp(_, pid, why, status, tail):
-            lines = tuple(map(_short, tail[-_TAIL_LINES:]))
-            return Past(at=at, what="gave_up", pid=pid, why=_short(why), status=status, tail=lines)
+            return Past(at=at, what="gave_up", pid=pid, why=why, status=status, tail=tail[-_TAIL_LINES:])
         case Exited(_, pid, status):
             return Past(at=at, what="exited", pid=pid, why=end_text(status), status=status)
         case Refused(_, why):
-            return Past(at=at, what="refused", why=_short(why))
+            return Past(at=at, what="refused", why=why)
         case _:
             return None
 
 
-def _short(text: str, most: int = _MOST_LETTERS) -> str:
+def _short(text: str) -> str:
     text = printable(text)
-    return text if len(text) <= most else text[: most - 3] + "..."
+    return text if len(text) <= _MOST_LETTERS else text[: _MOST_LETTERS - 3] + "..."
 
 
 # --- lines ----------------------------------------------------------------------------------------------
@@ -280,11 +275,4 @@ def read(node: Node, machine: Machine) -> Sequence[Past]:
         case Unreadable(why, hint):
             raise MachineError(f"cannot read {node.historyfile}", why, hint)
         case File(data):
-            return tuple(_decoded(data))
-
-
-def _decoded(data: bytes) -> Iterator[Past]:
-    for line in data.splitlines():
-        past = decode(line)
-        if past is not None:
-            yield past
+            return tuple(past for past in map(decode, data.splitlines()) if past is not None)

@@ -71,14 +71,6 @@ class FileWrite:
     mode: int | None = None
 
 
-def _usable(_path: str) -> str:
-    return ""
-
-
-def _none_needed() -> tuple[str, str]:
-    return "", ""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What parsing and expanding need to know of where they happen. `cwd` is empty when it has been removed.
@@ -95,8 +87,8 @@ class Surroundings:
     python: str
     uid: int
     home_of: Callable[[str], str | None]
-    unusable: Callable[[str], str] = _usable
-    spare: Callable[[], tuple[str, str]] = _none_needed
+    unusable: Callable[[str], str] = lambda _: ""
+    spare: Callable[[], tuple[str, str]] = lambda: ("", "")
     spares: tuple[str, ...] = ()
 
 

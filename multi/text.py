@@ -43,6 +43,11 @@ def listed(words: Sequence[str], most: int = 5) -> str:
     return " and ".join((", ".join(shown[:-1]), shown[-1])) if len(shown) > 1 else "".join(shown)
 
 
+def some(words: Sequence[str], most: int = 10) -> str:
+    """``a b c``, or ``a b ...``: as many names as still help in one line."""
+    return " ".join(words[:most]) + (" ..." if len(words) > most else "")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """What to try instead of `word`: the one that begins so, or the nearest known word, or all of them."""
     words, plain = list(known), _plain(word)

@@ -133,17 +133,20 @@ def view_of(node: Node, observation: Observation, machine: Machine, infos: Seque
             node=node, state=observation.state, restarts=restarts, status_text=said, last_lines=last, record=record
         )
     infos = infos or tree_of(observation, proc, machine)
-    own = record is not None and record.proc == proc  # else an earlier one's words
-    age, cgroup = infos[0].age, observe.counted(record, machine) if own else None
+    own = record if record is not None and record.proc == proc else None  # else it has an earlier one's words
+    age, cgroup = infos[0].age, None if own is None else observe.counted(own, machine)
     cpu = sum(info.cpu for info in infos) if cgroup is None or cgroup.cpu is None else cgroup.cpu
     memory = None if cgroup is None else cgroup.memory
-    work, next_signum, next_in = _stopping(record.extra, machine.wall()) if own and record is not None else _NOTHING
-    health, now = _health(node, observation, machine), machine.now()
-    beat = (
-        observe.heartbeat(record, machine) if own and record is not None and record.node.ready.sign == "word" else None
-    )
-    if work is None and beat is not None and beat.state == "stopping":
-        work = beat.work(machine.now())
+    work, next_signum, next_in = _NOTHING if own is None else _stopping(own.extra, machine.wall())
+    (health, unhealthy), now = _health(node, record, machine), machine.now()
+    beat = observe.heartbeat(own, machine) if own is not None and own.node.ready.sign == "word" else None
+    meant = None
+    if beat is not None:
+        from multi.model.work import pulse
+
+        meant = pulse(beat, now)
+        if work is None and beat.state == "stopping":
+            work = beat.work(now)
     return View(
         node=node,
         state=observation.state,
@@ -152,17 +155,17 @@ def view_of(node: Node, observation: Observation, machine: Machine, infos: Seque
         memory=sum(info.rss for info in infos) if memory is None else memory,
         children=len(infos) - 1,
         restarts=restarts,
-        status_text=said if own else "",
+        status_text="" if own is None else said,
         work=work,
         next_signum=next_signum,
         next_in=next_in,
         health=health,
         asked_ago=None if health is None else max(0.0, now - health.asked),
-        unhealthy=_unhealthy(node, health, now),
-        draining=max(0.0, machine.wall() - record.draining) if own and record is not None and record.draining else None,
-        pulse=None if beat is None else _pulse(beat, machine.now()),
+        unhealthy=unhealthy,
+        draining=max(0.0, machine.wall() - own.draining) if own is not None and own.draining else None,
+        pulse=meant,
         processes=tuple(infos),
-        started=record.started if own and record is not None and record.started else round(machine.wall() - age),
+        started=own.started if own is not None and own.started else round(machine.wall() - age),
         cpu_seconds=cpu,
         record=record,
         beat=beat,
@@ -179,12 +182,6 @@ def tree_of(observation: Observation, proc: Proc, machine: Machine) -> tuple[Pro
     inside, _ = observe.members(record if record is not None and record.proc == proc else None, processes, machine)
     others = observe.tree(proc, token, processes, machine.me(), [info.proc for info in inside])
     return processes.by_pid[proc.pid], *(info for info in others if not observe.is_probe(info))
-
-
-def _pulse(beat: Heartbeat, now: float) -> Pulse:
-    from multi.model.work import pulse
-
-    return pulse(beat, now)
 
 
 _NOTHING: tuple[None, None, None] = None, None, None
@@ -207,21 +204,18 @@ def _stopping(extra: Mapping[str, str], wall: float) -> tuple[Work | None, int |
     )
 
 
-def _health(node: Node, observation: Observation, machine: Machine) -> Health | None:
-    """What the last command that asked has learnt; nobody is asked here."""
-    if node.alive is None or observation.record is None:
-        return None
+def _health(node: Node, record: Record | None, machine: Machine) -> tuple[Health | None, str]:
+    """What the last command that asked has learnt of its liveness, and why it has to be restarted; nobody is asked."""
+    if node.alive is None or record is None:
+        return None, ""
     from multi import observe
 
-    return observe.health(observation.record, machine)
-
-
-def _unhealthy(node: Node, health: Health | None, now: float) -> str:
+    health = observe.health(record, machine)
     if health is None or not health.failures:
-        return ""
+        return health, ""
     from multi.decide.health import unhealthy
 
-    return unhealthy(node, health, now)
+    return health, unhealthy(node, health, machine.now())
 
 
 def log_moments(

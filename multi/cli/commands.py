@@ -14,14 +14,12 @@ from multi.cli.order import Command, Option, Order, no_nodes
 from multi.errors import EXIT_FAILED, EXIT_USAGE, UsageError
 from multi.model.node import Known, Unknown
 from multi.model.request import ALIASES, TRAITS, Traits, traits
-from multi.text import listed, nearest
+from multi.text import listed, nearest, some
 from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for the checker alone: `names` pays for no import that it does not use
     from multi.model.node import Node
     from multi.words.spec import Collect
-
-_MOST_NAMES = 20  # as many as still help in one line
 
 _Function = Callable[[Order], int]
 _FUNCTIONS: dict[str, tuple[_Function, tuple[Option, ...]]] = {}
@@ -114,10 +112,10 @@ def names(order: Order) -> int:
 @_command()
 def expand(order: Order) -> int:
     """A template, filled in for each node."""
-    template = _first_word(order)
-    from multi.words import expand as expansion
+    text = _first_word(order)
+    from multi.words import template
 
-    filled = [expansion.render(template, node) for node in _select(order, order.words[1:]).nodes]
+    filled = [template.expand(text, node.name) for node in _select(order, order.words[1:]).nodes]
     return order.say([filled], filled)
 
 
@@ -144,8 +142,7 @@ def get(order: Order) -> int:
     if node is not None:
         _remark_inherited(order, selection, (node,))
         return order.say([_shown(node, selection)], [expansion.command_line(node)])
-    known = " ".join(node.short for node in nodes[:_MOST_NAMES]) + (" ..." if len(nodes) > _MOST_NAMES else "")
-    hint = f"the nodes are: {known}" if nodes else "there are no nodes at all"
+    hint = f"the nodes are: {some([node.short for node in nodes], 20)}" if nodes else "there are no nodes at all"
     order.screen.remark(str(UsageError(wanted or "''", "there is no such node", hint)))
     return EXIT_FAILED
 
@@ -226,7 +223,7 @@ def export(order: Order) -> int:
     files = api.export(form, selection, wanted)
     if order.has(ours.OUTPUT):
         files = {**files, **forms.find(form).index(files, wanted)}
-        paths = api.save(files, order.given[ours.OUTPUT.name] or ".", api.export_mode(form, selection))
+        paths = api.save(files, order.given[ours.OUTPUT.name] or ".", forms.mode(form, selection))
         if order.has(ours.JSON):
             order.say_json(list(paths))
         else:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from multi import report
-from multi.cli.order import JSON, QUIET, VERBOSE, Order
+from multi.cli.order import JSON, NO_PREFIX, QUIET, TIMESTAMPS, VERBOSE, Order
 from multi.cli.screen import INFO
 from multi.model.event import Failed, GaveUp, Output, Retrying, Skipped, Waiting
 from multi.typed import TYPE_CHECKING
@@ -75,9 +75,10 @@ class _Printed:
             self._order.say_json(*output_json(event))
             return
         if self._frame is None:
-            from multi.cli.foreground import frame_of
+            from multi.report.output import frame
 
-            self._frame = frame_of(self._order, self._nodes)
+            prefix, timestamps = not self._order.has(NO_PREFIX), self._order.has(TIMESTAMPS)
+            self._frame = frame(self._nodes, prefix=prefix, colour=self._order.screen.colour, timestamps=timestamps)
         self._shown.update(event.node.split(","))
         self._order.screen.say(*self._frame.lines(event))
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from multi.cli.order import CONFIG, FORMATION, JSON, NO_PREFIX, PROCFILE, RESTART_ON_CHANGE, TIMESTAMPS
+from multi.cli.order import CONFIG, FORMATION, JSON, PROCFILE, RESTART_ON_CHANGE, TIMESTAMPS
 from multi.errors import UsageError
 from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from multi.cli.order import Order
-    from multi.model.node import Node
-    from multi.report.output import Frame
     from multi.words.spec import Collect
 
 
@@ -43,8 +39,10 @@ def procfile(order: Order) -> tuple[str, ...]:
     return (f"{CONFIG.name}={word_of(order.given[PROCFILE.name] or '', order.given.get(FORMATION.name) or '')}",)
 
 
-def edits(order: Order) -> tuple[str, ...]:
-    """The paths whose changes restart nodes; none are all sources of each. Raises `UsageError`."""
+def edits(order: Order) -> tuple[str, ...] | None:
+    """The paths whose changes restart nodes; none are all sources of each, None is no change. Raises `UsageError`."""
+    if not order.has(RESTART_ON_CHANGE):
+        return None
     import sys
     from importlib.util import find_spec
 
@@ -57,10 +55,3 @@ def edits(order: Order) -> tuple[str, ...]:
     if said is not None and not paths:
         raise UsageError(f"{name}=", "names no path", f"write {name}=src,templates, or {name} alone for all sources")
     return paths
-
-
-def frame_of(order: Order, nodes: Sequence[Node]) -> Frame:
-    """How their lines are shown."""
-    from multi.report.output import frame
-
-    return frame(nodes, prefix=not order.has(NO_PREFIX), colour=order.screen.colour, timestamps=order.has(TIMESTAMPS))

@@ -10,7 +10,6 @@ from multi.report.logs import log_line, moment_text
 from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable
 
     from multi.cli.order import Order
@@ -57,7 +56,8 @@ def logs(order: Order, select: Callable[[], api.Selection]) -> int:
         if order.has(JSON):
             order.say_json(_json(line, timed=timed))
         else:
-            screen.say(_text(line, colour, style, pattern, timed=timed))
+            shown = log_line(line, colour, style, pattern)
+            screen.say(f"{moment_text(line.at)} {shown}" if timed else shown)
         if screen.deaf:
             break
     return report.worst_code(codes)
@@ -98,8 +98,3 @@ def _tell(order: Order, unseen: Unseen) -> int:
 def _json(line: LogLine, *, timed: bool = False) -> dict[str, object]:
     time = {"time": None if line.at is None else moment_text(line.at)} if timed else {}
     return {"nodes": line.names.split(","), "text": line.text, **time}
-
-
-def _text(line: LogLine, colour: int, style: report.Style, pattern: re.Pattern[str] | None, *, timed: bool) -> str:
-    shown = log_line(line, colour, style, pattern)
-    return f"{moment_text(line.at)} {shown}" if timed else shown

@@ -35,6 +35,11 @@ def run_options(order: Order) -> api.RunOptions:
         raise UsageError(
             ours.KEEP_DRAINED.name, "says what an interrupted --when-idle leaves", f"add {ours.WHEN_IDLE.name}"
         )
+    edits, shown = None, False
+    if order.command.traits.stays:
+        from multi.cli import foreground
+
+        edits, shown = foreground.edits(order), foreground.collects(order) != "never"
     watched = not (order.has(ours.QUIET) or order.has(ours.JSON))
     return api.RunOptions(
         width=width,
@@ -50,23 +55,9 @@ def run_options(order: Order) -> api.RunOptions:
         keep_drained=order.has(ours.KEEP_DRAINED),
         lock_held=order.has(ours.LOCK_HELD),
         one_ends_all=order.has(ours.ONE_ENDS_ALL),
-        edits=_edits(order),
-        shown=order.command.traits.stays and _shows(order),
+        edits=edits,
+        shown=shown,
     )
-
-
-def _edits(order: Order) -> tuple[str, ...] | None:
-    if not order.has(ours.RESTART_ON_CHANGE):
-        return None
-    from multi.cli.foreground import edits
-
-    return edits(order)
-
-
-def _shows(order: Order) -> bool:
-    from multi.cli.foreground import collects
-
-    return collects(order) != "never"
 
 
 def _count(order: Order, option: Option) -> int:

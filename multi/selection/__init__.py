@@ -122,9 +122,7 @@ def _with_others(line: Words, selection: Selection, machine: Machine) -> Selecti
 
     finder = Finder(line, machine)
     if ordered:
-        from multi.selection.beside import beside
-
-        selection = replace(selection, beside=beside(line, finder, selection))
+        selection = replace(selection, beside=finder.beside(selection))
     if others:
         from multi.selection.found import rundirs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 
 from multi import observe
@@ -14,6 +15,7 @@ from multi.typed import TYPE_CHECKING
 from multi.value import replace
 from multi.words.expand import default_directories, unnamed
 from multi.words.merge import nobody_said
+from multi.words.spec import Selection
 
 if TYPE_CHECKING:
     from multi.machine import Machine
@@ -127,6 +129,22 @@ class Finder:
         if len(there) > 1:
             raise either(node.short, *there[:2])
         return there[0]
+
+    def beside(self, selection: Selection) -> Mapping[str, Node]:
+        """The nodes that those of a selection come after, and that nobody asked for: a start waits for them.
+
+        By full name, each with the pidfile that it has; without what cannot be told.
+        """
+        asked = {node.name for node in selection.nodes}
+        names = dict.fromkeys(name for node in selection.nodes for name in node.after if name not in asked)
+        unscoped = tuple(given for given in self._words.spec.settings if given.scope is None)
+        spec = replace(self._words.spec, names=tuple(names), options=(), passthrough=(), settings=unscoped)
+        found: dict[str, Node] = {}
+        with suppress(MultiError):
+            expansion = self._words.expand(spec, recorded=True) if names else Selection()
+            for node in expansion.nodes:
+                found[node.name] = self.found(node, expansion.sources[node.name])
+        return found
 
     def refuse_namesake(self, node: Node, sources: Mapping[str, str]) -> None:
         """A node that runs with the pidfile of another preset is not started beside it."""

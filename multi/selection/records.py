@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from multi import observe
 from multi.decide.resolve import Said, half_said, resolve, says_anew, with_explicit
@@ -12,6 +12,7 @@ from multi.model.node import Known, Ready, Unknown
 from multi.model.request import Fallback
 from multi.selection.finder import Finder, either
 from multi.settings.table import BY_FIELD
+from multi.text import some
 from multi.typed import TYPE_CHECKING
 from multi.value import replace
 from multi.words.expand import no_command
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from multi.model.record import Record
     from multi.selection.words import Words
 
-_SHOWN = 10  # names, as many as still help in one line
 _FALLBACK_SECONDS = 5.0  # in this time an app is loaded and connected, or the node has died of it
 
 
@@ -57,9 +57,7 @@ class Records:
     def _beside_run(self, selection: Selection) -> Selection:
         if not (self._traits.restarts or self._traits.reconciles or self._traits.shows_logs):
             return selection
-        from multi.selection.shown import with_shown_logs
-
-        return with_shown_logs(selection, self._words, self._finder)
+        return _with_shown_logs(selection, self._words, self._finder)
 
     def _said(self, node: Node, expansion: Selection) -> Said:
         command = self._spec.says_command
@@ -67,7 +65,8 @@ class Records:
             command = command or _says_command(node.name, expansion)
         sources = expansion.sources[node.name]
         if sources is not self._shared[0]:  # nodes of which the same is said share them
-            self._shared = (sources, _explicit(sources))
+            fields = (field for field, setting in BY_FIELD.items() if not nobody_said(setting.name, sources))
+            self._shared = (sources, frozenset(fields))
         return Said(node, self._shared[1], node.name in expansion.configured, command, self._spec.says_words)
 
     def _named(self, expansion: Selection) -> Selection:
@@ -280,6 +279,28 @@ class Records:
         return selection if self._traits.unattended else checked  # cron mails what `start` has said already
 
 
+def _with_shown_logs(selection: Selection, words: Words, finder: Finder) -> Selection:
+    """The nodes whose output a `run` shows, with the log that they have for that, unless somebody names another."""
+    said = selection.sources  # by the name that the words make: one that is on record by another name is as it is there
+    nobodys = [node for node in selection.nodes if node.name in said and nobody_said("logfile", said[node.name])]
+    records = [(node, finder.recall(node)) for node in nobodys]
+    shown = {
+        node.name
+        for node, record in records
+        if record is not None and not record.stopped and record.node.logfile == record.node.outputfile
+    }
+    if not shown:
+        return selection
+    commands = {node.name: node.command for node in words.expand(words.spec, foreground=True).nodes}
+    nodes = (
+        replace(node, logfile=node.outputfile, command=commands.get(node.name, node.command))
+        if node.name in shown and node.logfile != node.outputfile
+        else node
+        for node in selection.nodes
+    )
+    return replace(selection, nodes=tuple(nodes))
+
+
 def _refuse_others_log(node: Node, machine: Machine) -> None:
     """Where the node of another user logs, only that user's record tells."""
     file = machine.read(node.recordfile, 1 << 20)
@@ -320,18 +341,13 @@ def _add(nodes: dict[str, Node], node: Node) -> None:
     nodes[node.name] = node
 
 
-def _names(shorts: Iterable[str]) -> str:
-    names = list(shorts)
-    return " ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
-
-
 def _foreign_pidfiles(rundir: str, pidfiles: Sequence[str]) -> str:
-    names = _names(path.rpartition("/")[2].removesuffix(".pid") for path in pidfiles)
+    names = some([path.rpartition("/")[2].removesuffix(".pid") for path in pidfiles])
     return f"{rundir} holds pidfiles of other tools, which are left alone unless named: {names}"
 
 
 def _left_alone(doubted: Sequence[Record], machine: Machine) -> str:
-    names = _names(record.node.short for record in doubted)
+    names = some([record.node.short for record in doubted])
     users = dict.fromkeys(machine.user_name(record.owner) for record in doubted if record.owner is not None)
     hint = " or ".join(f"--uid {user}" for user in users)
     return (
@@ -349,11 +365,6 @@ def _says_command(name: str, expansion: Selection) -> bool:
     sources = expansion.sources[name]
     settings = ("cmd", "preset", "append", "executable")
     return name not in expansion.unsaid or not all(nobody_said(setting, sources) for setting in settings)
-
-
-def _explicit(sources: Mapping[str, str]) -> frozenset[str]:
-    """The fields of a node that somebody said now, not the preset or the built-in default."""
-    return frozenset(field for field, setting in BY_FIELD.items() if not nobody_said(setting.name, sources))
 
 
 def _without_needless_root(selection: Selection, environ: Mapping[str, str], uid: int) -> Selection:

@@ -20,7 +20,7 @@ from multi.words.spec import Collect, Selection, Spec
 
 if TYPE_CHECKING:
     from multi.machine import LocalHost
-    from multi.selection.misnamed import Traces
+    from multi.selection.finder import Finder
     from multi.settings.config import Config
     from multi.settings.presets import Preset
 
@@ -202,30 +202,42 @@ class Words:
             raise UsageError("", why, self.traits.example)
         if not (self.traits.default_command and self.configures_nodes):  # any name is as good as another
             return self.selection(self.expand(self.spec))
-        from multi.selection.misnamed import Files
+        return self.selection(self.named())
 
-        return self.selection(self.named(Files(self.local)))
+    def named(self, finder: Finder | None = None) -> Selection:
+        """The nodes of the words, each name of which means something. Raises `UsageError` for one that is misspelt.
 
-    def named(self, traces: Traces) -> Selection:
-        """The nodes of the words, each name of which means something. Raises `UsageError` for one that is misspelt."""
+        Without a `finder` a node that is not configured means something if it has files where it would have them now.
+        """
         try:
             expansion = self.expand(self.spec)
         except MultiError:
             # A name that is misspelt lacks the settings that its node has: the name is the mistake, not what it lacks.
-            self._misnamed(self.expand(self.spec, traits=Traits()), traces)
+            self._misnamed(self.expand(self.spec, traits=Traits()), finder)
             raise
-        return replace(expansion, warnings=(*expansion.warnings, *self._misnamed(expansion, traces)))
+        return replace(expansion, warnings=(*expansion.warnings, *self._misnamed(expansion, finder)))
 
-    def _misnamed(self, expansion: Selection, traces: Traces) -> tuple[str, ...]:
+    def _misnamed(self, expansion: Selection, finder: Finder | None) -> tuple[str, ...]:
+        sources = expansion.sources
+
+        def there(node: Node) -> bool:
+            if finder is None:
+                return any(map(self.local.kind, (node.recordfile, node.pidfile)))
+            return finder.has_files(node, sources[node.name])
+
+        def runs(node: Node) -> bool:
+            return finder is not None and finder.runs(node, sources[node.name])
+
+        def near(node: Node) -> Sequence[str]:
+            return () if finder is None else finder.near(node, sources[node.name])
+
         named = expansion.nodes if self.spec.names else ()
-        strange = [node for node in named if node.name not in expansion.configured]
-        strange = [node for node in strange if not traces.has_files(node, expansion.sources[node.name])]
+        strange = [node for node in named if not (node.name in expansion.configured or there(node))]
         usual = not (self.configures_nodes or self.broken or self.traits.shows_logs)
         # Nobody types many names, and a script does not mistype.
-        near = len(strange) <= MOST_TYPED and any(traces.near(node, expansion.sources[node.name]) for node in strange)
-        if not strange or (usual and not near):
+        if not strange or (usual and not (len(strange) <= MOST_TYPED and any(map(near, strange)))):
             return ()
         from multi.selection import misnamed
 
-        warnings = misnamed.check(self, strange, expansion, traces)
+        warnings = misnamed.check(self, strange, len(expansion.nodes), runs, near)
         return () if self.traits.unattended else warnings

@@ -174,7 +174,7 @@ def _read(doc: Document, name: str, parent: Preset) -> Preset:
         valued=(parent.valued - flags) | valued,
         spellings=(*(group for group in parent.spellings if not (flags | valued) & set(group)), *groups),
         dropped=(parent.dropped - flags - valued) | words["dropped"],
-        defaults=_defaults(doc, parent.defaults),
+        defaults=MappingProxyType(_table(doc, "defaults", SETTINGS.keys() - _NOT_DEFAULTS, parent.defaults)),
         with_multi=_with_multi(doc, parent.with_multi),
         **said,
     )
@@ -223,11 +223,6 @@ def _rows(doc: Document) -> dict[str, tuple[tuple[str, ...], ...]]:
                 why = f"{quoted(word)} is not an option"
                 raise doc.error(("options", kind), why, f"write it like {_OPTION}")
     return rows
-
-
-def _defaults(doc: Document, lower: Mapping[str, object]) -> Mapping[str, object]:
-    known = [name for name in SETTINGS if name not in _NOT_DEFAULTS]
-    return MappingProxyType(_table(doc, "defaults", known, lower))
 
 
 def _table(doc: Document, table: str, known: Collection[str], lower: Mapping[str, object]) -> dict[str, object]:

@@ -43,12 +43,8 @@ class Setting:
 EVENTS_WITH_HOOKS = ("failed", "recovered", "gave_up", "unhealthy")
 
 
-def _table(*settings: Setting) -> Mapping[str, Setting]:
-    return MappingProxyType({setting.name: setting for setting in settings})
-
-
 # fmt: off
-SETTINGS: Mapping[str, Setting] = _table(
+SETTINGS: Mapping[str, Setting] = MappingProxyType({setting.name: setting for setting in (
     Setting("preset", ("--preset",), "text", "NAME", '"exec"', default="celery",
             help="worker type: one that comes with `multi` (docs/reference/presets.md), one of your own, or `exec` for "
                  "a bare command"),
@@ -152,7 +148,7 @@ SETTINGS: Mapping[str, Setting] = _table(
                  "C_FORCE_ROOT in the environment mean `allow`"),
     Setting("reload_signal", ("--reload-signal",), "signal", "SIGNAL", '"HUP"', field="reload_signal",
             help="what `reload` sends to the main process; of the preset when not given"),
-)
+)})
 # fmt: on
 
 BY_FLAG: Mapping[str, Setting] = MappingProxyType(

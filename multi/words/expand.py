@@ -119,11 +119,6 @@ def find(nodes: Sequence[Node], word: str) -> Node | None:
     return next(by_name, None) or next(by_short, None)
 
 
-def render(text: str, node: Node) -> str:
-    """What the command ``expand TEMPLATE`` prints for a node."""
-    return template.expand(text, node.name)
-
-
 def command_line(node: Node) -> str:
     """What ``show`` and ``get`` print: the command as one line that a shell can run as it is."""
     import shlex

@@ -21,7 +21,7 @@ from grammar_tools import GRAMMAR, expand_words, read
 from multi.cli.commands import flags
 from multi.errors import MultiError
 from multi.model.request import traits
-from multi.words import expand
+from multi.words import template
 from multi.words.near import Misspelt
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def ours(node: Node, words: Sequence[str], appended: int) -> Told:
         argv=argv,
         pidfile=node.pidfile,
         logfile=node.logfile,
-        rendered=tuple(expand.render(template, node) for template in TEMPLATES),
+        rendered=tuple(template.expand(text, node.name) for text in TEMPLATES),
     )
 
 

@@ -16,7 +16,7 @@ from multi.errors import UsageError
 from multi.model.request import traits
 from multi.testing.world import World
 from multi.value import replace
-from multi.words import expand
+from multi.words import expand, template
 from multi.words.near import Misspelt
 from multi.words.spec import Given
 
@@ -430,7 +430,7 @@ def test_d18_only_h_is_filled_in_in_names() -> None:
     argv = nodes[2].words
     assert argv[argv.index("-n") + 1] == f"c%%n@{HOST}"
     assert nodes[2].pidfile == f"/x/c%n@{HOST}.pid"
-    assert expand.render("%n-%d", nodes[2]) == f"c%n-{HOST}"
+    assert template.expand("%n-%d", nodes[2].name) == f"c%n-{HOST}"
     assert expand_words(["a", "--hostname=%h.x", "--prefix=%h-"]).nodes[0].name == f"{HOST}-a@{HOST}.x"
 
 
