@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import signal
 import sys
@@ -27,7 +28,7 @@ from real import WORKER, stat, until
 
 LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
 _SET_CHILD_SUBREAPER = 36  # prctl(2)
-_SECONDS = 20.0  # to get one certain pid on a busy machine
+_SECONDS = 60.0  # to get one certain pid on a busy machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +96,16 @@ def next_pid(pid: int | None) -> Iterator[None]:
     if pid is None:
         yield
         return
-    ours, last = os.getpid(), LAST_PID.read_text(encoding="ascii")
-    LAST_PID.write_text(str(pid - 1), encoding="ascii")
-    try:
-        yield
-    finally:
-        if os.getpid() == ours:  # not what was forked
-            LAST_PID.write_text(last, encoding="ascii")
+    with Path(__file__).open(encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two who do this at once would leave the kernel among pids in use
+        ours, last = os.getpid(), LAST_PID.read_text(encoding="ascii")
+        LAST_PID.write_text(str(pid - 1), encoding="ascii")
+        try:
+            yield
+        finally:
+            if os.getpid() == ours:  # not what was forked, which has a copy of the lock
+                LAST_PID.write_text(last, encoding="ascii")
+                fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 @contextlib.contextmanager

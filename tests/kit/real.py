@@ -485,7 +485,7 @@ class Real:
         deadline = time.monotonic() + PATIENCE
         while left := [pid for pid in {*self._marked(), *self.launchers()} if alive(pid)]:
             for pid in left:
-                self._kill(pid)
+                self.kill(pid)
             assert time.monotonic() < deadline, f"cannot end {left}"
         for process in self.known:
             process.wait(PATIENCE)
@@ -493,19 +493,21 @@ class Real:
                 if stream is not None:
                     stream.close()
 
-    def _kill(self, pid: int) -> None:
-        """KILL a process of this test, and never another one that has got its pid since."""
+    def kill(self, pid: int, number: int = signal.SIGKILL) -> bool:
+        """Signal a process of this test, and never another one that has got its pid since; whether it was there."""
         try:
             fd = os.pidfd_open(pid)
         except ProcessLookupError:
-            return
+            return False
         try:
-            if self._is_marked(pid) or pid in self.launchers():
-                signal.pidfd_send_signal(fd, signal.SIGKILL)
+            found = self._is_marked(pid) or pid in self.launchers()
+            if found:
+                signal.pidfd_send_signal(fd, number)
         except ProcessLookupError:
-            return
+            return False
         finally:
             os.close(fd)
+        return found
 
     def _known(self) -> set[int]:
         return {process.pid for process in self.known}

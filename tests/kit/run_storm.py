@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import random
 import signal
 import subprocess
@@ -142,14 +141,12 @@ class RunStorm(Storm):
     def kill_a_child(self) -> None:
         """A child of a node, which is for the node to mind."""
         for pid in self.real.processes(self.random.choice(self.names))[1:2]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            self.real.kill(pid)
 
     def end(self, name: str) -> None:
         """`limited` is killed, `done` ends by itself with 0."""
         for pid in self.real.processes(name)[:1]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL if name == "limited" else signal.SIGTERM)
+            self.real.kill(pid, signal.SIGKILL if name == "limited" else signal.SIGTERM)
 
     def command(self) -> None:
         """A random command from another shell; `apply` and `ensure` take no names but those that are meant."""
@@ -190,8 +187,7 @@ class RunStorm(Storm):
             until(lambda: all(len(self.mains(name)) == 1 for name in self.names), "run starts all", 90)
         for name in self.names:
             for pid in self.real.processes(name)[:1]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                self.real.kill(pid)
         with contextlib.suppress(AssertionError):
             until(lambda: all(len(self.mains(name)) == 1 for name in self.names), "run brings all up again", 90)
         for name in self.names:

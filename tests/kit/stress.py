@@ -188,17 +188,14 @@ class Storm:
         living = self.real.processes(self.random.choice(self.names))
         if not living:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(living[0], signal.SIGKILL)
+        if self.real.kill(living[0]):
             self.account.nodes_killed += 1
             self.take_pid(living[0])
 
     def stop_a_node(self) -> None:
         """As somebody does who debugs it, and forgets it."""
         for pid in self.real.processes(self.random.choice(self.names))[:1]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
-                self.account.nodes_stopped += 1
+            self.account.nodes_stopped += self.real.kill(pid, signal.SIGSTOP)
 
     def take_pid(self, pid: int) -> None:
         """Make a bystander that has the pid of a dead node, where the kernel lets us."""

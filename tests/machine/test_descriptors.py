@@ -13,7 +13,7 @@ from multi.act import walk
 from multi.model.event import Readied
 from multi.model.request import Request, RunOptions, Task
 from multi.testing.world import World, node_of
-from real import Real
+from real import COMMAND_PATIENCE, Real
 
 NODES = 36
 NAMES = tuple(f"n{number}" for number in range(NODES))
@@ -30,7 +30,9 @@ def limited(real: Real, which: str, limit: int, *words: str) -> None:
     """``multi WORDS`` with a limit of open files; it succeeds. `which` is ``S`` for the soft one or ``SH`` for both."""
     command = [sys.executable, "-m", "multi", *words]
     shell = ["bash", "-c", f'ulimit -{which}n {limit} && exec "$@"', "bash", *command]
-    done = subprocess.run(shell, env=real.env, cwd=real.base, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        shell, env=real.env, cwd=real.base, capture_output=True, text=True, check=False, timeout=COMMAND_PATIENCE
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
