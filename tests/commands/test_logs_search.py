@@ -130,7 +130,7 @@ def test_a_log_of_two_gigabytes(real: Real) -> None:
     begin = time.monotonic()
     for words in (("--since=1m",), ("--since=1m", "--grep=end"), ("--grep=end", "-n1"), ("--timestamps", "-n1")):
         assert texts(real.multi("logs", *words).ok().out) == ["end", "end"]
-    assert time.monotonic() - begin < 20, "four times, on a busy machine"
+    assert time.monotonic() - begin < 100, "four times, on a busy machine"
     begin = time.process_time()
     assert texts(real.inside("logs", "--since=1m").ok().out) == ["end", "end"]
     assert time.process_time() - begin < 0.5

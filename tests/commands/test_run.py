@@ -94,7 +94,7 @@ def test_a_second_signal_kills(real: Real, first: int) -> None:
     until(lambda: real.state("a") == {"a": "stopping"}, "it is asked to stop")
     begun.process.send_signal(signal.SIGINT)
     done = begun.done()
-    assert done.seconds < 30
+    assert done.seconds < 80, "TERM has 90"
     assert "KILL" in done.out
     assert not alive(pids["a"])
     assert real.family() == []

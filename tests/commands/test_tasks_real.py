@@ -95,7 +95,7 @@ def test_drain_and_restart_when_idle(real: Real) -> None:
     names = [event["event"] for event in done.events]
     assert "cut_off" not in names
     assert (names[0], names[-1]) == ("drained", "ready")
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 80, "TERM has 90"
     assert real.pid("w1") != before
 
 
