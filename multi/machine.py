@@ -159,6 +159,15 @@ class Holder:
     text: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The last stop that was typed for a node: by `who`, `at` that `now`. With `kills` it was a ``kill``."""
+
+    who: str
+    at: float
+    kills: bool
+
+
 class MachineError(Exception):
     """The machine could not do it: `what` was tried, `why` it failed, `hint` what to try. `errno` as in errno(3)."""
 
@@ -279,8 +288,14 @@ class Machine(LocalHost, Following, Protocol):
 
     # Locks of files, one for each key
 
-    def lock(self, key: str, path: str, user: str | None, group: str | None) -> Holder | None:
-        """Take the lock now (None), or be told who holds it and get `Locked` later."""
+    def lock(self, key: str, path: str, user: str | None, group: str | None, ends: str = "") -> Holder | None:
+        """Take the lock now (None), or be told who holds it and get `Locked` later.
+
+        With `ends`, ``stop`` or ``kill``, the file says at once who asks for that, whoever holds the lock.
+        """
+
+    def asked(self, key: str, path: str) -> Asked | None:
+        """The last stop that the lock file tells, of another process of this boot."""
 
     def lock_directory(self, key: str, path: str, owners: Iterable[tuple[str | None, str | None]]) -> Holder | None:
         """The same for the lock of a run directory with nodes of these users and groups."""

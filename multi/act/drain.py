@@ -6,6 +6,7 @@ import json
 
 from multi import observe
 from multi.act.waits import InterruptedWalk, Wait
+from multi.decide.turns import overruled
 from multi.machine import NO_SOCKET, MachineError, Question
 from multi.model.event import Drained, Failed, Resumed
 from multi.model.happening import Answered, Ended
@@ -76,7 +77,7 @@ def _until_idle(proc: Proc, journal: Journal, machine: Machine, *, keep: bool) -
     if not (yield from _drain(proc, journal, machine)):
         return False
     try:
-        yield from _last_task(proc, journal, machine)
+        by = yield from _last_task(proc, journal, machine)
     except (GeneratorExit, InterruptedWalk) as error:
         if keep or (before is not None and before.draining):
             raise
@@ -84,23 +85,28 @@ def _until_idle(proc: Proc, journal: Journal, machine: Machine, *, keep: bool) -
         if isinstance(error, InterruptedWalk):  # a walk that is closed cannot say anything any more
             yield Resumed(journal.node.name, proc.pid, "interrupted before its last task was done")
         raise
-    return True
+    if by:
+        yield overruled(journal.node.name, by)
+    return not by
 
 
-def _last_task(proc: Proc, journal: Journal, machine: Machine) -> Generator[Want, Answer, None]:
-    """Ask again and again what it has in hand: until that is nothing, or the process has ended."""
+def _last_task(proc: Proc, journal: Journal, machine: Machine) -> Generator[Want, Answer, str]:
+    """Ask again and again what it has in hand: until that is nothing, or the process has ended.
+
+    Who asks for a stop that waits for no task is not kept waiting: that one is returned.
+    """
     name, began, interval = journal.node.name, machine.now(), _FIRST_ASK
     wait = Wait(None, "idle", proc.pid, began)
     work: Work | None = None
-    while True:
+    while not (by := journal.overruled()):
         machine.ask(name, _question("tasks", proc, journal, machine))
         answer = yield replace(wait, until=machine.now() + 2 * _SECONDS)
         if isinstance(answer, Ended) and answer.proc == proc:
-            return
+            return ""
         if isinstance(answer, Answered) and (raw := _object(answer.text)) is not None:
             work, before = work_of(raw), work
             if work is not None and work.idle:
-                return
+                return ""
             wait = replace(wait, work=work, work_at=machine.now(), note="")
             if work is not None and (before is None or _counts(work) != _counts(before)):
                 yield wait.progress(name, machine.now())
@@ -111,7 +117,8 @@ def _last_task(proc: Proc, journal: Journal, machine: Machine) -> Generator[Want
         while machine.now() < pause:
             happening = yield replace(wait, until=pause)
             if isinstance(happening, Ended) and happening.proc == proc:
-                return
+                return ""
+    return by
 
 
 def _counts(work: Work) -> tuple[int, int, int]:

@@ -20,6 +20,7 @@ from multi.act.keep import Keeper, Keeping
 from multi.act.loop import drive
 from multi.act.needs import WAITS
 from multi.act.walk import walk
+from multi.decide.turns import OVERRULED
 from multi.machine import MachineError
 from multi.model.event import (
     Awaits,
@@ -173,6 +174,8 @@ class _Foreground:
                 case Interrupted():
                     yield self._interrupted(event)
                     continue
+                case Skipped(name, None, why, False) if why.startswith(OVERRULED):
+                    event = replace(event, met=True)  # noqa: PLW2901 -- it is no failure of ours: the keeper leaves it alone
                 case Skipped(name, None, why, False) if not shared.over:
                     shared.late[name] = why
                     yield self._awaits(shared.held[name], why)

@@ -49,8 +49,15 @@ class Journal:
         self.runner: Proc | None = None  # the `multi run` that holds the node, if it lives
         self._machine = machine
         self._asker = asker
+        self.typed = machine.now()  # when our command was, see `overruled`
+        self.killed = False  # whether the process was KILLed before the lock was ours
         self._unasked: Record | None = None  # what was on record before a request of which the node knows nothing yet
         self._noted = float("-inf")  # when a status was put on record last
+
+    def overruled(self, *, kills: bool = False) -> str:
+        """Who has asked for a stop, or with `kills` for a kill, since our command was typed: nobody is empty."""
+        asked = self._machine.asked(self.node.name, self.node.lockfile)
+        return "" if asked is None or asked.at <= self.typed or kills > asked.kills else asked.who
 
     def save(self, record: Record, pid: int | None = None) -> Writing:
         """Write the record, and the pidfile where there is a `pid` for it. Raises `MachineError`."""
@@ -232,7 +239,7 @@ class Journal:
             self._machine.remove(self.node.heartbeatfile)
             self._machine.remove(self.node.socketfile)
 
-    def stopped(self) -> Writing:
+    def stopped(self, by: str = "") -> Writing:
         """Remove the files, and put on record that the node is stopped. The pidfile goes first: it names no process.
 
         What cannot be written, as on a full disk, must not start the node again: then a record that says that it is to
@@ -245,7 +252,7 @@ class Journal:
             self._machine.remove(self.node.recordfile)
             return
         try:
-            yield from self.save(record.ended(self._machine.wall(), self._asker()))
+            yield from self.save(record.ended(self._machine.wall(), by or self._asker()))
         except MachineError:
             if record.desired != records.WANTED_STOPPED:
                 self._machine.remove(self.node.recordfile)

@@ -15,6 +15,7 @@ from multi.act.waits import Wait, process_table
 from multi.act.walk import walk_of
 from multi.decide import restart
 from multi.decide.stay import NOT_OURS, stay
+from multi.decide.turns import OVERRULED
 from multi.machine import MachineError
 from multi.model import record as records
 from multi.model.event import (
@@ -315,7 +316,7 @@ class Keeper:
             case Refused(name, why):
                 self._failed = Failed(name, None, why)
                 return ()
-            case Skipped(name, pid, why, False):
+            case Skipped(name, pid, why, False) if not why.startswith(OVERRULED):  # which the next look finds stopped
                 self._failed = Failed(name, pid, why)
                 return ()
             case Skipped() | Cleared() | Awaits():

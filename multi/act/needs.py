@@ -9,12 +9,13 @@ from __future__ import annotations
 from multi import observe
 from multi.act import surroundings
 from multi.act.waits import Wait, process_table
-from multi.decide.order import is_starting, ready, runs
-from multi.decide.turns import begins
+from multi.decide.order import is_starting, ready
+from multi.decide.turns import begins, overruled
 from multi.model.event import Awaits, Failed, Refused, Skipped
 from multi.model.happening import Probed
 from multi.model.process import Proc
 from multi.model.record import Record
+from multi.model.state import runs
 from multi.model.step import Stop
 from multi.typed import TYPE_CHECKING
 from multi.value import dataclass
@@ -77,8 +78,13 @@ def _answer(node: Node, need: Ready, setting: Launch, machine: Machine, until: f
                 return f"no answer within {seconds:g}s" + (f"; it last said: {printed}" if printed else "")
 
 
-def _await(first: Unmet, node: Node, setting: Launch, machine: Machine) -> Generator[Want, Answer, Unmet | None]:
-    """Ask again and again for `ready_timeout`; what does not hold then, None once all do. `first` did not just now."""
+def _await(
+    first: Unmet, node: Node, setting: Launch, machine: Machine, overruled: Callable[[], str] = str
+) -> Generator[Want, Answer, Unmet | None]:
+    """Ask again and again for `ready_timeout`; what does not hold then, None once all do. `first` did not just now.
+
+    It is over, too, once the start is `overruled`.
+    """
     began = machine.now()
     until = began + node.ready_timeout
     missing: Unmet | None = first
@@ -88,7 +94,7 @@ def _await(first: Unmet, node: Node, setting: Launch, machine: Machine) -> Gener
             told, pause = str(missing.need), _FIRST_PAUSE
             yield Awaits(node.name, str(missing.need), missing.why)
         now = machine.now()
-        if now >= until:
+        if now >= until or overruled():
             break
         yield Wait(min(until, now + pause), "need", 0, began, note=str(missing))
         pause = min(pause * 1.5, _MOST_PAUSE)
@@ -96,7 +102,9 @@ def _await(first: Unmet, node: Node, setting: Launch, machine: Machine) -> Gener
     return missing
 
 
-def _await_others(node: Node, others: Sequence[Node], machine: Machine) -> Generator[Want, Answer, bool]:
+def _await_others(
+    node: Node, others: Sequence[Node], machine: Machine, overruled: Callable[[], str]
+) -> Generator[Want, Answer, bool]:
     """Wait for those that nobody asked for and that are on their way, without the lock; whether that took a while."""
     began, pause, told = machine.now(), _FIRST_PAUSE, ""
     while True:
@@ -104,7 +112,7 @@ def _await_others(node: Node, others: Sequence[Node], machine: Machine) -> Gener
         states = [(other, observe.look_at(other, processes, machine).state) for other in others]
         now = machine.now()
         due = [other for other, state in states if is_starting(state) and now < began + other.ready_timeout]
-        if not due:
+        if not due or (told and overruled()):
             break
         if not told:
             machine.unlock(node.name)
@@ -115,7 +123,7 @@ def _await_others(node: Node, others: Sequence[Node], machine: Machine) -> Gener
         yield Wait(min(until, now + pause), "need", 0, began, note=f"{told} is not ready")
         pause = min(pause * 1.5, _MOST_PAUSE)
     down = [other.name for other, state in states if not runs(state)]
-    if down:
+    if down and not due:
         more = f" and {len(down) - _MOST_NAMES} more" if len(down) > _MOST_NAMES else ""
         yield Awaits(node.name, " ".join(down[:_MOST_NAMES]) + more, "not running, and not asked for", waited=False)
     return bool(told)
@@ -127,8 +135,8 @@ def held(route: Steps, decided: Callable[[], Decided], journal: Journal, request
     A node that runs is not stopped for a need that does not hold. A start in vain is put on record as one that failed.
     """
     node = journal.node
-    if request.beside and (yield from _await_others(node, request.beside, machine)):
-        again = yield from decided()
+    if request.beside and (yield from _await_others(node, request.beside, machine, journal.overruled)):
+        again = yield from _again(decided, journal)
         if again is None or not begins(again):
             return again
         route = again
@@ -140,12 +148,22 @@ def held(route: Steps, decided: Callable[[], Decided], journal: Journal, request
         yield Skipped(node.name, None, f"{WAITS}{missing}", met=False)
         return None
     machine.unlock(node.name)
-    missing = yield from _await(missing, node, setting, machine)
-    again = yield from decided()
+    missing = yield from _await(missing, node, setting, machine, journal.overruled)
+    again = yield from _again(decided, journal)
     if missing is None or again is None or not begins(again):
         return again
     yield from _in_vain(missing, again, journal, request)
     return None
+
+
+def _again(decided: Callable[[], Decided], journal: Journal) -> Decided:
+    """The steps after a wait without the lock; None, too, where a stop was asked for meanwhile, which is said."""
+    by = journal.overruled()
+    route = yield from decided()
+    if by and route is not None and begins(route):
+        yield overruled(journal.node.name, by)
+        return None
+    return route
 
 
 def hold(node: Node, setting: Launch, machine: Machine) -> Generator[Want, Answer, str]:

@@ -14,7 +14,7 @@ from multi.decide import table as decide
 from multi.errors import EXIT_FAILED, EXIT_PERMISSION, MultiError
 from multi.machine import INSTANCE, INSTANCE_NODE, INSTANCE_PIDFILE, INSTANCE_PROBE, FileWrite, Launch, MachineError
 from multi.model import record as records
-from multi.model.event import Failed, Readied, Settled, Skipped, Spawned
+from multi.model.event import KILLED_BY, Failed, Readied, Settled, Skipped, Spawned
 from multi.model.happening import LaunchFailed, Prepared, Probed
 from multi.model.node import Known
 from multi.model.process import ProcessTable
@@ -245,6 +245,8 @@ class Start:
         """The start failed: stop what is left of it, keep on record why, show what it printed."""
         node, machine, journal = self._journal.node, self._machine, self._journal
         verdict = replace(verdict, why=cgroups.explained(verdict.why, journal.record, machine, ended=verdict.ended))
+        if verdict.ended and (by := journal.overruled(kills=True)):
+            verdict = replace(verdict, why=f"{verdict.why}; {KILLED_BY} ({by})")
         self.failure = verdict.why
         failed = Failed(node.name, proc.pid, _joined(verdict.why, verdict.hint), verdict.status)
         if verdict.launched:  # what never ran has said nothing

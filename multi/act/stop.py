@@ -91,7 +91,7 @@ class Stop:
             if left:
                 yield Survived(node.name, proc.pid, machine.now() - began, left, killed=True)
                 return False
-        yield Gone(node.name, proc.pid, machine.now() - began)
+        yield Gone(node.name, proc.pid, machine.now() - began, by=self.journal.overruled(kills=True))
         return True
 
     def _ended(self, wait: Wait) -> Walk:

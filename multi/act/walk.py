@@ -6,21 +6,21 @@ import errno
 from functools import cache
 
 from multi import decide, observe
+from multi.act import lock
 from multi.act.journal import Journal, adopt, put_on_record
 from multi.act.loop import drive
 from multi.act.start import Start
 from multi.act.stop import AT_ONCE, Stop, clear, end_left, ended, resume, send
 from multi.act.waits import Wait, process_table
-from multi.decide.turns import begins, held_up, ordered, out_of_order
-from multi.errors import EXIT_BUSY, EXIT_FAILED, EXIT_PERMISSION
+from multi.decide.turns import begins, held_up, ordered, out_of_order, overruled
+from multi.errors import EXIT_FAILED, EXIT_PERMISSION
 from multi.machine import MachineError
 from multi.model import record as records
 from multi.model import step as steps
 from multi.model.event import Failed, Forgotten, Gone, Refused, RolledBack, Skipped, Updated
-from multi.model.happening import Locked
 from multi.model.process import ProcessTable
 from multi.model.request import Turn
-from multi.model.state import HELD
+from multi.model.state import HELD, runs
 from multi.typed import TYPE_CHECKING
 from multi.value import replace
 
@@ -90,8 +90,7 @@ class _Walker:
 
     def walk(self, turn: Turn) -> Walk:
         """Lock, look, decide, do, and watch what was started. True when what was asked for is true of the node."""
-        self._options = replace(self._options, settle=turn.settle)
-        self._failed = turn.failed
+        self._options, self._failed = replace(self._options, settle=turn.settle), turn.failed
         try:
             if (yield from _in_run(self._request, self._options, self._journal.node, self._machine)):
                 return True
@@ -125,6 +124,8 @@ class _Walker:
         if request is None:
             return None
         self._request = request
+        if runs(self._observed.state):  # a stop from before was answered by a start, or comes after us
+            self._journal.typed = self._machine.now()
         yield from self._journal.settled_meanwhile(self._observed.state)
         route = self._route()
         self._begin()
@@ -134,7 +135,7 @@ class _Walker:
 
     def _survey(self) -> Walk:
         """Lock, then look; False when another process keeps the lock."""
-        if not (yield from _lock(self._request, self._journal.node, self._machine)):
+        if not (yield from lock.take(self._request, self._journal, self._machine)):
             return False
         yield from self._look()
         unlocked = not self._request.traits.without_lock and not self._machine.holds(self._key)
@@ -144,7 +145,7 @@ class _Walker:
             and _made_rundir(self._request, self._journal.node, self._machine)
         ):
             # The run directory was removed under it; now that it is there again there is a lock to take.
-            if not (yield from _lock(self._request, self._journal.node, self._machine)):
+            if not (yield from lock.take(self._request, self._journal, self._machine)):
                 return False
             yield from self._look()
         return True
@@ -165,6 +166,8 @@ class _Walker:
     def _do(self, step: Step) -> Walk:  # noqa: C901, PLR0911, PLR0912 -- the table: one case a step
         journal, machine = self._journal, self._machine
         match step:
+            case steps.Skip() if journal.killed:
+                return True
             case steps.Skip(why, met):
                 held = self._request.held is not None
                 yield Skipped(self._key, None if held and met else self._pid, why, met)
@@ -178,7 +181,7 @@ class _Walker:
                 yield Refused(self._key, why)
                 return False
             case steps.Clear(why, more):
-                return (yield from clear(why, self._observed, journal, machine, keep=more))
+                return (yield from clear("" if journal.killed else why, self._observed, journal, machine, keep=more))
             case steps.Forget():
                 if not journal.taken_over():
                     journal.forget()
@@ -188,6 +191,8 @@ class _Walker:
                 return (yield from adopt(step, self._request, self._processes, journal, machine))
             case steps.PutOff() | steps.GiveUp() | steps.Finish() | steps.Take():
                 return (yield from put_on_record(step, journal, self._options.runner))
+            case steps.Spawn() if by := journal.overruled():
+                return (yield from _cancelled(by, journal))
             case steps.Spawn(source) if machine.holds(self._key):
                 self._drop_table()
                 return (yield from self._or_back(self._start.run(source)))
@@ -341,6 +346,13 @@ def _await_down(proc: Proc, timeout: float | None, journal: Journal, machine: Ma
     return False
 
 
+def _cancelled(by: str, journal: Journal) -> Walk:
+    """Leave the node stopped, as was asked for while it was stopped for its start, or while that waited."""
+    yield from journal.stopped(by)
+    yield overruled(journal.node.name, by)
+    return False
+
+
 def _made_rundir(request: Request, node: Node, machine: Machine) -> bool:
     try:
         machine.make_directory(node.rundir, node.uid, node.gid)
@@ -395,31 +407,6 @@ def _in_run(request: Request, options: RunOptions, node: Node, machine: Machine)
         return False
     yield Skipped(node.name, None, HELD)
     return True
-
-
-def _lock(request: Request, node: Node, machine: Machine) -> Walk:
-    if request.traits.without_lock:
-        return True  # waiting for what another command does must not keep that command out
-    if request.traits.makes_directories:
-        machine.make_directory(node.rundir, node.uid, node.gid)
-    elif machine.read(node.rundir, 0) is None:
-        return True  # no directory, so no lock and no files; the process table still tells whether it runs
-    if machine.lock(node.name, node.lockfile, node.uid, node.gid) is None:
-        return True
-    began = machine.now()
-    until = began + node.lock_timeout
-    while True:
-        happening = yield Wait(until, "lock", 0, began)
-        if isinstance(happening, Locked):
-            return True
-        if happening is None:
-            who = machine.holder(node.name).text
-            what, hint = f"locked by another multi ({who})", "wait"
-            if not who:  # as flock(1), which writes nothing, or from within a container
-                what, hint = f"{node.lockfile} is locked by another process", f"see 'fuser -v {node.lockfile}'"
-            why = f"{what} for more than {node.lock_timeout:g}s; {hint}, or raise --lock-timeout"
-            yield Failed(node.name, None, why, exit_code=EXIT_BUSY)
-            return False
 
 
 def _failure(name: str, error: MachineError | OSError) -> Failed:

@@ -82,11 +82,6 @@ def is_starting(state: State) -> bool:
             return False
 
 
-def runs(state: State) -> bool:
-    """Whether it is up."""
-    return isinstance(state, (Up, Lost))
-
-
 def ready(state: State) -> bool:
     """Whether it runs, and somebody has seen it ready."""
     return isinstance(state, Lost) or (isinstance(state, Up) and state.ready)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from types import MappingProxyType
 
+from multi.model.event import Skipped
 from multi.model.step import Skip, Spawn
 from multi.typed import TYPE_CHECKING
 
@@ -93,6 +94,14 @@ def held_up(task: Task, failed: Sequence[Task]) -> str:
         if other.request.traits.ends and not mine.isdisjoint((other.node.name, other.node.pidfile)):
             return f"skipped: {other.node.name} still runs with {other.node.pidfile}"
     return ""
+
+
+OVERRULED = "cancelled: a later command stops it"
+
+
+def overruled(name: str, by: str) -> Skipped:
+    """Why a node is not started, or waited for any more: the command that was typed last decides, `by` whom it was."""
+    return Skipped(name, None, f"{OVERRULED} ({by})", met=False)
 
 
 def begins(route: Sequence[Step]) -> bool:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from multi.model.work import ActiveTask, Work
 
 
+KILLED_BY = "another command asked for KILL"  # and who that was
+
+
 @dataclass(frozen=True, slots=True)
 class Spawned:
     """The main process exists and is recorded. `source` says who says its command, see `Spawn`."""
@@ -84,13 +87,15 @@ class CutOff:
 class Gone:
     """The whole tree is gone, `after` seconds after the first signal.
 
-    `exit_code` is not 0 where it had to be killed, and the command exits with that.
+    `exit_code` is not 0 where it had to be killed, and the command exits with that. `by` is another command that has
+    asked for KILL meanwhile.
     """
 
     node: str
     pid: int
     after: float
     exit_code: int = 0
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

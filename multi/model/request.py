@@ -42,6 +42,7 @@ class Traits:
     unattended: bool = False  # for cron: it does not warn, does not wait for what waits, and counts failures
     stays: bool = False  # it runs in the foreground as long as its nodes
     spawns: bool = False  # a node runs afterwards
+    at_once: bool = False  # it does not wait for the lock of a node before it signals the process
     ends: bool = False  # a node ends; no file that cannot be written keeps it running
     reconciles: bool = False  # a node becomes what the configuration says
     resumes: bool = False  # a suspended process is resumed first
@@ -104,7 +105,7 @@ TRAITS = {
         resumes=True,
         makes_directories=True,
     ),
-    "kill": Traits(takes_signal=True, only_signal=KILL, disturbs=True, ends=True),
+    "kill": Traits(takes_signal=True, only_signal=KILL, disturbs=True, ends=True, at_once=True),
     "forget": Traits(forgets=True),
     "remove": Traits(typed=False, disturbs=True, ends=True, resumes=True, forgets=True),
     "status": Traits(shows_others=True, tells_states=True),

@@ -131,6 +131,11 @@ def died(state: State) -> bool:
     return isinstance(state, Dead) and not state.on_purpose
 
 
+def runs(state: State) -> bool:
+    """Whether it is up."""
+    return isinstance(state, (Up, Lost))
+
+
 def is_starting(state: State) -> bool:
     """Whether nobody has seen it ready yet."""
     return isinstance(state, Up) and not state.ready

@@ -8,6 +8,7 @@ from math import isfinite
 
 from multi.api import Difference, Selection
 from multi.model.event import (
+    KILLED_BY,
     Adopted,
     Awaits,
     Cleared,
@@ -151,8 +152,9 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915 -- one case an event i
             if others:
                 text += f" and {plural(others, 'other process')} of its tree"
             return (line_of(node, text + (f" after {duration(after)}" if after >= 1 else ""), style),)
-        case Gone(node, pid, after, 0):
-            return (line_of(node, f"stopped, pid {pid} gone after {duration(after)}", style, "green"),)
+        case Gone(node, pid, after, 0, by):
+            text = f"stopped, pid {pid} gone after {duration(after)}"
+            return (line_of(node, text + (f"; {KILLED_BY} ({printable(by)})" if by else ""), style, "green"),)
         case Gone(node, pid, after, code):
             text = f"killed, pid {pid} gone after {duration(after)}; the exit code is {code}"
             return (line_of(node, text, style, "red"),)

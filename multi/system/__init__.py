@@ -70,6 +70,7 @@ class System(Parts, Local):
 
     lock = _By(lambda system: system.locks.lock)
     lock_directory = _By(lambda system: system.locks.lock_directory)
+    asked = _By(lambda system: system.locks.asked)
     holder = _By(lambda system: system.locks.holder)
     holds = _By(lambda system: system.locks.holds)
     unlock = _By(lambda system: system.locks.release)

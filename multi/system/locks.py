@@ -7,11 +7,12 @@ import fcntl
 import os
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 
-from multi.machine import Holder, MachineError
+from multi.machine import Asked, File, Holder, MachineError
 from multi.model.happening import Happening, Locked
-from multi.system import files, trusted_path
+from multi.system import files, linux, trusted_path
 from multi.system.limits import HINTS
 from multi.typed import TYPE_CHECKING
 from multi.value import dataclass
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from multi.system.trusted_path import Owner
     from multi.system.users import Users
 
+# A lock file has two lines: who holds the lock, always as long as this, and who has asked for a stop at last.
+_HOLDER_BYTES, _STOP_BYTES = 200, 300
 _CLOCK_SLACK = 1.0  # seconds that the wall clock may be off by between two looks at it
 
 
@@ -46,15 +49,16 @@ class Locks:
         self._users = users
         self._processes = processes
         self._locks: dict[str, _Lock] = {}
+        self._stops: dict[str, bytes] = {}  # our own second lines
 
-    def lock(self, key: str, path: str, user: str | None, group: str | None) -> Holder | None:
+    def lock(self, key: str, path: str, user: str | None, group: str | None, ends: str = "") -> Holder | None:
         """Take the lock, or wait for it in the background.
 
         It is the whole-file flock(2) that the package filelock takes too, so the two exclude each other. The package
         itself stays outside: what it imports registers work to do in each forked child, which doubled the cost of one.
         """
         owner = self._users.owner(user, group)
-        return self._lock(key, path, () if owner is None else (owner,), _flock)
+        return self._lock(key, path, () if owner is None else (owner,), _flock, ends)
 
     def lock_directory(self, key: str, path: str, owners: Iterable[tuple[str | None, str | None]]) -> Holder | None:
         """The same by the package filelock, for the lock of a run directory, which few commands take."""
@@ -68,9 +72,13 @@ class Locks:
                 continue  # the start of that node says that there is no such user
         return self._lock(key, path, tuple(owner for owner in whose if owner is not None), lock_descriptor)
 
-    def _lock(self, key: str, path: str, owners: tuple[Owner, ...], take: Callable[..., bool]) -> Holder | None:
+    def _lock(
+        self, key: str, path: str, owners: tuple[Owner, ...], take: Callable[..., bool], ends: str = ""
+    ) -> Holder | None:
         while True:
             fd = _open(path, owners)
+            if ends:
+                _write(fd, _HOLDER_BYTES + 1, self._stops.setdefault(ends, _stop_line(ends)))
             try:
                 won = take(fd, blocking=False)
             except OSError as error:  # the file system has no locks
@@ -91,13 +99,22 @@ class Locks:
         lock = self._locks.get(key)
         if lock is None:
             return Holder()
-        text = os.pread(lock.fd, 200, 0).decode("utf-8", "replace").strip()
+        text = os.pread(lock.fd, _HOLDER_BYTES, 0).partition(b"\n")[0].decode("utf-8", "replace").strip()
         pid = text.removeprefix("pid ").partition(":")[0]
         if not (pid.isascii() and pid.isdecimal()) or not self._processes.exists(int(pid)):
             return Holder()
         info = self._processes.look(int(pid))  # none where others may not see it
         born_later = info is not None and time.time() - info.age > os.fstat(lock.fd).st_mtime + _CLOCK_SLACK
         return Holder() if born_later else Holder(text)
+
+    def asked(self, key: str, path: str) -> Asked | None:
+        lock = self._locks.get(key)
+        if lock is not None:
+            line = os.pread(lock.fd, _STOP_BYTES, _HOLDER_BYTES + 1)
+        else:
+            there = files.read(path, _HOLDER_BYTES + 1 + _STOP_BYTES)
+            line = there.data[_HOLDER_BYTES + 1 :] if isinstance(there, File) else b""
+        return _asked(line) if line and line not in self._stops.values() else None
 
     def _wait_for(self, key: str, lock: _Lock) -> None:
         """Let the kernel wake us: a thread sleeps in flock(2), or in the function of filelock, which looks again.
@@ -168,12 +185,36 @@ def _flock(fd: int, *, blocking: bool) -> bool:
 
 def _sign(lock: _Lock) -> None:
     """Say in the file who holds it, for the message of whoever waits. The lock itself is the kernel's."""
-    text = f"pid {os.getpid()}: {' '.join(['multi', *sys.argv[1:4]])}"[:200] + "\n"
+    _write(lock.fd, 0, _line(_typed(), _HOLDER_BYTES))
+
+
+def _typed() -> str:
+    return f"pid {os.getpid()}: {' '.join(['multi', *sys.argv[1:4]])}"
+
+
+def _line(text: str, length: int) -> bytes:
+    return text.partition("\n")[0].encode("utf-8", "replace")[:length].ljust(length) + b"\n"
+
+
+def _write(fd: int, at: int, line: bytes) -> None:
+    """Overwrite one of the two lines where it stands, which needs no room on a full disk."""
+    with suppress(OSError):  # the text is a courtesy: without it a stop still ends what runs
+        os.pwrite(fd, line, at)
+
+
+def _stop_line(ends: str) -> bytes:
+    return _line(f"{ends} {linux.boot_id()} {time.monotonic()!r} {_typed()}", _STOP_BYTES - 1)
+
+
+def _asked(line: bytes) -> Asked | None:
+    """The bytes of `_stop_line` -> who asked; None where it is of another boot, or of no `multi`."""
+    ends, _, rest = line.decode("utf-8", "replace").partition(" ")
+    boot, _, rest = rest.partition(" ")
+    at, _, who = rest.strip().partition(" ")
     try:
-        os.ftruncate(lock.fd, 0)
-        os.pwrite(lock.fd, text.encode("utf-8", "replace"), 0)
-    except OSError:
-        return  # a full disk must not stop us here: the text is a courtesy
+        return Asked(who, float(at), ends == "kill") if boot == linux.boot_id() else None
+    except ValueError:
+        return None
 
 
 def _open(path: str, owners: tuple[Owner, ...]) -> int:

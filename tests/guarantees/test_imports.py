@@ -60,7 +60,7 @@ LOOKING = WORDS | {
 SHOWING = LOOKING - {"model.event"}
 LOOKING |= {"report", "report.lines", "report.status"}
 ACTING_NAMES = """
-    act act.cgroups act.journal act.loop act.ready act.start act.stop act.waits act.walk
+    act act.cgroups act.journal act.lock act.loop act.ready act.start act.stop act.waits act.walk
     decide decide.rollout decide.table decide.turns
 """
 ACTING = LOOKING | {"cli.follow", "cli.options"} | frozenset(ACTING_NAMES.split())

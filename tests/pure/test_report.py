@@ -263,7 +263,7 @@ EVENTS: list[tuple[Event, list[str], list[str] | None, dict[str, object] | None]
         Gone(N, 4711, 3.21),
         ["w1@host: stopped, pid 4711 gone after 3.2s"],
         None,
-        {"event": "gone", "pid": 4711, "after": 3.21},
+        {"event": "gone", "pid": 4711, "after": 3.21, "by": None},
     ),
     (
         Survived(N, 4711, 105.0, (4711, 4713)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from multi.machine import Holder
+from multi.machine import Asked, Holder
 from multi.model.happening import Locked
 from multi.testing.world.files import Entry, Files
 
@@ -22,10 +22,20 @@ class Flock:
 class Locks(Files):
     """Locks of files, each with a line of those that wait."""
 
-    def lock(self, key: str, path: str, user: str | None, group: str | None) -> Holder | None:  # noqa: ARG002 -- groups make no difference here
+    def lock(self, key: str, path: str, user: str | None, group: str | None, ends: str = "") -> Holder | None:  # noqa: ARG002 -- groups make no difference here
         self._call("lock", path)
         self._enter(path, "lock")
-        return None if self._take(key, path, self._owner(user)) is None else self.holder(key)
+        won = self._take(key, path, self._owner(user)) is None
+        if ends:
+            asked = Asked(f"pid {self.body.pid}: multi", self.world.time, ends == "kill")
+            self.world.asked[self.world.files[path].inode] = asked
+        return None if won else self.holder(key)
+
+    def asked(self, key: str, path: str) -> Asked | None:  # noqa: ARG002 -- the path alone says it here
+        self._call("asked", path)
+        entry = self.world.files.get(path)
+        found = None if entry is None else self.world.asked.get(entry.inode)
+        return None if found is None or found.who == f"pid {self.body.pid}: multi" else found
 
     def lock_directory(self, key: str, path: str, owners: Iterable[tuple[str | None, str | None]]) -> Holder | None:
         user, group = next(iter(owners))

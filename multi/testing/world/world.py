@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from multi.machine import Ran
+from multi.machine import Asked, Ran
 from multi.model.cgroup import Counted, Folder
 from multi.model.node import Known, Node, Ready
 from multi.model.process import Instance, Proc
@@ -67,6 +67,7 @@ class World:
         self.bodies: dict[int, Body] = {}
         self.files = {path: Entry(kind="directory", mode=0o755, mtime=self.wall) for path in ("/", "/run", "/log")}
         self.flocks: dict[int, Flock] = {}  # by inode
+        self.asked: dict[int, Asked] = {}  # the last stop that a lock file tells, by its inode
         self.natures: dict[str, Nature] = {}  # by the full name of the node
         self.nature = Nature()  # of every other node
         self.answers: dict[str, float] = {}  # what a probe asks for -> from when on the answer is yes
