@@ -92,7 +92,7 @@ def forget() -> None:
 @lru_cache(maxsize=4096)  # one command reads a record several times
 def _decode(data: bytes) -> Record:
     try:
-        raw = _loads(data)
+        raw = loads(data)
     except (ValueError, RecursionError):
         raise DamagedError("it is not JSON, or cut off") from None
     if not isinstance(raw, dict):
@@ -110,13 +110,13 @@ class _Scanner:
     parse_float, parse_int, parse_constant = float, int, float
 
 
-def _loads(data: bytes) -> object:
+def loads(data: bytes) -> object:
     """`json.loads` without what `json` imports, as `re` and `enum`: that takes as long as a hundred records."""
     try:
         from _json import make_scanner
 
         text = data.decode("ascii")
-        value, end = make_scanner(_Scanner)(text, 0)
+        value, end = make_scanner(_Scanner)(text, 0)  # type: ignore[arg-type]  # typeshed takes only one of its own
         if not text[end:].strip(" \t\n\r"):
             return value
     except (ImportError, AttributeError, TypeError, ValueError, StopIteration):

@@ -20,7 +20,8 @@ from multi.model.event import (
     Unhealthy,
 )
 from multi.model.schedule import KILL, end_text
-from multi.report.lines import Style, line_of, printed_lines
+from multi.report.lines import printed_lines
+from multi.report.status import Style, line_of
 from multi.text import duration, plural, printable
 
 _SHORT = 2  # lines; as many are as quickly read as the sentence in their place

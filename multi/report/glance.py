@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from multi.model.state import Lost, Stopping, Up
 from multi.model.work import len_id, seconds_so_far
-from multi.report.lines import PLAIN, Style, line_of
-from multi.report.status import reason, state_word
+from multi.report.status import PLAIN, Style, line_of, reason, state_word
 from multi.report.work import counts, pulse_json, pulse_text, work_json
 from multi.text import duration, printable, seconds_text
 from multi.typed import TYPE_CHECKING

@@ -30,8 +30,9 @@ from multi.model.request import Turn
 from multi.model.schedule import Schedule, signal_name
 from multi.model.step import Clear, Route, Signal, Spawn, Step, Stop
 from multi.model.work import Work, fate
+from multi.report.codes import event_code
 from multi.report.lines import settings_of, shown_changes
-from multi.report.status import event_code, reason, shown_pid, state_word
+from multi.report.status import reason, shown_pid, state_word
 from multi.report.work import pulse_json, task_json, work_json
 from multi.typed import TYPE_CHECKING, cast
 

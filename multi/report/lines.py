@@ -68,14 +68,13 @@ from multi.model.step import (
     Stop,
     Take,
 )
-from multi.report.status import turn_text
+from multi.report.status import PLAIN, Style, line_of, turn_text
 from multi.settings.table import SETTINGS
 from multi.settings.values import to_toml
 from multi.text import duration, flag_values, listed, plural, printable
 from multi.value import dataclass, field, replace
 from multi.words.merge import nobody_said
 
-_SGR = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36}
 _VERB_COLOUR = {
     "start": "green",
     "restart": "yellow",
@@ -106,20 +105,6 @@ _WAITS = {
     "idle": "to do their last task",
     "answer": "to answer",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Style:
-    """How text looks; `colour` is true only where a person reads it on a terminal."""
-
-    colour: bool = False
-
-    def paint(self, name: str, text: str) -> str:
-        """`text` in the colour `name` (``bold dim red green yellow blue magenta cyan``), or in none."""
-        return f"\x1b[{_SGR[name]}m{text}\x1b[0m" if self.colour and name else text
-
-
-PLAIN = Style()
 
 
 def event_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915 -- one case an event is the table
@@ -212,11 +197,6 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915 -- one case an event i
             from multi.report.failures import halted_lines
 
             return halted_lines(event, style, typed)
-
-
-def line_of(node: str, text: str, style: Style, colour: str = "") -> str:
-    """A line about a node."""
-    return f"{style.paint('bold', printable(node))}: {style.paint(colour, text)}"
 
 
 def printed_lines(lines: Iterable[str], style: Style) -> list[str]:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from multi.report.json import view_json
-from multi.report.lines import PLAIN, Style
-from multi.report.status import counted, state_word, status_code
+from multi.report.status import PLAIN, Style, counted, state_word, status_code
 from multi.report.table import CELLS, Fit, Layout, bytes_text, count_text, cut, fitted, folded, note_of, percent_text
 from multi.report.work import next_text
 from multi.text import plural, printable, quoted, size

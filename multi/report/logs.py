@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from multi.report.lines import PLAIN, Style
+from multi.report.status import PLAIN, Style
 from multi.text import printable
 from multi.typed import TYPE_CHECKING
 

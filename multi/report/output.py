@@ -14,7 +14,7 @@ from multi.value import dataclass
 if TYPE_CHECKING:
     from multi.model.event import Ending, Output
     from multi.model.node import Node
-    from multi.report.lines import Style
+    from multi.report.status import Style
 
 _SGR = re.compile(r"(\x1b\[[0-9;:]*m)")
 # Red is for failures. The eight after the bright ones are of the 256 that most terminals have.

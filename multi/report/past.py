@@ -10,8 +10,8 @@ from multi.model.caller import Caller
 from multi.model.past import Past
 from multi.model.schedule import KILL
 from multi.model.state import STOPPED_BY
-from multi.report.lines import PLAIN, Style, line_of, printed_lines
-from multi.report.status import reason, shown_pid, state_word
+from multi.report.lines import printed_lines
+from multi.report.status import PLAIN, Style, line_of, reason, shown_pid, state_word
 from multi.text import duration, printable
 
 _COLOUR = {

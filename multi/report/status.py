@@ -1,18 +1,14 @@
-"""The words for states, and what becomes the exit code of a command: states, events, routes."""
+"""The words for states and how they look, and the exit code of ``status``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 from multi.api import View
-from multi.decide import proc_of
-from multi.decide.restart import Again, GivenUp, verdict
-from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED
-from multi.model.event import Event, Failed, GaveUp, Gone, Halted, Interrupted, Refused, Skipped, Survived
 from multi.model.request import Turn
-from multi.model.state import SUSPENDED, Dead, Down, End, Lost, State, Stopping, Unsure, Up
-from multi.model.step import Refuse, Route, Skip
-from multi.text import duration
+from multi.model.state import SUSPENDED, Dead, Down, End, Lost, State, Stopping, Unsure, Up, proc_of
+from multi.text import duration, printable
+from multi.value import dataclass
 
 STATUS_UNKNOWN = 4
 # Word of a state -> its colour, and the exit code of ``status`` ("Init Script Actions", Linux Standard Base Core 5.0,
@@ -28,6 +24,27 @@ STATES = {
     "unsure": ("magenta", STATUS_UNKNOWN),
 }
 _WORST_FIRST = (STATUS_UNKNOWN, 1, 3, 0)
+
+_SGR = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36}
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How text looks; `colour` is true only where a person reads it on a terminal."""
+
+    colour: bool = False
+
+    def paint(self, name: str, text: str) -> str:
+        """`text` in the colour `name` (``bold dim red green yellow blue magenta cyan``), or in none."""
+        return f"\x1b[{_SGR[name]}m{text}\x1b[0m" if self.colour and name else text
+
+
+PLAIN = Style()
+
+
+def line_of(node: str, text: str, style: Style, colour: str = "") -> str:
+    """A line about a node."""
+    return f"{style.paint('bold', printable(node))}: {style.paint(colour, text)}"
 
 
 def state_word(state: State) -> str:
@@ -74,6 +91,8 @@ def reason(state: State) -> str | None:
 
 def _left_alone(end: End) -> str:
     """Who starts it again, and when."""
+    from multi.decide.restart import Again, GivenUp, verdict
+
     match verdict(end.record, end.status, end.wall, "run" if end.held else "ensure"):
         case GivenUp(why, new=False):
             return f"; given up: {why}; 'multi start {end.record.node.short}' starts it again"
@@ -105,47 +124,6 @@ def status_exit_code(views: Iterable[View]) -> int:
     """One code for all nodes: the worst counts. No node at all is not running: 3."""
     codes = {status_code(view.state) for view in views}
     return next((code for code in _WORST_FIRST if code in codes), 3)
-
-
-def event_code(event: Event) -> int:
-    """The exit code that `event` stands for; 0 when it is no failure."""
-    match event:
-        case Failed(exit_code=code) | Refused(exit_code=code) | GaveUp(exit_code=code) | Gone(exit_code=code):
-            return code
-        case Survived() | Skipped(met=False):
-            return EXIT_FAILED
-        case Interrupted():
-            return EXIT_INTERRUPTED
-        case _:
-            return 0
-
-
-def is_failure(event: Event) -> bool:
-    """Whether `event` belongs on stderr and is shown in spite of ``--quiet``."""
-    return event_code(event) > 0 or isinstance(event, Halted)
-
-
-def worst_code(codes: Iterable[int]) -> int:
-    """The exit code of a command, of those of its events.
-
-    An interrupted command says so (130), whatever else it did. A plain failure (1) hides a busy node (75) or a lack of
-    permission (77), so that a caller who tries again on 75 alone never overlooks a node that is broken. It hides a node
-    that had to be killed (137), too. With neither, the highest code.
-    """
-    found = set(codes)
-    return next((code for code in (EXIT_INTERRUPTED, EXIT_FAILED) if code in found), max(found, default=0))
-
-
-def exit_code(events: Iterable[Event]) -> int:
-    """The exit code that `events` make: `worst_code` of theirs."""
-    return worst_code(map(event_code, events))
-
-
-def plan_exit_code(routes: Iterable[Route]) -> int:
-    """1 when a node would be refused or left as it is, as the command itself would exit; else 0."""
-    steps = [step for route in routes for step in route.steps]
-    unmet = any(isinstance(step, Refuse) or (isinstance(step, Skip) and not step.met) for step in steps)
-    return EXIT_FAILED if unmet else 0
 
 
 def turn_text(turn: Turn) -> str:

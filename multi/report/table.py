@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from multi.api import View
 from multi.model.state import Dead
-from multi.report.lines import PLAIN, Style
-from multi.report.status import STATES, counted, reason, shown_pid, state_word
+from multi.report.status import PLAIN, STATES, Style, counted, reason, shown_pid, state_word
 from multi.text import duration, listed, plural, printable, size
 from multi.value import dataclass, field
 
