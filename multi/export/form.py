@@ -115,8 +115,8 @@ def stop_seconds(node: Node) -> float:
 
 
 def whole_stop_seconds(node: Node) -> int:
-    """The same in whole seconds; a day stands for `FOREVER`."""
-    return LONG if stop_seconds(node) == FOREVER else math.ceil(stop_seconds(node))
+    """The same in whole seconds, of which systemd and launchd take 0 for infinity; a day stands for `FOREVER`."""
+    return LONG if stop_seconds(node) == FOREVER else max(1, math.ceil(stop_seconds(node)))
 
 
 # Settings with sentences of their own below, and what is the business of `multi` alone.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from multi.export import environment, form, sandbox
@@ -94,7 +93,7 @@ def _unit(group: _Group, node: Node) -> str:
         f"KillMode={node.kill_mode}",
         *_stop_seconds(node),
         *([f"ExecReload=/bin/kill -{signal_name(node.reload_signal)} $MAINPID"] if node.reload_signal else []),
-        *restart(node),
+        *restart(node, itself=not group.order.keeps),
         "OOMPolicy=continue",
         *(["Delegate=yes"] if group.order.keeps else []),
         *_sandbox(group, node),
@@ -224,22 +223,39 @@ def start_limit(node: Node) -> list[str]:
     return [f"StartLimitIntervalSec={seconds_text(seconds)}", f"StartLimitBurst={count + 1}"]
 
 
-def restart(node: Node) -> list[str]:
-    """Its end by itself is the supervisor's business, so `no` is what it is to `multi ensure`: on failure."""
+def restart(node: Node, *, itself: bool = False) -> list[str]:
+    """Its end by itself is the supervisor's business, so `no` is what it is to `multi ensure`: on failure.
+
+    The node `itself` may end by the signal of its stop, which is success; by itself it may not. systemd calls an end by
+    some signals clean, `multi` none that `exit_ok` does not have.
+    """
     pause = node.restart_delay
     if pause == SETTINGS["restart_delay"].default:
         count, seconds = node.restart_limit or (0, 0.0)
         pause = min(_PAUSE, max(pause, seconds / (2 * count))) if count else _PAUSE  # else no limit would be reached
-    statuses = [str(status) for status in node.exit_ok if status]
+    asked = {128 + node.stop.first} if itself else set()
+    again = {0, *asked, *(_CLEAN if itself else ())} - {*node.exit_ok} if node.restart != "always" else set()
     age = node.max_age
     return [
         f"Restart={'always' if node.restart == 'always' else 'on-failure'}",
         f"RestartSec={seconds_text(pause)}",
-        *([f"SuccessExitStatus={' '.join(statuses)}"] if statuses else []),
-        *(["RestartForceExitStatus=0"] if 0 not in node.exit_ok else []),
+        *_statuses("SuccessExitStatus", {*asked, *node.exit_ok} - {0}),
+        *_statuses("RestartForceExitStatus", again),
         *([f"RuntimeMaxSec={seconds_text(age)}"] if age else []),
         *([f"RuntimeRandomizedExtraSec={max(1, round(age / 10))}"] if age else []),
     ]
+
+
+_CLEAN = (129, 130, 141, 143)  # HUP, INT, PIPE, TERM
+
+
+def _statuses(setting: str, statuses: Collection[int]) -> list[str]:
+    """Exit statuses; one beyond 128 stands for an end by a signal, too."""
+    words = []
+    for status in sorted(statuses):
+        name = signal_name(status - 128)
+        words += [str(status), *([f"SIG{name}"] if name[:1].isalpha() else [])]
+    return [f"{setting}={' '.join(words)}"] if words else []
 
 
 def _sandbox(group: _Group, node: Node) -> list[str]:
@@ -308,10 +324,9 @@ def _log(group: _Group, node: Node) -> list[str]:
 
 
 def _stop_seconds(node: Node) -> list[str]:
-    seconds = form.stop_seconds(node)
-    if seconds == FOREVER:
+    if form.stop_seconds(node) == FOREVER:
         return ["TimeoutStopSec=infinity"]
-    lines = [f"TimeoutStopSec={max(1, math.ceil(seconds))}"]  # systemd takes 0 for infinity
+    lines = [f"TimeoutStopSec={form.whole_stop_seconds(node)}"]
     return lines if form.kills(node) else [*lines, "SendSIGKILL=no"]
 
 

@@ -753,8 +753,6 @@ def test_two_exports_share_a_target(real: Real) -> None:
         ("--restart-limit=5/60s", "StartLimitIntervalSec=60 StartLimitBurst=6 RestartSec=6"),  # starts, not restarts
         ("--restart-limit=5/60s --restart-delay=2", "StartLimitBurst=6 RestartSec=2"),
         ("--restart-limit=10/1h", "StartLimitIntervalSec=3600 StartLimitBurst=11 RestartSec=10"),
-        ("--exit-ok=0,3,143", "SuccessExitStatus=3\\ 143"),
-        ("--exit-ok=3", "SuccessExitStatus=3 RestartForceExitStatus=0"),
         ("--max-age=1h", "RuntimeMaxSec=3600 RuntimeRandomizedExtraSec=360"),
         ("--startsecs=0", "-ExecStartPost"),
         ("", "ExecStartPost=/bin/sleep\\ 1 -TimeoutStartSec"),
@@ -773,6 +771,23 @@ def test_systemd_restarts_and_waits_as_the_settings_say(said: str, lines: str) -
             assert not [each for each in text if each.startswith(line[1:])]
         else:
             assert line in text
+
+
+@pytest.mark.parametrize(
+    ("said", "success", "again"),
+    [
+        ("", "143 SIGTERM", "129 SIGHUP 130 SIGINT 141 SIGPIPE 143 SIGTERM"),
+        ("--exit-ok=3,130,143", "3 130 SIGINT 143 SIGTERM", "0 129 SIGHUP 141 SIGPIPE"),
+        ("--exit-ok=0,200 --stop-schedule=QUIT/9/KILL/5", "131 SIGQUIT 200",
+         "129 SIGHUP 130 SIGINT 131 SIGQUIT 141 SIGPIPE 143 SIGTERM"),
+        ("--restart=always", "143 SIGTERM", ""),
+    ],
+)  # fmt: skip
+def test_systemd_has_the_same_ends_for_success(said: str, success: str, again: str) -> None:
+    """What `exit_ok` has, and the signal of a stop, which is started again where nobody asked for a stop."""
+    text = only("systemd", "a", "--preset=exec", "--cmd=sleep 600", *said.split())
+    found = dict(re.findall("^(SuccessExitStatus|RestartForceExitStatus)=(.*)$", text, re.MULTILINE))
+    assert (found["SuccessExitStatus"], found.get("RestartForceExitStatus", "")) == (success, again)
 
 
 @pytest.mark.parametrize(

@@ -614,6 +614,42 @@ def test_g3_an_exported_unit_is_never_given_up(booted: Booted) -> None:
     host.write("/srv/go", "")
     until(lambda: show(host, "multi-a", "SubState") == "running", "it runs", 30)
     host.run("systemctl", "stop", "multi-a").ok()
+    _a_unit_ends_as_its_node(host)
+
+
+ENDS = {  # how the unit of the worker itself is after a stop, and that of a `multi run` of it
+    "signal": ("--cmd=sleep 600", "inactive", ""),
+    "quit": ("--cmd=sleep 600 --stop-schedule=QUIT/30/KILL/5", "inactive", ""),
+    "same": ("--cmd=/srv/ends 143", "inactive", "inactive"),
+    "other": ("--cmd=/srv/ends 5", "failed", "inactive"),
+    "fine": ("--cmd=/srv/ends 5 --exit-ok=0,5", "inactive", ""),
+    "stuck": ("--cmd=/srv/ends '' --stop-schedule=TERM/1/KILL/5", "failed", "failed"),
+}
+
+
+def _a_unit_ends_as_its_node(host: Host) -> None:
+    """The signal of a stop, and its status, is success after a stop, and by itself none; KILL never is."""
+    host.write("/srv/ends", '#!/bin/sh\ntrap "${1:+exit $1}" TERM\nwhile :; do sleep 600 & wait; done\n', mode=0o755)
+    common = ("--preset=exec", "--logfile=/dev/stderr", "--workdir=/", "--restart-delay=0.1", "--startsecs=0")
+    wanted = {}
+    for name, (said, itself, run) in ENDS.items():
+        words = [name, *common, *re.findall("--.*?(?= --|$)", said)]
+        multi = shlex.join([str(BIN / "multi"), "run", *words, "--pidfile=/run/celery/%%n.pid"])
+        text = f"[Service]\nType=notify\nUser={USER}\nKillMode=mixed\nExecStart={multi}\n"
+        exported = host.run(str(BIN / "multi"), "export", "systemd", *words, f"--uid={USER}").ok().out
+        for unit, lines, state in ((name, exported, itself), (f"{name}-run", text, run)):
+            if state:
+                host.write(f"/etc/systemd/system/{unit}.service", lines)
+                wanted[unit] = state
+    host.run("systemctl", "daemon-reload").ok()
+    host.run("systemctl", "start", *wanted).ok()
+    for count, by in ((1, "TERM"), (2, "KILL")):
+        for unit in ("signal", "same"):
+            host.run("systemctl", "kill", "--kill-whom=main", f"--signal={by}", unit).ok()
+            until(lambda: int(show(host, unit, "NRestarts")) >= count, f"{unit} is started again")  # noqa: B023 -- asked in this turn only
+            until(lambda: show(host, unit, "ActiveState") == "active", f"{unit} is up again")  # noqa: B023 -- the same
+    host.run("systemctl", "stop", *wanted)
+    assert {unit: show(host, unit, "ActiveState") for unit in wanted} == wanted
 
 
 def test_g11_an_exported_unit_has_the_exact_words(booted: Booted) -> None:
