@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from awkward import KNOTS, UNICODE, VALUES, WORDS, exact
+from launchd import faults
 from multi import api as pipeline
 from multi.errors import MultiError, UsageError
 from multi.export import FORMS
@@ -990,6 +991,26 @@ def test_g11_launchd_has_the_exact_words(real: Real) -> None:
     assert "rlimit NOFILE" in path.read_text(encoding="utf-8")
     if sys.platform == "darwin":
         subprocess.run(["plutil", "-lint", str(path)], check=True)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        f"{RARE} --uid=www --umask=027 --nice=-3 --kill-mode=process --env=A=1 --logfile=/dev/null --workdir=/srv",
+        "--rlimit=CORE=0:0 --rlimit=NOFILE=64:128 --rlimit=CPU=9:9 --rlimit=AS=1:1 --rlimit=STACK=8:unlimited",
+        "--restart=always --stop-schedule=TERM/forever",
+        "--stop-schedule=KILL/5",
+        "--stop-schedule=TERM/0.1/KILL/5",
+    ],
+)
+def test_launchd_knows_every_key_and_its_type(said: str) -> None:
+    """As launchd.plist(5) has them; a stop that begins with KILL waits for no infinite time."""
+    job = plistlib.loads(only("launchd", "a", "--preset=exec", "--cmd=sleep 600", *said.split()).encode())
+    assert faults(job) == []
+    for wrong in ({"Umsk": 18}, {"RunAtLoad": 1}, {"KeepAlive": {"SuccesfulExit": False}}, {"ExitTimeOut": 0},
+                  {"ProgramArguments": ["a", 1]}, {"EnvironmentVariables": {"A": 1}}, {"Nice": 21}):  # fmt: skip
+        assert len(faults(job | wrong)) == 1
 
 
 # --- Procfile -----------------------------------------------------------------------------------------------
