@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+from pathlib import Path
+
+import pytest
 
 _ESCAPES = {**dict(zip("abfnrtvs", "\a\b\f\n\r\t\v ", strict=True)), "\\": "\\", '"': '"', "'": "'"}
 _ESCAPE = re.compile(r"\\(?:x(..)|u(.{4})|U(.{8})|(.))", re.DOTALL)
@@ -72,3 +77,37 @@ class Unit:
             words += [word for each in split(value) for word in (option, each)] if option else []
             words += split(value) if key == "PodmanArgs" else []
         return [expand(word) for word in (*words, one["Image"], *split(one["Exec"]))]
+
+
+_APT = """\
+Dir::Etc::sourcelist "{at}/list"; Dir::Etc::sourceparts "-"; Dir::State "{at}"; Dir::State::status "{at}/status";
+Dir::Cache "{at}"; Acquire::Languages "none"; Acquire::Retries "0"; Acquire::http::Timeout "20";
+APT::Sandbox::User "root";
+"""
+_KEY = "/usr/share/keyrings/debian-archive-keyring.gpg"
+_TAKE = """\
+set -e
+cd "$1"
+mkdir -p lists/partial archives/partial
+: >status
+apt-get -qq update
+apt-get -qq download podman
+dpkg-deb --fsys-tarfile podman_*.deb >podman.tar
+tar -x -f podman.tar --strip-components=4 ./usr/libexec/podman/quadlet
+rm -r podman* lists archives
+"""
+
+
+def of_debian_13(directory: Path) -> list[str]:
+    """The generator of Debian 13's Podman, 5.4, in the directory; it needs no other library than Debian 12 has.
+
+    apt-get looks there alone, at lists and sources of its own. Skips where apt-get cannot have it.
+    """
+    if not (directory / "quadlet").exists():
+        (directory / "list").write_text(f"deb [signed-by={_KEY}] http://deb.debian.org/debian trixie main\n")
+        (directory / "conf").write_text(_APT.format(at=directory))
+        env = {**os.environ, "APT_CONFIG": str(directory / "conf")}
+        done = subprocess.run(["sh", "-c", _TAKE, "sh", directory], env=env, capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip(f"needs Podman's generator 'quadlet', 4.4 or later: {done.stderr.decode()[-300:]}")
+    return [str(directory / "quadlet")]
