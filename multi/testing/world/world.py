@@ -86,7 +86,6 @@ class World:
         self.plugin_notifies = False
         self.listener = "yes"  # whose the ports are that accept, see `Machine.listens`
         self.taken = False  # whether somebody listens on them before a node is started
-        self.init_reaps = True
         self.restless = False  # somebody ends during each look at the process table
         self.next_pid = 1000
         self.capacity = 10_000  # how many nodes one `multi` can hold at once
@@ -276,7 +275,7 @@ class World:
             heir = Nature(heirs=body.nature.heirs - 1)
             self.run(self.add(argv=body.argv, uid=body.uid, nature=heir, instance=body.instance, cgroup=body.cgroup))
         body.instance = None
-        if not body.nature.unreaped and (body.ppid != INIT or self.init_reaps):
+        if not body.nature.unreaped:
             del self.bodies[body.pid]
         for fake in self.fakes:
             fake.ended(body.proc, status)
