@@ -73,7 +73,7 @@ class Query:
     @property
     def searches(self) -> bool:
         """Whether more is asked for than the last lines."""
-        return self.begins or self.pattern is not None or self.timed
+        return self.begins or self.lines is None or self.pattern is not None or self.timed
 
 
 class Source:
