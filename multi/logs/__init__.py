@@ -1,7 +1,4 @@
-"""The nodes' logs: read, followed, and searched. Reads only.
-
-What searches is `multi.logs.search`; who only shows last lines does not pay for it.
-"""
+"""The nodes' logs: read, followed, and searched. Reads only."""
 
 from __future__ import annotations
 

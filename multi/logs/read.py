@@ -15,13 +15,11 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Iterator, Mapping, Sequence
 
-    from multi.logs.search import Search
     from multi.logs.since import Moment
     from multi.machine import Machine
     from multi.model.node import Node
 
 _CHUNK = 1 << 16
-_TAIL, _MOST_TAIL = 1 << 16, 1 << 28  # bytes in which the last lines of a log are looked for, at first and at most
 _LAST = 1 << 12  # bytes of a log that are read for its last lines
 _TURN = 2  # chunks of one log at one look, so that a log that grows without end does not keep the others waiting
 _FIRST_LOOK, _MOST_LOOK = 0.05, 0.5  # seconds between two looks at logs; not every system tells of growth
@@ -70,11 +68,6 @@ class Query:
         """Whether somebody has said since when."""
         return self.since_start or self.age is not None or self.since is not None
 
-    @property
-    def searches(self) -> bool:
-        """Whether more is asked for than the last lines."""
-        return self.begins or self.lines is None or self.pattern is not None or self.timed
-
 
 class Source:
     """One log, and the nodes that write to it."""
@@ -87,10 +80,10 @@ class Source:
         self.rest = b""
         self.read_to: int | None = None  # how far it was read, where it was searched
 
-    def lines(self, data: bytes, *, last: bool = False) -> Iterator[LogLine]:
-        """Cut the data into lines; an unfinished line is kept for the next call, unless these are the `last` data."""
+    def lines(self, data: bytes) -> Iterator[LogLine]:
+        """Cut the data into lines; an unfinished line is kept for the next call."""
         *done, self.rest = (self.rest + data).split(b"\n")
-        if self.rest and (last or len(self.rest) > _LONGEST):
+        if len(self.rest) > _LONGEST:
             done.append(self.rest)
             self.rest = b""
         for line in done:
@@ -110,6 +103,8 @@ def read(
     `moments` are those since when, by the full names of the nodes; the query says only how they are made.
     A rotated log is read to its end before the new one is begun; a truncated log is read from its beginning.
     """
+    from multi.logs.search import Search  # who only shows a node's last lines does not pay for it
+
     alike = Counter(node.short for node in nodes)
     sources: dict[str, Source] = {}
     for node in nodes:
@@ -118,18 +113,10 @@ def read(
             source.nodes.append(node)
     for source in sources.values():
         source.names = ",".join(node.short if alike[node.short] == 1 else node.name for node in source.nodes)
-    search: Search | None = None
-    if query.searches:
-        from multi.logs.search import Search
-
-        search = Search(query, moments, machine)
-        yield from search.found(sources.values())
-    else:
-        for source in sources.values():
-            yield from source.lines(_tail(source.path, query.lines or 0, machine), last=not query.follow)
+    search = Search(query, moments, machine)
+    yield from search.found(sources.values())
     if query.follow:
-        followed = _followed([*sources.values()], machine)
-        yield from followed if search is None else search.added(followed)
+        yield from search.added(_followed([*sources.values()], machine))
 
 
 def _followed(sources: Sequence[Source], machine: Machine) -> Iterator[LogLine]:
@@ -188,25 +175,3 @@ def last_lines(node: Node, count: int, machine: Machine) -> tuple[str, ...]:
         machine.release(key)
     lines = [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
     return tuple(lines[-count:])
-
-
-def _tail(path: str, count: int, machine: Machine) -> bytes:
-    """The last `count` lines of a log, however long they are; empty when the log cannot be read."""
-    size = _TAIL
-    while True:
-        try:
-            data = machine.log_begin(path, path, size)
-        except MachineError:
-            return b""
-        last = _last(data, count)
-        if len(last) < len(data) or len(data) < size:
-            return last
-        if size >= _MOST_TAIL:
-            return data.partition(b"\n")[2]  # the first line is not whole
-        size *= 4
-
-
-def _last(data: bytes, count: int) -> bytes:
-    """The last `count` lines, an unfinished one included."""
-    parts = data.removesuffix(b"\n").rsplit(b"\n", count)
-    return data[len(parts[0]) + 1 :] if len(parts) > count else data

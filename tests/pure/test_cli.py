@@ -1086,15 +1086,23 @@ def test_logs_that_cannot_be_read() -> None:
         names = [f"w{number}" for number in range(1, len(errors) + 2)]
         world = logging(**dict.fromkeys(names, b"text\n"))
         fake = world.fake()
-        real = fake.log_begin
+        begin, files = fake.log_begin, fake.log_files
 
-        def log_begin(key: str, path: str, limit: int, offset: int = 0) -> bytes:
+        def refuse(path: str) -> None:
             number = int(path.removeprefix("/log/w").removesuffix(".log")) - 2
             if number >= 0 and errors[number]:
                 raise MachineError(f"cannot read {path}", "no", errno=errors[number])
-            return real(key, path, limit, offset)
+
+        def log_begin(key: str, path: str, limit: int, offset: int = 0) -> bytes:
+            refuse(path)
+            return begin(key, path, limit, offset)
+
+        def log_files(key: str, path: str, *, rotated: bool = False) -> object:
+            refuse(path)
+            return files(key, path, rotated=rotated)
 
         fake.log_begin = log_begin  # type: ignore[method-assign]
+        fake.log_files = log_files  # type: ignore[method-assign, assignment]
         return run("logs", fake=fake)
 
     denied = "multi: w2@host: cannot read /log/w2.log: no\n"
