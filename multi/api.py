@@ -242,21 +242,13 @@ def glance(selection: Selection, *, machine: Machine | None = None) -> tuple[Gla
         return works.glance(selection.nodes, opened)
 
 
-def logs(
-    selection: Selection,
-    *,
-    lines: int | None = 10,
-    follow: bool = False,
-    query: Query | None = None,
-    machine: Machine | None = None,
-) -> Iterator[LogLine | Unseen]:
-    """The last lines of the nodes' logs, merged; with `follow` what is added, until SIGINT or SIGTERM. Reads only.
+def logs(selection: Selection, query: Query, *, machine: Machine | None = None) -> Iterator[LogLine | Unseen]:
+    """The lines of the nodes' logs that the query asks for, merged; those that follow until SIGINT. Reads only.
 
-    A `query` says more of which lines, and both of these; what it cannot be asked of comes as `Unseen`.
+    What it cannot be asked of comes as `Unseen`.
     """
-    from multi.logs import Query, read
+    from multi.logs import read
 
-    query = query or Query(lines=lines, follow=follow)
     with _opened(machine, _interrupting() if query.follow else ()) as opened:
         moments, unknown = log_moments(selection.nodes, query, opened)
         yield from unknown

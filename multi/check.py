@@ -140,8 +140,5 @@ def refusal(found: Sequence[Obstacle]) -> str:
 
 def exit_code(found: Sequence[Obstacle]) -> int:
     """The exit code of such a refusal."""
-    return (
-        EXIT_PERMISSION
-        if any(each.errno in {errno.EPERM, errno.EACCES, errno.EROFS} for each in found)
-        else EXIT_FAILED
-    )
+    denied = {errno.EPERM, errno.EACCES, errno.EROFS}
+    return EXIT_PERMISSION if any(each.errno in denied for each in found) else EXIT_FAILED

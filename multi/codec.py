@@ -57,23 +57,15 @@ def encode(record: Record) -> bytes:
 
 
 def _node_json(node: Node) -> _Raw:
+    command = node.command  # one that is not known is no list, so that no reader takes it for words
     return {
         **{name: getattr(node, name) for name in _NODE},
-        "command": _command_json(node.command),
+        "command": {"unknown": command.why} if isinstance(command, Unknown) else command.words,
         "settings": {setting.name: to_toml(setting, getattr(node, name)) for name, setting in BY_FIELD.items()},
         "dump_signal": to_toml(_SIGNAL, node.dump_signal),
         "hup_ends": node.hup_ends,
         "env_read": dict(node.env_read),
     }
-
-
-def _command_json(command: Command) -> object:
-    """Words are a list. A command that is not known is an object, so that no reader takes it for words."""
-    match command:
-        case Known(words):
-            return words
-        case Unknown(why):
-            return {"unknown": why}
 
 
 def decode(data: bytes) -> Record:

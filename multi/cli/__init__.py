@@ -14,19 +14,8 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from multi import __version__
-from multi.cli.order import (
-    DRY_RUN,
-    GLOBAL,
-    HELP,
-    NO_COLOR,
-    SHORT_HELP,
-    SILENT,
-    VERBOSE,
-    VERSION,
-    Order,
-    split,
-    take,
-)
+from multi.cli import order as ours
+from multi.cli.order import Order, split, take
 from multi.cli.screen import Screen, complete_streams
 from multi.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PERMISSION, EXIT_USAGE, MultiError
 from multi.typed import TYPE_CHECKING
@@ -93,24 +82,24 @@ def _serve(
         return completion.answer(question, screen, machine)
     leading, command, rest = split(words, _is_command)
     if command is None:
-        return _without_command(take(leading, (*GLOBAL, SHORT_HELP, VERSION))[1], screen)
+        return _without_command(take(leading, (*ours.GLOBAL, ours.SHORT_HELP, ours.VERSION))[1], screen)
     from multi.cli import commands
 
     row = commands.find(command)
     # To look is to run dry, so `show` takes the flag out of the words as `start` does.
-    options = (*GLOBAL, DRY_RUN, *row.options)
-    before = (*GLOBAL, DRY_RUN, *(option.leading for option in row.options))
-    leading, given = take(leading, (*before, SHORT_HELP, VERSION))
-    rest, more = take(rest, (*options, SHORT_HELP) if rest[:1] == SHORT_HELP.flags else options)
+    options = (*ours.GLOBAL, ours.DRY_RUN, *row.options)
+    before = (*ours.GLOBAL, ours.DRY_RUN, *(option.leading for option in row.options))
+    leading, given = take(leading, (*before, ours.SHORT_HELP, ours.VERSION))
+    rest, more = take(rest, (*options, ours.SHORT_HELP) if rest[:1] == ours.SHORT_HELP.flags else options)
     given |= more
-    if VERSION.name in given:
+    if ours.VERSION.name in given:
         return _without_command(given, screen)
-    if HELP.name in given or SHORT_HELP.name in given:
+    if ours.HELP.name in given or ours.SHORT_HELP.name in given:
         from multi.cli import help as manual
 
         screen.say(manual.page(row, screen.width))
         return 0
-    if row.traits.stays_as and environ.get("C_FAKEFORK") and DRY_RUN.name not in given:
+    if row.traits.stays_as and environ.get("C_FAKEFORK") and ours.DRY_RUN.name not in given:
         row = commands.find(row.traits.stays_as)  # celery's word for "do not detach, I want to see it"
     order = Order(command=row, leading=leading, words=rest, given=given, screen=screen, machine=machine)
     if not row.takes_nodes:
@@ -119,9 +108,9 @@ def _serve(
         module = "importing" if row.name == "import" else row.name  # that is a word of the language
         code: int = import_module(f"multi.cli.{module}").carry_out(order)
         return code
-    if order.has(NO_COLOR):
+    if order.has(ours.NO_COLOR):
         screen.colour = screen.error_colour = False
-    if row.announced and screen.out_is_terminal and order.has(VERBOSE) and not any(map(order.has, SILENT)):
+    if row.announced and screen.out_is_terminal and order.has(ours.VERBOSE) and not any(map(order.has, ours.SILENT)):
         screen.say(f"multi v{__version__}")
     return commands.carry_out(order)
 
@@ -140,10 +129,10 @@ def _tells_states(words: Sequence[str]) -> bool:
 
 
 def _without_command(given: Mapping[str, str | None], screen: Screen) -> int:
-    if VERSION.name in given:
+    if ours.VERSION.name in given:
         screen.say(f"multi {__version__}")
         return 0
-    if HELP.name in given or SHORT_HELP.name in given:
+    if ours.HELP.name in given or ours.SHORT_HELP.name in given:
         from multi.cli import help as manual
 
         screen.say(manual.overview(screen.width))

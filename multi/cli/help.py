@@ -90,10 +90,6 @@ def topic(name: str, width: int = 80, machine: Machine | None = None) -> str:
 _Sections: TypeAlias = "list[tuple[str, list[tuple[str, str]]]]"
 
 
-def _settings(_: Machine | None) -> _Sections:
-    return [("Settings", [_setting_row(setting, setting.help) for setting in SETTINGS.values()])]
-
-
 def _options(_: Machine | None) -> _Sections:
     return [
         ("Options of every command", option_rows((*GLOBAL, VERSION))),
@@ -108,21 +104,17 @@ def _presets(machine: Machine | None) -> _Sections:
     return [("Presets", rows)]
 
 
-def _exit_codes(_: Machine | None) -> _Sections:
-    said = prose()["topics"]["exit-codes"]
-    return [("Exit codes", list(said["codes"].items())), ("Exit codes of status", list(said["status"].items()))]
-
-
-def _templates(_: Machine | None) -> _Sections:
-    return [("Templates", list(prose()["topics"]["templates"]["codes"].items()))]
+def _prose(topic: str, **titles: str) -> _Sections:
+    """The sections that stand in help.toml, each with its title."""
+    return [(title, list(prose()["topics"][topic][key].items())) for key, title in titles.items()]
 
 
 TOPICS: Mapping[str, Callable[[Machine | None], _Sections]] = {
-    "settings": _settings,
+    "settings": lambda _: [("Settings", [_setting_row(each, each.help) for each in SETTINGS.values()])],
     "options": _options,
     "presets": _presets,
-    "templates": _templates,
-    "exit-codes": _exit_codes,
+    "templates": lambda _: _prose("templates", codes="Templates"),
+    "exit-codes": lambda _: _prose("exit-codes", codes="Exit codes", status="Exit codes of status"),
 }
 
 

@@ -47,7 +47,7 @@ def logs(order: Order, select: Callable[[], api.Selection]) -> int:
     codes = [_tell(order, each) for each in unseen]
     told = {each.node.name for each in unseen}
     style, colours = report.Style(screen.colour), dict[str, int]()
-    for line in api.logs(selection, query=query, machine=order.machine):
+    for line in api.logs(selection, query, machine=order.machine):
         if isinstance(line, Unseen):
             if line.node.name not in told:
                 codes.append(_tell(order, line))

@@ -55,19 +55,21 @@ def _digest(text: str, origin: str) -> str:
     return sha256(f"{printable(origin)}\n{text}".encode("utf-8", "surrogateescape")).hexdigest()
 
 
+def _part(table: str, origin: str) -> re.Match[str] | None:
+    """Our part of a crontab; `whole` is None where its end is gone."""
+    who = re.escape(printable(origin))
+    begin = rf"(?m)^# BEGIN multi install for {who}; leave it to multi \(sha256 (?P<digest>[0-9a-f]{{64}})\)(?:\n|\Z)"
+    return re.search(rf"{begin}(?P<whole>(?P<body>(?:.*\n)*?)# END multi install for {who}(?:\n|\Z))?", table)
+
+
 def in_table(table: str, origin: str) -> Stamp | None:
     """The part of a crontab that is ours; its `rest` are the lines of it. One without its end was changed by hand."""
-    lines = table.splitlines(keepends=True)
-    for at, line in enumerate(lines):
-        found = _BEGIN.fullmatch(line.rstrip("\n"))
-        if found is None or found["origin"] != printable(origin):
-            continue
-        for end in range(at + 1, len(lines)):
-            if lines[end].rstrip("\n") == _end(origin):
-                body = "".join(lines[at + 1 : end])
-                return Stamp(found["origin"], found["digest"] == _digest(body, origin), body)
-        return Stamp(found["origin"], intact=False, rest="")
-    return None
+    part = _part(table, origin)
+    if part is None:
+        return None
+    body = part["body"] or ""
+    intact = part["whole"] is not None and part["digest"] == _digest(body, origin)
+    return Stamp(printable(origin), intact, body)
 
 
 def origins(table: str) -> tuple[str, ...]:
@@ -78,19 +80,8 @@ def origins(table: str) -> tuple[str, ...]:
 def with_part(table: str, body: str, origin: str) -> str:
     """The crontab with `body` as our part, in the place of an intact one; without our part where `body` is empty."""
     begin = f"# BEGIN multi install for {printable(origin)}; leave it to multi (sha256 {_digest(body, origin)})\n"
-    new = f"{begin}{body}{_end(origin)}\n" if body else ""
-    old = in_table(table, origin)
+    new = f"{begin}{body}# END multi install for {printable(origin)}\n" if body else ""
+    old = _part(table, origin)
     if old is None:
         return (table if not table or table.endswith("\n") else f"{table}\n") + new
-    lines = table.splitlines(keepends=True)
-    at = next(
-        at
-        for at, line in enumerate(lines)
-        if (hit := _BEGIN.fullmatch(line.rstrip("\n"))) and hit["origin"] == old.origin
-    )
-    end = next(end for end in range(at, len(lines)) if lines[end].rstrip("\n") == _end(origin))
-    return "".join((*lines[:at], new, *lines[end + 1 :]))
-
-
-def _end(origin: str) -> str:
-    return f"# END multi install for {printable(origin)}"
+    return table[: old.start()] + new + table[old.end() :]

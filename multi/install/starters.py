@@ -25,6 +25,7 @@ _Files: TypeAlias = "dict[str, tuple[str, int]]"
 UNITS = "/etc/systemd/system"
 TMPFILES, LOGROTATE = "/etc/tmpfiles.d", "/etc/logrotate.d"
 CRONTABS, SCRIPTS, DEFAULTS = "/etc/cron.d", "/etc/init.d", "/etc/default"
+DIRECTORIES = (UNITS, CRONTABS, SCRIPTS, DEFAULTS, TMPFILES, LOGROTATE)  # of root
 USER_UNITS = ".config/systemd/user"  # below the home
 _NO_SYSTEMD = "systemd does not run this machine"
 
@@ -276,21 +277,13 @@ def _start(order: Order) -> str:
 
 
 def _own_crontab(asked: Asked, selection: Selection, site: Site) -> Wanted:
-    order = _mine(selection, site)
+    own = replace(selection, nodes=tuple(replace(node, uid=None, gid=None) for node in selection.nodes))
+    ((_, order),) = orders.detached(own, site, become=False)
     (text,) = export.find("cron").files(replace(order, user=None)).values()
     runs = [Run((site.tools["crontab"], "-"), data=text)]
     if asked.now:
         runs.append(Run(("/bin/sh", "-c", _start(order)), late=True))
     return Wanted(files={}, runs=runs, says=_says(asked, selection, _again(asked)))
-
-
-def _mine(selection: Selection, site: Site) -> Order:
-    made = orders.detached(
-        replace(selection, nodes=tuple(replace(node, uid=None, gid=None) for node in selection.nodes)),
-        site,
-        become=False,
-    )
-    return made[0][1]
 
 
 # --- init scripts -----------------------------------------------------------------------------------------

@@ -100,18 +100,9 @@ class Found:
     mode: int
 
 
-def found(site: Site, machine: Machine, *, everyone: bool = False) -> Sequence[Found]:
-    """All files of ours that are where this user's are; for an ordinary user with `everyone` the machine's, too."""
-    machines = (
-        starters.UNITS,
-        starters.CRONTABS,
-        starters.SCRIPTS,
-        starters.DEFAULTS,
-        starters.TMPFILES,
-        starters.LOGROTATE,
-    )
-    own = starters.units_directory(site, user=True)
-    directories = (*(machines if site.uid == 0 or everyone else ()), own)
+def found(site: Site, machine: Machine) -> Sequence[Found]:
+    """All files of ours that are where this user's are."""
+    directories = (*(starters.DIRECTORIES if site.uid == 0 else ()), starters.units_directory(site, user=True))
     paths = (path for directory in directories for path in machine.listing(directory, ""))
     seen = (there(path, machine) for path in paths if path.rpartition("/")[2].startswith("multi"))
     return tuple(each for each in seen if each is not None)

@@ -13,6 +13,7 @@ from multi.errors import UsageError
 from multi.settings.table import BY_FLAG
 from multi.text import near_misses
 from multi.typed import TYPE_CHECKING
+from multi.value import dataclass
 from multi.words.grammar import NAMING, READ_BEFORE
 
 if TYPE_CHECKING:
@@ -28,60 +29,59 @@ if TYPE_CHECKING:
 _HELP, _ALL = "-h", "--all"
 
 
+@dataclass(frozen=True, slots=True)
 class Misspelt:
     """The options of one command line, held against the flags of `multi`."""
 
-    def __init__(self, spec: Spec, flags: Flags, command: str, traits: Traits) -> None:
-        """Look at nothing yet."""
-        self._spec = spec
-        self._flags = flags
-        self._command = command
-        self._traits = traits
+    spec: Spec
+    flags: Flags
+    command: str
+    traits: Traits
 
     def suspects(self, known: Callable[[str], bool]) -> tuple[Given, ...]:
         """The options that the nodes' workers do not have; `known` says whether they do."""
-        return tuple(given for given in self._spec.options if not known(given.name))
+        return tuple(given for given in self.spec.options if not known(given.name))
 
     def check(self, suspects: Sequence[Given]) -> tuple[str, ...]:
         """Warnings about options without effect. Raises `UsageError` for what is a mistake."""
         for given in suspects:
             self._refuse(given)
-        spec, command = self._spec, self._command
-        if self._traits.takes_no_others and (spec.options or spec.passthrough):
+        spec, command = self.spec, self.command
+        if self.traits.takes_no_others and (spec.options or spec.passthrough):
             word = spec.options[0].name if spec.options else "--"
             why = f"is the worker's, and {command} takes no word of the worker's"
             raise UsageError(word, why, "write it into the configuration, or give it to 'multi start'")
-        if self._traits.takes_worker_words:
+        if self.traits.takes_worker_words:
             return ()
         names = dict.fromkeys(given.name for given in suspects)
         return tuple(f"{name} has no effect on {command}: neither multi nor the worker has it" for name in names)
 
     def _refuse(self, given: Given) -> None:
-        name, takers = given.name, self._flags.get(given.name)
-        if takers is not None and self._command in takers:
+        name, takers = given.name, self.flags.get(given.name)
+        if takers is not None and self.command in takers:
             what = "value" if given.scope is None else "scope"
             raise UsageError(name, f"takes no {what}", f"write {name} alone{self._elsewhere}")
-        if name == _ALL and not self._spec.names:
+        if name == _ALL and not self.spec.names:
             raise UsageError(
-                name, f"is no option of {self._command}", "leave it out: all nodes are meant if none is named"
+                name, f"is no option of {self.command}", "leave it out: all nodes are meant if none is named"
             )
-        if takers is not None and not self._traits.takes_worker_words:
+        if takers is not None and not self.traits.takes_worker_words:
             whose = f"is an option of 'multi {takers[0]}', and none" if takers else "is no option"
-            raise UsageError(name, f"{whose} of {self._command}", "leave it out")
-        if name == _HELP and not self._traits.takes_worker_words:
-            raise UsageError(name, f"is no option of {self._command}", f"'multi help {self._command}' tells about it")
+            raise UsageError(name, f"{whose} of {self.command}", "leave it out")
+        if name == _HELP and not self.traits.takes_worker_words:
+            raise UsageError(name, f"is no option of {self.command}", f"'multi help {self.command}' tells about it")
         near = () if takers is not None else self._near(name)
         if near:
-            takers = self._flags.get(near[0]) or [self._command]
-            whose = "" if self._command in takers else f" of 'multi {takers[0]}'"
+            takers = self.flags.get(near[0]) or [self.command]
+            whose = "" if self.command in takers else f" of 'multi {takers[0]}'"
             raise UsageError(name, "is not an option of multi", f"did you mean {near[0]}{whose}?{self._elsewhere}")
 
     @property
     def _elsewhere(self) -> str:
-        return "" if self._traits.takes_no_others else " (after -- it is the worker's)"
+        return "" if self.traits.takes_no_others else " (after -- it is the worker's)"
 
     def _near(self, name: str) -> Sequence[str]:
-        ours = [flag for flag in (*self._flags, *BY_FLAG, *NAMING, *READ_BEFORE) if flag.startswith("--")]
+        ours = [flag for flag in (*self.flags, *BY_FLAG, *NAMING, *READ_BEFORE) if flag.startswith("--")]
         if not name.startswith("--"):
             return [flag for flag in ours if flag == f"-{name}" and len(name) > 2]  # noqa: PLR2004 -- a letter is one of its own
         return near_misses(name, ours)
