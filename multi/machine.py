@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from multi.following import Following
 from multi.model.process import Proc, ProcessInfo, ProcessTable
 from multi.typed import TYPE_CHECKING, Protocol
 from multi.value import dataclass
@@ -203,6 +202,59 @@ class LocalHost(Protocol):
         """
 
 
+class LogFile(Protocol):
+    """A file of a log, as it was when it was opened; its places count no holes. `packed` is read from its beginning."""
+
+    size: int  # without holes; `length` with them
+    length: int
+    written: float  # the wall clock's second of its last change
+    identity: str  # of the file, whatever it is called
+    packed: bool
+
+    def position(self, offset: int) -> int:
+        """Where a byte of the file is when its holes are left out."""
+
+    def read(self, at: int, limit: int) -> bytes:
+        """What stands there. Raises `MachineError`."""
+
+
+class Following(Protocol):
+    """Files that others write. Raises `MachineError` for a log that is there and cannot be read."""
+
+    def watch_sources(self, roots: Mapping[str, Sequence[str]]) -> None:
+        """Report `Edited` from now on for each key below whose roots a file changes. Needs the package watchfiles."""
+
+    def log_begin(self, key: str, path: str, limit: int, offset: int = 0) -> bytes:
+        """Begin to read a log for this key: the last `limit` bytes behind `offset`. One that is not there is empty.
+
+        One that ends before `offset` was truncated or replaced, so all of it stands behind.
+        """
+
+    def log_more(self, key: str, limit: int) -> bytes:
+        """What was added since, at most `limit` bytes; empty when nothing was, or the log was not begun.
+
+        A log that was moved away is read on until the one that took its name holds something; one that was truncated
+        is read from its beginning. A line that was not finished before either ends there.
+        """
+
+    def follow(self, key: str, path: str, offset: int, *, bounded: bool) -> None:
+        """Report as `Printed`, from now on and in whole lines, what is added to a log behind `offset`.
+
+        Also when it is moved away or truncated. A line without its end is told after half a second, one that is very
+        long in pieces. Of a `bounded` log, which is ours, the disk keeps the last megabyte or two of what was told. To
+        release the key does not end it.
+        """
+
+    def printed(self, key: str) -> tuple[str, ...]:
+        """What was added and is not told yet, an unfinished line too; told by this."""
+
+    def log_files(self, key: str, path: str, *, rotated: bool = False) -> Sequence[LogFile]:
+        """The log itself, or what was moved away from it, the newest first; open until the key is released."""
+
+    def within(self, seconds: float, call: Callable[[], object]) -> object:
+        """What the call returns. Raises `TimeoutError` after so many seconds of it; on the main thread only."""
+
+
 class Machine(LocalHost, Following, Protocol):
     """The one door. No method decides anything; every wait ends. What cannot be done raises `MachineError`."""
 
@@ -280,9 +332,7 @@ class Machine(LocalHost, Following, Protocol):
     def executed(self, pid: int) -> tuple[str, ...]:
         """The words it was executed with; empty when it shows something else by now, as a title, or they are hidden."""
 
-    def kernel_says(
-        self, pid: int, since: float
-    ) -> str: ...  # how it ended a process that ran at that wall clock second
+    def kernel_says(self, pid: int, since: float) -> str: ...  # how it ended what ran at that second of the wall clock
     def signal(self, proc: Proc, signum: int) -> str: ...  # ``sent``, ``gone``, or ``denied`` (EPERM: alive, not ours)
     def watch(self, key: str, proc: Proc) -> None: ...  # `Ended` follows, also when it is gone already
 
@@ -309,9 +359,7 @@ class Machine(LocalHost, Following, Protocol):
 
     # Processes that we start
 
-    def expect_launches(
-        self,
-    ) -> None: ...  # soon: what that needs may come up meanwhile
+    def expect_launches(self) -> None: ...  # soon: what that needs may come up meanwhile
     def may_launch(self, launch: Launch) -> None: ...  # raises for what only root could grant; nothing is done
     def launch(self, key: str, launch: Launch) -> None: ...  # `Prepared` or `LaunchFailed` follows, `Ended` in the end
     def open_gate(self, key: str) -> None: ...  # `Executed`, `LaunchFailed` or `Ended` follows

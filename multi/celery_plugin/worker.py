@@ -256,15 +256,7 @@ def _hear_remote_shutdown(worker: Worker) -> None:
     """Celery sends no signal for it, so the command tells first, and then does what it does."""
     from celery.worker.control import Panel
 
-    command = Panel.data["shutdown"]
-
-    @functools.wraps(command)
-    def shutdown(*args: Any, **kwargs: Any) -> Any:
-        with contextlib.suppress(Exception):
-            worker.asked(str(kwargs.get("msg", "")))
-        return command(*args, **kwargs)
-
-    Panel.data["shutdown"] = shutdown
+    Panel.data["shutdown"] = _preceded(Panel.data["shutdown"], lambda msg="", **_: worker.asked(str(msg)))
 
 
 def _on_setup(instance: Any = None, **_: object) -> None:
@@ -277,7 +269,7 @@ def _on_setup(instance: Any = None, **_: object) -> None:
         logging.getLogger(_CONSUMER).addFilter(worker.trouble)
         waits = getattr(instance, "wait_for_soft_shutdown", None)
         if waits is not None and instance.app.conf.worker_soft_shutdown_timeout:
-            instance.wait_for_soft_shutdown = _preceded(waits, functools.partial(worker.stopping, "soft shutdown"))
+            instance.wait_for_soft_shutdown = _preceded(waits, lambda **_: worker.stopping("soft shutdown"))
         try:
             worker.thread.start()
         except BaseException:
@@ -286,11 +278,13 @@ def _on_setup(instance: Any = None, **_: object) -> None:
         _worker = worker
 
 
-def _preceded(call: Callable[..., Any], first: Callable[[], None]) -> Callable[..., Any]:
+def _preceded(call: Callable[..., Any], first: Callable[..., None]) -> Callable[..., Any]:
+    """The same, and before it `first`, which gets its words by name."""
+
     @functools.wraps(call)
     def both(*args: Any, **kwargs: Any) -> Any:
         with contextlib.suppress(Exception):
-            first()
+            first(**kwargs)
         return call(*args, **kwargs)
 
     return both

@@ -25,7 +25,6 @@ from multi.install.plan import (
     Undo,
     Write,
     changed_by_hand,
-    of_others,
 )
 from multi.install.survey import Found, crontab, found, previous, readable, survey
 from multi.machine import MachineError
@@ -123,7 +122,8 @@ def _put(path: str, text: str, mode: int, site: Site, machine: Machine) -> Write
     if not old.stamp.intact:
         raise changed_by_hand(path)
     if not shared and old.stamp.origin != printable(site.origin):
-        raise of_others(path, old.stamp.origin)
+        hint = f"rename the node, or 'multi uninstall' what is of {old.stamp.origin}"
+        raise NotInstalledError(path, f"is there already, for {old.stamp.origin}", hint)
     if old.text == made and old.mode == mode:
         return Keep(path, "is so already")
     return Write(path, made, mode, (old.text, old.mode))

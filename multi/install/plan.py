@@ -141,14 +141,3 @@ def changed_by_hand(path: str, *, removes: bool = False) -> NotInstalledError:
         hint = f"put your changes into 'systemctl edit {unit}', remove the file, and do this again"
         hint = f"'systemctl disable {unit}', and remove it, then do this again" if removes else hint
     return NotInstalledError(path, "was changed by hand since multi wrote it", hint)
-
-
-def not_ours(path: str) -> NotInstalledError:
-    """The refusal of a file that `multi` did not write."""
-    return NotInstalledError(path, "is there, and multi did not write it", "move it away, or remove it")
-
-
-def of_others(path: str, origin: str) -> NotInstalledError:
-    """The refusal of a file of another configuration."""
-    hint = f"rename the node, or 'multi uninstall' what is of {origin}"
-    return NotInstalledError(path, f"is there already, for {origin}", hint)

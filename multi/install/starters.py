@@ -45,7 +45,9 @@ def choose(asked: Asked, site: Site) -> tuple[Asked, MultiError | None]:
             f"--user --{asked.starter}", "contradict each other", "--user is systemd's manager of this user"
         )
     if asked.starter == "cron":
-        _need_cron(site)
+        if site.uid and "crontab" not in site.tools:
+            hint = "install cron, or give --systemd or --sysv"
+            raise NotInstalledError("--cron", "there is no crontab(1) on PATH", hint)
     elif asked.starter == "sysv":
         _need_sysv(site)
     else:
@@ -73,11 +75,6 @@ def _need_systemd(asked: Asked, site: Site) -> None:
         raise NotInstalledError("--user", f"{site.user or 'root'} has no running systemd manager", hint)
     if not asked.user:
         _need_root(site, "--systemd", "run it as root, or add --user for a manager of your own")
-
-
-def _need_cron(site: Site) -> None:
-    if site.uid and "crontab" not in site.tools:
-        raise NotInstalledError("--cron", "there is no crontab(1) on PATH", "install cron, or give --systemd or --sysv")
 
 
 def _need_sysv(site: Site) -> None:

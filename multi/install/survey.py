@@ -8,7 +8,7 @@ import re
 
 from multi.export import ascii_name
 from multi.install import orders, stamp, starters
-from multi.install.plan import LIMIT, RECORD, USUAL_PATH, NotInstalledError, Site, not_ours
+from multi.install.plan import LIMIT, RECORD, USUAL_PATH, NotInstalledError, Site
 from multi.machine import File, MachineError, Unreadable
 from multi.model.node import Known
 from multi.settings.presets import read_file
@@ -125,7 +125,7 @@ def previous(path: str, machine: Machine) -> Found | None:
         raise NotInstalledError(path, file.why, file.hint)
     known = there(path, machine)
     if file is not None and known is None:
-        raise not_ours(path)
+        raise NotInstalledError(path, "is there, and multi did not write it", "move it away, or remove it")
     return known
 
 

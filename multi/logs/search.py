@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Iterable, Mapping, Sequence
 
-    from multi.following import LogFile
     from multi.logs.since import Moment
-    from multi.machine import Machine
+    from multi.machine import LogFile, Machine
     from multi.model.node import Node
 
 _SECONDS = 2.0  # that a pattern may take for one line

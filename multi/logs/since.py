@@ -10,8 +10,8 @@ from multi.value import dataclass
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from multi.following import LogFile
     from multi.logs.times import Times
+    from multi.machine import LogFile
 
 CHUNK = 1 << 16
 _FAR = 1 << 22  # bytes in which a line with a time is looked for

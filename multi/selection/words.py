@@ -53,11 +53,11 @@ class Words:
         self.local = local
         self.config: Config = config.EMPTY
         source = None
-        named = opening.multi_config
-        procfile = self._procfile(here.environ.get("MULTI_CONFIG") if named is None else named)
+        named = here.environ.get("MULTI_CONFIG") if opening.multi_config is None else opening.multi_config
+        procfile = self._procfile(named)
         try:
-            if procfile is None and (here.environ.get("MULTI_CONFIG") if named is None else named) != config.NO_FILE:
-                source = config.locate(named, here.environ, here.cwd, here.home, local.load, local.peek)
+            if procfile is None and named != config.NO_FILE:
+                source = config.locate(opening.multi_config, here.environ, here.cwd, here.home, local.load, local.peek)
         except ConfigError as error:
             if broken is None:
                 raise

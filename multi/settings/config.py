@@ -11,11 +11,11 @@ import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
-from multi.errors import ConfigError, UsageError
+from multi.errors import ConfigError
 from multi.settings import toml
 from multi.settings.table import SETTINGS
 from multi.settings.toml import Document, dotted, substitute
-from multi.settings.values import from_document, from_text, merge, split
+from multi.settings.values import from_document, from_toml, merge, split
 from multi.text import quoted
 from multi.value import dataclass, field
 
@@ -385,10 +385,8 @@ def environment(environ: Mapping[str, str]) -> Layer:
         value: object = ()
         try:
             for word in split(text) if setting.repeatable else (text,):
-                value = merge(setting, value, from_text(setting, word, variable))
+                value = merge(setting, value, from_toml(setting, word, variable))
         except ValueError:
             raise ConfigError(variable, "has a quote that is not closed", "close it") from None
-        except UsageError as error:
-            raise ConfigError(error.word, error.why, error.hint) from None
         values[name], origins[name] = value, variable
     return Layer("environment", MappingProxyType(values), MappingProxyType(origins))

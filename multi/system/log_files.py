@@ -7,8 +7,7 @@ import os
 import re
 import stat
 
-from multi.following import LogFile
-from multi.machine import MachineError
+from multi.machine import LogFile, MachineError
 from multi.typed import cast
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY

@@ -13,7 +13,7 @@ from multi.typed import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from multi.following import LogFile
+    from multi.machine import LogFile
     from multi.system.log_files import LogFiles
 
 

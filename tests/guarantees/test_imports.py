@@ -26,7 +26,7 @@ COSTLY_NAMES = """
     threading tomli tomllib traceback typing unittest urllib uuid xml zipfile
 """
 PARSING_NAMES = """
-    api asked constructor errors following machine model model.node model.process model.proof model.request
+    api asked constructor errors machine model model.node model.process model.proof model.request
     model.schedule model.state selection selection.words settings settings.config settings.presets settings.scalars
     settings.shipped settings.table settings.toml settings.values text value views words words.expand words.grammar
     words.merge words.names words.spec words.template
