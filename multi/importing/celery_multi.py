@@ -9,6 +9,7 @@ import shlex
 from multi.errors import ConfigError, MultiError, UsageError
 from multi.importing.form import ASSIGNMENT, MARKS, Imported, Source, Table, split, whole_path, without_empty
 from multi.importing.shell import filled, logical_lines
+from multi.importing.worker_command import by_its_python
 from multi.settings.config import Config, Layer
 from multi.settings.envfile import parse_env_file
 from multi.settings.presets import load
@@ -153,11 +154,11 @@ def _start(words: Sequence[str], env: Mapping[str, object], command: str, shell:
             said["uid"] = before.pop(1)
         before = before[1:]
     program = next((index for index, word in enumerate(before) if word.rpartition("/")[2] == "celery"), None)
-    leading = [] if program is None else before[program + 1 :]
-    cmd = [] if program is None else before[: program + 1]
+    end = 0 if program is None else program + 1
+    cmd, leading = before[:end], before[end:] if end else []
     if programs and cmd in ([], ["celery"]):
         cmd = [f"{programs}/celery"]
-    said["cmd"] = [literal(word) for word in (*cmd, "worker")] if cmd not in ([], ["celery"]) else []
+    said |= by_its_python(cmd, "worker", source)
     shell.found.setdefault((*leading, *words[at + 2 :]), said)
 
 

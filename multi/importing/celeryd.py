@@ -6,8 +6,9 @@ from multi.errors import ConfigError
 from multi.importing.celery_multi import tables
 from multi.importing.form import Imported, Source, Table, plain_words, split
 from multi.importing.shell import Assigned, assigned
+from multi.importing.worker_command import by_its_python
 from multi.typed import TYPE_CHECKING
-from multi.words.template import literal, literal_path
+from multi.words.template import literal_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,10 @@ def imported(source: Source) -> Imported:
     workers = not of_beat and (not beat or any(name.startswith("CELERYD_") for name in found.values))
     if not any(found.values.get(name) for name in ("CELERYD_USER", "CELERYBEAT_USER")):
         remarks.append("uid: the file names no user, and Celery's init script and units run as celery")
-    some = [*(_workers(found, source, said) if workers else []), *([_beat(found, said)] if beat or of_beat else [])]
+    some = [
+        *(_workers(found, source, said) if workers else []),
+        *([_beat(found, source, said)] if beat or of_beat else []),
+    ]
     if any(name.endswith(("CREATE_DIRS", "CREATE_RUNDIR", "CREATE_LOGDIR")) for name in found.values):
         remarks.append("multi makes the directories of pidfile and logfile anyway")
     return Imported(tables=tuple(some), remarks=tuple(remarks))
@@ -56,7 +60,7 @@ def _workers(found: Assigned, source: Source, said: dict[str, object]) -> Sequen
     options = split(values.get("CELERYD_OPTS", ""), f"{source.path}: CELERYD_OPTS")
     app = ["-A", values["CELERY_APP"]] if values.get("CELERY_APP") else []
     settings = {
-        "cmd": _program(found, "worker"),
+        **by_its_python(_program(found), "worker", source),
         **_common(found, "CELERYD", "/var/run/celery/%n.pid", "/var/log/celery/%n%I.log"),
         **said,
     }
@@ -64,13 +68,13 @@ def _workers(found: Assigned, source: Source, said: dict[str, object]) -> Sequen
     return tables([*nodes, *app, *level, *options], settings, source.path)
 
 
-def _beat(found: Assigned, said: dict[str, object]) -> Table:
+def _beat(found: Assigned, source: Source, said: dict[str, object]) -> Table:
     values = found.values
     app = ["-A", values["CELERY_APP"]] if values.get("CELERY_APP") else []
     level = f"--loglevel={values.get('CELERYBEAT_LOG_LEVEL') or values.get('CELERYD_LOG_LEVEL') or 'INFO'}"
     settings = {
         "preset": "celery-beat",
-        "cmd": _program(found, "beat"),
+        **by_its_python(_program(found), "beat", source),
         **_common(found, "CELERYBEAT", "/var/run/celery/beat.pid", "/var/log/celery/beat.log"),
         **said,
         "options": [*app, level, *split(values.get("CELERYBEAT_OPTS", ""), "CELERYBEAT_OPTS")],
@@ -78,14 +82,13 @@ def _beat(found: Assigned, said: dict[str, object]) -> Table:
     return Table("beat", settings)
 
 
-def _program(found: Assigned, subcommand: str) -> list[str]:
+def _program(found: Assigned) -> list[str]:
     """Where the file says which celery it is."""
     said = found.values.get("CELERY_BIN", "")
     words = plain_words(said)
     if words is None or "&&" in words:
         raise ConfigError("CELERY_BIN", f"{said!r} is a line for a shell", "write the path of celery there first")
-    words = words[:-1] if words[-1:] == ["multi"] else words
-    return [] if words in ([], ["celery"]) else [*map(literal, words), subcommand]
+    return words[:-1] if words[-1:] == ["multi"] else words
 
 
 def _common(found: Assigned, prefix: str, pidfile: str, logfile: str) -> dict[str, object]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 from multi.errors import MultiError
 from multi.settings.presets import load
 from multi.typed import TYPE_CHECKING
 from multi.words.grammar import Grammar, parse_options
+from multi.words.template import literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from multi.importing.form import Source
 
 _PRESETS = {"worker": "celery", "beat": "celery-beat"}
 _OURS = {
@@ -68,3 +72,22 @@ def _length_of_program(words: Sequence[str]) -> int:
         return 1
     python = words[:1] and words[0].rpartition("/")[2].startswith("python")
     return 3 if python and list(words[1:3]) == ["-m", "celery"] else 0
+
+
+def by_its_python(words: Sequence[str], kind: str, source: Source) -> dict[str, object]:
+    """What `words` start that run celery multi: a worker by ``-m celery``, with the current directory on its path.
+
+    The Python is that of the first line of the script celery, or else the one beside it.
+    """
+    *before, celery = words or ["celery"]
+    if celery != "celery" and not celery.endswith("/celery"):
+        return {"cmd": [*map(literal, words), kind]}
+    if "/" in celery and not before:
+        try:
+            first = re.match(r"#! *(/\S*/python[\d.]*)\s", source.beside(celery) or "")
+        except MultiError:  # whoever imports need not be the worker's user
+            first = None
+        return {"executable": literal(first[1] if first else celery.removesuffix("celery") + "python3")}
+    if "run" in before and before[-1] != "-m":  # of pipenv, poetry, uv
+        before += ["python", "-m"]
+    return {"cmd": [*map(literal, (*before, celery)), kind]} if before else {}

@@ -345,7 +345,8 @@ def test_celeryd() -> None:
     text = toml_of([source(CELERYD, "/etc/default/celeryd")])
     nodes = nodes_of(text)
     two, beat = nodes["worker2"], nodes["beat"]
-    assert two.words[:4] == ("/srv/venv/bin/celery", "-A", "proj", "worker")
+    assert two.words[:6] == ("/srv/venv/bin/python3", "-m", "celery", "-A", "proj", "worker")
+    assert beat.words[:3] == ("/srv/venv/bin/python3", "-m", "celery")
     assert two.words[two.words.index("-c") + 1] == "4"
     assert {"--time-limit=300", "-Ofair", "--loglevel=INFO"} <= set(two.words)
     assert (two.workdir, two.pidfile, two.uid) == ("/srv/proj/", "/run/celery/worker2.pid", "celery")
@@ -361,8 +362,31 @@ def test_a_script_with_celery_multi() -> None:
     text = "#!/bin/sh\n# celery multi start old\ncd /srv\nA=1 exec /v/bin/celery -A p multi start 2 -l INFO && ls\n"
     nodes = imported(text, "start.sh")
     assert list(nodes) == ["celery1", "celery2"]
-    assert nodes["celery1"].words[:4] == ("/v/bin/celery", "-A", "p", "worker")
+    assert nodes["celery1"].words[:6] == ("/v/bin/python3", "-m", "celery", "-A", "p", "worker")
     assert dict(nodes["celery1"].env)["A"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("celery", "script", "words"),
+    [
+        ("/v/bin/celery", None, ("/v/bin/python3", "-m", "celery")),
+        ("/usr/local/bin/celery", "#!/usr/bin/python3.9 -sP\nimport re\n", ("/usr/bin/python3.9", "-m", "celery")),
+        ("/v/bin/celery", "#! /srv/w/bin/python\n", ("/srv/w/bin/python", "-m", "celery")),
+        ("/v/bin/celery", "#!/usr/bin/env python3\n", ("/v/bin/python3", "-m", "celery")),
+        ("/v/bin/celery", "#!/bin/sh\nexec /x/python", ("/v/bin/python3", "-m", "celery")),
+        ("/opt/run-celery", None, ("/opt/run-celery",)),
+        ("/v/bin/python -m celery", None, ("/v/bin/python", "-m", "celery")),
+        ("uv run celery", None, ("uv", "run", "python", "-m", "celery")),
+        ("uv run -m celery", None, ("uv", "run", "-m", "celery")),
+        ("python manage.py celery", None, ("python", "manage.py", "celery")),
+    ],
+)
+def test_the_python_of_celery_multi_runs_the_worker(celery: str, script: str | None, words: tuple[str, ...]) -> None:
+    """`celery multi` runs `-m celery`, which finds modules in the directory of the worker; `bin/celery` does not."""
+    beside = {} if script is None else {celery: script}
+    for text in (f"CELERYD_NODES=w1\nCELERY_BIN='{celery}'\n", f"{celery} multi start w1 -l INFO\n"):
+        if "CELERY_BIN" in text or words != ("/opt/run-celery",):  # who knows what that does with a line
+            assert imported(text, "x", **beside)["w1"].words[: len(words) + 1] == (*words, "worker")
 
 
 # What files of public repositories do: words and keys in an order of their own, other programs around, old spellings.
@@ -403,7 +427,7 @@ FOUND = [
             -A proj --pidfile=/run/celery_%n.pid --concurrency=4
         ExecStop=/opt/app/bin/celery multi stopwait w1
         """,
-        {"w1": ("/opt/app/bin/celery", "-A", "proj", "worker", "--concurrency=4")},
+        {"w1": ("/opt/app/bin/python3", "-m", "celery", "-A", "proj", "worker", "--concurrency=4")},
         (),
     ),
     (

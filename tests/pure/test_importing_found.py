@@ -400,7 +400,7 @@ CELERY = [
             "slow": {},
         },
         (
-            '["/srv/app/venv/bin/celery", "worker"]',
+            'executable = "/srv/app/venv/bin/python3"',
             'LANG = "C.UTF-8"',
             'C_FORCE_ROOT = "1"',
             'nodes = ["fast", "slow"]',
@@ -436,7 +436,10 @@ CELERY = [
             "w1": {"uid": "www-data", "workdir": "/srv"},
             "w2": {"uid": "deploy"},
         },
-        ('cmd = ["/v/bin/python", "-m", "celery", "worker"]', 'cmd = ["pipenv", "run", "celery", "worker"]'),
+        (
+            'cmd = ["/v/bin/python", "-m", "celery", "worker"]',
+            'cmd = ["pipenv", "run", "python", "-m", "celery", "worker"]',
+        ),
     ),
     (  # the unit of Celery's documentation, with the file that it reads
         """
@@ -459,7 +462,7 @@ CELERY = [
         },
         (
             'env_file = ["/etc/conf.d/celery"]',
-            'cmd = ["/v/celery", "worker"]',
+            'executable = "/v/python3"',
             '"--loglevel=INFO"',
             'A = "b c"',
             'D = "e"',
