@@ -55,31 +55,31 @@ def imported(source: Source) -> Imported:
 
 
 def _workers(found: Assigned, source: Source, said: dict[str, object]) -> Sequence[Table]:
-    values = found.values
-    nodes = split(values.get("CELERYD_NODES") or "celery", f"{source.path}: CELERYD_NODES")
-    options = split(values.get("CELERYD_OPTS", ""), f"{source.path}: CELERYD_OPTS")
-    app = ["-A", values["CELERY_APP"]] if values.get("CELERY_APP") else []
+    nodes = split(found.values.get("CELERYD_NODES") or "celery", f"{source.path}: CELERYD_NODES")
     settings = {
         **by_its_python(_program(found), "worker", source),
         **_common(found, "CELERYD", "/var/run/celery/%n.pid", "/var/log/celery/%n%I.log"),
         **said,
     }
-    level = [f"--loglevel={values.get('CELERYD_LOG_LEVEL') or 'INFO'}"]
-    return tables([*nodes, *app, *level, *options], settings, source.path)
+    return tables([*nodes, *_options(found, "CELERYD", source)], settings, source.path)
 
 
 def _beat(found: Assigned, source: Source, said: dict[str, object]) -> Table:
-    values = found.values
-    app = ["-A", values["CELERY_APP"]] if values.get("CELERY_APP") else []
-    level = f"--loglevel={values.get('CELERYBEAT_LOG_LEVEL') or values.get('CELERYD_LOG_LEVEL') or 'INFO'}"
     settings = {
         "preset": "celery-beat",
         **by_its_python(_program(found), "beat", source),
         **_common(found, "CELERYBEAT", "/var/run/celery/beat.pid", "/var/log/celery/beat.log"),
         **said,
-        "options": [*app, level, *split(values.get("CELERYBEAT_OPTS", ""), "CELERYBEAT_OPTS")],
+        "options": _options(found, "CELERYBEAT", source),
     }
     return Table("beat", settings)
+
+
+def _options(found: Assigned, prefix: str, source: Source) -> list[str]:
+    values = found.values
+    app = ["-A", values["CELERY_APP"]] if values.get("CELERY_APP") else []
+    level = values.get(f"{prefix}_LOG_LEVEL") or values.get("CELERYD_LOG_LEVEL") or "INFO"
+    return [*app, f"--loglevel={level}", *split(values.get(f"{prefix}_OPTS", ""), f"{source.path}: {prefix}_OPTS")]
 
 
 def _program(found: Assigned) -> list[str]:

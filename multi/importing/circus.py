@@ -19,7 +19,6 @@ from multi.words.template import literal, literal_path
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_SIGNALS = {"1": "HUP", "2": "INT", "3": "QUIT", "9": "KILL", "10": "USR1", "12": "USR2", "15": "TERM"}
 _TAKEN_WORDS = """
     cmd args numprocesses working_dir uid gid copy_env copy_path virtualenv stop_signal graceful_timeout
     stop_children respawn autostart singleton max_age shell send_hup virtualenv_py_ver close_child_stdin
@@ -165,8 +164,8 @@ def _settings(watcher: _Watcher, source: Source) -> tuple[dict[str, object], tup
     if watcher.values.get("virtualenv"):
         programs = f"{watcher.said('virtualenv')}/bin"
         variables["PATH"] = f"{programs}:{variables.get('PATH', form.variable('PATH'))}"
-    signal = watcher.said("stop_signal", "TERM").upper().removeprefix("SIG")
     log = watcher.said("stdout_stream.filename") or watcher.said("stderr_stream.filename")
+    seconds = form.number(watcher.said("graceful_timeout", "30"), "graceful_timeout")
     age = watcher.said("max_age", "0")
     limits = {key.removeprefix("rlimit_").upper(): watcher.said(key) for key in watcher.values if key[:7] == "rlimit_"}
     settings |= {
@@ -176,9 +175,7 @@ def _settings(watcher: _Watcher, source: Source) -> tuple[dict[str, object], tup
         "env": variables,
         "rlimit": form.over({key: value or "unlimited" for key, value in limits.items()}, settings, "rlimit"),
         "logfile": form.whole_path(log, watcher.home) or None,
-        "stop_schedule": form.schedule(
-            _SIGNALS.get(signal, signal), form.number(watcher.said("graceful_timeout", "30"), "graceful_timeout")
-        ),
+        "stop_schedule": form.schedule(watcher.said("stop_signal", "TERM"), seconds),
         "restart": "always" if form.is_true(watcher.said("respawn", "true")) else "no",
         "max_age": None if age == "0" else f"{form.number(age, 'max_age'):g}",
     }

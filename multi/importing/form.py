@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import takewhile
 
 from multi.errors import ConfigError, UsageError
-from multi.model.schedule import parse_signal
+from multi.model.schedule import parse_signal, signal_name
 from multi.settings.config import MOST_NODES
 from multi.settings.toml import dotted
 from multi.text import printable
@@ -172,9 +172,8 @@ def _after_env(words: Sequence[str], env: dict[str, object]) -> list[str]:
 
 def schedule(signal: str, seconds: float) -> str:
     """A signal, and KILL after so many seconds. Raises `UsageError`."""
-    first = signal.upper().removeprefix("SIG") or "TERM"
-    parse_signal(first)
-    return f"KILL/{seconds:g}" if first in {"KILL", "9"} else f"{first}/{seconds:g}/KILL/5"
+    first = signal_name(parse_signal(signal.upper().removeprefix("SIG") or "TERM"))
+    return f"KILL/{seconds:g}" if first == "KILL" else f"{first}/{seconds:g}/KILL/5"
 
 
 def whole_path(text: str, home: str) -> str:

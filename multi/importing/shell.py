@@ -98,7 +98,6 @@ def filled(raw: str, values: Mapping[str, str]) -> str:
 
 
 def _value(raw: str, values: Mapping[str, str]) -> str:
-    """The value of an assignment."""
     text = filled(raw, values)
     lexer = shlex.shlex(text, posix=True)
     lexer.whitespace_split, lexer.commenters = True, "#"

@@ -173,11 +173,10 @@ def _file(source: Source) -> _File:
 
 
 def _programs(file: _File) -> Mapping[str, Sequence[str]]:
-    """The programs of each group."""
-    said = {title[6:]: values for title, values in file.found.items() if title.startswith("group:")}
     return {
-        group: [each.strip() for each in values.get("programs", "").split(",") if each.strip()]
-        for group, values in said.items()
+        title[6:]: [each.strip() for each in values.get("programs", "").split(",") if each.strip()]
+        for title, values in file.found.items()
+        if title.startswith("group:")
     }
 
 
@@ -237,6 +236,7 @@ def _settings(
     foreground = form.is_true(file.common.get("nodaemon", ""))  # which then goes into no directory
     user, _, group = said("user", server).partition(":")
     directory = said("directory", "" if foreground else file.common.get("directory", ""))
+    seconds = form.number(said("stopwaitsecs", "10") or "10", "stopwaitsecs")
     settings |= {
         "workdir": form.whole_path(directory, file.home) or None,
         "uid": user or None,
@@ -246,9 +246,7 @@ def _settings(
         "env": form.over(env, settings, "env"),
         "logfile": _log(said, file.home),
         "startsecs": form.number(said("startsecs"), "startsecs") if "startsecs" in values else None,
-        "stop_schedule": form.schedule(
-            said("stopsignal", "TERM"), form.number(said("stopwaitsecs", "10") or "10", "stopwaitsecs")
-        ),
+        "stop_schedule": form.schedule(said("stopsignal", "TERM"), seconds),
         "restart": _restart(said("autorestart", "unexpected").lower()),
     }
     if "exitcodes" in values:
@@ -281,7 +279,7 @@ def _of_values(values: Mapping[str, str], said: Callable[..., str]) -> Iterator[
         )
     if said("autorestart").startswith("\ufdd0"):
         yield f"autorestart = {said('autorestart')}: its value is not known here, and is taken for true"
-    if "autostart" in values and said("autostart").lower() not in {"true", "yes", "on", "1"}:
+    if "autostart" in values and not form.is_true(said("autostart")):
         yield f"autostart = {values['autostart']}: {form.LATER}"
     log, errors = said("stdout_logfile"), said("stderr_logfile")
     if not form.is_true(said("redirect_stderr")) and errors.lower() not in _NO_LOG and errors != log:

@@ -24,7 +24,6 @@ def tasks_lines(one: Glance, style: Style = PLAIN) -> tuple[str, ...]:
 
 
 def _rows(work: Work) -> tuple[str, ...]:
-    """The tasks, aligned."""
     letters = len_id(work.active)
     cells = [(printable(task.name), printable(task.id[:letters]), seconds_so_far(task.seconds)) for task in work.active]
     widths = [max((len(row[column]) for row in cells), default=0) for column in range(3)]

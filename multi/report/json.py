@@ -202,7 +202,6 @@ def view_json(view: View) -> dict[str, object]:
 
 
 def _cgroup_json(counted: Counted, record: Record | None) -> dict[str, object]:
-    """What the kernel has counted for the node's cgroup."""
     return {
         "path": None if record is None or record.cgroup is None else record.cgroup.path,
         "memory": counted.memory,

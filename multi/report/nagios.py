@@ -17,7 +17,6 @@ OK, WARNING, CRITICAL, UNKNOWN = range(4)
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 _WORST_FIRST = (CRITICAL, WARNING, UNKNOWN, OK)
 _LONGEST = 160  # letters of a reason: a line is what a pager shows
-_MOST = 5  # nodes that are named
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def nagios(views: Sequence[View], warning: Range | None = None, critical: Range 
         code = UNKNOWN if words["unsure"] else OK
     judged.sort(key=lambda each: _WORST_FIRST.index(each[0]))
     bad = [_said(view) for verdict, view in judged if verdict != OK]
-    text = "; ".join((f"{running} of {plural(len(views), 'node')} running", *([listed(bad, _MOST)] if bad else [])))
+    text = "; ".join((f"{running} of {plural(len(views), 'node')} running", *([listed(bad)] if bad else [])))
     return Check(f"MULTI {WORDS[code]}: {text} | {_performance(views, words, warning, critical)}", code)
 
 
@@ -111,7 +110,7 @@ def _performance(views: Sequence[View], words: Counter[str], warning: Range | No
     limits = ";".join("" if each is None else each.text for each in (warning, critical))
     parts = [f"running={words['running']};{limits};0;{len(views)}"]
     parts += [f"{word}={words[word]};;;0;{len(views)}" for word in ("dead", "stopped")]
-    parts.append(f"unhealthy={sum(map(bool, (view.unhealthy for view in views)))};;;0;{len(views)}")
+    parts.append(f"unhealthy={sum(bool(view.unhealthy) for view in views)};;;0;{len(views)}")
     memory = [view.memory for view in views if view.memory is not None]
     restarts = [view.restarts for view in views if view.restarts is not None]
     tasks = [view.beat.active for view in views if view.beat is not None]

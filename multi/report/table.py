@@ -104,7 +104,6 @@ class Fit:
 
 
 def _widths(rows: Sequence[Sequence[str]], layout: Layout) -> dict[int, int]:
-    """What each column takes."""
     return {
         column: max(layout.least.get(heading, 0), *(width_of(row[column]) for row in (layout.columns, *rows)))
         for column, heading in enumerate(layout.columns)
