@@ -137,12 +137,10 @@ def event_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915 -- one case an event i
             if others:
                 text += f" and {plural(others, 'other process')} of its tree"
             return (line_of(node, text + (f" after {duration(after)}" if after >= 1 else ""), style),)
-        case Gone(node, pid, after, 0, by):
-            text = f"stopped, pid {pid} gone after {duration(after)}"
-            return (line_of(node, text + (f"; {KILLED_BY} ({printable(by)})" if by else ""), style, "green"),)
-        case Gone(node, pid, after, code):
-            text = f"killed, pid {pid} gone after {duration(after)}; the exit code is {code}"
-            return (line_of(node, text, style, "red"),)
+        case Gone(node, pid, after, code, by):
+            word, colour = ("killed", "red") if code else ("stopped", "green")
+            more = f"; the exit code is {code}" if code else f"; {KILLED_BY} ({printable(by)})" if by else ""
+            return (line_of(node, f"{word}, pid {pid} gone after {duration(after)}{more}", style, colour),)
         case Survived(node, _, after, pids, killed):
             schedule = "although KILL was sent" if killed else "the whole stop schedule"
             text = f"failed: {_pids(pids)} still there after {duration(after)}, {schedule}"
