@@ -93,8 +93,9 @@ mkdir -p lists/partial archives/partial
 apt-get -qq update
 apt-get -qq download podman
 dpkg-deb --fsys-tarfile podman_*.deb >podman.tar
-tar -x -f podman.tar --strip-components=4 ./usr/libexec/podman/quadlet
-rm -r podman* lists archives
+tar -x -f podman.tar ./usr/libexec/podman/quadlet
+mv usr/libexec/podman/quadlet .  # last, so that it is whole
+rm -r podman* usr lists archives
 """
 
 
