@@ -32,6 +32,10 @@ _PLAIN = re.compile(r"""(?:[\w@%+=:,./\\-]|[ \t]|'[^']*'|"[^"$`\\!]*")*""", re.A
 _STREAM = (
     "that of 'multi run' or of whoever calls 'multi start'; what reads it through a pipe waits as long as the node runs"
 )
+_AGAIN = (
+    "'multi run' leaves it as it ended; 'multi ensure', and what 'multi install' and 'multi export' write, start it "
+    "again after an exit status that is not in exit_ok"
+)
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 
@@ -224,6 +228,8 @@ def _noted(table: Table, host: str) -> Table:
     """The table with the remarks that are of no form."""
     settings, log, env = dict(table.settings), table.settings.get("logfile"), table.settings.get("env")
     notes = [f"logfile = {log}: {_STREAM}"] if log in {"/dev/stdout", "/dev/stderr"} else []
+    if settings.get("restart") == "no":
+        notes.append(f"restart = no: {_AGAIN}")
     if isinstance(env, dict) and any(HOST in str(value) for value in env.values()):
         name = variable("HOSTNAME" + (f":-{host}" if host else ""))  # which few shells export
         settings["env"] = {

@@ -454,6 +454,22 @@ def test_what_people_have(text: str, words: dict[str, tuple[str, ...]], remarks:
         assert remark in made_of
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("s.conf", "[program:x]\ncommand=a\nautorestart={}\n"),
+        ("c.ini", "[watcher:x]\ncmd=a\nrespawn={}\n"),
+        ("e.json", '{{"apps": [{{"name": "x", "script": "a", "autorestart": {}}}]}}'),
+    ],
+)
+def test_what_is_never_repeated_there_may_be_here(path: str, text: str) -> None:
+    """`ensure` starts again what failed, also with restart = "no", which a comment says."""
+    never, again = (toml_of([source(text.format(word), path)]) for word in ("false", "true"))
+    assert 'restart = "no"' in never
+    assert "# restart = no: 'multi run' leaves it as it ended; 'multi ensure', " in never
+    assert "# restart" not in again
+
+
 def test_several_files_are_one_configuration() -> None:
     """Nodes of other forms say their preset for themselves; a name that is there twice is refused."""
     text = toml_of([source(CELERYD, "celeryd"), source("[program:web]\ncommand=sleep 9\n")])
