@@ -314,7 +314,8 @@ def export(form: str, selection: Selection, wanted: Wanted | None = None) -> Map
     local, chosen = _local(), forms.find(form)
     here, nodes = local.surroundings(), [_with_values(node, local) for node in selection.nodes]
     texts = {path: local.load(path) for node in nodes for path in node.env_files}
-    order = forms.Order(nodes=nodes, program=(here.python, "-m", "multi"), env_texts=texts)
+    program = (here.python, "-m", "multi")
+    order = forms.Order(nodes=nodes, program=program, env_texts=texts, groups=selection.groups)
     if chosen.containers:
         return chosen.files(forms.of_containers(order, here, wanted))
     if chosen.here:

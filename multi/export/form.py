@@ -44,7 +44,7 @@ class Order:
     node is `multi run`, which tells for itself when its node is ready. `env_texts` are the nodes' env files.
 
     Of containers it says what is `wanted`, which host the nodes have where nobody said another, and what their presets
-    are, by name.
+    are, by name. `groups` are those of the configuration, by full name of a node.
     """
 
     nodes: Sequence[Node]
@@ -62,6 +62,7 @@ class Order:
     wanted: Wanted = Wanted()
     hostname: str = ""
     presets: Mapping[str, Preset] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

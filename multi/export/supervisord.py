@@ -16,8 +16,18 @@ _NOT_HELD = "supervisord's configuration cannot hold it"
 
 
 def _supervisord(order: Order) -> Mapping[str, str]:
-    depths = _depths(order.nodes)
-    return {"multi.conf": "\n".join(_section(order, name, node, depths[node.name]) for name, node in form.named(order))}
+    depths, named = _depths(order.nodes), form.named(order)
+    sections = [_section(order, name, node, depths[node.name]) for name, node in named]
+    members: dict[str, list[tuple[str, Node]]] = {}
+    for name, node in named:
+        members.setdefault(form.ascii_name(order.groups.get(node.name, "")), []).append((name, node))
+    alone = {name for name, _ in members.pop("", ())}
+    for group, nodes in members.items():
+        title = f"{group}-group" if group in alone else group  # a program without a group is one, with its own name
+        lines = [f"[group:{title}]", f"programs={','.join(name for name, _ in nodes)}"]
+        depth = max(depths[node.name] for _, node in nodes)
+        sections.append("\n".join([*lines, *([f"priority={_FIRST + depth}"] if depth else []), ""]))
+    return {"multi.conf": "\n".join(sections)}
 
 
 def _depths(nodes: Sequence[Node]) -> Mapping[str, int]:
@@ -88,11 +98,12 @@ def _log(node: Node) -> list[str]:
 
 
 def _start_seconds(node: Node) -> int:
-    """Seconds that a start must last: supervisord believes no other proof, and with 0 it believes every start.
+    """Seconds that a start must last: supervisord believes no other proof, and with 0, where said, it believes all.
 
     A worker that has a proof of its own may take its time to fail.
     """
-    return max(1 if node.ready.sign == "life" else 10, math.ceil(node.startsecs))
+    least = 10 if node.ready.sign != "life" else 0 if node.startsecs_asked else 1
+    return max(least, math.ceil(node.startsecs))
 
 
 def _command(node: Node, argv: Sequence[str]) -> str:

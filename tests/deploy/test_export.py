@@ -14,6 +14,7 @@ import signal
 import stat
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,28 @@ def test_what_restarts_always_does_so_elsewhere() -> None:
     assert "autorestart=true" in text
     assert "no word for it here: exit_ok 143 of a signal\n" in text
     assert plistlib.loads(only("launchd", *said).encode())["KeepAlive"] is True
+
+
+def test_groups_are_groups_of_supervisord(tmp_path: Path) -> None:
+    """It starts a group by its own priority; a group with the name of another program has one of its own."""
+    text = """
+        [defaults]
+        preset = "exec"
+        cmd = "sleep 600"
+        [groups.workers]
+        nodes = ["w1", "w2"]
+        after = ["db"]
+        [groups.o]
+        nodes = ["p"]
+        [nodes.db]
+        [nodes.o]
+    """
+    config = tmp_path / "multi.toml"
+    config.write_text(textwrap.dedent(text))
+    assert only("supervisord", f"--multi-config={config}").partition("[group:")[1:] == (
+        "[group:",
+        "workers]\nprograms=w1,w2\npriority=1000\n\n[group:o-group]\nprograms=p\n",
+    )
 
 
 def test_launchd_is_said_to_want_a_name() -> None:
@@ -634,11 +657,11 @@ def test_g4_supervisord_gives_up_what_never_works(real: Real) -> None:
 
 @pytest.mark.parametrize(
     ("said", "seconds"),
-    [((), 1), (("--startsecs=0",), 1), (("--startsecs=2.5",), 3), (("--ready=notify",), 10),
-     (("--ready=tcp:80", "--startsecs=12"), 12)],
+    [((), 1), (("--startsecs=0",), 0), (("--startsecs=0.2",), 1), (("--startsecs=2.5",), 3), (("--ready=notify",), 10),
+     (("--ready=tcp:80", "--startsecs=0"), 10), (("--ready=tcp:80", "--startsecs=12"), 12)],
 )  # fmt: skip
 def test_supervisord_believes_no_start_at_once(said: tuple[str, ...], seconds: int) -> None:
-    """G4: a start counts after `startsecs`, and never at once; later where the node would have a better proof."""
+    """G4: a start counts after `startsecs`, at once only where that was said; later where there is a better proof."""
     text = only("supervisord", "a", "--preset=exec", "--cmd=sleep 600", *said)
     assert f"\nstartsecs={seconds}\n" in text
 
