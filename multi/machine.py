@@ -76,7 +76,8 @@ class Surroundings:
 
     `home_of` gives another user's home directory, None when there is no such user. `unusable` says why no directory can
     be at a path, or written to; then `spare` gives the private directory that takes its place (empty where there is
-    none) and why others were passed over. `spares` are those that are there already.
+    none) and why others were passed over. `spares` are those that are there already. `recorded_as` gives the name that
+    the records in a run directory have for it.
     """
 
     environ: Mapping[str, str]
@@ -89,6 +90,7 @@ class Surroundings:
     unusable: Callable[[str], str] = lambda _: ""
     spare: Callable[[], tuple[str, str]] = lambda: ("", "")
     spares: tuple[str, ...] = ()
+    recorded_as: Callable[[str], str] = lambda path: path
 
 
 @dataclass(frozen=True, slots=True)

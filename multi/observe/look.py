@@ -217,6 +217,24 @@ def survey(rundir: str, machine: Machine, asked: str | None = None) -> tuple[tup
     return tuple(found), tuple(doubted)
 
 
+def recorded_as(rundir: str, machine: Machine) -> str:
+    """The run directory by the name that the first sound record in it has for it: by a link there are two, as /var/run.
+
+    Pidfiles are compared by their paths. Only what root or we have written counts.
+    """
+    for path in machine.listing(rundir, ".json"):
+        file = machine.read(path, records.RECORD_LIMIT)
+        if not isinstance(file, File) or distrust(path, file, machine.me().uid, machine.me()):
+            continue
+        try:
+            known = decode(file.data).node.rundir
+        except DamagedError:
+            continue
+        if known == rundir or machine.fingerprint(known) == machine.fingerprint(rundir):
+            return known
+    return rundir
+
+
 def record_at(path: str, machine: Machine, asked: str | None = None) -> tuple[Record, Record | None] | None:
     """The sound record at a path, as it is and as far as it is believed; `asked` as in `survey`."""
     file = machine.read(path, records.RECORD_LIMIT)

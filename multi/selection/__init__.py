@@ -40,10 +40,22 @@ def of_records(  # noqa: PLR0913 -- what a command line is read with
     flags: Flags = _NO_FLAGS,
 ) -> Selection:
     """The nodes of a command that looks at what is on record too."""
+    from multi import observe
     from multi.selection.records import Records
 
+    def recorded_as(rundir: str) -> str:
+        return observe.recorded_as(rundir, machine)
+
     def read(broken: MultiError | None = None) -> Words:
-        return Words(command, words, machine, foreground=foreground, collect=collect, broken=broken)
+        return Words(
+            command,
+            words,
+            machine,
+            foreground=foreground,
+            collect=collect,
+            broken=broken,
+            recorded_as=recorded_as,
+        )
 
     def select(line: Words) -> Selection:
         selection = _passing_over(line, _spelt(command, line, flags, Records(line, machine).select))

@@ -64,7 +64,7 @@ class Finder:
         words = self._words
         names = dirnames(words.directories, words.local.load) if words.here.uid == 0 else ("",)
         found = (default_directories(words.here, "pidfile", name) for name in names)
-        return tuple(dict.fromkeys(path for paths in found for path in paths))
+        return tuple(dict.fromkeys(words.here.recorded_as(path) for paths in found for path in paths))
 
     def recall(self, node: Node) -> Record | None:
         """What is on record of a node; nothing of one whose user is unknown, which the command itself tells."""

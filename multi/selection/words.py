@@ -40,10 +40,15 @@ class Words:
         foreground: bool = False,
         collect: Collect = "never",
         broken: MultiError | None = None,
+        recorded_as: Callable[[str], str] | None = None,
     ) -> None:
-        """Read the words, and the configuration and the preset that they name; no configuration that is `broken`."""
+        """Read the words, and the configuration and the preset that they name; no configuration that is `broken`.
+
+        `recorded_as` looks into run directories: see `Surroundings`.
+        """
         self.broken = broken
-        self.here = here = local.surroundings()
+        here = local.surroundings()
+        self.here = here = here if recorded_as is None else replace(here, recorded_as=cache(recorded_as))
         opening = grammar.opening(words)
         self.strict = opening.strict
         self.command = canonical(command)

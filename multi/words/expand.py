@@ -249,7 +249,8 @@ class _Maker:
         in_memory = pidfile.startswith("/dev/shm/")  # noqa: S108 -- a file system like any other
         if (pidfile.startswith("/dev/") and not in_memory) or _is_descriptor(pidfile):
             raise UsageError("--pidfile", f"{pidfile} cannot hold a pid", "write a file, like --pidfile=%n.pid")
-        return pidfile
+        rundir = pidfile.rpartition("/")[0] or "/"
+        return f"{self._here.recorded_as(rundir).rstrip('/')}/{last}"
 
     def _template(self, setting: str) -> str:
         """The pidfile or logfile as it was said, or the default for this user and preset."""
