@@ -17,7 +17,7 @@ from multi.model.event import Awaits, Event, Failed, Gone, Refused, Signalled, S
 from multi.model.node import Node, Ready
 from multi.model.record import WANTED_STOPPED, WANTED_UP, Record
 from multi.model.request import Request, RunOptions, Task
-from multi.report.status import event_code
+from multi.report import event_code
 from multi.testing.world import Body, Child, Entry, Fake, Nature, World, node_of
 from multi.value import replace
 

@@ -33,7 +33,7 @@ from multi.cli.order import Command, Option, split, take
 from multi.cli.prose import prose
 from multi.cli.screen import Screen
 from multi.errors import ConfigError, NotPermittedError, UsageError
-from multi.logs import LogLine
+from multi.logs import LogLine, Query
 from multi.machine import MachineError
 from multi.settings.table import BY_FLAG, SETTINGS
 from multi.testing.world import Entry, Fake, Nature, World
@@ -1075,7 +1075,7 @@ def test_logs_are_followed_as_by_tail() -> None:
 def test_all_lines_of_a_log() -> None:
     """With None for the number of lines the whole log is read, however little it is searched."""
     fake = logging(w1=b"".join(b"%d\n" % number for number in range(20))).fake()
-    found = api.logs(api.select("logs", ["w1"], machine=fake), lines=None, machine=fake)
+    found = api.logs(api.select("logs", ["w1"], machine=fake), Query(lines=None), machine=fake)
     assert [line.text for line in found if isinstance(line, LogLine)] == [str(number) for number in range(20)]
 
 
