@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from multi import report
 from multi.cli.order import JSON, NO_PREFIX, QUIET, TIMESTAMPS, VERBOSE, Order
 from multi.cli.screen import INFO
-from multi.model.event import Failed, GaveUp, Output, Retrying, Skipped, Waiting
+from multi.model.event import Failed, GaveUp, Halted, Output, Retrying, Skipped, Waiting
 from multi.typed import TYPE_CHECKING
 from multi.value import replace
 
@@ -47,7 +47,8 @@ def follow(order: Order, events: Iterator[Event], nodes: Sequence[Node] = ()) ->
         if not progress.waits:
             screen.wipe()
         if report.is_failure(event):
-            lines = report.event_lines(event, error_style, verbose=verbose, earlier=told, typed=order.typed)
+            typed = order.typed if isinstance(event, Halted) else ""
+            lines = report.event_lines(event, error_style, verbose=verbose, earlier=told, typed=typed)
             screen.complain(*lines)
         elif not order.has(QUIET):
             screen.say(*report.event_lines(event, style, verbose=verbose))

@@ -694,6 +694,26 @@ def test_colour(flags: tuple[str, ...], environ: dict[str, str], coloured: bool)
         assert "\x1b" not in run(*words, *flags, world=place("w1"), environ=environ).out
 
 
+def test_g12_a_failure_costs_the_same_among_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said of each of many nodes that fail is not made of the words of the whole command line."""
+    quoted: list[str] = []
+    quote = shlex.quote
+
+    def counting(word: str) -> str:
+        quoted.append(word)
+        return quote(word)
+
+    monkeypatch.setattr(shlex, "quote", counting)
+    counted = []
+    for names in ([f"w{number}" for number in range(count)] for count in (5, 20)):
+        world = place()
+        world.natures = {f"{name}@host": BROKEN for name in names}
+        assert run("start", *names, world=world).code == 1
+        counted.append(len(quoted))
+        quoted.clear()
+    assert counted[1] <= 4 * counted[0]
+
+
 def test_progress_is_redrawn_on_a_terminal() -> None:
     """On a terminal one line is drawn again and again, stays below what is said, and is gone at the end."""
     world = place()
