@@ -68,11 +68,11 @@ def _node_json(node: Node) -> _Raw:
     }
 
 
-def decode(data: bytes) -> Record:
-    """Bytes -> record. Raises `DamagedError`."""
+def decode(data: bytes, owner: int | None = None) -> Record:
+    """Bytes of a file of `owner` -> record. Raises `DamagedError`."""
     if len(data) > RECORD_LIMIT:
         raise DamagedError("it is too large")
-    return _decode(data) if len(data) <= _SMALL else _decode.__wrapped__(data)
+    return _decode(data, owner) if len(data) <= _SMALL else _decode.__wrapped__(data, owner)
 
 
 def forget() -> None:
@@ -82,7 +82,7 @@ def forget() -> None:
 
 
 @lru_cache(maxsize=4096)  # one command reads a record several times
-def _decode(data: bytes) -> Record:
+def _decode(data: bytes, owner: int | None) -> Record:
     try:
         raw = loads(data)
     except (ValueError, RecursionError):
@@ -90,7 +90,7 @@ def _decode(data: bytes) -> Record:
     if not isinstance(raw, dict):
         raise DamagedError("it is not a JSON object")
     try:
-        return _record(raw)
+        return _record(raw, owner)
     except MultiError as error:
         raise DamagedError(str(error)) from None
 
@@ -118,7 +118,7 @@ def loads(data: bytes) -> object:
     return json.loads(data)
 
 
-def _record(raw: _Raw) -> Record:
+def _record(raw: _Raw, owner: int | None) -> Record:
     if _get(raw, "version", _WHOLE) != VERSION:
         raise DamagedError(f"it is of version {raw['version']}, this multi reads version {VERSION}")
     former = _get(raw, "former", _Rule(dict))
@@ -131,6 +131,7 @@ def _record(raw: _Raw) -> Record:
         rejected=_rejected(raw),
         cgroup=_cgroup(raw),
         ends=tuple(_get(raw, "ends", _MOMENTS)),
+        owner=owner,
         exit_status=None if raw.get("exit_status") is None else _get(raw, "exit_status", _STATUS),
         **{name: _get(raw, name, rule) for name, rule in _RECORD.items()},
     )
@@ -180,6 +181,8 @@ def _setting(raw: _Raw, setting: Setting, key: str) -> Any:  # noqa: ANN401 -- o
     value = raw.get(key)
     if value is None and setting.default is None and setting.name != "logfile":  # a node always has a log
         return None
+    if value in ([], {}):  # which have no hash
+        return _same(setting.name, key, type(value))
     if setting.kind == "path" or not isinstance(value, (str, float, int)):
         return _typed(setting, key, value)
     return _same(setting.name, key, value)
@@ -187,7 +190,7 @@ def _setting(raw: _Raw, setting: Setting, key: str) -> Any:  # noqa: ANN401 -- o
 
 @lru_cache(maxsize=1024, typed=True)  # nodes differ in few of them
 def _same(name: str, key: str, value: object) -> Any:  # noqa: ANN401 -- as above
-    return _typed(SETTINGS[name], key, value)
+    return _typed(SETTINGS[name], key, value() if isinstance(value, type) else value)
 
 
 def _typed(setting: Setting, key: str, value: object) -> Any:  # noqa: ANN401 -- as above

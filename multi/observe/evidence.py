@@ -10,7 +10,7 @@ from multi.model import record as records
 from multi.model.node import Node
 from multi.model.record import DamagedError, Record, Word
 from multi.typed import TYPE_CHECKING
-from multi.value import dataclass, field, replace
+from multi.value import dataclass, field
 from multi.words.names import is_full_name
 
 if TYPE_CHECKING:
@@ -71,14 +71,14 @@ def decoded(node: Node, file: File | Unreadable | None) -> RecordFile:
     if not isinstance(file, File):
         return RecordFile(file)
     try:
-        record = decode(file.data)
+        record = decode(file.data, file.uid)
     except DamagedError as error:
         return RecordFile(file, damage=str(error))
     if not is_full_name(record.node.name):
         return RecordFile(file, damage="its name is none that a node can have", rejected=record)
     if record.node.pidfile != node.pidfile:  # a copy or a link from elsewhere says nothing about this pidfile
         return RecordFile(file, damage=f"it is about the pidfile {record.node.pidfile}", rejected=record)
-    return RecordFile(file, replace(record, owner=file.uid))
+    return RecordFile(file, record)
 
 
 def distrust(

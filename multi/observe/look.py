@@ -241,7 +241,7 @@ def record_at(path: str, machine: Machine, asked: str | None = None) -> tuple[Re
     if not isinstance(file, File):
         return None
     try:
-        record = replace(decode(file.data), owner=file.uid)
+        record = decode(file.data, file.uid)
     except DamagedError:
         return None
     if record.node.recordfile != path or not is_full_name(record.node.name):

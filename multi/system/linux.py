@@ -120,9 +120,10 @@ def _carrying(info: ProcessInfo, fields: list[bytes], buffer: bytearray) -> tupl
     if info.uid == 0 and has_memory and (instance is not None or os.geteuid() != 0):
         # The kernel gives the directory of a process that may not be dumped to root (proc(5)): one between a change of
         # user and its execve(2), as at our gate, or one whose program has file capabilities.
-        info = replace(info, uid=_status(pid, "Uid", 2) or 0)
-    ending = bool(int(fields[6]) & _EXITING)
-    return info if instance is None else replace(info, instance=instance), ending, in_exec
+        info = replace(info, uid=_status(pid, "Uid", 2) or 0, instance=instance)
+    elif instance is not None:
+        info = replace(info, instance=instance)
+    return info, bool(int(fields[6]) & _EXITING), in_exec
 
 
 @cache
