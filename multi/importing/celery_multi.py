@@ -51,7 +51,7 @@ def imported(source: Source) -> Imported:
     """The nodes of each line that starts some; of those that restart some, where none does."""
     for command in _STARTING.split():
         shell = _Shell({}, {}, {}, {}, [])
-        for line in logical_lines(source.text):
+        for _, line in logical_lines(source.text):
             unit = _UNIT.match(line)
             if unit is None:
                 _line(line, command, shell, source)
@@ -61,16 +61,13 @@ def imported(source: Source) -> Imported:
                 _of_unit(unit[1], unit[2].strip(), shell, source)
         if shell.found:
             lists = [tables(words, said, source.path) for words, said in shell.found.items()]
-            made = tuple(table for number, each in enumerate(lists) for table in _apart(each, number))
-            return Imported(tables=made, remarks=tuple(shell.remarks))
+            made = [  # the groups of a further line have names of their own
+                replace(table, name=f"{table.name}-{number}") if number > 1 and table.nodes is not None else table
+                for number, each in enumerate(lists, start=1)
+                for table in each
+            ]
+            return Imported(tables=tuple(made), remarks=tuple(shell.remarks))
     raise ConfigError(source.path, "has no line with 'multi start'", "name the file that has it")
-
-
-def _apart(found: Sequence[Table], number: int) -> Iterator[Table]:
-    """The groups of a further line have names of their own."""
-    for table in found:
-        name = table.name if table.nodes is None or not number else f"{table.name}-{number + 1}"
-        yield Table(name, table.settings, table.remarks, table.nodes)
 
 
 def _of_unit(key: str, value: str, shell: _Shell, source: Source) -> None:

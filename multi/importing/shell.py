@@ -26,13 +26,8 @@ class Assigned:
     others: tuple[str, ...]
 
 
-def logical_lines(text: str) -> Iterator[str]:
-    """Lines that end where neither a backslash nor an open quote goes on."""
-    return (line for _, line in _numbered(text))
-
-
-def _numbered(text: str) -> Iterator[tuple[int, str]]:
-    """The same with the number of the line where each begins."""
+def logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines that end where neither a backslash nor an open quote goes on, with the number where each begins."""
     pending, first, begins = "", 1, True
     for number, line in enumerate(text.splitlines(), start=1):
         first = number if begins else first
@@ -56,7 +51,7 @@ def assigned(text: str, path: str) -> Assigned:
     values: dict[str, str] = {}
     exported: set[str] = set()
     others: list[str] = []
-    for number, line in _numbered(text):
+    for number, line in logical_lines(text):
         found = _LINE.fullmatch(line)
         if found is None:
             words = line.split()
