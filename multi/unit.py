@@ -45,8 +45,10 @@ def _node(name: str, pairs: list[str]) -> Node:
     for pair in pairs:
         key, _, value = pair.partition("=")
         said.setdefault(key, []).append(value)
-    probes = {key: tuple(_probe(text) for text in texts) for key, texts in said.items() if key in {"ready", "needs"}}
-    startsecs = said.get("startsecs")
+
+    def first(key: str, default: str) -> str:
+        return said.get(key, [default])[0]
+
     return Node(
         name=name,
         short=name.partition("@")[0],
@@ -54,14 +56,14 @@ def _node(name: str, pairs: list[str]) -> Node:
         preset="exec",
         command=Known(("true",)),
         pidfile="",
-        logfile=said.get("logfile", ["/dev/null"])[0],
-        workdir=said.get("workdir", ["/"])[0],
+        logfile=first("logfile", "/dev/null"),
+        workdir=first("workdir", "/"),
         stop=parse("KILL/5"),
-        ready=probes.get("ready", (Ready(),))[0],
-        needs=probes.get("needs", ()),
-        ready_timeout=float(said.get("ready_timeout", ["60"])[0]),
-        startsecs=float(startsecs[0]) if startsecs else 0.0,
-        startsecs_asked=bool(startsecs),
+        ready=_probe(first("ready", "alive")),
+        needs=tuple(map(_probe, said.get("needs", ()))),
+        ready_timeout=float(first("ready_timeout", "60")),
+        startsecs=float(first("startsecs", "0")),
+        startsecs_asked="startsecs" in said,
     )
 
 

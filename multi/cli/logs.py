@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from multi import api, report
+from multi.cli import options
 from multi.cli.order import DOWN, FOLLOW, GREP, JSON, LINES, LOG, QUIET, SINCE, SINCE_START, TIMEOUT, TIMESTAMPS, UP
 from multi.errors import UsageError
 from multi.logs import LogLine, Query, Unseen
@@ -19,20 +20,13 @@ _LAST_LINES = 10
 
 def logs(order: Order, select: Callable[[], api.Selection]) -> int:
     """Print the lines that are asked for; the exit code."""
-    screen, pattern = order.screen, None
-    lines: int | None = _LAST_LINES
-    since = age = None
+    screen, timed = order.screen, order.has(TIMESTAMPS)
     if order.has(SINCE) and order.has(SINCE_START):
         raise UsageError(f"{SINCE.name} {SINCE_START.name}", "say two beginnings", "give one of them")
-    if order.has(SINCE) or order.has(SINCE_START):
-        lines = None
-    if {LINES.name, SINCE.name, GREP.name} & order.given.keys():
-        from multi.cli import options
-
-        lines = int(options.number(order, LINES, "lines")) if order.has(LINES) else lines
-        pattern = options.pattern(order, GREP)
-        since, age = options.moment(order.given[SINCE.name] or "") if order.has(SINCE) else (None, None)
-    timed = order.has(TIMESTAMPS)
+    lines = None if order.has(SINCE) or order.has(SINCE_START) else _LAST_LINES
+    lines = int(options.number(order, LINES, "lines")) if order.has(LINES) else lines
+    pattern = options.pattern(order, GREP)
+    since, age = options.moment(order.given[SINCE.name] or "") if order.has(SINCE) else (None, None)
     query = Query(
         lines=lines,
         follow=order.has(FOLLOW),
@@ -65,8 +59,6 @@ def logs(order: Order, select: Callable[[], api.Selection]) -> int:
 
 def wait(order: Order, select: Callable[[], api.Selection]) -> int:
     """Wait for a line of each node; exit 1 when --timeout seconds have passed, 130 when it is interrupted."""
-    from multi.cli import options
-
     for option in (UP, DOWN):
         if order.has(option):
             raise UsageError(f"{LOG.name} {option.name}", "are two things to wait for", "give one of them")

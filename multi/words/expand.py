@@ -190,8 +190,6 @@ def _usual(here: Surroundings, kind: str, dirname: str) -> tuple[str, bool]:
 class _Maker:
     """The name of a node and what was said for it -> a `Node`."""
 
-    __slots__ = ("_base", "_here", "_name", "_plan", "_remarks", "warnings")
-
     def __init__(self, here: Surroundings, name: str, plan: Plan) -> None:
         self._here = here
         self._name = name

@@ -29,8 +29,6 @@ _FREE_TEXT = frozenset({"--cmd", "--append"})  # their value is a command line, 
 class Grammar:
     """What is known of the options on one command line: those of the preset, and our settings."""
 
-    __slots__ = ("_spellings", "preset", "settings", "signals")
-
     def __init__(self, preset: Preset, *, signals: bool = False) -> None:
         """With `signals` the command takes ``-SIG``.
 
@@ -124,9 +122,6 @@ def parse_options(words: Sequence[str], grammar: Grammar, where: str) -> tuple[G
 
 class _Reader:
     """One walk over the words."""
-
-    __slots__ = ("_grammar", "_late", "_position", "_quoted", "_with_names", "_words", "empty_names", "names", "naming",
-                 "options", "passthrough", "settings", "signum")  # fmt: skip
 
     def __init__(self, words: Sequence[str], grammar: Grammar, *, with_names: bool) -> None:
         self._words = words

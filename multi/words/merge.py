@@ -58,8 +58,6 @@ def nobody_said(name: str, sources: Mapping[str, str]) -> bool:
 class Merger:
     """Layers -> plans. Nodes of which the same is said share one."""
 
-    __slots__ = ("_environment", "_grammars", "_options", "_plans", "_presets", "_settings")
-
     def __init__(
         self,
         spec: Spec,

@@ -69,8 +69,6 @@ def names(spec: Spec, known: Known) -> tuple[Name, ...]:
 class Known:
     """The names of the configuration, in the order written, and what a word on the command line stands for."""
 
-    __slots__ = ("_defaults", "_groups", "_hostname", "_meant", "_spec", "by_full")
-
     def __init__(self, spec: Spec, config: Config, hostname: str) -> None:
         """Raises `ConfigError` where two names of the configuration are one node."""
         self._spec = spec
@@ -198,8 +196,6 @@ def _check_name(full: str, word: str) -> None:
 
 class Scopes:
     """Which nodes a scope means. Each scope is looked up once; what is odd about it is said once."""
-
-    __slots__ = ("_found", "_hostname", "_known", "_names", "_strict", "warnings")
 
     def __init__(self, names: Sequence[Name], hostname: str, *, strict: bool) -> None:
         """With `strict` what is odd is an error."""
