@@ -156,7 +156,7 @@ def _tables(watcher: _Watcher, source: Source) -> Iterator[Table]:
 def _settings(watcher: _Watcher, source: Source) -> tuple[dict[str, object], tuple[str, ...]]:
     if not watcher.values.get("cmd"):
         raise ConfigError(source.path, f"[watcher:{watcher.name}] has no cmd", "write cmd = PROGRAM")
-    words = form.split(f"{watcher.said('cmd')} {watcher.said('args')}".strip(), source.path)
+    words = form.split(f"{watcher.said('cmd')} {watcher.said('args')}".strip(), "cmd")
     settings = form.settings_of(words)
     if form.is_true(watcher.said("shell")) and set(words[:1]) & BUILTIN - {"exec"}:  # else its shell only executes it
         settings = {"cmd": ["/bin/sh", "-c", literal(shlex.join(words))]}
@@ -188,7 +188,9 @@ def _remarks(watcher: _Watcher) -> Iterator[str]:
         if key.startswith("hooks."):
             yield f"{key} = {value}: the hooks of multi are failed, recovered, gave_up and unhealthy"
         elif key.startswith(("stdout_stream.", "stderr_stream.")):
-            if not key.endswith((".class", ".filename")):
+            if key.endswith(".class") and not value.endswith("FileStream"):
+                yield f"{key} = {value}: logfile says where the output goes"
+            elif not key.endswith((".class", ".filename")):
                 yield f"{key} = {value}: logrotate limits the size of logs, and the worker writes their times"
         elif key not in _TAKEN and not key.startswith("rlimit_"):
             yield form.no_word(key, value, _WHY)

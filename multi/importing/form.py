@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import contextmanager
 from itertools import takewhile
 
-from multi.errors import ConfigError, UsageError
+from multi.errors import UsageError
 from multi.model.schedule import parse_signal, signal_name
 from multi.settings.config import MOST_NODES
 from multi.settings.toml import dotted
@@ -121,11 +121,11 @@ def plain_words(command: str) -> list[str] | None:
 
 
 def split(text: str, where: str) -> list[str]:
-    """The words of a text, as a shell has them. Raises `ConfigError`."""
+    """The words of a text, as a shell has them. Raises `UsageError`, without the text, which may hold secrets."""
     try:
         return shlex.split(text)
     except ValueError as error:
-        raise ConfigError(where, f"{text!r}: {error}", "close the quote") from None
+        raise UsageError(where, str(error), "close the quote") from None
 
 
 def settings_of(words: Sequence[str]) -> dict[str, object]:

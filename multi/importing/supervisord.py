@@ -169,7 +169,7 @@ def _file(source: Source) -> _File:
     text = file.filled(file.common.get("environment", ""), {"host_node_name": form.HOST})
     with form.placed(f"{source.path}: [supervisord]"):
         _limits(file)
-    return replace(file, env=_environment(text, source.path))
+        return replace(file, env=_environment(text))
 
 
 def _programs(file: _File) -> Mapping[str, Sequence[str]]:
@@ -215,7 +215,7 @@ def _processes(name: str, group: str, values: Mapping[str, str], file: _File) ->
     first = int(form.number(file.filled(values.get("numprocs_start", "0"), known), "numprocs_start"))
     for each in range(first, first + several):
         of_one = {**known, "process_num": each, "numprocs": several}
-        own = _environment(file.filled(values.get("environment", ""), of_one), file.path)
+        own = _environment(file.filled(values.get("environment", ""), of_one))
         of_one |= {f"ENV_{key}": value for key, value in own.items()}
         title = file.filled(values.get("process_name", "%(program_name)s"), of_one)
         settings, remarks = _settings(of_one, {**file.env, **own}, values, file)
@@ -230,7 +230,7 @@ def _settings(
 
     if not said("command"):
         raise ConfigError(file.path, f"[program:{known['program_name']}] has no command", "write command = PROGRAM")
-    settings = form.settings_of(form.split(said("command"), file.path))
+    settings = form.settings_of(form.split(said("command"), "command"))
     remarks = [form.no_word(key, value, _WHY) for key, value in values.items() if key not in _TAKEN]
     server = "" if file.common.get("user", "").strip() in {"root", "0"} else file.common.get("user", "")
     foreground = form.is_true(file.common.get("nodaemon", ""))  # which then goes into no directory
@@ -311,15 +311,17 @@ def _log(said: Callable[..., str], home: str) -> str | None:
     return "/dev/null" if all(_NO_LOG[path.lower()] for path in paths) else None
 
 
-def _environment(text: str, path: str) -> dict[str, str]:
-    """``KEY="value",OTHER=value``, split as supervisord does."""
+def _environment(text: str) -> dict[str, str]:
+    """``KEY="value",OTHER=value``, split as supervisord does. Raises `UsageError`, without the values."""
     lexer = shlex.shlex(text)
     lexer.wordchars += "/.+-():\ufdd0\ufdd1\ufdd2"
     try:
         words = list(lexer)
     except ValueError as error:
-        raise ConfigError(path, f"environment {text!r}: {error}", "close the quote") from None
+        raise UsageError("environment", str(error), "close the quote") from None
     pairs = [words[at : at + 3] for at in range(0, len(words), 4)]
-    if any(len(pair) != 3 or pair[1] != "=" for pair in pairs):  # noqa: PLR2004 -- a name, = and a value
-        raise ConfigError(path, f"environment {text!r} is no list of KEY=value", 'write KEY="value",OTHER="value"')
+    wrong = next((at for at, pair in enumerate(pairs) if len(pair) != 3 or pair[1] != "="), None)  # noqa: PLR2004
+    if wrong is not None:
+        behind = f" behind {pairs[wrong - 1][0]}" if wrong else ""
+        raise UsageError("environment", f"is no list of KEY=value{behind}", 'write KEY="value",OTHER="value"')
     return {key: value.strip("'\"") for key, _, value in pairs}

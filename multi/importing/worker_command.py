@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from multi.errors import MultiError
+from multi.importing.form import ONE_LOG
 from multi.settings.presets import load
 from multi.typed import TYPE_CHECKING
 from multi.words.grammar import Grammar, parse_options
@@ -25,7 +26,7 @@ _OURS = {
 def as_worker(settings: Mapping[str, object]) -> tuple[dict[str, object], tuple[str, ...]]:
     """The settings with the preset of Celery and the worker's options, and remarks; as they are for another command.
 
-    multi gives the node its name and its log, and keeps the pidfile.
+    multi gives the node its name, its log and its pidfile.
     """
     words = settings.get("cmd")
     assert isinstance(words, list)  # noqa: S101 -- for the type checker
@@ -44,10 +45,16 @@ def as_worker(settings: Mapping[str, object]) -> tuple[dict[str, object], tuple[
         return dict(settings), (f"a {kind} of Celery whose words are not known; preset = {_PRESETS[kind]!r} would fit",)
     found: dict[str, object] = {"preset": _PRESETS[kind], "cmd": [*words[:program], kind], "options": rest}
     found |= {name: value for name, value in settings.items() if name != "cmd"}
+    remarks: list[str] = []
+    if own.get("--pidfile"):
+        remarks.append(f"--pidfile = {own['--pidfile']}: multi has a pidfile of its own (pidfile)")
     if own.get("--logfile"):
-        found["logfile"] = own["--logfile"].replace("%%", "%")
-    name = own.get("--hostname", "").replace("%%", "%")
-    return found, ((f"it was called {name}; now it has the name of the node",) if name else ())
+        found["logfile"] = log = own["--logfile"].replace("%%", "%")
+        if settings.get("logfile") not in {None, log, "/dev/null"}:
+            remarks.append(f"logfile = {settings['logfile']}: {ONE_LOG}, that of --logfile")
+    if own.get("--hostname"):
+        remarks.append(f"it was called {own['--hostname'].replace('%%', '%')}; now it has the name of the node")
+    return found, tuple(remarks)
 
 
 def _taken(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:

@@ -497,14 +497,19 @@ def test_several_files_are_one_configuration() -> None:
         ("{broken", "eco.json", "is not JSON"),
         ('{"apps": [{"name": "x"}]}', "eco.json", "the app 'x' has no script"),
         ("[program:x]\ndirectory=/", "s.conf", "has no command"),
-        ("[program:x]\ncommand=a 'b", "s.conf", "No closing quotation"),
+        ("[program:x]\ncommand=a 'b", "s.conf", "s.conf: [program:x] command: No closing quotation"),
+        ("[watcher:x]\ncmd=a 'b", "c.ini", "c.ini: [watcher:x] cmd: No closing quotation"),
         ("[program:x]\ncommand=a\nnumprocs=99999999", "s.conf", "numprocs: 99999999 are more than 10000 nodes"),
         ("[watcher:x]\ncmd=a\nnumprocesses=99999999", "c.ini", "numprocesses: 99999999 are more than 10000 nodes"),
         ('{"apps": [{"script": "a.js", "instances": 99999999}]}', "e.json", "99999999 are more than 10000 nodes"),
         ("{% for x in y %}\n[program:x]\n{% endfor %}", "s.conf", "is a template, with lines like {% if ... %}"),
         ("[program:x]\ncommand=%(nosuch)s", "s.conf", "%(nosuch)s is not known"),
         ("[program:x]\ncommand=a\nstopwaitsecs=soon", "s.conf", "'soon' is not a number"),
-        ("[program:x]\ncommand=a\nenvironment=A", "s.conf", "is no list of KEY=value"),
+        (
+            "[program:x]\ncommand=a\nenvironment=A",
+            "s.conf",
+            "s.conf: [program:x] environment: is no list of KEY=value;",
+        ),
         ("[group:x]\nprograms=y\n[program:z]\ncommand=a", "s.conf", "'y', which is no program there"),
         ("[watcher:x]\n", "c.ini", "has no cmd"),
         ("celery multi start $NODES -A p", "s.sh", "has variables of the shell"),
@@ -514,10 +519,14 @@ def test_several_files_are_one_configuration() -> None:
         ("CELERYD_NODES=a\nCELERY_BIN='cd /x && pipenv run celery'", "celeryd", "is a line for a shell"),
         ("### BEGIN INIT INFO\nCELERYD_NODES=a\n", "celeryd", "is the init script; name the file that it reads"),
         ('#\nA=1 \\\n\nCELERYD_NODES="w1\nCELERY_APP=p', "celeryd", "celeryd:4: CELERYD_NODES: No closing quotation"),
-        ("""CELERYD_NODES=w1\nCELERYD_OPTS="-c '2\"""", "celeryd", 'CELERYD_OPTS: "-c \'2": No closing quotation'),
-        ("""CELERYD_NODES="w1 'a\"""", "celeryd", 'celeryd: CELERYD_NODES: "w1 \'a": No closing quotation; close'),
-        ("""CELERYBEAT_OPTS="-s 'a\"""", "celerybeat", 'CELERYBEAT_OPTS: "-s \'a": No closing quotation'),
-        ("Environment='A=b\nExecStart=celery multi start w1", "x.service", "x.service: Environment: \"'A=b"),
+        ("""CELERYD_NODES=w1\nCELERYD_OPTS="-c '2\"""", "celeryd", "celeryd: CELERYD_OPTS: No closing quotation"),
+        ("""CELERYD_NODES="w1 'a\"""", "celeryd", "celeryd: CELERYD_NODES: No closing quotation; close"),
+        ("""CELERYBEAT_OPTS="-s 'a\"""", "celerybeat", "CELERYBEAT_OPTS: No closing quotation"),
+        (
+            "Environment='A=b\nExecStart=celery multi start w1",
+            "x.service",
+            "x.service: Environment: No closing quotation",
+        ),
         (
             "[program:a]\ncommand=x\nautorestart=maybe",
             "s.conf",
@@ -540,7 +549,7 @@ def test_several_files_are_one_configuration() -> None:
             "s.conf",
             "s.conf: [program:a] TREM: is not a signal of this system",
         ),
-        ("[program:a]\ncommand=x %(ENV_A)s '", "s.conf", 's.conf: "x ${A} \'": No closing quotation'),
+        ("[program:a]\ncommand=x %(ENV_A)s '", "s.conf", "s.conf: [program:a] command: No closing quotation"),
         (
             "[supervisord]\nminfds=x\n[program:a]\ncommand=x",
             "s.conf",
@@ -576,6 +585,20 @@ def test_g9_what_cannot_be_imported(text: str, path: str, says: str) -> None:
         toml_of([source(text, path)])
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("section", ["program:x", "supervisord"])
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [("A=1,PASSWORD=hunter$2,B=1", "is no list of KEY=value behind PASSWORD; write"), ("A='hunter", "No closing quot")],
+)
+def test_a_value_that_may_be_a_secret_is_not_shown(section: str, said: str, why: str) -> None:
+    """The file, the section and the name of the variable are enough to find it."""
+    text = f"[program:x]\ncommand=a\n[supervisord]\n[{section}]\nenvironment={said}\n"
+    with pytest.raises(MultiError) as caught:
+        toml_of([source(text, "s.conf")])
+    assert str(caught.value).startswith(f"s.conf: [{section}] environment: {why}")
+    assert "hunter" not in str(caught.value)
 
 
 @settings(deadline=None, max_examples=20)

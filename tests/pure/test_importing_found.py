@@ -56,6 +56,21 @@ SUPERVISORD = [
         {"a": {"argv": "sleep 1", "restart": "no"}, "b": {"restart": "always"}},
         (),
     ),
+    (  # what a worker of Celery is told twice, or what multi tells it
+        """
+        [program:w]
+        command = celery worker -l INFO --logfile=/log/w.log --pidfile=/run/w.pid
+        stdout_logfile = /log/out.log
+        [program:v]
+        command = celery worker -l INFO --logfile=/log/v.log --pidfile=
+        stdout_logfile = NONE
+        """,
+        {"w": {"preset": "celery", "logfile": "/log/w.log"}, "v": {"logfile": "/log/v.log"}},
+        (
+            "# logfile = /log/out.log: stdout and stderr go to one log here, that of --logfile",
+            "# --pidfile = /run/w.pid: multi has a pidfile of its own (pidfile)",
+        ),
+    ),
     (  # a variable of the configuration itself is no variable of whoever reads it
         """
         [supervisord]
@@ -285,12 +300,24 @@ CIRCUS = [
         cmd = cd /x && run
         shell = True
         copy_env = True
+        [watcher:w]
+        cmd = celery worker -l INFO -f /log/w.log
+        copy_env = True
+        stdout_stream.class = FileStream
+        stdout_stream.filename = /log/out.log
+        stderr_stream.class = StdoutStream
         """,
         {
+            "w": {"preset": "celery", "logfile": "/log/w.log"},
             "a.b-c": {"argv": "sleep 1 2 $HOME", "workdir": HOME, "rlimits": (("CORE", -1, -1),)},
             "cd": {"argv": "/bin/sh -c cd /x '&&' run"},
         },
-        ("# stop_children = true: ", "# shell: "),
+        (
+            "# stop_children = true: ",
+            "# shell: ",
+            "# logfile = /log/out.log: stdout and stderr go to one log here, that of --logfile",
+            "# stderr_stream.class = StdoutStream: logfile says where the output goes",
+        ),
     ),
 ]
 
