@@ -333,7 +333,7 @@ def export(form: str, selection: Selection, wanted: Wanted | None = None) -> Map
 def save(files: Mapping[str, str], directory: str, mode: int, *, make: bool = True) -> Iterator[str]:
     """Write files into a directory, which is made if we are to `make` it; yields their paths.
 
-    Raises `UsageError` for one that is there and differs, before any is written, and `MachineError` for what cannot be.
+    All or none: raises `UsageError` for one that is there and differs, and `MachineError` for what cannot be written.
     """
     from multi.saving import save as write
 

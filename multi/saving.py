@@ -27,6 +27,9 @@ class Files(Protocol):
     def create(self, path: str, data: bytes, mode: int) -> bool:
         """Write a new file, its directory made; False when something else is there already. Raises `OSError`."""
 
+    def remove(self, path: str) -> None:
+        """Remove a file; fine when that cannot be done."""
+
     def replace(self, path: str, data: bytes) -> None:
         """Put a file that all may read in the place of another. Raises `OSError`."""
 
@@ -34,7 +37,7 @@ class Files(Protocol):
 def save(files: Mapping[str, str], directory: str, mode: int, local: Files, *, make: bool = True) -> Iterator[str]:
     """Write files into a directory, which is made if we are to `make` it; yields their paths.
 
-    Raises `UsageError` for one that is there and differs, before any is written, and `MachineError` for what cannot be.
+    All or none: raises `UsageError` for one that is there and differs, and `MachineError` for what cannot be written.
     """
     there = local.kind(directory)
     if there not in {"directory", ""}:
@@ -45,14 +48,25 @@ def save(files: Mapping[str, str], directory: str, mode: int, local: Files, *, m
     for path, data in paths.items():
         if local.kind(path) and not local.says(path, data):
             raise _is_there(path)
-    for path, data in paths.items():
-        try:
-            made = local.create(path, data, mode)
-        except OSError as error:
-            raise _cannot_write(path, error) from error
-        if not made:  # it was put there meanwhile, or is a link that leads nowhere
-            raise _is_there(path)
-        yield path
+    made: list[str] = []
+    try:
+        for path in [path for path in paths if not local.kind(path)]:
+            _create(path, paths[path], mode, local)
+            made.append(path)
+    except BaseException:
+        for path in made:
+            local.remove(path)
+        raise
+    yield from paths
+
+
+def _create(path: str, data: bytes, mode: int, local: Files) -> None:
+    try:
+        made = local.create(path, data, mode)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    if not made:  # it was put there meanwhile, or is a link that leads nowhere
+        raise _is_there(path)
 
 
 def publish(path: str, text: str, local: Files) -> None:

@@ -155,11 +155,20 @@ class Local:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-            with open(fd, "wb") as file:
-                file.write(data)
         except FileExistsError:
             return self.says(path, data)
+        try:
+            with open(fd, "wb") as file:
+                file.write(data)
+        except BaseException:  # half of it would be taken for what somebody has changed
+            self.remove(path)
+            raise
         return True
+
+    def remove(self, path: str) -> None:
+        """Remove a file; fine when that cannot be done."""
+        with suppress(OSError):
+            os.unlink(path)
 
     def says(self, path: str, data: bytes) -> bool:
         """Whether a regular file is there with this content."""

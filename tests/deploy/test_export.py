@@ -27,6 +27,7 @@ from multi import api as pipeline
 from multi.errors import MultiError, UsageError
 from multi.export import FORMS
 from multi.export.sysv import settings, words
+from multi.machine import MachineError
 from multi.model.node import Node
 from private_machine import BIN, USER, USER_ID, machine, need
 from real import WORKER, Real, alive, as_argv, descriptors, environ_of, run, status, until, words_of
@@ -272,6 +273,23 @@ def test_output_overwrites_nothing(real: Real) -> None:
     done = real.raw("export", "systemd", *said, f"--output={path.parent}").exits(2)
     assert "is there already" in done.err
     assert path.read_text(encoding="utf-8") == "changed\n"
+
+
+@pytest.mark.parametrize("there", [(), ("b",)])
+def test_what_cannot_be_written_leaves_nothing(tmp_path: Path, there: tuple[str, ...]) -> None:
+    """A full disk: no half of a file is left, which would stop the second try, nor any file made before it."""
+    files = {"a": "1\n", "b": "2\n", "c": "3" * 5000}
+    for name in there:
+        (tmp_path / name).write_text(files[name], encoding="utf-8")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
+    try:
+        with pytest.raises(MachineError, match=f"cannot write {tmp_path}/c: "):
+            list(pipeline.save(files, str(tmp_path), 0o644))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(path.name for path in tmp_path.iterdir()) == list(there)
+    assert len(list(pipeline.save(files, str(tmp_path), 0o644))) == len(files)
 
 
 @pytest.mark.parametrize("form", FORMS)
