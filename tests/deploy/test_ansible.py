@@ -11,7 +11,7 @@ import pytest
 
 from private_machine import BIN, CHECKOUT, SYSTEM_PATH, Host, machine, need
 
-pytestmark = [pytest.mark.engine, pytest.mark.root]
+pytestmark = [pytest.mark.engine, pytest.mark.root, pytest.mark.timeout(600)]
 
 ROLE = CHECKOUT / "examples/ansible"
 # Ansible's way to a machine is ssh with options, a name and a line for sh. This one knows two names.
