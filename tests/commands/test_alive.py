@@ -100,7 +100,7 @@ def test_a_hook_runs_as_the_node_does_and_is_no_part_of_it(real: Real) -> None:
     assert "the hook 'failed' failed: it exited with status 7" in said
     event = json.loads(Path(f"{told}.json").read_text("utf-8"))
     assert (event["event"], event["name"]) == ("failed", "a")
-    assert "KILL" in event["why"] or "gone" in event["why"]
+    assert any(word in event["why"] for word in ("KILL", "gone", "another process")), "its pid may be in use again"
     lines = Path(f"{told}.env").read_text("utf-8").splitlines()
     assert "COLOUR=red" in lines
     assert not [line for line in lines if line.startswith(("MULTI_INSTANCE", "NOTIFY_SOCKET"))]
