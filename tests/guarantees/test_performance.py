@@ -35,7 +35,7 @@ GROWTH = (
 )
 # What one more node may cost: calls of functions, C functions included, half more than measured on a quiet machine,
 # since on a busy one a command wakes more often; and calls of the system.
-CALLS = {"start": 3700, "status": 1900, "restart": 7200, "stopwait": 4000}
+CALLS = {"start": 3700, "status": 1700, "restart": 7200, "stopwait": 4000}
 SYSTEM_CALLS = {"status": 22, "stopwait": 110}
 
 
