@@ -7,6 +7,7 @@ import re
 import shlex
 
 from multi.errors import ConfigError, MultiError, UsageError
+from multi.importing import form
 from multi.importing.form import ASSIGNMENT, MARKS, Imported, Source, Table, split, whole_path, without_empty
 from multi.importing.shell import filled, logical_lines
 from multi.importing.worker_command import by_its_python
@@ -144,7 +145,7 @@ def _start(words: Sequence[str], env: Mapping[str, object], command: str, shell:
     if (made := next((word for word in words if "$(" in word or "`" in word), None)) is not None:
         raise ConfigError(source.path, f"{made!r} is made by a command, which is not run here", "write its value there")
     before = list(words[:at])
-    said = {"env": {**shell.env, **env}, **shell.said}
+    said = dict(shell.said)
     programs = said.pop("programs", None)
     while before[:1] and before[0] in {"exec", "nohup", "sudo", "-E", "-H", "-n", "-i", "-u"}:
         if before[0] == "-u" and len(before) > 1:
@@ -152,10 +153,12 @@ def _start(words: Sequence[str], env: Mapping[str, object], command: str, shell:
         before = before[1:]
     program = next((index for index, word in enumerate(before) if word.rpartition("/")[2] == "celery"), None)
     end = 0 if program is None else program + 1
-    cmd, leading = before[:end], before[end:] if end else []
+    own = form.settings_of(before[:end])
+    said |= {"env": form.over({**shell.env, **env}, own, "env")}
+    cmd, leading = before[end - len(_list(own.pop("cmd"))) : end], before[end:] if end else []
     if programs and cmd in ([], ["celery"]):
         cmd = [f"{programs}/celery"]
-    said |= by_its_python(cmd, "worker", source)
+    said |= {**own, **by_its_python(cmd, "worker", source)}
     shell.found.setdefault((*leading, *words[at + 2 :]), said)
 
 

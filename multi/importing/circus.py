@@ -141,16 +141,16 @@ def _tables(watcher: _Watcher, source: Source) -> Iterator[Table]:
         return
     title = form.name_of(watcher.name)
     alike, more = _settings(replace(watcher, worker=1), source)
-    remarks = (*_remarks(watcher), *more)
+    remarks = (*_remarks(watcher),)
     if several == 1 or form.is_true(watcher.said("singleton")):
-        yield Table(title, alike, remarks)
+        yield Table(title, alike, (*remarks, *more))
         return
     nodes = tuple(f"{title}-{each}" for each in range(1, several + 1))
     differ = bool(re.search(r"wid", texts, re.IGNORECASE))
-    yield Table(title, {} if differ else alike, remarks, nodes)
+    yield Table(title, {} if differ else alike, remarks if differ else (*remarks, *more), nodes)
     for each, node in enumerate(nodes, start=1):
         if differ:
-            yield Table(node, _settings(replace(watcher, worker=each), source)[0])
+            yield Table(node, *_settings(replace(watcher, worker=each), source))
 
 
 def _settings(watcher: _Watcher, source: Source) -> tuple[dict[str, object], tuple[str, ...]]:

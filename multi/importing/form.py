@@ -12,6 +12,7 @@ from itertools import takewhile
 from multi.errors import UsageError
 from multi.model.schedule import parse_signal, signal_name
 from multi.settings.config import MOST_NODES
+from multi.settings.table import SETTINGS
 from multi.settings.toml import dotted
 from multi.text import printable
 from multi.typed import TYPE_CHECKING
@@ -194,8 +195,9 @@ ONE_LOG = "stdout and stderr go to one log here"
 
 
 def no_word(key: str, value: object, whys: Mapping[str, str]) -> str:
-    """The remark on a key that is no setting."""
-    return f"{key} = {value}: {whys.get(key, 'multi has no word for it')}"
+    """The remark on a key that is no setting there."""
+    none = "not a word of theirs, and so not read; multi has it" if key in SETTINGS else "multi has no word for it"
+    return f"{key} = {value}: {whys.get(key, none)}"
 
 
 def is_true(text: str) -> bool:

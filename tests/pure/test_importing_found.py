@@ -49,12 +49,13 @@ SUPERVISORD = [
         [program:a]
         Command = sleep 1
         autoRestart = no
+        nice = 5
         [program:b]
         command = sleep 1
         autorestart = 1
         """,
         {"a": {"argv": "sleep 1", "restart": "no"}, "b": {"restart": "always"}},
-        (),
+        ("# nice = 5: not a word of theirs, and so not read; multi has it",),
     ),
     (  # what a worker of Celery is told twice, or what multi tells it
         """
@@ -300,6 +301,10 @@ CIRCUS = [
         cmd = cd /x && run
         shell = True
         copy_env = True
+        [watcher:two]
+        cmd = celery worker -n w$(circus.wid)@%h
+        copy_env = True
+        numprocesses = 2
         [watcher:w]
         cmd = celery worker -l INFO -f /log/w.log
         copy_env = True
@@ -308,6 +313,8 @@ CIRCUS = [
         stderr_stream.class = StdoutStream
         """,
         {
+            "two-1": {"preset": "celery"},
+            "two-2": {"preset": "celery"},
             "w": {"preset": "celery", "logfile": "/log/w.log"},
             "a.b-c": {"argv": "sleep 1 2 $HOME", "workdir": HOME, "rlimits": (("CORE", -1, -1),)},
             "cd": {"argv": "/bin/sh -c cd /x '&&' run"},
@@ -316,6 +323,7 @@ CIRCUS = [
             "# stop_children = true: ",
             "# shell: ",
             "# logfile = /log/out.log: stdout and stderr go to one log here, that of --logfile",
+            "\n[nodes.two-2]\n# it was called w2@%h; now",
             "# stderr_stream.class = StdoutStream: logfile says where the output goes",
         ),
     ),
@@ -457,15 +465,18 @@ CELERY = [
         """
         su - www-data -c "cd /srv && /v/bin/python -m celery -A p multi start w1 -l INFO"
         sudo -u deploy -E pipenv run celery multi start w2 -A q
+        sudo -u www -H env FOO=b%r nice -n 5 /v/bin/celery multi start w3 -A r
         """,
         "start.sh",
         {
             "w1": {"uid": "www-data", "workdir": "/srv"},
             "w2": {"uid": "deploy"},
+            "w3": {"uid": "www", "nice": 5, "env": {"FOO": "b%r"}},
         },
         (
             'cmd = ["/v/bin/python", "-m", "celery", "worker"]',
             'cmd = ["pipenv", "run", "python", "-m", "celery", "worker"]',
+            'executable = "/v/bin/python3"',
         ),
     ),
     (  # the unit of Celery's documentation, with the file that it reads
