@@ -156,6 +156,15 @@ def seconds_in(text: str) -> float | None:
     return float(text) if plain and len(whole) <= 12 else None  # noqa: PLR2004 -- 30,000 years
 
 
+def exact_size(count: int, units: tuple[str, ...] = ("", "K", "M", "G")) -> str:
+    """Bytes in the greatest unit that says them exactly: ``512M``, ``1025``."""
+    for unit in units[:-1]:
+        if count % 1024:
+            return f"{count}{unit}"
+        count //= 1024
+    return f"{count}{units[-1]}"
+
+
 def size(count: int) -> str:
     """Bytes in powers of 1,024: ``512B``, ``48.0M``, ``1.2G``."""
     amount = float(count)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from multi.export import container, form
 from multi.export.container import HOME, Service
 from multi.export.form import Form, Order
+from multi.text import exact_size
 from multi.typed import Any
 
 _IMAGE = "${MULTI_IMAGE:?the image with the worker and multi}"
@@ -65,7 +66,7 @@ def _deploy(order: Order, service: Service) -> dict[str, Any] | None:
     limits = form.present(
         {
             "cpus": None if wanted.cpu is None else f"{wanted.cpu / 1000:g}",
-            "memory": None if wanted.memory is None else f"{wanted.memory}b",
+            "memory": None if wanted.memory is None else exact_size(wanted.memory, container.UNITS),
         }
     )
     count = wanted.replicas or len(service.nodes)

@@ -24,6 +24,7 @@ from multi.typed import cast
 from multi.value import dataclass, replace
 
 _MARGIN = 5  # seconds that `multi` has to end after its nodes, before the engine kills it
+UNITS = ("b", "k", "m", "g")  # of memory, to engines
 PROBE_SECONDS = 10  # that a probe may take: where processor time is short, Python needs some to start
 HOME = "/tmp"  # noqa: S108 -- of the container: what can be written where its root cannot
 
@@ -220,7 +221,7 @@ def _elsewhere(node: Node) -> list[str]:
 
 # --- YAML -------------------------------------------------------------------------------------------------
 
-_PLAIN = re.compile(r"(?:--|-|/)?[A-Za-z][A-Za-z0-9_./=%-]*|[1-9][0-9]*(?:s|m|b|Ki|Mi|Gi)")
+_PLAIN = re.compile(r"(?:--|-|/)?[A-Za-z][A-Za-z0-9_./=%-]*|[1-9][0-9]*(?:s|[bkmg]|Ki|Mi|Gi)")
 _WORDS = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null"])  # to some readers these are no text
 
 

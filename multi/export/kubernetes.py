@@ -18,11 +18,11 @@ from multi.export.container import HOME, PROBE_SECONDS, Service
 from multi.export.form import Form, Order, Wanted
 from multi.model.node import Ready
 from multi.model.proof import address
+from multi.text import exact_size
 from multi.typed import Any
 
 _LONGEST_LABEL = 63  # RFC 1123
 _STARTING = 5  # seconds between two questions whether it is ready
-_KIBI = 1024
 
 
 def _kubernetes(order: Order) -> Mapping[str, str]:
@@ -147,7 +147,7 @@ class _Manifests:
     def _resources(self) -> dict[str, Any] | None:
         """A limit of the processor would only slow a worker down; one of memory is what is reserved for it."""
         wanted = self._order.wanted
-        memory = None if wanted.memory is None else _quantity(wanted.memory)
+        memory = None if wanted.memory is None else exact_size(wanted.memory, ("", "Ki", "Mi", "Gi"))
         cpu = None if wanted.cpu is None else f"{wanted.cpu}m"
         requests = form.present({"cpu": cpu, "memory": memory})
         limits = {"memory": memory} if memory else None
@@ -207,14 +207,6 @@ def _asked(ready: Ready) -> dict[str, Any] | None:
     port = address(ready.port)[1]
     asked = {"httpGet": {"path": ready.page, "port": port}} if ready.page else {"tcpSocket": {"port": port}}
     return {**asked, "timeoutSeconds": PROBE_SECONDS}
-
-
-def _quantity(size: int) -> str:
-    for unit in ("", "Ki", "Mi"):
-        if size % _KIBI:
-            return f"{size}{unit}"
-        size //= _KIBI
-    return f"{size}Gi"
 
 
 def _expanded(text: str) -> str:

@@ -13,7 +13,7 @@ from multi.errors import UsageError
 from multi.export import container, form, systemd
 from multi.export.container import HOME, Service
 from multi.export.form import Form, Order
-from multi.text import printable, seconds_text
+from multi.text import exact_size, printable, seconds_text
 from multi.value import replace
 
 _PULL_SECONDS = 300  # that a start may take besides, because the image may have to be fetched
@@ -92,7 +92,7 @@ def _arguments(order: Order, service: Service) -> list[list[str]]:
         [f"--ulimit={limit.lower()}={soft}:{hard}" for limit, soft, hard in node.rlimits],
         [] if node.workdir is None else [f"--workdir={node.workdir}"],
         [] if wanted.cpu is None else [f"--cpus={wanted.cpu / 1000:g}"],
-        [] if wanted.memory is None else [f"--memory={wanted.memory}b"],
+        [] if wanted.memory is None else [f"--memory={exact_size(wanted.memory, container.UNITS)}"],
     ]
 
 

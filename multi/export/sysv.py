@@ -11,7 +11,7 @@ from multi.export.form import Form, Order, refusal
 from multi.model.node import Node
 from multi.settings.table import BY_FIELD
 from multi.settings.values import to_toml
-from multi.text import flag_values, printable
+from multi.text import exact_size, flag_values, printable
 from multi.typed import TypeAlias
 from multi.words.template import literal, literal_path
 
@@ -57,7 +57,7 @@ def settings(node: Node) -> _Flags:
             continue
         if name == "env":
             value = tuple(pair for pair in node.env if pair[0] not in read)
-        texts = flag_values(to_toml(setting, value))
+        texts = flag_values(exact_size(value) if setting.kind == "size" and value else to_toml(setting, value))
         if setting.kind in {"path", "paths"} or (name == "ready" and node.ready.path):
             texts = tuple(map(literal_path, texts))
         elif setting.kind in _FILLED:

@@ -191,6 +191,7 @@ def test_all_of_a_node_is_said(form: str) -> None:
     command = (
         container(kubernetes(*said)["a.yaml"])["command"] if form == "kubernetes" else compose(*said)["a"]["command"]
     )
+    assert "--max-memory=1G" in command
     (asked,) = pipeline.select("run", said, foreground=True).nodes
     node = node_of(command)
     names: tuple[str, ...] = type(asked).__match_args__
@@ -517,7 +518,7 @@ def test_options_of_containers(real: Real) -> None:
     assert one["resources"] == {"requests": {"cpu": "500m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}}
     found = yaml.safe_load(real.raw("export", "compose", "w1", *CELERY, *asked).ok().out)
     assert found["name"] == "prod"
-    limits = {"cpus": "0.5", "memory": f"{512 << 20}b"}
+    limits = {"cpus": "0.5", "memory": "512m"}
     assert found["services"]["w1"]["deploy"] == {"replicas": 2, "resources": {"limits": limits}}
     assert "systemd has none" in real.raw("export", "systemd", "w1", *CELERY, "--image=x").exits(2).err
     assert "is not a size" in real.raw("export", "compose", "w1", *CELERY, "--memory=lots").exits(2).err

@@ -76,7 +76,7 @@ def test_g11_quadlet_has_the_exact_words(tmp_path: Path) -> None:
     env = dict(value.split("=", 1) for word, value in pairwise(words) if word == "--env")
     assert env == VALUES
     assert words[words.index("--env-file") + 1] == str(file)
-    options = ["--workdir=/srv/$x 5%", "--ulimit=nofile=64:128", "--stop-timeout=40", "--cpus=0.5"]
+    options = ["--workdir=/srv/$x 5%", "--ulimit=nofile=64:128", "--stop-timeout=40", "--cpus=0.5", "--memory=512m"]
     assert set(options) < set(words)
     assert words[words.index("--user") + 1] == "1000:1001"
     assert "hunter2" not in " ".join(words)

@@ -70,6 +70,16 @@ def test_size(count: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "text"),
+    [(1, "1"), (1025, "1025"), (1536, "1536"), (200 << 20, "200M"), (3 << 30, "3G"), (1 << 40, "1024G")],
+)
+def test_exact_size(count: int, text: str) -> None:
+    """A unit only where it says the same."""
+    assert texts.exact_size(count) == text
+    assert texts.exact_size(1 << 20, ("b", "k")) == "1024k"
+
+
+@pytest.mark.parametrize(
     ("number", "noun", "shown"), [(0, "node", "0 nodes"), (1, "node", "1 node"), (2, "process", "2 processes")]
 )
 def test_plural(number: int, noun: str, shown: str) -> None:
