@@ -86,8 +86,13 @@ def toml_of(sources: Sequence[Source], said: str | None = None, host: str = "") 
     nodes: list[Table] = []
     for file in files:
         own = {} if same else file.defaults  # else each node says them for itself
-        groups += [table for table in file.tables if table.nodes is not None]
-        nodes += [replace(one, settings={**own, **one.settings}) for one in file.tables if one.nodes is None]
+        grouped = {name for table in file.tables for name in table.nodes or ()}
+        told = [
+            one if one.name in grouped and one.nodes is None else replace(one, settings={**own, **one.settings})
+            for one in file.tables
+        ]
+        groups += [table for table in told if table.nodes is not None]
+        nodes += [table for table in told if table.nodes is None]
     for some in (groups, nodes):
         names = Counter(table.name for table in some)
         twice = next((name for name, number in names.items() if number > 1), None)

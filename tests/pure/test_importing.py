@@ -472,16 +472,17 @@ def test_what_is_never_repeated_there_may_be_here(path: str, text: str) -> None:
 
 def test_several_files_are_one_configuration() -> None:
     """Nodes of other forms say their preset for themselves; a name that is there twice is refused."""
-    text = toml_of([source(CELERYD, "celeryd"), source("[program:web]\ncommand=sleep 9\n")])
+    several = "[watcher:w]\ncmd=sleep 9\nnumprocesses=2\n"
+    text = toml_of([source(CELERYD, "celeryd"), source("[program:web]\ncommand=sleep 9\n"), source(several, "c.ini")])
     nodes = nodes_of(text)
     assert {name: node.preset for name, node in nodes.items()} == {
-        "worker1": "celery", "worker2": "celery", "beat": "celery-beat", "web": "exec",
+        "worker1": "celery", "worker2": "celery", "beat": "celery-beat", "web": "exec", "w-1": "exec", "w-2": "exec",
     }  # fmt: skip
     with pytest.raises(MultiError, match=r"web: is in x\.conf and in x\.conf; import the files one by one"):
         toml_of([source("[program:web]\ncommand=a\n"), source("[watcher:web]\ncmd=b\n")])
-    several = ("[watcher:b]\ncmd=b\n", "b.ini"), ("web: x\n", "Procfile"), ("[program:a]\ncommand=a\n", "a.conf")
+    all_of_one = ("[watcher:b]\ncmd=b\n", "b.ini"), ("web: x\n", "Procfile"), ("[program:a]\ncommand=a\n", "a.conf")
     with pytest.raises(MultiError, match=r"web: is in a\.conf, w\.conf and in Procfile;"):  # those of one form are one
-        toml_of([source(*each) for each in (*several, ("[program:web]\ncommand=a\n", "w.conf"))])
+        toml_of([source(*each) for each in (*all_of_one, ("[program:web]\ncommand=a\n", "w.conf"))])
 
 
 @pytest.mark.parametrize(
