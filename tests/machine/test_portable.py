@@ -177,9 +177,9 @@ def test_all_on_one_machine_agree_who_is_who(real: Real) -> None:
     assert isinstance(again, Skipped)
 
 
-def without_words(pid: int, looks: int) -> Callable[..., bytes]:
-    """What the kernel shows, but that it shows this process as in the middle of execve(2) for so many looks."""
-    read, left = linux._slurp, looks  # noqa: SLF001 -- what the kernel shows is made up
+def show_without_words(monkeypatch: pytest.MonkeyPatch, pid: int, looks: int) -> None:
+    """Let the kernel show this process as in the middle of execve(2) for so many looks."""
+    read, place, left = linux._slurp, linux._stat_text, looks  # noqa: SLF001 -- what the kernel shows is made up
 
     def slurp(path: str, limit: int, buffer: bytearray | None = None) -> bytes:
         nonlocal left
@@ -188,15 +188,16 @@ def without_words(pid: int, looks: int) -> Callable[..., bytes]:
             return b""
         if left and path == f"/proc/{pid}/cmdline":
             return b""
-        data = read(path, limit, buffer)
-        if left and path == f"/proc/{pid}/stat":
-            head, bracket, tail = data.rpartition(b") ")
-            fields = tail.split()
-            fields[48] = b"0"  # where its environment ends
-            return head + bracket + b" ".join(fields)
-        return data
+        return read(path, limit, buffer)
 
-    return slurp
+    def stat_text(asked: int) -> bytes:
+        fields = place(asked).split()
+        if left and asked == pid:
+            fields[48] = b"0"  # where its environment ends
+        return b" ".join(fields)
+
+    monkeypatch.setattr(linux, "_slurp", slurp)
+    monkeypatch.setattr(linux, "_stat_text", stat_text)
 
 
 def test_who_is_in_the_middle_of_execve_is_looked_at_again(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +205,7 @@ def test_who_is_in_the_middle_of_execve_is_looked_at_again(real: Real, monkeypat
     real.start("a").ok()
     pid = real.pid("a")
     monkeypatch.setattr(linux, "_EXEC_SECONDS", PATIENCE)
-    monkeypatch.setattr(linux, "_slurp", without_words(pid, 9))
+    show_without_words(monkeypatch, pid, 9)
     info = linux.table()[0][pid]
     assert info.instance is not None
     assert info.instance.pid == pid
@@ -219,7 +220,7 @@ def test_who_cannot_be_looked_at_just_now_is_not_gone(
     real.start("a").ok()
     with machine() as system:
         proc = system.processes().by_pid[real.pid("a")].proc
-        monkeypatch.setattr(linux, "_slurp", refusing(proc.pid, code))
+        refuse(monkeypatch, proc.pid, code)
         with pytest.raises(OSError, match=os.strerror(code)):
             system.processes()
         with pytest.raises(MachineError, match=os.strerror(code)):
@@ -229,22 +230,28 @@ def test_who_cannot_be_looked_at_just_now_is_not_gone(
         assert system.wait(system.now() + 0.05) == []
 
 
-def refusing(pid: int, code: int) -> Callable[..., bytes]:
-    """A `_slurp` to which that process cannot be shown."""
-    slurp = linux._slurp  # noqa: SLF001 -- the one place where the files of /proc are read
+def refuse(monkeypatch: pytest.MonkeyPatch, pid: int, code: int) -> None:
+    """Let the kernel show nothing of that process."""
+    slurp, place = linux._slurp, linux._stat_text  # noqa: SLF001 -- the two places where files of /proc are read
 
     def refused(path: str, limit: int, buffer: bytearray | None = None) -> bytes:
         if path.startswith(f"/proc/{pid}/"):
             raise OSError(code, os.strerror(code))
         return slurp(path, limit, buffer)
 
-    return refused
+    def stat_text(asked: int) -> bytes:
+        if asked == pid:
+            raise OSError(code, os.strerror(code))
+        return place(asked)
+
+    monkeypatch.setattr(linux, "_slurp", refused)
+    monkeypatch.setattr(linux, "_stat_text", stat_text)
 
 
 def test_who_hangs_in_the_middle_of_execve_holds_up_nobody(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a disk that does not answer it may stay so for ever: the look ends all the same, with all others in it."""
     real.start("a", "b").ok()
-    monkeypatch.setattr(linux, "_slurp", without_words(real.pid("a"), 1_000_000))
+    show_without_words(monkeypatch, real.pid("a"), 1_000_000)
     infos = linux.table()[0]
     assert infos[real.pid("a")].instance is None
     assert infos[real.pid("b")].instance is not None
