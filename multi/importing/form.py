@@ -226,6 +226,22 @@ def count(text: object, what: str) -> int:
     return found
 
 
+def said_once(groups: Iterable[Table], nodes: Iterable[Table]) -> Iterator[Table]:
+    """The tables of groups, which say what all their nodes would, and of the nodes."""
+    tables = {table.name: table for table in nodes}
+    for group in groups:
+        first, *others = (tables[name] for name in group.nodes or ())
+        said = without_empty(first.settings if others else {})
+        same = {key: value for key, value in said.items() if all(each.settings.get(key) == value for each in others)}
+        remarks = [each for each in first.remarks if others and all(each in other.remarks for other in others)]
+        yield replace(group, settings=same, remarks=(*group.remarks, *remarks))
+        for node in (first, *others):
+            rest = {key: value for key, value in node.settings.items() if key not in same}
+            own = tuple(each for each in node.remarks if each not in remarks)
+            tables[node.name] = replace(node, settings=rest, remarks=own)
+    yield from tables.values()
+
+
 def _noted(table: Table, host: str) -> Table:
     """The table with the remarks that are of no form."""
     settings, log, env = dict(table.settings), table.settings.get("logfile"), table.settings.get("env")
@@ -252,7 +268,10 @@ def text_of(whole: Imported, origin: str, host: str) -> str:
     lines += _remarks([*whole.remarks, *shared])
     if whole.defaults:
         lines += ["", "[defaults]", *_settings(whole.defaults)]
+    grouped = {name for table in whole.tables for name in table.nodes or ()}
     for table in whole.tables:
+        if table.name in grouped and table.nodes is None and not (table.remarks or without_empty(table.settings)):
+            continue
         section = "nodes" if table.nodes is None else "groups"
         own = [_said(remark) if _why(remark) in once else remark for remark in table.remarks]
         lines += ["", f"[{dotted((section, table.name))}]", *_remarks(own)]

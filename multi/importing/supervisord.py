@@ -128,8 +128,8 @@ def imported(source: Source) -> Imported:
         members.setdefault(program, []).append(whole)
         tables.append(Table(whole, table.settings, table.remarks))
     remarks += _of_logs(file, tables)
-    groups = [*_groups(file, members)]
-    return Imported(tables=(*groups, *tables), defaults={"preset": "exec"}, remarks=tuple(remarks))
+    whole_tables = tuple(form.said_once(_groups(file, members), tables))
+    return Imported(tables=whole_tables, defaults={"preset": "exec"}, remarks=tuple(remarks))
 
 
 def _of_logs(file: _File, tables: Iterable[Table]) -> Iterator[str]:

@@ -230,6 +230,33 @@ def test_supervisord_with_the_files_that_it_includes() -> None:
     assert "# [include] none/*.ini: no file matches" in written
 
 
+def test_a_group_says_what_all_its_nodes_do() -> None:
+    """Settings and comments once; a node says what differs, and nothing is left to say of one that does not."""
+    written, found = made(
+        """
+        [supervisord]
+        environment = A="1"
+        umask = 027
+        [program:a]
+        command = a %(process_num)d
+        process_name = %(program_name)s-%(process_num)d
+        numprocs = 3
+        autostart = false
+        [program:b]
+        command = b
+        process_name = %(program_name)s-%(process_num)d
+        numprocs = 2
+        environment = A="2",B="%(numprocs)d"
+        """
+    )
+    assert [node.words for node in found.values()] == [("a", "0"), ("a", "1"), ("a", "2"), ("b",), ("b",)]
+    assert {(node.umask, dict(node.env)["A"]) for node in found.values()} == {(0o27, "1"), (0o27, "2")}
+    assert re.findall(r"^\[(?:groups|nodes).*", written, re.MULTILINE) == [
+        *("[groups.a]", "[groups.b]", "[nodes.a-0]", "[nodes.a-1]", "[nodes.a-2]")
+    ]
+    assert (written.count("umask = "), written.count("autostart = false")) == (2, 1)
+
+
 def test_why_is_said_once() -> None:
     """What several nodes have no equal for is explained above them all; each says its value."""
     written, _ = made("".join(f"[program:{name}]\ncommand=a\npriority={name}00\n" for name in "123"))
