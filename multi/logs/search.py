@@ -16,7 +16,7 @@ from multi.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from multi.logs.since import Moment
     from multi.machine import LogFile, Machine
@@ -65,9 +65,13 @@ class Search:
                 yield LogLine(line.names, line.text, self._machine.wall() if at is None else at)
 
     def _lines(self, source: Source) -> Iterator[LogLine | Unseen]:
+        key = f"searched {source.path}"
         try:
-            files = self._machine.log_files(source.path, source.path)
-            lines = self._some(source, files)
+            try:
+                lines = self._some(source, key)
+            finally:
+                if self._query.follow:  # before a line is shown: the log may be rotated then
+                    self._go_on(source)
             if self._query.lines is not None:
                 lines = iter(deque(lines, self._query.lines))
             for line in lines:
@@ -78,12 +82,11 @@ class Search:
             unseen = [refused(node, error) for node in source.nodes]
             yield from unseen
         finally:
-            self._machine.release(source.path)
-            if self._query.follow:
-                self._go_on(source)
+            self._machine.release(key)
 
-    def _some(self, source: Source, files: Sequence[LogFile]) -> Iterator[TimedLine]:
+    def _some(self, source: Source, key: str) -> Iterator[TimedLine]:
         """What is asked of one log; where it is followed, what has no end yet is left for that."""
+        files = self._machine.log_files(key, source.path)
         newest = files[0] if files else None
         end = 0 if newest is None else finished(newest) if self._query.follow else newest.size
         source.read_to = None if newest is None else newest.length - (newest.size - end)
@@ -93,7 +96,7 @@ class Search:
         if not moments:
             return iter(())
         moment = min(moments, key=lambda one: one.at)
-        older = self._machine.log_files(source.path, source.path, rotated=True)
+        older = self._machine.log_files(key, source.path, rotated=True)
         lines = lines_since([*files, *older], moment, self._times, end)
         return (line for line in lines if self._keeps(as_text(line.data)))
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+from collections.abc import Generator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from following import Following, add, multi_words
+from multi import api
+from multi.logs import LogLine, Query, Unseen
 from real import NOBODY, Real, until
 
 
@@ -95,6 +100,22 @@ def test_a_worker_that_is_not_told_of_the_rotation(real: Real) -> None:
     add(log, "three\n")
     following.shows("a | one", "a | two", "a | three")
     following.ends()
+
+
+def test_a_rotation_before_the_last_line_is_printed(real: Real) -> None:
+    """Whoever takes the lines slowly misses none: the log is held from before the first of them is shown."""
+    real.start("a").ok()
+    log = real.logfile("a")
+    log.write_text("one\n")
+    nodes = api.select("logs", ["a", f"--pidfile={real.run}/%n.pid", "--multi-config=none"])
+    following = cast("Generator[LogLine | Unseen]", api.logs(nodes, Query(follow=True)))
+    with contextlib.closing(following) as lines:
+        shown = (line.text for line in lines if isinstance(line, LogLine))
+        assert next(shown) == "one"
+        log.rename(f"{log}.1")
+        log.touch()
+        add(Path(f"{log}.1"), "two\n")
+        assert next(shown) == "two"
 
 
 @pytest.mark.parametrize("how", ["renamed", "truncated", "removed"])
