@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 
@@ -150,9 +150,30 @@ class Finder:
         """A node that runs with the pidfile of another preset is not started beside it."""
         for one in self._namesakes(node, sources):
             if self._has_files(one) and self._runs(one):
-                why = f"runs already, with the pidfile {one.pidfile}, and would be started with {node.pidfile}"
-                hint = f"stop that one first, or give --pidfile={node.rundir}/%n.pid if it is another node"
-                raise UsageError(node.short, why, hint)
+                raise runs_already(node, one)
+
+    def beyond(self, selection: Selection) -> Iterator[tuple[Node, Node]]:
+        """The nodes without a pidfile here that run elsewhere, and as what: another user's environment put them there.
+
+        Such a process has the node's name and user, and a record of the same configuration.
+        """
+        lacking = {
+            node.name: node
+            for node in selection.nodes
+            if node.origin
+            and nobody_said("pidfile", selection.sources.get(node.name, {}))
+            and node.pidfile not in self._listing(node.rundir)
+        }
+        moved = {node.pidfile for node in selection.removed}
+        for pidfile, infos in self.processes.by_pidfile.items() if lacking else ():
+            names = {one.instance.node for one in infos if one.instance is not None and not one.instance.elsewhere}
+            for node in (lacking[name] for name in names & lacking.keys()):
+                there = replace(node, pidfile=pidfile)
+                if pidfile in {node.pidfile, *moved} or self.lost_pid(there) is None:
+                    continue
+                read = observe.record_at(there.recordfile, self._machine)
+                if read is not None and (read[0].node.name, read[0].node.origin) == (node.name, node.origin):
+                    yield node, there
 
     def _runs(self, node: Node) -> bool:
         """Whether it runs as this user's, or as that of the user whom the record there says."""
@@ -215,6 +236,13 @@ def _letters_apart(name: str, others: Iterable[str]) -> tuple[str, list[str]]:
 
 def _stem(path: str) -> str:
     return path.rpartition("/")[2].removesuffix(".json")
+
+
+def runs_already(node: Node, there: Node) -> UsageError:
+    """The refusal to start a node that runs with another pidfile."""
+    why = f"runs already, with the pidfile {there.pidfile}, and would be started with {node.pidfile}"
+    hint = f"stop that one first, or give --pidfile={node.rundir}/%n.pid if it is another node"
+    return UsageError(node.short, why, hint)
 
 
 def either(short: str, one: Node, other: Node) -> UsageError:

@@ -151,7 +151,7 @@ class _Search:
             add.append(f"--uid={user}")
         if node.rundir not in self._rundirs.searched:
             where.append(f"in {node.rundir}")
-            add.append(f"--pidfile={_template(node)}")
+            add.append(f"--pidfile={template(node)}")
         elif not where:
             where.append(f"not in {self._config}" if self._config else "not asked about")
         text = ", ".join(where)
@@ -168,7 +168,7 @@ def _bare(name: str, pidfile: str, user: str | None = None, pid: int = 0, machin
     )  # fmt: skip
 
 
-def _template(node: Node) -> str:
+def template(node: Node) -> str:
     """What ``--pidfile`` is given to mean this node's, and that of its neighbours where they are named alike."""
     rundir, _, last = node.pidfile.rpartition("/")
     codes = {f"{node.short}.pid": "%n.pid", f"{node.name}.pid": "%h.pid"}

@@ -10,7 +10,7 @@ from multi.errors import ConfigError, NotPermittedError, UsageError
 from multi.machine import File
 from multi.model.node import Known, Ready, Unknown
 from multi.model.request import Fallback
-from multi.selection.finder import Finder, either
+from multi.selection.finder import Finder, either, runs_already
 from multi.settings.table import BY_FIELD
 from multi.text import some
 from multi.typed import TYPE_CHECKING
@@ -258,7 +258,8 @@ class Records:
         return envfile.with_digests(node, envfile.read_env_files(node.env_files, read))
 
     def _checked(self, selection: Selection) -> Selection:
-        """What only matters to commands that start something."""
+        """What only matters to commands that act."""
+        selection = _not_beyond(selection, self._words, self._finder)
         if not self._traits.spawns:
             return selection
         for node in selection.nodes:
@@ -277,6 +278,21 @@ class Records:
             selection = replace(selection, warnings=(*selection.warnings, f"{gone}; give --workdir"))
         checked = _without_needless_root(selection, here.environ, here.uid)
         return selection if self._traits.unattended else checked  # cron mails what `start` has said already
+
+
+def _not_beyond(selection: Selection, words: Words, finder: Finder) -> Selection:
+    """Nothing is started that runs where another user's environment put it; to stop it, more has to be said."""
+    warnings: dict[str, list[str]] = {}
+    acts = not words.traits.unattended and (words.traits.spawns or words.traits.disturbs)
+    for node, there in finder.beyond(selection) if acts else ():
+        if words.traits.spawns:
+            raise runs_already(node, there)
+        from multi.selection.found import template
+
+        add = f"in {there.rundir}, where this command does not look; add --pidfile={template(there)}"
+        warnings.setdefault(add, []).append(node.short)
+    said = tuple(f"running elsewhere: {some(names)} {add}" for add, names in warnings.items())
+    return replace(selection, warnings=(*selection.warnings, *said))
 
 
 def _with_shown_logs(selection: Selection, words: Words, finder: Finder) -> Selection:

@@ -89,6 +89,28 @@ def test_g14_status_finds_what_nobody_asked_about(host: Host) -> None:
     assert host.alive(host.pid("/run/multi/w1.pid"))
 
 
+def test_g2_two_users_of_one_configuration(host: Host) -> None:
+    """G2: where one of them has started a node as its user, the other does not start it again, nor call it stopped."""
+    host.write("/etc/multi/multi.toml", f'[defaults]\nuid = "{USER}"\nlogfile = "/srv/theirs/%n.log"\n{CONFIG}')
+
+    def as_user(user: str | None, *words: str) -> Done:
+        return host.run(MULTI, *words, user=user, env={"XDG_STATE_HOME": "/srv/theirs", "C_FORCE_ROOT": "1"})
+
+    for first, second in ((None, USER), (USER, None)):
+        as_user(first, "start", "w1").ok()
+        for command in ("start", "restart"):
+            assert "w1: runs already, with the pidfile " in as_user(second, command, "w1").exits(2).err
+        done = as_user(second, "stopwait", "w1").ok()
+        assert "running elsewhere: w1 in /" in done.err
+        add = done.err.strip().partition("; add ")[2]
+        assert "gone" in as_user(second, "stopwait", "w1", add).ok().out
+        assert not as_user(second, "stopwait", "w1").ok().err
+        as_user(second, "start", "w1", "--dry-run").ok()
+    as_user(USER, "start", "w1").ok()
+    assert "forgotten" in as_user(None, "apply").ok().out  # it moves the node
+    assert set(found(as_user(None, "status", "--json").ok())) == {"w1"}
+
+
 def test_status_goes_by_the_nodes_asked_about(host: Host) -> None:
     """A node that was found beside them changes no exit code of the LSB; with ``--all`` every node counts."""
     multi(host, "start", "dead", *SLEEP).ok()
