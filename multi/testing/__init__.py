@@ -81,8 +81,10 @@ class Nodes:
         return view.processes[0].proc.pid
 
     def log(self, name: str) -> str:
-        """All that a node has printed so far; empty where there is no log."""
+        """All that a node has printed so far; empty where there is no log. Raises `NodeFailedError` for no node."""
         (view,) = self.look(name)
+        if view.record is None:
+            raise NodeFailedError(f"{name} is not on record", ())
         try:
             with open(view.node.logfile, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 -- as in presets
                 return file.read()

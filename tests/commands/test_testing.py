@@ -45,6 +45,8 @@ def test_settings_are_those_of_multi_toml(multi_nodes: Nodes) -> None:
     assert "hello" in multi_nodes.log("w")
     (view,) = multi_nodes.look("w")
     assert dict(view.node.env)["A"] == "b"
+    with pytest.raises(NodeFailedError, match="v is not on record"):
+        multi_nodes.log("v")
     with pytest.raises(UsageError, match="startsec: is not a setting; did you mean 'startsecs'"):
         multi_nodes.start("x", startsec=0)
 
