@@ -37,6 +37,7 @@ _AGAIN = (
     "'multi run' leaves it as it ended; 'multi ensure', and what 'multi install' and 'multi export' write, start it "
     "again after an exit status that is not in exit_ok"
 )
+_OF_SEVERAL = "'multi install' needs a pidfile, and a logfile, in a directory of each, as in /var/run/multi-USER/%n.pid"
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 
@@ -265,7 +266,7 @@ def text_of(whole: Imported, origin: str, host: str) -> str:
     every = [remark for table in whole.tables for remark in table.remarks]
     shared = [f"{_said(remark).partition(' = ')[0]}: {_why(remark)}" for remark in every if _why(remark) in once]
     lines = [f"# Made by 'multi import' from {printable(origin)}. Nothing was started or stopped."]
-    lines += _remarks([*whole.remarks, *shared])
+    lines += _remarks([*whole.remarks, *_several_users(whole), *shared])
     if whole.defaults:
         lines += ["", "[defaults]", *_settings(whole.defaults)]
     grouped = {name for table in whole.tables for name in table.nodes or ()}
@@ -278,6 +279,16 @@ def text_of(whole: Imported, origin: str, host: str) -> str:
         lines += [] if table.nodes is None else [f"nodes = {_value(list(table.nodes))}"]
         lines += _settings(table.settings)
     return "\n".join(lines) + "\n"
+
+
+def _several_users(whole: Imported) -> list[str]:
+    """What nodes of several users lack for an installation: each user's files need a directory of that user."""
+    said: dict[str, Mapping[str, object]] = {}
+    for table in whole.tables:  # a group overrides the defaults, a node its group
+        for name in (table.name,) if table.nodes is None else table.nodes:
+            said[name] = {**said.get(name, whole.defaults), **table.settings}
+    users = dict.fromkeys(str(each.get("uid") or "root") for each in said.values() if "pidfile" not in each)
+    return [f"users {', '.join(users)}: {_OF_SEVERAL}"] if len(users) > 1 else []
 
 
 def _said(remark: str) -> str:

@@ -40,12 +40,13 @@ def refuse_shared(selection: Selection) -> None:
     """Raise `UsageError` where root would have to give one directory to nodes of several users."""
     owners: dict[str, Node] = {}
     for node in selection.nodes:
-        for flag, path in (("--pidfile", node.rundir), ("--logfile", log_directory(node) if node.logs_to_file else "")):
+        for flag, path in (("pidfile", node.rundir), ("logfile", log_directory(node) if node.logs_to_file else "")):
             other = owners.setdefault(path, node)
             if path.startswith(_MADE_AT_BOOT) and (other.uid, other.gid) != (node.uid, node.gid):
                 users = [f"{one.uid or 'root'} for {one.short}" for one in (other, node)]
                 why = f"cannot belong to {users[0]} and to {users[1]}"
-                raise UsageError(path, why, f"give them a {flag} in directories of their own")
+                like = f"{path}-{node.uid or other.uid}/%n{'%I.log' if flag == 'logfile' else '.pid'}"
+                raise UsageError(path, why, f"set another {flag} for those of one user, like {like}")
 
 
 def is_configured(selection: Selection) -> bool:

@@ -532,7 +532,7 @@ REFUSED = [
         0,
         ("install",),
         2,
-        "/var/run/multi: cannot belong to root for a and to worker for b; give them",
+        "a and to worker for b; set another pidfile for those of one user, like /var/run/multi-worker/%n.pid",
     ),
     (
         in_cron,

@@ -569,3 +569,22 @@ def test_celery(text: str, path: str, nodes: dict[str, dict[str, object]], remar
     assert real == nodes
     assert found.keys() == nodes.keys()
     assert [remark for remark in remarks if remark not in written] == []
+
+
+USERS = [
+    ("[program:a]\ncommand=x\nuser=u\n[program:b]\ncommand=x\nuser=v\n", "# users u, v: 'multi install' needs"),
+    (
+        "[program:a]\ncommand=x\nnumprocs=2\nprocess_name=%(process_num)d\nuser=u\n[program:b]\ncommand=x\n",
+        "# users u, root: ",
+    ),
+    ("[program:a]\ncommand=x\nnumprocs=2\nprocess_name=%(process_num)d\nuser=u\n", None),
+    ("[program:a]\ncommand=x\n[program:b]\ncommand=x\n", None),
+]
+
+
+@pytest.mark.parametrize(("text", "remark"), USERS)
+def test_several_users(text: str, remark: str | None) -> None:
+    """Nodes of several users cannot be installed with their pidfiles in one directory: a comment says so."""
+    written, _ = made(text)
+    assert ("# users " in written) is (remark is not None)
+    assert (remark or "") in written
