@@ -143,6 +143,7 @@ def test_elsewhere_they_have_no_effect() -> None:
     assert check("stop", "w1 w2 -A proj -c:w2 4 --tenant=x --tenant:w2=y") == (
         "--tenant has no effect on stop: neither multi nor the worker has it",
     )
+    assert check("stop", "w1 --wait") == ("--wait has no effect on stop: 'multi stopwait' waits",)
     assert check("status", "w1 -A proj -l INFO") == ()
 
 
