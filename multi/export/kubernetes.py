@@ -179,8 +179,9 @@ class _Manifests:
 
     def _remarks(self) -> list[str]:
         node = self._node
-        held = ["restart"] if node.restart == "always" else []  # a pod is started again, whichever way it ended
         found: list[str] = []
+        if node.restart == "on-failure":
+            found.append("restart = on-failure: Kubernetes starts it again whichever way it ended")
         if node.env_files:
             files = " ".join(f"--from-env-file={shlex.quote(path)}" for path in node.env_files)
             found.append(f"its variables are a Secret: kubectl create secret generic {self._label}-secret {files}")
@@ -193,7 +194,7 @@ class _Manifests:
             )
         if node.ready.port or (node.alive is not None and node.alive.port):
             found.append("the probe connects to the pod's own address: listen there, not on localhost alone")
-        return [*container.no_image(self._order), *container.remarks(self._order, self._service, held, *found)]
+        return [*container.no_image(self._order), *container.remarks(self._order, self._service, ["restart"], *found)]
 
 
 def _exec(command: Sequence[str]) -> dict[str, Any]:

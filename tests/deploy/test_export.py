@@ -115,7 +115,8 @@ RARE += "--alive=tcp:80 --hook=failed=true --startsecs=42 --gid=65533"
         ("procfile", "alive exit_ok gid hooks max_age max_memory restart restart_delay restart_limit startsecs", ""),
         ("systemd", "alive hooks max_memory", "RestartSec=7 RuntimeMaxSec=43200 Restart=on-failure"),
         ("compose", "gid restart_delay restart_limit", "restart:\\ on-failure"),
-        ("kubernetes", "gid restart restart_delay restart_limit", ""),
+        ("kubernetes", "gid restart_delay restart_limit",
+         "'# restart = on-failure: Kubernetes starts it again whichever way it ended'"),
         ("quadlet", "gid", "RestartSec=7 Restart=on-failure"),
     ],
 )  # fmt: skip
