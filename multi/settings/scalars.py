@@ -220,13 +220,14 @@ def interval(setting: Setting, value: object) -> float:
 
 
 def size(_: Setting, value: object) -> int:
-    """Bytes, or a number of K, M or G of them."""
+    """Bytes, or a number of K, M or G of them, as 1.5G."""
     text = as_text(value) or ""
     unit = _UNITS.get(text[-1:].upper(), 0)
-    number = whole(text[:-1] if unit else text)
-    if not number or number << unit > _LAST_LIMIT:
+    number = seconds_in(text[:-1]) if unit else whole(text)
+    found = int((number or 0) * (1 << unit))
+    if not 0 < found <= _LAST_LIMIT:
         raise BadValueError(f"{shown(value)} is not a size", "write it like 512M or 2G")
-    return number << unit
+    return found
 
 
 def _time_in(text: str) -> float | None:
