@@ -61,12 +61,13 @@ def imported(source: Source) -> Imported:
             else:
                 _of_unit(unit[1], unit[2].strip(), shell, source)
         if shell.found:
-            lists = [tables(words, said, source.path) for words, said in shell.found.items()]
-            made = [  # the groups of a further line have names of their own
-                replace(table, name=f"{table.name}-{number}") if number > 1 and table.nodes is not None else table
-                for number, each in enumerate(lists, start=1)
-                for table in each
-            ]
+            made: list[Table] = []
+            for words, said in shell.found.items():
+                groups = sum(one.nodes is not None for one in made)  # a further one has a name of its own
+                made += [
+                    replace(one, name=f"{one.name}-{groups + 1}") if groups and one.nodes is not None else one
+                    for one in tables(words, said, source.path)
+                ]
             return Imported(tables=tuple(made), remarks=tuple(shell.remarks))
     raise ConfigError(source.path, "has no line with 'multi start'", "name the file that has it")
 

@@ -588,3 +588,10 @@ def test_several_users(text: str, remark: str | None) -> None:
     written, _ = made(text)
     assert ("# users " in written) is (remark is not None)
     assert (remark or "") in written
+
+
+def test_groups_are_numbered_by_themselves() -> None:
+    """A node alone is no group: the first group of a script is `workers`, wherever it is."""
+    line = "celery multi start {} -A p\n"
+    written, _ = made("".join(map(line.format, ("solo", "2", "a b"))), "x.sh")
+    assert re.findall(r"^\[(.*)\]$", written, re.MULTILINE) == ["groups.workers", "groups.workers-2", "nodes.solo"]
