@@ -33,7 +33,7 @@ def carry_out(order: Order) -> int:
     """``completion SHELL``: the script that teaches a shell."""
     if len(order.words) != 1:
         raise UsageError("completion", f"needs one shell, not {len(order.words)}", f"it can be {', '.join(SHELLS)}")
-    order.screen.say(_shell(order.words[0]).source().rstrip("\n"))
+    order.screen.say(_script(_shell(order.words[0])))
     return 0
 
 
@@ -45,7 +45,7 @@ def answer(question: str, screen: Screen, machine: Machine | None) -> int:
     name, _, instruction = question.partition("_")
     shell = _shell(name)
     if instruction == "source":
-        screen.say(shell.source().rstrip("\n"))
+        screen.say(_script(shell))
         return 0
     try:
         words, incomplete = shell.get_completion_args()
@@ -112,6 +112,11 @@ def _shell(name: str) -> ShellComplete:
     if known is None:
         raise UsageError(name, "is not a shell that multi can teach", f"it can be {', '.join(SHELLS)}")
     return known(click.Command("multi"), {}, "multi", "_MULTI_COMPLETE")
+
+
+def _script(shell: ShellComplete) -> str:
+    """Click's script, which for fish would cut a description at its first comma."""
+    return shell.source().rstrip("\n").replace('string split "," ', 'string split -m 1 "," ')
 
 
 def _commands() -> Iterator[Candidate]:

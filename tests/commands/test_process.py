@@ -213,9 +213,11 @@ def test_zsh_completes(talk: Talk) -> None:
 
 def test_fish_completes(talk: Talk) -> None:
     """In a real fish the script completes commands and nodes."""
-    script = "multi completion fish | source; complete -C 'multi stop w'; complete -C 'multi resta'"
+    script = "multi completion fish | source; complete -C 'multi stop w'; complete -C 'multi resta'; "
+    script += "complete -C 'multi statu'"
     lines = talk("fish", "--no-config", "-c", script).splitlines()
-    assert [line.split("\t")[0] for line in lines] == ["w1", "w2", "restart"]
+    assert [line.split("\t")[0] for line in lines] == ["w1", "w2", "restart", "status"]
+    assert lines[-1].endswith(", note"), "a description is whole, with its commas"
 
 
 def test_every_shell_is_tested() -> None:
