@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from multi.observe import Leftover, Observation
 
 _KILL, _STOP, _CONT = int(signal.SIGKILL), int(signal.SIGSTOP), int(signal.SIGCONT)
-_SUSPEND_SECONDS = 1.0  # to suspend all of a tree; one that still grows after that is killed while it grows
+_SUSPEND_SECONDS, _SUSPEND_LOOKS = 1.0, 10  # for a tree; one that still grows after both is killed while it grows
 _ASK_SECONDS = 0.2  # that a signal may come late
 KILL_GRACE = 5.0  # seconds for the kernel to end what was sent KILL
 AT_ONCE = Schedule((Stage(_KILL, KILL_GRACE),))
@@ -249,19 +249,20 @@ class Stop:
         machine = self.machine
         deadline = machine.now() + _SUSPEND_SECONDS
         suspended: dict[Proc, None] = {}
-        done = False
+        looks, done = 0, False
         try:
             if with_main:
                 machine.signal(self.main, _STOP)
             while True:
                 there = yield from self._look()
+                looks += 1
                 new = [one for one in there if one not in suspended]
-                done = not new or machine.now() >= deadline
-                if done:
-                    return there
                 for one in new:
                     suspended[one] = None
                     machine.signal(one, _STOP)
+                done = not new or (looks >= _SUSPEND_LOOKS and machine.now() >= deadline)
+                if done:
+                    return there
         finally:
             if not done:
                 _resume_all((*suspended, *([self.main] if with_main else [])), machine)

@@ -322,9 +322,9 @@ import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 def live(depth):
     mine = set()
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while time.monotonic() < end:
-        if depth < 4 and len(mine) < 3:
+        if depth < 3 and len(mine) < 3:
             pid = os.fork()
             if pid == 0:
                 if depth % 2:
@@ -340,12 +340,12 @@ live(0)
 
 @pytest.mark.parametrize("command", ["stopwait", "kill"])
 def test_g5_who_is_killed_is_replaced_at_once(real: Real, command: str) -> None:
-    """G5: 121 processes, no environment, many sessions; each has a new child as soon as one of its own dies."""
+    """G5: 40 processes, no environment, many sessions; each has a new child as soon as one of its own dies."""
     script = real.base / "respawning.py"
     script.write_text(_RESPAWNING)
     python = shlex.join([sys.executable, "-I", "-S", str(script), real.mark])
     real.start("a", cmd=f"env -i {python}").ok()
-    before = family(real, "a", 121)
+    before = family(real, "a", 40)
     done = real.multi(command, "a", "--stop-schedule=TERM/0.3/KILL/10").ok()
     assert "other processes of its tree" in done.out
     assert not [pid for pid in before if alive(pid)]

@@ -49,6 +49,7 @@ from multi.value import replace
 E = TypeVar("E")
 TERM, QUIT, KILL, USR1, HUP = (int(getattr(signal, f"SIG{name}")) for name in ("TERM", "QUIT", "KILL", "USR1", "HUP"))
 WINCH = int(signal.SIGWINCH)  # ends nobody
+STOP = int(signal.SIGSTOP)
 # May raise `MachineError`.
 REFUSABLE = frozenset({"make_directory", "write", "append", "remove", "run", "lock", "signal", "watch"})
 DEAF = Nature(ignores=frozenset({TERM, QUIT}))
@@ -581,6 +582,22 @@ def test_a_child_that_is_missing_from_some_looks(looks: int) -> None:
     events = loop(world, "stopwait", fake=fake)
     assert kinds(events)[-2:] == ["Gone", "Cleared"]
     assert world.offspring() == []
+
+
+@pytest.mark.parametrize("command", ["stopwait", "kill"])
+def test_g5_a_slow_look_is_no_tree_that_grows(command: str) -> None:
+    """G5: where each look takes seconds, all of the tree are suspended before one of them is killed all the same."""
+    world = World()
+    running(world, replace(FAMILY, ignores=DEAF.ignores))
+    fake = world.fake()
+    fake.trap = at_each("processes", lambda: world.rest(3.0))
+    family = {body.pid for body in world.offspring()}
+    events = loop(world, command, fake=fake)
+    assert kinds(events)[-1] == "Cleared"
+    assert world.offspring() == []
+    sent = [words[1:] for words in fake.calls if words[0] == "signal"]
+    kills = next(at for at, (_, signum) in enumerate(sent) if signum == str(KILL))
+    assert {int(pid) for pid, signum in sent[:kills] if signum == str(STOP)} == family
 
 
 def test_restless_looks_come_to_an_end() -> None:
