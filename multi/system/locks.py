@@ -36,6 +36,7 @@ class _Lock:
     fd: int
     owners: tuple[Owner, ...]
     take: Callable[..., bool]
+    ends: str = ""
     held: bool = False
     give_up: Callable[[], None] | None = None
 
@@ -87,7 +88,7 @@ class Locks:
             if not won or _is_current(fd, path):
                 break
             os.close(fd)  # the file was replaced between open and lock: that lock excludes nobody
-        lock = self._locks[key] = _Lock(path, fd, owners, take, held=won)
+        lock = self._locks[key] = _Lock(path, fd, owners, take, ends, held=won)
         if won:
             _sign(lock)
             return None
@@ -152,7 +153,7 @@ class Locks:
             return
         self.release(key)  # the file was replaced while we slept, so begin again with the new one
         try:
-            if self._lock(key, lock.path, lock.owners, lock.take) is None:
+            if self._lock(key, lock.path, lock.owners, lock.take, lock.ends) is None:
                 self._queue.append(Locked(key))
         except MachineError:
             return  # its directory is gone; the caller's time-out tells
@@ -207,12 +208,13 @@ def _stop_line(ends: str) -> bytes:
 
 
 def _asked(line: bytes) -> Asked | None:
-    """The bytes of `_stop_line` -> who asked; None where it is of another boot, or of no `multi`."""
+    """The bytes of `_stop_line` -> who asked; None where it is of another boot, of the future, or of no `multi`."""
     ends, _, rest = line.decode("utf-8", "replace").partition(" ")
     boot, _, rest = rest.partition(" ")
     at, _, who = rest.strip().partition(" ")
     try:
-        return Asked(who, float(at), ends == "kill") if boot == linux.boot_id() else None
+        true = boot == linux.boot_id() and float(at) <= time.monotonic()  # which nan is not, either
+        return Asked(who, float(at), ends == "kill") if true else None
     except ValueError:
         return None
 
