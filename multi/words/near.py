@@ -54,9 +54,9 @@ class Misspelt:
         if self.traits.takes_worker_words:
             return ()
         names = dict.fromkeys(given.name for given in suspects)
-        why = {("stop", "--wait"): "'multi stopwait' waits"}
+        instead = {("stop", "--wait"): "'multi stopwait' waits"}
         nobodys = "neither multi nor the worker has it"
-        return tuple(f"{name} has no effect on {command}: {why.get((command, name), nobodys)}" for name in names)
+        return tuple(f"{name} has no effect on {command}: {instead.get((command, name), nobodys)}" for name in names)
 
     def _refuse(self, given: Given) -> None:
         name, takers = given.name, self.flags.get(given.name)
