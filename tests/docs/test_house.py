@@ -24,7 +24,7 @@ COMMANDS = frozenset({*request.TRAITS, *request.ALIASES})
 STATES = frozenset(each.__name__ for each in get_args(State))
 GENERATED = "settings/shipped.py"  # a table that scripts/schema makes of the presets
 # Lines, with docstrings and blank ones. A package that got smaller gets a smaller number.
-PACKAGE_LINES, FILE_LINES, CLASS_LINES, FUNCTION_LINES = 38_545, 450, 250, 60  # 1,545 are the made-up machine
+PACKAGE_LINES, FILE_LINES, CLASS_LINES, FUNCTION_LINES = 38_220, 450, 250, 60  # 1,545 are the made-up machine
 
 
 def modules(*without: str) -> list[Path]:
