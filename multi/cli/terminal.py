@@ -90,10 +90,13 @@ class Terminal:
         Keys that interrupt or suspend still send signals.
         """
         if self._reads is not None:
-            modes = termios.tcgetattr(self._reads)
-            self._modes = self._modes or list(modes)
-            modes[3] &= ~(termios.ICANON | termios.ECHO)
-            termios.tcsetattr(self._reads, termios.TCSANOW, modes)
+            try:
+                modes = termios.tcgetattr(self._reads)
+                self._modes = self._modes or list(modes)
+                modes[3] &= ~(termios.ICANON | termios.ECHO)
+                termios.tcsetattr(self._reads, termios.TCSANOW, modes)
+            except termios.error:  # it was hung up, of which CONT tells, too; a read says so
+                return
         self._screen.put(_ENTER)
         self._taken, self._drawn = True, ()
 

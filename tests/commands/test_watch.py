@@ -104,18 +104,22 @@ def test_signals_leave_all_as_it_was(real: Real, how: str) -> None:
         assert b"Traceback" not in terminal.said
 
 
-@pytest.mark.parametrize("keys", ["", "/abc"])
-def test_a_terminal_that_is_gone(real: Real, keys: str) -> None:
-    """It ends with 0, and complains of nothing, when the window is closed."""
+@pytest.mark.parametrize(("keys", "stopped"), [("", False), ("/abc", False), ("", True)])
+def test_a_terminal_that_is_gone(real: Real, keys: str, stopped: bool) -> None:
+    """It ends with 0, and complains of nothing, when the window is closed. Who is stopped hears two signals at once."""
     started(real, 1)
     errors = real.base / "errors"
     command = shlex.join(words(real))
     with Emulator(["sh", "-c", f"exec {command} 2>{errors}"], real.env, 80) as terminal:
         terminal.until(second_look, "two looks")
         terminal.type(keys)
+        if stopped:
+            watching = terminal.process.pid
+            terminal.process.send_signal(signal.SIGSTOP)
+            until(lambda: (found := stat(watching)) is not None and found.state == "T", "it is stopped")
         terminal.hang_up()
-        assert terminal.process.wait(PATIENCE) == 0
-    assert errors.read_text(encoding="utf-8") == ""
+        ended = terminal.process.wait(PATIENCE)
+    assert (ended, errors.read_text(encoding="utf-8")) == (0, "")
 
 
 def test_an_exception_leaves_all_as_it_was(real: Real) -> None:
